@@ -1,0 +1,215 @@
+"""Header fields: what may stand in a name and a value, lists, weights, and parameters.
+
+RFC 9110: s.5.1 (names), s.5.5 (values), s.5.6 (lists, tokens, quoted strings, parameters),
+s.8.3.1 (media types), s.12.4.2 (weights). Pure functions; their cost is linear in their input.
+"""
+
+import re
+
+MAX_LIST_ITEMS = 256
+"""How many members of a list are looked at; more than any client sends with good intent."""
+
+MAX_PARAMETERS = 64
+"""How many parameters of one value are looked at."""
+
+# RFC 9110 s.5.6.2: tchar, the characters of a token
+_TOKEN_CHARACTERS = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+# RFC 9110 s.5.5: a field value holds no control characters except the horizontal tab
+_FORBIDDEN_IN_VALUE = bytes([*range(0x09), *range(0x0A, 0x20), 0x7F])
+
+_COMMON_NAMES = """
+    accept accept-ranges access-control-allow-credentials access-control-allow-headers
+    access-control-allow-methods access-control-allow-origin access-control-expose-headers
+    access-control-max-age age allow authorization cache-control connection content-disposition
+    content-encoding content-language content-length content-range content-security-policy
+    content-type cookie cross-origin-opener-policy date etag expires host last-modified link
+    location origin permissions-policy pragma referer referrer-policy retry-after server
+    set-cookie strict-transport-security trailer transfer-encoding upgrade user-agent vary
+    via www-authenticate x-content-type-options x-forwarded-for x-frame-options x-request-id
+""".split()
+
+# Names that need no check, in the two spellings programs use: "content-type", "Content-Type".
+_KNOWN_NAMES = {name: name.encode() for name in _COMMON_NAMES}
+_KNOWN_NAMES.update({name.title(): name.encode() for name in _COMMON_NAMES})
+
+
+def is_token(text: str) -> bool:
+    """Tell whether `text` is a token: a method, a field name, a parameter name, a cookie name."""
+    return bool(text) and text.isascii() and not text.encode().translate(None, _TOKEN_CHARACTERS)
+
+
+def encode_field_name(name: str | bytes) -> bytes:
+    """Encode the name of a header field the way ASGI wants it: lower-case bytes.
+
+    Raises:
+        ValueError: the name is empty or has a character that no field name may have.
+    """
+    if isinstance(name, str):
+        known = _KNOWN_NAMES.get(name)
+        if known is not None:
+            return known
+        # What is not latin-1 becomes "?", and is then reported from the original text.
+        raw = name.encode("latin-1", "replace") if name.isascii() else b""
+    else:
+        raw = name
+    # RFC 9110 s.5.1: field-name = token
+    if not raw or raw.translate(None, _TOKEN_CHARACTERS):
+        raise ValueError(
+            f"{name!r:.80} is not a name for a header field: "
+            "use letters, digits and !#$%&'*+-.^_`|~ only."
+        )
+    return raw.lower()
+
+
+def encode_field_value(value: str | bytes) -> bytes:
+    """Encode the value of a header field as latin-1, and refuse what could break out of it.
+
+    Raises:
+        ValueError: the value has a control character (CR, LF and NUL above all), or a character
+            outside latin-1. The text tells the character and its place but not the value, which
+            may be a secret.
+    """
+    if isinstance(value, str):
+        try:
+            raw = value.encode("latin-1")
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"A header value has the character {value[error.start]!r} at position "
+                f"{error.start}, which is not in latin-1. Percent-encode it, or leave it out."
+            ) from None
+        if value.isprintable():
+            return raw
+    else:
+        raw = value
+    # RFC 9110 s.5.5: CR, LF and NUL are dangerous, the other controls are not allowed either.
+    if len(raw.translate(None, _FORBIDDEN_IN_VALUE)) != len(raw):
+        position = next(i for i, byte in enumerate(raw) if byte in _FORBIDDEN_IN_VALUE)
+        raise ValueError(
+            f"A header value has the control character {chr(raw[position])!r} at position "
+            f"{position}: CR, LF, NUL and other controls may not stand in a header."
+        )
+    return raw
+
+
+# RFC 9110 s.5.6.4: a quoted string; one that is never closed runs to the end.
+_QUOTED_OR_COMMA = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|,', re.DOTALL)
+
+
+def split_list(value: str) -> list[str]:
+    """Split a comma-separated field value into its members, without empty ones.
+
+    Commas in quoted strings do not separate. At most `MAX_LIST_ITEMS` members are returned.
+    """
+    # RFC 9110 s.5.6.1.2: empty members are ignored
+    if '"' not in value:
+        parts = value.split(",", MAX_LIST_ITEMS)[:MAX_LIST_ITEMS]
+    else:
+        parts = []
+        start = 0
+        for match in _QUOTED_OR_COMMA.finditer(value):
+            if match[0] == ",":
+                parts.append(value[start : match.start()])
+                start = match.end()
+                if len(parts) == MAX_LIST_ITEMS:
+                    break
+        else:
+            parts.append(value[start:])
+    return [stripped for part in parts if (stripped := part.strip(" \t"))]
+
+
+def parse_quality_list(value: str) -> list[tuple[str, float]]:
+    """Parse ``gzip;q=0.8, br`` into lower-case members with their weights, in the order given.
+
+    A member keeps its parameters other than the weight. A weight of 0 means "not acceptable" and is
+    returned as such; a member whose weight is malformed is left out.
+    """
+    result = []
+    for member in split_list(value):
+        name, semicolon, parameters = member.partition(";")
+        quality: float | None = 1.0
+        if semicolon:
+            name, quality = _take_weight(name, parameters)
+            if quality is None:
+                continue
+        name = name.strip(" \t")
+        if name:
+            result.append((name.lower(), quality))
+    return result
+
+
+def _take_weight(name: str, parameters: str) -> tuple[str, float | None]:
+    """Separate the weight from the other parameters of a member; None is a malformed one."""
+    kept = [name.strip(" \t")]
+    quality: float | None = 1.0
+    for parameter in parameters.split(";"):
+        key, _, text = parameter.strip(" \t").partition("=")
+        # RFC 9110 s.12.4.2: the name of the weight is case-insensitive
+        if key in ("q", "Q"):
+            quality = parse_weight(text)
+        elif key:
+            kept.append(parameter.strip(" \t"))
+    return ";".join(kept), quality
+
+
+def parse_weight(text: str) -> float | None:
+    """Parse a weight between 0 and 1 with at most three decimals; None if it is none."""
+    # RFC 9110 s.12.4.2: ( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] )
+    whole, _, decimals = text.partition(".")
+    if whole not in ("0", "1") or len(decimals) > 3:
+        return None
+    if decimals and not (decimals.isascii() and decimals.isdigit()):
+        return None
+    weight = float(text)
+    return weight if weight <= 1.0 else None
+
+
+# RFC 9110 s.5.6.6: parameters = *( OWS ";" OWS [ parameter ] ). The quantifiers are possessive, so
+# nothing is tried twice; a quoted string without its end is taken as it stands, up to ";".
+_PARAMETER = re.compile(
+    r';[ \t]*+([^;="\s]*+)[ \t]*+(?:=[ \t]*+("(?:[^"\\]|\\.)*+"|[^;]*+))?+[^;]*+', re.DOTALL
+)
+_QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
+
+
+def parse_parameters(text: str) -> dict[str, str]:
+    """Parse ``; name=value; other="quoted"``; names in lower case, the first of equal names wins.
+
+    Parameters without ``=`` or without a name are ignored. At most `MAX_PARAMETERS` are returned.
+    """
+    parameters: dict[str, str] = {}
+    for match in _PARAMETER.finditer(text):
+        name, value = match.groups()
+        if not name or value is None:
+            continue
+        parameters.setdefault(name.lower(), unquote_string(value))
+        if len(parameters) == MAX_PARAMETERS:
+            break
+    return parameters
+
+
+def unquote_string(value: str) -> str:
+    """Return what a quoted string means; anything else is stripped and returned as it is."""
+    value = value.strip(" \t")
+    if len(value) < 2 or value[0] != '"' or value[-1] != '"':
+        return value
+    value = value[1:-1]
+    # RFC 9110 s.5.6.4: quoted-pair
+    return _QUOTED_PAIR.sub(r"\1", value) if "\\" in value else value
+
+
+def quote_string(value: str) -> str:
+    """Write `value` as a quoted string; the caller has checked it for controls."""
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def parse_media_type(value: str) -> tuple[str, dict[str, str]]:
+    """Parse a Content-Type into ``("text/html", {"charset": "utf-8"})``.
+
+    The type and the names of the parameters are in lower case, values as given. Nothing is refused:
+    a value that is no media type comes back as it is, and simply equals none.
+    """
+    # RFC 9110 s.8.3.1: media-type = type "/" subtype parameters
+    media_type, semicolon, rest = value.partition(";")
+    media_type = media_type.strip(" \t").lower()
+    return media_type, parse_parameters(semicolon + rest) if semicolon else {}

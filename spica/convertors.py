@@ -1,0 +1,166 @@
+"""Convertors: how a path parameter such as ``{id:int}`` matches, is read, and is written.
+
+A convertor has three parts: a regular expression for the text in the path, `convert` from the
+text to the value an endpoint gets, and `to_string` from a value to the text of a URL.
+"""
+
+import math
+import re
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+if TYPE_CHECKING:
+    import uuid
+
+T = TypeVar("T")
+
+
+class Convertor(Generic[T]):
+    """Base class of all convertors; subclass it and register an instance.
+
+    Attributes:
+        regex: what the text in the path must match as a whole; without capturing groups of its own.
+    """
+
+    regex: ClassVar[str] = ""
+
+    def convert(self, value: str) -> T:
+        """Return the value of a text that matched `regex`.
+
+        Raises:
+            ValueError: the text is none after all; the route then does not match.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define convert()")
+
+    def to_string(self, value: T) -> str:
+        """Return the text that stands for `value` in a path.
+
+        Raises:
+            ValueError: no text could stand for it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define to_string()")
+
+
+class StringConvertor(Convertor[str]):
+    """Match one path segment: any text without a slash."""
+
+    regex = "[^/]+"
+
+    def convert(self, value: str) -> str:
+        """Return the text itself."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """Return the text; it must not be empty nor contain a slash."""
+        value = str(value)
+        if "/" in value:
+            raise ValueError("May not contain path separators")
+        if not value:
+            raise ValueError("Must not be empty")
+        return value
+
+
+class PathConvertor(Convertor[str]):
+    """Match the rest of the path, slashes included."""
+
+    regex = ".*"
+
+    def convert(self, value: str) -> str:
+        """Return the text itself."""
+        return str(value)
+
+    def to_string(self, value: str) -> str:
+        """Return the text itself."""
+        return str(value)
+
+
+class IntegerConvertor(Convertor[int]):
+    """Match ASCII digits; the value is an int of zero or more."""
+
+    regex = "[0-9]+"
+
+    def convert(self, value: str) -> int:
+        """Return the number; one of more digits than Python reads is a ValueError, so no match."""
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        """Return the digits of a number that is not negative."""
+        number = int(value)
+        if number < 0:
+            raise ValueError("Negative integers are not supported")
+        return str(number)
+
+
+class FloatConvertor(Convertor[float]):
+    """Match ASCII digits with an optional fraction; the value is a float of zero or more."""
+
+    regex = r"[0-9]+(\.[0-9]+)?"
+
+    def convert(self, value: str) -> float:
+        """Return the number."""
+        return float(value)
+
+    def to_string(self, value: float) -> str:
+        """Return the number with up to 20 decimals; it must be finite and not negative."""
+        number = float(value)
+        if number < 0.0:
+            raise ValueError("Negative floats are not supported")
+        if math.isnan(number):
+            raise ValueError("NaN values are not supported")
+        if math.isinf(number):
+            raise ValueError("Infinite values are not supported")
+        return f"{number:.20f}".rstrip("0").rstrip(".")
+
+
+class UUIDConvertor(Convertor["uuid.UUID"]):
+    """Match a UUID, with hyphens or without, in upper or lower case."""
+
+    regex = "[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}"
+
+    def convert(self, value: str) -> "uuid.UUID":
+        """Return the UUID."""
+        import uuid
+
+        return uuid.UUID(value)
+
+    def to_string(self, value: "uuid.UUID") -> str:
+        """Return the UUID in lower case, with hyphens."""
+        return str(value)
+
+
+CONVERTOR_TYPES: dict[str, Convertor[Any]] = {
+    "str": StringConvertor(),
+    "path": PathConvertor(),
+    "int": IntegerConvertor(),
+    "float": FloatConvertor(),
+    "uuid": UUIDConvertor(),
+}
+"""The convertors by the name they have in a path: ``{id:int}``."""
+
+_KEY = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
+
+
+def register_url_convertor(key: str, convertor: Convertor[Any]) -> None:
+    """Make a convertor known under a name for paths compiled from now on.
+
+    Raises:
+        TypeError: `convertor` is a class, or lacks `regex`, `convert` or `to_string`.
+        ValueError: `key` is no name that can stand in a path, or the regex is none.
+    """
+    place = f"register_url_convertor({key!r:.80}, {convertor!r:.80})"
+    if not isinstance(key, str):
+        raise TypeError(f"{place}: the key must be a str.")
+    if not _KEY.match(key):
+        raise ValueError(f"{place}: the key must be letters, digits and _, as in '{{id:int}}'.")
+    if isinstance(convertor, type):
+        raise TypeError(f"{place}: pass an instance, {convertor.__name__}(), not the class.")
+    for name in ("convert", "to_string"):
+        if not callable(getattr(convertor, name, None)):
+            raise TypeError(f"{place}: the convertor has no method {name}().")
+    regex = getattr(convertor, "regex", None)
+    if not isinstance(regex, str) or not regex:
+        raise TypeError(f"{place}: the convertor's regex must be a str that is not empty.")
+    try:
+        re.compile(regex)
+    except re.error as error:
+        raise ValueError(f"{place}: the regex {regex!r:.80} is not valid: {error}") from error
+    CONVERTOR_TYPES[key] = convertor
