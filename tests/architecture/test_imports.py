@@ -1,0 +1,94 @@
+"""What importing costs: optional packages and heavy standard modules come on use only."""
+
+import subprocess
+import sys
+
+import pytest
+
+OPTIONAL = {
+    "click",
+    "httpx",
+    "httpx2",
+    "itsdangerous",
+    "jinja2",
+    "multipart",
+    "opentelemetry",
+    "python_multipart",
+    "starlette",
+    "trio",
+    "uvicorn",
+    "yaml",
+}
+HEAVY = {
+    "email",
+    "gzip",
+    "html",
+    "http.client",
+    "http.cookies",
+    "importlib.metadata",
+    "mimetypes",
+    "sqlite3",
+    "ssl",
+    "tempfile",
+    "traceback",
+    "unittest",
+    "urllib.request",
+    "wsgiref",
+}
+# Beside these, whatever anyio and msgspec load by themselves is theirs to answer for.
+DEPENDENCIES = "import anyio, anyio.to_thread, msgspec"
+
+
+def loaded_by(statement):
+    """The modules that a fresh interpreter has after a statement, beside the dependencies'."""
+    program = (
+        f"import sys; {DEPENDENCIES}; before = set(sys.modules); {statement}; "
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    # Without -I: the tests may run from a checkout that is not installed.
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return set(result.stdout.split())
+
+
+@pytest.fixture(scope="module")
+def loaded_by_applications():
+    return loaded_by("import spica.applications")
+
+
+def belongs_to(names, modules):
+    return sorted(m for m in modules if m in names or m.split(".")[0] in names)
+
+
+def test_the_application_loads_no_optional_package(loaded_by_applications):
+    assert belongs_to(OPTIONAL, loaded_by_applications) == []
+
+
+def test_the_application_loads_no_heavy_module(loaded_by_applications):
+    assert belongs_to(HEAVY, loaded_by_applications) == []
+
+
+def test_the_package_itself_loads_nothing():
+    assert {m for m in loaded_by("import spica") if m.startswith("spica")} == {"spica"}
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "spica.authentication",
+        "spica.config",
+        "spica.endpoints",
+        "spica.formparsers",
+        "spica.middleware.cors",
+        "spica.middleware.gzip",
+        "spica.middleware.sessions",
+        "spica.middleware.trustedhost",
+        "spica.schemas",
+        "spica.staticfiles",
+        "spica.websockets",
+    ],
+)
+def test_modules_load_without_optional_packages(module):
+    assert belongs_to(OPTIONAL, loaded_by(f"import {module}")) == []
