@@ -1,0 +1,398 @@
+"""WebSocket connections as endpoints see them.
+
+A `WebSocket` is the two-way counterpart of a request: it keeps track of what either side may do
+next, turns frames into `str`, `bytes` or JSON values, and refuses what must not be sent. It does
+not route (`spica.routing`), and it does not frame or mask anything: the server speaks RFC 6455,
+this module speaks the WebSocket messages of the ASGI specification.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from json import JSONDecodeError
+from typing import Any, TypeAlias, TypeVar
+
+from spica._asgi.frames import MalformedJSON, UnexpectedFrame
+from spica._http.closecodes import check_close
+from spica._http.fields import encode_field_name, encode_field_value, is_token
+from spica.jsoncodec import decode, encode
+from spica.requests import HTTPConnection, StateT
+from spica.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = [
+    "MalformedJSON",
+    "UnexpectedFrame",
+    "WebSocket",
+    "WebSocketClose",
+    "WebSocketDisconnect",
+    "WebSocketDisconnected",
+    "WebSocketState",
+]
+
+T = TypeVar("T")
+
+HandshakeHeaders: TypeAlias = "Iterable[tuple[bytes | str, bytes | str]] | Mapping[str, str]"
+
+
+class WebSocketState(enum.Enum):
+    """Name the stages one side of a connection goes through.
+
+    In RESPONSE the handshake is being refused with an HTTP response that is not complete yet.
+    """
+
+    CONNECTING = 0
+    CONNECTED = 1
+    DISCONNECTED = 2
+    RESPONSE = 3
+
+
+_CONNECTING = WebSocketState.CONNECTING
+_CONNECTED = WebSocketState.CONNECTED
+_DISCONNECTED = WebSocketState.DISCONNECTED
+_RESPONSE = WebSocketState.RESPONSE
+
+# ASGI "WebSocket Connection": which message may come in which state, and the state it leads to.
+# Any other message is a mistake of the server (first table) or of the application (second table).
+_AFTER_RECEIVE: dict[WebSocketState, dict[str, WebSocketState]] = {
+    _CONNECTING: {"websocket.connect": _CONNECTED},
+    _CONNECTED: {"websocket.receive": _CONNECTED, "websocket.disconnect": _DISCONNECTED},
+}
+_AFTER_SEND: dict[WebSocketState, dict[str, WebSocketState]] = {
+    _CONNECTING: {
+        "websocket.accept": _CONNECTED,
+        "websocket.close": _DISCONNECTED,
+        "websocket.http.response.start": _RESPONSE,
+    },
+    _CONNECTED: {"websocket.send": _CONNECTED, "websocket.close": _DISCONNECTED},
+    _RESPONSE: {"websocket.http.response.body": _DISCONNECTED},
+}
+
+
+class WebSocketDisconnect(Exception):
+    """Tell that the peer is gone: it closed the connection, or the connection broke.
+
+    `code` is the close code (1005: the peer gave none, 1006: the connection broke), `reason` the
+    peer's text, or "".
+    """
+
+    def __init__(self, code: int = 1000, reason: str | None = None) -> None:
+        self.code = code
+        self.reason = reason or ""
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.reason}" if self.reason else str(self.code)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(code={self.code!r}, reason={self.reason!r})"
+
+
+class WebSocketDisconnected(RuntimeError):
+    """Tell that the application used a connection that is closed, or not accepted yet."""
+
+
+class WebSocket(HTTPConnection[StateT]):
+    """Represent one WebSocket connection, seen from the server.
+
+    `client_state` tells what the peer has done, `application_state` what we have done. All members
+    of `HTTPConnection` (`url`, `headers`, `query_params`, `session`, ...) are there too.
+
+    Override `receive` or `send` to see or change every message: all other methods go through them.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Wrap the connection of `scope`, which must be of the type "websocket"."""
+        if scope["type"] != "websocket":
+            raise RuntimeError(
+                f"WebSocket needs a scope of type 'websocket', not {scope['type']!r}."
+            )
+        self.scope = scope
+        self._receive = receive
+        self._send = send
+        self.client_state: WebSocketState = _CONNECTING
+        self.application_state: WebSocketState = _CONNECTING
+
+    # The raw messages
+
+    async def receive(self) -> Message:
+        """Receive the next ASGI message and note what it does to `client_state`.
+
+        Raises:
+            WebSocketDisconnected: A disconnect message was received before.
+            RuntimeError: The server sent a message that has no place here.
+        """
+        allowed = _AFTER_RECEIVE.get(self.client_state)
+        if allowed is None:
+            raise WebSocketDisconnected(
+                'Cannot call "receive" once a disconnect message has been received.'
+            )
+        message = await self._receive()
+        state = allowed.get(message["type"])
+        if state is None:
+            raise _out_of_place(allowed, message["type"])
+        self.client_state = state
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send an ASGI message and note what it does to `application_state`.
+
+        Raises:
+            WebSocketDisconnected: The connection was closed or denied by us before.
+            RuntimeError: The message has no place here.
+            ValueError: A close code or reason may not be sent.
+            WebSocketDisconnect: The connection broke (code 1006).
+        """
+        allowed = _AFTER_SEND.get(self.application_state)
+        if allowed is None:
+            raise WebSocketDisconnected('Cannot call "send" once a close message has been sent.')
+        kind = message["type"]
+        state = allowed.get(kind)
+        if state is None:
+            raise _out_of_place(allowed, kind)
+        if kind == "websocket.close":
+            check_close(message.get("code", 1000), message.get("reason"))
+        elif state is _DISCONNECTED and message.get("more_body", False):
+            state = _RESPONSE
+        self.application_state = state
+        try:
+            await self._send(message)
+        except OSError as error:
+            raise self._lost() from error
+
+    def _lost(self) -> WebSocketDisconnect:
+        # ASGI "Disconnected client": a server's `send` raises OSError. Nothing can follow.
+        self.application_state = _DISCONNECTED
+        return WebSocketDisconnect(code=1006)
+
+    # Opening and closing
+
+    async def accept(
+        self, subprotocol: str | None = None, headers: HandshakeHeaders | None = None
+    ) -> None:
+        """Complete the handshake, after waiting for the peer's part of it.
+
+        Args:
+            subprotocol: One of `scope["subprotocols"]`, which the peer offered; None for none.
+            headers: Header lines for the response to the handshake.
+
+        Raises:
+            ValueError: A header or the subprotocol has characters that may not stand there.
+            RuntimeError: The connection was accepted already.
+        """
+        # RFC 6455 s.4.1: a subprotocol is a token.
+        if subprotocol is not None and not is_token(subprotocol):
+            raise ValueError(
+                f"The subprotocol {subprotocol!r:.80} is not a token (RFC 9110 s.5.6.2)."
+            )
+        lines = _encode_headers(headers) if headers else []
+        if self.client_state is _CONNECTING:
+            await self.receive()
+        await self.send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": lines})
+
+    async def close(self, code: int = 1000, reason: str | None = None) -> None:
+        """Close the connection; before `accept()` it refuses the handshake with a 403.
+
+        Args:
+            code: Why (RFC 6455 s.7.4): 1000 to 1003, 1007 to 1014, or 3000 to 4999.
+            reason: A text for the peer's log, at most 123 bytes of UTF-8.
+
+        Raises:
+            ValueError: `code` or `reason` may not be sent.
+            WebSocketDisconnected: The connection was closed by us before.
+        """
+        await self.send({"type": "websocket.close", "code": code, "reason": reason or ""})
+
+    async def send_denial_response(self, response: ASGIApp) -> None:
+        """Refuse the handshake with an HTTP response instead of a bare 403.
+
+        Raises:
+            RuntimeError: The server does not offer the extension `websocket.http.response`, or the
+                handshake is over.
+        """
+        if "websocket.http.response" not in (self.scope.get("extensions") or ()):
+            raise RuntimeError(
+                "The server doesn't support the Websocket Denial Response extension."
+            )
+        await response(self.scope, self.receive, self.send)
+
+    # Receiving
+
+    def _next_frame(self) -> Awaitable[Message]:
+        """Give what gets a message: the server's `receive` where nothing stands before it."""
+        if self.application_state is not _CONNECTED:
+            raise WebSocketDisconnected('WebSocket is not connected. Need to call "accept" first.')
+        if (
+            self.client_state is _CONNECTED
+            and type(self).receive is _BORN_RECEIVE
+            and "receive" not in self.__dict__
+        ):
+            return self._receive()
+        return self.receive()
+
+    def _why_not(self, expected: str, message: Message) -> Exception:
+        """Say why `message` has not the data that was expected; note it if the peer has left."""
+        kind = message["type"]
+        if kind == "websocket.disconnect":
+            self.client_state = _DISCONNECTED
+            # RFC 6455 s.7.1.5: 1005 where the peer's close frame had no code.
+            return WebSocketDisconnect(message.get("code") or 1005, message.get("reason"))
+        if kind != "websocket.receive":
+            return _out_of_place(_AFTER_RECEIVE[_CONNECTED], kind)
+        return UnexpectedFrame(expected, "binary" if expected == "text" else "text")
+
+    async def receive_text(self) -> str:
+        """Receive the next text frame.
+
+        Raises:
+            WebSocketDisconnect: The peer has left.
+            UnexpectedFrame: The peer sent a binary frame.
+            WebSocketDisconnected: The connection is not accepted, or closed.
+        """
+        message = await self._next_frame()
+        text: str | None = message.get("text")
+        if text is None:
+            raise self._why_not("text", message)
+        return text
+
+    async def receive_bytes(self) -> bytes:
+        """Receive the next binary frame.
+
+        Raises:
+            WebSocketDisconnect: The peer has left.
+            UnexpectedFrame: The peer sent a text frame.
+            WebSocketDisconnected: The connection is not accepted, or closed.
+        """
+        message = await self._next_frame()
+        data: bytes | None = message.get("bytes")
+        if data is None:
+            raise self._why_not("binary", message)
+        return data
+
+    async def receive_json(self, mode: str = "text") -> Any:
+        """Receive the next frame, of the kind `mode` ("text" or "binary"), and decode its JSON.
+
+        Raises:
+            MalformedJSON: The frame is not JSON, or not UTF-8.
+            RuntimeError: `mode` is another word.
+            WebSocketDisconnect, UnexpectedFrame, WebSocketDisconnected: As in `receive_text()`.
+        """
+        _check_mode(mode)
+        data = await (self.receive_text() if mode == "text" else self.receive_bytes())
+        try:
+            return decode(data)
+        except JSONDecodeError as error:
+            raise MalformedJSON(error.msg, error.doc, error.pos) from None
+        except ValueError as error:
+            raise MalformedJSON(str(error)) from error
+
+    def iter_text(self) -> AsyncIterator[str]:
+        """Iterate over the text frames until the peer leaves (see `receive_text()`)."""
+        return _until_disconnect(self.receive_text)
+
+    def iter_bytes(self) -> AsyncIterator[bytes]:
+        """Iterate over the binary frames until the peer leaves (see `receive_bytes()`)."""
+        return _until_disconnect(self.receive_bytes)
+
+    def iter_json(self) -> AsyncIterator[Any]:
+        """Iterate over the JSON in text frames until the peer leaves (see `receive_json()`)."""
+        return _until_disconnect(self.receive_json)
+
+    # Sending
+
+    def _outgoing(self, message: Message) -> Awaitable[None]:
+        """Give what sends a frame: the server's `send` where nothing stands before it."""
+        if (
+            self.application_state is _CONNECTED
+            and type(self).send is _BORN_SEND
+            and "send" not in self.__dict__
+        ):
+            return self._send(message)
+        return self.send(message)
+
+    async def send_text(self, data: str) -> None:
+        """Send a text frame.
+
+        Raises:
+            TypeError: `data` is not a str.
+            RuntimeError: The connection is not accepted yet.
+            WebSocketDisconnected: The connection was closed by us before.
+            WebSocketDisconnect: The connection broke (code 1006).
+        """
+        if not isinstance(data, str):
+            raise TypeError(f"send_text() takes a str, not {type(data).__name__}.")
+        try:
+            await self._outgoing({"type": "websocket.send", "text": data})
+        except OSError as error:
+            raise self._lost() from error
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Send a binary frame.
+
+        Raises:
+            TypeError: `data` is a str.
+            RuntimeError, WebSocketDisconnected, WebSocketDisconnect: As in `send_text()`.
+        """
+        if isinstance(data, str):
+            raise TypeError("send_bytes() takes bytes, not str. Use send_text(), or encode it.")
+        try:
+            await self._outgoing({"type": "websocket.send", "bytes": data})
+        except OSError as error:
+            raise self._lost() from error
+
+    async def send_json(self, data: Any, mode: str = "text") -> None:
+        """Send a value as JSON in a frame of the kind `mode` ("text" or "binary").
+
+        Raises:
+            ValueError: `data` holds NaN or an infinity, for which JSON has no word.
+            RuntimeError: `mode` is another word, or the connection is not accepted yet.
+            WebSocketDisconnected, WebSocketDisconnect: As in `send_text()`.
+        """
+        _check_mode(mode)
+        encoded = encode(data)
+        if mode == "text":
+            await self.send_text(encoded.decode())
+        else:
+            await self.send_bytes(encoded)
+
+
+# A method replaced in a subclass, by a tracing agent, or on one object is told from these two.
+_BORN_RECEIVE = WebSocket.receive
+_BORN_SEND = WebSocket.send
+
+
+class WebSocketClose:
+    """Close a connection, or refuse its handshake: an ASGI app for where no endpoint stands."""
+
+    def __init__(self, code: int = 1000, reason: str | None = None) -> None:
+        """Prepare to close with `code` and `reason`; ValueError if they may not be sent."""
+        check_close(code, reason)
+        self.code = code
+        self.reason = reason or ""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the close message, whatever was received."""
+        await send({"type": "websocket.close", "code": self.code, "reason": self.reason})
+
+
+async def _until_disconnect(receive: Callable[[], Awaitable[T]]) -> AsyncIterator[T]:
+    try:
+        while True:
+            yield await receive()
+    except WebSocketDisconnect:
+        pass
+
+
+def _out_of_place(allowed: Iterable[str], kind: object) -> RuntimeError:
+    *first, last = [f'"{name}"' for name in allowed]
+    names = f"{', '.join(first)} or {last}" if first else last
+    return RuntimeError(f"Expected ASGI message {names}, but got {kind!r}")
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in ("text", "binary"):
+        raise RuntimeError('The "mode" argument should be "text" or "binary".')
+
+
+def _encode_headers(headers: HandshakeHeaders) -> list[tuple[bytes, bytes]]:
+    lines = headers.items() if isinstance(headers, Mapping) else headers
+    return [(encode_field_name(name), encode_field_value(value)) for name, value in lines]
