@@ -1,0 +1,103 @@
+"""Read the Host field: `host [":" port]`, RFC 9110 s.7.2 and RFC 3986 s.3.2.2.
+
+This file says whether a text is a host a URL may carry. It does not look a name up, does not
+compare it with a list of allowed ones, and does not apply IDNA.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+MAX_HOST_SIZE = 300
+"""The longest Host value that is read, in bytes: a DNS name has 255 at most, a port adds six."""
+
+# Values come from requests, so what is remembered of them is small and bounded: at most this
+# many hosts of at most MAX_HOST_SIZE bytes.
+_REMEMBERED = 64
+
+# RFC 3986 s.3.2.2: host = IP-literal / IPv4address / reg-name, where
+#   reg-name = *( unreserved / pct-encoded / sub-delims ); an IPv4 address is one as well.
+# RFC 9110 s.4.2.1: an http URI with an empty host is invalid, hence `+`.
+# RFC 3986 s.3.2.3: port = *DIGIT; five digits hold every port there is.
+_HOST = re.compile(
+    r"(?P<host>\[(?P<v6>[0-9A-Fa-f:.]{2,45})\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)"
+    r"(?::(?P<port>[0-9]{0,5}))?"
+)
+
+
+def parse_host(header: str) -> tuple[str, int | None] | None:
+    """Split the value of a Host field into its host and its port.
+
+    The host comes in lower case, since case has no meaning there (RFC 3986 s.3.2.2), an IPv6
+    address with its brackets. The port is None when the value names none (`a` and `a:`).
+    A value that is no host, longer than `MAX_HOST_SIZE`, or with a port above 65535 gives None.
+    """
+    if len(header) > MAX_HOST_SIZE:
+        return None
+    return _parse(header)
+
+
+def parse_authority(value: bytes) -> str | None:
+    """Check the value of a Host field, and return it as a URL may carry it.
+
+    The text is as the client sent it but for the colon of an empty port (RFC 3986 s.6.2.3).
+    None where `parse_host` gives None.
+    """
+    if len(value) > MAX_HOST_SIZE:
+        return None
+    return _authority(value)
+
+
+def find_host(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    """Find the one Host value among the header pairs of a scope.
+
+    None where there is none, and where two lines contradict each other: RFC 9112 s.3.2 calls a
+    request with more than one Host line invalid. A mere repetition is let pass.
+    """
+    found: bytes | None = None
+    for name, value in headers:
+        if name == b"host":
+            if found is not None and found != value:
+                return None
+            found = value
+    return found
+
+
+def format_host(host: str, port: int | None = None) -> str:
+    """Write a host and a port as a URL carries them, a bare IPv6 address in brackets."""
+    # RFC 3986 s.3.2.2: only an IP-literal holds colons, and it stands within brackets.
+    if ":" in host and not host.startswith("["):
+        host = f"[{host}]"
+    return host if port is None else f"{host}:{port}"
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _parse(header: str) -> tuple[str, int | None] | None:
+    match = _HOST.fullmatch(header)
+    if match is None:
+        return None
+    address, digits = match["v6"], match["port"]
+    if address is not None and not _is_ipv6(address):
+        return None
+    port = int(digits) if digits else None
+    if port is not None and port > 65535:
+        return None
+    return match["host"].lower(), port
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _authority(value: bytes) -> str | None:
+    text = value.decode("latin-1")
+    return None if _parse(text) is None else text.removesuffix(":")
+
+
+def _is_ipv6(address: str) -> bool:
+    from ipaddress import AddressValueError, IPv6Address  # few requests name an address
+
+    try:
+        IPv6Address(address)
+    except AddressValueError:
+        return False
+    return True

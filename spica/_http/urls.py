@@ -1,0 +1,97 @@
+"""Write and read the path and the query of a URL: RFC 3986 and the WHATWG URL standard.
+
+Text in, text out: nothing here knows a scope or resolves a link.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from urllib.parse import quote_from_bytes, unquote_to_bytes, urlencode
+
+# What may not stand in a path as it is: the characters that end it (RFC 3986 s.3.3), the
+# backslash, which browsers read as a slash (WHATWG URL s.4.4), controls, which they drop,
+# surrogates, which have no encoding, and a percent sign that would be read as an escape although
+# it is none: a decoded path has no escapes.
+_NOT_IN_PATH = re.compile(r"[?#\\\x00-\x1f\x7f\ud800-\udfff]|%(?=[0-9A-Fa-f]{2})")
+
+# Every printable ASCII character but `#`, which would end the query (RFC 3986 s.3.4).
+_QUERY_SAFE = "".join(map(chr, range(0x21, 0x7F))).replace("#", "") + " "
+
+
+def encode_path(path: str) -> str:
+    """Escape in a decoded path what a URL could not carry without changing its meaning.
+
+    The rest, spaces and letters beyond ASCII among it, stays readable.
+    """
+    if (
+        path.isprintable()
+        and "?" not in path
+        and "%" not in path
+        and "#" not in path
+        and "\\" not in path
+    ):
+        return path
+    return _NOT_IN_PATH.sub(_escape, path)
+
+
+def encode_leading_slashes(path: str) -> str:
+    """Escape the second of two leading slashes.
+
+    RFC 3986 s.4.2: a reference that begins with two slashes names another host.
+    """
+    return f"/%2F{path[2:]}" if path.startswith("//") else path
+
+
+def encode_query(query: bytes) -> str:
+    """Turn a query as it came in a request into text that a URL may carry.
+
+    What is not UTF-8 is kept, percent-encoded.
+    """
+    try:
+        text = query.decode()
+    except UnicodeDecodeError:
+        return quote_from_bytes(query, safe=_QUERY_SAFE)
+    return text.replace("#", "%23") if "#" in text else text
+
+
+def parse_query(query: str | bytes) -> list[tuple[str, str]]:
+    """Read `a=1&b=2` into pairs: WHATWG URL s.5.1, application/x-www-form-urlencoded.
+
+    Never raises: what is not UTF-8 becomes U+FFFD, an escape that is none stays as it is, and
+    empty values are kept. The cost is linear in the size of the query.
+    """
+    text = query if isinstance(query, str) else query.decode("utf-8", "replace")
+    if "+" in text:
+        text = text.replace("+", " ")
+    has_escapes = "%" in text
+    pairs = []
+    for field in text.split("&"):
+        if field:
+            name, _, value = field.partition("=")
+            if has_escapes:
+                name, value = decode_component(name), decode_component(value)
+            pairs.append((name, value))
+    return pairs
+
+
+def decode_component(text: str) -> str:
+    """Decode the percent escapes of one name or value; what is not UTF-8 becomes U+FFFD."""
+    if "%" not in text:
+        return text
+    raw = text.encode("utf-8", "surrogatepass")
+    return unquote_to_bytes(raw).decode("utf-8", "replace")
+
+
+def format_query(pairs: Iterable[tuple[str, str]]) -> str:
+    """Write pairs as a query: WHATWG URL s.5.2, the serializer of the urlencoded format."""
+    return urlencode(list(pairs), errors="replace")
+
+
+def _escape(match: re.Match[str]) -> str:
+    char = match[0]
+    try:
+        # A server that could not decode a byte hands it on as a surrogate (PEP 383).
+        return quote_from_bytes(char.encode("utf-8", "surrogateescape"), safe="")
+    except UnicodeEncodeError:
+        return quote_from_bytes(char.encode("utf-8", "surrogatepass"), safe="")

@@ -1,0 +1,249 @@
+"""Hold the header fields of a message: RFC 9110 s.5, over ASGI's list of byte pairs.
+
+`Headers` reads a list, `MutableHeaders` changes it. Neither copies the list, so what one side
+does is seen by whoever holds the same list. What an application sets is checked, what a server
+received is taken as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import Any
+
+from spica._http.fields import encode_field_name, encode_field_value, split_list
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+# Longer lists than any honest client sends are looked up through an index, so that a look-up of
+# each name in turn (`dict(headers)`) costs no more than linear time.
+_INDEXED_FROM = 64
+
+
+class Headers(Mapping[str, str]):
+    """Read header fields by name, whatever its case.
+
+    Made of a mapping of strings, of raw pairs, or of a scope, whose `headers` become a list in
+    place if they are none. `headers[name]` is the first value of a name, `getlist` has them
+    all; `keys()`, `values()` and `items()` list each field there is. Bytes are read as latin-1.
+
+    Raises:
+        TypeError: more than one source is given, or a name or value is no string.
+        ValueError: a name or value in the mapping may not stand in a header.
+    """
+
+    # Where each name stands in a long list; only a hint, since the list may change.
+    _index: dict[bytes, list[int]] | None = None
+
+    def __init__(
+        self,
+        headers: Mapping[str, str] | None = None,
+        raw: RawHeaders | None = None,
+        scope: MutableMapping[str, Any] | None = None,
+    ) -> None:
+        if scope is not None:
+            pairs = scope["headers"]
+            if type(pairs) is not list:
+                pairs = scope["headers"] = list(pairs)
+            if headers is not None or raw is not None:
+                raise _too_many_sources(type(self).__name__)
+        elif raw is not None:
+            pairs = raw if type(raw) is list else list(raw)
+            if headers is not None:
+                raise _too_many_sources(type(self).__name__)
+        elif headers is None:
+            pairs = []
+        else:
+            pairs = [encode_header(name, value) for name, value in headers.items()]
+        self._list: RawHeaders = pairs
+
+    @property
+    def raw(self) -> RawHeaders:
+        """The live list of (name, value) pairs in bytes; names are in lower case."""
+        return self._list
+
+    def keys(self) -> list[str]:  # type: ignore[override]  # a list with repeats, as documented
+        """Return the name of each field, repeated names included."""
+        return [name.decode("latin-1") for name, _ in self._list]
+
+    def values(self) -> list[str]:  # type: ignore[override]  # as above
+        """Return the value of each field."""
+        return [value.decode("latin-1") for _, value in self._list]
+
+    def items(self) -> list[tuple[str, str]]:  # type: ignore[override]  # as above
+        """Return the name and the value of each field."""
+        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self._list]
+
+    def getlist(self, key: str) -> list[str]:
+        """Return the values of all fields of this name, in order."""
+        name = _encode_key(key)
+        if name is None:
+            return []
+        pairs = self._list
+        if len(pairs) >= _INDEXED_FROM:
+            return [pairs[at][1].decode("latin-1") for at in self._positions(name)]
+        return [pair[1].decode("latin-1") for pair in pairs if pair[0] == name]
+
+    def mutablecopy(self) -> MutableHeaders:
+        """Return a copy that can be changed; this one is not touched by it."""
+        return MutableHeaders(raw=self._list[:])
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the first value of a name, or the default."""
+        value = self._find(key)
+        return default if value is None else value.decode("latin-1")
+
+    def __getitem__(self, key: str) -> str:
+        value = self._find(key)
+        if value is None:
+            raise KeyError(key)
+        return value.decode("latin-1")
+
+    def __contains__(self, key: object) -> bool:
+        return self._find(key) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        return len(self._list)
+
+    def __eq__(self, other: object) -> bool:
+        # The order of fields is free.
+        if not isinstance(other, Headers):
+            return False
+        return sorted(map(tuple, self._list)) == sorted(map(tuple, other._list))
+
+    def __repr__(self) -> str:
+        name, fields = type(self).__name__, dict(self.items())
+        if len(fields) == len(self._list):
+            return f"{name}({fields!r})"
+        return f"{name}(raw={self._list!r})"
+
+    def _find(self, key: Any) -> bytes | None:
+        try:
+            name = key.encode("latin-1").lower()
+        except (AttributeError, UnicodeEncodeError):
+            return None  # nothing that is no latin-1 string is the name of a field
+        pairs = self._list
+        if len(pairs) >= _INDEXED_FROM:
+            positions = self._positions(name)
+            return pairs[positions[0]][1] if positions else None
+        for pair in pairs:
+            if pair[0] == name:
+                return pair[1]
+        return None
+
+    def _positions(self, name: bytes) -> list[int]:
+        """Find where a name stands in a long list."""
+        pairs = self._list
+        index = self._index
+        if index is not None and name in index:
+            positions = index[name]
+            if positions[-1] < len(pairs) and all(pairs[at][0] == name for at in positions):
+                return positions
+        # Unknown, or the list has changed since: look at all of it, and note what is there.
+        index = self._index = {}
+        for at, pair in enumerate(pairs):
+            index.setdefault(pair[0], []).append(at)
+        return index.get(name, [])
+
+
+class MutableHeaders(Headers):
+    """Change header fields; each name and value is checked where it is set."""
+
+    def __setitem__(self, key: str, value: str) -> None:
+        pair = encode_header(key, value)
+        name, pairs = pair[0], self._list
+        positions = [at for at, (given, _) in enumerate(pairs) if given == name]
+        if not positions:
+            pairs.append(pair)
+            return
+        # The new field stands where the first of its name stood; the others go.
+        pairs[positions[0]] = pair
+        if len(positions) > 1:
+            gone = set(positions[1:])
+            pairs[:] = [pair for at, pair in enumerate(pairs) if at not in gone]
+
+    def __delitem__(self, key: str) -> None:
+        name = _encode_key(key)
+        pairs = self._list
+        for pair in pairs:
+            if pair[0] == name:
+                pairs[:] = [pair for pair in pairs if pair[0] != name]
+                return
+
+    def __ior__(self, other: Mapping[str, str]) -> MutableHeaders:
+        _check_mapping(other)
+        self.update(other)
+        return self
+
+    def __or__(self, other: Mapping[str, str]) -> MutableHeaders:
+        _check_mapping(other)
+        merged = self.mutablecopy()
+        merged.update(other)
+        return merged
+
+    def setdefault(self, key: str, value: str) -> str:
+        """Return the first value of a name; set it first if there is none."""
+        present = self._find(key)
+        if present is not None:
+            return present.decode("latin-1")
+        self._list.append(encode_header(key, value))
+        return value
+
+    def update(self, other: Mapping[str, str]) -> None:
+        """Set each field of a mapping, in place of those of the same name."""
+        for key, value in other.items():
+            self[key] = value
+
+    def append(self, key: str, value: str) -> None:
+        """Add a field, beside those of the same name."""
+        self._list.append(encode_header(key, value))
+
+    def add_vary_header(self, vary: str) -> None:
+        """Add names to the Vary field (RFC 9110 s.12.5.5), which becomes one line.
+
+        Names that are listed already are not listed twice.
+        """
+        listed = [name for line in self.getlist("vary") for name in split_list(line)]
+        known = {name.lower() for name in listed}
+        added = [name for name in split_list(vary) if name.lower() not in known]
+        self["vary"] = ", ".join(listed + added)
+
+
+def encode_header(name: str, value: str) -> tuple[bytes, bytes]:
+    """Check and encode one header field; the name in lower case.
+
+    Raises:
+        TypeError: the name or the value is no string.
+        ValueError: one of them may not stand in a header. The text names the header, and does
+            not show the value, which may be a secret.
+    """
+    try:
+        encoded = encode_field_name(name)
+    except AttributeError:
+        raise TypeError(f"The name of a header is a string, not {name!r:.80}.") from None
+    try:
+        return encoded, encode_field_value(value)
+    except AttributeError:
+        kind = type(value).__name__
+        raise TypeError(f"The value of the header {name!r} is a string, not {kind}.") from None
+    except ValueError as error:
+        raise ValueError(f"In the header {name!r}: {error}") from None
+
+
+def _encode_key(key: Any) -> bytes | None:
+    try:
+        lowered: bytes = key.encode("latin-1").lower()
+    except (AttributeError, UnicodeEncodeError):
+        return None
+    return lowered
+
+
+def _check_mapping(other: object) -> None:
+    if not isinstance(other, Mapping):
+        raise TypeError(f"Expected a mapping but got {type(other).__name__}")
+
+
+def _too_many_sources(name: str) -> TypeError:
+    return TypeError(f"{name} is made of one of headers, raw and scope; more than one was given.")

@@ -1,0 +1,234 @@
+"""Map a key to several values, in the order in which they came.
+
+`d[key]` is the last value of a key, `d.getlist(key)` has them all, and `d.multi_items()` is the
+whole list of pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from typing import Any, TypeVar
+
+from spica._http.urls import format_query, parse_query
+
+K = TypeVar("K")
+V_co = TypeVar("V_co", covariant=True)
+
+
+class ImmutableMultiDict(Mapping[K, V_co]):
+    """Hold pairs of keys and values that do not change.
+
+    Made of another multi-dict, a mapping, or an iterable of pairs; keyword arguments are added at
+    the end. As a mapping it has each key once, with its last value.
+
+    Raises:
+        TypeError: more than one positional argument, or one that holds no pairs.
+    """
+
+    # The values of each key, made when `getlist` first needs them.
+    _groups: dict[Any, list[Any]] | None = None
+
+    def __init__(
+        self,
+        *args: ImmutableMultiDict[K, V_co] | Mapping[K, V_co] | Iterable[tuple[K, V_co]],
+        **kwargs: Any,
+    ) -> None:
+        self._list: list[Any] = pairs_of(type(self).__name__, args, kwargs)
+        self._dict: dict[Any, Any] = dict(self._list)
+
+    def getlist(self, key: Any) -> list[V_co]:
+        """Return every value of a key, in order; an empty list for an unknown key."""
+        values, pairs = self._dict, self._list
+        if key not in values:
+            return []
+        if len(values) == len(pairs):  # no key stands twice
+            return [values[key]]
+        if self._groups is None:
+            # Grouped once, so that asking for each key in turn costs no more than linear time.
+            self._groups = _group(pairs)
+        return list(self._groups[key])
+
+    def keys(self) -> KeysView[K]:
+        """Return a view of the keys, each once."""
+        return self._dict.keys()
+
+    def values(self) -> ValuesView[V_co]:
+        """Return a view of the last value of each key."""
+        return self._dict.values()
+
+    def items(self) -> ItemsView[K, V_co]:
+        """Return a view of each key with its last value."""
+        return self._dict.items()
+
+    def multi_items(self) -> list[tuple[K, V_co]]:
+        """Return a new list of all pairs, in order."""
+        return list(self._list)
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """Return the last value of a key, or the default."""
+        return self._dict.get(key, default)
+
+    def __getitem__(self, key: K) -> V_co:
+        value: V_co = self._dict[key]
+        return value
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._dict
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._dict)
+
+    def __len__(self) -> int:
+        return len(self._dict)
+
+    def __eq__(self, other: object) -> bool:
+        # Equal when each key has the same values in the same order; the order of keys is free.
+        if not isinstance(other, type(self)):
+            return False
+        return self._list == other._list or _group(self._list) == _group(other._list)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.multi_items()!r})"
+
+
+class MultiDict(ImmutableMultiDict[Any, Any]):
+    """Hold pairs of keys and values that may be changed."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.setlist(key, [value])
+
+    def __delitem__(self, key: Any) -> None:
+        del self._dict[key]
+        self._drop(key)
+
+    def pop(self, key: Any, default: Any = None) -> Any:
+        """Remove a key with all its values; return the last, or the default if unknown."""
+        if key not in self._dict:
+            return default
+        value = self._dict.pop(key)
+        self._drop(key)
+        return value
+
+    def popitem(self) -> tuple[Any, Any]:
+        """Remove the newest key with all its values; return it with the last of them.
+
+        Raises:
+            KeyError: nothing is left.
+        """
+        key, value = self._dict.popitem()
+        self._drop(key)
+        return key, value
+
+    def poplist(self, key: Any) -> list[Any]:
+        """Remove a key; return all its values, an empty list if unknown."""
+        values = self.getlist(key)
+        if values:
+            del self[key]
+        return values
+
+    def clear(self) -> None:
+        """Remove everything."""
+        self._dict.clear()
+        self._list.clear()
+        self._groups = None
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """Return the last value of a key; set the default first if the key is unknown."""
+        if key not in self._dict:
+            self.append(key, default)
+        return self._dict[key]
+
+    def setlist(self, key: Any, values: Iterable[Any]) -> None:
+        """Give a key these values in place of any it has; none at all removes the key."""
+        pairs = [(key, value) for value in values]
+        if key in self._dict:
+            self._drop(key)
+        self._list += pairs
+        self._groups = None
+        if pairs:
+            self._dict[key] = pairs[-1][1]
+        else:
+            self._dict.pop(key, None)
+
+    def append(self, key: Any, value: Any) -> None:
+        """Add a value to those of a key."""
+        self._list.append((key, value))
+        self._dict[key] = value
+        self._groups = None
+
+    def update(
+        self, *args: MultiDict | Mapping[Any, Any] | Iterable[tuple[Any, Any]], **kwargs: Any
+    ) -> None:
+        """Set the given keys, each with all the values given; other keys stay as they are."""
+        added = pairs_of(f"{type(self).__name__}.update", args, kwargs)
+        replaced = dict(added)
+        self._list[:] = [pair for pair in self._list if pair[0] not in replaced] + added
+        self._dict.update(replaced)
+        self._groups = None
+
+    def _drop(self, key: Any) -> None:
+        self._list[:] = [pair for pair in self._list if pair[0] != key]
+        self._groups = None
+
+
+class QueryParams(ImmutableMultiDict[str, str]):
+    """Hold the parameters of a query.
+
+    Made of the query as text or bytes, or as any multi-dict is; keys and values become strings.
+    Empty values are kept. Bytes that are not UTF-8 are replaced by U+FFFD, never refused.
+    `str()` writes the query again.
+    """
+
+    def __init__(
+        self,
+        *args: ImmutableMultiDict[Any, Any]
+        | Mapping[Any, Any]
+        | Iterable[tuple[Any, Any]]
+        | str
+        | bytes,
+        **kwargs: Any,
+    ) -> None:
+        if len(args) == 1 and not kwargs and isinstance(args[0], (str, bytes)):
+            pairs = parse_query(args[0])
+        else:
+            read = tuple(parse_query(a) if isinstance(a, (str, bytes)) else a for a in args)
+            given = pairs_of(type(self).__name__, read, kwargs)
+            pairs = [(str(key), str(value)) for key, value in given]
+        self._list = pairs
+        self._dict = dict(pairs)
+
+    def __str__(self) -> str:
+        return format_query(self._list)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+
+def pairs_of(place: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
+    """Gather the pairs that a multi-dict is made of, from one argument and the keywords.
+
+    `place` names the caller in the error.
+
+    Raises:
+        TypeError: more than one argument, or one that holds no pairs.
+    """
+    if len(args) > 1:
+        raise TypeError(f"{place} takes one positional argument, {len(args)} were given.")
+    source: Any = args[0] if args else None
+    pairs: list[Any] = []
+    if hasattr(source, "multi_items"):
+        pairs = list(source.multi_items())
+    elif hasattr(source, "items"):
+        pairs = list(source.items())
+    elif source:
+        pairs = list(source)
+    if kwargs:
+        pairs.extend(kwargs.items())
+    return pairs
+
+
+def _group(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, list[Any]]:
+    groups: dict[Any, list[Any]] = {}
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
+    return groups

@@ -1,0 +1,346 @@
+"""Hold an absolute or relative URL (RFC 3986), and the path of a route.
+
+A URL made of a scope is put together when it is first looked at: its text by `str()`, its parts
+by `components`. What a client sent in its Host field is used only if it is a host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
+
+from spica._http.host import find_host, format_host, parse_authority
+from spica._http.urls import (
+    encode_leading_slashes,
+    encode_path,
+    encode_query,
+    format_query,
+    parse_query,
+)
+from spica.datastructures.multidict import MultiDict
+
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_MASK = "********"
+
+# RFC 3986 s.3.2.1: userinfo = *( unreserved / pct-encoded / sub-delims / ":" ). The colon is
+# left out: in a name it would begin the password.
+_USERINFO_SAFE = "%!$&'()*+,;=-._~"
+_NOT_IN_HOST = frozenset("/?#@\\ \t\r\n\0")
+
+
+class Address(NamedTuple):
+    """Hold the host and the port of a peer."""
+
+    host: str
+    port: int
+
+
+class URL:
+    """Hold a URL, and make others of it.
+
+    Made of a text, of the scope of a connection, or of components: those of `replace`. Compares
+    with strings, hashes as its text, and hides a password in its `repr()`.
+
+    Raises:
+        TypeError: more than one source is given, or a component that does not exist.
+    """
+
+    _text: str | None = None
+    _parts: SplitResult | None = None
+
+    def __init__(
+        self, url: str | URL = "", scope: Mapping[str, Any] | None = None, **components: Any
+    ) -> None:
+        if scope is not None:
+            if url or components:
+                raise TypeError("A URL is made of a text, a scope or components; give one of them.")
+            # Noted now, read later: a scope may be changed after this.
+            self._source = (
+                scope.get("scheme", "http"),
+                scope.get("server"),
+                scope["path"],
+                scope.get("query_string"),
+                scope.get("headers", ()),
+            )
+        elif components:
+            if url:
+                raise TypeError("A URL is made of a text, a scope or components; give one of them.")
+            self._parts = _replace(SplitResult("", "", "", "", ""), components)
+        elif isinstance(url, (str, URL)):
+            self._text = str(url)
+        else:
+            raise TypeError(f"A URL is made of a string, not {type(url).__name__}.")
+
+    @property
+    def components(self) -> SplitResult:
+        """The five parts of the URL, as `urllib.parse.urlsplit` gives them.
+
+        Raises:
+            ValueError: the text the URL was made of cannot be split.
+        """
+        parts = self._parts
+        if parts is None:
+            parts = self._parts = (
+                _read_scope(*self._source) if self._text is None else urlsplit(self._text)
+            )
+        return parts
+
+    @property
+    def scheme(self) -> str:
+        """The scheme, in lower case, or an empty string."""
+        return self.components.scheme
+
+    @property
+    def netloc(self) -> str:
+        """User, host and port as they stand in the URL."""
+        return self.components.netloc
+
+    @property
+    def path(self) -> str:
+        """The path, with the mount prefix."""
+        return self.components.path
+
+    @property
+    def query(self) -> str:
+        """What follows the question mark, undecoded."""
+        return self.components.query
+
+    @property
+    def fragment(self) -> str:
+        """What follows the number sign."""
+        return self.components.fragment
+
+    @property
+    def username(self) -> str | None:
+        """The user name, undecoded."""
+        return self.components.username
+
+    @property
+    def password(self) -> str | None:
+        """The password, undecoded."""
+        return self.components.password
+
+    @property
+    def hostname(self) -> str | None:
+        """The host in lower case, an IPv6 address without brackets."""
+        return self.components.hostname
+
+    @property
+    def port(self) -> int | None:
+        """The port if one is named.
+
+        Raises:
+            ValueError: it is no number from 0 to 65535.
+        """
+        return self.components.port
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether the scheme is https or wss."""
+        return self.scheme in ("https", "wss")
+
+    def replace(self, **kwargs: Any) -> URL:
+        """Return a URL with other components.
+
+        Takes `scheme`, `netloc`, `path`, `query`, `fragment`, and `username`, `password`,
+        `hostname`, `port`, which change a part of the netloc; None removes one of the latter.
+
+        Raises:
+            TypeError: a component that does not exist.
+            ValueError: a hostname or a port that can be none.
+        """
+        url = object.__new__(type(self))
+        url._parts = _replace(self.components, kwargs)
+        return url
+
+    def include_query_params(self, **kwargs: Any) -> URL:
+        """Return a URL whose query has these parameters, in place of those of the same name."""
+        params = MultiDict(parse_query(self.query))
+        params.update({name: str(value) for name, value in kwargs.items()})
+        return self.replace(query=format_query(params.multi_items()))
+
+    def replace_query_params(self, **kwargs: Any) -> URL:
+        """Return a URL whose query has these parameters and no others."""
+        return self.replace(query=format_query((k, str(v)) for k, v in kwargs.items()))
+
+    def remove_query_params(self, keys: str | Sequence[str]) -> URL:
+        """Return a URL whose query lacks these parameters."""
+        gone = {keys} if isinstance(keys, str) else set(keys)
+        kept = [pair for pair in parse_query(self.query) if pair[0] not in gone]
+        return self.replace(query=format_query(kept))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, (str, URL)) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def __str__(self) -> str:
+        text = self._text
+        if text is None:
+            text = self._text = _join(self.components)
+        return text
+
+    def __repr__(self) -> str:
+        text = str(self)
+        if "@" in text:
+            text = _mask_password(text)
+        return f"{type(self).__name__}({text!r})"
+
+
+class URLPath(str):
+    """Hold the path of a route, and what its URL must have: a protocol, a host.
+
+    Two leading slashes and backslashes are encoded: browsers read them as another host.
+
+    Raises:
+        ValueError: the protocol is none of `http`, `websocket` and the empty string.
+    """
+
+    protocol: str
+    host: str
+
+    def __new__(
+        cls, path: str, protocol: Literal["http", "websocket", ""] = "", host: str = ""
+    ) -> URLPath:
+        """Check the protocol, and encode the path."""
+        if protocol not in ("", "http", "websocket"):
+            raise ValueError(f"The protocol of a path is 'http', 'websocket' or '': {protocol!r}.")
+        self = super().__new__(cls, encode_leading_slashes(path).replace("\\", "%5C"))
+        self.protocol = protocol
+        self.host = host
+        return self
+
+    def __init__(
+        self, path: str, protocol: Literal["http", "websocket", ""] = "", host: str = ""
+    ) -> None:
+        """Do nothing: a string is made in `__new__`."""
+
+    def make_absolute_url(self, base_url: str | URL) -> URL:
+        """Put the path behind a base: its scheme and host, unless this path names its own."""
+        base = base_url if isinstance(base_url, URL) else URL(base_url)
+        scheme = base.scheme
+        if self.protocol:
+            plain, secure = ("http", "https") if self.protocol == "http" else ("ws", "wss")
+            scheme = secure if base.is_secure else plain
+        path = str(self)
+        if path and not path.startswith("/"):
+            path = "/" + path
+        return URL(
+            scheme=scheme, netloc=self.host or base.netloc, path=base.path.rstrip("/") + path
+        )
+
+
+def _read_scope(
+    scheme: str, server: Any, path: str, query: bytes | None, headers: Any
+) -> SplitResult:
+    # RFC 9110 s.7.2: the Host field names the authority. One that names none is not used.
+    sent = find_host(headers)
+    netloc = (parse_authority(sent) if sent is not None else None) or _server_netloc(scheme, server)
+    path = encode_path(path)
+    if not netloc:
+        scheme = ""
+        path = encode_leading_slashes(path)
+    elif not path.startswith("/") and path:
+        path = "/" + path  # RFC 3986 s.3.3: behind an authority a path begins with a slash
+    return SplitResult(scheme, netloc, path, encode_query(query) if query else "", "")
+
+
+def _server_netloc(scheme: str, server: Any) -> str:
+    if server is None:
+        return ""
+    host, port = server
+    if port == _DEFAULT_PORTS.get(scheme):
+        port = None
+    elif port is None and "/" in host:
+        return ""  # a Unix socket has no address that could stand in a URL
+    return format_host(host, port)
+
+
+def _join(parts: SplitResult) -> str:
+    scheme, netloc, path, query, _ = parts
+    if netloc and scheme and path.startswith("/") and not parts.fragment:
+        text = f"{scheme}://{netloc}{path}"
+        return f"{text}?{query}" if query else text
+    if not netloc:
+        parts = parts._replace(path=encode_leading_slashes(path))
+    return urlunsplit(parts)
+
+
+def _replace(parts: SplitResult, changes: dict[str, Any]) -> SplitResult:
+    """Change components, among them the parts of the netloc."""
+    known = [*_NETLOC_PARTS, *SplitResult._fields]
+    unknown = [name for name in changes if name not in known]
+    if unknown:
+        raise TypeError(f"Got unexpected field names: {unknown!r}. Known names: {sorted(known)!r}.")
+    whole = {name: value for name, value in changes.items() if name not in _NETLOC_PARTS}
+    within = {name: value for name, value in changes.items() if name in _NETLOC_PARTS}
+    if within:
+        whole["netloc"] = _replace_netloc(whole.get("netloc", parts.netloc), within)
+    return parts._replace(**{name: str(value) for name, value in whole.items()})
+
+
+_NETLOC_PARTS = ("username", "password", "hostname", "port")
+
+
+def _replace_netloc(netloc: str, changes: dict[str, Any]) -> str:
+    """Change parts of `[user[:password]@]host[:port]`, RFC 3986 s.3.2."""
+    userinfo, at, rest = netloc.rpartition("@")
+    if "username" in changes or "password" in changes:
+        userinfo, at = _replace_userinfo(userinfo, at, changes)
+    # RFC 3986 s.3.2.2: colons within the brackets of an IP-literal do not begin a port.
+    end = rest.rfind("]") + 1
+    colon = rest.find(":", end)
+    host, port = (rest, "") if colon < 0 else (rest[:colon], rest[colon:])
+    if changes.get("hostname") is not None:
+        host = _check_hostname(changes["hostname"])
+    if "port" in changes:
+        port = _format_port(changes["port"])
+    return f"{userinfo}{at}{host}{port}"
+
+
+def _replace_userinfo(userinfo: str, at: str, changes: dict[str, Any]) -> tuple[str, str]:
+    name, colon, password = userinfo.partition(":")
+    username: str | None = name if at else None
+    secret: str | None = password if colon else None
+    if "username" in changes:
+        username = changes["username"]
+        if username is None:
+            secret = None  # a password without its user is of no use
+    if "password" in changes:
+        secret = changes["password"]
+    if username is None and secret is None:
+        return "", ""
+    text = quote(str(username or ""), safe=_USERINFO_SAFE)
+    if secret is not None:
+        text = f"{text}:{quote(str(secret), safe=_USERINFO_SAFE + ':')}"
+    return text, "@"
+
+
+def _check_hostname(hostname: Any) -> str:
+    text = str(hostname)
+    if not _NOT_IN_HOST.isdisjoint(text):
+        raise ValueError(f"{text!r:.100} is no hostname: it may have none of '/?#@\\', no blanks.")
+    return format_host(text)
+
+
+def _format_port(port: Any) -> str:
+    if port is None:
+        return ""
+    text = str(port)
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
+        raise ValueError(f"{text!r:.100} is no port: it is a number from 0 to 65535.")
+    return f":{text}"
+
+
+def _mask_password(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return _MASK + text[text.rindex("@") :]  # cannot be split, may still have a password
+    if not parts.password:
+        return text
+    userinfo, _, rest = parts.netloc.rpartition("@")
+    masked = f"{userinfo.partition(':')[0]}:{_MASK}@{rest}"
+    return text.replace(parts.netloc, masked, 1)
