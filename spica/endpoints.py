@@ -1,0 +1,262 @@
+"""Classes as endpoints: one method for each HTTP method, one hook for each event of a WebSocket.
+
+A class is given to a route in the place of a function; every request makes an instance of it, which
+lives for that request. Which requests reach the class is decided elsewhere (`spica.routing`).
+
+Standards: RFC 9110 s.9 (methods), s.15.5.6 (405); the IANA registry of HTTP methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Collection, Generator
+from typing import Any, ClassVar, Literal
+
+from spica._asgi.scope import EXCEPTION_HANDLERS
+from spica._layers.answers import settle_answer
+from spica.concurrency import is_async_callable, run_in_threadpool
+from spica.exceptions import HTTPException, WebSocketException
+from spica.jsoncodec import decode
+from spica.requests import Request
+from spica.responses.base import PlainTextResponse, Response
+from spica.types import ASGIApp, Message, Receive, Scope, Send
+from spica.websockets import WebSocket
+
+__all__ = ["HTTPEndpoint", "WebSocketEndpoint"]
+
+STANDARD_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY")
+"""Methods of general use: RFC 9110 s.9.3, RFC 5789 (PATCH), and QUERY."""
+
+UNMISTAKABLE_METHODS = (
+    "BASELINE-CONTROL",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKCOL",
+    "MKREDIRECTREF",
+    "MKWORKSPACE",
+    "ORDERPATCH",
+    "PROPFIND",
+    "PROPPATCH",
+    "UPDATEREDIRECTREF",
+    "VERSION-CONTROL",
+)
+"""Registered methods whose names nobody gives to a helper by accident. COPY, LINK, MOVE, SEARCH,
+UPDATE, CONNECT, TRACE and their like are not here: a class may well have an `update()` that is no
+business of the client, so these are served only where `http_methods` says so."""
+
+_ATTRIBUTES = {
+    method: method.lower().replace("-", "_") for method in STANDARD_METHODS + UNMISTAKABLE_METHODS
+}
+
+_CO_COROUTINE = 0x80  # inspect.CO_COROUTINE: a function made by `async def`
+
+
+class HTTPEndpoint:
+    """Serve each HTTP method by the method of its name in lower case, `async def` or `def`.
+
+    ``async def get(self, request)`` serves GET, and HEAD too unless there is a `head`. A `def` runs
+    in a thread. Methods of general use and most of WebDAV's (``propfind``, ``mkcol``, ...; "-"
+    becomes "_") are found by their names; others are named in `http_methods`. Every other method is
+    answered with 405 and an Allow header. Names are compared as they are: "get" is not GET.
+    """
+
+    http_methods: ClassVar[Collection[str]] = ()
+    """Further methods to serve, spelled as in the request: ``http_methods = {"COPY", "MOVE"}`` lets
+    `copy` and `move` be reached. Default: none, since helpers have such names as well."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if isinstance(cls.http_methods, str):
+            raise TypeError(
+                f"{cls.__name__}.http_methods is the string {cls.http_methods!r}; "
+                "it must be a collection of method names, such as {'COPY', 'MOVE'}."
+            )
+        for method in cls.http_methods:
+            name = _attribute_name(method)
+            if not callable(getattr(cls, name, None)):
+                raise TypeError(
+                    f"{cls.__name__}.http_methods names {method!r}, but the class has no "
+                    f"method {name!r} to serve it."
+                )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Make the endpoint of one request; RuntimeError if `scope` is not of the type "http"."""
+        if scope["type"] != "http":
+            raise RuntimeError(
+                f"{type(self).__name__} needs a scope of type 'http', not {scope['type']!r}."
+            )
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self.dispatch().__await__()
+
+    @property
+    def _allowed_methods(self) -> list[str]:
+        served = [*_ATTRIBUTES, *self.http_methods]
+        allowed = {method for method in served if self._handler(method) is not None}
+        return sorted(allowed)
+
+    def _handler(self, method: str) -> Any:
+        """Return what serves `method`; None if nothing does."""
+        name = _ATTRIBUTES.get(method)
+        if name is None:
+            if method not in self.http_methods:
+                return None
+            name = _attribute_name(method)
+        handler = getattr(self, name, None)
+        if handler is None and method == "HEAD":
+            # RFC 9110 s.9.3.2: HEAD is GET without the content, which the server leaves out.
+            return getattr(self, "get", None)
+        return handler
+
+    async def dispatch(self) -> None:
+        """Call the method that serves the request, and send the response it returns."""
+        request: Request[Any] = Request(self.scope, self.receive, self.send)
+        response = await self._respond(request)
+        await response(self.scope, self.receive, self.send)
+
+    async def _respond(self, request: Request[Any]) -> ASGIApp:
+        handler: Any = self._handler(self.scope["method"]) or self.method_not_allowed
+        if _is_async(handler):
+            response = await handler(request)
+        else:
+            response = await run_in_threadpool(handler, request)
+        return await settle_answer(response, request, handler)
+
+    async def method_not_allowed(self, request: Request[Any]) -> Response:
+        """Answer a method that is not served: 405, with the ones that are in Allow.
+
+        Raises:
+            HTTPException: Within an application, whose handlers then make the answer.
+        """
+        headers = {"Allow": ", ".join(self._allowed_methods)}
+        if "app" in self.scope:
+            raise HTTPException(status_code=405, headers=headers)
+        return PlainTextResponse("Method Not Allowed", status_code=405, headers=headers)
+
+
+def _attribute_name(method: str) -> str:
+    return method.lower().replace("-", "_")
+
+
+def _is_async(handler: Any) -> bool:
+    # The flag is what is_async_callable() finds in the end for nearly all methods.
+    code = getattr(handler, "__code__", None)
+    return (code is not None and code.co_flags & _CO_COROUTINE != 0) or is_async_callable(handler)
+
+
+_BORN_AWAIT = HTTPEndpoint.__await__
+_BORN_DISPATCH = HTTPEndpoint.dispatch
+
+
+def answers_by_value(cls: type[HTTPEndpoint]) -> bool:
+    """Tell whether `answer()` may stand for awaiting an instance of `cls`.
+
+    It may not where a subclass or a tracing agent has replaced `dispatch` or `__await__`.
+    """
+    return cls.dispatch is _BORN_DISPATCH and cls.__await__ is _BORN_AWAIT
+
+
+def answer(cls: type[HTTPEndpoint], request: Request[Any]) -> Awaitable[ASGIApp]:
+    """Let an instance of `cls` make the answer to `request`, without sending it."""
+    return cls(request.scope, request._receive, request._send)._respond(request)
+
+
+class BadMessage(WebSocketException, RuntimeError):
+    """Tell that the peer sent what the endpoint's `encoding` rules out.
+
+    The connection is closed with code 1003 (RFC 6455 s.7.4.1: "a type of data it cannot accept").
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(code=1003, reason=reason)
+
+
+class WebSocketEndpoint:
+    """Serve a WebSocket by hooks: `on_connect`, `on_receive` for every message, `on_disconnect`."""
+
+    encoding: Literal["text", "bytes", "json"] | None = None
+    """What messages are: "text", "bytes" or "json"; None, the default, takes text and bytes."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.encoding not in (None, "text", "bytes", "json"):
+            raise ValueError(
+                f"Unsupported 'encoding' attribute {cls.encoding!r} of {cls.__name__}: "
+                "it must be 'text', 'bytes', 'json' or None."
+            )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Make the endpoint of one connection; RuntimeError if `scope` is not a "websocket"."""
+        if scope["type"] != "websocket":
+            raise RuntimeError(
+                f"{type(self).__name__} needs a scope of type 'websocket', not {scope['type']!r}."
+            )
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self.dispatch().__await__()
+
+    async def dispatch(self) -> None:
+        """Call the hooks, from the handshake to the end of the connection."""
+        websocket: WebSocket[Any] = WebSocket(self.scope, self.receive, self.send)
+        await self.on_connect(websocket)
+        # RFC 6455 s.7.4.1: 1011, the server could not fulfil the request; unless the peer tells.
+        close_code = 1011
+        try:
+            while True:
+                message = await websocket.receive()
+                if message["type"] == "websocket.disconnect":
+                    # RFC 6455 s.7.1.5: 1005 where the close frame had no code.
+                    close_code = message.get("code") or 1005
+                    break
+                if message["type"] == "websocket.receive":
+                    await self.on_receive(websocket, await self.decode(websocket, message))
+        finally:
+            await self.on_disconnect(websocket, close_code)
+
+    async def decode(self, websocket: WebSocket[Any], message: Message) -> Any:
+        """Return the data of a message as `encoding` has it.
+
+        Raises:
+            BadMessage: The message is of the other kind, or not JSON. It is a RuntimeError, too.
+        """
+        text: str | None = message.get("text")
+        data: bytes | None = message.get("bytes")
+        encoding = self.encoding
+        either = data if text is None else text
+        if encoding is None and either is not None:
+            return either
+        if encoding == "text" and text is not None:
+            return text
+        if encoding == "bytes" and data is not None:
+            return data
+        if encoding == "json" and either is not None:
+            try:
+                return decode(either)
+            except ValueError:
+                raise await self._refuse(websocket, "Malformed JSON data received.") from None
+        other = "bytes" if text is None else "text"
+        raise await self._refuse(
+            websocket, f"Expected {encoding} websocket messages, but got {other}"
+        )
+
+    async def _refuse(self, websocket: WebSocket[Any], reason: str) -> BadMessage:
+        """Make the error; close the connection where no exception layer will do it."""
+        error = BadMessage(reason)
+        if EXCEPTION_HANDLERS not in self.scope:
+            await websocket.close(error.code, error.reason)
+        return error
+
+    async def on_connect(self, websocket: WebSocket[Any]) -> None:
+        """Answer the handshake. By default it is accepted."""
+        await websocket.accept()
+
+    async def on_receive(self, websocket: WebSocket[Any], data: Any) -> None:
+        """Deal with the data of a message."""
+
+    async def on_disconnect(self, websocket: WebSocket[Any], close_code: int) -> None:
+        """Clean up. `close_code` is the peer's, or 1011 after an exception."""
