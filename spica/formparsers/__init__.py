@@ -1,0 +1,25 @@
+"""Form bodies: ``multipart/form-data`` (RFC 7578) and ``application/x-www-form-urlencoded``.
+
+Most applications use `Request.form()` and `Request.parts()`, which stand on these classes.
+"""
+
+from spica.formparsers.errors import MultiPartException
+from spica.formparsers.legacy import FormMessage, MultipartPart
+from spica.formparsers.multipart_parser import MultiPartParser
+
+# `__getattr__` fetches SpooledTemporaryFile when it is first needed.
+from spica.formparsers.spool import __getattr__
+from spica.formparsers.streamed import PartStream, StreamedPart
+from spica.formparsers.urlencoded_parser import FormParser
+
+__all__ = [
+    "FormMessage",
+    "FormParser",
+    "MultiPartException",
+    "MultiPartParser",
+    "MultipartPart",
+    "PartStream",
+    "SpooledTemporaryFile",
+    "StreamedPart",
+    "__getattr__",
+]

@@ -1,0 +1,160 @@
+"""Read a whole ``multipart/form-data`` body into a `FormData` (RFC 7578)."""
+
+from collections.abc import AsyncIterator
+
+from spica.datastructures import FormData, Headers, UploadFile
+from spica.formparsers.charsets import decode_text
+from spica.formparsers.decoder import MultipartDecoder, PartEvent, PartHead
+from spica.formparsers.pacing import SLICE_SIZE, Pacer
+from spica.formparsers.spool import SpoolWriter, open_spool
+from spica.formparsers.streamed import PartStream
+
+
+class MultiPartParser:
+    """Parse a ``multipart/form-data`` body, as a whole (`parse`) or part by part (`parts`).
+
+    `headers` are those of the request (Content-Type is needed), `stream` yields the body.
+
+    Each limit is finite, so that no client can make a form cost more than expected: `max_files` and
+    `max_fields` in number (default 1000 each), `max_part_size` in bytes of one field (default
+    1 MiB; files are not limited by it, the limit on the body counts for them), `max_headers` in
+    number of headers of one part (default 16: RFC 7578 knows three), `max_header_size` in bytes of
+    one header line (default 8 KiB). ``float("inf")`` lifts a limit.
+    """
+
+    spool_max_size = 1024 * 1024
+    """Bytes of a file that are kept in memory, before it moves to the disk."""
+    max_part_size = 1024 * 1024
+    """Bytes of a field, unless the constructor is told otherwise."""
+
+    def __init__(
+        self,
+        headers: Headers,
+        stream: AsyncIterator[bytes],
+        *,
+        max_files: int | float = 1000,
+        max_fields: int | float = 1000,
+        max_part_size: int = 1024 * 1024,
+        max_headers: int = 16,
+        max_header_size: int = 8 * 1024,
+    ) -> None:
+        self.headers = headers
+        self.stream = stream
+        self.max_files = max_files
+        self.max_fields = max_fields
+        self.max_part_size = max_part_size
+        self.max_headers = max_headers
+        self.max_header_size = max_header_size
+
+    async def parse(self) -> FormData:
+        """Read the body to its end, and return its fields and files; the caller closes the form.
+
+        Whatever stops it (an error, a cancellation), no temporary file is left.
+
+        Raises:
+            MultiPartException: the body is malformed or incomplete, or a limit was passed.
+            ImportError: the package that scans the body is not installed.
+        """
+        collector = _Collector(self.spool_max_size)
+        try:
+            await self._collect(collector)
+        except BaseException:
+            collector.close_files()
+            await _close(self.stream)
+            raise
+        return FormData(collector.items)
+
+    def parts(self) -> PartStream:
+        """Iterate the parts, each body streamed as it arrives; nothing is stored.
+
+        Raises:
+            MultiPartException: there is no usable boundary. The iteration raises it, too, when the
+                body is malformed or incomplete, or a limit was passed.
+            ImportError: the package that scans the body is not installed.
+        """
+        return PartStream(self.stream, self._make_decoder())
+
+    def _make_decoder(self) -> MultipartDecoder:
+        return MultipartDecoder(
+            self.headers.get("content-type", ""),
+            max_files=self.max_files,
+            max_fields=self.max_fields,
+            max_part_size=self.max_part_size,
+            max_headers=self.max_headers,
+            max_header_size=self.max_header_size,
+        )
+
+    async def _collect(self, collector: "_Collector") -> None:
+        decoder = self._make_decoder()
+        pacer = Pacer()
+        async for chunk in self.stream:
+            for start in range(0, len(chunk), SLICE_SIZE):
+                piece = chunk[start : start + SLICE_SIZE]
+                if pacer.is_due(len(piece)):
+                    await pacer.rest()
+                await collector.add(decoder.feed(piece))
+        decoder.finish()
+
+
+class _Collector:
+    """Put the events of a body together: fields as text, files into spools."""
+
+    __slots__ = ("_field_pieces", "_file", "_head", "_memory_size", "_opened", "items")
+
+    def __init__(self, memory_size: int) -> None:
+        self.items: list[tuple[str, str | UploadFile]] = []
+        self._memory_size = memory_size
+        self._opened: list[UploadFile] = []
+        self._head: PartHead | None = None
+        self._field_pieces: list[bytes] = []
+        self._file: SpoolWriter | None = None
+
+    async def add(self, events: list[PartEvent]) -> None:
+        """Take the next events of the body."""
+        pieces = self._field_pieces
+        for event in events:
+            if event is None:
+                await self._end_part()
+            elif isinstance(event, PartHead):
+                self._head = event
+                if event.filename is not None:
+                    self._file = self._open_file(event)
+            elif self._file is None:
+                pieces.append(event)
+            elif self._file.write(event):
+                await self._file.flush()
+
+    async def _end_part(self) -> None:
+        head = self._head
+        if head is None:
+            raise RuntimeError("A part has ended that has not begun.")
+        if self._file is None:
+            pieces = self._field_pieces
+            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            pieces.clear()
+            self.items.append((head.name, decode_text(data, head.charset)))
+        else:
+            self.items.append((head.name, await self._file.finish()))
+            self._file = None
+
+    def _open_file(self, head: PartHead) -> SpoolWriter:
+        upload = UploadFile(
+            open_spool(self._memory_size),
+            size=0,
+            filename=head.filename,
+            headers=Headers(raw=head.raw_headers()),
+        )
+        self._opened.append(upload)
+        return SpoolWriter(upload, self._memory_size)
+
+    def close_files(self) -> None:
+        """Close every file that was opened, which removes it from the disk."""
+        for upload in self._opened:
+            upload.file.close()
+
+
+async def _close(stream: AsyncIterator[bytes]) -> None:
+    """Close a stream that will not be read to its end, if it can be closed."""
+    close = getattr(stream, "aclose", None)
+    if close is not None:
+        await close()

@@ -1,0 +1,158 @@
+"""The parts of a form one after another, each body streamed as it arrives; nothing is stored."""
+
+from collections import deque
+from collections.abc import AsyncIterator
+
+from spica.datastructures import Headers
+from spica.formparsers.charsets import decode_text
+from spica.formparsers.decoder import MultipartDecoder, PartEvent, PartHead
+from spica.formparsers.errors import too_large
+from spica.formparsers.pacing import SLICE_SIZE, Pacer
+
+DEFAULT_READ_LIMIT = 1024 * 1024
+"""Bytes that `StreamedPart.read` returns at most, unless told otherwise."""
+
+
+class PartStream:
+    """Iterate the parts of a form: ``async for part in parser.parts()``.
+
+    A part can be read until the next one is asked for; what was not read of it is then discarded.
+    """
+
+    def __init__(self, stream: AsyncIterator[bytes], decoder: MultipartDecoder) -> None:
+        self._stream = aiter(stream)
+        self._decoder = decoder
+        self._events: deque[PartEvent] = deque()
+        self._pacer = Pacer()
+        self._chunk = b""
+        self._offset = 0
+        self._is_exhausted = False
+        self._part: StreamedPart | None = None
+
+    def __aiter__(self) -> "PartStream":
+        return self
+
+    async def __anext__(self) -> "StreamedPart":
+        if self._part is not None:
+            await self._part._leave()
+            self._part = None
+        if not self._events and not await self._receive():
+            raise StopAsyncIteration
+        head = self._events.popleft()
+        if not isinstance(head, PartHead):
+            raise RuntimeError("A part of the form is being read by another task at the same time.")
+        self._part = StreamedPart(head, self)
+        return self._part
+
+    async def aclose(self) -> None:
+        """Give up: close the stream that the body comes from."""
+        self._is_exhausted = True
+        self._events.clear()
+        close = getattr(self._stream, "aclose", None)
+        if close is not None:
+            await close()
+
+    async def _next_piece(self) -> bytes | None:
+        """Return the next bytes of the current part, None at its end."""
+        if not self._events and not await self._receive():
+            # `finish` has raised already if the part was incomplete.
+            return None
+        event = self._events.popleft()
+        if isinstance(event, PartHead):
+            raise RuntimeError("A part of the form is being read by another task at the same time.")
+        return event
+
+    async def _receive(self) -> bool:
+        """Wait for the next events; False when the body has ended."""
+        while not self._events:
+            if self._offset >= len(self._chunk):
+                if self._is_exhausted or not await self._receive_chunk():
+                    return False
+                continue
+            piece = self._chunk[self._offset : self._offset + SLICE_SIZE]
+            self._offset += SLICE_SIZE
+            if self._pacer.is_due(len(piece)):
+                await self._pacer.rest()
+            self._events.extend(self._decoder.feed(piece))
+        return True
+
+    async def _receive_chunk(self) -> bool:
+        try:
+            self._chunk = await anext(self._stream)
+        except StopAsyncIteration:
+            self._is_exhausted = True
+            self._chunk = b""
+            self._decoder.finish()
+            return False
+        self._offset = 0
+        return True
+
+
+class StreamedPart:
+    """One part of a form: its head is here, its body is still arriving.
+
+    Iterate it for the chunks of its body, or `read` it as a whole.
+    """
+
+    def __init__(self, head: PartHead, source: PartStream) -> None:
+        self.name = head.name
+        self.filename = head.filename
+        self.headers = Headers(raw=head.raw_headers())
+        self._charset = head.charset
+        self._source = source
+        self._is_read = False
+        self._is_left = False
+
+    @property
+    def content_type(self) -> str | None:
+        """The media type that the client claims for the body, with its parameters; or None."""
+        value: str | None = self.headers.get("content-type")
+        return value
+
+    def __aiter__(self) -> "StreamedPart":
+        if self._is_read:
+            raise RuntimeError(f"The body of the part {self.name!r:.80} was read already.")
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._is_left:
+            raise RuntimeError(
+                f"The part {self.name!r:.80} is gone: read it before the next part is asked for."
+            )
+        piece = None if self._is_read else await self._source._next_piece()
+        if piece is None:
+            self._is_read = True
+            raise StopAsyncIteration
+        return piece
+
+    async def read(self, limit: int | None = DEFAULT_READ_LIMIT) -> bytes:
+        """Return the rest of the body, at most `limit` bytes (default 1 MiB; None: no limit).
+
+        Raises:
+            MultiPartException: the body is larger than `limit`, or malformed.
+            RuntimeError: the body was read already, or the next part has been asked for.
+        """
+        pieces = []
+        size = 0
+        async for piece in self:
+            size += len(piece)
+            if limit is not None and size > limit:
+                raise too_large("Part", limit)
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def text(self, limit: int | None = DEFAULT_READ_LIMIT) -> str:
+        """Return what `read` does, decoded in the charset of the part, or of the form.
+
+        Bytes that are not valid in it are decoded as latin-1, as is an unknown charset.
+        """
+        return decode_text(await self.read(limit), self._charset)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self.name!r}, filename={self.filename!r})"
+
+    async def _leave(self) -> None:
+        """Discard what was not read."""
+        while not self._is_read:
+            self._is_read = await self._source._next_piece() is None
+        self._is_left = True

@@ -1,0 +1,165 @@
+"""Read an ``application/x-www-form-urlencoded`` body into a `FormData` (WHATWG URL s.5.1)."""
+
+import re
+from collections.abc import AsyncIterator
+from itertools import islice
+
+from spica.datastructures import FormData, Headers, UploadFile
+from spica.formparsers.errors import too_large, too_many
+from spica.formparsers.pacing import SLICE_SIZE, Pacer
+
+_FIELD = re.compile(rb"[^&]+")
+_LONE_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+# Separators while a block is being decoded: two characters that no byte decodes to.
+_FIELD_END = "\u0100"
+_EQUALS = "\u0101"
+
+
+class FormParser:
+    """Parse an ``application/x-www-form-urlencoded`` body.
+
+    `headers` are those of the request, `stream` yields the body. `max_fields` is the number of
+    fields (default 1000), `max_part_size` the bytes of one of them, name and value together, as
+    they were sent (default 1 MiB).
+    """
+
+    def __init__(
+        self,
+        headers: Headers,
+        stream: AsyncIterator[bytes],
+        *,
+        max_fields: int | float = 1000,
+        max_part_size: int = 1024 * 1024,
+    ) -> None:
+        self.headers = headers
+        self.stream = stream
+        self.max_fields = max_fields
+        self.max_part_size = max_part_size
+
+    async def parse(self) -> FormData:
+        """Read the body to its end, and return its fields, blank ones too.
+
+        Raises:
+            MultiPartException: a limit was passed. Nothing else makes a body invalid.
+        """
+        decoder = _Decoder(self.max_fields, self.max_part_size)
+        pacer = Pacer()
+        try:
+            async for chunk in self.stream:
+                for start in range(0, len(chunk), SLICE_SIZE):
+                    piece = chunk[start : start + SLICE_SIZE]
+                    if pacer.is_due(len(piece)):
+                        await pacer.rest()
+                    decoder.feed(piece)
+        except BaseException:
+            close = getattr(self.stream, "aclose", None)
+            if close is not None:
+                await close()
+            raise
+        return FormData(decoder.finish())
+
+
+class _Decoder:
+    """Decode a body chunk by chunk. A field is decoded when its end has come, and not before."""
+
+    __slots__ = ("_items", "_max_fields", "_max_part_size", "_tail", "_tail_size")
+
+    def __init__(self, max_fields: int | float, max_part_size: int) -> None:
+        self._max_fields = max_fields
+        self._max_part_size = max_part_size
+        self._items: list[tuple[str, str | UploadFile]] = []
+        self._tail: list[bytes] = []
+        self._tail_size = 0
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next chunk.
+
+        Raises:
+            MultiPartException: a limit was passed.
+        """
+        whole, separator, rest = chunk.rpartition(b"&")
+        if separator:
+            if self._tail:
+                self._tail.append(whole)
+                whole = b"".join(self._tail)
+                self._tail.clear()
+                self._tail_size = 0
+            self._add_block(whole)
+        if rest:
+            self._tail.append(rest)
+            self._tail_size += len(rest)
+            # The "=" is not counted: there may be one more byte.
+            if self._tail_size > self._max_part_size + 1:
+                raise too_large("Field", self._max_part_size)
+
+    def finish(self) -> list[tuple[str, str | UploadFile]]:
+        """Return all fields, after the last chunk.
+
+        Raises:
+            MultiPartException: a limit was passed.
+        """
+        if self._tail:
+            self._add_block(b"".join(self._tail))
+        return self._items
+
+    def _add_block(self, block: bytes) -> None:
+        """Decode fields that are complete."""
+        left = self._max_fields - len(self._items)
+        if block.count(b"&") >= left:
+            # Too many, unless some are empty. Looking stops as soon as that is known.
+            found = [match[0] for match in islice(_FIELD.finditer(block), int(left) + 1)]
+            if len(found) > left:
+                raise too_many("fields", self._max_fields)
+            block = b"&".join(found)
+        if len(block) > self._max_part_size:
+            self._check_sizes(block)
+        self._items += _decode_fields(block)
+
+    def _check_sizes(self, block: bytes) -> None:
+        limit = self._max_part_size
+        for field in block.split(b"&"):
+            if len(field) > limit and len(field) - (b"=" in field) > limit:
+                raise too_large("Field", limit)
+
+
+def _decode_fields(block: bytes) -> list[tuple[str, str | UploadFile]]:
+    """Split complete fields, and decode them. Empty ones do not count."""
+    # WHATWG URL s.5.1: "+" is a space, the text is UTF-8 with errors replaced
+    block = block.replace(b"+", b" ")
+    if b"%" in block:
+        return _decode_quoted(block)
+    items: list[tuple[str, str | UploadFile]] = []
+    for field in block.decode("utf-8", "replace").split("&"):
+        if field:
+            name, _, value = field.partition("=")
+            items.append((name, value))
+    return items
+
+
+def _decode_quoted(block: bytes) -> list[tuple[str, str | UploadFile]]:
+    """Decode fields with percent signs in them.
+
+    All fields are decoded in one pass: written as escapes of Python's own, which a codec in C
+    decodes, the separators as characters of their own, so that a decoded "&" or "=" is none.
+    """
+    # A percent sign without two digits stands for itself.
+    if _LONE_PERCENT.search(block):
+        block = _LONE_PERCENT.sub(b"%25", block)
+    block = block.replace(b"\\", b"\\\\").replace(b"%", b"\\x")
+    block = block.replace(b"&", b"\\u0100").replace(b"=", b"\\u0101")
+    items: list[tuple[str, str | UploadFile]] = []
+    for field in block.decode("unicode_escape").split(_FIELD_END):
+        if field:
+            name, _, value = field.partition(_EQUALS)
+            if not name.isascii():
+                name = _decode_characters(name)
+            if not value.isascii():
+                value = _decode_characters(value.replace(_EQUALS, "="))
+            items.append((name, value))
+    return items
+
+
+def _decode_characters(text: str) -> str:
+    """Decode text in which every character stands for a byte."""
+    return text.encode("latin-1").decode("utf-8", "replace")
