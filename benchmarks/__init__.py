@@ -1,0 +1,1 @@
+"""Measure spica beside Starlette, its peers and bare ASGI: ``scripts/bench --help``."""

@@ -1,0 +1,103 @@
+"""BlackSheep's apps (compiled with Cython), for the cases that it has a plain way for."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from blacksheep import (
+    Application,
+    Request,
+    Response,
+    Router,
+    StreamedContent,
+    WebSocket,
+)
+from blacksheep.exceptions import Forbidden
+from blacksheep.server.responses import json, text
+
+from benchmarks.cases import ROUTES, ROWS, SMALL, STREAM_CHUNK, STREAM_CHUNKS, Apps, Material
+
+
+async def plain() -> Response:
+    return text("Hello, world!")
+
+
+async def small_json() -> Response:
+    return json(SMALL)
+
+
+async def json_rows() -> Response:
+    return json(ROWS)
+
+
+async def params(user_id: int, slug: str) -> Response:
+    return text(f"{user_id} {slug}")
+
+
+async def item(id: str) -> Response:
+    return text(id)
+
+
+async def refuse() -> Response:
+    raise Forbidden()
+
+
+async def json_echo(request: Request) -> Response:
+    return json(await request.json())
+
+
+async def json_body(request: Request) -> Response:
+    return text(str(len(await request.json())))
+
+
+async def chunks() -> AsyncIterator[bytes]:
+    for _ in range(STREAM_CHUNKS):
+        yield STREAM_CHUNK
+
+
+async def stream() -> Response:
+    return Response(200, content=StreamedContent(b"application/octet-stream", chunks))
+
+
+async def echo(websocket: WebSocket) -> None:
+    await websocket.accept()
+    for _ in range(10):
+        await websocket.send_text(await websocket.receive_text())
+    await websocket.close()
+
+
+async def add_header(request: Request, handler: Any) -> Response:
+    response: Response = await handler(request)
+    response.add_header(b"x-passed", b"1")
+    return response
+
+
+def single(method: str, path: str, handler: Any, middlewares: int = 0) -> Application:
+    app = Application(router=Router())
+    app.router.add(method, path, handler)
+    for _ in range(middlewares):
+        app.middlewares.append(add_header)
+    return app
+
+
+def apps(material: Material) -> Apps:
+    table = Application(router=Router())
+    for n in range(ROUTES // 2):
+        table.router.add("GET", f"/group{n}/items", plain)
+        table.router.add("GET", f"/group{n}/items/{{id}}", item)
+    socket = Application(router=Router())
+    socket.router.add_ws("/ws", echo)
+    return {
+        "plain": single("GET", "/", plain),
+        "json": single("GET", "/", small_json),
+        "json-rows": single("GET", "/", json_rows),
+        "params": single("GET", "/users/{user_id}/posts/{slug}", params),
+        "last-route": table,
+        "not-found": table,
+        "exception": single("GET", "/", refuse),
+        "json-echo": single("POST", "/", json_echo),
+        "json-body": single("POST", "/", json_body),
+        "stream": single("GET", "/", stream),
+        "middleware-1": single("GET", "/", plain, 1),
+        "middleware-5": single("GET", "/", plain, 5),
+        "websocket": socket,
+    }

@@ -1,0 +1,219 @@
+"""The cases that are measured: what is asked, what must be answered, and how fast spica has to be.
+
+Every framework's module has a function ``apps(material)`` that returns its ASGI app for each case
+that it supports, by the name of the case.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+from benchmarks.driver import Answer, Call
+
+SMALL = {"id": 17, "name": "Ada", "active": True, "tags": ["a", "b"]}
+ROWS = [
+    {"id": n, "name": f"user {n}", "email": f"user{n}@example.org", "active": True, "score": n / 7}
+    for n in range(1000)
+]
+STREAM_CHUNK = b"x" * 1024
+STREAM_CHUNKS = 100
+ROUTES = 200
+"""Half of them fixed (``/group7/items``), half with a parameter (``/group7/items/{id}``)."""
+
+Apps = dict[str, Any]
+"""An ASGI app for each case, by its name."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the apps are made of: files to serve and the size of the route table."""
+
+    directory: Path
+
+    @property
+    def small_file(self) -> Path:
+        return self.directory / "small.txt"
+
+    @property
+    def large_file(self) -> Path:
+        return self.directory / "large.bin"
+
+    def write(self) -> None:
+        self.small_file.write_bytes(b"s" * 1024)
+        self.large_file.write_bytes(bytes(8 * 1024 * 1024))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the table."""
+
+    name: str
+    title: str
+    target: float
+    """The largest ratio of spica's time to Starlette's that is good enough."""
+    call: Call
+    status: int = 200
+    body: bytes = b""
+    check: Literal["body", "json", "length", "status"] = "body"
+    """What of the body must be right: all of it, its meaning, its length, or nothing."""
+    login: bool = False
+    """Whether a session cookie is fetched from ``/login`` first."""
+
+    def is_answered_by(self, answer: Answer) -> bool:
+        """Whether an app has done its work."""
+        if self.call.websocket:
+            return answer.frames == list(self.call.frames)
+        if answer.status != self.status:
+            return False
+        if self.check == "json":
+            return bool(json.loads(answer.body) == json.loads(self.body))
+        if self.check == "length":
+            return len(answer.body) == len(self.body)
+        return self.check == "status" or answer.body == self.body
+
+
+def chunked(body: bytes, size: int = 64 * 1024) -> list[bytes]:
+    return [body[start : start + size] for start in range(0, len(body), size)]
+
+
+def multipart(parts: Sequence[tuple[str, bytes]]) -> bytes:
+    """Parts are their header's parameters and their content."""
+    lines = []
+    for parameters, content in parts:
+        head = f"--frontier\r\nContent-Disposition: form-data; {parameters}\r\n\r\n"
+        lines.append(head.encode() + content + b"\r\n")
+    return b"".join(lines) + b"--frontier--\r\n"
+
+
+def post(path: str, content_type: str, body: bytes) -> Call:
+    headers = [
+        (b"content-type", content_type.encode()),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    return Call(path, "POST", headers=headers, body=chunked(body))
+
+
+def json_bytes(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def all_cases() -> list[Case]:
+    """Return the rows, in the order in which they are shown."""
+    form = urlencode({f"field{n}": f"value {n}" for n in range(20)}).encode()
+    fields = multipart([(f'name="field{n}"', b"value %d" % n) for n in range(500)])
+    upload = multipart([('name="file"; filename="data.bin"', bytes(5 * 1024 * 1024))])
+    last = ROUTES // 2 - 1
+    hello = b"Hello, world!"
+    boundary = "multipart/form-data; boundary=frontier"
+    reading = Call(
+        "/read", query=b"q=python&page=2", headers=[(b"cookie", b"session=abc123; theme=dark")]
+    )
+    read = b"http://localhost:8000/read?q=python&page=2 python 2 en-GB,en;q=0.5 abc123"
+    cross_site = Call("/session", headers=[(b"origin", b"https://example.org")])
+    echoes = Call("/ws", websocket=True, frames=[f"message {n}" for n in range(10)])
+    return [
+        Case("plain", "one route, plain text", 0.40, Call(), body=hello),
+        Case("json", "small JSON response", 0.35, Call(), body=json_bytes(SMALL), check="json"),
+        Case(
+            "json-rows",
+            "JSON response, 1000 rows",
+            0.17,
+            Call(),
+            body=json_bytes(ROWS),
+            check="json",
+        ),
+        Case(
+            "params", "two path parameters", 0.45, Call("/users/42/posts/hello"), body=b"42 hello"
+        ),
+        Case("read", "url, query, headers, cookies read", 0.45, reading, body=read),
+        Case("last-route", "200th of 200 routes", 0.06, Call(f"/group{last}/items/x"), body=b"x"),
+        Case(
+            "not-found",
+            "404 on 200 routes",
+            0.055,
+            Call("/nowhere/at/all"),
+            status=404,
+            check="status",
+        ),
+        Case(
+            "not-allowed",
+            "405 on 200 routes",
+            0.12,
+            Call(f"/group{last}/items/x", "POST"),
+            status=405,
+            check="status",
+        ),
+        Case("mounts", "mounted three deep", 0.40, Call("/a/b/c/end"), body=hello),
+        Case("exception", "HTTPException answered", 0.55, Call(), status=403, check="status"),
+        Case("background", "response with background task", 0.45, Call(), body=hello),
+        Case(
+            "json-echo",
+            "small JSON body echoed",
+            0.45,
+            post("/", "application/json", json_bytes(SMALL)),
+            body=json_bytes(SMALL),
+            check="json",
+        ),
+        Case(
+            "json-body",
+            "JSON body of 1000 rows",
+            0.65,
+            post("/", "application/json", json_bytes(ROWS)),
+            body=b"1000",
+        ),
+        Case(
+            "form",
+            "urlencoded form, 20 fields",
+            0.35,
+            post("/", "application/x-www-form-urlencoded", form),
+            body=b"20",
+        ),
+        Case("fields", "multipart, 500 fields", 0.50, post("/", boundary, fields), body=b"500"),
+        Case(
+            "upload",
+            "multipart, one 5 MB file",
+            0.60,
+            post("/", boundary, upload),
+            body=str(5 * 1024 * 1024).encode(),
+        ),
+        Case(
+            "stream",
+            "stream of 100 chunks",
+            0.45,
+            Call(),
+            body=STREAM_CHUNK * STREAM_CHUNKS,
+            check="length",
+        ),
+        Case("small-file", "FileResponse 1 KB", 0.40, Call(), body=b"s" * 1024),
+        Case(
+            "large-file",
+            "FileResponse 8 MB",
+            0.40,
+            Call(),
+            body=bytes(8 * 1024 * 1024),
+            check="length",
+        ),
+        Case("static", "StaticFiles 1 KB", 0.35, Call("/static/small.txt"), body=b"s" * 1024),
+        Case("middleware-1", "1 dispatch middleware", 0.04, Call(), body=hello),
+        Case("middleware-5", "5 dispatch middlewares", 0.01, Call(), body=hello),
+        Case(
+            "middleware-opaque",
+            "5 dispatch middlewares over an opaque ASGI app",
+            0.05,
+            Call(),
+            body=hello,
+        ),
+        Case(
+            "stack",
+            "trusted host + CORS + gzip + session",
+            0.45,
+            cross_site,
+            body=b"Ada",
+            login=True,
+        ),
+        Case("websocket", "WebSocket, ten echoes", 0.60, echoes),
+        Case("thread", "sync endpoint in a thread", 0.85, Call(), body=hello),
+    ]

@@ -1,0 +1,72 @@
+"""Show what was measured as a Markdown table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+
+@dataclass
+class Row:
+    """What one case took, for each framework the seconds of every round."""
+
+    name: str
+    title: str
+    target: float
+    rounds: dict[str, list[float]] = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)
+
+    def best(self, framework: str) -> float | None:
+        """Seconds of the quickest round: the one that was disturbed least."""
+        return min(self.rounds[framework]) if self.rounds.get(framework) else None
+
+    def ratio(self) -> float | None:
+        """spica's time as a part of Starlette's."""
+        return quotient(self.best("spica"), self.best("starlette"))
+
+    def ratio_to_best_peer(self, peers: Sequence[str]) -> float | None:
+        """spica's time as a part of that of the quickest other framework."""
+        times = [time for time in map(self.best, peers) if time is not None]
+        return quotient(self.best("spica"), min(times, default=None))
+
+    @property
+    def is_missed(self) -> bool:
+        ratio = self.ratio()
+        return ratio is not None and ratio > self.target
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "case": self.name,
+            "target": self.target,
+            "ratio": self.ratio(),
+            "best_us": {name: 1e6 * min(times) for name, times in self.rounds.items()},
+            "median_us": {name: 1e6 * median(times) for name, times in self.rounds.items()},
+            "faults": self.faults,
+        }
+
+
+def quotient(above: float | None, below: float | None) -> float | None:
+    return None if above is None or below is None else above / below
+
+
+def microseconds(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    value = seconds * 1e6
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def ratio_text(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+
+
+def markdown(rows: Sequence[Row], frameworks: Sequence[str], peers: Sequence[str]) -> str:
+    """Return the table; times are microseconds a request, of the best round."""
+    head = ["case", *frameworks, "spica/Starlette", "at most", "spica/best peer", ""]
+    lines = [head, ["---", *(["---:"] * (len(head) - 2)), "---"]]
+    for row in rows:
+        cells = [row.title]
+        cells += ["wrong!" if f in row.faults else microseconds(row.best(f)) for f in frameworks]
+        cells += [ratio_text(row.ratio()), ratio_text(row.target)]
+        cells += [ratio_text(row.ratio_to_best_peer(peers)), "**missed**" if row.is_missed else ""]
+        lines.append(cells)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
