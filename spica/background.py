@@ -21,9 +21,9 @@ class BackgroundTask:
     def __init__(self, func: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> None:
         if not callable(func):
             raise TypeError(
-                f"{type(self).__name__}: func must be callable, not {func!r:.80}. Pass the function "
-                "and its arguments apart: BackgroundTask(send, address), not "
-                "BackgroundTask(send(address))."
+                f"{type(self).__name__}: func must be callable, not {func!r:.80}. "
+                "Pass the function and its arguments apart: BackgroundTask(send, address), "
+                "not BackgroundTask(send(address))."
             )
         self.func: Callable[..., Any] = func
         self.args: tuple[Any, ...] = args
@@ -56,8 +56,8 @@ class BackgroundTasks(BackgroundTask):
     async def __call__(self) -> None:
         """Run the tasks one after the other.
 
-        A task that fails is logged with its name, and the next one runs. At the end the failures are
-        raised: a single one as it is, several as an `ExceptionGroup`. Cancellation stops at once.
+        A task that fails is logged with its name, and the next one runs. At the end the failures
+        are raised: one as it is, several as an `ExceptionGroup`. Cancellation stops at once.
         """
         failures: list[Exception] = []
         for task in self.tasks:  # a list: what a running task appends is seen

@@ -11,12 +11,9 @@ from typing import Any
 # unknown codes are then no exception either.
 _PHRASES: dict[int, str] = {int(status): status.phrase for status in HTTPStatus}
 
-# RFC 6455 s.7.4.1: 1004 has no meaning; 1005, 1006 and 1015 are for reporting and must not be sent.
-_CLOSE_CODES_NEVER_SENT = frozenset({1004, 1005, 1006, 1015})
-
 
 def _restore(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
-    """Make an exception from a pickle without calling `__init__`, whose signature may be another."""
+    """Make an exception from a pickle, without `__init__`: its signature may be another."""
     return cls.__new__(cls, *args)
 
 
@@ -75,19 +72,29 @@ class WebSocketException(Exception):
         reason: a text for the peer, at most 123 bytes of UTF-8; empty by default.
 
     Raises:
-        TypeError: `code` is not an integer.
-        ValueError: `code` is none that an endpoint may send.
+        TypeError: `code` is not an integer, or `reason` neither text nor None.
+        ValueError: `code` is none that may be sent, or `reason` is too long.
     """
 
     def __init__(self, code: int, reason: str | None = None) -> None:
         if not isinstance(code, int):
             raise TypeError(f"{type(self).__name__}: code must be an int, not {code!r:.80}.")
-        # RFC 6455 s.7.4.2: 0 to 999 are not used; 5000 and above are outside all ranges.
-        if not 1000 <= code <= 4999 or code in _CLOSE_CODES_NEVER_SENT:
+        # RFC 6455 s.7.4: 1004 has no meaning, 1005, 1006 and 1015 stand for what was never sent,
+        # 1016 to 2999 are kept for the protocol, 3000 to 4999 are for applications.
+        if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
             raise ValueError(
-                f"{type(self).__name__}: code {code} may not be sent in a close frame. Use one of "
-                "1000 to 1014 (not 1004, 1005, 1006), or 3000 to 4999 for codes of your own."
+                f"{type(self).__name__}: code {int(code)} may not be sent. Use 1000 to 1003, "
+                "1007 to 1014, or 3000 to 4999 for codes of your own."
             )
+        if reason:
+            if not isinstance(reason, str):
+                raise TypeError(f"{type(self).__name__}: reason must be a str or None.")
+            # RFC 6455 s.5.5: a control frame carries 125 bytes, and two of them are the code.
+            if len(reason.encode()) > 123:
+                raise ValueError(
+                    f"{type(self).__name__}: reason may have 123 bytes of UTF-8, "
+                    f"this one has {len(reason.encode())}."
+                )
         self.code = code
         self.reason = reason or ""
 

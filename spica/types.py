@@ -3,8 +3,8 @@
 The first group is the ASGI 3.0 interface (https://asgi.readthedocs.io/en/latest/specs/main.html);
 the second is what an application is given by its author: lifespans and exception handlers.
 
-The classes a handler deals with (``Request``, ``Response``, ``WebSocket``) live on higher floors, so
-they are named by what they are here: every response is an ASGI application.
+The classes a handler deals with (``Request``, ``Response``, ``WebSocket``) live on higher floors,
+so they are named by what they are here: every response is an ASGI application.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping

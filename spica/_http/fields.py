@@ -5,6 +5,7 @@ s.8.3.1 (media types), s.12.4.2 (weights). Pure functions; their cost is linear 
 """
 
 import re
+from collections.abc import Iterator
 
 MAX_LIST_ITEMS = 256
 """How many members of a list are looked at; more than any client sends with good intent."""
@@ -18,20 +19,20 @@ _TOKEN_CHARACTERS = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg
 # RFC 9110 s.5.5: a field value holds no control characters except the horizontal tab
 _FORBIDDEN_IN_VALUE = bytes([*range(0x09), *range(0x0A, 0x20), 0x7F])
 
-_COMMON_NAMES = """
-    accept accept-ranges access-control-allow-credentials access-control-allow-headers
-    access-control-allow-methods access-control-allow-origin access-control-expose-headers
-    access-control-max-age age allow authorization cache-control connection content-disposition
-    content-encoding content-language content-length content-range content-security-policy
-    content-type cookie cross-origin-opener-policy date etag expires host last-modified link
-    location origin permissions-policy pragma referer referrer-policy retry-after server
-    set-cookie strict-transport-security trailer transfer-encoding upgrade user-agent vary
-    via www-authenticate x-content-type-options x-forwarded-for x-frame-options x-request-id
-""".split()
+_COMMON_NAMES = (
+    b"accept accept-ranges access-control-allow-credentials access-control-allow-headers "
+    b"access-control-allow-methods access-control-allow-origin access-control-expose-headers "
+    b"access-control-max-age age allow authorization cache-control connection content-disposition "
+    b"content-encoding content-language content-length content-range content-security-policy "
+    b"content-type cookie cross-origin-opener-policy date etag expires host last-modified link "
+    b"location origin permissions-policy pragma referer referrer-policy retry-after server "
+    b"set-cookie strict-transport-security trailer transfer-encoding upgrade user-agent vary "
+    b"via www-authenticate x-content-type-options x-forwarded-for x-frame-options x-request-id"
+).split()
 
 # Names that need no check, in the two spellings programs use: "content-type", "Content-Type".
-_KNOWN_NAMES = {name: name.encode() for name in _COMMON_NAMES}
-_KNOWN_NAMES.update({name.title(): name.encode() for name in _COMMON_NAMES})
+_KNOWN_NAMES = {name.decode(): name for name in _COMMON_NAMES}
+_KNOWN_NAMES.update({name.decode().title(): name for name in _COMMON_NAMES})
 
 
 def is_token(text: str) -> bool:
@@ -49,8 +50,7 @@ def encode_field_name(name: str | bytes) -> bytes:
         known = _KNOWN_NAMES.get(name)
         if known is not None:
             return known
-        # What is not latin-1 becomes "?", and is then reported from the original text.
-        raw = name.encode("latin-1", "replace") if name.isascii() else b""
+        raw = name.encode() if name.isascii() else b""
     else:
         raw = name
     # RFC 9110 s.5.1: field-name = token
@@ -124,32 +124,29 @@ def parse_quality_list(value: str) -> list[tuple[str, float]]:
     A member keeps its parameters other than the weight. A weight of 0 means "not acceptable" and is
     returned as such; a member whose weight is malformed is left out.
     """
-    result = []
+    result: list[tuple[str, float]] = []
     for member in split_list(value):
         name, semicolon, parameters = member.partition(";")
-        quality: float | None = 1.0
+        name = name.strip(" \t").lower()
+        weight: float | None = 1.0
         if semicolon:
-            name, quality = _take_weight(name, parameters)
-            if quality is None:
-                continue
-        name = name.strip(" \t")
-        if name:
-            result.append((name.lower(), quality))
+            name, weight = _take_weight(name, parameters)
+        if name and weight is not None:
+            result.append((name, weight))
     return result
 
 
 def _take_weight(name: str, parameters: str) -> tuple[str, float | None]:
     """Separate the weight from the other parameters of a member; None is a malformed one."""
-    kept = [name.strip(" \t")]
-    quality: float | None = 1.0
-    for parameter in parameters.split(";"):
-        key, _, text = parameter.strip(" \t").partition("=")
+    weight: float | None = 1.0
+    for parameter in parameters.split(";", MAX_PARAMETERS):
+        key, _, text = parameter.strip(" \t").lower().partition("=")
         # RFC 9110 s.12.4.2: the name of the weight is case-insensitive
-        if key in ("q", "Q"):
-            quality = parse_weight(text)
+        if key == "q":
+            weight = parse_weight(text)
         elif key:
-            kept.append(parameter.strip(" \t"))
-    return ";".join(kept), quality
+            name = f"{name};{key}={text}"
+    return name, weight
 
 
 def parse_weight(text: str) -> float | None:
@@ -167,22 +164,28 @@ def parse_weight(text: str) -> float | None:
 # RFC 9110 s.5.6.6: parameters = *( OWS ";" OWS [ parameter ] ). The quantifiers are possessive, so
 # nothing is tried twice; a quoted string without its end is taken as it stands, up to ";".
 _PARAMETER = re.compile(
-    r';[ \t]*+([^;="\s]*+)[ \t]*+(?:=[ \t]*+("(?:[^"\\]|\\.)*+"|[^;]*+))?+[^;]*+', re.DOTALL
+    r';[ \t]*+([^;="\s]++)[ \t]*+=[ \t]*+("(?:[^"\\]|\\.)*+"|[^;]*+)', re.DOTALL
 )
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 
 
-def parse_parameters(text: str) -> dict[str, str]:
-    """Parse ``; name=value; other="quoted"``; names in lower case, the first of equal names wins.
+def iterate_parameters(text: str) -> Iterator[tuple[str, str]]:
+    """Find each ``; name=value`` in `text`: the name in lower case, the value still in its quotes.
 
-    Parameters without ``=`` or without a name are ignored. At most `MAX_PARAMETERS` are returned.
+    Parameters without a name or without ``=`` are passed over.
+    """
+    for match in _PARAMETER.finditer(text):
+        yield match[1].lower(), match[2].rstrip(" \t")
+
+
+def parse_parameters(text: str) -> dict[str, str]:
+    """Parse ``; name=value; other="quoted"``; the first of equal names wins.
+
+    At most `MAX_PARAMETERS` are returned.
     """
     parameters: dict[str, str] = {}
-    for match in _PARAMETER.finditer(text):
-        name, value = match.groups()
-        if not name or value is None:
-            continue
-        parameters.setdefault(name.lower(), unquote_string(value))
+    for name, value in iterate_parameters(text):
+        parameters.setdefault(name, unquote_string(value))
         if len(parameters) == MAX_PARAMETERS:
             break
     return parameters

@@ -1,0 +1,213 @@
+"""Cookies: the Cookie header of a request, the Set-Cookie header of a response.
+
+RFC 6265 (s.4.1 what a server may send, s.5.4 what a browser sends back), with ``SameSite`` and the
+name prefixes of draft-ietf-httpbis-rfc6265bis and ``Partitioned`` (CHIPS). Values that are no plain
+text are written in the quoting of `http.cookies`, which every Python server reads.
+"""
+
+import datetime
+import re
+import time
+import warnings
+
+from spica._http.conditional import format_http_date
+from spica.exceptions import SpicaConfigurationWarning
+
+# RFC 9110 s.5.6.2: the characters of a token, and ":" which `http.cookies` has always let pass.
+_PLAIN = frozenset("!#$%&'*+-.^_`|~:0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_is_plain = _PLAIN.issuperset
+
+# Inside quotes these stand for themselves too; every other character becomes "\ooo".
+_PLAIN_IN_QUOTES = _PLAIN.union(" ()/<=>?@[]{}")
+_QUOTING = {code: f"\\{code:03o}" for code in range(256) if chr(code) not in _PLAIN_IN_QUOTES}
+_QUOTING[ord('"')] = '\\"'
+_QUOTING[ord("\\")] = "\\\\"
+
+_QUOTED_CHARACTER = re.compile(r"\\(?:([0-3][0-7][0-7])|(.))", re.DOTALL)
+
+_SAME_SITE = frozenset({"strict", "lax", "none"})
+
+
+def parse_cookies(header: str) -> dict[str, str]:
+    """Parse a Cookie header into names and values; nothing is refused.
+
+    A piece without ``=`` is a value without a name, as browsers have it; of equal names the last
+    one counts. The cost is linear in the length of the header.
+    """
+    # What browsers send: name=value pairs joined by "; ", without quotes or other white space.
+    text = header.replace("; ", ";")
+    if '"' not in text and " " not in text and "\t" not in text:
+        try:
+            cookies = dict([pair.split("=", 1) for pair in text.split(";")])
+        except ValueError:  # a pair without "="
+            pass
+        else:
+            if "" not in cookies:
+                return cookies
+    return _parse_carefully(header)
+
+
+def _parse_carefully(header: str) -> dict[str, str]:
+    """Parse a Cookie header of any form."""
+    cookies: dict[str, str] = {}
+    # RFC 6265 s.5.4: pairs are separated by ";" and a space, which not every client sends
+    for pair in header.split(";"):
+        name, equals, value = pair.partition("=")
+        if not equals:
+            # draft-ietf-httpbis-rfc6265bis s.5.6: no "=" means an empty name
+            name, value = "", name
+        name = name.strip(" \t")
+        value = value.strip(" \t")
+        if name or value:
+            cookies[name] = _unquote(value)
+    return cookies
+
+
+def _unquote(value: str) -> str:
+    """Return what a quoted value means; one that is not quoted as a whole stands for itself."""
+    if len(value) < 2 or value[0] != '"' or value[-1] != '"':
+        return value
+    value = value[1:-1]
+    return _QUOTED_CHARACTER.sub(_unquote_character, value) if "\\" in value else value
+
+
+def _unquote_character(match: re.Match[str]) -> str:
+    octal: str | None = match[1]
+    return chr(int(octal, 8)) if octal else str(match[2])
+
+
+def format_set_cookie(
+    key: str,
+    value: str = "",
+    *,
+    max_age: int | None = None,
+    expires: datetime.datetime | str | int | None = None,
+    path: str | None = "/",
+    domain: str | None = None,
+    secure: bool = False,
+    httponly: bool = False,
+    samesite: str | None = "lax",
+    partitioned: bool = False,
+) -> str:
+    """Write the value of a Set-Cookie header.
+
+    Characters that a cookie's value may not have are written in quotes and as octal escapes.
+    `max_age` is in seconds, and so is `expires` when it is an int: that many from now.
+
+    Raises:
+        TypeError: the value is not text, or `expires` is of no type named above.
+        ValueError: a name, path, domain, date or `samesite` that could not be sent or would be
+            read as something else: empty or not a token, with ``;`` or a control character.
+    """
+    # RFC 6265 s.4.1.1: the attributes come in the order in which `http.cookies` has them.
+    parts = [f"{_check_name(key)}={_quote(value)}"]
+    if domain:
+        parts.append(f"Domain={_check_attribute('domain', domain)}")
+    if expires is not None and expires != "":
+        parts.append(f"expires={_format_expires(expires)}")
+    if httponly:
+        parts.append("HttpOnly")
+    if max_age is not None:
+        # RFC 6265 s.4.1.1: digits; 0 and less mean "now", s.5.2.2
+        parts.append(f"Max-Age={int(max_age)}")
+    if partitioned:
+        parts.append("Partitioned")
+    if path:
+        parts.append(f"Path={_check_attribute('path', path)}")
+    if samesite is not None:
+        if samesite.lower() not in _SAME_SITE:
+            raise ValueError(
+                f"samesite must be either 'strict', 'lax' or 'none', not {samesite!r:.40}."
+            )
+        parts.append(f"SameSite={samesite}")
+    if secure:
+        parts.append("Secure")
+    if key[:2] == "__" or not secure:
+        _warn_if_ignored(key, secure, samesite, partitioned, path, domain)
+    return "; ".join(parts)
+
+
+def _check_name(name: str) -> str:
+    # RFC 6265 s.4.1.1: cookie-name = token
+    if not name or not _is_plain(name):
+        raise ValueError(
+            f"{name!r:.80} is not a name for a cookie: "
+            "use letters, digits and !#$%&'*+-.^_`|~ only."
+        )
+    return name
+
+
+def _quote(value: str) -> str:
+    if not isinstance(value, str):
+        if isinstance(value, (bytes, bytearray)):
+            raise TypeError("The value of a cookie must be a str, not bytes: decode it first.")
+        value = str(value)
+    if _is_plain(value) and value:
+        return value
+    quoted = value.translate(_QUOTING)
+    if not quoted.isascii():
+        raise ValueError(
+            "The value of a cookie has a character outside latin-1. "
+            "Encode it first, for example with urllib.parse.quote()."
+        )
+    return f'"{quoted}"'
+
+
+def _check_attribute(attribute: str, value: str) -> str:
+    # RFC 6265 s.4.1.1: any character except controls and ";"
+    if ";" in value or not value.isprintable():
+        raise ValueError(
+            f"The {attribute} of a cookie is {value!r:.80}: "
+            "it must not contain ';' or control characters."
+        )
+    if not value.isascii():
+        raise ValueError(
+            f"The {attribute} of a cookie is {value!r:.80}: it must be ASCII. "
+            "Percent-encode a path, and write an international domain in its xn-- form."
+        )
+    return value
+
+
+def _format_expires(expires: datetime.datetime | str | int) -> str:
+    if isinstance(expires, str):
+        return _check_attribute("expires", expires)
+    if isinstance(expires, datetime.datetime):
+        if expires.tzinfo is None:
+            raise ValueError(
+                f"The expires of a cookie is {expires!r}, which has no time zone. Give it one: "
+                "datetime.now(timezone.utc) + timedelta(...)."
+            )
+        return format_http_date(expires.timestamp())
+    if isinstance(expires, (int, float)):
+        return format_http_date(time.time() + expires)
+    raise TypeError(
+        "The expires of a cookie must be a datetime, a str, or an int of seconds from now, "
+        f"not {expires!r:.80}."
+    )
+
+
+def _warn_if_ignored(
+    name: str,
+    secure: bool,
+    samesite: str | None,
+    partitioned: bool,
+    path: str | None,
+    domain: str | None,
+) -> None:
+    """Warn of a cookie that browsers drop without a word."""
+    reason = None
+    if not secure and samesite is not None and samesite.lower() == "none":
+        reason = "SameSite=None needs secure=True"
+    elif not secure and partitioned:
+        reason = "partitioned=True needs secure=True"
+    # draft-ietf-httpbis-rfc6265bis s.4.1.3: the prefixes of names, without regard to case
+    elif not secure and name.lower().startswith(("__secure-", "__host-")):
+        reason = "its name needs secure=True"
+    elif name.lower().startswith("__host-") and (path != "/" or domain):
+        reason = "its name needs path='/' and no domain"
+    if reason is not None:
+        warnings.warn(
+            f"Browsers ignore the cookie {name!r}: {reason}.",
+            SpicaConfigurationWarning,
+            stacklevel=4,
+        )
