@@ -226,23 +226,21 @@ class WebSocketEndpoint:
         """
         text: str | None = message.get("text")
         data: bytes | None = message.get("bytes")
-        encoding = self.encoding
-        either = data if text is None else text
-        if encoding is None and either is not None:
-            return either
-        if encoding == "text" and text is not None:
-            return text
-        if encoding == "bytes" and data is not None:
-            return data
-        if encoding == "json" and either is not None:
-            try:
-                return decode(either)
-            except ValueError:
-                raise await self._refuse(websocket, "Malformed JSON data received.") from None
-        other = "bytes" if text is None else "text"
-        raise await self._refuse(
-            websocket, f"Expected {encoding} websocket messages, but got {other}"
-        )
+        if self.encoding == "text":
+            data = None
+        elif self.encoding == "bytes":
+            text = None
+        found = data if text is None else text
+        if found is None:
+            other = "bytes" if self.encoding == "text" else "text"
+            reason = f"Expected {self.encoding} websocket messages, but got {other}"
+            raise await self._refuse(websocket, reason)
+        if self.encoding != "json":
+            return found
+        try:
+            return decode(found)
+        except ValueError:
+            raise await self._refuse(websocket, "Malformed JSON data received.") from None
 
     async def _refuse(self, websocket: WebSocket[Any], reason: str) -> BadMessage:
         """Make the error; close the connection where no exception layer will do it."""

@@ -1,0 +1,98 @@
+"""The layer that asks an authentication backend who a connection comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from spica._layers.answers import settle_answer
+from spica._layers.responder import Responder
+from spica.authentication import (
+    AuthCredentials,
+    AuthenticationBackend,
+    AuthenticationError,
+    UnauthenticatedUser,
+)
+from spica.requests import HTTPConnection
+from spica.responses.base import PlainTextResponse, Response
+
+if TYPE_CHECKING:
+    from spica.requests import Request
+    from spica.types import ASGIApp, Receive, Scope, Send
+
+
+class AuthenticationMiddleware(Responder):
+    """Set `request.user` and `request.auth` to what `backend` finds out.
+
+    A connection without credentials gets an `UnauthenticatedUser` and no scopes. Where the backend
+    raises an AuthenticationError, ``on_error(conn, exc)``, sync or async, makes the answer: by
+    default a 400 with the error's text. WebSockets are closed then, and `on_error` is not asked.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        backend: AuthenticationBackend,
+        on_error: Callable[[HTTPConnection[Any], AuthenticationError], Any] | None = None,
+    ) -> None:
+        """Ask `backend` before `app`.
+
+        Raises:
+            TypeError: `backend` has no `authenticate`, or is a class; `on_error` is no function.
+        """
+        if isinstance(backend, type) or not callable(getattr(backend, "authenticate", None)):
+            what = f"the class {backend.__name__}" if isinstance(backend, type) else repr(backend)
+            raise TypeError(
+                "AuthenticationMiddleware: backend must be an instance of a class with "
+                f"an authenticate() method, not {what:.80}."
+            )
+        if on_error is not None and not callable(on_error):
+            raise TypeError(
+                "AuthenticationMiddleware: on_error must be a function (conn, exc) that returns "
+                f"a response, not {on_error!r:.80}."
+            )
+        self.app = app
+        self.backend = backend
+        self.on_error: Callable[[HTTPConnection[Any], AuthenticationError], Any] = (
+            on_error or self.default_on_error
+        )
+
+    async def respond(self, request: Request[Any]) -> ASGIApp:
+        """Return the inner answer, or that of `on_error`."""
+        try:
+            await self._identify(request)
+        except AuthenticationError as error:
+            answer = self.on_error(request, error)
+            if not isinstance(answer, Response) and hasattr(answer, "__await__"):
+                answer = await answer
+            return await settle_answer(answer, request, self.on_error)
+        return await self._ask(request)
+
+    async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Identify a WebSocket, or close it; let other scopes pass."""
+        if scope["type"] == "websocket":
+            try:
+                await self._identify(HTTPConnection(scope, receive))
+            except AuthenticationError:
+                await send({"type": "websocket.close", "code": 1000})
+                return
+        await self.app(scope, receive, send)
+
+    async def _identify(self, conn: HTTPConnection[Any]) -> None:
+        found = await self.backend.authenticate(conn)
+        scope = conn.scope
+        if found is None:
+            scope["auth"], scope["user"] = AuthCredentials(), UnauthenticatedUser()
+        elif isinstance(found, tuple) and len(found) == 2:
+            scope["auth"], scope["user"] = found
+        else:
+            # Its value is not shown: it may be a secret.
+            raise TypeError(
+                f"{type(self.backend).__name__}.authenticate() must return (credentials, user) "
+                f"or None, not {type(found).__name__}."
+            )
+
+    @staticmethod
+    def default_on_error(conn: HTTPConnection[Any], exc: Exception) -> Response:
+        """Answer 400 with the text of the error."""
+        return PlainTextResponse(str(exc), status_code=400)

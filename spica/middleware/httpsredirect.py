@@ -1,0 +1,74 @@
+"""The layer that sends clients from http to https, and from ws to wss.
+
+Standards: RFC 9110 s.15.4.8 (307), s.4.2.2 (https), RFC 9112 s.3.2 (Host).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from spica._http.host import format_host, parse_host, read_host
+from spica._layers.denial import deny
+from spica._layers.responder import Responder
+from spica.datastructures import URL
+from spica.responses.base import PlainTextResponse, RedirectResponse, Response
+
+if TYPE_CHECKING:
+    from spica.requests import Request
+    from spica.types import ASGIApp, Receive, Scope, Send
+
+_SECURE_SCHEMES = {"http": "https", "ws": "wss"}
+_DEFAULT_PORTS = (80, 443)
+
+
+class HTTPSRedirectMiddleware(Responder):
+    """Answer every request that came without TLS with a 307 to the same URL with it.
+
+    The ports 80 and 443 are left out of the new URL, others stay. A request whose Host field is
+    malformed or contradictory is answered with 400.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Let only secure requests pass to `app`."""
+        self.app = app
+
+    async def respond(self, request: Request[Any]) -> ASGIApp:
+        """Return the inner answer, or the redirect."""
+        scope = request.scope
+        # ASGI "HTTP Connection Scope": the scheme is "http" where the server leaves it out.
+        secure = _SECURE_SCHEMES.get(scope.get("scheme", "http"))
+        if secure is None:
+            return await self._ask(request)
+        return _redirect(scope, secure)
+
+    async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Redirect a WebSocket in the same way; let other scopes pass."""
+        secure = _SECURE_SCHEMES.get(scope.get("scheme", "ws"))
+        if scope["type"] == "websocket" and secure is not None:
+            await deny(_redirect(scope, secure), scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+def _redirect(scope: Scope, scheme: str) -> Response:
+    netloc = _find_netloc(scope)
+    if netloc is None:
+        return PlainTextResponse("Invalid host header", status_code=400)
+    return RedirectResponse(URL(scope=scope).replace(scheme=scheme, netloc=netloc))
+
+
+def _find_netloc(scope: Scope) -> str | None:
+    """Return host and port for the URL; None if the client names none, or no valid one."""
+    field = read_host(scope["headers"])
+    if field is not None:
+        parsed = parse_host(field)
+    elif any(name == b"host" for name, _ in scope["headers"]):
+        parsed = None  # RFC 9112 s.3.2: no host, or two that contradict each other.
+    else:
+        # HTTP/1.0 has no Host field; the server knows where it was reached.
+        host, port = scope.get("server") or ("", None)
+        parsed = parse_host(format_host(host, port))
+    if parsed is None:
+        return None
+    host, port = parsed
+    return format_host(host, None if port in _DEFAULT_PORTS else port)

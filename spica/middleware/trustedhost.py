@@ -1,0 +1,122 @@
+"""The layer that lets only requests for known hosts pass.
+
+What an application builds from the Host field, a link in an e-mail for example, points to where the
+client said. Only hosts that are listed here are believed.
+
+Standards: RFC 9110 s.7.2, RFC 9112 s.3.2 (Host), RFC 3986 s.3.2.2.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from spica._http.host import format_host, parse_host, read_host
+from spica._layers.denial import deny
+from spica._layers.responder import Responder
+from spica.datastructures import URL
+from spica.exceptions import SpicaConfigurationWarning
+from spica.responses.base import PlainTextResponse, RedirectResponse, Response
+
+if TYPE_CHECKING:
+    from spica.requests import Request
+    from spica.types import ASGIApp, Receive, Scope, Send
+
+
+class TrustedHostMiddleware(Responder):
+    """Answer 400 unless the Host field names one of `allowed_hosts`.
+
+    An allowed host is a name, ``*.example.org`` for every name below one (but not the name itself),
+    an address (IPv6 in brackets), or ``*`` for all. Ports and case do not count. With
+    `www_redirect`, a host is sent to ``www.`` before it with a 307 if only that is allowed.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        allowed_hosts: Sequence[str] | None = None,
+        www_redirect: bool = True,
+    ) -> None:
+        """Let `allowed_hosts` pass to `app`; None, the default, lets every host pass.
+
+        Raises:
+            TypeError: `allowed_hosts` is a single string, or has something else than strings.
+            ValueError: One of them can never match.
+        """
+        self.app = app
+        self.allowed_hosts = _check_hosts(["*"] if allowed_hosts is None else allowed_hosts)
+        self.allow_any = "*" in self.allowed_hosts
+        self.www_redirect = www_redirect
+        self._names = {host for host in self.allowed_hosts if "*" not in host}
+        self._endings = tuple(host[1:] for host in self.allowed_hosts if host.startswith("*."))
+        if not self.allowed_hosts:
+            warnings.warn(
+                "TrustedHostMiddleware: allowed_hosts is empty, so every request is answered with "
+                "400. List your hosts, or '*' for all.",
+                SpicaConfigurationWarning,
+                stacklevel=2,
+            )
+
+    async def respond(self, request: Request[Any]) -> ASGIApp:
+        """Return the inner answer, or the refusal."""
+        if not self.allow_any:
+            refusal = self._refuse(request.scope)
+            if refusal is not None:
+                return refusal
+        return await self._ask(request)
+
+    async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse a WebSocket in the same way; let other scopes pass."""
+        if scope["type"] == "websocket" and not self.allow_any:
+            refusal = self._refuse(scope)
+            if refusal is not None:
+                await deny(refusal, scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+    def _refuse(self, scope: Scope) -> Response | None:
+        """Return None if the host is allowed."""
+        # RFC 9112 s.3.2: without a Host line, with an invalid one, or with two that contradict each
+        # other, a request is answered with 400.
+        field = read_host(scope["headers"])
+        if field in self._names:
+            return None  # Spelled like the setting: nearly always.
+        parsed = None if field is None else parse_host(field)
+        if parsed is not None:
+            host, port = parsed
+            if host in self._names or host.endswith(self._endings):
+                return None
+            if self.www_redirect and "www." + host in self._names:
+                netloc = format_host("www." + host, port)
+                return RedirectResponse(URL(scope=scope).replace(netloc=netloc))
+        return PlainTextResponse("Invalid host header", status_code=400)
+
+
+def _check_hosts(hosts: Iterable[str]) -> list[str]:
+    place = "TrustedHostMiddleware: allowed_hosts"
+    if isinstance(hosts, str):
+        raise TypeError(f"{place} must be a list of strings, not the string {hosts!r}.")
+    return [_check_host(host, place) for host in hosts]
+
+
+def _check_host(host: str, place: str) -> str:
+    if not isinstance(host, str):
+        raise TypeError(f"{place} must be strings, not {host!r:.80}.")
+    if host == "*":
+        return host
+    name = host.removeprefix("*.")
+    if "*" in name:
+        raise ValueError(
+            f"{place} has {host!r}. Domain wildcard patterns must be like '*.example.com'."
+        )
+    if not name.isascii():
+        # RFC 5890 s.2.3.2.1: on the wire, names stand in their ASCII form.
+        name = name.encode("idna").decode()
+    parsed = parse_host(name)
+    if parsed is None or parsed[1] is not None or name.endswith(":"):
+        raise ValueError(
+            f"{place} has {host!r}, which can never match: it must be a host name or an address "
+            "(IPv6 in brackets) without scheme, port and path."
+        )
+    return ("*." if name != host and host.startswith("*.") else "") + parsed[0]
