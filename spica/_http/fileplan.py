@@ -1,0 +1,135 @@
+"""What is answered to a request for a file: all of it, parts of it, or that it is not sent.
+
+A pure decision: method, request fields, headers and size in, a plan out, which
+``spica.responses.file`` carries out.
+
+Standards: RFC 9110 section 13.2.2 (order of preconditions), section 14.2 (Range), section 15.3.7
+(206), section 15.4.5 (304), section 15.5.13 (412), section 15.5.17 (416).
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from spica._http.conditional import Outcome, allows_range, evaluate
+from spica._http.ranges import (
+    MalformedRangeHeader,
+    RangeNotSatisfiable,
+    Segment,
+    format_content_range,
+    lay_out_multipart,
+    plan_ranges,
+)
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+MultipartLayout = Callable[
+    [Sequence[tuple[int, int]], str, int, str], tuple[int, Callable[[int, int], bytes]]
+]
+"""``FileResponse.generate_multipart``."""
+
+# RFC 9110 s.15.4.5: a 304 need not repeat what the client has.
+_KNOWN_TO_CLIENT = frozenset(
+    (
+        b"accept-ranges",
+        b"content-disposition",
+        b"content-encoding",
+        b"content-language",
+        b"content-length",
+        b"content-range",
+        b"content-type",
+        b"last-modified",
+    )
+)
+
+
+class FilePlan(NamedTuple):
+    """An answer: ``segments`` of the file, or, where they are None, the text of a refusal."""
+
+    status_code: int
+    raw_headers: RawHeaders
+    segments: list[Segment] | None = None
+    refusal: str = ""
+
+    @property
+    def body_size(self) -> int:
+        """The length of the body in bytes."""
+        return sum(len(text) + stop - start for text, start, stop in self.segments or ())
+
+
+class FileFacts(NamedTuple):
+    """What is known of a file and of the answer that would send all of it.
+
+    ``size`` is in bytes; ``raw_headers`` are those of the whole answer.
+    """
+
+    status_code: int
+    raw_headers: RawHeaders
+    size: int
+    max_ranges: int
+    is_conditional: bool
+    generate_multipart: MultipartLayout
+
+
+def plan_file(method: str, request: Mapping[str, str], facts: FileFacts) -> FilePlan:
+    """Decide what a request for a file is answered with.
+
+    ``request`` has the request's fields by lower-case name: see ``conditional.select_fields``.
+    """
+    whole = FilePlan(facts.status_code, facts.raw_headers, [(b"", 0, facts.size)])
+    # RFC 9110 s.13.2.1, s.14.2: all this counts only where the answer would else be a 200.
+    if not request or facts.status_code != 200:
+        return whole
+    fields = dict(facts.raw_headers)
+    etag, last_modified = _text(fields, b"etag"), _text(fields, b"last-modified")
+    if facts.is_conditional:
+        outcome = evaluate(method, request, etag, last_modified)
+        if outcome is Outcome.NOT_MODIFIED:
+            return FilePlan(304, _without(facts.raw_headers, _KNOWN_TO_CLIENT))
+        if outcome is Outcome.FAILED:
+            return FilePlan(412, [], refusal="Precondition Failed")
+    wanted = request.get("range")
+    # RFC 9110 s.14.2: Range is defined for GET; HEAD shows what GET would say.
+    if wanted is None or method not in ("GET", "HEAD"):
+        return whole
+    if not allows_range(request.get("if-range"), etag, last_modified):
+        return whole
+    try:
+        ranges = plan_ranges(wanted, facts.size, facts.max_ranges)
+    except MalformedRangeHeader as exc:
+        return FilePlan(400, [], refusal=exc.content)
+    except RangeNotSatisfiable as exc:
+        # RFC 9110 s.15.5.17: the answer tells the current length.
+        return FilePlan(416, [(b"content-range", b"bytes */%d" % exc.max_size)])
+    return whole if ranges is None else _plan_partial(ranges, facts)
+
+
+def _plan_partial(ranges: list[tuple[int, int]], facts: FileFacts) -> FilePlan:
+    """Plan a 206, of one part or of several (RFC 9110 s.15.3.7)."""
+    if len(ranges) == 1:
+        ((start, stop),) = ranges
+        raw_headers = _without(facts.raw_headers, (b"content-length", b"content-range"))
+        raw_headers.append((b"content-length", b"%d" % (stop - start)))
+        content_range = format_content_range(start, stop, facts.size)
+        raw_headers.append((b"content-range", content_range.encode("ascii")))
+        return FilePlan(206, raw_headers, [(b"", start, stop)])
+    # RFC 2046 s.5.1.1: it must not occur in a part; nobody can know it beforehand.
+    boundary = os.urandom(13).hex()
+    content_type = _text(dict(facts.raw_headers), b"content-type") or "application/octet-stream"
+    length, part_header = facts.generate_multipart(ranges, boundary, facts.size, content_type)
+    # RFC 9110 s.15.3.7.2: Content-Range stands in the parts, and must not stand here.
+    replaced = (b"content-length", b"content-type", b"content-range")
+    raw_headers = _without(facts.raw_headers, replaced)
+    multipart_type = f"multipart/byteranges; boundary={boundary}"
+    raw_headers.append((b"content-type", multipart_type.encode("ascii")))
+    raw_headers.append((b"content-length", b"%d" % length))
+    return FilePlan(206, raw_headers, lay_out_multipart(ranges, boundary, part_header))
+
+
+def _text(fields: Mapping[bytes, bytes], name: bytes) -> str | None:
+    value = fields.get(name)
+    return None if value is None else value.decode("latin-1")
+
+
+def _without(raw_headers: RawHeaders, names: frozenset[bytes] | tuple[bytes, ...]) -> RawHeaders:
+    return [field for field in raw_headers if field[0] not in names]

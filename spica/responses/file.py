@@ -1,0 +1,368 @@
+"""Answer with a file, or with the parts of it that a client asks for.
+
+What to send is decided by ``spica._http.fileplan``; how it is read, by
+``spica.responses.filereader``. This module makes the headers and sends.
+
+Standards: RFC 9110 section 8.8 (validators) and section 14 (ranges); ASGI extension "Path Send".
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import anyio.lowlevel
+
+from spica._asgi.body import BodyChannel, ClientDisconnect, channel_of
+from spica._asgi.disconnect import run_until_disconnect
+from spica._asgi.sending import DenialSend
+from spica._http.conditional import format_http_date, select_fields
+from spica._http.disposition import format_disposition
+from spica._http.fileplan import FileFacts, FilePlan, plan_file
+from spica._http.ranges import (
+    Segment,
+    format_closing_delimiter,
+    format_part_header,
+)
+from spica.concurrency import run_in_threadpool
+from spica.responses.base import WITHOUT_CONTENT, PlainTextResponse, Response
+from spica.responses.filereader import FIRST_BLOCK_SIZE, FileReader, examine
+
+if TYPE_CHECKING:
+    from spica.background import BackgroundTask
+    from spica.types import Receive, Scope, Send
+
+PATHSEND = "http.response.pathsend"
+
+# Between two turns of the event loop no more than this is sent, however fast the client is.
+_BYTES_A_TURN = 1024 * 1024
+
+
+def guess_type(url: str | os.PathLike[str], strict: bool = True) -> tuple[str | None, str | None]:
+    """Guess media type and encoding from a file name, as ``mimetypes.guess_type`` does."""
+    import mimetypes  # on use: it reads files of the system when it is first called
+
+    return mimetypes.guess_type(url, strict)
+
+
+class FileResponse(Response):
+    """Answer with the file at ``path``, read while it is sent.
+
+    The media type is guessed from ``filename``, or else from the path; what is unknown is
+    ``application/octet-stream``. ``filename`` is the name under which a browser saves the file;
+    ``content_disposition_type`` may be ``"inline"`` to have it shown. ``stat_result`` gives the
+    headers early; if it no longer holds when the file is opened, those made of it are made anew.
+
+    Ranges are answered for GET and HEAD, with the status 200. With ``conditional``, If-None-Match,
+    If-Modified-Since, If-Match and If-Unmodified-Since are answered too, with 304 or 412; it is off
+    by default, since an endpoint may count on its status, as it may in Starlette. (``StaticFiles``
+    always answers them.)
+
+    The object can answer any number of requests; each sees the file as it is then.
+
+    Raises:
+        RuntimeError: When it is sent: there is no file at ``path``, or it is not a regular file, or
+            it became shorter while it was sent (the answer is then left incomplete), or ``headers``
+            give it another Content-Length than it has.
+    """
+
+    chunk_size = 64 * 1024
+    """Size of a body message in bytes, at most."""
+    max_ranges = 100
+    """Ranges of one request; when there are more, the whole file is sent."""
+
+    _content: bytes | None = None
+    """The whole file, where it was read together with ``stat_result``."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        media_type: str | None = None,
+        background: BackgroundTask | None = None,
+        filename: str | None = None,
+        stat_result: os.stat_result | None = None,
+        content_disposition_type: str = "attachment",
+        *,
+        conditional: bool = False,
+    ) -> None:
+        self.path = path
+        self.status_code = status_code
+        self.filename = filename
+        if media_type is None:
+            media_type = guess_type(filename or path)[0] or "application/octet-stream"
+        self.media_type = media_type
+        self.background = background
+        self.conditional = conditional
+        self.init_headers(headers)
+        self._set_default(b"accept-ranges", b"bytes")
+        if filename is not None:
+            disposition = format_disposition(content_disposition_type, filename)
+            self._set_default(b"content-disposition", disposition.encode("latin-1"))
+        self.stat_result = stat_result
+        if stat_result is not None:
+            self.set_stat_headers(stat_result)
+
+    def set_stat_headers(self, stat_result: os.stat_result) -> None:
+        """Set Content-Length, Last-Modified and ETag from a file's status, unless they are set.
+
+        The tag is made of size and modification time, so that it is the same in every process.
+        """
+        for name, value in _stat_fields(stat_result):
+            # RFC 9110 s.8.6: a response without content announces no length.
+            if name != b"content-length" or self.status_code not in WITHOUT_CONTENT:
+                self._set_default(name, value)
+
+    def _set_default(self, name: bytes, value: bytes) -> None:
+        for field, _ in self.raw_headers:
+            if field == name:
+                return
+        self.raw_headers.append((name, value))
+
+    def generate_multipart(
+        self, ranges: Sequence[tuple[int, int]], boundary: str, max_size: int, content_type: str
+    ) -> tuple[int, Callable[[int, int], bytes]]:
+        """Lay out a multipart/byteranges body (RFC 9110 s.14.6).
+
+        ``ranges`` are pairs of offsets, the second not included; ``max_size`` is the size of the
+        file. Returns the body's length in bytes, and a function that gives the header of the part
+        for one range.
+        """
+        header = _PartHeader(boundary, content_type, max_size)
+        length = len(format_closing_delimiter(boundary))
+        for start, stop in ranges:
+            length += len(header(start, stop)) + stop - start + len(b"\r\n")
+        return length, header
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the file, or what the request wants of it, then run the background task.
+
+        The task also runs when the client has left before the end.
+
+        Raises:
+            RuntimeError: The file is not one that can be sent: see the class.
+            ClientDisconnect: ``send`` told that the client has left (ASGI spec version 2.4).
+        """
+        delivery = _Delivery(self, scope)
+        try:
+            if delivery.must_wait:
+                await run_in_threadpool(delivery.prepare)
+            else:
+                delivery.prepare()
+            refusal = delivery.refusal
+            if refusal is not None:
+                await refusal(scope, receive, send)
+            elif scope["type"] == "websocket":
+                await delivery.send(DenialSend(send), None)
+            else:
+                await delivery.send(send, channel_of(receive, scope))
+        except ClientDisconnect:
+            if self.background is not None:
+                await self.background()
+            raise
+        finally:
+            delivery.reader.close()
+        if self.background is not None:
+            await self.background()
+
+
+def _stat_fields(status: os.stat_result) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the header fields that say which bytes a file has."""
+    import hashlib  # on use: it loads a library
+
+    identity = f"{status.st_mtime}-{status.st_size}".encode()
+    digest = hashlib.md5(identity, usedforsecurity=False).hexdigest()
+    return (
+        (b"content-length", b"%d" % status.st_size),
+        (b"last-modified", format_http_date(status.st_mtime).encode()),
+        (b"etag", f'"{digest}"'.encode()),  # RFC 9110 s.8.8.3: a strong tag
+    )
+
+
+class _PartHeader:
+    """Format the header of the part for one range."""
+
+    __slots__ = ("boundary", "content_type", "size")
+
+    def __init__(self, boundary: str, content_type: str, size: int) -> None:
+        self.boundary = boundary
+        self.content_type = content_type
+        self.size = size
+
+    def __call__(self, start: int, stop: int) -> bytes:
+        return format_part_header(self.boundary, self.content_type, start, stop, self.size)
+
+
+class _Delivery:
+    """One sending of a file: ``prepare`` decides what is sent, ``send`` sends it."""
+
+    __slots__ = (
+        "body",
+        "method",
+        "opens_file",
+        "plan",
+        "reader",
+        "request",
+        "response",
+        "sends_body",
+        "sends_path",
+    )
+
+    plan: FilePlan
+
+    def __init__(self, response: FileResponse, scope: Scope) -> None:
+        self.response = response
+        self.reader = FileReader(response.path, response.chunk_size)
+        self.method: str = scope.get("method", "GET")
+        self.request = select_fields(scope["headers"])
+        self.body: list[bytes] = []
+        self.sends_body = self.method != "HEAD" and response.status_code not in WITHOUT_CONTENT
+        self.sends_path = (
+            self.sends_body
+            and "range" not in self.request
+            and scope["type"] == "http"
+            and PATHSEND in (scope.get("extensions") or ())
+        )
+        self.opens_file = self.sends_body and not self.sends_path and response._content is None
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether ``prepare`` looks at the file, and hence belongs in a worker thread."""
+        return self.opens_file or self.response.stat_result is None
+
+    def prepare(self) -> None:
+        """Look at the file, decide what is sent, and read the beginning of it."""
+        response, reader = self.response, self.reader
+        with reader:
+            if self.opens_file:
+                status = reader.open()
+            else:
+                status = response.stat_result or examine(response.path)
+            facts = FileFacts(
+                response.status_code,
+                _headers_for(response, status),
+                status.st_size,
+                response.max_ranges,
+                response.conditional,
+                response.generate_multipart,
+            )
+            self.plan = plan = plan_file(self.method, self.request, facts)
+            if plan.segments is None:
+                reader.close()
+            elif self.opens_file:
+                reader.select(plan.segments, plan.body_size)
+                self.body = reader.read_block(FIRST_BLOCK_SIZE)
+            elif self.sends_body and response._content is not None:
+                self.body = _slice(response._content, plan.segments, response.chunk_size)
+
+    @property
+    def refusal(self) -> Response | None:
+        """The answer instead of the file, if it is not to be sent."""
+        plan = self.plan
+        if plan.segments is not None:
+            return None
+        response = PlainTextResponse(plan.refusal, plan.status_code)
+        if plan.status_code == 304:
+            response.raw_headers = plan.raw_headers
+        else:
+            response.raw_headers += plan.raw_headers
+        return response
+
+    # -- sending -----------------------------------------------------------------------------------
+
+    async def send(self, send: Send, channel: BodyChannel | None) -> None:
+        """Send what was decided; ``channel`` tells when the client leaves."""
+        try:
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": self.plan.status_code,
+                    "headers": self.plan.raw_headers,
+                }
+            )
+            if self.sends_path:
+                await send({"type": PATHSEND, "path": _absolute(self.response.path)})
+                return
+            await self._send_block(self.body or [b""], send)
+            if self.reader.left:
+                rest = _Rest(self, send)
+                if channel is None:
+                    await rest()
+                else:
+                    await run_until_disconnect(rest, channel)
+        except OSError as exc:  # of `send`: the reader has other errors
+            raise ClientDisconnect from exc
+
+    async def _send_block(self, pieces: list[bytes], send: Send) -> None:
+        last = -1 if self.reader.left else len(pieces) - 1
+        for index, piece in enumerate(pieces):
+            await send({"type": "http.response.body", "body": piece, "more_body": index != last})
+
+
+class _Rest:
+    """What is sent after the first block, with the receiver of it."""
+
+    __slots__ = ("delivery", "send")
+
+    def __init__(self, delivery: _Delivery, send: Send) -> None:
+        self.delivery = delivery
+        self.send = send
+
+    async def __call__(self) -> None:
+        delivery, reader = self.delivery, self.delivery.reader
+        delivery.body = []  # it was sent, and need not be kept until the end
+        next_turn = reader.left - _BYTES_A_TURN
+        while reader.left:
+            piece = reader.read_at_hand()
+            if piece is None:
+                pieces = await run_in_threadpool(reader.read_next)
+                await delivery._send_block(pieces, self.send)
+                continue
+            await delivery._send_block([piece], self.send)
+            if reader.left < next_turn:
+                next_turn = reader.left - _BYTES_A_TURN
+                await anyio.lowlevel.checkpoint()
+
+
+def _headers_for(response: FileResponse, status: os.stat_result) -> list[tuple[bytes, bytes]]:
+    """Return the response's headers for the file as it is, in a list that belongs to one sending.
+
+    Raises:
+        RuntimeError: They announce another length than the file has.
+    """
+    known = response.stat_result
+    if known is None or not _is_same_content(known, status):
+        stale = () if known is None else _stat_fields(known)
+        response = response._exclusive()
+        response.raw_headers = [field for field in response.raw_headers if field not in stale]
+        response.set_stat_headers(status)
+    for name, value in response.raw_headers:
+        if name == b"content-length" and value != b"%d" % status.st_size:
+            raise RuntimeError(
+                f"FileResponse has the header Content-Length: {value.decode('latin-1')}, but the "
+                f"file at path {response.path} has {status.st_size} bytes. Leave the header out: "
+                "it is set from the file."
+            )
+    return response.raw_headers[:]
+
+
+def _is_same_content(known: os.stat_result, status: os.stat_result) -> bool:
+    """Tell whether two looks at a file saw the same, as far as the headers say."""
+    return known.st_size == status.st_size and known.st_mtime == status.st_mtime
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    return os.path.abspath(os.fsdecode(path))  # the extension asks for it
+
+
+def _slice(content: bytes, segments: Sequence[Segment], chunk_size: int) -> list[bytes]:
+    """Return the pieces that a reader would give, from a file in memory."""
+    pieces: list[bytes] = []
+    for text, start, stop in segments:
+        if text:
+            pieces.append(text)
+        for offset in range(start, stop, chunk_size):
+            pieces.append(content[offset : min(offset + chunk_size, stop)])
+    return pieces

@@ -1,0 +1,210 @@
+"""Read parts of a file with as few visits to a worker thread as can be.
+
+To change threads costs far more than to read what the operating system already holds in memory. So
+one visit opens the file and reads its beginning; after that, pieces that are in memory are read on
+the event loop by a call that refuses to wait for the disk (Linux: ``preadv2`` with ``RWF_NOWAIT``),
+and only pieces that are not, or all where there is no such call, are fetched by a thread, many at a
+time.
+
+No HTTP here: what to read is decided by ``spica.responses.file``.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+from spica._http.ranges import Segment
+
+BLOCK_SIZE = 512 * 1024
+"""Bytes that a visit to a worker thread reads at most: enough that the visit is not the larger part
+of the cost, and little enough to be held for each of many slow clients."""
+
+FIRST_BLOCK_SIZE = 256 * 1024
+"""Bytes that the visit that opens the file reads at most. A file of that size needs no other."""
+
+_CANNOT_WAIT = getattr(os, "RWF_NOWAIT", 0) if hasattr(os, "preadv") else 0
+
+
+class FileReader:
+    """Hand out segments of a file in pieces.
+
+    Worker threads enter it (``with reader:``) for whatever may have to wait for a disk. ``close``
+    may be called at any moment from the event loop, also while a thread is at work whose waiter was
+    cancelled: the thread then closes the file when it leaves.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_busy",
+        "_file",
+        "_is_given_up",
+        "_may_read_on_loop",
+        "_offset",
+        "_segments",
+        "_stop",
+        "chunk_size",
+        "left",
+        "path",
+    )
+
+    def __init__(self, path: str | os.PathLike[str], chunk_size: int) -> None:
+        self.path = path
+        self.chunk_size = chunk_size
+        self.left = 0
+        self._busy = threading.Lock()
+        self._is_given_up = False
+        self._file: io.FileIO | None = None
+        self._may_read_on_loop = bool(_CANNOT_WAIT)
+        self._buffer: bytearray | None = None
+        self._offset = self._stop = 0
+
+    def __enter__(self) -> None:
+        self._busy.acquire()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._busy.release()
+        if self._is_given_up:
+            self.close()
+
+    def close(self) -> None:
+        """Close the file, now or, if a thread is at work on it, when that thread is done."""
+        self._is_given_up = True
+        if self._busy.acquire(blocking=False):
+            try:
+                if self._file is not None:
+                    self._file.close()
+            finally:
+                self._busy.release()
+
+    def open(self) -> os.stat_result:
+        """Open the file and return the status of what was opened.
+
+        Raises:
+            RuntimeError: There is no file, or it is not a regular one.
+        """
+        # Looked at before it is opened: to open a device may do something, to open a pipe waits.
+        examine(self.path)
+        try:
+            self._file = io.FileIO(self.path, "rb", opener=_open_without_waiting)
+        except FileNotFoundError:
+            raise _missing(self.path) from None
+        status = os.fstat(self._file.fileno())
+        _require_regular(self.path, status)
+        return status
+
+    def select(self, segments: Iterable[Segment], size: int) -> None:
+        """Say what is to be read; all of it comes to ``size`` bytes."""
+        self._segments = iter(segments)
+        self.left = size
+
+    def read_next(self) -> list[bytes]:
+        """Enter, and read the next block."""
+        with self:
+            return self.read_block(BLOCK_SIZE)
+
+    def read_block(self, max_size: int) -> list[bytes]:
+        """Read pieces of ``chunk_size`` bytes at most until there are about ``max_size`` bytes.
+
+        Called in a worker thread that has entered. The file is closed with the last piece.
+
+        Raises:
+            RuntimeError: The file has become shorter than it was.
+        """
+        pieces: list[bytes] = []
+        while self.left and max_size > 0:
+            piece = self._advance() or self._read(min(self.chunk_size, self._stop - self._offset))
+            self.left -= len(piece)
+            max_size -= len(piece)
+            pieces.append(piece)
+        if not self.left and self._file is not None:
+            self._file.close()
+        return pieces
+
+    def read_at_hand(self) -> bytes | None:
+        """Read the next piece if that needs no waiting; None if a thread has to do it.
+
+        Called on the event loop, and never while a thread is at work.
+        """
+        if not self._may_read_on_loop:
+            return None
+        piece = self._advance() or self._read_cached(
+            min(self.chunk_size, self._stop - self._offset)
+        )
+        if piece is not None:
+            self.left -= len(piece)
+        return piece
+
+    def _advance(self) -> bytes:
+        """Go on to the next segment where one has ended, and return the text it begins with."""
+        if self._offset < self._stop:
+            return b""
+        text, self._offset, self._stop = next(self._segments)
+        return text
+
+    def _read(self, size: int) -> bytes:
+        file = self._file
+        assert file is not None  # opened before anything is read
+        try:
+            file.seek(self._offset)
+            piece = file.read(size)
+        except OSError as exc:  # not to be taken for the network's
+            raise RuntimeError(f"File at path {self.path} can't be read: {exc}") from exc
+        if not piece:
+            raise RuntimeError(
+                f"File at path {self.path} became shorter while it was sent: "
+                f"{self.left} bytes of the answer are missing."
+            )
+        self._offset += len(piece)
+        return piece
+
+    def _read_cached(self, size: int) -> bytes | None:
+        file, buffer = self._file, self._buffer
+        assert file is not None  # opened before anything is read
+        if buffer is None or len(buffer) != size:
+            buffer = self._buffer = bytearray(size)
+        try:
+            count = _preadv(file.fileno(), [buffer], self._offset, _CANNOT_WAIT)
+        except OSError as exc:
+            # Whatever else is wrong with the file, the thread meets it too, and tells.
+            self._may_read_on_loop = exc.errno == errno.EAGAIN
+            return None
+        if not count:  # some kernels say 0 where they mean "not without waiting"
+            return None
+        self._offset += count
+        return bytes(buffer) if count == size else bytes(memoryview(buffer)[:count])
+
+
+def examine(path: str | os.PathLike[str]) -> os.stat_result:
+    """Return the status of the regular file at ``path``.
+
+    Raises:
+        RuntimeError: There is none, or it is something else.
+    """
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise _missing(path) from None
+    _require_regular(path, status)
+    return status
+
+
+def _require_regular(path: str | os.PathLike[str], status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise RuntimeError(f"File at path {path} is not a file.")
+
+
+def _missing(path: str | os.PathLike[str]) -> RuntimeError:
+    return RuntimeError(f"File at path {path} does not exist.")
+
+
+def _open_without_waiting(path: Any, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+_preadv: Any = getattr(os, "preadv", None)  # not there on Windows
