@@ -19,11 +19,17 @@ _REMEMBERED = 64
 
 # RFC 3986 s.3.2.2: host = IP-literal / IPv4address / reg-name, where
 #   reg-name = *( unreserved / pct-encoded / sub-delims ); an IPv4 address is one as well.
+#   IP-literal = "[" ( IPv6address / IPvFuture ) "]", the latter with a small v, as
+#   urllib.parse asks for: a URL is of no use that cannot be taken apart again.
 # RFC 9110 s.4.2.1: an http URI with an empty host is invalid, hence `+`.
-# RFC 3986 s.3.2.3: port = *DIGIT; five digits hold every port there is.
+# RFC 3986 s.3.2.3: port = *DIGIT.
 _HOST = re.compile(
-    r"(?P<host>\[(?P<v6>[0-9A-Fa-f:.]{2,45})\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)"
-    r"(?::(?P<port>[0-9]{0,5}))?"
+    r"""(?P<host>
+        \[ (?: (?P<v6> [0-9A-Fa-f:.]+ ) | v[0-9A-Fa-f]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+ ) \]
+      | (?: [A-Za-z0-9._~!$&'()*+,;=-] | %[0-9A-Fa-f]{2} )+
+    )
+    (?: : (?P<port>[0-9]*) )?""",
+    re.VERBOSE,
 )
 
 
@@ -39,22 +45,12 @@ def parse_host(header: str) -> tuple[str, int | None] | None:
     return _parse(header)
 
 
-def parse_authority(value: bytes) -> str | None:
-    """Check the value of a Host field, and return it as a URL may carry it.
+def read_host(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """Find the host among the header pairs of a scope, as a URL may carry it.
 
-    The text is as the client sent it but for the colon of an empty port (RFC 3986 s.6.2.3).
-    None where `parse_host` gives None.
-    """
-    if len(value) > MAX_HOST_SIZE:
-        return None
-    return _authority(value)
-
-
-def find_host(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-    """Find the one Host value among the header pairs of a scope.
-
-    None where there is none, and where two lines contradict each other: RFC 9112 s.3.2 calls a
-    request with more than one Host line invalid. A mere repetition is let pass.
+    It is as the client sent it but for the colon of an empty port (RFC 3986 s.6.2.3). None where
+    no Host field is, where its value is no host, and where two lines contradict each other:
+    RFC 9112 s.3.2 calls a request with more than one invalid. A mere repetition is let pass.
     """
     found: bytes | None = None
     for name, value in headers:
@@ -62,13 +58,15 @@ def find_host(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
             if found is not None and found != value:
                 return None
             found = value
-    return found
+    if found is None or len(found) > MAX_HOST_SIZE:
+        return None
+    return _check(found)
 
 
 def format_host(host: str, port: int | None = None) -> str:
     """Write a host and a port as a URL carries them, a bare IPv6 address in brackets."""
-    # RFC 3986 s.3.2.2: only an IP-literal holds colons, and it stands within brackets.
-    if ":" in host and not host.startswith("["):
+    # RFC 3986 s.3.2.2: an IP-literal, which alone holds colons, stands within brackets.
+    if host.count(":") > 1 and not host.startswith("["):
         host = f"[{host}]"
     return host if port is None else f"{host}:{port}"
 
@@ -88,7 +86,7 @@ def _parse(header: str) -> tuple[str, int | None] | None:
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _authority(value: bytes) -> str | None:
+def _check(value: bytes) -> str | None:
     text = value.decode("latin-1")
     return None if _parse(text) is None else text.removesuffix(":")
 

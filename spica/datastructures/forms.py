@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from spica.concurrency import run_in_threadpool
 from spica.datastructures.headers import Headers
 from spica.datastructures.multidict import ImmutableMultiDict
+
+
+A = TypeVar("A")
+T = TypeVar("T")
 
 
 class UploadFile:
@@ -40,25 +44,18 @@ class UploadFile:
 
     async def write(self, data: bytes) -> None:
         """Write at the current position."""
+        in_memory = self._in_memory and not self._will_roll(len(data))
+        await _call(in_memory, self.file.write, data)
         if self.size is not None:
             self.size += len(data)
-        if self._in_memory and not self._will_roll(len(data)):
-            self.file.write(data)
-        else:
-            await run_in_threadpool(self.file.write, data)
 
     async def read(self, size: int = -1) -> bytes:
         """Read up to `size` bytes from the current position; all that is left by default."""
-        if self._in_memory:
-            return self.file.read(size)
-        return await run_in_threadpool(self.file.read, size)
+        return await _call(self._in_memory, self.file.read, size)
 
     async def seek(self, offset: int) -> None:
         """Move to a position, in bytes from the beginning."""
-        if self._in_memory:
-            self.file.seek(offset)
-        else:
-            await run_in_threadpool(self.file.seek, offset)
+        await _call(self._in_memory, self.file.seek, offset)
 
     async def close(self) -> None:
         """Close the file, which removes it from disk; closing again does nothing.
@@ -92,6 +89,11 @@ class UploadFile:
             f"{type(self).__name__}"
             f"(filename={self.filename!r}, size={self.size!r}, headers={self.headers!r})"
         )
+
+
+async def _call(in_memory: bool, method: Callable[[A], T], argument: A) -> T:
+    """Call a method of a file: in memory it cannot block, anywhere else it can."""
+    return method(argument) if in_memory else await run_in_threadpool(method, argument)
 
 
 class FormData(ImmutableMultiDict[str, "UploadFile | str"]):

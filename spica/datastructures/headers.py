@@ -40,16 +40,17 @@ class Headers(Mapping[str, str]):
         raw: RawHeaders | None = None,
         scope: MutableMapping[str, Any] | None = None,
     ) -> None:
+        pairs: Any
         if scope is not None:
+            if headers is not None or raw is not None:
+                raise _too_many_sources(type(self).__name__)
             pairs = scope["headers"]
             if type(pairs) is not list:
                 pairs = scope["headers"] = list(pairs)
-            if headers is not None or raw is not None:
-                raise _too_many_sources(type(self).__name__)
         elif raw is not None:
-            pairs = raw if type(raw) is list else list(raw)
             if headers is not None:
                 raise _too_many_sources(type(self).__name__)
+            pairs = raw if type(raw) is list else list(raw)
         elif headers is None:
             pairs = []
         else:
@@ -152,17 +153,15 @@ class MutableHeaders(Headers):
     """Change header fields; each name and value is checked where it is set."""
 
     def __setitem__(self, key: str, value: str) -> None:
-        pair = encode_header(key, value)
-        name, pairs = pair[0], self._list
-        positions = [at for at, (given, _) in enumerate(pairs) if given == name]
-        if not positions:
-            pairs.append(pair)
-            return
-        # The new field stands where the first of its name stood; the others go.
-        pairs[positions[0]] = pair
-        if len(positions) > 1:
-            gone = set(positions[1:])
-            pairs[:] = [pair for at, pair in enumerate(pairs) if at not in gone]
+        new = encode_header(key, value)
+        name, pairs = new[0], self._list
+        for at, pair in enumerate(pairs):
+            if pair[0] == name:
+                # The new field stands where the first of its name stood; the others go.
+                pairs[at] = new
+                pairs[at + 1 :] = [pair for pair in pairs[at + 1 :] if pair[0] != name]
+                return
+        pairs.append(new)
 
     def __delitem__(self, key: str) -> None:
         name = _encode_key(key)
@@ -192,9 +191,17 @@ class MutableHeaders(Headers):
         return value
 
     def update(self, other: Mapping[str, str]) -> None:
-        """Set each field of a mapping, in place of those of the same name."""
+        """Set each field of a mapping, in place of those of the same name.
+
+        Of a name that the mapping has several times, all fields are taken.
+        """
+        names = set()
         for key, value in other.items():
-            self[key] = value
+            if key in names:
+                self.append(key, value)
+            else:
+                self[key] = value
+                names.add(key)
 
     def append(self, key: str, value: str) -> None:
         """Add a field, beside those of the same name."""

@@ -10,32 +10,45 @@ from collections.abc import Iterator
 from typing import Any
 
 
-class State:
+class _Shared:
+    """Give a state its one real attribute, which is set without asking `State.__setattr__`."""
+
+    __slots__ = ("__dict__", "__weakref__", "_state")
+
+    _state: dict[str, Any]
+
+
+_share = _Shared.__dict__["_state"].__set__
+
+
+class State(_Shared):
     """Give the entries of a dict as attributes, and as items too.
 
     `state.users = ...` and `state["users"] = ...` are the same. The given dict is shared, not
     copied; without one the state begins empty.
     """
 
-    _state: dict[str, Any]
-
     def __init__(self, state: dict[str, Any] | None = None) -> None:
-        _set_attribute(self, "_state", {} if state is None else state)
+        _share(self, {} if state is None else state)
 
     def __setattr__(self, key: str, value: Any) -> None:
         self._state[key] = value
 
     def __getattr__(self, key: str) -> Any:
-        # Only called for what is no real attribute. Copying and pickling ask an instance that
-        # has no `_state` yet.
-        if key != "_state" and key in self._state:
-            return self._state[key]
+        # Only called for what is no real attribute; `_state` is none before `__init__`.
+        if key != "_state":
+            try:
+                return self._state[key]
+            except KeyError:
+                pass
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {key!r}")
 
     def __delattr__(self, key: str) -> None:
-        if key not in self._state:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {key!r}")
-        del self._state[key]
+        try:
+            del self._state[key]
+        except KeyError:
+            text = f"{type(self).__name__!r} object has no attribute {key!r}"
+            raise AttributeError(text) from None
 
     def __getitem__(self, key: str) -> Any:
         return self._state[key]
@@ -55,5 +68,8 @@ class State:
     def __len__(self) -> int:
         return len(self._state)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self._state
 
-_set_attribute = object.__setattr__
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        _share(self, state)

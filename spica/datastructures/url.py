@@ -6,11 +6,11 @@ by `components`. What a client sent in its Host field is used only if it is a ho
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
-from spica._http.host import find_host, format_host, parse_authority
+from spica._http.host import format_host, read_host
 from spica._http.urls import (
     encode_leading_slashes,
     encode_path,
@@ -21,6 +21,7 @@ from spica._http.urls import (
 from spica.datastructures.multidict import MultiDict
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_SECURE = frozenset(("https", "wss"))
 _MASK = "********"
 
 # RFC 3986 s.3.2.1: userinfo = *( unreserved / pct-encoded / sub-delims / ":" ). The colon is
@@ -36,6 +37,35 @@ class Address(NamedTuple):
     port: int
 
 
+class _ScopeSource:
+    """Hold what a scope says about its URL, noted at once and read when it is asked for."""
+
+    __slots__ = ("headers", "path", "pieces", "query", "scheme", "server")
+
+    def __init__(self, scope: Mapping[str, Any]) -> None:
+        self.pieces: tuple[str, str, str, str] | None = None
+        self.scheme: str = scope.get("scheme", "http")
+        self.server: tuple[str, int | None] | None = scope.get("server")
+        self.path: str = scope["path"]
+        self.query: bytes | None = scope.get("query_string")
+        self.headers: Iterable[tuple[bytes, bytes]] = scope.get("headers", ())
+
+    def read(self) -> tuple[str, str, str, str]:
+        """Return scheme, netloc, path and query; an unknown host leaves a relative URL."""
+        if self.pieces is not None:
+            return self.pieces
+        # RFC 9110 s.7.2: the Host field names the authority. One that is no host is not used.
+        netloc = read_host(self.headers) or _server_netloc(self.scheme, self.server)
+        scheme, path = self.scheme, encode_path(self.path)
+        if not netloc:
+            scheme, path = "", encode_leading_slashes(path)
+        elif path and path[0] != "/":
+            path = "/" + path  # RFC 3986 s.3.3: behind an authority a path begins with a slash
+        query = encode_query(self.query) if self.query else ""
+        self.pieces = (scheme, netloc, path, query)
+        return self.pieces
+
+
 class URL:
     """Hold a URL, and make others of it.
 
@@ -48,6 +78,7 @@ class URL:
 
     _text: str | None = None
     _parts: SplitResult | None = None
+    _source: _ScopeSource | None = None
 
     def __init__(
         self, url: str | URL = "", scope: Mapping[str, Any] | None = None, **components: Any
@@ -55,18 +86,11 @@ class URL:
         if scope is not None:
             if url or components:
                 raise TypeError("A URL is made of a text, a scope or components; give one of them.")
-            # Noted now, read later: a scope may be changed after this.
-            self._source = (
-                scope.get("scheme", "http"),
-                scope.get("server"),
-                scope["path"],
-                scope.get("query_string"),
-                scope.get("headers", ()),
-            )
+            self._source = _ScopeSource(scope)
         elif components:
             if url:
                 raise TypeError("A URL is made of a text, a scope or components; give one of them.")
-            self._parts = _replace(SplitResult("", "", "", "", ""), components)
+            self._text = _join(_replace(SplitResult("", "", "", "", ""), components))
         elif isinstance(url, (str, URL)):
             self._text = str(url)
         else:
@@ -81,9 +105,11 @@ class URL:
         """
         parts = self._parts
         if parts is None:
-            parts = self._parts = (
-                _read_scope(*self._source) if self._text is None else urlsplit(self._text)
-            )
+            if self._source is None:
+                parts = urlsplit(self._text or "")
+            else:
+                parts = SplitResult(*self._source.read(), "")
+            self._parts = parts
         return parts
 
     @property
@@ -92,34 +118,14 @@ class URL:
         return self.components.scheme
 
     @property
+    def is_secure(self) -> bool:
+        """Whether the scheme is https or wss."""
+        return self.scheme in _SECURE
+
+    @property
     def netloc(self) -> str:
         """User, host and port as they stand in the URL."""
         return self.components.netloc
-
-    @property
-    def path(self) -> str:
-        """The path, with the mount prefix."""
-        return self.components.path
-
-    @property
-    def query(self) -> str:
-        """What follows the question mark, undecoded."""
-        return self.components.query
-
-    @property
-    def fragment(self) -> str:
-        """What follows the number sign."""
-        return self.components.fragment
-
-    @property
-    def username(self) -> str | None:
-        """The user name, undecoded."""
-        return self.components.username
-
-    @property
-    def password(self) -> str | None:
-        """The password, undecoded."""
-        return self.components.password
 
     @property
     def hostname(self) -> str | None:
@@ -136,9 +142,29 @@ class URL:
         return self.components.port
 
     @property
-    def is_secure(self) -> bool:
-        """Whether the scheme is https or wss."""
-        return self.scheme in ("https", "wss")
+    def username(self) -> str | None:
+        """The user name, undecoded."""
+        return self.components.username
+
+    @property
+    def password(self) -> str | None:
+        """The password, undecoded."""
+        return self.components.password
+
+    @property
+    def path(self) -> str:
+        """The path, with the mount prefix."""
+        return self.components.path
+
+    @property
+    def query(self) -> str:
+        """What follows the question mark, undecoded."""
+        return self.components.query
+
+    @property
+    def fragment(self) -> str:
+        """What follows the number sign."""
+        return self.components.fragment
 
     def replace(self, **kwargs: Any) -> URL:
         """Return a URL with other components.
@@ -150,9 +176,7 @@ class URL:
             TypeError: a component that does not exist.
             ValueError: a hostname or a port that can be none.
         """
-        url = object.__new__(type(self))
-        url._parts = _replace(self.components, kwargs)
-        return url
+        return type(self)(_join(_replace(self.components, kwargs)))
 
     def include_query_params(self, **kwargs: Any) -> URL:
         """Return a URL whose query has these parameters, in place of those of the same name."""
@@ -179,7 +203,7 @@ class URL:
     def __str__(self) -> str:
         text = self._text
         if text is None:
-            text = self._text = _join(self.components)
+            text = self._text = _write(*self._source.read()) if self._source else ""
         return text
 
     def __repr__(self) -> str:
@@ -220,31 +244,20 @@ class URLPath(str):
     def make_absolute_url(self, base_url: str | URL) -> URL:
         """Put the path behind a base: its scheme and host, unless this path names its own."""
         base = base_url if isinstance(base_url, URL) else URL(base_url)
-        scheme = base.scheme
+        parts = base.components
+        scheme = parts.scheme
         if self.protocol:
             plain, secure = ("http", "https") if self.protocol == "http" else ("ws", "wss")
-            scheme = secure if base.is_secure else plain
+            scheme = secure if scheme in _SECURE else plain
         path = str(self)
-        if path and not path.startswith("/"):
+        if path and path[0] != "/":
             path = "/" + path
-        return URL(
-            scheme=scheme, netloc=self.host or base.netloc, path=base.path.rstrip("/") + path
-        )
+        return URL(_write(scheme, self.host or parts.netloc, parts.path.rstrip("/") + path, ""))
 
 
-def _read_scope(
-    scheme: str, server: Any, path: str, query: bytes | None, headers: Any
-) -> SplitResult:
-    # RFC 9110 s.7.2: the Host field names the authority. One that names none is not used.
-    sent = find_host(headers)
-    netloc = (parse_authority(sent) if sent is not None else None) or _server_netloc(scheme, server)
-    path = encode_path(path)
-    if not netloc:
-        scheme = ""
-        path = encode_leading_slashes(path)
-    elif not path.startswith("/") and path:
-        path = "/" + path  # RFC 3986 s.3.3: behind an authority a path begins with a slash
-    return SplitResult(scheme, netloc, path, encode_query(query) if query else "", "")
+def _write(scheme: str, netloc: str, path: str, query: str) -> str:
+    text = f"{scheme}://{netloc}{path}" if netloc else path
+    return f"{text}?{query}" if query else text
 
 
 def _server_netloc(scheme: str, server: Any) -> str:
@@ -259,12 +272,8 @@ def _server_netloc(scheme: str, server: Any) -> str:
 
 
 def _join(parts: SplitResult) -> str:
-    scheme, netloc, path, query, _ = parts
-    if netloc and scheme and path.startswith("/") and not parts.fragment:
-        text = f"{scheme}://{netloc}{path}"
-        return f"{text}?{query}" if query else text
-    if not netloc:
-        parts = parts._replace(path=encode_leading_slashes(path))
+    if not parts.netloc:
+        parts = parts._replace(path=encode_leading_slashes(parts.path))
     return urlunsplit(parts)
 
 
@@ -289,15 +298,22 @@ def _replace_netloc(netloc: str, changes: dict[str, Any]) -> str:
     userinfo, at, rest = netloc.rpartition("@")
     if "username" in changes or "password" in changes:
         userinfo, at = _replace_userinfo(userinfo, at, changes)
-    # RFC 3986 s.3.2.2: colons within the brackets of an IP-literal do not begin a port.
-    end = rest.rfind("]") + 1
-    colon = rest.find(":", end)
-    host, port = (rest, "") if colon < 0 else (rest[:colon], rest[colon:])
+    host, port = _split_port(rest)
     if changes.get("hostname") is not None:
-        host = _check_hostname(changes["hostname"])
+        host, own_port = _split_port(_check_hostname(changes["hostname"]))
+        port = own_port or port
+        if own_port and changes.get("port") is None:
+            return f"{userinfo}{at}{host}{own_port}"
     if "port" in changes:
         port = _format_port(changes["port"])
     return f"{userinfo}{at}{host}{port}"
+
+
+def _split_port(text: str) -> tuple[str, str]:
+    """Split `host:port` into the host and the port with its colon."""
+    # RFC 3986 s.3.2.2: colons within the brackets of an IP-literal do not begin a port.
+    colon = text.find(":", text.rfind("]") + 1)
+    return (text, "") if colon < 0 else (text[:colon], text[colon:])
 
 
 def _replace_userinfo(userinfo: str, at: str, changes: dict[str, Any]) -> tuple[str, str]:
