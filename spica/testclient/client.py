@@ -1,0 +1,210 @@
+"""The test client: an HTTP client whose requests end in an application instead of a socket."""
+
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Any, Literal, Self
+from urllib.parse import urljoin
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from spica.exceptions import SpicaDeprecationWarning
+from spica.jsoncodec import encode
+from spica.testclient.interface import as_asgi3
+from spica.testclient.library import httpx
+from spica.testclient.lifespan import Lifespan
+from spica.testclient.transport import WEBSOCKET_SESSION, ApplicationTransport
+from spica.testclient.websocket import WebSocketTestSession
+from spica.types import ASGIApp
+
+_UNSET = httpx.USE_CLIENT_DEFAULT
+
+
+class TestClient(httpx.Client):
+    """Send requests to an application, from a test that is not async.
+
+    All methods of ``httpx2.Client`` are there. As a context manager it runs the application's
+    lifespan, and all requests share one event loop; otherwise each request has a loop of its own.
+
+    Args:
+        app: the application; ASGI 2 is understood too.
+        base_url: what relative URLs are relative to.
+        raise_server_exceptions: True raises in the test what the application raises. False makes a
+            500 of it, or ends the response where it is, as a server does.
+        root_path: the path below which the application seems to be mounted.
+        backend: the event loop, "asyncio" or "trio".
+        backend_options: options for it, as for ``anyio.run``.
+        cookies: cookies to send with every request.
+        headers: headers to send with every request.
+        follow_redirects: whether redirects are followed.
+        client: host and port that the requests seem to come from.
+
+    Attributes:
+        app: the application.
+        app_state: the state that the application's lifespan made; a request gets a copy.
+        async_backend: the arguments for ``anyio.from_thread.start_blocking_portal``.
+        portal: the portal of the shared event loop, or None outside of the context.
+        task: the future of the application's lifespan.
+    """
+
+    __test__ = False
+
+    task: "Future[None]"
+    portal: BlockingPortal | None = None
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        base_url: str = "http://testserver",
+        raise_server_exceptions: bool = True,
+        root_path: str = "",
+        backend: Literal["asyncio", "trio"] = "asyncio",
+        backend_options: dict[str, Any] | None = None,
+        cookies: Any = None,
+        headers: Mapping[str, str] | None = None,
+        follow_redirects: bool = True,
+        client: tuple[str, int] = ("testclient", 50000),
+    ) -> None:
+        """Prepare a client; nothing runs before the first request.
+
+        Raises:
+            TypeError: `app` is no ASGI application.
+        """
+        self.async_backend: dict[str, Any] = {
+            "backend": backend,
+            "backend_options": backend_options or {},
+        }
+        self.app = as_asgi3(app)
+        self.app_state: dict[str, Any] = {}
+        all_headers = httpx.Headers(headers)
+        all_headers.setdefault("user-agent", "testclient")
+        super().__init__(
+            base_url=base_url,
+            headers=all_headers,
+            follow_redirects=follow_redirects,
+            cookies=cookies,
+            transport=ApplicationTransport(
+                self.app,
+                self._portal_factory,
+                raise_server_exceptions,
+                root_path,
+                client=client,
+                app_state=self.app_state,
+            ),
+        )
+
+    @contextmanager
+    def _portal_factory(self) -> Iterator[BlockingPortal]:
+        """Give the shared portal, or one of its own to whoever needs one now."""
+        if self.portal is not None:
+            yield self.portal
+        else:
+            with start_blocking_portal(**self.async_backend) as portal:
+                yield portal
+
+    # Requests
+
+    def build_request(self, method: str, url: Any, **options: Any) -> httpx.Request:
+        """Build a request as ``httpx2.Client`` does; ``json`` is encoded with spica's codec."""
+        if options.get("timeout", _UNSET) is not _UNSET:
+            warnings.warn(
+                "The 'timeout' argument has no effect in the TestClient: no network is involved. "
+                "Leave it out; it will be refused in spica 2.0.",
+                SpicaDeprecationWarning,
+                stacklevel=_stacklevel_of_test(),
+            )
+        if options.get("json") is not None and not any(
+            options.get(name) for name in ("content", "data", "files")
+        ):
+            options["content"] = encode(options.pop("json"))
+            headers = httpx.Headers(options.get("headers"))
+            if "content-type" not in headers and "content-type" not in self.headers:
+                headers["content-type"] = "application/json"
+            options["headers"] = headers
+        return super().build_request(method, url, **options)
+
+    def websocket_connect(
+        self, url: str, subprotocols: Sequence[str] | None = None, **kwargs: Any
+    ) -> WebSocketTestSession:
+        """Prepare a WebSocket session; use the result as a context manager.
+
+        Args:
+            url: a path, or a URL of the scheme ws or wss.
+            subprotocols: the subprotocols to offer, most wanted first.
+            **kwargs: options of a request: ``headers``, ``params``, ``cookies``, ``auth``.
+
+        Raises:
+            RuntimeError: the URL has another scheme.
+        """
+        base_url = str(
+            self.base_url.copy_with(scheme="wss" if self.base_url.scheme == "https" else "ws")
+        )
+        url = urljoin(base_url, url)
+        if not url.startswith(("ws://", "wss://")):
+            raise RuntimeError(
+                f"Expected a WebSocket upgrade, but the URL {url!r:.200} is not one of the scheme "
+                "ws or wss. Give a path, or change the scheme."
+            )
+        headers = httpx.Headers(kwargs.pop("headers", None))
+        # RFC 6455 s.4.1: what a handshake has besides the headers of every request
+        headers.setdefault("connection", "upgrade")
+        headers.setdefault("sec-websocket-key", "testserver==")
+        headers.setdefault("sec-websocket-version", "13")
+        if subprotocols is not None:
+            headers.setdefault("sec-websocket-protocol", ", ".join(subprotocols))
+        response = self.request("GET", url, headers=headers, **kwargs)
+        session: WebSocketTestSession = response.extensions[WEBSOCKET_SESSION]
+        return session
+
+    # Lifespan
+
+    def __enter__(self) -> Self:
+        """Start the application.
+
+        Raises:
+            RuntimeError: the client is entered already, or the application says that it cannot
+                start. What the application raises is raised as it is.
+            AssertionError: the application returned without a word.
+        """
+        if self.portal is not None:
+            raise RuntimeError("The TestClient is entered already: use one client for each `with`.")
+        with ExitStack() as stack:
+            portal = stack.enter_context(start_blocking_portal(**self.async_backend))
+            lifespan = Lifespan(self.app, self.app_state)
+            self.task = lifespan.begin(portal)
+            self.portal = portal
+            stack.callback(self._forget_portal)
+            stack.callback(lifespan.finish)
+            stack.callback(self._transport.close)
+            self._exit_stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        """Cancel what is still being answered, and stop the application."""
+        self._exit_stack.close()
+
+    def _forget_portal(self) -> None:
+        self.portal = None
+
+
+def _stacklevel_of_test() -> int:
+    """Return the stacklevel, for the caller, of the nearest line that is not the client's own."""
+    frame = sys._getframe(1)
+    level = 1
+    while frame.f_back is not None:
+        if frame.f_globals.get("__name__", "").split(".")[0] not in _OWN_PACKAGES:
+            break
+        frame = frame.f_back
+        level += 1
+    return level
+
+
+_OWN_PACKAGES = (__name__.split(".")[0], httpx.__name__, "contextlib")

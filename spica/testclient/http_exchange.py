@@ -1,0 +1,213 @@
+"""An HTTP request and its response, seen by the application as ASGI messages.
+
+ASGI HTTP & WebSocket message format, "HTTP"; ASGI extensions "HTTP Trailers" and "Debug".
+"""
+
+from collections import deque
+from enum import Enum
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+
+from spica.testclient.exchange import Exchange, Signal
+from spica.testclient.messages import (
+    message_body,
+    message_headers,
+    message_status,
+    message_type,
+    misplaced,
+)
+from spica.types import Message, Scope
+
+START = "http.response.start"
+BODY = "http.response.body"
+TRAILERS = "http.response.trailers"
+DEBUG = "http.response.debug"
+
+# Extensions that add to a response without taking its place. Where the scope offers one (a test
+# puts it there), its messages are accepted and have no effect.
+IGNORED_EXTENSIONS = ("http.response.early_hint", "http.response.push")
+
+
+class HTTPState(Enum):
+    """How far the response is."""
+
+    WAITING = "before 'http.response.start'"
+    BODY = "while the body is being sent"
+    TRAILERS = "after the body, where the trailers are due"
+    COMPLETE = "after the response was complete"
+
+
+_ALLOWED = {
+    HTTPState.WAITING: (START,),
+    HTTPState.BODY: (BODY,),
+    HTTPState.TRAILERS: (TRAILERS,),
+    HTTPState.COMPLETE: (),
+}
+
+
+class Chunk:
+    """A piece of the response body, and who waits until it has been taken."""
+
+    __slots__ = ("body", "taken")
+
+    def __init__(self, body: bytes, taken: anyio.Event | None) -> None:
+        self.body = body
+        self.taken = taken
+
+
+class HTTPExchange(Exchange):
+    """Run an application for one request.
+
+    The outbox holds `Signal.BODY_WANTED` (answer with `feed`), `Signal.STARTED`, chunks of the
+    body, and `Signal.ENDED`. A chunk that is not the last holds the application up until it is
+    taken.
+
+    Args:
+        scope: the scope the application runs with.
+        body: the request body, or None if it is fed in pieces.
+    """
+
+    def __init__(self, scope: Scope, body: bytes | None) -> None:
+        super().__init__()
+        self.state = HTTPState.WAITING
+        self.status_code = 500
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.extensions: dict[str, Any] = {}
+        self._scope = scope
+        self._is_fed = body is None
+        self._is_asked = False
+        self._request: deque[Message] = deque()
+        if body is not None:
+            self._request.append({"type": "http.request", "body": body})
+        self._expected_size: int | None = None
+        self._sent_size = 0
+        self._has_trailers = False
+
+    def prepare(self) -> None:
+        super().prepare()
+        self._fed = anyio.Event()
+        self._completed = anyio.Event()
+
+    # What the application reads
+
+    async def receive(self) -> Message:
+        """Give the next piece of the request; after the last, wait for the response's end."""
+        while self._is_fed and not self._request:
+            if not self._is_asked:
+                # Asked once until it is answered, also if the one who waits is cancelled meanwhile
+                self._is_asked = True
+                self._fed = anyio.Event()
+                self.outbox.put(Signal.BODY_WANTED)
+            await self._fed.wait()
+        if self._request:
+            return self._request.popleft()
+        await self._completed.wait()
+        return {"type": "http.disconnect"}
+
+    def feed(self, chunk: bytes | None) -> None:
+        """Answer `Signal.BODY_WANTED` with a piece of the body, or None after the last."""
+        more = chunk is not None
+        self._request.append({"type": "http.request", "body": chunk or b"", "more_body": more})
+        self._is_fed = more
+        self._is_asked = False
+        self._fed.set()
+
+    # What the application sends
+
+    async def send(self, message: Message) -> None:
+        kind = message_type(message)
+        if kind == DEBUG:
+            self.extensions[DEBUG] = message.get("info", {})
+        elif kind in IGNORED_EXTENSIONS and kind in self._scope.get("extensions", ()):
+            pass
+        elif kind not in _ALLOWED[self.state]:
+            raise self._misplaced(kind)
+        elif kind == BODY:
+            await self._send_body(message)
+        elif kind == START:
+            self._send_start(message)
+        else:
+            self._send_trailers(message)
+
+    def _misplaced(self, kind: str) -> AssertionError:
+        if kind == TRAILERS and self.state is HTTPState.COMPLETE and not self._has_trailers:
+            return misplaced(kind, "without 'trailers': True in 'http.response.start'", ())
+        return misplaced(kind, self.state.value, _ALLOWED[self.state])
+
+    def _send_start(self, message: Message) -> None:
+        self.status_code = message_status(message)
+        self.headers = message_headers(message)
+        if self._scope["method"] != "HEAD":
+            self._expected_size = _declared_size(self.status_code, self.headers)
+        if message.get("trailers", False):
+            self._has_trailers = True
+            self.extensions[TRAILERS] = []
+        self.state = HTTPState.BODY
+        self.outbox.put(Signal.STARTED)
+
+    async def _send_body(self, message: Message) -> None:
+        body = message_body(message)
+        more = bool(message.get("more_body", False))
+        self._sent_size += len(body)
+        self._check_size(at_end=not more)
+        # RFC 9110 s.9.3.2: the answer to HEAD has no content, whatever the application sends
+        wanted = body if self._scope["method"] != "HEAD" else b""
+        if not more:
+            if wanted:
+                self.outbox.put(Chunk(wanted, None))
+            self._complete(HTTPState.TRAILERS if self._has_trailers else HTTPState.COMPLETE)
+        elif wanted:
+            taken = anyio.Event()
+            self.outbox.put(Chunk(wanted, taken))
+            await taken.wait()
+        else:
+            await anyio.lowlevel.checkpoint()
+
+    def _check_size(self, *, at_end: bool) -> None:
+        """Hold the body to the length that was declared for it."""
+        expected = self._expected_size
+        if expected is None or self._sent_size == expected:
+            return
+        if self._sent_size > expected or at_end:
+            raise AssertionError(
+                f"The application sent a body of {self._sent_size} bytes"
+                f"{'' if at_end else ' or more'}, but {expected} are due by the status "
+                f"({self.status_code}) and the content-length of its 'http.response.start'."
+            )
+
+    def _send_trailers(self, message: Message) -> None:
+        self.extensions[TRAILERS].extend(message_headers(message))
+        if not message.get("more_trailers", False):
+            self._complete(HTTPState.COMPLETE)
+
+    def _complete(self, state: HTTPState) -> None:
+        self.state = state
+        if state is HTTPState.COMPLETE:
+            self._completed.set()
+
+    def check_end(self) -> None:
+        if self.state is HTTPState.COMPLETE:
+            return
+        raise AssertionError(
+            "TestClient did not receive any response: the application returned "
+            "without sending 'http.response.start'."
+            if self.state is HTTPState.WAITING
+            else f"The application returned {self.state.value}: the response is not complete. "
+            f"Missing: {_ALLOWED[self.state][0]!r}."
+        )
+
+
+def _declared_size(status_code: int, headers: list[tuple[bytes, bytes]]) -> int | None:
+    """Return how many bytes the body must have, or None if that is open."""
+    # RFC 9110 s.15.3.5, s.15.4.5: these have no content, and 304 may declare that of the 200
+    if status_code in (204, 304):
+        return 0
+    for name, value in headers:
+        if name.lower() == b"content-length":
+            # RFC 9110 s.8.6: Content-Length = 1*DIGIT
+            if not value.isdigit():
+                raise AssertionError(f"The application sent the content-length {value!r}.")
+            return int(value)
+    return None

@@ -1,0 +1,63 @@
+"""The two forms an ASGI application may have, and the one the test client calls.
+
+ASGI 3: one call, ``app(scope, receive, send)``. ASGI 2: two, ``app(scope)(receive, send)``.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from spica.types import Receive, Scope, Send
+
+ASGIInstance = Callable[[Receive, Send], Awaitable[None]]
+"""What an ASGI 2 application returns for one connection."""
+
+ASGI2App = Callable[[Scope], ASGIInstance]
+"""An application of the older form."""
+
+ASGI3App = Callable[[Scope, Receive, Send], Awaitable[None]]
+"""An application of the form that everything in spica has."""
+
+
+class ASGI2Adapter:
+    """Serve an ASGI 2 application through one call."""
+
+    def __init__(self, app: ASGI2App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Make the instance for `scope` and run it."""
+        await self.app(scope)(receive, send)
+
+
+def as_asgi3(app: Any) -> ASGI3App:
+    """Return an application in the form of ASGI 3: itself, where it has it.
+
+    Raises:
+        TypeError: `app` cannot be called with ``(scope, receive, send)`` nor with ``(scope)``.
+    """
+    if not callable(app):
+        raise TypeError(
+            f"TestClient needs an ASGI application, a callable (scope, receive, send), not {app!r}."
+        )
+    try:
+        signature = inspect.signature(app)
+    except (TypeError, ValueError):  # written in C, without a signature
+        return cast(ASGI3App, app)
+    if _accepts(signature, 3):
+        return cast(ASGI3App, app)
+    if _accepts(signature, 1):
+        return ASGI2Adapter(app)
+    raise TypeError(
+        f"TestClient needs an ASGI application, a callable (scope, receive, send), "
+        f"not {app!r} with the parameters {signature}."
+    )
+
+
+def _accepts(signature: inspect.Signature, count: int) -> bool:
+    """Tell whether a call with `count` positional arguments fits."""
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True

@@ -1,0 +1,133 @@
+"""The life of an application around its requests: start-up and shutdown.
+
+ASGI specification, "Lifespan Protocol".
+"""
+
+from concurrent.futures import Future
+from enum import Enum
+from typing import Any
+
+import anyio
+from anyio.from_thread import BlockingPortal
+
+from spica.testclient.exchange import Exchange
+from spica.testclient.interface import ASGI3App
+from spica.testclient.messages import message_text, message_type, misplaced
+from spica.types import Message
+
+
+class LifespanState(Enum):
+    """How far the life of the application is."""
+
+    STARTING = "during start-up"
+    RUNNING = "between start-up and shutdown"
+    STOPPING = "during shutdown"
+    STOPPED = "after shutdown"
+    FAILED = "after it had failed"
+
+
+_TRANSITIONS = {
+    LifespanState.STARTING: {
+        "lifespan.startup.complete": LifespanState.RUNNING,
+        "lifespan.startup.failed": LifespanState.FAILED,
+    },
+    LifespanState.STOPPING: {
+        "lifespan.shutdown.complete": LifespanState.STOPPED,
+        "lifespan.shutdown.failed": LifespanState.FAILED,
+    },
+}
+
+
+class Lifespan(Exchange):
+    """Start an application, and stop it later.
+
+    Args:
+        app: the application.
+        state: the dict that the application fills at start-up.
+    """
+
+    def __init__(self, app: ASGI3App, state: dict[str, Any]) -> None:
+        super().__init__()
+        self.state = LifespanState.STARTING
+        self._app = app
+        self._scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": state}
+        self._received = 0
+        self._failure_text = ""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self._shutdown = anyio.Event()
+
+    # What the test does
+
+    def begin(self, portal: BlockingPortal) -> "Future[None]":
+        """Start the application and wait until it is up.
+
+        Raises:
+            RuntimeError: it says that it cannot start. What it raises itself is raised as it is.
+            AssertionError: it ends without a word.
+        """
+        self._portal = portal
+        future = self.start(portal, self._app, self._scope)
+        self._await_state(LifespanState.RUNNING, "start")
+        return future
+
+    def finish(self) -> None:
+        """Stop the application and wait until it is down.
+
+        Raises:
+            RuntimeError: it says that it cannot stop. What it raises itself is raised as it is.
+            AssertionError: it ends without a word.
+        """
+        self._portal.call(self._ask_to_stop)
+        self._await_state(LifespanState.STOPPED, "stop")
+        self._portal.call(self.settle)
+        failure = self.take_failure()
+        if failure is not None:
+            raise failure
+
+    def _await_state(self, expected: LifespanState, verb: str) -> None:
+        reached = self.outbox.get()
+        if reached is expected:
+            return
+        self._portal.call(self.settle)
+        failure = self.take_failure()
+        if failure is not None:
+            raise failure
+        if reached is LifespanState.FAILED:
+            raise RuntimeError(f"The application failed to {verb}: {self._failure_text}")
+        raise AssertionError(
+            f"The application returned {self.state.value}, "
+            f"without sending {next(iter(_TRANSITIONS[self.state]))!r}."
+        )
+
+    def _ask_to_stop(self) -> None:
+        if self.state is LifespanState.RUNNING:
+            self.state = LifespanState.STOPPING
+        self._shutdown.set()
+
+    # What the application does
+
+    async def receive(self) -> Message:
+        self._received += 1
+        if self._received == 1:
+            return {"type": "lifespan.startup"}
+        if self._received == 2:
+            if self.state is LifespanState.FAILED:
+                self._noticed.set()
+                return await self.wait_in_vain()
+            await self._shutdown.wait()
+            self._noticed.set()
+            return {"type": "lifespan.shutdown"}
+        return await self.wait_in_vain()
+
+    async def send(self, message: Message) -> None:
+        kind = message_type(message)
+        transitions = _TRANSITIONS.get(self.state, {})
+        if kind not in transitions:
+            raise misplaced(kind, self.state.value, transitions)
+        self._failure_text = message_text(message, "message") or "it gave no reason"
+        self.state = transitions[kind]
+        if self.state is LifespanState.FAILED:
+            self._noticed.set()
+        self.outbox.put(self.state)

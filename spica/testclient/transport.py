@@ -1,0 +1,238 @@
+"""What httpx asks for a response: the way from a request of the client to an exchange and back.
+
+Everything here runs in the test's thread; only `Exchange` methods are called in the event loop.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+from anyio.from_thread import BlockingPortal
+
+from spica.testclient.exchange import Signal
+from spica.testclient.http_exchange import DEBUG, Chunk, HTTPExchange, HTTPState
+from spica.testclient.interface import ASGI3App
+from spica.testclient.library import httpx
+from spica.testclient.scope import DEFAULT_PORTS, http_scope, websocket_scope
+from spica.testclient.websocket import WebSocketTestSession
+
+PortalFactory = Callable[[], AbstractContextManager[BlockingPortal]]
+
+WEBSOCKET_SESSION = "spica.websocket_session"
+"""The extension of the response 101 in which the session is found."""
+
+
+class Upload(httpx.SyncByteStream):
+    """Take the request body piece by piece, as the test's generator makes it.
+
+    It takes the place of the request's own stream, which can be gone through only once: a redirect
+    sends the body again from its beginning.
+    """
+
+    def __init__(self, request: httpx.Request) -> None:
+        self._request = request
+        self._source: Iterator[bytes] | None = None
+        self._pieces: list[bytes] = []
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from tuple(self._pieces)
+        while (piece := self.next_piece()) is not None:
+            yield piece
+
+    def next_piece(self) -> bytes | None:
+        """Return the next piece, or None after the last.
+
+        Raises:
+            TypeError: the test's iterable yields something that is not bytes.
+        """
+        if self._source is None:
+            stream = self._request.stream
+            assert isinstance(stream, httpx.SyncByteStream)  # httpx refuses others
+            self._source = iter(stream)
+            self._request.stream = self
+        for piece in self._source:
+            if not isinstance(piece, bytes):
+                raise TypeError(
+                    f"A request body is made of bytes, but the test gave {piece!r:.80}."
+                )
+            self._pieces.append(piece)
+            return piece
+        if self._request.stream is self:
+            # Now that it is whole, the test may look at it: request.content
+            self._request.stream = httpx.ByteStream(b"".join(self._pieces))
+            self._request.read()
+        return None
+
+
+class ResponseStream(httpx.SyncByteStream):
+    """The body of a response, taken from the application while the test reads it.
+
+    Closing it before its end cancels the application; an application that has sent its whole
+    response is waited for.
+    """
+
+    def __init__(
+        self,
+        exchange: HTTPExchange,
+        upload: Upload,
+        transport: "ApplicationTransport",
+    ) -> None:
+        self._exchange = exchange
+        self._upload = upload
+        self._transport = transport
+        self._resources = ExitStack()
+        self._is_finished = False
+
+    def begin(self, app: ASGI3App, scope: Any) -> None:
+        """Start the application and wait for the start of its response, or its end."""
+        try:
+            self._portal = self._resources.enter_context(self._transport.portal_factory())
+            self._transport.streams.add(self)
+            self._exchange.start(self._portal, app, scope)
+            if self._next_event() is Signal.ENDED:
+                self._finish()
+        except BaseException:
+            self._abandon()
+            raise
+
+    def __iter__(self) -> Iterator[bytes]:
+        while not self._is_finished:
+            event = self._next_event()
+            if isinstance(event, Chunk):
+                yield event.body
+            else:
+                self._finish()
+
+    def _next_event(self) -> Any:
+        """Wait for what the application does next, and give it the request body meanwhile."""
+        while True:
+            event = self._exchange.outbox.get()
+            if event is Signal.BODY_WANTED:
+                self._portal.start_task_soon(self._exchange.feed, self._upload.next_piece())
+                continue
+            if isinstance(event, Chunk) and event.taken is not None:
+                self._portal.start_task_soon(event.taken.set)
+            return event
+
+    def close(self) -> None:
+        """End the exchange, whatever its state."""
+        if self._is_finished:
+            return
+        if self._exchange.state is HTTPState.COMPLETE:
+            try:
+                while self._next_event() is not Signal.ENDED:
+                    pass
+            except BaseException:
+                self._abandon()
+                raise
+            self._finish()
+        else:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """Cancel the application; what it raises on that is its own affair."""
+        if not self._is_finished:
+            self._portal.call(self._exchange.cancel)
+            self._release()
+
+    def _finish(self) -> None:
+        """Raise what the application raised, now that it has ended."""
+        self._release()
+        failure = self._exchange.take_failure()
+        if failure is None:
+            return
+        if self._transport.raise_server_exceptions or not isinstance(failure, Exception):
+            raise failure
+
+    def _release(self) -> None:
+        self._is_finished = True
+        self._transport.streams.discard(self)
+        self._resources.close()
+
+
+class ApplicationTransport(httpx.BaseTransport):
+    """Hand each request to the application.
+
+    Args:
+        app: the application, in the form of ASGI 3.
+        portal_factory: makes the context in which one request has its event loop.
+        raise_server_exceptions: whether what the application raises reaches the test.
+        root_path: of every scope.
+        client: of every scope.
+        app_state: what the lifespan left; copied into every scope.
+    """
+
+    def __init__(
+        self,
+        app: ASGI3App,
+        portal_factory: PortalFactory,
+        raise_server_exceptions: bool = True,
+        root_path: str = "",
+        *,
+        client: tuple[str, int],
+        app_state: dict[str, Any],
+    ) -> None:
+        self.app = app
+        self.portal_factory = portal_factory
+        self.raise_server_exceptions = raise_server_exceptions
+        self.root_path = root_path
+        self.client = client
+        self.app_state = app_state
+        self.streams: set[ResponseStream] = set()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Run the application up to the start of its response.
+
+        Raises:
+            UnsupportedProtocol: the URL is neither of http nor of a WebSocket.
+        """
+        scheme = request.url.scheme
+        if scheme not in DEFAULT_PORTS:
+            raise httpx.UnsupportedProtocol(
+                f"The URL {str(request.url)!r:.200} has the scheme {scheme!r}. "
+                f"Allowed: {', '.join(DEFAULT_PORTS)}."
+            )
+        if scheme in ("ws", "wss"):
+            return self._upgrade(request)
+        scope = http_scope(
+            request, root_path=self.root_path, client=self.client, state=self.app_state
+        )
+        exchange = HTTPExchange(scope, _buffered_body(request))
+        stream = ResponseStream(exchange, Upload(request), self)
+        stream.begin(self.app, scope)
+        return _make_response(request, exchange, stream)
+
+    def _upgrade(self, request: httpx.Request) -> httpx.Response:
+        """Answer a handshake with a session that is not yet begun."""
+        scope = websocket_scope(
+            request, root_path=self.root_path, client=self.client, state=self.app_state
+        )
+        session = WebSocketTestSession(self.app, scope, self.portal_factory)
+        return httpx.Response(101, request=request, extensions={WEBSOCKET_SESSION: session})
+
+    def close(self) -> None:
+        """Cancel what is still being answered."""
+        for stream in tuple(self.streams):
+            stream.close()
+
+
+def _buffered_body(request: httpx.Request) -> bytes | None:
+    """Return a body whose size is known; None for one that is made while it is sent."""
+    if "content-length" in request.headers or isinstance(request.stream, httpx.ByteStream):
+        return request.read()
+    return None
+
+
+def _make_response(
+    request: httpx.Request, exchange: HTTPExchange, stream: ResponseStream
+) -> httpx.Response:
+    response = httpx.Response(
+        exchange.status_code, headers=exchange.headers, stream=stream, request=request
+    )
+    # The same dict, not a copy: trailers come later
+    response.extensions = exchange.extensions
+    info = exchange.extensions.get(DEBUG, {})
+    for name in ("template", "context"):
+        if name in info:
+            setattr(response, name, info[name])
+    return response
