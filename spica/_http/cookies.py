@@ -25,6 +25,10 @@ _QUOTING[ord("\\")] = "\\\\"
 
 _QUOTED_CHARACTER = re.compile(r"\\(?:([0-3][0-7][0-7])|(.))", re.DOTALL)
 
+# 1 January 1601 and 1 January 10000 in seconds since 1970
+_FIRST_DATE = -11_644_473_600
+_LAST_DATE = 253_402_300_800
+
 _SAME_SITE = frozenset({"strict", "lax", "none"})
 
 
@@ -36,15 +40,15 @@ def parse_cookies(header: str) -> dict[str, str]:
     """
     # What browsers send: name=value pairs joined by "; ", without quotes or other white space.
     text = header.replace("; ", ";")
-    if '"' not in text and " " not in text and "\t" not in text:
-        try:
-            cookies = dict([pair.split("=", 1) for pair in text.split(";")])
-        except ValueError:  # a pair without "="
-            pass
-        else:
-            if "" not in cookies:
-                return cookies
-    return _parse_carefully(header)
+    if '"' in text or " " in text or "\t" in text:
+        return _parse_carefully(header)
+    cookies: dict[str, str] = {}
+    for pair in text.split(";"):
+        name, equals, value = pair.partition("=")
+        if not name or not equals:
+            return _parse_carefully(header)
+        cookies[name] = value
+    return cookies
 
 
 def _parse_carefully(header: str) -> dict[str, str]:
@@ -177,13 +181,23 @@ def _format_expires(expires: datetime.datetime | str | int) -> str:
                 f"The expires of a cookie is {expires!r}, which has no time zone. Give it one: "
                 "datetime.now(timezone.utc) + timedelta(...)."
             )
-        return format_http_date(expires.timestamp())
+        return _format_date(expires.timestamp())
     if isinstance(expires, (int, float)):
-        return format_http_date(time.time() + expires)
+        return _format_date(time.time() + expires)
     raise TypeError(
         "The expires of a cookie must be a datetime, a str, or an int of seconds from now, "
         f"not {expires!r:.80}."
     )
+
+
+def _format_date(timestamp: float) -> str:
+    # RFC 6265 s.5.1.1: a year has four digits at most, and is 1601 at the earliest.
+    if not _FIRST_DATE <= timestamp < _LAST_DATE:
+        raise ValueError(
+            f"The expires of a cookie is {timestamp!r} seconds since 1970: "
+            "it must be a date in the years 1601 to 9999."
+        )
+    return format_http_date(timestamp)
 
 
 def _warn_if_ignored(

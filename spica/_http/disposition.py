@@ -12,6 +12,11 @@ from spica._http.fields import MAX_PARAMETERS, is_token, iterate_parameters
 # names as they are ("C:\new.txt"), while curl and others put a backslash before these two.
 _ESCAPE = re.compile(r'\\(["\\])')
 
+# What browsers send for the parts of a form, letter for letter.
+_match_usual = re.compile(
+    r'form-data; name="([^"\\]*+)"(?:; filename="([^"\\]*+)")?\Z', re.DOTALL
+).match
+
 # RFC 8187 s.3.2.1: the charsets of an extended value; a fixed table, since a request names them.
 _CHARSETS = {"utf-8": "utf-8", "iso-8859-1": "latin-1"}
 
@@ -27,6 +32,12 @@ def parse_disposition(value: bytes | str, charset: str = "utf-8") -> tuple[str, 
     latin-1 if they are not in it. Nothing is refused: what cannot be read is left out.
     """
     text = value if isinstance(value, str) else _decode(value, charset)
+    usual = _match_usual(text)
+    if usual is not None:
+        field, filename = usual.groups()
+        return "form-data", (
+            {"name": field} if filename is None else {"name": field, "filename": filename}
+        )
     disposition, semicolon, rest = text.partition(";")
     parameters: dict[str, str] = {}
     extended: dict[str, str] = {}
