@@ -8,8 +8,8 @@ from spica.formparsers.legacy import FormMessage, MultipartPart
 from spica.formparsers.multipart_parser import MultiPartParser
 
 # `__getattr__` fetches SpooledTemporaryFile when it is first needed.
-from spica.formparsers.spool import __getattr__
-from spica.formparsers.streamed import PartStream, StreamedPart
+from spica.formparsers.spool import __getattr__ as __getattr__
+from spica.formparsers.streamed import Part, PartStream
 from spica.formparsers.urlencoded_parser import FormParser
 
 __all__ = [
@@ -18,8 +18,7 @@ __all__ = [
     "MultiPartException",
     "MultiPartParser",
     "MultipartPart",
+    "Part",
     "PartStream",
     "SpooledTemporaryFile",
-    "StreamedPart",
-    "__getattr__",
 ]

@@ -10,7 +10,7 @@ _NAMES = """
     iso-8859-1 latin-1 latin1 l1
     iso-8859-2 latin2 iso-8859-3 latin3 iso-8859-4 latin4 iso-8859-5 iso-8859-6 iso-8859-7
     iso-8859-8 iso-8859-9 latin5 iso-8859-10 latin6 iso-8859-11 iso-8859-13 iso-8859-14
-    iso-8859-15 latin-9 iso-8859-16
+    iso-8859-15 iso-8859-16
     windows-874 windows-1250 windows-1251 windows-1252 windows-1253 windows-1254 windows-1255
     windows-1256 windows-1257 windows-1258 cp874 cp1250 cp1251 cp1252 cp1253 cp1254 cp1255
     cp1256 cp1257 cp1258 cp437 cp850 cp866

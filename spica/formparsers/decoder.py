@@ -108,6 +108,8 @@ class MultipartDecoder:
         """
         events: list[PartEvent] = []
         add = events.append
+        if type(chunk) is not bytes:
+            chunk = bytes(chunk)
         try:
             for event in self._engine.parse(chunk):
                 if event is None:
@@ -167,15 +169,13 @@ class MultipartDecoder:
         name = filename = None
         charset = self._charset
         for key, value in header_list:
-            # RFC 9110 s.5.5: these three could change the meaning of what follows them.
-            if "\n" in value or "\r" in value or "\0" in value:
-                raise MultiPartException(
-                    f"Invalid multipart data: the header {key:.40} of a part has a CR, LF or NUL."
-                )
+            _refuse_breaks(value, key)
             if key == "Content-Disposition":
                 parameters = parse_disposition(self._decode_header(value))[1]
                 name = parameters.get("name")
                 filename = parameters.get("filename")
+                # A `filename*` is percent-encoded, so anything may come out of it.
+                _refuse_breaks(filename or "", "filename*")
             elif key == "Content-Type" and "charset" in value.lower():
                 # RFC 7578 s.4.5: a part may say how its text is encoded.
                 charset = find_charset(parse_media_type(value)[1].get("charset"))
@@ -221,6 +221,14 @@ def _check_boundary(boundary: str | None) -> str:
             "Invalid multipart data: the boundary may have printable ASCII characters only."
         )
     return boundary
+
+
+def _refuse_breaks(value: str, name: str) -> None:
+    # RFC 9110 s.5.5: these three could change the meaning of what follows them.
+    if "\n" in value or "\r" in value or "\0" in value:
+        raise MultiPartException(
+            f"Invalid multipart data: {name:.40} of a part has a CR, LF or NUL in it."
+        )
 
 
 def _load_engine() -> "type[PushMultipartParser]":

@@ -10,7 +10,7 @@ from spica.formparsers.errors import too_large
 from spica.formparsers.pacing import SLICE_SIZE, Pacer
 
 DEFAULT_READ_LIMIT = 1024 * 1024
-"""Bytes that `StreamedPart.read` returns at most, unless told otherwise."""
+"""Bytes that `Part.read` returns at most, unless told otherwise."""
 
 
 class PartStream:
@@ -27,12 +27,12 @@ class PartStream:
         self._chunk = b""
         self._offset = 0
         self._is_exhausted = False
-        self._part: StreamedPart | None = None
+        self._part: Part | None = None
 
     def __aiter__(self) -> "PartStream":
         return self
 
-    async def __anext__(self) -> "StreamedPart":
+    async def __anext__(self) -> "Part":
         if self._part is not None:
             await self._part._leave()
             self._part = None
@@ -41,12 +41,14 @@ class PartStream:
         head = self._events.popleft()
         if not isinstance(head, PartHead):
             raise RuntimeError("A part of the form is being read by another task at the same time.")
-        self._part = StreamedPart(head, self)
+        self._part = Part(head, self)
         return self._part
 
     async def aclose(self) -> None:
         """Give up: close the stream that the body comes from."""
         self._is_exhausted = True
+        self._part = None
+        self._chunk = b""
         self._events.clear()
         close = getattr(self._stream, "aclose", None)
         if close is not None:
@@ -55,8 +57,8 @@ class PartStream:
     async def _next_piece(self) -> bytes | None:
         """Return the next bytes of the current part, None at its end."""
         if not self._events and not await self._receive():
-            # `finish` has raised already if the part was incomplete.
-            return None
+            # `finish` has raised already if it was the body that ended too early.
+            raise RuntimeError("A part of the form cannot be read: its stream was closed.")
         event = self._events.popleft()
         if isinstance(event, PartHead):
             raise RuntimeError("A part of the form is being read by another task at the same time.")
@@ -88,7 +90,7 @@ class PartStream:
         return True
 
 
-class StreamedPart:
+class Part:
     """One part of a form: its head is here, its body is still arriving.
 
     Iterate it for the chunks of its body, or `read` it as a whole.
@@ -109,7 +111,7 @@ class StreamedPart:
         value: str | None = self.headers.get("content-type")
         return value
 
-    def __aiter__(self) -> "StreamedPart":
+    def __aiter__(self) -> "Part":
         if self._is_read:
             raise RuntimeError(f"The body of the part {self.name!r:.80} was read already.")
         return self
@@ -153,6 +155,6 @@ class StreamedPart:
 
     async def _leave(self) -> None:
         """Discard what was not read."""
-        while not self._is_read:
-            self._is_read = await self._source._next_piece() is None
+        while not self._is_read and await self._source._next_piece() is not None:
+            pass
         self._is_left = True

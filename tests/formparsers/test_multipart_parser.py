@@ -1,0 +1,270 @@
+import anyio
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from spica.datastructures import FormData, Headers, UploadFile
+from spica.formparsers import MultiPartException, MultiPartParser
+
+pytestmark = pytest.mark.anyio
+
+MEGABYTE = 1024 * 1024
+
+
+class Stalled:
+    """A stream that yields its chunks and then waits for ever."""
+
+    def __init__(self, chunks):
+        self.chunks = list(chunks)
+        self.is_waiting = anyio.Event()
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        if self.chunks:
+            return self.chunks.pop(0)
+        self.is_waiting.set()
+        await anyio.sleep_forever()
+
+
+async def test_fields_and_files_come_in_the_order_they_were_sent(multipart, bodies):
+    body = bodies.body(
+        bodies.field(b"a", b"1"),
+        bodies.file(b"f", b"x.txt", b"content", b"Content-Type: text/plain"),
+        bodies.field(b"a", "ü".encode()),
+    )
+    form = await multipart(body).parse()
+    assert isinstance(form, FormData)
+    assert [name for name, _ in form.multi_items()] == ["a", "f", "a"]
+    assert form.getlist("a") == ["1", "ü"]
+    await form.close()
+
+
+async def test_a_file_is_ready_to_be_read(multipart, bodies):
+    header = b"Content-Type: text/plain"
+    form = await multipart(bodies.body(bodies.file(b"f", b"x.txt", b"content", header))).parse()
+    upload = form["f"]
+    assert isinstance(upload, UploadFile)
+    assert (upload.filename, upload.size, upload.content_type) == ("x.txt", 7, "text/plain")
+    assert upload.headers["content-disposition"] == 'form-data; name="f"; filename="x.txt"'
+    assert await upload.read() == b"content"
+    await form.close()
+    assert upload.file.closed
+
+
+async def test_a_file_without_a_name_is_a_file(multipart, bodies):
+    form = await multipart(bodies.body(bodies.file(b"f", b"", b""))).parse()
+    assert form["f"].filename == ""
+    await form.close()
+
+
+async def test_a_form_may_be_empty(multipart, bodies):
+    assert (await multipart(bodies.body()).parse()).multi_items() == []
+
+
+@pytest.mark.parametrize(
+    ("charset", "header", "data", "text"),
+    [
+        pytest.param("", (), "é€".encode(), "é€", id="utf-8"),
+        pytest.param("", (), b"\xe9", "é", id="not-utf-8"),
+        pytest.param("; charset=cp1252", (), b"\x80", "€", id="of-the-form"),
+        pytest.param("; charset=unknown", (), b"\xe9", "é", id="unknown"),
+        pytest.param(
+            "",
+            (b"Content-Type: text/plain; charset=utf-16",),
+            "é€".encode("utf-16"),
+            "é€",
+            id="of-the-part",
+        ),
+    ],
+)
+async def test_a_field_is_decoded(multipart, bodies, charset, header, data, text):
+    body = bodies.body(bodies.part(b'form-data; name="a"', data, *header))
+    form = await multipart(body, bodies.content_type + charset).parse()
+    assert form["a"] == text
+
+
+def test_the_defaults_are_finite():
+    parser = MultiPartParser(Headers(), None)
+    assert (parser.max_files, parser.max_fields, parser.max_part_size) == (1000, 1000, MEGABYTE)
+    assert (parser.max_headers, parser.max_header_size) == (16, 8192)
+    assert (MultiPartParser.spool_max_size, MultiPartParser.max_part_size) == (MEGABYTE, MEGABYTE)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"max_files": 1}, "Too many files. Maximum number of files is 1."),
+        ({"max_fields": 0}, "Too many fields. Maximum number of fields is 0."),
+        ({"max_part_size": 2}, "Part exceeded maximum size of 2 bytes."),
+        ({"max_headers": 1}, "Too many headers in a part. Maximum number of headers is 1."),
+        ({"max_header_size": 30}, "A header of a part exceeded maximum size of 30 bytes."),
+    ],
+)
+async def test_each_limit_is_obeyed_and_leaves_no_file(multipart, bodies, spools, limits, message):
+    file = bodies.file(b"f", b"x.txt", b"content", b"Content-Type: text/plain")
+    body = bodies.body(file, file, bodies.field(b"a", b"123"))
+    with pytest.raises(MultiPartException) as caught:
+        await multipart(body, **limits).parse()
+    assert caught.value.message == message
+    assert all(file.closed for file in spools)
+
+
+@pytest.mark.parametrize(("size", "is_on_disk"), [(10, False), (11, True)])
+async def test_spool_max_size_of_a_subclass_says_what_stays_in_memory(
+    chunks, bodies, spools, size, is_on_disk
+):
+    class Small(MultiPartParser):
+        spool_max_size = 10
+
+    body = bodies.body(bodies.file(b"f", b"x", b"y" * size))
+    parser = Small(Headers({"content-type": bodies.content_type}), chunks([body]))
+    form = await parser.parse()
+    assert [file._rolled for file in spools] == [is_on_disk]
+    assert await form["f"].read() == b"y" * size
+    await form.close()
+
+
+async def test_a_large_file_goes_to_the_disk_whole(multipart, bodies, split, spools):
+    data = bytes(range(256)) * 4096 * 3
+    form = await multipart(split(bodies.body(bodies.file(b"f", b"x", data)), 65536)).parse()
+    assert [file._rolled for file in spools] == [True]
+    assert form["f"].size == len(data)
+    assert await form["f"].read() == data
+    await form.close()
+    assert [file.closed for file in spools] == [True]
+
+
+async def test_a_body_in_one_chunk_is_parsed_in_slices(multipart, bodies):
+    data = b"\r\n--limi" * 100_000
+    form = await multipart(bodies.body(bodies.file(b"f", b"x", data))).parse()
+    assert await form["f"].read() == data
+    await form.close()
+
+
+async def test_the_body_is_read_to_its_end(chunks, multipart, bodies):
+    stream = chunks([bodies.body(), b"epilogue", b"", b"more"])
+    await multipart(stream).parse()
+    assert stream.chunks == []
+
+
+# Whatever goes wrong, no file is left
+
+
+async def test_a_cut_body_leaves_no_file(multipart, bodies, spools):
+    body = bodies.body(bodies.file(b"f", b"x", b"content"), bodies.file(b"g", b"x", b"content"))
+    with pytest.raises(MultiPartException, match="ended before the closing boundary"):
+        await multipart(body[:-20]).parse()
+    assert [file.closed for file in spools] == [True, True]
+
+
+async def test_an_error_of_the_stream_leaves_no_file(chunks, multipart, bodies, spools):
+    stream = chunks([bodies.file(b"f", b"x", b"content")], error=OSError("gone"))
+    with pytest.raises(OSError, match="gone"):
+        await multipart(stream).parse()
+    assert [file.closed for file in spools] == [True]
+
+
+async def test_an_error_of_the_parser_closes_the_stream(chunks, multipart, bodies):
+    stream = chunks([b"--limit\r\nbad\r\n\r\n", b"more"])
+    with pytest.raises(MultiPartException):
+        await multipart(stream).parse()
+    assert stream.is_closed
+
+
+async def test_a_full_disk_leaves_no_file(multipart, bodies, spools, monkeypatch):
+    parser = multipart([bodies.file(b"f", b"x", b"y" * 20), bodies.body()])
+    monkeypatch.setattr(MultiPartParser, "spool_max_size", 10)
+    monkeypatch.setattr("spica.formparsers.SpooledTemporaryFile.rollover", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        await parser.parse()
+    assert [file.closed for file in spools] == [True]
+
+
+def full_disk(file):
+    raise OSError("No space left on device")
+
+
+async def test_a_cancellation_leaves_no_file(multipart, bodies, spools):
+    part = bodies.file(b"f", b"x", b"y" * 2 * MEGABYTE)
+    stream = Stalled([part[:-20]])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(multipart(stream).parse)
+        await stream.is_waiting.wait()
+        tasks.cancel_scope.cancel()
+    assert [file.closed for file in spools] == [True]
+
+
+async def test_a_parser_without_a_boundary_closes_the_stream(chunks, multipart):
+    stream = chunks([b"a"])
+    with pytest.raises(MultiPartException, match="Missing boundary in multipart"):
+        await multipart(stream, "multipart/form-data").parse()
+    assert stream.is_closed
+
+
+@settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                b"--limit\r\n",
+                b'Content-Disposition: form-data; name="a"; filename="f"\r\n\r\n',
+                b'Content-Disposition: form-data; name="a"\r\n\r\n',
+                b"\r\n--limit\r\n",
+                b"\r\n--limit--",
+                b"data",
+                b"\xff\r\n",
+            ]
+        ),
+        max_size=12,
+    )
+)
+def test_a_form_comes_out_or_no_file_is_left(multipart, spools, pieces):
+    spools.clear()
+    anyio.run(parse_and_check, multipart(pieces), spools)
+
+
+async def parse_and_check(parser, spools):
+    try:
+        form = await parser.parse()
+    except MultiPartException:
+        assert all(file.closed for file in spools)
+    else:
+        assert len(spools) == sum(isinstance(v, UploadFile) for _, v in form.multi_items())
+        await form.close()
+
+
+# Cost
+
+
+async def test_a_large_body_lets_other_tasks_run(multipart, bodies):
+    turns = []
+    is_done = anyio.Event()
+
+    async def other():
+        while not is_done.is_set():
+            turns.append(None)
+            await anyio.lowlevel.checkpoint()
+
+    body = bodies.body(bodies.file(b"f", b"x", b"y" * MEGABYTE))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(other)
+        parser = multipart(body)
+        parser.spool_max_size = 2 * MEGABYTE
+        form = await parser.parse()
+        is_done.set()
+    assert len(turns) >= 2
+    await form.close()
+
+
+async def test_tiny_chunks_are_parsed_like_any_other(multipart, bodies, split):
+    body = bodies.body(bodies.field(b"a", b"text"), bodies.file(b"f", b"x", b"content" * 500))
+    form = await multipart(split(body, 1)).parse()
+    assert form["a"] == "text"
+    assert await form["f"].read() == b"content" * 500
+    await form.close()
