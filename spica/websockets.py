@@ -46,6 +46,8 @@ class WebSocketState(enum.Enum):
     DISCONNECTED = 2
     RESPONSE = 3
 
+    __hash__ = object.__hash__  # Enum's own is written in Python, and the tables below are hot.
+
 
 _CONNECTING = WebSocketState.CONNECTING
 _CONNECTED = WebSocketState.CONNECTED
@@ -98,7 +100,11 @@ class WebSocket(HTTPConnection[StateT]):
     of `HTTPConnection` (`url`, `headers`, `query_params`, `session`, ...) are there too.
 
     Override `receive` or `send` to see or change every message: all other methods go through them.
+    On one object they may be replaced until `accept()`.
     """
+
+    # Whether frames may take the short way past `receive` and `send`, which nobody has replaced.
+    _is_plain = False
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Wrap the connection of `scope`, which must be of the type "websocket"."""
@@ -151,6 +157,8 @@ class WebSocket(HTTPConnection[StateT]):
             raise _out_of_place(allowed, kind)
         if kind == "websocket.close":
             check_close(message.get("code", 1000), message.get("reason"))
+        elif kind == "websocket.accept":
+            self._is_plain = _is_plain(self)
         elif state is _DISCONNECTED and message.get("more_body", False):
             state = _RESPONSE
         self.application_state = state
@@ -218,15 +226,9 @@ class WebSocket(HTTPConnection[StateT]):
     # Receiving
 
     def _next_frame(self) -> Awaitable[Message]:
-        """Give what gets a message: the server's `receive` where nothing stands before it."""
+        """Give the next message by way of `receive()`."""
         if self.application_state is not _CONNECTED:
             raise WebSocketDisconnected('WebSocket is not connected. Need to call "accept" first.')
-        if (
-            self.client_state is _CONNECTED
-            and type(self).receive is _BORN_RECEIVE
-            and "receive" not in self.__dict__
-        ):
-            return self._receive()
         return self.receive()
 
     def _why_not(self, expected: str, message: Message) -> Exception:
@@ -248,7 +250,14 @@ class WebSocket(HTTPConnection[StateT]):
             UnexpectedFrame: The peer sent a binary frame.
             WebSocketDisconnected: The connection is not accepted, or closed.
         """
-        message = await self._next_frame()
+        if (
+            self._is_plain
+            and self.client_state is _CONNECTED
+            and self.application_state is _CONNECTED
+        ):
+            message = await self._receive()
+        else:
+            message = await self._next_frame()
         text: str | None = message.get("text")
         if text is None:
             raise self._why_not("text", message)
@@ -258,9 +267,8 @@ class WebSocket(HTTPConnection[StateT]):
         """Receive the next binary frame.
 
         Raises:
-            WebSocketDisconnect: The peer has left.
             UnexpectedFrame: The peer sent a text frame.
-            WebSocketDisconnected: The connection is not accepted, or closed.
+            WebSocketDisconnect, WebSocketDisconnected: As in `receive_text()`.
         """
         message = await self._next_frame()
         data: bytes | None = message.get("bytes")
@@ -299,16 +307,6 @@ class WebSocket(HTTPConnection[StateT]):
 
     # Sending
 
-    def _outgoing(self, message: Message) -> Awaitable[None]:
-        """Give what sends a frame: the server's `send` where nothing stands before it."""
-        if (
-            self.application_state is _CONNECTED
-            and type(self).send is _BORN_SEND
-            and "send" not in self.__dict__
-        ):
-            return self._send(message)
-        return self.send(message)
-
     async def send_text(self, data: str) -> None:
         """Send a text frame.
 
@@ -320,24 +318,20 @@ class WebSocket(HTTPConnection[StateT]):
         """
         if not isinstance(data, str):
             raise TypeError(f"send_text() takes a str, not {type(data).__name__}.")
-        try:
-            await self._outgoing({"type": "websocket.send", "text": data})
-        except OSError as error:
-            raise self._lost() from error
+        message = {"type": "websocket.send", "text": data}
+        if self._is_plain and self.application_state is _CONNECTED:
+            try:
+                await self._send(message)
+            except OSError as error:
+                raise self._lost() from error
+        else:
+            await self.send(message)
 
     async def send_bytes(self, data: bytes) -> None:
-        """Send a binary frame.
-
-        Raises:
-            TypeError: `data` is a str.
-            RuntimeError, WebSocketDisconnected, WebSocketDisconnect: As in `send_text()`.
-        """
+        """Send a binary frame; errors are those of `send_text()`, a TypeError for a str."""
         if isinstance(data, str):
             raise TypeError("send_bytes() takes bytes, not str. Use send_text(), or encode it.")
-        try:
-            await self._outgoing({"type": "websocket.send", "bytes": data})
-        except OSError as error:
-            raise self._lost() from error
+        await self.send({"type": "websocket.send", "bytes": data})
 
     async def send_json(self, data: Any, mode: str = "text") -> None:
         """Send a value as JSON in a frame of the kind `mode` ("text" or "binary").
@@ -355,9 +349,15 @@ class WebSocket(HTTPConnection[StateT]):
             await self.send_bytes(encoded)
 
 
-# A method replaced in a subclass, by a tracing agent, or on one object is told from these two.
 _BORN_RECEIVE = WebSocket.receive
 _BORN_SEND = WebSocket.send
+
+
+def _is_plain(websocket: WebSocket[Any]) -> bool:
+    """Tell whether no subclass, no tracing agent and nobody on this object replaced the methods."""
+    cls, own = type(websocket), websocket.__dict__
+    replaced = cls.receive is not _BORN_RECEIVE or cls.send is not _BORN_SEND
+    return not replaced and "receive" not in own and "send" not in own
 
 
 class WebSocketClose:
