@@ -1,0 +1,299 @@
+"""The one owner of a request's body.
+
+ASGI hands out a body as messages that can be received once (ASGI HTTP specification, "Request"). Several
+parties want it: a middleware, the endpoint, a poll for a disconnect, a foreign app further in. A
+``BodyChannel`` stands before the server's ``receive`` and is the only one to call it; whoever holds the
+channel sees the same body, and no byte is lost. It is itself a ``receive``, so it can be handed to any
+ASGI app. The size limit lives here too, since this is where bytes are counted.
+
+The channel does not parse anything and does not decide what an error looks like: it raises
+``ClientDisconnect`` and ``BodyTooLarge``.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncGenerator
+
+import anyio
+
+from spica._asgi.scope import MAX_BODY_SIZE
+from spica.exceptions import HTTPException
+from spica.types import Message, Receive, Scope
+
+DEFAULT_MAX_BODY_SIZE = 16 * 1024 * 1024
+"""Bytes of a body that are kept in memory unless a limit was set: enough for large JSON documents, and
+finite, so that one client cannot fill the memory of a server."""
+
+MAX_LENGTH_DIGITS = 20
+"""Digits of a Content-Length that are looked at; what has more is counted as it arrives."""
+
+READ_AHEAD_SIZE = 1024 * 1024
+"""Bytes that waiting for a disconnect may read ahead of whoever reads the body."""
+
+
+class ClientDisconnect(Exception):
+    """The client left before its request was read, or before its response was sent."""
+
+
+class BodyTooLarge(HTTPException):
+    """A request body is larger than its limit: 413 (RFC 9110 s.15.5.14).
+
+    ``max_body_size`` is the limit in bytes.
+    """
+
+    def __init__(self, max_body_size: int) -> None:
+        super().__init__(status_code=413, detail="Content Too Large")
+        self.max_body_size = max_body_size
+
+    def __reduce__(self) -> tuple[type[BodyTooLarge], tuple[int]]:
+        return type(self), (self.max_body_size,)
+
+
+class BodyState(enum.Enum):
+    """How far the body of a request has been read, and by whom."""
+
+    UNREAD = "unread"  # nobody has asked for it
+    STREAMING = "streaming"  # somebody reads it in chunks
+    CACHED = "cached"  # all of it is in memory, to be had any number of times
+    DRAINED = "drained"  # it was read in chunks to its end, and is gone
+    DISCONNECTED = "disconnected"  # the client left before its end
+
+
+# Members as module globals: an attribute of an Enum class costs more than the work between two of them.
+UNREAD = BodyState.UNREAD
+STREAMING = BodyState.STREAMING
+CACHED = BodyState.CACHED
+DRAINED = BodyState.DRAINED
+DISCONNECTED = BodyState.DISCONNECTED
+
+
+class BodyChannel:
+    """Stand before ``receive`` and own the body it carries.
+
+    The limit in force, in bytes, is ``scope["starlette.max_body_size"]``, which the innermost limit layer
+    has set; None there lifts it. Where no layer has set one, a body may be of any size while it streams,
+    and of ``DEFAULT_MAX_BODY_SIZE`` where it is kept in memory.
+    """
+
+    # Attributes that most requests never change are class attributes: making a channel costs one store.
+    state = UNREAD
+    body = b""
+    received = 0  # bytes taken from the server so far
+    is_replayed = False  # the cached body was given to a caller of ``receive``
+    has_left = False  # http.disconnect was seen
+    is_receiving = False  # somebody waits in the server's receive
+    _ahead: list[Message] | None = None  # messages read by a poll, not yet given to a reader
+    _ahead_size = 0
+    _changed: anyio.Event | None = None
+    refused: BodyTooLarge | None = None  # the answer to every later reader of a body over its limit
+
+    def __init__(self, receive: Receive, scope: Scope) -> None:
+        self._receive = receive
+        self._scope = scope
+
+    # -- taking messages -------------------------------------------------------------------------------
+
+    async def _take(self) -> Message:
+        """Return the next message for the reader: one that was read ahead, or the server's next."""
+        limit = self._scope.get(MAX_BODY_SIZE)
+        if limit is not None and declared_size(self._scope) > limit:
+            raise self._refuse(limit)  # before a byte of it is asked for
+        while not self._ahead:
+            if not self.is_receiving:
+                message = await self._fetch()
+                break
+            # A wait for a disconnect is in the server's receive: what it gets, it puts ahead.
+            await self._wait_for_change()
+        else:
+            message = self._ahead.pop(0)
+            self._ahead_size -= len(message.get("body", b""))
+            self._tell_change()
+        if limit is not None and self.received > limit:
+            raise self._refuse(limit)
+        return message
+
+    async def _fetch(self) -> Message:
+        self.is_receiving = True
+        try:
+            message = await self._receive()
+        finally:
+            self.is_receiving = False
+            self._tell_change()
+        kind = message["type"]
+        if kind == "http.request":
+            self.received += len(message.get("body", b""))
+        elif kind == "http.disconnect":
+            self.has_left = True
+        else:
+            raise RuntimeError(
+                f"The server's receive returned a message of type {kind!r} for an HTTP request; "
+                "ASGI allows 'http.request' and 'http.disconnect'."
+            )
+        return message
+
+    async def _wait_for_change(self) -> None:
+        if self._changed is None:
+            self._changed = anyio.Event()
+        await self._changed.wait()
+
+    def _tell_change(self) -> None:
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+    # -- reading the body ------------------------------------------------------------------------------
+
+    async def read(self, max_size: int | None = None) -> bytes:
+        """Return the whole body and keep it.
+
+        ``max_size`` is a further limit in bytes for this call.
+
+        Raises:
+            BodyTooLarge: the body is larger than a limit.
+            ClientDisconnect: the client left before the end of its body.
+            RuntimeError: the body was already read in chunks.
+        """
+        if self.state is CACHED:
+            if max_size is not None and len(self.body) > max_size:
+                raise BodyTooLarge(max_size)
+            return self.body
+        if self.refused is not None:
+            raise self.refused
+        if max_size is None and MAX_BODY_SIZE not in self._scope:
+            max_size = DEFAULT_MAX_BODY_SIZE
+        if self.state is UNREAD:
+            message = await self._take()
+            if message["type"] == "http.request" and not message.get("more_body", False):
+                # One message: nearly every request. Nothing to join.
+                body: bytes = message.get("body", b"")
+                if max_size is not None and len(body) > max_size:
+                    raise self._refuse(max_size)
+                return self._keep(body)
+            self._put_back(message)
+        chunks = bytearray()
+        async for chunk in self.stream():
+            chunks += chunk
+            if max_size is not None and len(chunks) > max_size:
+                raise self._refuse(max_size)
+        return self._keep(bytes(chunks))
+
+    def _keep(self, body: bytes) -> bytes:
+        self.body = body
+        self.state = CACHED
+        return body
+
+    def _refuse(self, max_size: int) -> BodyTooLarge:
+        self.refused = BodyTooLarge(max_size)
+        return self.refused
+
+    def _put_back(self, message: Message) -> None:
+        if self._ahead is None:
+            self._ahead = []
+        self._ahead.insert(0, message)
+        self._ahead_size += len(message.get("body", b""))
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        """Yield the body's chunks as they arrive; the cached body if somebody read it whole before.
+
+        Raises:
+            BodyTooLarge: the body is larger than its limit.
+            ClientDisconnect: the client left before the end of its body.
+            RuntimeError: the chunks were already given to another reader.
+        """
+        if self.state is CACHED:
+            if self.body:
+                yield self.body
+            return
+        if self.refused is not None:
+            raise self.refused
+        if self.state is DISCONNECTED:
+            raise ClientDisconnect
+        if self.state is not UNREAD:
+            raise RuntimeError("Stream consumed")
+        self.state = STREAMING
+        more_body = True
+        while more_body:
+            message = await self._take()
+            if message["type"] == "http.disconnect":
+                self.state = DISCONNECTED
+                raise ClientDisconnect
+            more_body = message.get("more_body", False)
+            if not more_body:
+                self.state = DRAINED
+            if chunk := message.get("body", b""):
+                yield chunk
+
+    # -- as an ASGI receive ----------------------------------------------------------------------------
+
+    async def __call__(self) -> Message:
+        """Return the next message, as the server's ``receive`` would.
+
+        After ``read`` it is the whole body once more, so that an app further in finds what a middleware
+        has read; after ``stream`` it is an empty body.
+        """
+        state = self.state
+        if state is CACHED or state is DRAINED:
+            if not self.is_replayed:
+                self.is_replayed = True
+                return {"type": "http.request", "body": self.body, "more_body": False}
+            return await self.wait_for_disconnect()
+        if state is DISCONNECTED:
+            return {"type": "http.disconnect"}
+        message = await self._take()
+        if message["type"] == "http.disconnect":
+            self.state = DISCONNECTED
+        elif message.get("more_body", False):
+            self.state = STREAMING
+        else:
+            self.state = DRAINED
+            self.is_replayed = True
+        return message
+
+    # -- disconnects -----------------------------------------------------------------------------------
+
+    async def wait_for_disconnect(self) -> Message:
+        """Wait until the client has left and return the message that says so.
+
+        Chunks of a body that nobody has read yet are kept for its reader. With ``READ_AHEAD_SIZE`` bytes
+        of them the wait pauses until the reader has caught up.
+        """
+        while not self.has_left:
+            if self.is_receiving or self._ahead_size >= READ_AHEAD_SIZE:
+                await self._wait_for_change()
+            else:
+                await self.read_ahead()
+        return {"type": "http.disconnect"}
+
+    async def read_ahead(self) -> None:
+        """Take one message from the server and keep it for the reader of the body."""
+        message = await self._fetch()
+        if self.state is UNREAD or self.state is STREAMING:
+            if self._ahead is None:
+                self._ahead = []
+            self._ahead.append(message)
+            self._ahead_size += len(message.get("body", b""))
+
+    async def poll(self) -> bool:
+        """Return whether the client has left, without waiting.
+
+        A chunk that happens to be there is kept for the reader of the body.
+        """
+        if not self.has_left and not self.is_receiving and self._ahead_size < READ_AHEAD_SIZE:
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await self.read_ahead()
+        return self.has_left
+
+
+def channel_of(receive: Receive, scope: Scope) -> BodyChannel:
+    """Return ``receive`` if it is a channel already, else a new channel before it."""
+    return receive if type(receive) is BodyChannel else BodyChannel(receive, scope)
+
+
+def declared_size(scope: Scope) -> int:
+    """Return the Content-Length of a request in bytes; 0 where there is none, or none that is valid."""
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and len(value) < MAX_LENGTH_DIGITS:
+            return int(value)
+    return 0

@@ -1,0 +1,88 @@
+"""Stop sending when the client leaves.
+
+A server tells that the client is gone by ``http.disconnect`` on ``receive``; since ASGI spec version 2.4 a
+``send`` also raises OSError then. A stream may be idle for long between two sends, so the first way is
+used on every server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from spica._asgi.body import BodyChannel
+
+
+async def run_until_disconnect(
+    operation: Callable[[], Awaitable[None]], channel: BodyChannel
+) -> bool:
+    """Await ``operation()``, cancelled when the client leaves; return whether it ran to its end."""
+    try:
+        running_loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return await _run_with_task_group(operation, channel)
+    return await _DisconnectWatch(running_loop, channel).run(operation)
+
+
+async def _run_with_task_group(
+    operation: Callable[[], Awaitable[None]], channel: BodyChannel
+) -> bool:
+    is_complete = False
+    async with anyio.create_task_group() as task_group:
+        task_group.start_soon(_cancel_on_disconnect, channel, task_group.cancel_scope)
+        await operation()
+        is_complete = True
+        task_group.cancel_scope.cancel()
+    return is_complete
+
+
+async def _cancel_on_disconnect(channel: BodyChannel, scope: anyio.CancelScope) -> None:
+    try:
+        await channel.wait_for_disconnect()
+    finally:  # also when receive fails: its error is raised by whoever waits for this
+        scope.cancel()
+
+
+class _DisconnectWatch:
+    """The same on asyncio, at no cost for an operation that never waits.
+
+    The task that listens is made by a callback of the loop, hence only when the operation has let the
+    loop run, and the operation stays in the caller's task.
+    """
+
+    __slots__ = ("_channel", "_loop", "_scope", "_task")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, channel: BodyChannel) -> None:
+        self._loop = loop
+        self._channel = channel
+        self._task: asyncio.Task[None] | None = None
+        self._scope = anyio.CancelScope()
+
+    async def run(self, operation: Callable[[], Awaitable[None]]) -> bool:
+        handle = self._loop.call_soon(self._begin)
+        is_complete = False
+        try:
+            with self._scope:
+                await operation()
+                is_complete = True
+        finally:
+            handle.cancel()
+            task = self._task
+            if task is not None:
+                await _end(task)
+        return is_complete
+
+    def _begin(self) -> None:
+        self._task = self._loop.create_task(_cancel_on_disconnect(self._channel, self._scope))
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel ``task`` if it still runs, wait for its end, and raise its error."""
+    if not task.done():
+        task.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([task])
+    if not task.cancelled() and (error := task.exception()) is not None:
+        raise error

@@ -1,0 +1,36 @@
+"""Names of the scope keys spica writes, and what follows from them.
+
+The scope is the ASGI connection dict (ASGI HTTP & WebSocket specification, "Connection Scope"). spica
+writes to the one dict the server made, so that a layer outside sees afterwards what was found inside:
+the route, its parameters, the prefix of a mount. Keys that other packages read keep the name that they
+know; ``path`` and ``raw_path`` are never rewritten.
+"""
+
+from __future__ import annotations
+
+from spica.types import Scope
+
+EXCEPTION_HANDLERS = "starlette.exception_handlers"
+"""Handlers published by the exception layer: ``(by exception class, by status code)``."""
+
+MAX_BODY_SIZE = "starlette.max_body_size"
+"""The body limit in force, in bytes; None: no limit. Absent: the default of ``spica._asgi.body``."""
+
+PENDING_EDITS = "spica.pending_edits"
+"""Edits of the layers an exception passed, innermost first; the error page receives them too."""
+
+
+def get_route_path(scope: Scope) -> str:
+    """Return the part of the path that patterns match: ``path`` without ``root_path``.
+
+    The prefix is only taken off at a segment boundary: below ``/api`` the path ``/apis`` is itself.
+    """
+    path: str = scope["path"]
+    root_path: str = scope.get("root_path", "")
+    if not root_path or not path.startswith(root_path):
+        return path
+    rest = path[len(root_path) :]
+    if not rest or rest[0] == "/":
+        return rest
+    # A root_path that ends in "/" is a boundary of its own.
+    return path if root_path[-1] != "/" else "/" + rest

@@ -1,0 +1,73 @@
+"""Check what a user's function returned, and make it an answer.
+
+An endpoint, a handler or a dispatch function returns a response, or any ASGI app. Anything else is a
+mistake that is named here, with the place.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from spica.responses.base import Response
+
+if TYPE_CHECKING:
+    from spica.requests import Request
+    from spica.types import ASGIApp
+
+
+async def settle_answer(answer: Any, request: Request[Any], source: Any) -> ASGIApp:
+    """Return ``answer`` as it may be passed on by value.
+
+    A response whose status and headers are only known once something was looked up (a file) is resolved
+    here; one that brings its own way of sending is opaque. ``source`` made the answer.
+
+    Raises:
+        TypeError: ``answer`` is not a response.
+    """
+    if isinstance(answer, Response):
+        if answer._is_plain:
+            return answer
+        if answer._resolve is not None:
+            resolved: ASGIApp = await answer._resolve(request)
+            return resolved
+        return answer.__call__
+    if callable(answer) and not isinstance(answer, type):
+        app: ASGIApp = answer
+        return app
+    raise TypeError(explain_answer(answer, source))
+
+
+def explain_answer(answer: Any, source: Any) -> str:
+    """Return what is wrong with ``answer`` and what to do about it."""
+    if answer is None:
+        what, remedy = "None", "Is a `return` missing?"
+    elif isinstance(answer, type):
+        what = f"the class {answer.__name__}"
+        remedy = f"Return an instance: {answer.__name__}(...)."
+    elif hasattr(answer, "__await__"):
+        what = f"an awaitable, {_shorten(answer)}"
+        remedy = "Is an `await` missing, or an `async` before `def`?"
+        close = getattr(answer, "close", None)
+        if close is not None:
+            close()  # or Python warns that it was never awaited, without saying where
+    else:
+        what = f"{_shorten(answer)} of type {type(answer).__name__}"
+        remedy = "Wrap it in one, for example JSONResponse(...) or PlainTextResponse(...)."
+    return f"{describe(source)} returned {what}, but must return a Response. {remedy}"
+
+
+def describe(source: Any) -> str:
+    """Return a function's or class's name with its file and line."""
+    while hasattr(source, "func"):  # functools.partial, in any depth
+        source = source.func
+    function = source if hasattr(source, "__code__") else getattr(source, "__call__", source)  # noqa: B004
+    name = getattr(source, "__qualname__", None) or type(source).__qualname__
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return f"{name}"
+    return f'{name} (file "{code.co_filename}", line {code.co_firstlineno})'
+
+
+def _shorten(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

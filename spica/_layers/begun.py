@@ -1,0 +1,302 @@
+"""Make a response of an app that is only known by running it.
+
+A dispatch middleware asks for a response it can look at. If what answers is an opaque app, that app is begun:
+it runs in one task of its own, in the caller's context, up to its response start. The response made of
+that start lets the app go on, straight into the server's ``send``, once it is itself sent; so streaming,
+trailers and pathsend are untouched, and nothing is copied between tasks.
+
+A response that is never sent, because the middleware answered something else, does not lose the app: it
+sees its client as gone (ASGI: ``send`` raises OSError, ``receive`` returns ``http.disconnect``), ends in good
+order, and its background tasks run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from spica._asgi.body import ClientDisconnect
+from spica._asgi.sending import DenialSend
+from spica.responses.base import Response, send_chunks
+
+if TYPE_CHECKING:
+    from spica._asgi.aftermath import Aftermath
+    from spica.requests import Request
+    from spica.types import ASGIApp, Message, Receive, Scope, Send
+
+PATHSEND_CHUNK_SIZE = 256 * 1024
+"""Bytes read at once where a file that was to be sent by its path is wanted as chunks."""
+
+
+async def begin(app: ASGIApp, request: Request[Any], aftermath: Aftermath) -> BegunResponse:
+    """Run ``app`` up to its response start and return the response that continues it.
+
+    ``aftermath`` is that of the request whose layer will send an answer; the app ends with it.
+
+    Raises:
+        RuntimeError: the app ended without starting a response.
+        Exception: whatever the app raised before that.
+    """
+    begun = BegunApp(app, request)
+    aftermath.begun.append(begun)
+    return await begun.start()
+
+
+class BegunApp:
+    """An app in a task of its own, and what it has sent so far."""
+
+    __slots__ = (
+        "_app",
+        "_error",
+        "_hand_over",
+        "_is_discarded",
+        "_is_over",
+        "_open",
+        "_over",
+        "_receive_scope",
+        "_request",
+        "_scope",
+        "_start",
+        "_started",
+        "_target",
+        "_task",
+    )
+
+    def __init__(self, app: ASGIApp, request: Request[Any]) -> None:
+        self._app = app
+        self._request = request
+        self._start: Message | None = None
+        self._target: Send | None = None  # where body messages go, once somebody wants them
+        self._error: BaseException | None = None
+        self._is_over = False
+        self._is_discarded = False
+        self._started = anyio.Event()  # the response has started, or the app is over
+        self._open = anyio.Event()  # somebody wants the body, or nobody ever will
+        self._over = anyio.Event()
+        self._scope = anyio.CancelScope()
+        self._receive_scope: anyio.CancelScope | None = None
+        self._hand_over: _HandOver | None = None
+        self._task: object = None
+
+    # -- the caller's side -----------------------------------------------------------------------------
+
+    async def start(self) -> BegunResponse:
+        """Begin the app and wait for its response start."""
+        self._task = _spawn(self._run)
+        try:
+            await self._started.wait()
+        except BaseException:
+            await self.abandon()
+            raise
+        if self._start is None:
+            self._raise_error()
+            raise RuntimeError("No response returned.")
+        return BegunResponse(self, self._start)
+
+    async def pass_to(self, send: Send) -> None:
+        """Let the app send its body with ``send``, wait for its end, and raise its error."""
+        self._target = send
+        self._open.set()
+        try:
+            await self._over.wait()
+        except BaseException:
+            await self.abandon()
+            raise
+        self._raise_error()
+
+    def divert(self, hand_over: _HandOver) -> None:
+        """Let the app send its body to ``hand_over``, which ends when the app does."""
+        self._target = hand_over
+        self._hand_over = hand_over
+        self._open.set()
+        if self._is_over:
+            hand_over.sender.close()
+
+    async def finish(self) -> None:
+        """End the app: nobody wants its response any more. Raise an error that is its own."""
+        if not self._is_over:
+            self._is_discarded = True
+            self._target = _client_is_gone
+            self._open.set()
+            if self._receive_scope is not None:
+                self._receive_scope.cancel()
+            try:
+                await self._over.wait()
+            except BaseException:
+                await self.abandon()
+                raise
+        if self._is_discarded and isinstance(self._error, (OSError, ClientDisconnect)):
+            self._error = None  # our own doing
+        self._raise_error()
+
+    async def abandon(self) -> None:
+        """Cancel the app and wait for its end."""
+        self._scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await self._over.wait()
+
+    def _raise_error(self) -> None:
+        error, self._error = self._error, None  # raised once, to whoever asks first
+        if error is not None:
+            raise error
+
+    # -- the app's side --------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            with self._scope:
+                await self._app(self._request.scope, self._receive, self._send)
+        except BaseException as exc:
+            self._error = exc
+        finally:
+            self._is_over = True
+            self._started.set()
+            self._over.set()
+            if self._hand_over is not None:
+                self._hand_over.sender.close()
+
+    async def _receive(self) -> Message:
+        if not self._is_discarded:
+            with anyio.CancelScope() as self._receive_scope:
+                return await self._request.receive()
+            self._receive_scope = None
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        if self._start is None:
+            if message["type"] == "http.response.start":
+                self._start = message
+                self._started.set()
+            else:
+                # Early hints, a push, a debug message: they come before the response.
+                await self._request._send(message)
+            return
+        if self._target is None:
+            await self._open.wait()
+        await self._target(message)  # type: ignore[misc]  # set before `_open` is
+
+
+class BegunResponse(Response):
+    """The response of an app that has begun; sending it lets the app go on.
+
+    ``body_iterator`` gives the body as chunks instead; set it to send another body.
+    """
+
+    _is_plain = True
+    _is_exclusive = True
+    _iterator: AsyncIterator[bytes] | None = None
+
+    def __init__(self, begun: BegunApp, start: Message) -> None:
+        self.begun = begun
+        self.status_code = start["status"]
+        # ASGI lets an app leave the headers out.
+        self.raw_headers = list(start.get("headers", ()))
+        self._start = start
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the start as it is by now, and let the app send the rest."""
+        if scope["type"] == "websocket":
+            send = DenialSend(send)
+        # Whatever else the message says, `trailers` for example, stays.
+        await send({**self._start, "status": self.status_code, "headers": self.raw_headers})
+        if self._replaced_body is not None:
+            await send_chunks(self._replaced_body, send, self.charset)
+        elif self._iterator is not None:
+            await send_chunks(self._iterator, send, self.charset)
+        else:
+            await self.begun.pass_to(send)
+        if self.background is not None:
+            await self.background()
+
+    @property
+    def body_iterator(self) -> AsyncIterator[Any]:
+        """The body as an async iterator of chunks, made as they are asked for."""
+        if self._replaced_body is not None:
+            return self._replaced_body
+        if self._iterator is None:
+            self._iterator = _iterate(self.begun)
+        return self._iterator
+
+    @body_iterator.setter
+    def body_iterator(self, body_iterator: AsyncIterator[Any]) -> None:
+        self._replaced_body = body_iterator
+
+
+async def _iterate(begun: BegunApp) -> AsyncIterator[bytes]:
+    """Yield the body of a begun app; the app waits in ``send`` until its chunk is taken."""
+    hand_over = _HandOver()
+    begun.divert(hand_over)
+    try:
+        async for message in hand_over.receiver:
+            if message["type"] == "http.response.pathsend":
+                async for chunk in _read_file(message["path"]):
+                    yield chunk
+                break
+            if message["type"] == "http.response.body":
+                if chunk := message.get("body", b""):
+                    yield chunk
+                if not message.get("more_body", False):
+                    break
+    except BaseException:
+        hand_over.receiver.close()  # a send that waits sees its client as gone
+        raise
+    await begun.pass_to(_drop)
+
+
+class _HandOver:
+    """A ``send`` whose messages somebody else iterates over."""
+
+    __slots__ = ("receiver", "sender")
+
+    def __init__(self) -> None:
+        self.sender, self.receiver = anyio.create_memory_object_stream[Any](0)
+
+    async def __call__(self, message: Message) -> None:
+        try:
+            await self.sender.send(message)
+        except anyio.BrokenResourceError as exc:
+            raise OSError("The response's body is not read any further.") from exc
+
+
+async def _read_file(path: str) -> AsyncIterator[bytes]:
+    async with await anyio.open_file(path, "rb") as file:
+        while chunk := await file.read(PATHSEND_CHUNK_SIZE):
+            yield chunk
+
+
+async def _client_is_gone(message: Message) -> None:
+    raise OSError("The response was replaced by a middleware and nobody receives it.")
+
+
+async def _drop(message: Message) -> None:
+    """Take what comes after the body (trailers) and has no place among chunks."""
+
+
+def _spawn(function: Callable[[], Awaitable[None]]) -> object:
+    """Run ``function`` in a task of its own that shares the caller's context; it must not raise."""
+    try:
+        running_loop = asyncio.get_running_loop()
+    except RuntimeError:
+        from trio import lowlevel
+
+        context = lowlevel.current_task().context
+        return lowlevel.spawn_system_task(function, context=context)
+    return running_loop.create_task(_as_coroutine(function), context=_current_context())
+
+
+async def _as_coroutine(function: Callable[[], Awaitable[None]]) -> None:
+    await function()
+
+
+def _current_context() -> contextvars.Context:
+    """Return the context of the current asyncio task, so that what is set there is seen here."""
+    if sys.version_info >= (3, 12):
+        task = asyncio.current_task()
+        if task is not None:
+            return task.get_context()
+    return contextvars.copy_context()

@@ -1,0 +1,112 @@
+"""Where exceptions become responses.
+
+The exception layer publishes its handlers in the scope; whoever catches an exception further in looks
+them up there. On the value path an answer is returned; an opaque app is guarded while it runs. After a
+response has started nothing can be answered any more, and the error is raised on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from spica._asgi.scope import EXCEPTION_HANDLERS
+from spica._asgi.sending import StartedSend
+from spica._layers.answers import settle_answer
+from spica.concurrency import is_async_callable, run_in_threadpool
+from spica.exceptions import HTTPException
+from spica.requests import HTTPConnection, Request
+from spica.websockets import WebSocket, WebSocketState
+
+if TYPE_CHECKING:
+    from spica.types import ASGIApp, Receive, Scope, Send
+
+Handler = Callable[..., Any]
+ALREADY_STARTED = "Caught handled exception, but response already started."
+
+Handlers = tuple[Mapping[Any, Handler], Mapping[int, Handler]]
+"""Handlers by exception class, and by status code."""
+
+
+def find_handler(exc: Exception, handlers: Handlers | None) -> Handler | None:
+    """Return the handler for ``exc``: by its status code, else by the nearest of its classes."""
+    if handlers is None:
+        return None
+    by_class, by_status = handlers
+    if isinstance(exc, HTTPException):
+        handler = by_status.get(exc.status_code)
+        if handler is not None:
+            return handler
+    for cls in type(exc).__mro__:
+        handler = by_class.get(cls)
+        if handler is not None:
+            return handler
+    return None
+
+
+async def call_handler(handler: Handler, conn: HTTPConnection[Any], exc: Exception) -> Any:
+    """Call ``handler(conn, exc)``, in a worker thread if it is a plain function."""
+    if is_async_callable(handler):
+        return await handler(conn, exc)
+    return await run_in_threadpool(handler, conn, exc)
+
+
+async def answer_exception(request: Request[Any], exc: Exception) -> ASGIApp | None:
+    """Return the answer of the handler registered for ``exc``; None if there is none."""
+    handler = find_handler(exc, request.scope.get(EXCEPTION_HANDLERS))
+    if handler is None:
+        return None
+    answer = await call_handler(handler, request, exc)
+    settled = await settle_answer(answer, request, handler)
+    # The frames of a handled exception hold the request; let them go.
+    exc.__traceback__ = None
+    return settled
+
+
+async def answer_on_socket(websocket: WebSocket[Any], exc: Exception) -> bool:
+    """Let the handler registered for ``exc`` answer a WebSocket; return whether there is one.
+
+    A handler closes the WebSocket itself, or returns a response, which denies a handshake.
+
+    Raises:
+        RuntimeError: a response can't be sent, since the handshake was already accepted.
+    """
+    handler = find_handler(exc, websocket.scope.get(EXCEPTION_HANDLERS))
+    if handler is None:
+        return False
+    answer = await call_handler(handler, websocket, exc)
+    if answer is not None:
+        if websocket.application_state is not WebSocketState.CONNECTING:
+            raise RuntimeError(ALREADY_STARTED) from exc
+        await websocket.send_denial_response(answer)
+    exc.__traceback__ = None
+    return True
+
+
+class GuardedApp:
+    """Run an opaque app and answer its exceptions, as long as its response has not started."""
+
+    __slots__ = ("app", "request")
+
+    def __init__(self, app: ASGIApp, request: Request[Any]) -> None:
+        self.app = app
+        self.request = request
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the app.
+
+        Raises:
+            RuntimeError: a handler exists for its exception, but the response has already started.
+        """
+        started = StartedSend(send)
+        try:
+            await self.app(scope, receive, started)
+        except Exception as exc:
+            handler = find_handler(exc, self.request.scope.get(EXCEPTION_HANDLERS))
+            if handler is None:
+                raise
+            if started.has_started:
+                raise RuntimeError(ALREADY_STARTED) from exc
+            answer = await answer_exception(self.request, exc)
+            if answer is not None:
+                await answer(scope, receive, started)

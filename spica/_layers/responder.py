@@ -1,0 +1,135 @@
+"""The value path: ask a layer for its answer instead of letting it send.
+
+Everything is an ASGI app, and ``await app(scope, receive, send)`` always works: that is the message path.
+A layer of ours is a ``Responder``. It can also be asked *who answers this request*::
+
+    answer = await layer.respond(request)     # an ASGI app, nearly always a Response
+
+without anything being sent. A Response is a value that layers outside can look at and edit; the answer
+of a mounted foreign app is that app itself, not yet run ("opaque"). So a stack of our layers is a chain of
+plain awaits: no wrapped ``send``, no task, no stream. The outermost layer runs what came out.
+
+A layer is written once, as ``respond``; its ``__call__`` is the one below. Whether a layer may be asked by
+value is decided when the stack or the route index is built: only if its class still has the ``__call__``
+it was born with. Tracing agents and subclasses replace it, and then it is opaque like any foreign app.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from spica._asgi.body import BodyChannel
+from spica.requests import Request
+
+if TYPE_CHECKING:
+    from spica.types import ASGIApp, Receive, Scope, Send
+
+Ask = Callable[[Request[Any]], Awaitable["ASGIApp"]]
+"""How a layer asks the one inside it."""
+
+
+class InnerApp:
+    """Hold the app a layer stands around, and resolve once how that app is asked.
+
+    Assigning the app also sets the attribute called ``ask_name`` beside it, so that a stack changed from
+    outside stays right.
+    """
+
+    def __init__(self, ask_name: str = "_ask") -> None:
+        self._ask_name = ask_name
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        try:
+            return instance.__dict__[self._name]
+        except KeyError:
+            raise AttributeError(
+                f"{type(instance).__name__!r} object has no attribute {self._name!r}"
+            ) from None
+
+    def __set__(self, instance: Any, app: Any) -> None:
+        instance.__dict__[self._name] = app
+        instance.__dict__[self._ask_name] = None if app is None else asker(app)
+
+
+class Responder:
+    """Base of every layer of ours: written as ``respond``, run as an ASGI app.
+
+    A layer around another sets ``self.app`` and awaits ``self._ask(request)`` for the inner answer.
+    """
+
+    app = InnerApp()
+    _ask: Ask
+
+    def respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+        """Return the ASGI app that answers ``request``, once awaited; send nothing.
+
+        Written as ``async def``, or as a plain function where there is nothing to do after the inner
+        answer, and the inner awaitable can be handed on.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define respond(request).")
+
+    async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a scope that is not HTTP: WebSockets and lifespan stay on the message path."""
+        await self.app(scope, receive, send)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Make the request, ask for its answer, and run that."""
+        if scope["type"] != "http":
+            await self.connect(scope, receive, send)
+            return
+        request: Request[Any] = Request(scope, receive, send)
+        try:
+            answer = await self.respond(request)
+            receive = request._receive
+            if type(receive) is not BodyChannel:
+                receive = request.receive
+            await answer(scope, receive, send)
+        except Exception as exc:
+            if request._aftermath is None:
+                raise
+            request._aftermath.failures.append(exc)
+        except BaseException:
+            if request._aftermath is not None:
+                await request._aftermath.abandon()
+            raise
+        if request._aftermath is not None:
+            await request._aftermath.settle()
+
+
+_BORN_CALL = Responder.__call__
+_ASKED_AS: dict[Any, str] = {}
+
+
+def asked_as(method: Any, name: str) -> None:
+    """Declare that the bound method ``method``, used as an app, may be asked as method ``name``."""
+    _ASKED_AS[method] = name
+
+
+def asker(app: ASGIApp) -> Ask:
+    """Return how ``app`` is asked for its answer; one that can't be asked answers with itself."""
+    if isinstance(app, Responder) and type(app).__call__ is _BORN_CALL:
+        return app.respond
+    name = _ASKED_AS.get(getattr(app, "__func__", None))
+    if name is not None:
+        ask: Ask = getattr(app.__self__, name)  # type: ignore[attr-defined]  # a bound method has one
+        return ask
+    return _Opaque(app).respond
+
+
+class _Opaque:
+    """An app that is only known by running it."""
+
+    __slots__ = ("app",)
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def respond(self, request: Request[Any]) -> ASGIApp:
+        """Return the app itself, not yet run."""
+        return self.app

@@ -1,0 +1,160 @@
+"""The application: the object a server is given.
+
+A request goes through its layers from the outside in: the server-error layer, the body limit if there is
+one, the user's middleware, the exception layer, the router. The stack is built at the first connection, and
+anew whenever ``middleware_stack`` is set to None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from spica._asgi.middleware import Middleware, build_stack
+from spica._layers.body_limit import RequestBodyLimitMiddleware, check_body_size
+from spica._layers.responder import InnerApp, Responder
+from spica.datastructures import State
+from spica.middleware.errors import ServerErrorMiddleware
+from spica.middleware.exceptions import ExceptionMiddleware
+from spica.routing import Router
+
+if TYPE_CHECKING:
+    from spica._asgi.middleware import MiddlewareFactory
+    from spica._layers.responder import Ask
+    from spica.datastructures import URLPath
+    from spica.requests import Request
+    from spica.routing import BaseRoute
+    from spica.types import ASGIApp, ExceptionHandler, Lifespan, Receive, Scope, Send
+
+
+class Spica(Responder):
+    """An application: routes, middleware, exception handlers and a lifespan.
+
+    ``debug`` shows tracebacks to clients. ``routes`` are tried in order. ``middleware`` stands around them,
+    the first outermost. ``exception_handlers`` maps status codes and exception classes to functions
+    ``(request, exc) -> response``; that for 500 or Exception answers what nobody else handles.
+    ``lifespan`` is an async context manager function of the application: what it yields is the state of
+    each request. ``max_body_size`` limits request bodies, in bytes; None leaves the default of 16 MiB for
+    what is kept in memory.
+
+    Raises:
+        TypeError: an argument is of a kind that can't work.
+        ValueError: ``max_body_size`` is negative.
+    """
+
+    middleware_stack = InnerApp("_ask_stack")
+    _ask_stack: Ask | None
+
+    def __init__(
+        self,
+        debug: bool = False,
+        routes: Sequence[BaseRoute] | None = None,
+        middleware: Sequence[Middleware[Any]] | None = None,
+        exception_handlers: Mapping[Any, ExceptionHandler] | None = None,
+        lifespan: Lifespan[Any] | None = None,
+        *,
+        max_body_size: int | None = None,
+    ) -> None:
+        self.debug = debug
+        self.state = State()
+        self.router = Router(routes, lifespan=lifespan)
+        self.exception_handlers = dict(exception_handlers or {})
+        self.user_middleware = list(middleware or ())
+        self.max_body_size = check_body_size(max_body_size, type(self).__name__)
+        self.middleware_stack = None
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return the layers around the router, the outermost first."""
+        error_handler: Any = None
+        handlers: dict[Any, Any] = {}
+        for key, handler in self.exception_handlers.items():
+            if key in (500, Exception):
+                error_handler = handler
+            if key is not Exception:
+                # Also that for 500: an HTTPException(500) is one of its own.
+                handlers[key] = handler
+        app: ASGIApp = ExceptionMiddleware(self.router, handlers=handlers, debug=self.debug)
+        app = build_stack(app, self.user_middleware)
+        if self.max_body_size is not None:
+            app = RequestBodyLimitMiddleware(app, self.max_body_size)
+        return ServerErrorMiddleware(app, handler=error_handler, debug=self.debug)
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        """The router's list of routes, which may be changed."""
+        return self.router.routes
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """Return the path of the route called ``name``.
+
+        Raises:
+            NoMatchFound: no route has this name and these parameters.
+        """
+        return self.router.url_path_for(name, **path_params)
+
+    # -- serving ---------------------------------------------------------------------------------------
+
+    def respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+        """Return the answer to ``request``, through the layers."""
+        request.scope["app"] = self
+        ask = self._ask_stack
+        if ask is None:
+            ask = self._build()
+        return ask(request)
+
+    async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a WebSocket or the lifespan, through the layers."""
+        scope["app"] = self
+        if self.middleware_stack is None:
+            self._build()
+        await self.middleware_stack(scope, receive, send)
+
+    def _build(self) -> Ask:
+        self.middleware_stack = self.build_middleware_stack()
+        ask = self._ask_stack
+        if ask is None:
+            raise TypeError(
+                f"{type(self).__name__}.build_middleware_stack() must return an ASGI app, not None."
+            )
+        return ask
+
+    # -- adding to it ----------------------------------------------------------------------------------
+
+    def mount(self, path: str, app: ASGIApp, name: str | None = None) -> None:
+        """Serve ``app`` below a path prefix."""
+        self.router.mount(path, app=app, name=name)
+
+    def host(self, host: str, app: ASGIApp, name: str | None = None) -> None:
+        """Serve ``app`` for a host name."""
+        self.router.host(host, app=app, name=name)
+
+    def add_middleware(
+        self, middleware_class: MiddlewareFactory[Any], *args: Any, **kwargs: Any
+    ) -> None:
+        """Put a middleware around all there are so far.
+
+        Raises:
+            RuntimeError: the application has begun to serve.
+        """
+        if self.middleware_stack is not None:
+            raise RuntimeError("Cannot add middleware after an application has started")
+        self.user_middleware.insert(0, Middleware(middleware_class, *args, **kwargs))
+
+    def add_exception_handler(
+        self, exc_class_or_status_code: int | type[Exception], handler: ExceptionHandler
+    ) -> None:
+        """Register a handler for a status code or an exception class."""
+        self.exception_handlers[exc_class_or_status_code] = handler
+
+    def add_route(
+        self,
+        path: str,
+        route: Callable[..., Any],
+        methods: Collection[str] | None = None,
+        name: str | None = None,
+        include_in_schema: bool = True,
+    ) -> None:
+        """Add a route to the router."""
+        self.router.add_route(
+            path, route, methods=methods, name=name, include_in_schema=include_in_schema
+        )

@@ -1,0 +1,90 @@
+"""Middleware written as one function: ``dispatch(request, call_next)``.
+
+The function sees the request on its way in and the response on its way out. It costs a few awaits: what
+``call_next`` returns is the endpoint's own response, passed by value. Where an app answers that is only
+known by running it, that app is begun (``spica._layers.begun``), by the innermost dispatch middleware alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from spica._asgi.aftermath import Aftermath
+from spica._layers.answers import settle_answer
+from spica._layers.begun import begin
+from spica._layers.responder import Responder
+from spica.requests import Request
+from spica.responses.base import Response
+from spica.types import ASGIApp
+
+if TYPE_CHECKING:
+    from spica._layers.responder import Ask
+
+RequestResponseEndpoint = Callable[[Request[Any]], Awaitable[Response]]
+DispatchFunction = Callable[[Request[Any], RequestResponseEndpoint], Awaitable[Response]]
+
+
+class BaseHTTPMiddleware(Responder):
+    """Stand around an app with a function of a request and of what comes next.
+
+    Override ``dispatch``, or give a function as ``dispatch``. It may look at the request, await
+    ``call_next(request)`` for the response, change that, or return another. Context variables set inside are
+    seen outside, and the other way round. Only HTTP passes through it.
+
+    What a response carries is not lost when another is returned: its background task runs, and an app
+    that streams it is ended in good order.
+    """
+
+    def __init__(self, app: ASGIApp, dispatch: DispatchFunction | None = None) -> None:
+        self.app = app
+        self.dispatch_func = self.dispatch if dispatch is None else dispatch
+
+    async def dispatch(self, request: Request[Any], call_next: RequestResponseEndpoint) -> Response:
+        """Return the response to ``request``; ``await call_next(request)`` gives the inner one."""
+        raise NotImplementedError(
+            f"{type(self).__name__} must define `async def dispatch(self, request, call_next)`, "
+            "or be given a function as `dispatch`."
+        )
+
+    async def respond(self, request: Request[Any]) -> ASGIApp:
+        """Return what the dispatch function returns."""
+        answer = await self.dispatch_func(request, _CallNext(self._ask, request))
+        if isinstance(answer, Response) and answer._is_plain:
+            return answer
+        return await settle_answer(answer, request, self.dispatch_func)
+
+
+class _CallNext:
+    """What a dispatch function awaits for the response of the app inside."""
+
+    __slots__ = ("_ask", "_request")
+
+    def __init__(self, ask: Ask, request: Request[Any]) -> None:
+        self._ask = ask
+        self._request = request
+
+    async def __call__(self, request: Request[Any]) -> Response:
+        answer = await self._ask(request)
+        if isinstance(answer, Response):
+            if answer._is_exclusive and answer.background is None:
+                return answer
+            return self._own(answer)
+        return await begin(answer, request, self._aftermath())
+
+    def _own(self, answer: Response) -> Response:
+        """Return the response as one that the dispatch function may do with what it likes."""
+        if not answer._is_exclusive:
+            answer = answer._exclusive()
+        if answer.background is not None:
+            # A function that sets another task, or returns another response, must not lose this one.
+            self._aftermath().tasks.append(answer.background)
+            answer.background = None
+        return answer
+
+    def _aftermath(self) -> Aftermath:
+        # That of the request that came in: what goes on inward may be a Request of the function's own.
+        request = self._request
+        if request._aftermath is None:
+            request._aftermath = Aftermath()
+        return request._aftermath

@@ -1,0 +1,139 @@
+"""The server-error layer: the outermost one, which answers what nobody handled, and reports it.
+
+The client gets a 500; the exception is raised on to the server once the response is sent, so that it
+reaches the server's log, and tracing tools see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from spica._asgi.aftermath import Aftermath
+from spica._asgi.sending import StartedSend
+from spica._layers.answers import settle_answer
+from spica._layers.boundary import answer_exception, call_handler
+from spica._layers.editor import apply_left_edits
+from spica._layers.responder import Responder
+from spica.concurrency import run_in_threadpool
+from spica.exceptions import HTTPException
+from spica.middleware import debug_page
+from spica.requests import Request
+from spica.responses.base import HTMLResponse, PlainTextResponse, Response
+
+if TYPE_CHECKING:
+    import inspect
+    import traceback
+
+    from spica.types import ASGIApp, Receive, Scope, Send
+
+
+class ServerErrorMiddleware(Responder):
+    """Answer unhandled exceptions with 500, then raise them.
+
+    ``handler(request, exc)`` makes the response; without it, it is a plain text. With ``debug`` it is the
+    traceback, as a page for browsers. An HTTPException that a middleware raised is answered as such.
+
+    Raises:
+        TypeError: ``handler`` can't be called.
+    """
+
+    def __init__(
+        self, app: ASGIApp, handler: Callable[..., Any] | None = None, debug: bool = False
+    ) -> None:
+        if handler is not None and not callable(handler):
+            raise TypeError(f"ServerErrorMiddleware: handler must be a function, not {handler!r}.")
+        self.app = app
+        self.handler = handler
+        self.debug = debug
+
+    async def respond(self, request: Request[Any]) -> ASGIApp:
+        """Return the inner answer, or one that tells of the error."""
+        try:
+            answer = await self._ask(request)
+        except Exception as exc:
+            return await self._answer_error(request, exc)
+        if isinstance(answer, Response):
+            return answer
+        return _GuardedServer(self, answer, request)
+
+    async def _answer_error(self, request: Request[Any], exc: Exception) -> ASGIApp:
+        """Return the response for ``exc``, and see to it that ``exc`` is raised afterwards."""
+        answer: ASGIApp
+        if isinstance(exc, HTTPException):
+            answer = await answer_exception(request, exc) or PlainTextResponse(
+                exc.detail, status_code=exc.status_code, headers=exc.headers
+            )
+        else:
+            if request._aftermath is None:
+                request._aftermath = Aftermath()
+            failures = request._aftermath.failures
+            failures.append(exc)
+            try:
+                answer = await self._make_response(request, exc)
+            except Exception as error:  # of the handler
+                failures.append(error)
+                answer = self.error_response(request, exc)
+        if isinstance(answer, Response):
+            if not answer._is_exclusive:
+                answer = answer._exclusive()
+            apply_left_edits(request, answer)
+        return answer
+
+    async def _make_response(self, request: Request[Any], exc: Exception) -> ASGIApp:
+        if self.debug:
+            # The frames' source is read from disk.
+            return await run_in_threadpool(self.debug_response, request, exc)
+        if self.handler is None:
+            return self.error_response(request, exc)
+        answer = await call_handler(self.handler, request, exc)
+        return await settle_answer(answer, request, self.handler)
+
+    def error_response(self, request: Request[Any], exc: Exception) -> Response:
+        """Return the response without details, for clients of a production service."""
+        return PlainTextResponse("Internal Server Error", status_code=500)
+
+    def debug_response(self, request: Request[Any], exc: Exception) -> Response:
+        """Return the traceback: a page if the client accepts HTML, else plain text."""
+        if "text/html" in request.headers.get("accept", ""):
+            return HTMLResponse(self.generate_html(exc), status_code=500)
+        return PlainTextResponse(self.generate_plain_text(exc), status_code=500)
+
+    def generate_html(self, exc: Exception, limit: int = 7) -> str:
+        """Return the debug page; ``limit`` lines of source are shown around each failing one."""
+        return debug_page.generate_html(exc, limit)
+
+    def generate_plain_text(self, exc: Exception) -> str:
+        """Return the traceback as text."""
+        return debug_page.generate_plain_text(exc)
+
+    def format_line(self, index: int, line: str, frame_lineno: int, frame_index: int) -> str:
+        """Return one line of source of a frame as HTML."""
+        return debug_page.format_line(index, line, frame_lineno, frame_index)
+
+    def generate_frame_html(
+        self, frame: inspect.FrameInfo | traceback.FrameSummary, is_collapsed: bool
+    ) -> str:
+        """Return one frame of the traceback as HTML."""
+        return debug_page.generate_frame_html(frame, is_collapsed)
+
+
+class _GuardedServer:
+    """Run an opaque app and answer what it raises, as long as its response has not started."""
+
+    __slots__ = ("app", "layer", "request")
+
+    def __init__(self, layer: ServerErrorMiddleware, app: ASGIApp, request: Request[Any]) -> None:
+        self.layer = layer
+        self.app = app
+        self.request = request
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = StartedSend(send)
+        try:
+            await self.app(scope, receive, started)
+        except Exception as exc:
+            if started.has_started:
+                raise
+            answer = await self.layer._answer_error(self.request, exc)
+            await answer(scope, receive, send)

@@ -1,0 +1,125 @@
+"""The exception layer: the innermost one, which turns exceptions into responses by registered handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from spica._asgi.scope import EXCEPTION_HANDLERS
+from spica._layers.boundary import GuardedApp, answer_exception, answer_on_socket
+from spica._layers.responder import Responder
+from spica.exceptions import HTTPException, WebSocketException
+from spica.requests import Request
+from spica.responses.base import WITHOUT_CONTENT, PlainTextResponse, Response
+from spica.websockets import WebSocket, WebSocketState
+
+if TYPE_CHECKING:
+    from spica.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["ExceptionMiddleware", "HTTPException"]
+
+
+class ExceptionMiddleware(Responder):
+    """Answer exceptions by their handlers, found by status code first, then by class along the MRO.
+
+    ``handlers`` maps status codes and exception classes to functions ``(request, exc) -> response``, plain
+    or async. HTTPException and WebSocketException have handlers from the start. What has no handler is
+    raised on, to the server-error layer.
+
+    Raises:
+        TypeError: a key is neither a status code nor an exception class, or a handler can't be called.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        handlers: Mapping[Any, Callable[..., Any]] | None = None,
+        debug: bool = False,
+    ) -> None:
+        self.app = app
+        self.debug = debug
+        self._status_handlers: dict[int, Callable[..., Any]] = {}
+        self._exception_handlers: dict[type[Exception], Callable[..., Any]] = {
+            HTTPException: self.http_exception,
+            WebSocketException: self.websocket_exception,
+        }
+        self._published = self._exception_handlers, self._status_handlers
+        for key, handler in (handlers or {}).items():
+            self.add_exception_handler(key, handler)
+
+    def add_exception_handler(
+        self, exc_class_or_status_code: int | type[Exception], handler: Callable[..., Any]
+    ) -> None:
+        """Register ``handler`` for a status code or an exception class.
+
+        Raises:
+            TypeError: the key is neither, or the handler can't be called.
+        """
+        key = exc_class_or_status_code
+        if not callable(handler):
+            raise TypeError(
+                f"The exception handler for {key!r} must be a function, not {handler!r}."
+            )
+        if isinstance(key, int):
+            self._status_handlers[key] = handler
+        elif isinstance(key, type) and issubclass(key, Exception):
+            self._exception_handlers[key] = handler
+        else:
+            raise TypeError(
+                f"An exception handler is registered for a status code or an Exception class, "
+                f"not for {key!r}."
+            )
+
+    async def respond(self, request: Request[Any]) -> ASGIApp:
+        """Return the inner answer, or that of the handler for its exception."""
+        request.scope[EXCEPTION_HANDLERS] = self._published
+        try:
+            answer = await self._ask(request)
+        except Exception as exc:
+            handled = await answer_exception(request, exc)
+            if handled is None:
+                raise
+            return handled
+        if isinstance(answer, Response):
+            return answer
+        return GuardedApp(answer, request)
+
+    async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a WebSocket; the lifespan passes through."""
+        if scope["type"] != "websocket":
+            await self.app(scope, receive, send)
+            return
+        scope[EXCEPTION_HANDLERS] = self._published
+        watching = _HandshakeSend(send)
+        try:
+            await self.app(scope, receive, watching)
+        except Exception as exc:
+            websocket: WebSocket[Any] = WebSocket(scope, receive, send)
+            if watching.is_over:
+                websocket.application_state = WebSocketState.CONNECTED
+            if not await answer_on_socket(websocket, exc):
+                raise
+
+    async def http_exception(self, request: Request[Any], exc: HTTPException) -> Response:
+        """Answer with the exception's status, its detail as plain text, and its headers."""
+        if exc.status_code in WITHOUT_CONTENT:
+            return Response(status_code=exc.status_code, headers=exc.headers)
+        return PlainTextResponse(exc.detail, status_code=exc.status_code, headers=exc.headers)
+
+    async def websocket_exception(self, websocket: WebSocket[Any], exc: WebSocketException) -> None:
+        """Close the WebSocket with the exception's code and reason."""
+        await websocket.close(code=exc.code, reason=exc.reason)
+
+
+class _HandshakeSend:
+    """Remember whether a WebSocket handshake was answered."""
+
+    __slots__ = ("is_over", "send")
+
+    def __init__(self, send: Send) -> None:
+        self.send = send
+        self.is_over = False
+
+    async def __call__(self, message: Message) -> None:
+        self.is_over = True
+        await self.send(message)

@@ -1,0 +1,405 @@
+"""What an endpoint sees of a connection: ``HTTPConnection``, and ``Request`` with the body.
+
+A Request is made of the scope once, by the outermost layer, and stays the same object on the way in.
+Everything is read from the scope when it is asked for; making a Request stores three references.
+The body belongs to the ``BodyChannel`` before ``receive`` (``spica._asgi.body``), so that several Requests
+over one connection see the same body.
+
+Standards: ASGI HTTP specification ("HTTP Connection Scope"); RFC 8297 (103 Early Hints).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Generic, NoReturn
+
+from spica import jsoncodec
+from spica._asgi.body import BodyChannel, ClientDisconnect, channel_of
+from spica._http.cookies import parse_cookies
+from spica._http.fields import encode_field_value
+from spica.datastructures import URL, Address, FormData, Headers, QueryParams, State
+from spica.exceptions import HTTPException
+from spica.formparsers import FormParser, MultiPartException, MultiPartParser
+
+if sys.version_info >= (3, 13):
+    from typing import TypeVar
+else:
+    from typing_extensions import TypeVar
+
+if TYPE_CHECKING:
+    from spica._asgi.aftermath import Aftermath
+    from spica.formparsers import Part
+    from spica.types import Message, Receive, Scope, Send
+
+StateT = TypeVar("StateT", bound="Mapping[str, Any] | State", default=State)
+
+__all__ = [
+    "ClientDisconnect",
+    "HTTPConnection",
+    "Request",
+    "cookie_parser",
+    "empty_receive",
+    "empty_send",
+]
+
+SERVER_PUSH_HEADERS_TO_COPY = {
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "cache-control",
+    "user-agent",
+}
+"""Request headers that a pushed request inherits (RFC 9113 s.8.4: those the cache selects by)."""
+
+
+def cookie_parser(cookie_string: str) -> dict[str, str]:
+    """Return the cookies of a Cookie header (RFC 6265 s.5.4), leniently: clients send all sorts."""
+    return parse_cookies(cookie_string)
+
+
+async def empty_receive() -> NoReturn:
+    """Stand where no ``receive`` was given."""
+    raise RuntimeError("Receive channel has not been made available")
+
+
+async def empty_send(message: Message) -> NoReturn:
+    """Stand where no ``send`` was given."""
+    raise RuntimeError("Send channel has not been made available")
+
+
+class HTTPConnection(Mapping[str, Any], Generic[StateT]):
+    """What a Request and a WebSocket share: everything that the scope tells.
+
+    It is also a read-only mapping over the scope. Two connections are equal only if they are the same
+    object.
+
+    Raises:
+        RuntimeError: the scope is neither of type "http" nor "websocket".
+    """
+
+    _url: URL | None = None
+    _base_url: URL | None = None
+    _headers: Headers | None = None
+    _query_params: QueryParams | None = None
+    _cookies: dict[str, str] | None = None
+    _state: State | None = None
+
+    def __init__(self, scope: Scope, receive: Receive | None = None) -> None:
+        kind = scope["type"]
+        if kind != "http" and kind != "websocket":
+            raise _wrong_type("HTTPConnection", "'http' or 'websocket'", kind)
+        self.scope = scope
+
+    def __getitem__(self, key: str) -> Any:
+        return self.scope[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.scope)
+
+    def __len__(self) -> int:
+        return len(self.scope)
+
+    # A mapping would compare by contents; a connection is a thing of its own.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    @property
+    def app(self) -> Any:
+        """The application that serves this connection; a KeyError where there is none."""
+        return self.scope["app"]
+
+    @property
+    def url(self) -> URL:
+        """The whole URL as the client sees it."""
+        if self._url is None:
+            self._url = URL(scope=self.scope)
+        return self._url
+
+    @property
+    def base_url(self) -> URL:
+        """The URL below which the application lives, with a trailing slash."""
+        if self._base_url is None:
+            scope = dict(self.scope)
+            # A mount extends root_path; the application's own prefix is kept beside it.
+            root_path = scope.get("app_root_path", scope.get("root_path", ""))
+            scope["path"] = root_path if root_path.endswith("/") else root_path + "/"
+            scope["query_string"] = b""
+            scope["root_path"] = root_path
+            self._base_url = URL(scope=scope)
+        return self._base_url
+
+    @property
+    def headers(self) -> Headers:
+        """The request headers."""
+        if self._headers is None:
+            self._headers = Headers(scope=self.scope)
+        return self._headers
+
+    @property
+    def query_params(self) -> QueryParams:
+        """The decoded query string."""
+        if self._query_params is None:
+            self._query_params = QueryParams(self.scope["query_string"])
+        return self._query_params
+
+    @property
+    def path_params(self) -> dict[str, Any]:
+        """The converted path parameters of the route."""
+        path_params: dict[str, Any] = self.scope.get("path_params", {})
+        return path_params
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies; those of several Cookie headers together (RFC 9113 s.8.2.3)."""
+        if self._cookies is None:
+            fields = self.headers.getlist("cookie")
+            self._cookies = cookie_parser("; ".join(fields)) if fields else {}
+        return self._cookies
+
+    @property
+    def client(self) -> Address | None:
+        """The peer's host and port; None where the server does not tell."""
+        client = self.scope.get("client")
+        return Address(*client) if client is not None else None
+
+    @property
+    def session(self) -> dict[str, Any]:
+        """The session; needs SessionMiddleware."""
+        session: dict[str, Any] = self._of_layer("session", "SessionMiddleware")
+        mark_accessed = getattr(session, "mark_accessed", None)
+        if mark_accessed is not None:
+            mark_accessed()
+        return session
+
+    @property
+    def auth(self) -> Any:
+        """The credentials; needs AuthenticationMiddleware."""
+        return self._of_layer("auth", "AuthenticationMiddleware")
+
+    @property
+    def user(self) -> Any:
+        """The user; needs AuthenticationMiddleware."""
+        return self._of_layer("user", "AuthenticationMiddleware")
+
+    def _of_layer(self, key: str, layer: str) -> Any:
+        try:
+            return self.scope[key]
+        except KeyError:
+            raise AssertionError(
+                f"{layer} must be installed to access request.{key}: add "
+                f"Middleware({layer}, ...) to the application's middleware."
+            ) from None
+
+    @property
+    def state(self) -> StateT:
+        """State of this connection, which begins as the state the lifespan made."""
+        if self._state is None:
+            # The server gives each request its own dict (ASGI lifespan specification, "State").
+            self._state = State(self.scope.setdefault("state", {}))
+        return self._state  # type: ignore[return-value]  # StateT only types the view
+
+    def url_for(self, name: str, /, **path_params: Any) -> URL:
+        """Return the absolute URL of the route called ``name``.
+
+        Raises:
+            NoMatchFound: no route has this name and these parameters.
+            RuntimeError: the connection came through no router and no application.
+        """
+        router = self.scope.get("router") or self.scope.get("app")
+        if router is None:
+            raise RuntimeError(
+                "The `url_for` method can only be used inside a Spica application or with a router."
+            )
+        url: URL = router.url_path_for(name, **path_params).make_absolute_url(self.base_url)
+        return url
+
+
+def _wrong_type(what: str, allowed: str, kind: object) -> RuntimeError:
+    return RuntimeError(f"{what} needs a scope of type {allowed}, not {kind!r}.")
+
+
+class Request(HTTPConnection[StateT]):
+    """An HTTP request.
+
+    ``receive`` and ``send`` are the ASGI channels; without them the scope alone can be read.
+
+    Raises:
+        RuntimeError: the scope is not of type "http".
+    """
+
+    _body: bytes
+    _json: Any
+    _form: FormData | None = None
+    _aftermath: Aftermath | None = None
+
+    def __init__(
+        self, scope: Scope, receive: Receive = empty_receive, send: Send = empty_send
+    ) -> None:
+        if scope["type"] != "http":
+            raise _wrong_type("Request", "'http'", scope["type"])
+        self.scope = scope
+        self._receive = receive
+        self._send = send
+
+    @property
+    def method(self) -> str:
+        """The method, as sent: methods are case-sensitive (RFC 9110 s.9.1)."""
+        method: str = self.scope["method"]
+        return method
+
+    @property
+    def receive(self) -> Receive:
+        """The ASGI ``receive``, behind which nothing of the body is lost."""
+        return self._channel()
+
+    def _channel(self) -> BodyChannel:
+        """Return the owner of the body. Tracing agents replace ``_receive``: it is read anew."""
+        receive = self._receive
+        if type(receive) is BodyChannel:
+            return receive
+        self._receive = channel = BodyChannel(receive, self.scope)
+        return channel
+
+    # -- the body --------------------------------------------------------------------------------------
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        """Yield the body in chunks as they arrive, and an empty one at the end.
+
+        Raises:
+            ClientDisconnect: the client left before the end of its body.
+            RuntimeError: the chunks were already given to another reader.
+        """
+        chunks = self._channel().stream()
+        try:
+            async for chunk in chunks:
+                yield chunk
+        finally:
+            await chunks.aclose()
+        yield b""
+
+    async def body(self, *, max_size: int | None = None) -> bytes:
+        """Return the whole body, any number of times.
+
+        ``max_size`` is a limit in bytes for this call; without it, and without a limit on the route,
+        mount or application, it is 16 MiB: a body in memory must be finite.
+
+        Raises:
+            HTTPException: 413, the body is larger than the limit.
+            ClientDisconnect: the client left before the end of its body.
+        """
+        if "_body" not in self.__dict__:
+            self._body = await self._channel().read(max_size)
+        return self._body
+
+    async def json(self) -> Any:
+        """Return the body decoded as JSON.
+
+        Raises:
+            json.JSONDecodeError: it is not JSON; answered with 400 unless the endpoint catches it.
+        """
+        if "_json" not in self.__dict__:
+            self._json = jsoncodec.decode(await self.body())
+        return self._json
+
+    def form(
+        self,
+        *,
+        max_files: int | float = 1000,
+        max_fields: int | float = 1000,
+        max_part_size: int = 1024 * 1024,
+    ) -> _AwaitableForm:
+        """Return the submitted form; await it, or use it in ``async with`` to close its files.
+
+        Other content types give an empty form. ``max_files`` and ``max_fields`` are counts,
+        ``max_part_size`` is the size in bytes of a field that is not a file.
+
+        Raises:
+            HTTPException: 400, the body is not a form or is over a limit (a MultiPartException where
+                no application is there to answer).
+        """
+        return _AwaitableForm(self, max_files, max_fields, max_part_size)
+
+    async def _read_form(
+        self, max_files: int | float, max_fields: int | float, max_part_size: int
+    ) -> FormData:
+        if self._form is not None:
+            return self._form
+        content_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        parser: FormParser | MultiPartParser
+        try:
+            if content_type == "multipart/form-data":
+                parser = MultiPartParser(
+                    self.headers,
+                    self.stream(),
+                    max_files=max_files,
+                    max_fields=max_fields,
+                    max_part_size=max_part_size,
+                )
+            elif content_type == "application/x-www-form-urlencoded":
+                parser = FormParser(
+                    self.headers,
+                    self.stream(),
+                    max_fields=max_fields,
+                    max_part_size=max_part_size,
+                )
+            else:
+                self._form = FormData()
+                return self._form
+            self._form = await parser.parse()
+        except MultiPartException as exc:
+            if "app" in self.scope:
+                raise HTTPException(status_code=exc.status_code, detail=exc.message) from exc
+            raise
+        return self._form
+
+    async def close(self) -> None:
+        """Close the files of the form, if it was read."""
+        if self._form is not None:
+            await self._form.close()
+
+    # -- the connection --------------------------------------------------------------------------------
+
+    async def is_disconnected(self) -> bool:
+        """Return whether the client has left, without waiting and without losing a byte of the body."""
+        return await self._channel().poll()
+
+    async def send_push_promise(self, path: str) -> None:
+        """Ask the server to push ``path``; nothing happens where it can't (ASGI "Server Push")."""
+        if "http.response.push" not in self.scope.get("extensions", {}):
+            return
+        headers = [
+            (name.encode("latin-1"), value.encode("latin-1"))
+            for name in sorted(SERVER_PUSH_HEADERS_TO_COPY)
+            for value in self.headers.getlist(name)
+        ]
+        await self._send({"type": "http.response.push", "path": path, "headers": headers})
+
+    async def send_early_hints(self, link: str, /, *additional_links: str) -> None:
+        """Send a 103 response with Link headers; nothing happens where the server can't (RFC 8297).
+
+        Raises:
+            ValueError: a link contains what can't stand in a header.
+        """
+        links = [encode_field_value(value) for value in (link, *additional_links)]
+        if "http.response.early_hint" in self.scope.get("extensions", {}):
+            await self._send({"type": "http.response.early_hint", "links": links})
+
+
+class _AwaitableForm:
+    """A form to be read: awaitable, and an async context manager that closes its files."""
+
+    __slots__ = ("_limits", "_request")
+
+    def __init__(self, request: Request[Any], *limits: Any) -> None:
+        self._request = request
+        self._limits = limits
+
+    def __await__(self) -> Generator[Any, None, FormData]:
+        return self._request._read_form(*self._limits).__await__()
+
+    async def __aenter__(self) -> FormData:
+        return await self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._request.close()

@@ -1,0 +1,351 @@
+"""Responses whose body is in memory.
+
+A response is an ASGI app: ``await response(scope, receive, send)`` sends it. It is also a value: layers pass
+it on and edit its status and headers before anybody sends it. Which of its classes may be passed as a
+value is decided by ``Response._is_plain``; one that overrides ``__call__`` is only known by running it.
+
+Standards: RFC 9110 (fields, status codes without content), ASGI HTTP specification ("Response Start",
+"Response Body").
+"""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import anyio
+
+from spica import jsoncodec
+from spica._asgi.sending import DenialSend
+from spica._http.cookies import format_set_cookie
+from spica._http.fields import encode_field_name, encode_field_value
+from spica.datastructures import URL, MutableHeaders
+
+if TYPE_CHECKING:
+    from spica.background import BackgroundTask
+    from spica.types import Receive, Scope, Send
+
+Content = str | bytes | memoryview
+"""What a body, or a chunk of one, may be given as."""
+
+WITHOUT_CONTENT = frozenset({*range(100, 200), 204, 304})
+"""Status codes whose responses have no content (RFC 9110 s.6.4.1)."""
+
+URL_SAFE = ":/%#?=@[]!$&'()*+,;"
+"""Characters of a redirect target that stay as they are: the reserved ones (RFC 3986 s.2.2), and "%"."""
+
+
+class Response:
+    """Answer a request with a body from memory.
+
+    ``content`` is text, encoded with ``charset``, or bytes; None: an empty body. ``headers`` come first;
+    Content-Length and Content-Type are added unless they are among them. ``background`` is awaited when
+    the response has been sent.
+
+    Raises:
+        ValueError: a header's name or value is not one that may be sent (RFC 9110 s.5).
+        AttributeError: ``content`` is of a type that can't be encoded.
+    """
+
+    media_type: str | None = None
+    charset = "utf-8"
+    background: BackgroundTask | None = None
+
+    _is_plain: ClassVar[bool] = True
+    """Whether status, headers and body are all there is, so that instances pass as values as they are."""
+    _is_exclusive = False
+    """Whether this object belongs to one request alone, so that layers may edit it."""
+    _resolve: Callable[[Any], Awaitable[Any]] | None = None
+    """Look up, for a request, what status and headers depend on, and return the response that has them."""
+    _replaced_body: AsyncIterator[Content] | None = None
+    _headers: MutableHeaders | None = None
+
+    def __init__(
+        self,
+        content: Any = None,
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        media_type: str | None = None,
+        background: BackgroundTask | None = None,
+    ) -> None:
+        self.status_code = status_code
+        if media_type is not None:
+            self.media_type = media_type
+        if background is not None:
+            self.background = background
+        self.body = self.render(content)
+        self.init_headers(headers)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = cls.__dict__
+        if "_is_plain" not in own and any(name in own for name in SENDING):
+            cls._is_plain = False
+            if "_resolve" not in own:
+                cls._resolve = None
+
+    def render(self, content: Any) -> bytes | memoryview:
+        """Return ``content`` as the bytes of the body."""
+        if content is None:
+            return b""
+        if isinstance(content, (bytes, memoryview)):
+            return content
+        return content.encode(self.charset)  # type: ignore[no-any-return]  # str, or the user's own
+
+    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
+        """Set ``raw_headers`` from ``headers``, the body and the media type."""
+        raw: list[tuple[bytes, bytes]] = []
+        has_length = has_type = False
+        if headers:
+            for name, value in headers.items():
+                field = encode_field_name(name)
+                raw.append((field, encode_field_value(value)))
+                has_length = has_length or field == b"content-length"
+                has_type = has_type or field == b"content-type"
+        if not has_length and self.status_code not in WITHOUT_CONTENT:
+            # A response that streams has no body yet, and its length is not known.
+            body = getattr(self, "body", None)
+            if body is not None:
+                size = body.nbytes if isinstance(body, memoryview) else len(body)
+                raw.append((b"content-length", b"%d" % size))
+        if not has_type and self.media_type is not None:
+            raw.append(_content_type_field(self.media_type, self.charset))
+        self.raw_headers = raw
+
+    @property
+    def headers(self) -> MutableHeaders:
+        """The headers, as a view that changes ``raw_headers``."""
+        view = self._headers
+        if view is None or view.raw is not self.raw_headers:
+            view = self._headers = MutableHeaders(raw=self.raw_headers)
+        return view
+
+    def set_cookie(
+        self,
+        key: str,
+        value: str = "",
+        max_age: int | None = None,
+        expires: datetime | str | int | None = None,
+        path: str | None = "/",
+        domain: str | None = None,
+        secure: bool = False,
+        httponly: bool = False,
+        samesite: Literal["lax", "strict", "none"] | None = "lax",
+        partitioned: bool = False,
+    ) -> None:
+        """Add a Set-Cookie header (RFC 6265 s.4.1).
+
+        ``max_age`` is in seconds; ``expires`` is a time, or seconds from now, or a text sent as it is.
+        ``partitioned`` works on every supported Python.
+
+        Raises:
+            ValueError: a part contains what may not stand in it.
+        """
+        cookie = format_set_cookie(
+            key,
+            value,
+            max_age=max_age,
+            expires=expires,
+            path=path,
+            domain=domain,
+            secure=secure,
+            httponly=httponly,
+            samesite=samesite,
+            partitioned=partitioned,
+        )
+        self.raw_headers.append((b"set-cookie", cookie.encode("latin-1")))
+
+    def delete_cookie(
+        self,
+        key: str,
+        path: str = "/",
+        domain: str | None = None,
+        secure: bool = False,
+        httponly: bool = False,
+        samesite: Literal["lax", "strict", "none"] | None = "lax",
+        partitioned: bool = False,
+    ) -> None:
+        """Add a Set-Cookie header that makes the client forget the cookie.
+
+        Path, domain and ``partitioned`` must be those the cookie was set with: they are part of its
+        identity (RFC 6265 s.5.3).
+        """
+        self.set_cookie(
+            key,
+            max_age=0,
+            expires=0,
+            path=path,
+            domain=domain,
+            secure=secure,
+            httponly=httponly,
+            samesite=samesite,
+            partitioned=partitioned,
+        )
+
+    # -- as an ASGI app --------------------------------------------------------------------------------
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response, then run its background task.
+
+        On a WebSocket handshake it is sent as a denial response. The task runs also when the client has
+        left and ``send`` says so: what a handler promised does not depend on the client's network.
+        """
+        if scope["type"] == "websocket":
+            send = DenialSend(send)
+        status_code = self.status_code
+        try:
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": status_code,
+                    # A copy: foreign layers edit the message, and this object may be sent again.
+                    "headers": self.raw_headers[:],
+                }
+            )
+            if self._replaced_body is not None:
+                await send_chunks(self._replaced_body, send, self.charset)
+            else:
+                body = self.body if status_code not in WITHOUT_CONTENT else b""
+                await send({"type": "http.response.body", "body": body})
+        except OSError:
+            if self.background is not None:
+                await self.background()
+            raise
+        if self.background is not None:
+            await self.background()
+
+    # -- as a value ------------------------------------------------------------------------------------
+
+    @property
+    def body_iterator(self) -> AsyncIterator[Any]:
+        """The body as an async iterator of chunks; set it to send another body.
+
+        It makes every response look alike to a middleware that reads or wraps what is sent.
+        """
+        if self._replaced_body is not None:
+            return self._replaced_body
+        return _one_chunk(self.body)
+
+    @body_iterator.setter
+    def body_iterator(self, body_iterator: AsyncIterator[Any]) -> None:
+        self._replaced_body = body_iterator
+
+    def _exclusive(self) -> Self:
+        """Return a copy that belongs to one request, for layers that edit it.
+
+        An endpoint may return one object for many requests, a module constant for example; what a layer
+        adds for one client (a cookie!) must not reach the next.
+        """
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        twin.raw_headers = self.raw_headers[:]
+        twin._headers = None
+        twin._is_exclusive = True
+        return twin
+
+
+SENDING = frozenset({"__call__", "stream_response", "listen_for_disconnect", "_exclusive"})
+"""Methods that send a response. A subclass that brings its own is only known by running it."""
+
+
+@lru_cache(maxsize=256)
+def _content_type_field(media_type: str, charset: str) -> tuple[bytes, bytes]:
+    """Return the Content-Type field; text gets the charset it was encoded with (RFC 9110 s.8.3.2)."""
+    if media_type.startswith("text/") and "charset=" not in media_type.lower():
+        media_type += "; charset=" + charset
+    return b"content-type", encode_field_value(media_type)
+
+
+async def _one_chunk(body: bytes | memoryview) -> AsyncIterator[bytes | memoryview]:
+    yield body
+
+
+async def send_chunks(chunks: AsyncIterable[Content], send: Send, charset: str) -> None:
+    """Send each chunk as a body message, then the empty one that ends the body.
+
+    The iterator is closed in every case. One that fails leaves the body without an end, so that the
+    client can see that it is incomplete (RFC 9112 s.8).
+    """
+    try:
+        async for chunk in chunks:
+            if not isinstance(chunk, (bytes, memoryview)):
+                chunk = chunk.encode(charset)
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    except BaseException:
+        # A generator that is only dropped is closed by the garbage collector, at an unknown time and
+        # perhaps in no task (PEP 525); its `finally` belongs to this request.
+        with anyio.CancelScope(shield=True):
+            await close_iterator(chunks)
+        raise
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def close_iterator(iterator: AsyncIterable[Any]) -> None:
+    """Close an async generator that was not run to its end; other iterators need no closing."""
+    aclose = getattr(iterator, "aclose", None)
+    if aclose is not None:
+        await aclose()
+
+
+class HTMLResponse(Response):
+    """Answer with HTML."""
+
+    media_type = "text/html"
+
+
+class PlainTextResponse(Response):
+    """Answer with plain text."""
+
+    media_type = "text/plain"
+
+
+class JSONResponse(Response):
+    """Answer with ``content`` as JSON (RFC 8259), UTF-8 and without insignificant white space.
+
+    Dates, UUIDs, Decimals, enums, dataclasses and attrs classes are encoded too. Override ``render`` for
+    another encoding.
+
+    Raises:
+        ValueError: a float is NaN or infinite, which JSON does not have.
+        TypeError: a value has no JSON form.
+    """
+
+    media_type = "application/json"
+
+    def __init__(
+        self,
+        content: Any,
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        media_type: str | None = None,
+        background: BackgroundTask | None = None,
+    ) -> None:
+        super().__init__(content, status_code, headers, media_type, background)
+
+    def render(self, content: Any) -> bytes:
+        """Return ``content`` as JSON."""
+        return jsoncodec.encode(content)
+
+
+class RedirectResponse(Response):
+    """Send the client to ``url``.
+
+    The default, 307, keeps the method and the body (RFC 9110 s.15.4.8); use 303 after a form.
+
+    Raises:
+        ValueError: ``url`` contains what can't stand in a Location header.
+    """
+
+    def __init__(
+        self,
+        url: str | URL,
+        status_code: int = 307,
+        headers: Mapping[str, str] | None = None,
+        background: BackgroundTask | None = None,
+    ) -> None:
+        super().__init__(b"", status_code, headers, None, background)
+        location = urllib.parse.quote(str(url), safe=URL_SAFE)
+        self.headers["location"] = location

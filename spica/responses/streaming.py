@@ -1,0 +1,112 @@
+"""Responses whose body is made while it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from spica._asgi.body import ClientDisconnect, channel_of
+from spica._asgi.disconnect import run_until_disconnect
+from spica._asgi.sending import DenialSend
+from spica.concurrency import iterate_in_threadpool
+from spica.responses.base import WITHOUT_CONTENT, Content, Response, close_iterator, send_chunks
+
+if TYPE_CHECKING:
+    from spica.background import BackgroundTask
+    from spica.types import Receive, Scope, Send
+
+SyncContentStream = Iterable[Content]
+AsyncContentStream = AsyncIterable[Content]
+ContentStream = AsyncContentStream | SyncContentStream
+"""What a streamed body may be given as. A plain iterable is advanced in a worker thread."""
+
+
+class StreamingResponse(Response):
+    """Send the chunks of ``content`` as they are made.
+
+    Chunks are text, bytes or memoryviews; each is one body message. There is no Content-Length unless
+    ``headers`` give one. When the client leaves, the iteration is cancelled, also while it waits for the
+    next chunk, and its iterator is closed; then the background task runs.
+
+    Raises:
+        TypeError: ``content`` can't be iterated over.
+    """
+
+    _is_plain = True
+    body_iterator: AsyncContentStream = None  # type: ignore[assignment]  # a plain attribute, always set
+
+    def __init__(
+        self,
+        content: ContentStream,
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        media_type: str | None = None,
+        background: BackgroundTask | None = None,
+    ) -> None:
+        if isinstance(content, AsyncIterable):
+            self.body_iterator = content
+        elif isinstance(content, Iterable):
+            self.body_iterator = iterate_in_threadpool(content)
+        else:
+            raise TypeError(
+                f"StreamingResponse needs an iterable or async iterable of chunks, not "
+                f"{type(content).__name__}. Use Response for a body that is already there."
+            )
+        self.status_code = status_code
+        if media_type is not None:
+            self.media_type = media_type
+        if background is not None:
+            self.background = background
+        self.init_headers(headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response until its end or until the client leaves, then run its background task.
+
+        Raises:
+            ClientDisconnect: ``send`` told that the client has left (ASGI spec version 2.4).
+        """
+        if scope["type"] == "websocket":
+            await self.stream_response(DenialSend(send))
+        else:
+            try:
+                await run_until_disconnect(_Sending(self, send), channel_of(receive, scope))
+            except OSError as exc:
+                if self.background is not None:
+                    await self.background()
+                raise ClientDisconnect from exc
+        if self.background is not None:
+            await self.background()
+
+    async def listen_for_disconnect(self, receive: Receive) -> None:
+        """Wait until the client has left."""
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async def stream_response(self, send: Send) -> None:
+        """Send the start, the chunks and the end."""
+        status_code = self.status_code
+        await send(
+            {
+                "type": "http.response.start",
+                "status": status_code,
+                "headers": self.raw_headers[:],
+            }
+        )
+        if status_code in WITHOUT_CONTENT:
+            await close_iterator(self.body_iterator)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        else:
+            await send_chunks(self.body_iterator, send, self.charset)
+
+
+class _Sending:
+    """``stream_response`` with its argument."""
+
+    __slots__ = ("response", "send")
+
+    def __init__(self, response: StreamingResponse, send: Send) -> None:
+        self.response = response
+        self.send = send
+
+    async def __call__(self) -> None:
+        await self.response.stream_response(self.send)

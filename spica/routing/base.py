@@ -1,0 +1,95 @@
+"""What every route is: it compares itself with a scope, builds URLs, and handles a connection."""
+
+from __future__ import annotations
+
+import enum
+import functools
+from typing import TYPE_CHECKING, Any
+
+from spica.responses.base import PlainTextResponse
+from spica.websockets import WebSocketClose
+
+if TYPE_CHECKING:
+    from spica.datastructures import URLPath
+    from spica.types import Receive, Scope, Send
+
+
+class NoMatchFound(Exception):
+    """No route has the name and the parameters that a URL was asked for."""
+
+    def __init__(self, name: str, path_params: dict[str, Any], known: tuple[str, ...] = ()) -> None:
+        self.name = name
+        self.path_params = path_params
+        self.known = known
+        super().__init__(name, path_params, known)
+
+    def __str__(self) -> str:
+        params = ", ".join(self.path_params)
+        text = f'No route exists for name "{self.name}" and params "{params}".'
+        if self.name in self.known:
+            return f"{text} There is a route of this name, with other parameters."
+        if self.known:
+            import difflib
+
+            close = difflib.get_close_matches(self.name, self.known, n=1)
+            if close:
+                text += f' Did you mean "{close[0]}"?'
+        return text
+
+
+class Match(enum.Enum):
+    """How well a route matches: not at all, by its path but not its method, or fully."""
+
+    NONE = 0
+    PARTIAL = 1
+    FULL = 2
+
+
+class BaseRoute:
+    """Base of all routes. A route of your own defines the three methods below."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Return how well the scope matches, and the keys to add to it if the route is taken.
+
+        The scope may be a minimal one, and is not changed.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define matches(scope).")
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """Return the path of the route called ``name``.
+
+        Raises:
+            NoMatchFound: it is not this one, or the parameters are not its own.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define url_path_for(name, ...).")
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a connection that matched."""
+        raise NotImplementedError(
+            f"{type(self).__name__} must define handle(scope, receive, send)."
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a connection with this route alone: 404, or a closed WebSocket, where it does not match."""
+        match, child_scope = self.matches(scope)
+        if match is Match.NONE:
+            if scope["type"] == "http":
+                await PlainTextResponse("Not Found", status_code=404)(scope, receive, send)
+            elif scope["type"] == "websocket":
+                await WebSocketClose()(scope, receive, send)
+            return
+        scope.update(child_scope)
+        await self.handle(scope, receive, send)
+
+
+def get_name(endpoint: Any) -> str:
+    """Return the name a route has by default: that of its function, or of its class."""
+    while isinstance(endpoint, functools.partial):
+        endpoint = endpoint.func
+    name: str = getattr(endpoint, "__name__", None) or type(endpoint).__name__
+    return name
+
+
+def known_names(routes: Any) -> tuple[str, ...]:
+    """Return the names of ``routes``, for a message that says which there are."""
+    return tuple(sorted({name for route in routes if (name := getattr(route, "name", None))}))

@@ -1,0 +1,162 @@
+"""Dispatch: from a connection to the route that serves it.
+
+A request is served by the first route in the list that matches its path and its method. Where only the path
+matches, the methods of all such routes together are the answer: 405, or to OPTIONS. Nothing is awaited
+here: what is found is how the route is asked.
+
+Standard: RFC 9110 s.9.3.7 (OPTIONS), s.10.2.1 (Allow), s.15.5.6 (405).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from operator import is_
+from typing import TYPE_CHECKING, Any
+
+from spica._layers.responder import asker
+from spica.exceptions import HTTPException
+from spica.responses.base import PlainTextResponse, Response
+from spica.routing.base import BaseRoute, Match
+from spica.routing.index import Candidate, Candidates, RouteIndex, RouteList
+from spica.routing.mounts import AppRoute, Host, Mount
+from spica.routing.routes import PatternRoute, Route, WebSocketRoute
+
+if TYPE_CHECKING:
+    from spica._layers.responder import Ask
+    from spica.requests import Request
+    from spica.types import ASGIApp, Scope
+
+_BORN_MATCHES = {Route.matches, WebSocketRoute.matches, Mount.matches, Host.matches}
+_BORN_HANDLE = {Route.handle, AppRoute.handle}
+
+
+class RouteTable:
+    """The routes of one router, indexed; the index follows every change of the list."""
+
+    def __init__(self, routes: Iterable[BaseRoute]) -> None:
+        self.routes: list[BaseRoute] = RouteList(routes)
+        self._index = RouteIndex((), ())
+        self._indexed: list[BaseRoute] | None = None
+        self._snapshot: list[BaseRoute] = []
+        self._version = -1
+
+    def find(self, path: str) -> Candidates:
+        """Return the candidates for a route path, in the order of the list."""
+        routes = self.routes
+        if type(routes) is RouteList:
+            if routes.version != self._version or routes is not self._indexed:
+                self._build_index()
+        elif len(routes) != len(self._snapshot) or not all(map(is_, routes, self._snapshot)):
+            # A list that was put in from outside does not count its changes.
+            self._build_index()
+        return self._index.find(path)
+
+    def _build_index(self) -> None:
+        routes = self.routes
+        # The version is read first: a change made meanwhile is seen the next time.
+        version = getattr(routes, "version", 0)
+        snapshot = list(routes)
+        candidates = [_candidate(route, order) for order, route in enumerate(snapshot)]
+        self._index = RouteIndex(candidates, [_pattern(route) for route in snapshot])
+        self._indexed, self._snapshot, self._version = routes, snapshot, version
+
+    def select(self, scope: Scope, path: str) -> Ask | None:
+        """Return how the route for an HTTP request is asked, its keys being set in ``scope``.
+
+        None: no route matches the path.
+        """
+        method = scope["method"]
+        partial: list[tuple[Candidate, Scope]] = []
+        for candidate in self.find(path):
+            route = candidate.route
+            if candidate.is_plain:
+                params = route._params(path)
+                if params is None:
+                    continue
+                methods = route.methods
+                if not methods or method in methods:
+                    outer = scope.get("path_params")
+                    scope["route"] = route
+                    scope["endpoint"] = route.endpoint
+                    scope["path_params"] = {**outer, **params} if outer else params
+                    return candidate.ask
+                partial.append((candidate, route._child_scope(scope, params)))
+                continue
+            match, child_scope = route.matches(scope)
+            if match is Match.FULL:
+                scope["route"] = route
+                scope.update(child_scope)
+                return candidate.ask
+            if match is Match.PARTIAL:
+                partial.append((candidate, child_scope))
+        if not partial:
+            return None
+        first, child_scope = partial[0]
+        scope["route"] = first.route
+        scope.update(child_scope)
+        if not first.is_plain:
+            return first.ask  # a route of its own kind answers other methods its own way
+        return _OtherMethods([candidate.route for candidate, _ in partial]).respond
+
+    def select_socket(self, scope: Scope, path: str) -> BaseRoute | None:
+        """Return the route for a WebSocket, its keys being set in ``scope``; None: no route matches."""
+        for candidate in self.find(path):
+            route: BaseRoute = candidate.route
+            match, child_scope = route.matches(scope)
+            if match is not Match.NONE:
+                scope["route"] = route
+                scope.update(child_scope)
+                return route
+        return None
+
+    def has_match(self, scope: Scope, path: str) -> bool:
+        """Return whether a route matches the scope, which is one with this route path, fully."""
+        return any(candidate.route.matches(scope)[0] is Match.FULL for candidate in self.find(path))
+
+
+def _candidate(route: BaseRoute, order: int) -> Candidate:
+    """Decide how a route is compared and asked: by value only if it is as it was born."""
+    cls = type(route)
+    if isinstance(route, (Route, AppRoute)) and cls.handle in _BORN_HANDLE:
+        is_plain = isinstance(route, Route) and cls.matches is _ROUTE_MATCHES
+        # Resolved anew here, and not when the route was made: classes may have been patched since.
+        return Candidate(route, order, asker(route.app), is_plain)
+    return Candidate(route, order, asker(route.handle), is_plain=False)
+
+
+_ROUTE_MATCHES = Route.matches
+
+
+def _pattern(route: BaseRoute) -> str | None:
+    """Return what the index may file the route under; None where only its ``matches`` knows."""
+    if type(route).matches in _BORN_MATCHES:
+        if isinstance(route, PatternRoute):
+            return route.path
+        if isinstance(route, Mount):
+            return route.path + "/{path:path}"
+    return None
+
+
+class _OtherMethods:
+    """Answer a method that none of the routes for a path serves."""
+
+    __slots__ = ("_routes",)
+
+    def __init__(self, routes: Sequence[Any]) -> None:
+        self._routes = routes
+
+    async def respond(self, request: Request[Any]) -> ASGIApp:
+        """Return the answer to OPTIONS.
+
+        Raises:
+            HTTPException: 405 with Allow, for every other method.
+        """
+        methods: set[str] = {"OPTIONS"}
+        for route in self._routes:
+            methods.update(route.methods or ())
+        if request.scope["method"] == "OPTIONS":
+            return Response(headers={"Allow": ", ".join(sorted(methods))})
+        headers = {"Allow": ", ".join(sorted(methods))}
+        if "app" in request.scope:
+            raise HTTPException(status_code=405, headers=headers)
+        return PlainTextResponse("Method Not Allowed", status_code=405, headers=headers)

@@ -1,0 +1,82 @@
+"""Functions as ASGI apps: ``request_response`` and ``websocket_session``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from spica._layers.answers import settle_answer
+from spica._layers.boundary import answer_exception, answer_on_socket
+from spica._layers.responder import Responder
+from spica.concurrency import is_async_callable, run_in_threadpool
+from spica.requests import Request
+from spica.responses.base import Response
+from spica.websockets import WebSocket
+
+if TYPE_CHECKING:
+    from spica.types import ASGIApp, Receive, Scope, Send
+
+
+def request_response(func: Callable[[Request[Any]], Any]) -> ASGIApp:
+    """Return an ASGI app that answers with what ``func(request)`` returns.
+
+    A plain function is run in a worker thread. Which of the two it is, is decided here, once.
+    """
+    return AsyncFunction(func) if is_async_callable(func) else SyncFunction(func)
+
+
+class AsyncFunction(Responder):
+    """An ``async def`` endpoint."""
+
+    def __init__(self, func: Callable[[Request[Any]], Awaitable[Any]]) -> None:
+        self.func = func
+
+    async def respond(self, request: Request[Any]) -> ASGIApp:
+        """Return the endpoint's response, or that of the handler for its exception."""
+        try:
+            answer = await self.func(request)
+            if isinstance(answer, Response) and answer._is_plain:
+                return answer
+            return await settle_answer(answer, request, self.func)
+        except Exception as exc:
+            handled = await answer_exception(request, exc)
+            if handled is None:
+                raise
+            return handled
+
+
+class SyncFunction(AsyncFunction):
+    """A ``def`` endpoint; it runs in a worker thread."""
+
+    async def respond(self, request: Request[Any]) -> ASGIApp:
+        """Return the endpoint's response, or that of the handler for its exception."""
+        try:
+            return await settle_answer(
+                await run_in_threadpool(self.func, request), request, self.func
+            )
+        except Exception as exc:
+            handled = await answer_exception(request, exc)
+            if handled is None:
+                raise
+            return handled
+
+
+def websocket_session(func: Callable[[WebSocket[Any]], Awaitable[None]]) -> ASGIApp:
+    """Return an ASGI app that awaits ``func(websocket)``, answering its exceptions by the handlers."""
+    return SocketFunction(func)
+
+
+class SocketFunction:
+    """A WebSocket endpoint that is a function."""
+
+    def __init__(self, func: Callable[[WebSocket[Any]], Awaitable[None]]) -> None:
+        self.func = func
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one WebSocket."""
+        websocket: WebSocket[Any] = WebSocket(scope, receive, send)
+        try:
+            await self.func(websocket)
+        except Exception as exc:
+            if not await answer_on_socket(websocket, exc):
+                raise

@@ -1,0 +1,206 @@
+"""The index over a route list: which routes could match a path.
+
+The list stays the truth. The index answers "which of these could match?" with candidates in the order in
+which they stand in the list, so that the first full match wins exactly as in a scan. Paths without
+parameters are looked up in a dict; the rest stands in a tree of path segments. A route of an unknown
+class, or with a ``matches`` of its own, is a candidate for everything at its place in the order.
+
+The index decides nothing: each candidate is still compared with the path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, SupportsIndex
+
+from spica.convertors import FloatConvertor, IntegerConvertor, StringConvertor, UUIDConvertor
+from spica.routing.base import BaseRoute
+from spica.routing.patterns import PARAM_REGEX
+
+if TYPE_CHECKING:
+    from spica._layers.responder import Ask
+
+WITHIN_SEGMENT = (StringConvertor, IntegerConvertor, FloatConvertor, UUIDConvertor)
+"""Convertors whose text never contains a slash."""
+
+MAX_SEGMENTS = 256
+"""Segments of a path that the tree looks at. Patterns are shorter; a longer path only costs its length."""
+
+
+class RouteList(list[BaseRoute]):
+    """A list of routes that knows when it was changed."""
+
+    version = 0
+
+    def append(self, route: BaseRoute) -> None:
+        """Add a route behind the others."""
+        self.version += 1
+        super().append(route)
+
+    def extend(self, routes: Iterable[BaseRoute]) -> None:
+        """Add several routes behind the others."""
+        self.version += 1
+        super().extend(routes)
+
+    def insert(self, index: SupportsIndex, route: BaseRoute) -> None:
+        """Add a route at a place."""
+        self.version += 1
+        super().insert(index, route)
+
+    def remove(self, route: BaseRoute) -> None:
+        """Take out the first route that is equal to this one."""
+        self.version += 1
+        super().remove(route)
+
+    def pop(self, index: SupportsIndex = -1) -> BaseRoute:
+        """Take out the route at a place and return it."""
+        self.version += 1
+        return super().pop(index)
+
+    def clear(self) -> None:
+        """Take out all routes."""
+        self.version += 1
+        super().clear()
+
+    def sort(self, *, key: Any = None, reverse: bool = False) -> None:
+        """Bring the routes into another order."""
+        self.version += 1
+        super().sort(key=key, reverse=reverse)
+
+    def reverse(self) -> None:
+        """Turn the order round."""
+        self.version += 1
+        super().reverse()
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.version += 1
+        super().__setitem__(index, value)
+
+    def __delitem__(self, index: SupportsIndex | slice) -> None:
+        self.version += 1
+        super().__delitem__(index)
+
+    def __iadd__(self, routes: Iterable[BaseRoute]) -> RouteList:  # type: ignore[override,misc]  # list's own is typed by value
+        self.version += 1
+        super().__iadd__(routes)
+        return self
+
+    def __imul__(self, count: SupportsIndex) -> RouteList:
+        self.version += 1
+        super().__imul__(count)
+        return self
+
+
+class Candidate:
+    """A route, its place in the order, and how it is asked."""
+
+    __slots__ = ("ask", "is_plain", "order", "route")
+
+    def __init__(self, route: Any, order: int, ask: Ask | None, is_plain: bool) -> None:
+        self.route = route
+        self.order = order
+        self.ask = ask  # None: only by its `handle`
+        self.is_plain = is_plain  # an HTTP route that compares itself as its class does
+
+
+Candidates = Sequence[Candidate]
+_by_order = attrgetter("order")
+
+
+class _Node:
+    """A place in the tree of path segments."""
+
+    __slots__ = ("ends", "literals", "rests", "wild")
+
+    def __init__(self) -> None:
+        self.literals: dict[str, _Node] = {}
+        self.wild: _Node | None = None  # below any one segment
+        self.ends: list[Candidate] = []  # patterns that end here
+        self.rests: list[Candidate] = []  # patterns that go on with anything
+
+    def literal(self, segment: str) -> _Node:
+        node = self.literals.get(segment)
+        if node is None:
+            node = self.literals[segment] = _Node()
+        return node
+
+    def any_segment(self) -> _Node:
+        if self.wild is None:
+            self.wild = _Node()
+        return self.wild
+
+
+class RouteIndex:
+    """Find the routes that could match a path."""
+
+    def __init__(self, candidates: Candidates, patterns: Sequence[str | None]) -> None:
+        """Index ``candidates``, each with its path pattern; None: it could match anything."""
+        self._root = _Node()
+        self._exact: dict[str, Candidates] = {}
+        static_paths = []
+        for candidate, pattern in zip(candidates, patterns, strict=True):
+            self._insert(candidate, pattern)
+            if pattern is not None and "{" not in pattern:
+                static_paths.append(pattern)
+        for path in static_paths:
+            self._exact[path] = self._walk(path)
+
+    def find(self, path: str) -> Candidates:
+        """Return the candidates for ``path``, in the order of the list."""
+        candidates = self._exact.get(path)
+        return self._walk(path) if candidates is None else candidates
+
+    def _insert(self, candidate: Candidate, pattern: str | None) -> None:
+        node = self._root
+        if pattern is not None:
+            segments = pattern.split("/")
+            for segment in segments[1 : MAX_SEGMENTS - 1]:
+                params = PARAM_REGEX.findall(segment)
+                if not params:
+                    node = node.literal(segment)
+                elif all(_is_within_segment(candidate.route, name) for name, _ in params):
+                    node = node.any_segment()
+                else:
+                    break
+            else:
+                if len(segments) < MAX_SEGMENTS:
+                    node.ends.append(candidate)
+                    return
+        node.rests.append(candidate)
+
+    def _walk(self, path: str) -> Candidates:
+        found: list[Candidate] = []
+        groups = 0
+        level = [self._root]
+        if not path.startswith("/"):
+            return self._root.rests
+        for segment in path.split("/", MAX_SEGMENTS)[1:]:
+            below: list[_Node] = []
+            for node in level:
+                if node.rests:
+                    found += node.rests
+                    groups += 1
+                child = node.literals.get(segment)
+                if child is not None:
+                    below.append(child)
+                if node.wild is not None and segment:
+                    below.append(node.wild)
+            level = below
+            if not level:
+                break
+        for node in level:
+            if node.ends or node.rests:
+                found += node.ends
+                found += node.rests
+                groups += 1
+                if node.ends and node.rests:
+                    groups += 1
+        if groups > 1:
+            found.sort(key=_by_order)
+        return found
+
+
+def _is_within_segment(route: Any, name: str) -> bool:
+    convertor = route.param_convertors.get(name)
+    return type(convertor) in WITHIN_SEGMENT

@@ -1,0 +1,249 @@
+"""Routes that lead to another application: ``Mount`` by a path prefix, ``Host`` by a host name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from spica._asgi.middleware import Middleware, build_stack
+from spica._asgi.scope import get_route_path
+from spica._http.host import parse_host
+from spica._layers.body_limit import RequestBodyLimitMiddleware, check_body_size
+from spica._layers.responder import InnerApp
+from spica.datastructures import URLPath
+from spica.routing.base import BaseRoute, Match, NoMatchFound, known_names
+from spica.routing.patterns import (
+    PathConvertors,
+    check_path,
+    compile_path,
+    encode_path,
+    match_path,
+    replace_params,
+)
+
+if TYPE_CHECKING:
+    from spica._layers.responder import Ask
+    from spica.types import ASGIApp, Receive, Scope, Send
+
+
+class AppRoute(BaseRoute):
+    """What routes to another application share. It needs only the attributes, not ``__init__``."""
+
+    name: str | None
+    app = InnerApp()
+    _ask: Ask
+    _base_app: ASGIApp
+    param_convertors: PathConvertors
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        """The routes of the application; an empty list where it has none."""
+        app = self.__dict__.get("_base_app", self.app)
+        routes: list[BaseRoute] = getattr(app, "routes", [])
+        return routes
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a connection that matched."""
+        await self.app(scope, receive, send)
+
+    def _url_of_child(self, name: str, path_params: dict[str, Any]) -> URLPath:
+        """Return the URL of a route of the application that ``name``, as this route has it, means.
+
+        Raises:
+            NoMatchFound: there is none.
+        """
+        child_name = self._child_name(name)
+        if child_name is not None:
+            for route in self.routes or ():
+                try:
+                    return route.url_path_for(child_name, **path_params)
+                except NoMatchFound:
+                    pass
+        raise NoMatchFound(name, path_params, known_names(self.routes or ()))
+
+    def _child_name(self, name: str) -> str | None:
+        """Return ``name`` as the application knows it; None if it is of another."""
+        if not self.name:
+            return name
+        prefix = self.name + ":"
+        return name[len(prefix) :] if name.startswith(prefix) else None
+
+
+class Mount(AppRoute):
+    """Serve an application below a path prefix.
+
+    Give ``app``, or ``routes`` to mount a router of these. ``path`` is "" or begins with "/"; it may have
+    parameters. The application sees the prefix in ``root_path``; ``path`` stays the whole path.
+    ``max_body_size``, in bytes, overrides the limits outside.
+
+    Raises:
+        ValueError: neither ``app`` nor ``routes`` is given, or the path is none.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        app: ASGIApp | None = None,
+        routes: Sequence[BaseRoute] | None = None,
+        name: str | None = None,
+        *,
+        middleware: Sequence[Middleware[Any]] | None = None,
+        max_body_size: int | None = None,
+    ) -> None:
+        place = f"Mount({path!r})"
+        if path:
+            check_path(path, place)
+        self.path = path.rstrip("/")
+        self._base_app = self._find_app(app, routes, place)
+        self.name = name
+        stack = build_stack(self._base_app, middleware or ())
+        if max_body_size is not None:
+            stack = RequestBodyLimitMiddleware(stack, check_body_size(max_body_size, place))
+        self.app = stack
+        self.path_regex, self.path_format, self.param_convertors = compile_path(
+            self.path + "/{path:path}"
+        )
+
+    path_regex: re.Pattern[str]
+    router_class: ClassVar[Callable[..., ASGIApp]]
+    """What ``routes`` are made into: ``Router``, which sets it, since a router in turn makes mounts."""
+
+    def _find_app(
+        self, app: ASGIApp | None, routes: Sequence[BaseRoute] | None, place: str
+    ) -> ASGIApp:
+        if app is None:
+            if routes is None:
+                raise MountError(f"{place}: Either 'app=...', or 'routes=' must be specified")
+            return self.router_class(routes=routes)
+        if not callable(app):
+            raise TypeError(f"{place}: app must be an ASGI app, not {app!r}.")
+        return app
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Return whether the path is below the prefix, and the scope of the application."""
+        if scope["type"] not in ("http", "websocket"):
+            return Match.NONE, {}
+        route_path = get_route_path(scope)
+        params: dict[str, Any] | None
+        if len(self.param_convertors) == 1:  # only the rest: the prefix is a plain text
+            prefix = self.path
+            if route_path[len(prefix) : len(prefix) + 1] != "/" or not route_path.startswith(
+                prefix
+            ):
+                return Match.NONE, {}
+            params, prefix_end = {}, len(prefix)
+        else:
+            params = match_path(self.path_regex, self.param_convertors, route_path)
+            if params is None:
+                return Match.NONE, {}
+            prefix_end = len(route_path) - len(params.pop("path")) - 1
+        root_path = scope.get("root_path", "")
+        outer = scope.get("path_params")
+        return Match.FULL, {
+            "path_params": {**outer, **params} if outer else params,
+            # The prefix of the whole application stays known to what is mounted.
+            "app_root_path": scope.get("app_root_path", root_path),
+            "root_path": root_path + route_path[:prefix_end],
+            "endpoint": self.app,
+        }
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """Return the path of the mount (its name, with ``path``), or of a route below it.
+
+        Raises:
+            NoMatchFound: no route has this name and these parameters.
+        """
+        if self.name is not None and name == self.name and "path" in path_params:
+            path_params = {**path_params, "path": str(path_params["path"]).lstrip("/")}
+            path, rest = replace_params(self.path_format, self.param_convertors, path_params)
+            if rest or path_params.keys() != self.param_convertors.keys():
+                raise NoMatchFound(name, path_params, (self.name,))
+            return URLPath(path=encode_path(path))
+        # `path` stands for the rest below the prefix here; a route below may have one of its own.
+        own_names = self.param_convertors.keys() - {"path"}
+        if not own_names <= path_params.keys():
+            raise NoMatchFound(name, path_params, known_names(self.routes))
+        own = {key: path_params[key] for key in own_names}
+        rest = {key: value for key, value in path_params.items() if key not in own_names}
+        url = self._url_of_child(name, rest)
+        prefix, _ = replace_params(self.path_format[: -len("/{path}")], self.param_convertors, own)
+        return URLPath(path=encode_path(prefix) + str(url), protocol=url.protocol)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mount) and self.path == other.path and self.app == other.app
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(path={self.path!r}, name={self.name or ''!r}, app={self.app!r})"
+        )
+
+
+class Host(AppRoute):
+    """Serve an application for a host name, which may have parameters: ``"{tenant}.example.org"``.
+
+    The port is ignored and case does not matter (RFC 9110 s.4.2.3). A malformed Host header matches none.
+    """
+
+    def __init__(self, host: str, app: ASGIApp, name: str | None = None) -> None:
+        if not isinstance(host, str) or host.startswith("/"):
+            raise HostError(f"Host({host!r}): Host must not start with '/': give a host name.")
+        self.host = host
+        self._base_app = self.app = app
+        self.name = name
+        self.host_regex, self.host_format, self.param_convertors = compile_path(host)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Return whether the Host header matches, and ``path_params`` and ``endpoint``."""
+        if scope["type"] not in ("http", "websocket"):
+            return Match.NONE, {}
+        field = b""
+        for name, value in scope.get("headers", ()):
+            if name == b"host":
+                field = value
+                break
+        host = parse_host(field.decode("latin-1"))
+        if host is None:
+            return Match.NONE, {}
+        params = match_path(self.host_regex, self.param_convertors, host[0])
+        if params is None:
+            return Match.NONE, {}
+        outer = scope.get("path_params")
+        return Match.FULL, {
+            "path_params": {**outer, **params} if outer else params,
+            "endpoint": self.app,
+        }
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """Return the path of the host (its name, with ``path``), or of a route of its application.
+
+        Raises:
+            NoMatchFound: no route has this name and these parameters.
+        """
+        own = {key: value for key, value in path_params.items() if key in self.param_convertors}
+        rest = {key: value for key, value in path_params.items() if key not in own}
+        is_complete = own.keys() == self.param_convertors.keys()
+        if self.name is not None and name == self.name and rest.keys() == {"path"} and is_complete:
+            host, _ = replace_params(self.host_format, self.param_convertors, own)
+            return URLPath(path=encode_path(str(rest["path"])), host=host)
+        if not is_complete:
+            raise NoMatchFound(name, path_params, known_names(self.routes or ()))
+        url = self._url_of_child(name, rest)
+        host, _ = replace_params(self.host_format, self.param_convertors, own)
+        return URLPath(path=str(url), protocol=url.protocol, host=host)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Host) and self.host == other.host and self.app == other.app
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(host={self.host!r}, name={self.name or ''!r}, app={self.app!r})"
+        )
+
+
+class HostError(ValueError, AssertionError):
+    """A host pattern is none; an AssertionError too, as code written for Starlette expects."""
+
+
+class MountError(ValueError, AssertionError):
+    """A mount has nothing to lead to; an AssertionError too, as code written for Starlette expects."""

@@ -1,0 +1,227 @@
+"""The router: a list of routes, and the dispatch of connections to them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+from spica._asgi.middleware import Middleware, build_stack
+from spica._asgi.scope import get_route_path
+from spica._layers.body_limit import RequestBodyLimitMiddleware, check_body_size
+from spica._layers.responder import InnerApp, Responder, asked_as
+from spica.exceptions import HTTPException
+from spica.responses.base import PlainTextResponse, RedirectResponse
+from spica.routing.base import BaseRoute, NoMatchFound, known_names
+from spica.routing.dispatch import RouteTable
+from spica.routing.lifespan import make_lifespan, run_lifespan
+from spica.routing.mounts import Host, Mount
+from spica.routing.patterns import encode_path
+from spica.routing.routes import Route, WebSocketRoute
+from spica.websockets import WebSocketClose
+
+if TYPE_CHECKING:
+    from spica._layers.responder import Ask
+    from spica.datastructures import URLPath
+    from spica.requests import Request
+    from spica.types import ASGIApp, Lifespan, Receive, Scope, Send
+
+
+class Router(Responder):
+    """Serve the first of ``routes`` that matches.
+
+    With ``redirect_slashes`` a path that matches only with its trailing slash added or taken off is
+    redirected there (307). ``default`` is the ASGI app for what no route matches. ``middleware`` stands
+    around the routes, the first outermost. ``max_body_size``, in bytes, overrides the limits outside.
+    ``routes`` is copied; the router's own list, ``router.routes``, may be changed at any time.
+
+    Raises:
+        TypeError: one of ``routes`` is not a route.
+    """
+
+    middleware_stack = InnerApp("_ask")
+    default = InnerApp("_ask_default")
+    _ask_default: Ask
+
+    def __init__(
+        self,
+        routes: Sequence[BaseRoute] | None = None,
+        redirect_slashes: bool = True,
+        default: ASGIApp | None = None,
+        lifespan: Lifespan[Any] | None = None,
+        *,
+        middleware: Sequence[Middleware[Any]] | None = None,
+        max_body_size: int | None = None,
+    ) -> None:
+        self._table = RouteTable(_check_routes(routes or (), type(self).__name__))
+        self.redirect_slashes = redirect_slashes
+        self.default = self.not_found if default is None else default
+        self.lifespan_context = make_lifespan(lifespan)
+        stack = build_stack(self.app, middleware or ())
+        if max_body_size is not None:
+            limit = check_body_size(max_body_size, type(self).__name__)
+            stack = RequestBodyLimitMiddleware(stack, limit)
+        self.middleware_stack = stack
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        """The routes, in their order: a live list, to be changed in place or replaced."""
+        return self._table.routes
+
+    @routes.setter
+    def routes(self, routes: list[BaseRoute]) -> None:
+        self._table.routes = routes
+
+    # -- serving ---------------------------------------------------------------------------------------
+
+    def respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+        """Return the answer of the route that matches, through the router's middleware."""
+        scope = request.scope
+        if "router" not in scope:
+            scope["router"] = self
+        return self._ask(request)
+
+    def dispatch(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+        """Return the answer of the route that matches.
+
+        It has nothing to do after that answer, so it hands on what is to be awaited.
+        """
+        scope = request.scope
+        path = get_route_path(scope) if scope.get("root_path") else scope["path"]
+        ask = self._table.select(scope, path)
+        if ask is not None:
+            return ask(request)
+        if self.redirect_slashes and (location := self._other_slash(scope, path)) is not None:
+            return _Answer(RedirectResponse(location)).respond(request)
+        return self._ask_default(request)
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a connection by the routes, inside the router's middleware. Subclasses override this."""
+        if scope["type"] == "lifespan":
+            await self.lifespan(scope, receive, send)
+        elif scope["type"] == "websocket":
+            route = self._table.select_socket(scope, get_route_path(scope))
+            app = self.default if route is None else route.handle
+            await app(scope, receive, send)
+        else:
+            await _Dispatch(self)(scope, receive, send)
+
+    async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a WebSocket or the lifespan, through the router's middleware."""
+        if scope["type"] not in ("websocket", "lifespan"):
+            raise RuntimeError(
+                f"{type(self).__name__} serves scopes of type 'http', 'websocket' and 'lifespan', "
+                f"not {scope['type']!r}."
+            )
+        scope.setdefault("router", self)
+        await self.middleware_stack(scope, receive, send)
+
+    async def lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the lifespan context from startup to shutdown."""
+        await run_lifespan(self.lifespan_context, scope, receive, send)
+
+    async def not_found(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what no route matches: 404, or a closed WebSocket."""
+        if scope["type"] == "websocket":
+            await WebSocketClose()(scope, receive, send)
+        elif "app" in scope:
+            raise HTTPException(status_code=404)
+        else:
+            await PlainTextResponse("Not Found", status_code=404)(scope, receive, send)
+
+    async def _answer_not_found(self, request: Request[Any]) -> ASGIApp:
+        if "app" in request.scope:
+            raise HTTPException(status_code=404)
+        return PlainTextResponse("Not Found", status_code=404)
+
+    def _other_slash(self, scope: Scope, path: str) -> str | None:
+        """Return where the path is served with its trailing slash added or taken off, if anywhere."""
+        if path == "/" or not path:
+            return None
+        other = path.rstrip("/") if path.endswith("/") else path + "/"
+        whole: str = scope["path"]
+        whole = whole[: len(whole) - len(path)] + other
+        if not other or not self._table.has_match({**scope, "path": whole}, other):
+            return None
+        # Without scheme and host (RFC 9110 s.10.2.2), so that no Host header can lead elsewhere.
+        location = encode_path("/" + whole.lstrip("/"))
+        query = scope.get("query_string", b"")
+        return f"{location}?{query.decode('latin-1')}" if query else location
+
+    # -- URLs ------------------------------------------------------------------------------------------
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """Return the path of the route called ``name``.
+
+        Raises:
+            NoMatchFound: no route has this name and these parameters.
+        """
+        for route in self.routes:
+            try:
+                return route.url_path_for(name, **path_params)
+            except NoMatchFound:
+                pass
+        raise NoMatchFound(name, path_params, known_names(self.routes))
+
+    # -- adding routes ---------------------------------------------------------------------------------
+
+    def mount(self, path: str, app: ASGIApp, name: str | None = None) -> None:
+        """Add a ``Mount``."""
+        self.routes.append(Mount(path, app=app, name=name))
+
+    def host(self, host: str, app: ASGIApp, name: str | None = None) -> None:
+        """Add a ``Host``."""
+        self.routes.append(Host(host, app=app, name=name))
+
+    def add_route(
+        self,
+        path: str,
+        endpoint: Callable[..., Any],
+        methods: Collection[str] | None = None,
+        name: str | None = None,
+        include_in_schema: bool = True,
+    ) -> None:
+        """Add a ``Route``."""
+        self.routes.append(
+            Route(path, endpoint, methods=methods, name=name, include_in_schema=include_in_schema)
+        )
+
+    def add_websocket_route(
+        self, path: str, endpoint: Callable[..., Any], name: str | None = None
+    ) -> None:
+        """Add a ``WebSocketRoute``."""
+        self.routes.append(WebSocketRoute(path, endpoint, name=name))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Router) and self.routes == other.routes
+
+
+Mount.router_class = Router
+asked_as(Router.app, "dispatch")
+asked_as(Router.not_found, "_answer_not_found")
+
+
+class _Dispatch(Responder):
+    """The routes of a router alone, without its middleware."""
+
+    def __init__(self, router: Router) -> None:
+        self.respond = router.dispatch  # type: ignore[assignment,method-assign]  # the very same
+
+
+class _Answer:
+    """Ask for an answer that is there already."""
+
+    __slots__ = ("answer",)
+
+    def __init__(self, answer: ASGIApp) -> None:
+        self.answer = answer
+
+    async def respond(self, request: Request[Any]) -> ASGIApp:
+        """Return the answer."""
+        return self.answer
+
+
+def _check_routes(routes: Sequence[BaseRoute], place: str) -> Sequence[BaseRoute]:
+    for route in routes:
+        if not callable(getattr(route, "matches", None)):
+            raise TypeError(f"{place}: routes must be Route, Mount and the like, not {route!r}.")
+    return routes

@@ -1,0 +1,228 @@
+"""Routes that end at an endpoint: ``Route`` for HTTP, ``WebSocketRoute`` for WebSockets."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from spica._asgi.middleware import Middleware, build_stack
+from spica._asgi.scope import get_route_path
+from spica._http.fields import is_token
+from spica._layers.body_limit import RequestBodyLimitMiddleware, check_body_size
+from spica._layers.responder import InnerApp
+from spica.datastructures import URLPath
+from spica.exceptions import HTTPException
+from spica.responses.base import PlainTextResponse
+from spica.routing.base import BaseRoute, Match, NoMatchFound, get_name
+from spica.routing.patterns import (
+    PathConvertors,
+    check_path,
+    compile_path,
+    encode_path,
+    match_path,
+    replace_params,
+)
+
+if TYPE_CHECKING:
+    from spica._layers.responder import Ask
+    from spica.types import ASGIApp, Receive, Scope, Send
+
+
+class PatternRoute(BaseRoute):
+    """What routes with a path pattern share. It needs only the attributes, not ``__init__``."""
+
+    path: str
+    name: str
+    path_regex: re.Pattern[str]
+    path_format: str
+    param_convertors: PathConvertors
+    endpoint: Any
+    app = InnerApp()
+    _ask: Ask
+    _protocol = "http"
+
+    def _params(self, path: str) -> dict[str, Any] | None:
+        """Return the path parameters if ``path`` matches, else None."""
+        if not self.param_convertors and path == self.path:
+            return {}
+        return match_path(self.path_regex, self.param_convertors, path)
+
+    def _child_scope(self, scope: Scope, params: dict[str, Any]) -> Scope:
+        outer = scope.get("path_params")
+        return {"endpoint": self.endpoint, "path_params": {**outer, **params} if outer else params}
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """Return the path of this route; exactly its own parameters must be given.
+
+        Raises:
+            NoMatchFound: the name or the parameters are others.
+        """
+        if name != self.name or path_params.keys() != self.param_convertors.keys():
+            raise NoMatchFound(name, path_params, (self.name,) if self.name else ())
+        path, _ = replace_params(self.path_format, self.param_convertors, path_params)
+        return URLPath(path=encode_path(path), protocol=self._protocol)
+
+
+class Route(PatternRoute):
+    """Send the requests for a path to an endpoint.
+
+    ``endpoint`` is a function ``(request) -> response``, plain or async, which serves GET and HEAD unless
+    ``methods`` says otherwise; or an ASGI app or class endpoint, which serves every method unless
+    ``methods`` are given. Methods are tokens, written in upper case. ``middleware`` stands around this
+    endpoint alone, the first outermost. ``max_body_size``, in bytes, overrides the limits outside.
+
+    Raises:
+        ValueError: the path does not begin with "/", repeats a parameter or names an unknown convertor;
+            a method is not a token.
+        TypeError: ``endpoint`` can't be called, or ``methods`` is a single text.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        endpoint: Callable[..., Any],
+        *,
+        methods: Collection[str] | None = None,
+        name: str | None = None,
+        include_in_schema: bool = True,
+        middleware: Sequence[Middleware[Any]] | None = None,
+        max_body_size: int | None = None,
+    ) -> None:
+        place = f"Route({path!r})"
+        self.path = check_path(path, place)
+        self.endpoint = endpoint
+        self.name = get_name(endpoint) if name is None else name
+        self.include_in_schema = include_in_schema
+        app, is_function = _endpoint_app(endpoint, place)
+        app = build_stack(app, middleware or ())
+        if max_body_size is not None:
+            app = RequestBodyLimitMiddleware(app, check_body_size(max_body_size, place))
+        self.app = app
+        self.methods: set[str] | None = None
+        if methods is not None or is_function:
+            self.methods = _check_methods(("GET",) if methods is None else methods, place)
+        self.path_regex, self.path_format, self.param_convertors = compile_path(path)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Return how well the scope matches, and ``endpoint`` and ``path_params``."""
+        if scope["type"] != "http":
+            return Match.NONE, {}
+        params = self._params(get_route_path(scope))
+        if params is None:
+            return Match.NONE, {}
+        methods = self.methods
+        is_full = not methods or scope["method"] in methods
+        return Match.FULL if is_full else Match.PARTIAL, self._child_scope(scope, params)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request that matched; 405 with Allow where its method is not served."""
+        methods = self.methods
+        if not methods or scope["method"] in methods:
+            await self.app(scope, receive, send)
+            return
+        headers = {"Allow": ", ".join(sorted(methods))}
+        if "app" in scope:
+            raise HTTPException(status_code=405, headers=headers)
+        response = PlainTextResponse("Method Not Allowed", status_code=405, headers=headers)
+        await response(scope, receive, send)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Route)
+            and (self.path, self.methods) == (other.path, other.methods)
+            and self.endpoint == other.endpoint
+        )
+
+    def __repr__(self) -> str:
+        methods = sorted(self.methods or ())
+        return f"{type(self).__name__}(path={self.path!r}, name={self.name!r}, methods={methods!r})"
+
+
+class WebSocketRoute(PatternRoute):
+    """Send the WebSocket handshakes for a path to an endpoint.
+
+    ``endpoint`` is an async function ``(websocket)``, or an ASGI app or class endpoint.
+
+    Raises:
+        ValueError: the path does not begin with "/", repeats a parameter or names an unknown convertor.
+        TypeError: ``endpoint`` can't be called.
+    """
+
+    _protocol = "websocket"
+
+    def __init__(
+        self,
+        path: str,
+        endpoint: Callable[..., Any],
+        *,
+        name: str | None = None,
+        middleware: Sequence[Middleware[Any]] | None = None,
+    ) -> None:
+        place = f"WebSocketRoute({path!r})"
+        self.path = check_path(path, place)
+        self.endpoint = endpoint
+        self.name = get_name(endpoint) if name is None else name
+        app, _ = _endpoint_app(endpoint, place, "websocket_session")
+        self.app = build_stack(app, middleware or ())
+        self.path_regex, self.path_format, self.param_convertors = compile_path(path)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Return whether the scope matches, and ``endpoint`` and ``path_params``."""
+        if scope["type"] != "websocket":
+            return Match.NONE, {}
+        params = self._params(get_route_path(scope))
+        if params is None:
+            return Match.NONE, {}
+        return Match.FULL, self._child_scope(scope, params)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a WebSocket that matched."""
+        await self.app(scope, receive, send)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, WebSocketRoute)
+            and self.path == other.path
+            and self.endpoint == other.endpoint
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(path={self.path!r}, name={self.name!r})"
+
+
+def _endpoint_app(
+    endpoint: Any, place: str, wrapper: str = "request_response"
+) -> tuple[ASGIApp, bool]:
+    """Return the app that runs ``endpoint``, and whether it is a function."""
+    if not callable(endpoint):
+        raise TypeError(
+            f"{place}: the endpoint must be a function, a class or an ASGI app, not {endpoint!r}."
+        )
+    function = endpoint
+    while isinstance(function, partial):
+        function = function.func
+    if not (inspect.isfunction(function) or inspect.ismethod(function)):
+        return endpoint, False
+    # Looked up in the package when a route is made: tracing agents replace it there.
+    wrap = getattr(sys.modules[__name__.rpartition(".")[0]], wrapper)
+    return wrap(endpoint), True
+
+
+def _check_methods(methods: Collection[str], place: str) -> set[str]:
+    if isinstance(methods, str):
+        raise TypeError(
+            f"{place}: methods must be a list of methods, not the text {methods!r}. "
+            f"Write methods=[{methods!r}]."
+        )
+    for method in methods:
+        # RFC 9110 s.9.1: a method is a token.
+        if not isinstance(method, str) or not is_token(method):
+            raise ValueError(f"{place}: {method!r} is not an HTTP method.")
+    checked = {method.upper() for method in methods}
+    if "GET" in checked:
+        checked.add("HEAD")  # RFC 9110 s.9.3.2: a resource that has GET has HEAD
+    return checked
