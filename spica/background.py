@@ -7,7 +7,7 @@ without retries: for work that may be lost with the process. Anything else wants
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec
 
-from spica.concurrency import is_async_callable, run_in_threadpool
+from spica.concurrency import background_threads, is_async_callable
 
 P = ParamSpec("P")
 
@@ -16,7 +16,10 @@ LOGGER_NAME = "spica.background"
 
 
 class BackgroundTask:
-    """Hold a call to be made later: a coroutine function is awaited, another runs in a thread."""
+    """Hold a call to be made later: a coroutine function is awaited, another runs in a thread.
+
+    The threads are `spica.concurrency.background_threads`, apart from those of endpoints.
+    """
 
     def __init__(self, func: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> None:
         if not callable(func):
@@ -36,7 +39,7 @@ class BackgroundTask:
         if self.is_async:
             await self.func(*self.args, **self.kwargs)
         else:
-            await run_in_threadpool(self.func, *self.args, **self.kwargs)
+            await background_threads.run(self.func, *self.args, **self.kwargs)
 
 
 class BackgroundTasks(BackgroundTask):

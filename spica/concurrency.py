@@ -1,93 +1,250 @@
 """Tools to run blocking code in threads, and to tell async callables from others.
 
-AnyIO does the work, on asyncio and on trio. It is imported when first needed: an application
-without blocking code never pays for it at start-up.
+AnyIO runs the threads, on asyncio and on trio. It is imported when first needed: it is most of what
+an import of spica costs.
+
+Three groups of threads do not wait for each other: those of endpoints and other code of the user
+(`endpoint_threads`), those of files (`file_threads`), and those of background tasks
+(`background_threads`). So a slow endpoint never delays a file, and no background task an endpoint.
 """
 
 import functools
+import types
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextvars import Context, copy_context
-from typing import Any, ParamSpec, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeGuard, TypeVar, cast
 
-from spica.exceptions import SpicaDeprecationWarning
+from spica.exceptions import HTTPException, SpicaDeprecationWarning
+
+if TYPE_CHECKING:
+    import anyio
+    from anyio.lowlevel import RunVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _END: Any = object()
 _MISSING: Any = object()
+_CO_COROUTINE = 0x80  # inspect.CO_COROUTINE, without the cost of importing inspect
+
+RETRY_AFTER_SECONDS = 5
+"""What a client is told to wait when no thread became free in time."""
+
+
+class ThreadLimiter:
+    """Limit how many blocking calls of one kind run at once, and how long others wait for them.
+
+    Attributes:
+        name: what the threads are for; it stands in the error.
+        total: how many calls may run at once, in each event loop. It can be changed at any time.
+        max_wait_seconds: how long a call may wait for its turn before it is answered with 503 and
+            ``Retry-After``; None waits for ever.
+
+    Raises:
+        ValueError: `total` is less than 1, or `max_wait_seconds` is negative.
+    """
+
+    def __init__(
+        self, name: str, total: int = 40, *, max_wait_seconds: float | None = None
+    ) -> None:
+        if total < 1:
+            raise ValueError(f"ThreadLimiter {name!r}: total must be 1 or more, not {total!r}.")
+        if max_wait_seconds is not None and max_wait_seconds < 0:
+            raise ValueError(
+                f"ThreadLimiter {name!r}: max_wait_seconds must be 0 or more, or None, "
+                f"not {max_wait_seconds!r}."
+            )
+        self.name = name
+        self.total = total
+        self.max_wait_seconds = max_wait_seconds
+        self._of_loop: RunVar[anyio.CapacityLimiter] | None = None
+
+    def current(self) -> "anyio.CapacityLimiter":
+        """Return the limiter of the event loop that is running."""
+        if self._of_loop is None:
+            from anyio.lowlevel import RunVar
+
+            self._of_loop = RunVar(f"spica threads: {self.name}")
+        try:
+            limiter = self._of_loop.get()
+        except LookupError:
+            import anyio
+
+            limiter = anyio.CapacityLimiter(self.total)
+            self._of_loop.set(limiter)
+        if limiter.total_tokens != self.total:
+            limiter.total_tokens = self.total
+        return limiter
+
+    @property
+    def running(self) -> int:
+        """Count the calls that run now, in the event loop that is running."""
+        return self.current().borrowed_tokens
+
+    @property
+    def waiting(self) -> int:
+        """Count the calls that wait for their turn, in the event loop that is running."""
+        return self.current().statistics().tasks_waiting
+
+    async def run(self, func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a blocking function in a worker thread and wait for its result.
+
+        Context variables are seen by the function, and what it sets in them is seen by the caller
+        afterwards, also when it raises. A cancelled caller waits until the function has returned.
+
+        Raises:
+            HTTPException: 503, no thread became free within `max_wait_seconds`.
+        """
+        return cast(T, await _ThreadCall(self, func, args, kwargs).run(self.max_wait_seconds))
+
+
+class _DefaultThreadLimiter(ThreadLimiter):
+    """AnyIO's own limiter, which applications know and set, under the same interface."""
+
+    def current(self) -> "anyio.CapacityLimiter":
+        """Return AnyIO's default limiter, as it was set by the application."""
+        import anyio.to_thread
+
+        return anyio.to_thread.current_default_thread_limiter()
+
+
+endpoint_threads: ThreadLimiter = _DefaultThreadLimiter("endpoints", max_wait_seconds=30)
+"""The threads of endpoints, dependencies and `run_in_threadpool`: at most 40, and a wait of at most
+30 seconds. Its number is that of ``anyio.to_thread.current_default_thread_limiter()``, and is set
+there (``.total_tokens = 100``); ``total`` has no effect here."""
+
+file_threads = ThreadLimiter("files")
+"""The threads that open, read, write and close files: at most 40, never behind code of the user."""
+
+background_threads = ThreadLimiter("background tasks", 20)
+"""The threads of background tasks that are no coroutines: at most 20."""
 
 
 class _ThreadCall:
-    """A call that is made in a thread, and what it changed in its context variables."""
+    """One call in a thread: its place in a limiter, and what it sets in context variables.
 
-    __slots__ = ("after", "args", "before", "func", "kwargs")
+    It stands for the limiter that AnyIO asks for a place. The place is then taken at once when one
+    is free, without the turn of the event loop that AnyIO takes before it, and the wait for one
+    has a bound.
+    """
 
-    def __init__(self, func: Callable[..., Any], args: Any, kwargs: Any) -> None:
-        self.func = func
-        self.args = args
-        self.kwargs = kwargs
-        self.before: Context | None = None
-        self.after: Context | None = None
+    __slots__ = (
+        "_after",
+        "_args",
+        "_before",
+        "_func",
+        "_kwargs",
+        "_limiter",
+        "_max_wait",
+        "threads",
+    )
 
-    def run(self) -> Any:
-        """Make the call; runs in the thread, in a copy of the caller's context."""
-        self.before = copy_context()
+    def __init__(
+        self, threads: ThreadLimiter, func: Callable[..., Any], args: Any, kwargs: Any
+    ) -> None:
+        self.threads = threads
+        self._func = func
+        self._args = args
+        self._kwargs = kwargs
+        self._before: Context | None = None
+        self._after: Context | None = None
+        self._max_wait: float | None = None
+
+    async def run(self, max_wait_seconds: float | None) -> Any:
+        """Make the call in a thread, and bring back what it set."""
+        import anyio.to_thread
+
+        self._max_wait = max_wait_seconds
         try:
-            return self.func(*self.args, **self.kwargs)
+            return await anyio.to_thread.run_sync(self._call, limiter=cast(Any, self))
         finally:
-            self.after = copy_context()
+            self._carry_back()
 
-    def carry_back(self) -> None:
+    def _call(self) -> Any:
+        """Make the call; runs in the thread, in a copy of the caller's context."""
+        self._before = copy_context()
+        try:
+            return self._func(*self._args, **self._kwargs)
+        finally:
+            self._after = copy_context()
+
+    def _carry_back(self) -> None:
         """Set in the caller's context what the call has set in its copy."""
-        before, after = self.before, self.after
+        before, after = self._before, self._after
         if before is None or after is None:
             return
         for variable, value in after.items():
             if before.get(variable, _MISSING) is not value:
                 variable.set(value)
 
+    # What AnyIO uses of a limiter on asyncio
+
+    async def __aenter__(self) -> None:
+        await self.acquire_on_behalf_of(self)
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._limiter.release_on_behalf_of(self)
+
+    # What trio uses of one
+
+    async def acquire_on_behalf_of(self, borrower: object) -> None:
+        """Take a place, now or when one is free."""
+        import anyio
+
+        self._limiter = self.threads.current()
+        try:
+            self._limiter.acquire_on_behalf_of_nowait(self)
+            return
+        except anyio.WouldBlock:
+            pass
+        with anyio.move_on_after(self._max_wait):
+            await self._limiter.acquire_on_behalf_of(self)
+            return
+        raise HTTPException(503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+    def release_on_behalf_of(self, borrower: object) -> None:
+        """Give the place back."""
+        self._limiter.release_on_behalf_of(self)
+
 
 async def run_in_threadpool(func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call a blocking function in a worker thread and wait for its result.
 
     Context variables are seen by the function, and what it sets in them is seen by the caller
-    afterwards. The thread is one of AnyIO's; at most 40 run at a time
+    afterwards. It is one of the `endpoint_threads`: at most 40 run at a time
     (``anyio.to_thread.current_default_thread_limiter().total_tokens`` changes that).
     A cancelled caller waits until the function has returned.
-    """
-    import anyio.to_thread
 
-    call = _ThreadCall(func, args, kwargs)
-    try:
-        result: T = await anyio.to_thread.run_sync(call.run)
-        return result
-    finally:
-        call.carry_back()
+    Raises:
+        HTTPException: 503, no thread became free within 30 seconds
+            (``endpoint_threads.max_wait_seconds`` changes that).
+    """
+    call = _ThreadCall(endpoint_threads, func, args, kwargs)
+    return cast(T, await call.run(endpoint_threads.max_wait_seconds))
 
 
 async def iterate_in_threadpool(iterator: Iterable[T]) -> AsyncIterator[T]:
-    """Iterate a blocking iterable, each step in a worker thread.
+    """Iterate a blocking iterable, each step in one of the `endpoint_threads`.
 
-    The iterator is closed, in a thread too, when the iteration is given up before its end.
+    A step waits for a thread as long as it takes: what has begun cannot be answered with 503. The
+    iterator is closed, in a thread too, when the iteration is given up before its end.
     """
     source = iter(iterator)
-    finished = False
+    close = getattr(source, "close", None)
     try:
         while True:
-            item = await run_in_threadpool(next, source, _END)
+            item = await _ThreadCall(endpoint_threads, next, (source, _END), {}).run(None)
             if item is _END:
-                finished = True
+                close = None
                 return
             yield item
     finally:
-        close = getattr(source, "close", None)
-        if close is not None and not finished:
+        if close is not None:
             import anyio
 
             with anyio.CancelScope(shield=True):
-                await run_in_threadpool(close)
+                await file_threads.run(close)
 
 
 async def run_until_first_complete(*args: tuple[Callable[..., Any], dict[str, Any]]) -> None:
@@ -95,37 +252,52 @@ async def run_until_first_complete(*args: tuple[Callable[..., Any], dict[str, An
 
     Deprecated: use ``anyio.create_task_group()``.
     """
-    import anyio
-
     warnings.warn(
         "run_until_first_complete is deprecated and will be removed in spica 2. "
         "Use anyio.create_task_group() and cancel its scope instead.",
         SpicaDeprecationWarning,
         stacklevel=2,
     )
+    import anyio
+
     async with anyio.create_task_group() as group:
         for func, kwargs in args:
             group.start_soon(_run_then_cancel, func, kwargs, group.cancel_scope)
 
 
-async def _run_then_cancel(func: Callable[..., Any], kwargs: dict[str, Any], scope: Any) -> None:
+async def _run_then_cancel(
+    func: Callable[..., Awaitable[Any]], kwargs: dict[str, Any], scope: "anyio.CancelScope"
+) -> None:
     await func(**kwargs)
     scope.cancel()
 
 
-_AsyncCallable = Callable[P, Coroutine[Any, Any, T]]
-
-
 def is_async_callable(obj: Any) -> TypeGuard[Callable[..., Awaitable[Any]]]:
-    """Tell whether calling `obj` gives a coroutine: an ``async def`` function or method, an object
-    whose class has an ``async def __call__``, or any depth of `functools.partial` around one.
+    """Tell whether calling `obj` gives a coroutine.
+
+    That is so for an ``async def`` function or method, an object whose class has an
+    ``async def __call__``, and any depth of `functools.partial` around one of them.
     """
     while isinstance(obj, functools.partial):
         obj = obj.func
-    import inspect
-
-    if inspect.iscoroutinefunction(obj):
+    if _is_coroutine_function(obj):
         return True
-    return not isinstance(obj, type) and inspect.iscoroutinefunction(
-        getattr(type(obj), "__call__", None)
-    )
+    # Not obj.__call__: for a class that would be the method of its instances.
+    return callable(obj) and _is_coroutine_function(type(obj).__call__)
+
+
+def _is_coroutine_function(obj: Any) -> bool:
+    if isinstance(obj, types.MethodType):
+        obj = obj.__func__
+    if isinstance(obj, types.FunctionType) and obj.__code__.co_flags & _CO_COROUTINE:
+        return True
+    # What was marked by inspect.markcoroutinefunction, or is a mock, or compiled
+    if hasattr(obj, "_is_coroutine_mark") or hasattr(obj, "_is_coroutine"):
+        import asyncio
+        import inspect
+
+        if inspect.iscoroutinefunction(obj):
+            return True
+        marker = getattr(asyncio.coroutines, "_is_coroutine", _MISSING)
+        return getattr(obj, "_is_coroutine", None) is marker
+    return False
