@@ -28,6 +28,7 @@ of the cost, and little enough to be held for each of many slow clients."""
 FIRST_BLOCK_SIZE = 256 * 1024
 """Bytes that the visit that opens the file reads at most. A file of that size needs no other."""
 
+_OPEN_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _CANNOT_WAIT = getattr(os, "RWF_NOWAIT", 0) if hasattr(os, "preadv") else 0
 
 
@@ -192,6 +193,27 @@ def examine(path: str | os.PathLike[str]) -> os.stat_result:
         raise _missing(path) from None
     _require_regular(path, status)
     return status
+
+
+def read_small_file(
+    path: str | os.PathLike[str], max_size: int
+) -> tuple[os.stat_result, bytes | None]:
+    """Open what is at ``path``, return its status, and its content if it is a file of that size.
+
+    ``max_size`` is in bytes, and inclusive. There is also no content if the file changed meanwhile.
+
+    Raises:
+        OSError: It can't be opened or read.
+    """
+    descriptor = _open_without_waiting(path, os.O_RDONLY | _OPEN_FLAGS)
+    try:
+        status = os.fstat(descriptor)
+        if status.st_size > max_size or not stat.S_ISREG(status.st_mode):
+            return status, None
+        content = os.read(descriptor, status.st_size)
+        return status, content if len(content) == status.st_size else None
+    finally:
+        os.close(descriptor)
 
 
 def _require_regular(path: str | os.PathLike[str], status: os.stat_result) -> None:

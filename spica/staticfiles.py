@@ -1,0 +1,402 @@
+"""Serve the files of a directory, or of Python packages.
+
+Which of them is meant is decided from the request's path; nothing outside the directories is ever
+looked at. Sending is done by ``FileResponse``. A small file is found, opened and read in one visit
+to a worker thread.
+
+Standards: RFC 9110 section 13 (preconditions), section 15.4.5 (304).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from spica._asgi.scope import get_route_path
+from spica._http.conditional import Outcome, evaluate, is_not_modified, select_fields
+from spica._http.urls import encode_leading_slashes, encode_path, encode_query
+from spica._layers.responder import Responder
+from spica.concurrency import run_in_threadpool
+from spica.datastructures import Headers
+from spica.exceptions import HTTPException
+from spica.responses.base import RedirectResponse, Response
+from spica.responses.file import FileResponse
+from spica.responses.filereader import FIRST_BLOCK_SIZE, read_small_file
+from spica.websockets import WebSocketClose
+
+if TYPE_CHECKING:
+    from spica.requests import Request
+    from spica.types import Receive, Scope, Send
+
+PathLike = str | os.PathLike[str]
+"""A path in the file system."""
+
+_NOT_FOUND: tuple[str, os.stat_result | None] = ("", None)
+
+# Names that a server is meant to show although they begin with a dot (RFC 8615).
+_VISIBLE_DOT_NAMES = frozenset((".well-known",))
+
+# What the system answers where it knows that there is no such file.
+_NO_SUCH_FILE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP))
+
+# Windows finds devices under these names in every directory, whatever stands after a dot.
+_WINDOWS_DEVICES = frozenset(
+    (
+        *("con", "prn", "aux", "nul", "conin$", "conout$"),
+        *(f"com{digit}" for digit in "0123456789\u00b9\u00b2\u00b3"),
+        *(f"lpt{digit}" for digit in "0123456789\u00b9\u00b2\u00b3"),
+    )
+)
+
+
+class NotModifiedResponse(Response):
+    """Tell the client that its copy is still good: 304, with the headers that belong there."""
+
+    # RFC 9110 s.15.4.5
+    NOT_MODIFIED_HEADERS = (
+        "cache-control",
+        "content-location",
+        "date",
+        "etag",
+        "expires",
+        "vary",
+    )
+
+    def __init__(self, headers: Headers) -> None:
+        kept = {name: value for name, value in headers.items() if name in self.NOT_MODIFIED_HEADERS}
+        super().__init__(status_code=304, headers=kept)
+
+
+class _Found(NamedTuple):
+    """A file that answers a request."""
+
+    path: str
+    status: os.stat_result
+    content: bytes | None
+    is_index: bool = False
+    status_code: int = 200
+
+
+class StaticFiles(Responder):
+    """Serve files, as an ASGI app to be mounted.
+
+    ``directory`` is where they are; ``packages`` names Python packages whose folder ``statics`` is
+    served too, or pairs of a package and a folder in it. With ``html``, a directory is answered
+    with its ``index.html``, and what is not found with ``404.html``. ``check_dir`` looks for the
+    directory at once and not when the first request comes. Links that lead out of a directory are
+    only followed with ``follow_symlink``.
+
+    Names that begin with a dot are not found unless ``dotfiles`` is set: such files (``.env``,
+    ``.git``, ``.htpasswd``) are nearly never there to be shown, and Starlette shows them.
+    ``.well-known`` is always served, as it exists for that (RFC 8615).
+
+    Preconditions are answered with 304 and 412, ranges with 206.
+
+    Raises:
+        RuntimeError: A directory or package is not there.
+        TypeError: ``directory`` is not a path, or ``packages`` is not a list.
+    """
+
+    def __init__(
+        self,
+        *,
+        directory: PathLike | None = None,
+        packages: list[str | tuple[str, str]] | None = None,
+        html: bool = False,
+        check_dir: bool = True,
+        follow_symlink: bool = False,
+        dotfiles: bool = False,
+    ) -> None:
+        _check_settings(directory, packages)
+        self.directory = directory
+        self.packages = packages
+        self.all_directories = self.get_directories(directory, packages)
+        self.html = html
+        self.config_checked = False
+        self.follow_symlink = follow_symlink
+        self.dotfiles = dotfiles
+        if check_dir and directory is not None and not os.path.isdir(directory):
+            raise RuntimeError(f"Directory '{os.fspath(directory)}' does not exist")
+
+    # Subclasses that do not call our `__init__` have the default.
+    dotfiles = False
+
+    def get_directories(
+        self,
+        directory: PathLike | None = None,
+        packages: list[str | tuple[str, str]] | None = None,
+    ) -> list[PathLike]:
+        """Return the directories to look in, in their order: ``directory``, then the packages'."""
+        directories: list[PathLike] = [] if directory is None else [directory]
+        directories.extend(_package_directory(package) for package in packages or ())
+        return directories
+
+    async def check_config(self) -> None:
+        """Look whether ``directory`` is there; called before the first request is answered.
+
+        Raises:
+            RuntimeError: It is not there, or not a directory.
+        """
+        if self.directory is None:
+            return
+        try:
+            status = await run_in_threadpool(os.stat, self.directory)
+        except FileNotFoundError:
+            raise RuntimeError(
+                f"StaticFiles directory '{self.directory}' does not exist."
+            ) from None
+        if not stat.S_ISDIR(status.st_mode):
+            raise RuntimeError(f"StaticFiles path '{self.directory}' is not a directory.")
+
+    # -- answering ---------------------------------------------------------------------------------
+
+    async def respond(self, request: Request[Any]) -> Response:
+        """Return the response to ``request``."""
+        if not self.config_checked:
+            await self.check_config()
+            self.config_checked = True
+        return await self.get_response(self.get_path(request.scope), request.scope)
+
+    async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse a WebSocket.
+
+        Raises:
+            RuntimeError: The scope is one that no file can answer.
+        """
+        if scope["type"] != "websocket":
+            raise RuntimeError(
+                f"StaticFiles serves HTTP, and can't serve a {scope['type']!r} scope."
+            )
+        await WebSocketClose()(scope, receive, send)
+
+    def get_path(self, scope: Scope) -> str:
+        """Return the path that is asked for, relative to a directory, as the system spells it."""
+        route_path = get_route_path(scope)
+        if "\0" in route_path:
+            return route_path  # not normalised: some versions of Python cut it off there
+        return os.path.normpath(route_path.strip("/"))
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """Return the response for the file at ``path``, relative to a directory.
+
+        Raises:
+            HTTPException: 404: there is no such file. 405: the method is neither GET nor HEAD. 401:
+                the system does not let us read it. 412: a precondition failed.
+        """
+        if scope["method"] not in ("GET", "HEAD"):
+            raise HTTPException(status_code=405, headers={"Allow": "GET, HEAD"})
+        max_size = FIRST_BLOCK_SIZE if _wants_all(scope) else -1
+        found = await run_in_threadpool(self._find, path, max_size)
+        if found is None:
+            raise HTTPException(status_code=404)
+        if found.is_index and not scope["path"].endswith("/"):
+            # Else the links in it would lead elsewhere.
+            return RedirectResponse(_with_slash(scope))
+        response = self.file_response(found.path, found.status, scope, found.status_code)
+        if (
+            found.content is not None
+            and isinstance(response, FileResponse)
+            and response.stat_result is found.status
+        ):
+            response._content = found.content
+        return response
+
+    def file_response(
+        self,
+        full_path: PathLike,
+        stat_result: os.stat_result,
+        scope: Scope,
+        status_code: int = 200,
+    ) -> Response:
+        """Return the response for a file that was found.
+
+        Raises:
+            HTTPException: 412: a precondition failed.
+        """
+        response = FileResponse(full_path, status_code=status_code, stat_result=stat_result)
+        if status_code != 200:
+            return response  # RFC 9110 s.13.2.1: preconditions count where the answer is a 200
+        preconditions = select_fields(scope["headers"])
+        headers = response.headers
+        if preconditions:
+            etag, last_modified = headers.get("etag"), headers.get("last-modified")
+            if evaluate(scope["method"], preconditions, etag, last_modified) is Outcome.FAILED:
+                raise HTTPException(status_code=412)
+        if self.is_not_modified(headers, Headers(scope=scope)):
+            return NotModifiedResponse(headers)
+        return response
+
+    def is_not_modified(self, response_headers: Headers, request_headers: Headers) -> bool:
+        """Tell whether the client has what would be sent, by If-None-Match or If-Modified-Since."""
+        conditions = {
+            name: ", ".join(values)
+            for name in ("if-none-match", "if-modified-since")
+            if (values := request_headers.getlist(name))
+        }
+        if not conditions:
+            return False
+        return is_not_modified(
+            conditions, response_headers.get("etag"), response_headers.get("last-modified")
+        )
+
+    # -- finding: in a worker thread ---------------------------------------------------------------
+
+    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
+        """Return the full path and the status of what ``path`` means; ``("", None)`` if nothing.
+
+        Called in a worker thread. ``path`` is relative to each of the directories; the first that
+        has it counts. What is found may be a directory.
+
+        Raises:
+            OSError: The system does not tell, for example for a lack of permissions.
+        """
+        names = _split(path, os.name == "nt")
+        if names is None or not (self.dotfiles or _is_visible(names)):
+            return _NOT_FOUND
+        for directory in self.all_directories:
+            root = os.path.abspath(directory)
+            try:
+                if self.follow_symlink:
+                    full_path = os.path.join(root, *names)
+                    return full_path, os.stat(full_path)
+                found = _look_inside(root, names)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            if found is not None:
+                return found
+        return _NOT_FOUND
+
+    def _find(self, path: str, max_size: int) -> _Found | None:
+        """Find the file that answers a request; read it if it has ``max_size`` bytes at most."""
+        full_path, status = self._look_up(path)
+        if status is not None and stat.S_ISREG(status.st_mode):
+            return self._load(full_path, max_size)
+        if not self.html:
+            return None
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            full_path, status = self._look_up(os.path.join(path, "index.html"))
+            if status is not None and stat.S_ISREG(status.st_mode):
+                index = self._load(full_path, max_size)
+                return index and index._replace(is_index=True)
+        full_path, status = self._look_up("404.html")
+        if status is not None and stat.S_ISREG(status.st_mode):
+            page = self._load(full_path, max_size)
+            return page and page._replace(status_code=404)
+        return None
+
+    def _look_up(self, path: str) -> tuple[str, os.stat_result | None]:
+        """Look a path up, and answer what a client may cause as one."""
+        try:
+            return self.lookup_path(path)
+        except PermissionError:
+            raise HTTPException(status_code=401) from None
+        except ValueError:  # a name that the file system can't encode
+            return _NOT_FOUND
+        except OSError as exc:
+            if exc.errno in _NO_SUCH_FILE:
+                return _NOT_FOUND
+            raise
+
+    def _load(self, full_path: str, max_size: int) -> _Found | None:
+        try:
+            status, content = read_small_file(full_path, max_size)
+        except PermissionError:
+            raise HTTPException(status_code=401) from None
+        except FileNotFoundError:  # it was there a moment ago
+            return None
+        return _Found(full_path, status, content) if stat.S_ISREG(status.st_mode) else None
+
+
+def _check_settings(directory: Any, packages: Any) -> None:
+    """Refuse settings of wrong types, which would else be found out by a request."""
+    if directory is not None and not isinstance(directory, (str, os.PathLike)):
+        raise TypeError(
+            f"StaticFiles(directory={directory!r}): a path is a str or os.PathLike, "
+            f"not {type(directory).__name__}."
+        )
+    if isinstance(packages, str) or not isinstance(packages or (), Iterable):
+        raise TypeError(
+            f"StaticFiles(packages={packages!r}): give a list of package names, or of pairs of a "
+            f"package name and a folder in it, for example packages=[{str(packages)!r}]."
+        )
+
+
+def _package_directory(package: str | tuple[str, str]) -> str:
+    """Return the folder of a package that is to be served."""
+    import importlib.util
+
+    name, folder = (package, "statics") if isinstance(package, str) else package
+    try:
+        spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError:  # a parent of it
+        spec = None
+    places = spec and (spec.submodule_search_locations or [os.path.dirname(spec.origin or "")])
+    if not places or not places[0]:
+        raise RuntimeError(f"Package {name!r} could not be found.")
+    directory = os.path.normpath(os.path.join(places[0], folder))
+    if not os.path.isdir(directory):
+        raise RuntimeError(f"Directory '{folder!r}' in package {name!r} could not be found.")
+    return directory
+
+
+def _wants_all(scope: Scope) -> bool:
+    """Tell whether a request is likely to need the file's content at once."""
+    if scope["method"] == "HEAD" or "http.response.pathsend" in (scope.get("extensions") or ()):
+        return False
+    # One who has a copy most likely gets a 304.
+    return not select_fields(scope["headers"]).keys() & {"if-none-match", "if-modified-since"}
+
+
+def _with_slash(scope: Scope) -> str:
+    """Return the URL of a request with a slash at the end of the path, without scheme and host."""
+    url = encode_leading_slashes(encode_path(scope["path"])) + "/"
+    query = scope.get("query_string", b"")
+    return f"{url}?{encode_query(query)}" if query else url
+
+
+def _split(path: str, is_windows: bool) -> list[str] | None:
+    """Split a relative path into the names on its way; None if it could lead out of a directory."""
+    if "\0" in path or path.startswith("/"):
+        return None
+    if is_windows:
+        path = path.replace("\\", "/")
+        if path.startswith("/"):
+            return None
+    names = [name for name in path.split("/") if name not in ("", ".")]
+    if ".." in names or (is_windows and any(_has_windows_meaning(name) for name in names)):
+        return None
+    return names
+
+
+def _has_windows_meaning(name: str) -> bool:
+    """Tell whether Windows takes a name for another: of a drive, a stream, a device, a file."""
+    stem = name.partition(".")[0].rstrip(" ")
+    return ":" in name or name[-1] in ". " or stem.lower() in _WINDOWS_DEVICES
+
+
+def _is_visible(names: list[str]) -> bool:
+    return all(name[0] != "." or name in _VISIBLE_DOT_NAMES for name in names)
+
+
+def _look_inside(root: str, names: list[str]) -> tuple[str, os.stat_result] | None:
+    """Look for a path below ``root``; None if links lead out of it.
+
+    Names without ``..`` can only lead out by a link, so only a link makes the two paths worth
+    resolving.
+    """
+    path, status = root, None
+    for name in names:
+        path = os.path.join(path, name)
+        status = os.lstat(path)
+        if stat.S_ISLNK(status.st_mode):
+            break
+    else:
+        return path, status or os.stat(root)
+    real_root = os.path.realpath(root)
+    real_path = os.path.realpath(os.path.join(root, *names), strict=True)
+    if real_path != real_root and os.path.commonpath((real_root, real_path)) != real_root:
+        return None
+    return real_path, os.stat(real_path)
