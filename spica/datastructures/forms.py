@@ -10,7 +10,6 @@ from spica.concurrency import run_in_threadpool
 from spica.datastructures.headers import Headers
 from spica.datastructures.multidict import ImmutableMultiDict
 
-
 A = TypeVar("A")
 T = TypeVar("T")
 

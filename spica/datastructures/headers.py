@@ -31,8 +31,9 @@ class Headers(Mapping[str, str]):
         ValueError: a name or value in the mapping may not stand in a header.
     """
 
-    # Where each name stands in a long list; only a hint, since the list may change.
-    _index: dict[bytes, list[int]] | None = None
+    # The size of a long list when it was last looked at, and where each name stood in it. Whoever
+    # holds the list may change it, so that is checked before it is believed.
+    _index: tuple[int, dict[bytes, list[int]]] = (0, {})
 
     def __init__(
         self,
@@ -137,15 +138,18 @@ class Headers(Mapping[str, str]):
     def _positions(self, name: bytes) -> list[int]:
         """Find where a name stands in a long list."""
         pairs = self._list
-        index = self._index
-        if index is not None and name in index:
-            positions = index[name]
-            if positions[-1] < len(pairs) and all(pairs[at][0] == name for at in positions):
+        size, index = self._index
+        if size == len(pairs):
+            positions = index.get(name)
+            if positions is None:
+                return [at for at, pair in enumerate(pairs) if pair[0] == name]
+            if all(pairs[at][0] == name for at in positions):
                 return positions
-        # Unknown, or the list has changed since: look at all of it, and note what is there.
-        index = self._index = {}
+        # The list has changed since: look at all of it, and note what is there.
+        index = {}
         for at, pair in enumerate(pairs):
             index.setdefault(pair[0], []).append(at)
+        self._index = (len(pairs), index)
         return index.get(name, [])
 
 

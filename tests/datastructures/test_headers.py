@@ -1,0 +1,350 @@
+"""Header fields by name."""
+
+import copy
+import pickle
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spica.datastructures import Headers, MutableHeaders
+from spica.datastructures.headers import encode_header
+
+RAW = [(b"a", b"1"), (b"b", b"2"), (b"a", b"3")]
+
+
+def many(count: int) -> list[tuple[bytes, bytes]]:
+    """Make a list that is long enough to be looked up through an index."""
+    return [(b"name%d" % (n % 200), b"%d" % n) for n in range(count)]
+
+
+def test_they_are_read_whatever_the_case() -> None:
+    headers = Headers(raw=[(b"content-type", b"text/html")])
+    assert headers["Content-Type"] == headers["content-type"] == "text/html"
+    assert "CONTENT-TYPE" in headers
+    assert headers.get("Content-type") == "text/html"
+
+
+def test_the_first_value_of_a_name_is_taken() -> None:
+    headers = Headers(raw=RAW)
+    assert headers["a"] == "1"
+    assert headers.get("a") == "1"
+    assert headers.getlist("A") == ["1", "3"]
+
+
+def test_each_field_is_listed() -> None:
+    headers = Headers(raw=RAW)
+    assert headers.keys() == list(headers) == ["a", "b", "a"]
+    assert headers.values() == ["1", "2", "3"]
+    assert headers.items() == [("a", "1"), ("b", "2"), ("a", "3")]
+    assert len(headers) == 3
+    assert dict(headers) == {"a": "1", "b": "2"}
+
+
+@pytest.mark.parametrize("key", ["z", "€", b"a", 1, None], ids=repr)
+def test_an_unknown_name_and_what_is_no_name(key: Any) -> None:
+    headers = MutableHeaders(raw=list(RAW))
+    assert key not in headers
+    assert headers.get(key) is None
+    assert headers.get(key, "default") == "default"
+    assert headers.getlist(key) == []
+    with pytest.raises(KeyError):
+        headers[key]
+    del headers[key]
+    assert headers.raw == RAW
+
+
+def test_bytes_are_read_as_latin_1() -> None:
+    headers = Headers(raw=[(b"a", b"\xe9")])
+    assert headers["a"] == "é"
+    assert Headers({"a": "é"}).raw == [(b"a", b"\xe9")]
+
+
+@pytest.mark.parametrize("kind", [Headers, MutableHeaders])
+def test_the_raw_list_is_live(kind: type[Headers]) -> None:
+    raw = list(RAW)
+    headers = kind(raw=raw)
+    raw.append((b"c", b"4"))
+    assert headers.raw is raw
+    assert headers["c"] == "4"
+
+
+def test_the_headers_of_a_scope_are_live() -> None:
+    scope = {"headers": list(RAW)}
+    headers = MutableHeaders(scope=scope)
+    headers["b"] = "9"
+    assert headers.raw is scope["headers"]
+    assert scope["headers"][1] == (b"b", b"9")
+
+
+@pytest.mark.parametrize("given_as", [tuple, iter], ids=["tuple", "iterator"])
+def test_the_headers_of_a_scope_become_a_list(given_as: Any) -> None:
+    scope = {"headers": given_as(RAW)}
+    headers = Headers(scope=scope)
+    assert scope["headers"] == RAW
+    assert headers.raw is scope["headers"]
+
+
+@pytest.mark.parametrize("kind", [Headers, MutableHeaders])
+def test_raw_pairs_become_a_list(kind: type[Headers]) -> None:
+    assert kind(raw=tuple(RAW)).raw == RAW  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        {"headers": {}, "raw": []},
+        {"headers": {}, "scope": {"headers": []}},
+        {"raw": [], "scope": {"headers": []}},
+    ],
+    ids=lambda sources: " and ".join(sources),
+)
+def test_there_is_one_source(sources: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=r"^Headers is made of one of headers, raw and scope"):
+        Headers(**sources)
+
+
+def test_without_a_source_there_are_none() -> None:
+    assert len(Headers()) == 0
+    assert Headers().raw == []
+
+
+def test_they_are_equal_whatever_the_order() -> None:
+    assert Headers(raw=RAW) == Headers(raw=RAW[::-1])
+    assert Headers(raw=RAW) == MutableHeaders(raw=RAW)
+    assert MutableHeaders(raw=RAW) == Headers(raw=RAW)
+    assert Headers(raw=[[b"a", b"1"]]) == Headers({"a": "1"})  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("other", [Headers(raw=RAW[:2]), {"a": "1"}, RAW, None])
+def test_they_differ(other: Any) -> None:
+    assert Headers(raw=RAW) != other
+
+
+def test_they_cannot_be_hashed() -> None:
+    with pytest.raises(TypeError, match="unhashable type: 'Headers'"):
+        hash(Headers())
+
+
+def test_their_repr_shows_every_field() -> None:
+    assert repr(Headers({"A": "1"})) == "Headers({'a': '1'})"
+    assert repr(MutableHeaders(raw=RAW)) == f"MutableHeaders(raw={RAW!r})"
+
+
+def test_they_are_mappings() -> None:
+    assert isinstance(Headers(), Mapping)
+    assert Headers(Headers({"a": "1"})) == Headers({"a": "1"})
+
+
+def test_they_can_be_copied() -> None:
+    headers = Headers(raw=RAW)
+    mutable = headers.mutablecopy()
+    mutable["a"] = "9"
+    assert headers.raw == RAW
+    assert copy.deepcopy(headers) == pickle.loads(pickle.dumps(headers)) == headers
+
+
+@pytest.mark.parametrize(
+    ("call", "result", "left"),
+    [
+        pytest.param(("__setitem__", "A", "9"), None, [(b"a", b"9"), (b"b", b"2")], id="set"),
+        pytest.param(("__setitem__", "Z", "9"), None, [*RAW, (b"z", b"9")], id="set new"),
+        pytest.param(("__delitem__", "A"), None, [(b"b", b"2")], id="delete"),
+        pytest.param(("__delitem__", "z"), None, RAW, id="delete unknown"),
+        pytest.param(("setdefault", "A", "9"), "1", RAW, id="setdefault known"),
+        pytest.param(("setdefault", "Z", "9"), "9", [*RAW, (b"z", b"9")], id="setdefault unknown"),
+        pytest.param(("append", "A", "9"), None, [*RAW, (b"a", b"9")], id="append"),
+        pytest.param(
+            ("update", {"B": "8", "z": "9"}),
+            None,
+            [(b"a", b"1"), (b"b", b"8"), (b"a", b"3"), (b"z", b"9")],
+            id="update",
+        ),
+        pytest.param(
+            ("update", Headers(raw=[(b"b", b"8"), (b"b", b"9")])),
+            None,
+            [(b"a", b"1"), (b"b", b"8"), (b"a", b"3"), (b"b", b"9")],
+            id="update with a repeated name",
+        ),
+    ],
+)
+def test_they_are_changed_in_the_live_list(
+    call: tuple[Any, ...], result: Any, left: list[tuple[bytes, bytes]]
+) -> None:
+    raw = list(RAW)
+    method, *args = call
+    assert getattr(MutableHeaders(raw=raw), method)(*args) == result
+    assert raw == left
+
+
+def test_they_are_merged_in_place() -> None:
+    raw = list(RAW)
+    headers = MutableHeaders(raw=raw)
+    headers |= {"b": "9"}
+    assert headers.raw is raw
+    assert headers["b"] == "9"
+
+
+def test_they_are_merged_into_new_ones() -> None:
+    headers = MutableHeaders(raw=list(RAW))
+    merged = headers | {"b": "9"}
+    assert type(merged) is MutableHeaders
+    assert merged["b"] == "9"
+    assert headers["b"] == "2"
+
+
+def test_only_a_mapping_is_merged() -> None:
+    headers: Any = MutableHeaders()
+    with pytest.raises(TypeError, match=r"^Expected a mapping but got list$"):
+        headers | []
+    with pytest.raises(TypeError, match=r"^Expected a mapping but got list$"):
+        headers |= []
+
+
+@pytest.mark.parametrize(
+    ("lines", "added", "expected"),
+    [
+        pytest.param([], "Accept", "Accept", id="first"),
+        pytest.param(["Accept"], "Origin", "Accept, Origin", id="another"),
+        pytest.param(["Accept"], "accept", "Accept", id="listed already"),
+        pytest.param(["Accept, Origin"], "ORIGIN, Cookie", "Accept, Origin, Cookie", id="some new"),
+        pytest.param(["Accept", "Origin"], "Cookie", "Accept, Origin, Cookie", id="two lines"),
+        pytest.param([""], "Origin", "Origin", id="empty line"),
+        pytest.param(["*"], "Origin", "*, Origin", id="star"),
+    ],
+)
+def test_names_are_added_to_vary(lines: list[str], added: str, expected: str) -> None:
+    # RFC 9110 s.12.5.5
+    headers = MutableHeaders(raw=[(b"vary", line.encode()) for line in lines])
+    headers.add_vary_header(added)
+    assert headers.getlist("vary") == [expected]
+
+
+def set_in_constructor(name: Any, value: Any) -> None:
+    Headers({name: value})
+
+
+def set_item(name: Any, value: Any) -> None:
+    MutableHeaders()[name] = value
+
+
+def append(name: Any, value: Any) -> None:
+    MutableHeaders().append(name, value)
+
+
+def set_default(name: Any, value: Any) -> None:
+    MutableHeaders().setdefault(name, value)
+
+
+def update(name: Any, value: Any) -> None:
+    MutableHeaders().update({name: value})
+
+
+def merge(name: Any, value: Any) -> None:
+    MutableHeaders() | {name: value}
+
+
+PLACES = [set_in_constructor, set_item, append, set_default, update, merge]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("value", ["a\rb", "a\nb", "a\r\nx: y", "a\0b", "€"], ids=ascii)
+def test_a_value_that_would_end_its_line_is_refused(place: Any, value: str) -> None:
+    # RFC 9110 s.5.5
+    with pytest.raises(ValueError, match="In the header 'X-Name': ") as caught:
+        place("X-Name", value)
+    assert "x: y" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", ["", "a b", "a:", "a\n", "é"], ids=ascii)
+def test_a_name_that_is_no_token_is_refused(place: Any, name: str) -> None:
+    # RFC 9110 s.5.1
+    with pytest.raises(ValueError, match="not a name for a header field"):
+        place(name, "value")
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_is_no_string_is_refused(place: Any) -> None:
+    with pytest.raises(TypeError, match=r"^The value of the header 'a' is a string, not int\.$"):
+        place("a", 1)
+    with pytest.raises(TypeError, match=r"^The name of a header is a string, not 1\.$"):
+        place(1, "a")
+
+
+def test_a_refused_value_changes_nothing() -> None:
+    headers = MutableHeaders(raw=list(RAW))
+    with pytest.raises(ValueError, match="In the header 'a'"):
+        headers["a"] = "\n"
+    assert headers.raw == RAW
+
+
+def test_a_field_is_encoded() -> None:
+    assert encode_header("Content-Type", "é") == (b"content-type", b"\xe9")
+
+
+@pytest.mark.parametrize("count", [63, 64, 65, 1000])
+def test_a_long_list_is_read_as_a_short_one(count: int) -> None:
+    raw = many(count)
+    headers = Headers(raw=raw)
+    for name in {name for name, _ in raw}:
+        values = [value.decode() for given, value in raw if given == name]
+        assert headers[name.decode()] == values[0]
+        assert headers.getlist(name.decode()) == values
+    assert "unknown" not in headers
+    assert headers.getlist("unknown") == []
+
+
+def test_a_change_of_a_long_list_is_seen() -> None:
+    raw = many(100)
+    headers = MutableHeaders(raw=raw)
+    assert headers["name5"] == "5"
+    headers["Name5"] = "changed"
+    assert headers["name5"] == "changed"
+    headers["new"] = "added"
+    assert headers["new"] == "added"
+    raw.insert(0, (b"name7", b"inserted"))
+    assert headers["name7"] == "inserted"
+    del headers["name9"]
+    assert "name9" not in headers
+    assert headers["name10"] == "10"
+    raw.append((b"name10", b"appended"))
+    assert headers.getlist("name10") == ["10", "appended"]
+    raw.clear()
+    assert "name10" not in headers
+
+
+names = st.text("abAB-", min_size=1, max_size=3)
+values = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E))
+
+
+@given(st.lists(st.tuples(names, values)))
+def test_what_is_appended_is_read(pairs: list[tuple[str, str]]) -> None:
+    headers = MutableHeaders()
+    for name, value in pairs:
+        headers.append(name, value)
+    for name, _ in pairs:
+        expected = [value for given, value in pairs if given.lower() == name.lower()]
+        assert headers.getlist(name) == expected
+        assert headers[name] == expected[0]
+
+
+@given(st.lists(st.tuples(names, values)))
+def test_what_is_set_last_stands_once(pairs: list[tuple[str, str]]) -> None:
+    headers = MutableHeaders()
+    for name, value in pairs:
+        headers[name] = value
+    assert dict(headers.items()) == {name.lower(): value for name, value in pairs}
+    assert len(headers) == len(set(headers.keys()))
+
+
+@given(st.lists(st.tuples(st.binary(), st.binary())))
+def test_any_bytes_of_a_request_can_be_read(raw: list[tuple[bytes, bytes]]) -> None:
+    headers = Headers(raw=raw)
+    for name, value in headers.items():
+        assert isinstance(name, str)
+        assert isinstance(value, str)
+    assert headers.get("host", "") is not None
+    repr(headers)
