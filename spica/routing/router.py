@@ -204,7 +204,7 @@ class _Dispatch(Responder):
     """The routes of a router alone, without its middleware."""
 
     def __init__(self, router: Router) -> None:
-        self.respond = router.dispatch  # type: ignore[assignment,method-assign]  # the very same
+        self.respond = router.dispatch  # type: ignore[method-assign]  # the very same
 
 
 class _Answer:

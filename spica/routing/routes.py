@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from spica._asgi.middleware import Middleware, build_stack
 from spica._asgi.scope import get_route_path
@@ -43,7 +43,7 @@ class PatternRoute(BaseRoute):
     endpoint: Any
     app = InnerApp()
     _ask: Ask
-    _protocol = "http"
+    _protocol: Literal["http", "websocket"] = "http"
 
     def _params(self, path: str) -> dict[str, Any] | None:
         """Return the path parameters if ``path`` matches, else None."""
