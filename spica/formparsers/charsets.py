@@ -1,8 +1,16 @@
 """Text encodings that a client may name.
 
-A name from a request never reaches `codecs.lookup` unless it is in the list here: Python remembers
-every name it was ever asked for, and some of its codecs are no text encodings at all.
+Most are in a list here. Other names are looked up in Python's registry, since an application may
+have registered a codec of its own, but not without bounds: Python remembers every name it was ever
+asked for, and some of its codecs are no text encodings, or take quadratic time.
 """
+
+import codecs
+
+MAX_LOOKED_UP = 256
+"""How many names outside the list are ever looked up; the ones after that count as unknown."""
+
+_MAX_NAME_SIZE = 40
 
 # WHATWG Encoding s.4.2 names these, with more spellings; what browsers and mail programs send.
 _NAMES = """
@@ -23,6 +31,13 @@ _KNOWN = frozenset(_NAMES.split())
 # Python has another name for these.
 _PYTHON_NAMES = {"windows-874": "cp874", "macintosh": "mac-roman"}
 
+# Codecs that turn bytes into text in a way that is none of a form's.
+_UNFIT = frozenset(
+    ["idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"]
+)
+
+_looked_up: set[str] = set()
+
 
 def find_charset(name: str | None) -> str:
     """Return the codec for a charset named by a client: UTF-8 for none, latin-1 for an unknown one.
@@ -33,8 +48,25 @@ def find_charset(name: str | None) -> str:
         return "utf-8"
     name = name.strip().lower()
     if name not in _KNOWN:
-        return "latin-1"
+        return _look_up(name)
     return _PYTHON_NAMES.get(name, name)
+
+
+def _look_up(name: str) -> str:
+    """Find a codec that is not in the list; latin-1 if there is none that fits."""
+    if name not in _looked_up:
+        if len(_looked_up) >= MAX_LOOKED_UP or len(name) > _MAX_NAME_SIZE:
+            return "latin-1"
+        _looked_up.add(name)
+    try:
+        canonical = codecs.lookup(name).name
+        if canonical in _UNFIT:
+            return "latin-1"
+        # Only text encodings can do this; any other codec is a LookupError here.
+        b"a".decode(name)
+    except (LookupError, ValueError):
+        return "latin-1"
+    return name
 
 
 def is_ascii_based(charset: str) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from spica._http.disposition import parse_disposition
 from spica._http.fields import parse_media_type
 from spica.formparsers.charsets import decode_text, find_charset, is_ascii_based
-from spica.formparsers.errors import MultiPartException, too_large, too_many
+from spica.formparsers.errors import MultiPartException, beyond, malformed, too_large, too_many
 
 if TYPE_CHECKING:
     from multipart import MultipartSegment, PushMultipartParser
@@ -141,7 +141,7 @@ class MultipartDecoder:
                 if self._seen_part
                 else "the body has no part, and not the boundary named in Content-Type"
             )
-            raise MultiPartException(f"Invalid multipart data: {reason}.") from error
+            raise malformed(reason) from error
 
     def _begin(self, segment: "MultipartSegment") -> PartHead:
         """Make the head of a part, and count the part."""
@@ -195,17 +195,16 @@ class MultipartDecoder:
         """Translate an error of the engine."""
         text = str(error.args[0]) if error.args else type(error).__name__
         if text == "Maximum segment header length exceeded":
-            return MultiPartException(
-                f"A header of a part exceeded maximum size of {self._max_header_size} bytes.", 413
+            return beyond(
+                f"A header of a part exceeded maximum size of {self._max_header_size} bytes."
             )
         if text == "Maximum segment header count exceeded":
-            return MultiPartException(
-                f"Too many headers in a part. Maximum number of headers is {self._max_headers}.",
-                413,
+            return beyond(
+                f"Too many headers in a part. Maximum number of headers is {self._max_headers}."
             )
         if text == "Missing Content-Disposition segment header":
             return MultiPartException(_MISSING_NAME)
-        return MultiPartException(f"Invalid multipart data: {text[:1].lower()}{text[1:]}.")
+        return malformed(text[:1].lower() + text[1:])
 
 
 def _check_boundary(boundary: str | None) -> str:
@@ -213,22 +212,16 @@ def _check_boundary(boundary: str | None) -> str:
         raise MultiPartException("Missing boundary in multipart.")
     # RFC 2046 s.5.1.1: 1 to 70 characters, all of them printable ASCII, the last not a space
     if not boundary or len(boundary) > MAX_BOUNDARY_SIZE:
-        raise MultiPartException(
-            f"Invalid multipart data: the boundary must have 1 to {MAX_BOUNDARY_SIZE} characters."
-        )
+        raise beyond(f"The boundary must have 1 to {MAX_BOUNDARY_SIZE} characters.")
     if not (boundary.isascii() and boundary.isprintable()):
-        raise MultiPartException(
-            "Invalid multipart data: the boundary may have printable ASCII characters only."
-        )
+        raise malformed("the boundary may have printable ASCII characters only")
     return boundary
 
 
 def _refuse_breaks(value: str, name: str) -> None:
     # RFC 9110 s.5.5: these three could change the meaning of what follows them.
     if "\n" in value or "\r" in value or "\0" in value:
-        raise MultiPartException(
-            f"Invalid multipart data: {name:.40} of a part has a CR, LF or NUL in it."
-        )
+        raise malformed(f"{name:.40} of a part has a CR, LF or NUL in it")
 
 
 def _load_engine() -> "type[PushMultipartParser]":

@@ -4,18 +4,19 @@
 class MultiPartException(Exception):
     """Report that a form cannot be parsed, or is larger than a limit allows.
 
-    `message` may be shown to the client. `status_code` is the answer it deserves: 400, or 413 when
-    a limit on headers was passed. (Limits on fields, files and part sizes answer 400, which is what
-    programs written for Starlette expect.)
+    `message` is what the client may be told, `status_code` the answer it deserves. `reason` says
+    more where `message` has to be the general text that programs written for Starlette expect; it
+    is part of ``str()``.
     """
 
-    def __init__(self, message: str, status_code: int = 400) -> None:
+    def __init__(self, message: str, *, status_code: int = 400, reason: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.status_code = status_code
+        self.reason = reason
 
-    def __reduce__(self) -> tuple[type["MultiPartException"], tuple[str, int]]:
-        return type(self), (self.message, self.status_code)
+    def __str__(self) -> str:
+        return f"{self.message} {self.reason}" if self.reason else self.message
 
 
 def too_many(what: str, limit: int | float) -> MultiPartException:
@@ -27,3 +28,13 @@ def too_large(what: str, limit: int) -> MultiPartException:
     """Build the error for a part, or a field, of more than `limit` bytes."""
     size = f"{limit // 1024}KB" if limit >= 1024 and limit % 1024 == 0 else f"{limit} bytes"
     return MultiPartException(f"{what} exceeded maximum size of {size}.")
+
+
+def malformed(reason: str) -> MultiPartException:
+    """Build the error for a body that is not what RFC 7578 says."""
+    return MultiPartException(f"Invalid multipart data: {reason}.")
+
+
+def beyond(reason: str) -> MultiPartException:
+    """Build the error for a boundary or a header that is beyond its limit."""
+    return MultiPartException("Invalid multipart data.", reason=reason)

@@ -18,7 +18,7 @@ class MultiPartParser:
     Each limit is finite, so that no client can make a form cost more than expected: `max_files` and
     `max_fields` in number (default 1000 each), `max_part_size` in bytes of one field (default
     1 MiB; files are not limited by it, the limit on the body counts for them), `max_headers` in
-    number of headers of one part (default 16: RFC 7578 knows three), `max_header_size` in bytes of
+    number of headers of one part (default 8: RFC 7578 knows three), `max_header_size` in bytes of
     one header line (default 8 KiB). ``float("inf")`` lifts a limit.
     """
 
@@ -35,7 +35,7 @@ class MultiPartParser:
         max_files: int | float = 1000,
         max_fields: int | float = 1000,
         max_part_size: int = 1024 * 1024,
-        max_headers: int = 16,
+        max_headers: int = 8,
         max_header_size: int = 8 * 1024,
     ) -> None:
         self.headers = headers

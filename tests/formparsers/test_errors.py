@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 
-from spica.formparsers.errors import MultiPartException, too_large, too_many
+from spica.formparsers.errors import MultiPartException, beyond, malformed, too_large, too_many
 
 
 def test_an_exception_has_its_message_and_a_status():
@@ -10,9 +10,20 @@ def test_an_exception_has_its_message_and_a_status():
     assert (error.message, error.status_code, str(error)) == ("what is wrong", 400, "what is wrong")
 
 
+def test_a_reason_is_part_of_the_text_and_not_of_the_message():
+    error = beyond("Too long.")
+    assert (error.message, error.reason) == ("Invalid multipart data.", "Too long.")
+    assert str(error) == "Invalid multipart data. Too long."
+
+
+def test_what_is_malformed_is_said_in_the_message():
+    assert malformed("no end").message == "Invalid multipart data: no end."
+
+
 def test_an_exception_can_be_pickled():
-    copy = pickle.loads(pickle.dumps(MultiPartException("too long", 413)))
-    assert (copy.message, copy.status_code) == ("too long", 413)
+    error = MultiPartException("what", status_code=413, reason="why")
+    copy = pickle.loads(pickle.dumps(error))
+    assert (copy.message, copy.status_code, copy.reason) == ("what", 413, "why")
 
 
 @pytest.mark.parametrize(
