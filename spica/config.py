@@ -1,0 +1,218 @@
+"""Settings from the environment and from an env file, read once and not changed behind your back.
+
+`Config` looks in the environment first, then in the file, then takes the default. `environ` is
+`os.environ` with one rule more: a variable that has been read can no longer be changed, since what
+was made from it would not notice.
+"""
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from typing import Any, TypeVar, overload
+
+from spica.exceptions import SpicaConfigurationWarning
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
+class undefined:
+    """Stand for a default that was not given."""
+
+
+class EnvironError(Exception):
+    """Tell that an environment variable is changed after it was read."""
+
+
+class Environ(MutableMapping[str, str]):
+    """Wrap an environment so that variables that have been read cannot be changed.
+
+    To look whether a key is there is to read it. To go through the keys is not.
+
+    Raises:
+        EnvironError: on setting or deleting a key that has been read.
+    """
+
+    def __init__(self, environ: MutableMapping[str, str] = os.environ) -> None:
+        self._environ = environ
+        self._read_at: dict[str, str] = {}
+
+    def __getitem__(self, key: str) -> str:
+        if key not in self._read_at:
+            self._read_at[key] = _line_of_caller()
+        return self._environ[key]
+
+    def __setitem__(self, key: str, value: str) -> None:
+        self._refuse_if_read(key, "set")
+        self._environ[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        self._refuse_if_read(key, "delete")
+        del self._environ[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._environ)
+
+    def __len__(self) -> int:
+        return len(self._environ)
+
+    def forget_reads(self) -> None:
+        """Allow every key to be changed again, as if none had been read."""
+        self._read_at.clear()
+
+    def _refuse_if_read(self, key: str, verb: str) -> None:
+        place = self._read_at.get(key)
+        if place is not None:
+            raise EnvironError(
+                f"Attempting to {verb} environ[{key!r}], but the value has already been read. "
+                f"That was at {place}. Change it before, or call reload() on the Config "
+                "(forget_reads() on the Environ) and read it anew."
+            )
+
+
+def _line_of_caller() -> str:
+    """Name the first line on the stack that is neither ours nor of collections.abc."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__") in _LIBRARY:
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+_LIBRARY = frozenset({__name__, "collections.abc", "_collections_abc"})
+
+environ = Environ()
+"""The environment of the process."""
+
+
+class Config:
+    """Look settings up: ``config("DEBUG", cast=bool, default=False)``.
+
+    Args:
+        env_file: a file of ``KEY=value`` lines; blank lines and lines that begin with ``#`` are
+            passed over, one pair of quotes around a value is taken off. A missing file is a warning.
+        environ: where to look first; the environment of the process by default.
+        env_prefix: what stands before each key in the environment and in the file.
+        encoding: how the file is encoded.
+
+    Attributes:
+        environ: the mapping that is looked in first.
+        env_prefix: the prefix of all keys.
+        file_values: what was read from the file.
+    """
+
+    def __init__(
+        self,
+        env_file: str | os.PathLike[str] | None = None,
+        environ: Mapping[str, str] = environ,
+        env_prefix: str = "",
+        encoding: str = "utf-8",
+    ) -> None:
+        self.environ = environ
+        self.env_prefix = env_prefix
+        self.file_values: dict[str, str] = {}
+        self._env_file = env_file
+        self._encoding = encoding
+        if env_file is not None:
+            if os.path.isfile(env_file):
+                self.file_values = _read_env_file(env_file, encoding)
+            else:
+                warnings.warn(
+                    f"Config file '{os.fspath(env_file)}' not found.",
+                    SpicaConfigurationWarning,
+                    stacklevel=2,
+                )
+
+    def reload(self) -> None:
+        """Read the file again, and allow variables that were read to be changed.
+
+        For programs and tests that mean it: values handed out before stay what they were.
+        """
+        if self._env_file is not None and os.path.isfile(self._env_file):
+            self.file_values = _read_env_file(self._env_file, self._encoding)
+        if isinstance(self.environ, Environ):
+            self.environ.forget_reads()
+
+    @overload
+    def __call__(self, key: str) -> str: ...
+
+    @overload
+    def __call__(self, key: str, *, default: D) -> str | D: ...
+
+    @overload
+    def __call__(self, key: str, cast: Callable[[Any], T]) -> T: ...
+
+    @overload
+    def __call__(self, key: str, cast: Callable[[Any], T], default: None) -> T | None: ...
+
+    @overload
+    def __call__(self, key: str, cast: Callable[[Any], T], default: Any) -> T: ...
+
+    @overload
+    def __call__(self, key: str, cast: None = None, default: Any = ...) -> Any: ...
+
+    def __call__(
+        self, key: str, cast: Callable[[Any], Any] | None = None, default: Any = undefined
+    ) -> Any:
+        """Return the value of a setting, see `get`."""
+        return self.get(key, cast, default)
+
+    def get(
+        self, key: str, cast: Callable[[Any], Any] | None = None, default: Any = undefined
+    ) -> Any:
+        """Return the value of a setting.
+
+        Args:
+            key: the name of the setting, without the prefix.
+            cast: what makes the value of the text, and of the default: a class or a function. For
+                `bool` the text must be true, false, 1 or 0, in upper or lower case.
+            default: what to take when the setting is nowhere; without it, that is an error.
+
+        Raises:
+            KeyError: the setting is nowhere, and has no default.
+            ValueError: `cast` refused the text. The message does not show it: it may be a secret.
+        """
+        key = self.env_prefix + key
+        # Any mapping may be given for the environment; one read tells whether the key is there.
+        value = self.environ.get(key, undefined)
+        if value is undefined:
+            value = self.file_values.get(key, default)
+        if value is undefined:
+            raise KeyError(f"Config '{key}' is missing, and has no default.")
+        if cast is None or value is None:
+            return value
+        if cast is bool and isinstance(value, str):
+            if value.lower() in _BOOLEANS:
+                return _BOOLEANS[value.lower()]
+            raise ValueError(f"Config '{key}' is not a valid bool: it must be true, false, 1 or 0.")
+        try:
+            return cast(value)
+        except (TypeError, ValueError):
+            # The cause would show the value, too.
+            name = getattr(cast, "__name__", repr(cast))
+            raise ValueError(f"Config '{key}' is not a valid {name}.") from None
+
+
+def _read_env_file(path: str | os.PathLike[str], encoding: str) -> dict[str, str]:
+    values: dict[str, str] = {}
+    with open(path, encoding=encoding) as file:
+        for number, line in enumerate(file, 1):
+            line = line.strip()
+            if not line or line[0] == "#":
+                continue
+            key, equals, value = line.removeprefix("export ").partition("=")
+            key = key.strip()
+            if not equals or not key:
+                warnings.warn(
+                    f"{os.fspath(path)}:{number}: the line is no KEY=value, and is passed over.",
+                    SpicaConfigurationWarning,
+                    stacklevel=3,
+                )
+                continue
+            value = value.strip()
+            if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
+                value = value[1:-1]
+            values[key] = value
+    return values
