@@ -88,8 +88,14 @@ def format_query(pairs: Iterable[tuple[str, str]]) -> str:
     return urlencode(list(pairs), errors="replace")
 
 
+# The escapes of single bytes, which is nearly all that is ever escaped.
+_ESCAPES = {chr(code): f"%{code:02X}" for code in range(0x80)}
+
+
 def _escape(match: re.Match[str]) -> str:
     char = match[0]
+    if char in _ESCAPES:
+        return _ESCAPES[char]
     try:
         # A server that could not decode a byte hands it on as a surrogate (PEP 383).
         return quote_from_bytes(char.encode("utf-8", "surrogateescape"), safe="")
