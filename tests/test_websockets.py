@@ -574,7 +574,7 @@ async def test_a_denial_after_accept_is_out_of_place():
     peer = Peer(CONNECT)
     websocket = connect(peer, extensions=DENIAL)
     await websocket.accept()
-    with pytest.raises(RuntimeError, match="but got 'websocket.http.response.start'"):
+    with pytest.raises(RuntimeError, match=r"but got 'websocket\.http\.response\.start'"):
         await websocket.send_denial_response(PlainTextResponse("no"))
 
 
