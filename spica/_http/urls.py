@@ -61,6 +61,8 @@ def parse_query(query: str | bytes) -> list[tuple[str, str]]:
     Never raises: what is not UTF-8 becomes U+FFFD, an escape that is none stays as it is, and
     empty values are kept. The cost is linear in the size of the query.
     """
+    if not query:
+        return []
     text = query if isinstance(query, str) else query.decode("utf-8", "replace")
     if "+" in text:
         text = text.replace("+", " ")
