@@ -63,22 +63,26 @@ class FormParser:
 class _Decoder:
     """Decode a body chunk by chunk. A field is decoded when its end has come, and not before."""
 
-    __slots__ = ("_items", "_max_fields", "_max_part_size", "_tail", "_tail_size")
+    __slots__ = ("_items", "_last", "_max_fields", "_max_part_size", "_tail", "_tail_size")
 
     def __init__(self, max_fields: int | float, max_part_size: int) -> None:
         self._max_fields = max_fields
         self._max_part_size = max_part_size
         self._items: list[tuple[str, str | UploadFile]] = []
+        self._last = b""
         self._tail: list[bytes] = []
         self._tail_size = 0
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next chunk.
+        """Take the next chunk. It waits for the one after it: most bodies are one chunk only.
 
         Raises:
             MultiPartException: a limit was passed.
         """
-        whole, separator, rest = chunk.rpartition(b"&")
+        last, self._last = self._last, chunk
+        if not last:
+            return
+        whole, separator, rest = last.rpartition(b"&")
         if separator:
             if self._tail:
                 self._tail.append(whole)
@@ -99,8 +103,9 @@ class _Decoder:
         Raises:
             MultiPartException: a limit was passed.
         """
-        if self._tail:
-            self._add_block(b"".join(self._tail))
+        block = b"".join([*self._tail, self._last]) if self._tail else self._last
+        if block:
+            self._add_block(block)
         return self._items
 
     def _add_block(self, block: bytes) -> None:
@@ -129,12 +134,8 @@ def _decode_fields(block: bytes) -> list[tuple[str, str | UploadFile]]:
     block = block.replace(b"+", b" ")
     if b"%" in block:
         return _decode_quoted(block)
-    items: list[tuple[str, str | UploadFile]] = []
-    for field in block.decode("utf-8", "replace").split("&"):
-        if field:
-            name, _, value = field.partition("=")
-            items.append((name, value))
-    return items
+    fields = block.decode("utf-8", "replace").split("&")
+    return [(name, value) for name, _, value in [f.partition("=") for f in fields if f]]
 
 
 def _decode_quoted(block: bytes) -> list[tuple[str, str | UploadFile]]:
