@@ -16,6 +16,9 @@ EXCEPTION_HANDLERS = "starlette.exception_handlers"
 MAX_BODY_SIZE = "starlette.max_body_size"
 """The body limit in force, in bytes; None: no limit. Absent: the default of ``spica._asgi.body``."""
 
+REQUEST = "spica.request"
+"""The request that came in, while dispatch middleware is at work: see ``spica._layers.aftermath``."""
+
 PENDING_EDITS = "spica.pending_edits"
 """Edits of the layers an exception passed, innermost first; the error page receives them too."""
 

@@ -187,7 +187,7 @@ class BegunResponse(Response):
     ``body_iterator`` gives the body as chunks instead; set it to send another body.
     """
 
-    _is_plain = True
+    _is_plain, _receives = True, False  # the app has its own
     _is_exclusive = True
     _iterator: AsyncIterator[bytes] | None = None
 

@@ -19,8 +19,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from spica._asgi.body import BodyChannel
+from spica._layers.aftermath import unlink
 from spica.requests import Request
+from spica.responses.base import Response
 
 if TYPE_CHECKING:
     from spica.types import ASGIApp, Receive, Scope, Send
@@ -55,6 +56,9 @@ class InnerApp:
     def __set__(self, instance: Any, app: Any) -> None:
         instance.__dict__[self._name] = app
         instance.__dict__[self._ask_name] = None if app is None else asker(app)
+        after_change = getattr(instance, "_app_has_changed", None)
+        if after_change is not None:
+            after_change()
 
 
 class Responder:
@@ -86,10 +90,11 @@ class Responder:
         request: Request[Any] = Request(scope, receive, send)
         try:
             answer = await self.respond(request)
-            receive = request._receive
-            if type(receive) is not BodyChannel:
-                receive = request.receive
-            await answer(scope, receive, send)
+            if isinstance(answer, Response) and not answer._receives:
+                await answer(scope, receive, send)
+            else:
+                # What may still ask for the body, or for a disconnect, goes through its one owner.
+                await answer(scope, request.receive, send)
         except Exception as exc:
             if request._aftermath is None:
                 raise
@@ -98,6 +103,8 @@ class Responder:
             if request._aftermath is not None:
                 await request._aftermath.abandon()
             raise
+        if request._is_linked:
+            unlink(request)
         if request._aftermath is not None:
             await request._aftermath.settle()
 

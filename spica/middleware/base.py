@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from spica._asgi.aftermath import Aftermath
+from spica._layers.aftermath import aftermath_of, link
 from spica._layers.answers import settle_answer
 from spica._layers.begun import begin
 from spica._layers.responder import Responder
@@ -36,6 +36,8 @@ class BaseHTTPMiddleware(Responder):
     that streams it is ended in good order.
     """
 
+    _call_next: RequestResponseEndpoint
+
     def __init__(self, app: ASGIApp, dispatch: DispatchFunction | None = None) -> None:
         self.app = app
         self.dispatch_func = self.dispatch if dispatch is None else dispatch
@@ -47,44 +49,49 @@ class BaseHTTPMiddleware(Responder):
             "or be given a function as `dispatch`."
         )
 
-    async def respond(self, request: Request[Any]) -> ASGIApp:
-        """Return what the dispatch function returns."""
-        answer = await self.dispatch_func(request, _CallNext(self._ask, request))
-        if isinstance(answer, Response) and answer._is_plain:
+    async def respond(self, request: Request[Any]) -> Response:
+        """Return what the dispatch function returns, as a response that belongs to this request."""
+        if not request._is_linked:
+            link(request)
+        answer = await self.dispatch_func(request, self._call_next)
+        if (
+            isinstance(answer, Response)
+            and answer._is_exclusive
+            and answer._is_plain
+            and answer.background is None
+        ):
             return answer
-        return await settle_answer(answer, request, self.dispatch_func)
+        return await own_answer(await settle_answer(answer, request, self.dispatch_func), request)
+
+    def _app_has_changed(self) -> None:
+        ask = self._ask
+        # Of another dispatch middleware the answer is a response already.
+        is_owned = getattr(ask, "__func__", None) is BaseHTTPMiddleware.respond
+        self._call_next = ask if is_owned else _CallNext(ask)
 
 
 class _CallNext:
     """What a dispatch function awaits for the response of the app inside."""
 
-    __slots__ = ("_ask", "_request")
+    __slots__ = ("_ask",)
 
-    def __init__(self, ask: Ask, request: Request[Any]) -> None:
+    def __init__(self, ask: Ask) -> None:
         self._ask = ask
-        self._request = request
 
     async def __call__(self, request: Request[Any]) -> Response:
-        answer = await self._ask(request)
-        if isinstance(answer, Response):
-            if answer._is_exclusive and answer.background is None:
-                return answer
-            return self._own(answer)
-        return await begin(answer, request, self._aftermath())
+        if not request._is_linked:
+            link(request)
+        return await own_answer(await self._ask(request), request)
 
-    def _own(self, answer: Response) -> Response:
-        """Return the response as one that the dispatch function may do with what it likes."""
-        if not answer._is_exclusive:
-            answer = answer._exclusive()
-        if answer.background is not None:
-            # A function that sets another task, or returns another response, must not lose this one.
-            self._aftermath().tasks.append(answer.background)
-            answer.background = None
-        return answer
 
-    def _aftermath(self) -> Aftermath:
-        # That of the request that came in: what goes on inward may be a Request of the function's own.
-        request = self._request
-        if request._aftermath is None:
-            request._aftermath = Aftermath()
-        return request._aftermath
+async def own_answer(answer: ASGIApp, request: Request[Any]) -> Response:
+    """Return ``answer`` as a response with which a dispatch function may do what it likes."""
+    if not isinstance(answer, Response):
+        return await begin(answer, request, aftermath_of(request))
+    if not answer._is_exclusive:
+        answer = answer._exclusive()
+    if answer.background is not None:
+        # A function that sets another task, or returns another response, must not lose this one.
+        aftermath_of(request).tasks.append(answer.background)
+        answer.background = None
+    return answer

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from spica._asgi.aftermath import Aftermath
 from spica._asgi.sending import StartedSend
+from spica._layers.aftermath import aftermath_of
 from spica._layers.answers import settle_answer
 from spica._layers.boundary import answer_exception, call_handler
 from spica._layers.editor import apply_left_edits
@@ -65,9 +65,7 @@ class ServerErrorMiddleware(Responder):
                 exc.detail, status_code=exc.status_code, headers=exc.headers
             )
         else:
-            if request._aftermath is None:
-                request._aftermath = Aftermath()
-            failures = request._aftermath.failures
+            failures = aftermath_of(request).failures
             failures.append(exc)
             try:
                 answer = await self._make_response(request, exc)

@@ -56,6 +56,8 @@ class Response:
 
     _is_plain: ClassVar[bool] = True
     """Whether status, headers and body are all there is, so that instances pass as values as they are."""
+    _receives: ClassVar[bool] = False
+    """Whether sending makes use of ``receive``."""
     _is_exclusive = False
     """Whether this object belongs to one request alone, so that layers may edit it."""
     _resolve: Callable[[Any], Awaitable[Any]] | None = None
@@ -83,7 +85,7 @@ class Response:
         super().__init_subclass__(**kwargs)
         own = cls.__dict__
         if "_is_plain" not in own and any(name in own for name in SENDING):
-            cls._is_plain = False
+            cls._is_plain, cls._receives = False, True
             if "_resolve" not in own:
                 cls._resolve = None
 
@@ -97,21 +99,23 @@ class Response:
 
     def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
         """Set ``raw_headers`` from ``headers``, the body and the media type."""
+        # A response that streams has no body yet, and its length is not known.
+        body = self.__dict__.get("body")
         raw: list[tuple[bytes, bytes]] = []
-        has_length = has_type = False
+        given: tuple[bytes, ...] = ()
         if headers:
             for name, value in headers.items():
-                field = encode_field_name(name)
-                raw.append((field, encode_field_value(value)))
-                has_length = has_length or field == b"content-length"
-                has_type = has_type or field == b"content-type"
-        if not has_length and self.status_code not in WITHOUT_CONTENT:
-            # A response that streams has no body yet, and its length is not known.
-            body = getattr(self, "body", None)
-            if body is not None:
-                size = body.nbytes if isinstance(body, memoryview) else len(body)
-                raw.append((b"content-length", b"%d" % size))
-        if not has_type and self.media_type is not None:
+                raw.append((encode_field_name(name), encode_field_value(value)))
+            given = tuple([name for name, _ in raw])
+        if (
+            body is not None
+            and self.status_code not in WITHOUT_CONTENT
+            and b"content-length" not in given
+        ):
+            # A memoryview counts its items, which may be larger than bytes.
+            size = len(body) if type(body) is bytes else memoryview(body).nbytes
+            raw.append(_content_length_field(size))
+        if self.media_type is not None and b"content-type" not in given:
             raw.append(_content_type_field(self.media_type, self.charset))
         self.raw_headers = raw
 
@@ -249,6 +253,11 @@ class Response:
 
 SENDING = frozenset({"__call__", "stream_response", "listen_for_disconnect", "_exclusive"})
 """Methods that send a response. A subclass that brings its own is only known by running it."""
+
+
+@lru_cache(maxsize=1024)
+def _content_length_field(size: int) -> tuple[bytes, bytes]:
+    return b"content-length", b"%d" % size
 
 
 @lru_cache(maxsize=256)

@@ -32,7 +32,7 @@ class StreamingResponse(Response):
         TypeError: ``content`` can't be iterated over.
     """
 
-    _is_plain = True
+    _is_plain, _receives = True, True
     body_iterator: AsyncContentStream = None  # type: ignore[assignment]  # a plain attribute, always set
 
     def __init__(

@@ -170,35 +170,49 @@ class RouteIndex:
         node.rests.append(candidate)
 
     def _walk(self, path: str) -> Candidates:
-        found: list[Candidate] = []
-        groups = 0
-        level = [self._root]
-        if not path.startswith("/"):
-            return self._root.rests
-        for segment in path.split("/", MAX_SEGMENTS)[1:]:
-            below: list[_Node] = []
-            for node in level:
-                if node.rests:
-                    found += node.rests
-                    groups += 1
-                child = node.literals.get(segment)
+        """Go down the tree along the path; nearly always there is one way, without branches."""
+        node = self._root
+        if path[:1] != "/":
+            return node.rests
+        segments = path.split("/", MAX_SEGMENTS)
+        found: Candidates = ()
+        last = len(segments) - 1
+        for depth in range(1, last + 1):
+            if node.rests:
+                found = [*found, *node.rests] if found else node.rests
+            child = node.literals.get(segments[depth])
+            wild = node.wild
+            if wild is not None and segments[depth]:
                 if child is not None:
-                    below.append(child)
-                if node.wild is not None and segment:
-                    below.append(node.wild)
-            level = below
-            if not level:
+                    found = [*found, *_branch([child, wild], segments, depth + 1)]
+                    break
+                child = wild
+            if child is None:
                 break
+            node = child
+        else:
+            tail = [*node.ends, *node.rests] if node.ends and node.rests else node.ends or node.rests
+            found = [*found, *tail] if found else tail
+        return sorted(found, key=_by_order) if len(found) > 1 else found
+
+
+def _branch(level: list[_Node], segments: list[str], depth: int) -> list[Candidate]:
+    """Go on where a segment matches both as a text and as a parameter, along all ways at once."""
+    found: list[Candidate] = []
+    for segment in segments[depth:]:
+        below: list[_Node] = []
         for node in level:
-            if node.ends or node.rests:
-                found += node.ends
-                found += node.rests
-                groups += 1
-                if node.ends and node.rests:
-                    groups += 1
-        if groups > 1:
-            found.sort(key=_by_order)
-        return found
+            found += node.rests
+            child = node.literals.get(segment)
+            if child is not None:
+                below.append(child)
+            if node.wild is not None and segment:
+                below.append(node.wild)
+        level = below
+    for node in level:
+        found += node.ends
+        found += node.rests
+    return found
 
 
 def _is_within_segment(route: Any, name: str) -> bool:
