@@ -79,6 +79,7 @@ class TestClient(httpx.Client):
         }
         self.app = as_asgi3(app)
         self.app_state: dict[str, Any] = {}
+        self._exit_stack = ExitStack()
         all_headers = httpx.Headers(headers)
         all_headers.setdefault("user-agent", "testclient")
         super().__init__(
@@ -111,8 +112,8 @@ class TestClient(httpx.Client):
         """Build a request as ``httpx2.Client`` does; ``json`` is encoded with spica's codec."""
         if options.get("timeout", _UNSET) is not _UNSET:
             warnings.warn(
-                "The 'timeout' argument has no effect in the TestClient: no network is involved. "
-                "Leave it out; it will be refused in spica 2.0.",
+                "You should not use the 'timeout' argument with the TestClient. It has no effect, "
+                "since no network is involved; it will be refused in spica 2.0.",
                 SpicaDeprecationWarning,
                 stacklevel=_stacklevel_of_test(),
             )

@@ -42,6 +42,7 @@ class Exchange:
     def __init__(self) -> None:
         self.outbox: SimpleQueue[Any] = SimpleQueue()
         self.failure: BaseException | None = None
+        self._cancel_scope: anyio.CancelScope | None = None
 
     def start(self, portal: BlockingPortal, app: ASGI3App, scope: Scope) -> "Future[None]":
         """Start the application; at its end, whatever it is, `Signal.ENDED` is in the outbox."""
@@ -57,14 +58,15 @@ class Exchange:
     ) -> None:
         """Run the application to its end, or until it is cancelled."""
         self.prepare()
-        with anyio.CancelScope() as self._cancel_scope:
+        with anyio.CancelScope() as cancel_scope:
+            self._cancel_scope = cancel_scope
             task_status.started()
             try:
                 await app(scope, self.receive, self.send)
-                if not self._cancel_scope.cancel_called:
+                if not cancel_scope.cancel_called:
                     self.check_end()
             except anyio.get_cancelled_exc_class() as cancelled:
-                if not self._cancel_scope.cancel_called:
+                if not cancel_scope.cancel_called:
                     self.failure = cancelled
                 raise
             except BaseException as error:
@@ -88,14 +90,17 @@ class Exchange:
 
     async def cancel(self) -> None:
         """Cancel the application and wait for its end."""
-        self._cancel_scope.cancel()
-        await self._ended.wait()
+        if self._cancel_scope is not None:
+            self._cancel_scope.cancel()
+            await self._ended.wait()
 
     async def settle(self) -> None:
         """Wait for the end of an application that was told of it; cancel one that does not end.
 
         One that waits for a further message, as `_settled` tells, is cancelled at once.
         """
+        if self._cancel_scope is None:
+            return
         with anyio.move_on_after(UNNOTICED_SECONDS):
             await self._noticed.wait()
         if self._noticed.is_set():

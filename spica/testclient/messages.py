@@ -25,11 +25,11 @@ def message_type(message: Any) -> str:
 
 
 def message_status(message: Message) -> int:
-    """Return the status of a response start: a final one."""
+    """Return the status of a response start."""
     status = message.get("status")
-    # RFC 9110 s.15: three digits; s.15.2: 1xx are interim, a response must follow them
-    if not isinstance(status, int) or not 200 <= status <= 999:
-        raise _wrong(message, "status", status, "an int from 200 to 999")
+    # RFC 9112 s.4: a status code is three digits
+    if not isinstance(status, int) or not 100 <= status <= 999:
+        raise _wrong(message, "status", status, "an int from 100 to 999")
     return int(status)
 
 

@@ -68,6 +68,6 @@ def _connection_part(
         # ASGI: header names are lower-case
         "headers": [(name.lower(), value) for name, value in request.headers.raw],
         "client": client,
-        "server": [url.host, url.port or DEFAULT_PORTS[url.scheme]],
+        "server": [url.host, DEFAULT_PORTS[url.scheme] if url.port is None else url.port],
         "state": state.copy(),
     }

@@ -85,21 +85,22 @@ class ResponseStream(httpx.SyncByteStream):
 
     def begin(self, app: ASGI3App, scope: Any) -> None:
         """Start the application and wait for the start of its response, or its end."""
+        self._portal = self._resources.enter_context(self._transport.portal_factory())
+        self._transport.streams.add(self)
         try:
-            self._portal = self._resources.enter_context(self._transport.portal_factory())
-            self._transport.streams.add(self)
             self._exchange.start(self._portal, app, scope)
             if self._next_event() is Signal.ENDED:
                 self._finish()
         except BaseException:
-            self._abandon()
+            self.abandon()
             raise
 
     def __iter__(self) -> Iterator[bytes]:
         while not self._is_finished:
             event = self._next_event()
             if isinstance(event, Chunk):
-                yield event.body
+                if event.body:
+                    yield event.body
             else:
                 self._finish()
 
@@ -123,13 +124,13 @@ class ResponseStream(httpx.SyncByteStream):
                 while self._next_event() is not Signal.ENDED:
                     pass
             except BaseException:
-                self._abandon()
+                self.abandon()
                 raise
             self._finish()
         else:
-            self._abandon()
+            self.abandon()
 
-    def _abandon(self) -> None:
+    def abandon(self) -> None:
         """Cancel the application; what it raises on that is its own affair."""
         if not self._is_finished:
             self._portal.call(self._exchange.cancel)
@@ -211,9 +212,9 @@ class ApplicationTransport(httpx.BaseTransport):
         return httpx.Response(101, request=request, extensions={WEBSOCKET_SESSION: session})
 
     def close(self) -> None:
-        """Cancel what is still being answered."""
+        """Cancel what is still being answered, background tasks too."""
         for stream in tuple(self.streams):
-            stream.close()
+            stream.abandon()
 
 
 def _buffered_body(request: httpx.Request) -> bytes | None:

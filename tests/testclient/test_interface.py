@@ -1,0 +1,74 @@
+import functools
+from typing import Any
+
+import pytest
+
+from spica.testclient.interface import ASGI2Adapter, as_asgi3
+
+
+async def app3(scope: Any, receive: Any, send: Any) -> None: ...
+
+
+class CallableApp3:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+
+class AwaitableApp3:
+    """An application as a class, whose instances are awaited: an endpoint."""
+
+    def __init__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+
+async def app3_with_more(name: str, scope: Any, receive: Any, send: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "app",
+    [
+        pytest.param(app3, id="function"),
+        pytest.param(CallableApp3(), id="instance"),
+        pytest.param(AwaitableApp3, id="class"),
+        pytest.param(functools.partial(app3_with_more, "x"), id="partial"),
+        pytest.param(lambda scope, receive, send: app3(scope, receive, send), id="lambda"),
+        pytest.param(lambda *args: app3(*args), id="any arguments"),
+    ],
+)
+def test_an_asgi3_application_stays_itself(app: Any) -> None:
+    assert as_asgi3(app) is app
+
+
+class App2:
+    def __init__(self, scope: Any) -> None:
+        self.scope = scope
+
+    async def __call__(self, receive: Any, send: Any) -> None:
+        await send({"seen": self.scope["type"]})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("app", [App2, lambda scope: App2(scope)], ids=["class", "function"])
+async def test_an_asgi2_application_is_called_twice(app: Any) -> None:
+    sent = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    adapted = as_asgi3(app)
+    assert isinstance(adapted, ASGI2Adapter)
+    await adapted({"type": "http"}, None, send)  # type: ignore[arg-type]
+    assert sent == [{"seen": "http"}]
+
+
+@pytest.mark.parametrize(
+    ("app", "text"),
+    [
+        pytest.param(None, "not None", id="None"),
+        pytest.param("module:app", "not 'module:app'", id="text"),
+        pytest.param(lambda: None, "with the parameters ()", id="no parameters"),
+        pytest.param(lambda a, b: None, "with the parameters (a, b)", id="two parameters"),
+    ],
+)
+def test_anything_else_is_refused(app: Any, text: str) -> None:
+    with pytest.raises(TypeError, match=r"TestClient needs an ASGI application") as caught:
+        as_asgi3(app)
+    assert text in str(caught.value)
