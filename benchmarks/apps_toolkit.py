@@ -1,36 +1,46 @@
 """The apps for spica and for Starlette: one code, told apart by the package's name alone."""
 
 import importlib
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
 from benchmarks.cases import ROUTES, ROWS, SMALL, STREAM_CHUNK, STREAM_CHUNKS, Apps, Material
 
+MODULES = {
+    "BackgroundTask": "background",
+    "BaseHTTPMiddleware": "middleware.base",
+    "CORSMiddleware": "middleware.cors",
+    "FileResponse": "responses",
+    "GZipMiddleware": "middleware.gzip",
+    "HTTPException": "exceptions",
+    "JSONResponse": "responses",
+    "Middleware": "middleware",
+    "Mount": "routing",
+    "PlainTextResponse": "responses",
+    "Route": "routing",
+    "SessionMiddleware": "middleware.sessions",
+    "StaticFiles": "staticfiles",
+    "StreamingResponse": "responses",
+    "TrustedHostMiddleware": "middleware.trustedhost",
+    "WebSocketRoute": "routing",
+}
+
 
 class Toolkit:
-    """The names that the apps use, taken from one package."""
+    """The names that the apps use, taken from one package when they are needed."""
 
     def __init__(self, package: str, application: str) -> None:
-        def take(module: str, name: str) -> Any:
-            return getattr(importlib.import_module(f"{package}.{module}"), name)
+        self.package = package
+        self.Application = self.take("applications", application)
 
-        self.Application = take("applications", application)
-        self.BackgroundTask = take("background", "BackgroundTask")
-        self.BaseHTTPMiddleware = take("middleware.base", "BaseHTTPMiddleware")
-        self.CORSMiddleware = take("middleware.cors", "CORSMiddleware")
-        self.FileResponse = take("responses", "FileResponse")
-        self.GZipMiddleware = take("middleware.gzip", "GZipMiddleware")
-        self.HTTPException = take("exceptions", "HTTPException")
-        self.JSONResponse = take("responses", "JSONResponse")
-        self.Middleware = take("middleware", "Middleware")
-        self.Mount = take("routing", "Mount")
-        self.PlainTextResponse = take("responses", "PlainTextResponse")
-        self.Route = take("routing", "Route")
-        self.SessionMiddleware = take("middleware.sessions", "SessionMiddleware")
-        self.StaticFiles = take("staticfiles", "StaticFiles")
-        self.StreamingResponse = take("responses", "StreamingResponse")
-        self.TrustedHostMiddleware = take("middleware.trustedhost", "TrustedHostMiddleware")
-        self.WebSocketRoute = take("routing", "WebSocketRoute")
+    def take(self, module: str, name: str) -> Any:
+        return getattr(importlib.import_module(f"{self.package}.{module}"), name)
+
+    def __getattr__(self, name: str) -> Any:
+        value = self.take(MODULES[name], name)
+        setattr(self, name, value)  # the next time it is an attribute like any other
+        return value
 
 
 async def chunks() -> AsyncIterator[bytes]:
@@ -155,7 +165,18 @@ def build(package: str, application: str, material: Material) -> Apps:
     """Return the app for each case, made of one package."""
     kit = Toolkit(package, application)
     endpoints = Endpoints(kit, material)
-    single = {
+    apps: Apps = {}
+    for part in (simple_apps, table_apps, middleware_apps, stack_apps, static_apps):
+        try:
+            apps |= part(kit, endpoints)
+        except ImportError as error:
+            print(f"{package} has no {part.__name__}: {error}", file=sys.stderr)
+    return apps
+
+
+def simple_apps(kit: Toolkit, endpoints: Endpoints) -> Apps:
+    """One route each."""
+    got = {
         "plain": endpoints.plain,
         "json": endpoints.json,
         "json-rows": endpoints.json_rows,
@@ -173,29 +194,38 @@ def build(package: str, application: str, material: Material) -> Apps:
         "fields": endpoints.form,
         "upload": endpoints.upload,
     }
-    routed: dict[str, Any] = {name: kit.Route("/", e) for name, e in single.items()}
-    routed |= {name: kit.Route("/", e, methods=["POST"]) for name, e in posted.items()}
-    routed["params"] = kit.Route("/users/{user_id:int}/posts/{slug}", endpoints.params)
-    routed["read"] = kit.Route("/read", endpoints.read)
-    routed["mounts"] = nested(kit, endpoints)
-    routed["static"] = kit.Mount("/static", kit.StaticFiles(directory=material.directory))
-    routed["websocket"] = kit.WebSocketRoute("/ws", endpoints.echo)
-    apps = {name: kit.Application(routes=[route]) for name, route in routed.items()}
+    routes: dict[str, Any] = {name: kit.Route("/", endpoint) for name, endpoint in got.items()}
+    for name, endpoint in posted.items():
+        routes[name] = kit.Route("/", endpoint, methods=["POST"])
+    routes["params"] = kit.Route("/users/{user_id:int}/posts/{slug}", endpoints.params)
+    routes["read"] = kit.Route("/read", endpoints.read)
+    routes["mounts"] = nested(kit, endpoints)
+    routes["websocket"] = kit.WebSocketRoute("/ws", endpoints.echo)
+    return {name: kit.Application(routes=[route]) for name, route in routes.items()}
 
+
+def table_apps(kit: Toolkit, endpoints: Endpoints) -> Apps:
     table = kit.Application(routes=many_routes(kit, endpoints))
-    apps |= dict.fromkeys(("last-route", "not-found", "not-allowed"), table)
-    for times in (1, 5):
-        apps[f"middleware-{times}"] = kit.Application(
-            routes=[kit.Route("/", endpoints.plain)], middleware=dispatching(kit, times)
-        )
-    apps["middleware-opaque"] = kit.Application(
-        routes=[kit.Mount("/", foreign)], middleware=dispatching(kit, 5)
-    )
-    apps["stack"] = kit.Application(
-        routes=[kit.Route("/login", endpoints.login), kit.Route("/session", endpoints.session)],
-        middleware=usual_stack(kit),
-    )
-    return apps
+    return dict.fromkeys(("last-route", "not-found", "not-allowed"), table)
+
+
+def middleware_apps(kit: Toolkit, endpoints: Endpoints) -> Apps:
+    plain, opaque = kit.Route("/", endpoints.plain), kit.Mount("/", foreign)
+    return {
+        "middleware-1": kit.Application(routes=[plain], middleware=dispatching(kit, 1)),
+        "middleware-5": kit.Application(routes=[plain], middleware=dispatching(kit, 5)),
+        "middleware-opaque": kit.Application(routes=[opaque], middleware=dispatching(kit, 5)),
+    }
+
+
+def stack_apps(kit: Toolkit, endpoints: Endpoints) -> Apps:
+    routes = [kit.Route("/login", endpoints.login), kit.Route("/session", endpoints.session)]
+    return {"stack": kit.Application(routes=routes, middleware=usual_stack(kit))}
+
+
+def static_apps(kit: Toolkit, endpoints: Endpoints) -> Apps:
+    files = kit.StaticFiles(directory=endpoints.material.directory)
+    return {"static": kit.Application(routes=[kit.Mount("/static", files)])}
 
 
 def nested(kit: Toolkit, endpoints: Endpoints) -> Any:
