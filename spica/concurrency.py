@@ -292,7 +292,7 @@ def _is_coroutine_function(obj: Any) -> bool:
     if isinstance(obj, types.FunctionType) and obj.__code__.co_flags & _CO_COROUTINE:
         return True
     # What was marked by inspect.markcoroutinefunction, or is a mock, or compiled
-    if hasattr(obj, "_is_coroutine_mark") or hasattr(obj, "_is_coroutine"):
+    if hasattr(obj, "_is_coroutine_marker") or hasattr(obj, "_is_coroutine"):
         import asyncio
         import inspect
 

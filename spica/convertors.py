@@ -83,10 +83,12 @@ class IntegerConvertor(Convertor[int]):
         return int(value)
 
     def to_string(self, value: int) -> str:
-        """Return the digits of a number that is not negative."""
+        """Return the digits of a whole number that is not negative."""
         number = int(value)
         if number < 0:
             raise ValueError("Negative integers are not supported")
+        if number != value and not isinstance(value, str):
+            raise ValueError(f"{value!r:.80} is not a whole number")
         return str(number)
 
 
@@ -100,15 +102,20 @@ class FloatConvertor(Convertor[float]):
         return float(value)
 
     def to_string(self, value: float) -> str:
-        """Return the number with up to 20 decimals; it must be finite and not negative."""
-        number = float(value)
+        """Return the shortest decimal that is read as the same number, without an exponent."""
+        number = float(value) + 0.0  # which makes 0.0 of -0.0
         if number < 0.0:
             raise ValueError("Negative floats are not supported")
         if math.isnan(number):
             raise ValueError("NaN values are not supported")
         if math.isinf(number):
             raise ValueError("Infinite values are not supported")
-        return f"{number:.20f}".rstrip("0").rstrip(".")
+        text = repr(number)
+        if "e" in text:
+            from decimal import Decimal
+
+            text = format(Decimal(text), "f")
+        return text.removesuffix(".0")
 
 
 class UUIDConvertor(Convertor["uuid.UUID"]):
