@@ -122,6 +122,8 @@ class HTTPEndpoint:
             response = await handler(request)
         else:
             response = await run_in_threadpool(handler, request)
+        if isinstance(response, Response) and response._is_plain:
+            return response
         return await settle_answer(response, request, handler)
 
     async def method_not_allowed(self, request: Request[Any]) -> Response:

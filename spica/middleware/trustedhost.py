@@ -85,7 +85,8 @@ class TrustedHostMiddleware(Responder):
         parsed = None if field is None else parse_host(field)
         if parsed is not None:
             host, port = parsed
-            if host in self._names or host.endswith(self._endings):
+            # A name below another has a label of its own: ".example.org" has none.
+            if host in self._names or (host.endswith(self._endings) and host[0] != "."):
                 return None
             if self.www_redirect and "www." + host in self._names:
                 netloc = format_host("www." + host, port)
@@ -110,13 +111,14 @@ def _check_host(host: str, place: str) -> str:
         raise ValueError(
             f"{place} has {host!r}. Domain wildcard patterns must be like '*.example.com'."
         )
-    if not name.isascii():
+    try:
         # RFC 5890 s.2.3.2.1: on the wire, names stand in their ASCII form.
-        name = name.encode("idna").decode()
-    parsed = parse_host(name)
+        parsed = parse_host(name if name.isascii() else name.encode("idna").decode())
+    except UnicodeError:
+        parsed = None
     if parsed is None or parsed[1] is not None or name.endswith(":"):
         raise ValueError(
             f"{place} has {host!r}, which can never match: it must be a host name or an address "
             "(IPv6 in brackets) without scheme, port and path."
         )
-    return ("*." if name != host and host.startswith("*.") else "") + parsed[0]
+    return parsed[0] if name == host else "*." + parsed[0]

@@ -1,0 +1,160 @@
+"""Tests of spica/middleware/authentication.py."""
+
+import base64
+import binascii
+
+import pytest
+
+from spica.authentication import (
+    AuthCredentials,
+    AuthenticationBackend,
+    AuthenticationError,
+    SimpleUser,
+    UnauthenticatedUser,
+)
+from spica.middleware.authentication import AuthenticationMiddleware
+from spica.requests import HTTPConnection, Request
+from spica.responses.base import PlainTextResponse
+
+pytestmark = pytest.mark.anyio
+
+
+class BasicAuth(AuthenticationBackend):
+    """Believes every user name."""
+
+    async def authenticate(self, conn):
+        assert isinstance(conn, HTTPConnection)
+        if "authorization" not in conn.headers:
+            return None
+        token = conn.headers["authorization"].removeprefix("Basic ")
+        try:
+            user = base64.b64decode(token, validate=True).decode()
+        except (ValueError, binascii.Error) as exc:
+            raise AuthenticationError("Invalid basic auth credentials") from exc
+        return AuthCredentials(["authenticated"]), SimpleUser(user)
+
+
+GOOD = [(b"authorization", b"Basic YW5u")]
+BAD = [(b"authorization", b"Basic !")]
+
+
+async def whoami(scope, receive, send):
+    if scope["type"] == "http":
+        request = Request(scope)
+        user = request.user.display_name or type(request.user).__name__
+        await PlainTextResponse(f"{user} {request.auth.scopes}")(scope, receive, send)
+    else:
+        await send({"type": "passed", "user": scope.get("user"), "auth": scope.get("auth")})
+
+
+async def ask(middleware, headers=(), kind="http"):
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": kind, "method": "GET", "path": "/", "headers": list(headers)}
+    await middleware(scope, receive, send)
+    return sent
+
+
+def status_and_body(sent):
+    return sent[0]["status"], sent[1]["body"].decode()
+
+
+async def test_a_connection_with_credentials():
+    sent = await ask(AuthenticationMiddleware(whoami, BasicAuth()), GOOD)
+    assert status_and_body(sent) == (200, "ann ['authenticated']")
+
+
+async def test_a_connection_without_credentials():
+    sent = await ask(AuthenticationMiddleware(whoami, BasicAuth()))
+    assert status_and_body(sent) == (200, "UnauthenticatedUser []")
+
+
+async def test_wrong_credentials_are_400():
+    sent = await ask(AuthenticationMiddleware(whoami, BasicAuth()), BAD)
+    assert status_and_body(sent) == (400, "Invalid basic auth credentials")
+
+
+def refuse(conn, exc):
+    return PlainTextResponse(f"{conn.method} {exc}", status_code=401)
+
+
+async def refuse_later(conn, exc):
+    return refuse(conn, exc)
+
+
+@pytest.mark.parametrize("on_error", [refuse, refuse_later])
+async def test_on_error_makes_the_answer(on_error):
+    sent = await ask(AuthenticationMiddleware(whoami, BasicAuth(), on_error=on_error), BAD)
+    assert status_and_body(sent) == (401, "GET Invalid basic auth credentials")
+
+
+async def test_on_error_must_return_a_response():
+    middleware = AuthenticationMiddleware(whoami, BasicAuth(), on_error=lambda conn, exc: None)
+    with pytest.raises(TypeError, match="returned None, but must return a Response"):
+        await ask(middleware, BAD)
+
+
+def test_the_default_on_error_is_public():
+    response = AuthenticationMiddleware.default_on_error(None, AuthenticationError("why"))
+    assert (response.status_code, response.body) == (400, b"why")
+
+
+async def test_a_subclass_may_have_another_default():
+    class Teapot(AuthenticationMiddleware):
+        @staticmethod
+        def default_on_error(conn, exc):
+            return PlainTextResponse("teapot", status_code=418)
+
+    assert status_and_body(await ask(Teapot(whoami, BasicAuth()), BAD)) == (418, "teapot")
+
+
+async def test_a_websocket_with_credentials():
+    [message] = await ask(AuthenticationMiddleware(whoami, BasicAuth()), GOOD, "websocket")
+    assert message["user"].username == "ann"
+    assert message["auth"].scopes == ["authenticated"]
+
+
+async def test_a_websocket_without_credentials():
+    [message] = await ask(AuthenticationMiddleware(whoami, BasicAuth()), kind="websocket")
+    assert isinstance(message["user"], UnauthenticatedUser)
+
+
+async def test_a_websocket_with_wrong_credentials_is_closed():
+    sent = await ask(AuthenticationMiddleware(whoami, BasicAuth(), refuse), BAD, "websocket")
+    assert sent == [{"type": "websocket.close", "code": 1000}]
+
+
+async def test_the_lifespan_passes():
+    [message] = await ask(AuthenticationMiddleware(whoami, BasicAuth()), kind="lifespan")
+    assert message == {"type": "passed", "user": None, "auth": None}
+
+
+async def test_what_a_backend_must_return():
+    class Odd(AuthenticationBackend):
+        async def authenticate(self, conn):
+            return "token-of-ann"
+
+    with pytest.raises(TypeError) as caught:
+        await ask(AuthenticationMiddleware(whoami, Odd()))
+    words = "Odd.authenticate() must return (credentials, user) or None, not str."
+    assert str(caught.value) == words
+
+
+@pytest.mark.parametrize(
+    ("backend", "shown"),
+    [(BasicAuth, "not the class BasicAuth"), (None, "not None"), ("basic", "not 'basic'")],
+)
+def test_a_backend_is_an_object_with_authenticate(backend, shown):
+    with pytest.raises(TypeError, match=f"AuthenticationMiddleware: backend must be .*{shown}"):
+        AuthenticationMiddleware(whoami, backend)
+
+
+def test_on_error_is_a_function():
+    with pytest.raises(TypeError, match="AuthenticationMiddleware: on_error must be a function"):
+        AuthenticationMiddleware(whoami, BasicAuth(), on_error=401)
