@@ -85,6 +85,7 @@ class HTTPExchange(Exchange):
         self._has_trailers = False
 
     def prepare(self) -> None:
+        """Make what can only be made in the event loop."""
         super().prepare()
         self._fed = anyio.Event()
         self._completed = anyio.Event()
@@ -118,6 +119,7 @@ class HTTPExchange(Exchange):
     # What the application sends
 
     async def send(self, message: Message) -> None:
+        """Take a message of the response; a piece of the body waits until it is taken."""
         kind = message_type(message)
         if kind == DEBUG:
             self.extensions[DEBUG] = message.get("info", {})
@@ -141,10 +143,12 @@ class HTTPExchange(Exchange):
         return misplaced(kind, self.state.value, _ALLOWED[self.state])
 
     def _send_start(self, message: Message) -> None:
-        self.status_code = message_status(message)
-        self.headers = message_headers(message)
+        # All of it is checked before any of it counts: what is refused leaves no half response
+        status_code, headers = message_status(message), message_headers(message)
+        declared_size = _declared_size(status_code, headers)
         if self._scope["method"] != "HEAD":
-            self._expected_size = _declared_size(self.status_code, self.headers)
+            self._expected_size = declared_size
+        self.status_code, self.headers = status_code, headers
         if message.get("trailers", False):
             self._has_trailers = True
             self.extensions[TRAILERS] = []
@@ -189,6 +193,7 @@ class HTTPExchange(Exchange):
             self._completed.set()
 
     def check_end(self) -> None:
+        """Refuse a return that leaves the response without its end."""
         if self.state is HTTPState.WAITING:
             raise AssertionError(
                 "TestClient did not receive any response: "

@@ -55,6 +55,7 @@ class Lifespan(Exchange):
         self._failure_text = ""
 
     def prepare(self) -> None:
+        """Make what can only be made in the event loop."""
         super().prepare()
         self._shutdown = anyio.Event()
 
@@ -109,6 +110,7 @@ class Lifespan(Exchange):
     # What the application does
 
     async def receive(self) -> Message:
+        """Give the start-up, then the shutdown once it is asked for, and then nothing."""
         self._received += 1
         if self._received == 1:
             return {"type": "lifespan.startup"}
@@ -122,6 +124,7 @@ class Lifespan(Exchange):
         return await self.wait_in_vain()
 
     async def send(self, message: Message) -> None:
+        """Check a message and put the state it leads to in the outbox."""
         kind = message_type(message)
         transitions = _TRANSITIONS.get(self.state, {})
         if kind not in transitions:

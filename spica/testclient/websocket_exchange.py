@@ -58,6 +58,7 @@ class WebSocketExchange(Exchange):
         self._is_disconnect_fed = False
 
     def prepare(self) -> None:
+        """Make what can only be made in the event loop."""
         super().prepare()
         self._arrived = anyio.Event()
 
@@ -83,6 +84,7 @@ class WebSocketExchange(Exchange):
     # What the application does
 
     async def receive(self) -> Message:
+        """Give the next message; after the disconnect there is normally none."""
         while not self._inbox:
             if self._noticed.is_set():
                 self._settled.set()
@@ -94,6 +96,7 @@ class WebSocketExchange(Exchange):
         return message
 
     async def send(self, message: Message) -> None:
+        """Check a message and put it in the outbox."""
         kind = message_type(message)
         if kind not in _ALLOWED[self.side]:
             raise misplaced(kind, self.side.value, _ALLOWED[self.side])
@@ -137,6 +140,7 @@ class WebSocketExchange(Exchange):
             self.disconnect(1006)
 
     def check_end(self) -> None:
+        """Refuse a return that leaves the handshake without a whole answer."""
         if self.side is WebSocketSide.CONNECTING and not self._is_disconnect_fed:
             raise AssertionError(
                 "The application returned without an answer to the handshake: "
