@@ -19,7 +19,7 @@ from spica._asgi.scope import get_route_path
 from spica._http.conditional import Outcome, evaluate, is_not_modified, select_fields
 from spica._http.urls import encode_leading_slashes, encode_path, encode_query
 from spica._layers.responder import Responder
-from spica.concurrency import run_in_threadpool
+from spica.concurrency import file_threads
 from spica.datastructures import Headers
 from spica.exceptions import HTTPException
 from spica.responses.base import RedirectResponse, Response
@@ -143,7 +143,7 @@ class StaticFiles(Responder):
         if self.directory is None:
             return
         try:
-            status = await run_in_threadpool(os.stat, self.directory)
+            status = await file_threads.run(os.stat, self.directory)
         except FileNotFoundError:
             raise RuntimeError(
                 f"StaticFiles directory '{self.directory}' does not exist."
@@ -167,9 +167,7 @@ class StaticFiles(Responder):
             RuntimeError: The scope is one that no file can answer.
         """
         if scope["type"] != "websocket":
-            raise RuntimeError(
-                f"StaticFiles serves HTTP, and can't serve a {scope['type']!r} scope."
-            )
+            raise RuntimeError(f"StaticFiles serves HTTP, not a scope of type {scope['type']!r}.")
         await WebSocketClose()(scope, receive, send)
 
     def get_path(self, scope: Scope) -> str:
@@ -189,7 +187,7 @@ class StaticFiles(Responder):
         if scope["method"] not in ("GET", "HEAD"):
             raise HTTPException(status_code=405, headers={"Allow": "GET, HEAD"})
         max_size = FIRST_BLOCK_SIZE if _wants_all(scope) else -1
-        found = await run_in_threadpool(self._find, path, max_size)
+        found = await file_threads.run(self._find, path, max_size)
         if found is None:
             raise HTTPException(status_code=404)
         if found.is_index and not scope["path"].endswith("/"):

@@ -25,7 +25,7 @@ from spica._http.ranges import (
     format_closing_delimiter,
     format_part_header,
 )
-from spica.concurrency import run_in_threadpool
+from spica.concurrency import file_threads
 from spica.responses.base import WITHOUT_CONTENT, PlainTextResponse, Response
 from spica.responses.filereader import FIRST_BLOCK_SIZE, FileReader, examine
 
@@ -148,7 +148,7 @@ class FileResponse(Response):
         delivery = _Delivery(self, scope)
         try:
             if delivery.must_wait:
-                await run_in_threadpool(delivery.prepare)
+                await file_threads.run(delivery.prepare)
             else:
                 delivery.prepare()
             refusal = delivery.refusal
@@ -236,10 +236,9 @@ class _Delivery:
         """Look at the file, decide what is sent, and read the beginning of it."""
         response, reader = self.response, self.reader
         with reader:
-            if self.opens_file:
-                status = reader.open()
-            else:
-                status = response.stat_result or examine(response.path)
+            status = reader.open() if self.opens_file else response.stat_result
+            if status is None:
+                status = examine(response.path)
             facts = FileFacts(
                 response.status_code,
                 _headers_for(response, status),
@@ -317,7 +316,7 @@ class _Rest:
         while reader.left:
             piece = reader.read_at_hand()
             if piece is None:
-                pieces = await run_in_threadpool(reader.read_next)
+                pieces = await file_threads.run(reader.read_next)
                 await delivery._send_block(pieces, self.send)
                 continue
             await delivery._send_block([piece], self.send)

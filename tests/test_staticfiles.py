@@ -1,0 +1,733 @@
+"""The files of directories and packages: what is found, and what is never."""
+
+import os
+import sys
+
+import anyio
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from spica.datastructures import Headers
+from spica.exceptions import HTTPException
+from spica.requests import Request
+from spica.responses.base import Response
+from spica.responses.file import FileResponse
+from spica.responses.filereader import FIRST_BLOCK_SIZE
+from spica.staticfiles import NotModifiedResponse, StaticFiles, _split
+
+pytestmark = pytest.mark.anyio
+
+SECRET = "not to be seen"
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A directory to serve, with a secret beside it."""
+    (tmp_path / "secret.txt").write_text(SECRET)
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "inner.txt").write_text(SECRET)
+    root = tmp_path / "public"
+    (root / "css" / "deep").mkdir(parents=True)
+    (root / ".well-known").mkdir()
+    (root / ".git").mkdir()
+    for name in (
+        "a.txt",
+        "css/style.css",
+        "css/deep/x.css",
+        "css/index.html",
+        ".env",
+        ".git/config",
+        ".well-known/security.txt",
+    ):
+        (root / name).write_text(name)
+    return root
+
+
+def scope_for(path, method="GET", root_path="", query_string=b"", extensions=None, **headers):
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "root_path": root_path,
+        "query_string": query_string,
+        "headers": raw,
+    }
+    return scope if extensions is None else {**scope, "extensions": extensions}
+
+
+class Answer:
+    """What an app sends for one request."""
+
+    def __init__(self):
+        self.messages = []
+
+    async def send(self, message):
+        self.messages.append(message)
+
+    @property
+    def status(self):
+        return self.messages[0]["status"]
+
+    @property
+    def headers(self):
+        return {name.decode(): value.decode() for name, value in self.messages[0]["headers"]}
+
+    @property
+    def body(self):
+        return b"".join(message["body"] for message in self.messages[1:])
+
+
+async def get(app, path, **options):
+    answer = Answer()
+    await app(scope_for(path, **options), anyio.sleep_forever, answer.send)
+    return answer
+
+
+async def status_of(app, path, **options):
+    try:
+        return (await get(app, path, **options)).status
+    except HTTPException as exc:
+        return exc.status_code
+
+
+# files
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("/a.txt", b"a.txt"),
+        ("a.txt", b"a.txt"),
+        ("//a.txt", b"a.txt"),
+        ("/./a.txt", b"a.txt"),
+        ("/a.txt/", b"a.txt"),
+        ("/css/../a.txt", b"a.txt"),
+        ("/css//style.css", b"css/style.css"),
+        ("/css/deep/x.css", b"css/deep/x.css"),
+        ("/.well-known/security.txt", b".well-known/security.txt"),
+    ],
+)
+async def test_a_file_is_served(root, path, content):
+    answer = await get(StaticFiles(directory=root), path)
+    assert answer.status == 200
+    assert answer.body == content
+    assert answer.headers["content-length"] == str(len(content))
+    assert "etag" in answer.headers
+
+
+async def test_the_prefix_of_a_mount_is_not_part_of_the_name(root):
+    answer = await get(StaticFiles(directory=root), "/static/a.txt", root_path="/static")
+    assert answer.body == b"a.txt"
+
+
+@pytest.mark.parametrize(
+    "size", [0, FIRST_BLOCK_SIZE - 1, FIRST_BLOCK_SIZE, FIRST_BLOCK_SIZE + 1, 1_000_000]
+)
+async def test_files_of_all_sizes_are_served(root, size):
+    content = os.urandom(size)
+    (root / "file.bin").write_bytes(content)
+    answer = await get(StaticFiles(directory=root), "/file.bin")
+    assert answer.body == content
+    assert answer.headers["content-length"] == str(size)
+    assert answer.messages[-1]["more_body"] is False
+
+
+async def test_head_sends_headers_only(root):
+    answer = await get(StaticFiles(directory=root), "/a.txt", method="HEAD")
+    assert answer.headers["content-length"] == "5"
+    assert answer.body == b""
+
+
+@pytest.mark.parametrize("value", ["bytes=1-2", "bytes=0-0,2-2"])
+@pytest.mark.parametrize("size", [5, FIRST_BLOCK_SIZE + 1])
+async def test_ranges_are_served(root, value, size):
+    (root / "file").write_bytes(b"abcde".ljust(size))
+    answer = await get(StaticFiles(directory=root), "/file", range=value)
+    assert answer.status == 206
+    assert answer.headers["content-length"] == str(len(answer.body))
+    assert (b"bc" if value == "bytes=1-2" else b"\r\n\r\na\r\n") in answer.body
+
+
+async def test_a_server_that_can_is_given_the_path(root):
+    extensions = {"http.response.pathsend": {}}
+    answer = await get(StaticFiles(directory=root), "/a.txt", extensions=extensions)
+    assert answer.messages[1] == {"type": "http.response.pathsend", "path": str(root / "a.txt")}
+
+
+async def test_the_first_directory_that_has_a_file_counts(root, tmp_path, monkeypatch):
+    package = tmp_path / "somepackage"
+    (package / "statics").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "statics" / "a.txt").write_text("of the package")
+    (package / "statics" / "b.txt").write_text("only there")
+    monkeypatch.syspath_prepend(tmp_path)
+    app = StaticFiles(directory=root, packages=["somepackage"])
+    assert (await get(app, "/a.txt")).body == b"a.txt"
+    assert (await get(app, "/b.txt")).body == b"only there"
+
+
+async def test_a_folder_of_a_package_can_be_named(tmp_path, monkeypatch):
+    folder = tmp_path / "otherpackage" / "web" / "files"
+    folder.mkdir(parents=True)
+    (folder / "a.txt").write_text("x")
+    monkeypatch.syspath_prepend(tmp_path)
+    app = StaticFiles(packages=[("otherpackage", "web/files")])  # a namespace package at that
+    assert (await get(app, "/a.txt")).body == b"x"
+
+
+async def test_a_relative_directory_is_below_the_working_directory(root, monkeypatch):
+    monkeypatch.chdir(root.parent)
+    assert (await get(StaticFiles(directory="public"), "/a.txt")).body == b"a.txt"
+
+
+# what is not found
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/none",
+        "/",
+        "",
+        "/css",
+        "/css/",
+        "/a.txt/b",
+        "/" + "x" * 255,
+        "/" + "x" * 256,
+        "/" + "x" * 100_000,
+        "/" + "x/" * 10_000,
+        "/a.txt\0",
+        "/a.txt\0.png",
+        "/\0",
+        "/\udcff",
+        "/\ud800\x01",
+    ],
+)
+async def test_what_is_no_file_is_a_404(root, path):
+    assert await status_of(StaticFiles(directory=root), path) == 404
+
+
+TRAVERSALS = [
+    "/../secret.txt",
+    "/../../../../../../../../../../etc/passwd",
+    "/css/../../secret.txt",
+    "/css/deep/../../../secret.txt",
+    "/./../secret.txt",
+    "/..//secret.txt",
+    "//../secret.txt",
+    "..",
+    "/..",
+    "/../public/../secret.txt",
+    "/../public/a.txt",
+    "//etc/passwd",
+    "/%2e%2e/secret.txt",
+    "/..%2fsecret.txt",
+    "/..\\secret.txt",
+    "/..\\..\\etc\\passwd",
+    "\\..\\secret.txt",
+    "/css\\..\\..\\secret.txt",
+    "/.../secret.txt",
+    "/..\0/secret.txt",
+    "/C:/Windows/win.ini",
+    "/C:\\Windows\\win.ini",
+    "/\\\\server\\share\\secret.txt",
+    "/file:///etc/passwd",
+    "/~root/.profile",
+]
+
+
+@pytest.mark.parametrize("path", TRAVERSALS)
+@pytest.mark.parametrize("follow_symlink", [True, False])
+@pytest.mark.parametrize("html", [True, False])
+async def test_no_spelling_leads_out_of_the_directory(root, path, follow_symlink, html):
+    app = StaticFiles(directory=root, follow_symlink=follow_symlink, html=html, dotfiles=True)
+    assert await status_of(app, path) == 404
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../secret.txt", "css/../../secret.txt"])
+@pytest.mark.parametrize("follow_symlink", [True, False])
+def test_look_up_refuses_what_get_path_would_never_give(root, path, follow_symlink):
+    app = StaticFiles(directory=root, follow_symlink=follow_symlink)
+    assert app.lookup_path(path) == ("", None)
+
+
+def test_look_up_of_an_absolute_path_of_our_own_finds_nothing(root):
+    assert StaticFiles(directory=root).lookup_path(str(root / "a.txt")) == ("", None)
+
+
+PIECES = ["..", ".", "/", "\\", "secret.txt", "secrets", "inner.txt", "css", "out", "%2e", "\0"]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=10), st.booleans(), st.booleans())
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_combination_leads_out_of_the_directory(root, pieces, html, dotfiles):
+    if not (root / "out").is_symlink():
+        (root / "out").symlink_to(root.parent)
+    app = StaticFiles(directory=root, html=html, dotfiles=dotfiles)
+    path = app.get_path(scope_for("/" + "".join(pieces)))
+    try:
+        found = app._find(path, 1000)
+    except HTTPException:
+        return
+    assert found is None or found.content != SECRET.encode()
+
+
+# links
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("out.txt", "../secret.txt"),
+        ("out.txt", "../../etc/passwd"),
+        ("out", ".."),
+        ("css/out", "../../secrets"),
+        ("loop", "loop"),
+    ],
+)
+@pytest.mark.parametrize("rest", ["", "/secret.txt", "/inner.txt"])
+async def test_links_do_not_lead_out(root, name, target, rest):
+    (root / name).symlink_to(target)
+    assert await status_of(StaticFiles(directory=root), f"/{name}{rest}") == 404
+
+
+async def test_links_lead_out_when_they_may(root):
+    (root / "out").symlink_to(root.parent)
+    app = StaticFiles(directory=root, follow_symlink=True)
+    assert (await get(app, "/out/secret.txt")).body == SECRET.encode()
+
+
+@pytest.mark.parametrize("follow_symlink", [True, False])
+async def test_links_inside_the_directory_are_followed(root, follow_symlink):
+    (root / "css" / "link.txt").symlink_to("../a.txt")
+    app = StaticFiles(directory=root, follow_symlink=follow_symlink)
+    assert (await get(app, "/css/link.txt")).body == b"a.txt"
+
+
+async def test_a_directory_beside_with_the_same_beginning_is_outside(root):
+    beside = root.parent / "public-not"
+    beside.mkdir()
+    (beside / "x").write_text(SECRET)
+    (root / "link").symlink_to(beside / "x")
+    assert await status_of(StaticFiles(directory=root), "/link") == 404
+
+
+async def test_the_directory_itself_may_be_a_link(root):
+    (root.parent / "current").symlink_to(root)
+    (root / "link.txt").symlink_to("a.txt")
+    app = StaticFiles(directory=root.parent / "current")
+    assert (await get(app, "/a.txt")).body == b"a.txt"
+    assert (await get(app, "/link.txt")).body == b"a.txt"
+
+
+# dotfiles
+
+
+@pytest.mark.parametrize("path", ["/.env", "/.git/config", "/css/../.env", "/.git", "/..a"])
+async def test_names_with_a_leading_dot_are_hidden(root, path):
+    (root / "..a").write_text("x")
+    assert await status_of(StaticFiles(directory=root), path) == 404
+    assert await status_of(StaticFiles(directory=root, html=True), path) == 404
+
+
+@pytest.mark.parametrize("path", ["/.env", "/.git/config"])
+async def test_names_with_a_leading_dot_are_served_when_asked_for(root, path):
+    assert await status_of(StaticFiles(directory=root, dotfiles=True), path) == 200
+
+
+async def test_the_directory_may_have_a_leading_dot(root):
+    assert await status_of(StaticFiles(directory=root / ".git"), "/config") == 200
+
+
+# Windows
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("a/b.txt", ["a", "b.txt"]),
+        ("a\\b.txt", ["a", "b.txt"]),
+        ("console.txt", ["console.txt"]),
+        ("..\\x", None),
+        ("a\\..\\..\\x", None),
+        ("\\x", None),
+        ("\\\\server\\share", None),
+        ("C:\\x", None),
+        ("C:x", None),
+        ("a.txt::$DATA", None),
+        ("a.txt:stream", None),
+        ("con", None),
+        ("NUL.txt", None),
+        ("a/aux.tar.gz", None),
+        ("com1", None),
+        ("COM\u00b9", None),
+        ("nul .txt", None),
+        ("a.txt.", None),
+        ("a.txt ", None),
+        ("...", None),
+    ],
+)
+def test_on_windows_names_with_another_meaning_are_refused(path, names):
+    assert _split(path, is_windows=True) == names
+
+
+@pytest.mark.parametrize("name", ["con", "a:b", "a.", "a\\b"])
+def test_elsewhere_they_are_names_like_any_other(name):
+    assert _split(name, is_windows=False) == [name]
+
+
+# methods and kinds of connections
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "get"])
+async def test_other_methods_are_a_405(root, method):
+    with pytest.raises(HTTPException) as caught:
+        await get(StaticFiles(directory=root), "/a.txt", method=method)
+    assert caught.value.status_code == 405
+    assert caught.value.headers == {"Allow": "GET, HEAD"}
+
+
+async def test_a_websocket_is_closed(root):
+    answer = Answer()
+    await StaticFiles(directory=root)({"type": "websocket", "path": "/"}, None, answer.send)
+    assert answer.messages == [{"type": "websocket.close", "code": 1000, "reason": ""}]
+
+
+async def test_a_lifespan_is_not_served(root):
+    with pytest.raises(RuntimeError) as caught:
+        await StaticFiles(directory=root)({"type": "lifespan"}, None, None)
+    assert str(caught.value) == "StaticFiles serves HTTP, not a scope of type 'lifespan'."
+
+
+async def test_the_answer_can_be_had_as_a_value(root):
+    response = await StaticFiles(directory=root).respond(Request(scope_for("/a.txt")))
+    assert isinstance(response, FileResponse)
+    assert response.headers["content-length"] == "5"
+
+
+# preconditions: RFC 9110 section 13
+
+
+@pytest.mark.parametrize("size", [5, FIRST_BLOCK_SIZE + 1])
+async def test_a_copy_that_is_still_good_is_a_304(root, size):
+    (root / "file").write_bytes(b"x" * size)
+    app = StaticFiles(directory=root)
+    first = await get(app, "/file")
+    for fields in (
+        {"if_none_match": first.headers["etag"]},
+        {"if_none_match": f'"other", W/{first.headers["etag"]}'},
+        {"if_none_match": "*"},
+        {"if_modified_since": first.headers["last-modified"]},
+        {"if_none_match": first.headers["etag"], "range": "bytes=0-1"},
+    ):
+        answer = await get(app, "/file", **fields)
+        assert (answer.status, answer.body) == (304, b"")
+        assert answer.headers == {"etag": first.headers["etag"]}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"if_none_match": '"other"'},
+        {"if_modified_since": "Sun, 06 Nov 1994 08:49:37 GMT"},
+        {"if_modified_since": "garbage"},
+        {"if_none_match": '"other"', "if_modified_since": "Fri, 01 Jan 2100 00:00:00 GMT"},
+    ],
+)
+@pytest.mark.parametrize("size", [5, FIRST_BLOCK_SIZE + 1])
+async def test_a_copy_that_is_not_good_is_replaced(root, fields, size):
+    (root / "file").write_bytes(b"x" * size)
+    answer = await get(StaticFiles(directory=root), "/file", **fields)
+    assert (answer.status, len(answer.body)) == (200, size)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"if_match": '"other"'}, 412),
+        ({"if_match": "*"}, 200),
+        ({"if_unmodified_since": "Sun, 06 Nov 1994 08:49:37 GMT"}, 412),
+        ({"if_unmodified_since": "Fri, 01 Jan 2100 00:00:00 GMT"}, 200),
+    ],
+)
+async def test_a_precondition_that_failed_is_a_412(root, fields, status):
+    assert await status_of(StaticFiles(directory=root), "/a.txt", **fields) == status
+
+
+def test_is_not_modified_takes_headers():
+    app, ours = StaticFiles(directory="."), Headers({"etag": 'W/"a"'})
+    assert app.is_not_modified(ours, Headers({"if-none-match": '"a"'}))
+    assert not app.is_not_modified(ours, Headers({"if-none-match": '"b"'}))
+    assert not app.is_not_modified(ours, Headers({}))
+    two_lines = [(b"if-none-match", b'"b"'), (b"if-none-match", b'"a"')]
+    assert app.is_not_modified(ours, Headers(raw=two_lines))
+
+
+def test_a_304_keeps_only_the_headers_that_belong_there():
+    headers = Headers({"ETag": "1", "Set-Cookie": "x", "Last-Modified": "y", "Vary": "z"})
+    response = NotModifiedResponse(headers)
+    assert response.status_code == 304
+    assert response.raw_headers == [(b"etag", b"1"), (b"vary", b"z")]
+
+
+# HTML mode
+
+
+async def test_a_directory_is_answered_with_its_index(root):
+    answer = await get(StaticFiles(directory=root, html=True), "/css/")
+    assert (answer.status, answer.body) == (200, b"css/index.html")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+
+
+async def test_the_top_has_an_index(root):
+    (root / "index.html").write_text("top")
+    assert (await get(StaticFiles(directory=root, html=True), "/")).body == b"top"
+    mounted = await get(StaticFiles(directory=root, html=True), "/x/", root_path="/x")
+    assert mounted.body == b"top"
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "location"),
+    [
+        ("/css", {}, "/css/"),
+        ("/css", {"query_string": b"a=1&b=%20"}, "/css/?a=1&b=%20"),
+        ("/static/css", {"root_path": "/static"}, "/static/css/"),
+        ("/a b", {}, "/a%20b/"),
+        ("/q?#%41", {}, "/q%3F%23%2541/"),
+        ("//css", {}, "/%2Fcss/"),
+        ("/\\css", {}, "/%5Ccss/"),
+    ],
+)
+async def test_a_directory_is_redirected_to_its_slash(root, path, options, location):
+    for name in ("a b", "q?#%41", "\\css"):
+        (root / name).mkdir()
+        (root / name / "index.html").touch()
+    answer = await get(StaticFiles(directory=root, html=True), path, **options)
+    assert answer.status == 307
+    assert answer.headers["location"] == location
+
+
+async def test_a_page_of_its_own_says_what_is_not_found(root):
+    (root / "404.html").write_text("nothing here")
+    app = StaticFiles(directory=root, html=True)
+    for path in ("/none", "/css/deep/", "/.env", "/../secret.txt", "/" + "x" * 300):
+        answer = await get(app, path)
+        assert (answer.status, answer.body) == (404, b"nothing here")
+
+
+@pytest.mark.parametrize(
+    "fields", [{"if_none_match": "*"}, {"range": "bytes=0-1"}, {"if_match": '"x"'}]
+)
+async def test_the_page_is_no_200_and_so_has_no_preconditions(root, fields):
+    (root / "404.html").write_text("nothing here")
+    answer = await get(StaticFiles(directory=root, html=True), "/none", **fields)
+    assert (answer.status, answer.body) == (404, b"nothing here")
+
+
+async def test_without_html_there_is_no_index_and_no_page(root):
+    (root / "404.html").touch()
+    for path in ("/css/", "/none"):
+        with pytest.raises(HTTPException) as caught:
+            await get(StaticFiles(directory=root), path)
+        assert caught.value.detail == "Not Found"
+
+
+async def test_a_directory_named_index_html_is_no_index(root):
+    (root / "css" / "deep" / "index.html").mkdir()
+    assert await status_of(StaticFiles(directory=root, html=True), "/css/deep/") == 404
+
+
+# what the system refuses
+
+
+needs_permissions = pytest.mark.skipif(
+    sys.platform == "win32" or (hasattr(os, "geteuid") and os.geteuid() == 0),
+    reason="this user may read everything",
+)
+
+
+@needs_permissions
+async def test_a_file_that_may_not_be_read_is_a_401(root):
+    (root / "a.txt").chmod(0)
+    assert await status_of(StaticFiles(directory=root), "/a.txt") == 401
+
+
+class Failing(StaticFiles):
+    """Look-ups that fail as the system might."""
+
+    def __init__(self, error):
+        super().__init__(directory=".")
+        self.error = error
+
+    def lookup_path(self, path):
+        raise self.error
+
+
+async def test_a_look_up_without_permission_is_a_401():
+    assert await status_of(Failing(PermissionError("no")), "/a") == 401
+
+
+async def test_an_error_of_the_disk_is_not_hidden():
+    with pytest.raises(OSError, match="broken"):
+        await get(Failing(OSError(5, "broken")), "/a")
+
+
+async def test_a_file_that_vanishes_after_it_was_found_is_a_404(root):
+    class Vanishing(StaticFiles):
+        def lookup_path(self, path):
+            found = super().lookup_path(path)
+            (root / "a.txt").unlink()
+            return found
+
+    assert await status_of(Vanishing(directory=root), "/a.txt") == 404
+
+
+# subclasses
+
+
+async def test_every_method_may_be_overridden(root):
+    calls = []
+
+    class Own(StaticFiles):
+        def get_directories(self, directory=None, packages=None):
+            calls.append("get_directories")
+            return [root]
+
+        async def check_config(self):
+            calls.append("check_config")
+
+        def get_path(self, scope):
+            calls.append("get_path")
+            return "other"
+
+        async def get_response(self, path, scope):
+            calls.append("get_response")
+            return await super().get_response("a.txt", scope)
+
+        def lookup_path(self, path):
+            calls.append("lookup_path")
+            return super().lookup_path(path)
+
+        def file_response(self, full_path, stat_result, scope, status_code=200):
+            calls.append("file_response")
+            response = super().file_response(full_path, stat_result, scope, status_code)
+            response.headers["x-own"] = "1"
+            return response
+
+        def is_not_modified(self, response_headers, request_headers):
+            calls.append("is_not_modified")
+            return False
+
+    answer = await get(Own(), "/none")
+    assert answer.body == b"a.txt"
+    assert answer.headers["x-own"] == "1"
+    assert calls == [
+        "get_directories",
+        "check_config",
+        "get_path",
+        "get_response",
+        "lookup_path",
+        "file_response",
+        "is_not_modified",
+    ]
+
+
+async def test_a_subclass_may_answer_with_something_else(root):
+    class Own(StaticFiles):
+        def file_response(self, full_path, stat_result, scope, status_code=200):
+            return Response(f"own {os.path.basename(full_path)}")
+
+    assert (await get(Own(directory=root), "/a.txt")).body == b"own a.txt"
+
+
+async def test_a_subclass_may_answer_with_another_file(root):
+    class Own(StaticFiles):
+        def file_response(self, full_path, stat_result, scope, status_code=200):
+            return FileResponse(root / "css/style.css", status_code=202)
+
+    answer = await get(Own(directory=root), "/a.txt")
+    assert (answer.status, answer.body) == (202, b"css/style.css")
+
+
+async def test_get_response_may_be_called_directly(root):
+    response = await StaticFiles(directory=root).get_response("a.txt", scope_for("/any"))
+    assert response.status_code == 200
+    assert response.media_type == "text/plain"
+
+
+# settings
+
+
+def test_the_settings_are_attributes(root):
+    app = StaticFiles(directory=root, html=True, follow_symlink=True)
+    assert app.directory == root
+    assert app.packages is None
+    assert app.all_directories == [root]
+    assert (app.html, app.follow_symlink, app.dotfiles) == (True, True, False)
+    assert app.config_checked is False
+
+
+@pytest.mark.parametrize("name", ["none", "a.txt", ""])
+def test_a_directory_that_is_none_is_an_error(root, name):
+    path = str(root / name) if name else ""
+    with pytest.raises(RuntimeError) as caught:
+        StaticFiles(directory=path)
+    assert str(caught.value).startswith(f"Directory '{path}' does not exist")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("none", "StaticFiles directory '{}' does not exist."),
+        ("a.txt", "StaticFiles path '{}' is not a directory."),
+    ],
+)
+async def test_a_directory_checked_late_is_an_error_of_the_first_request(root, name, text):
+    app = StaticFiles(directory=root / name, check_dir=False)
+    with pytest.raises(RuntimeError) as caught:
+        await get(app, "/a.txt")
+    assert str(caught.value) == text.format(root / name)
+
+
+async def test_a_directory_may_come_later(root):
+    app = StaticFiles(directory=root / "later", check_dir=False)
+    (root / "later").mkdir()
+    (root / "later" / "x").write_text("x")
+    assert (await get(app, "/x")).body == b"x"
+
+
+@pytest.mark.parametrize(
+    ("packages", "text"),
+    [
+        (["nosuchpackage"], "Package 'nosuchpackage' could not be found."),
+        (["nosuchpackage.inner"], "Package 'nosuchpackage.inner' could not be found."),
+        (["json"], "Directory ''statics'' in package 'json' could not be found."),
+        ([("json", "x")], "Directory ''x'' in package 'json' could not be found."),
+    ],
+)
+def test_a_package_that_is_not_there_is_an_error(packages, text):
+    with pytest.raises(RuntimeError) as caught:
+        StaticFiles(packages=packages)
+    assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (
+            {"packages": "json"},
+            "StaticFiles(packages='json'): give a list of package names, or of pairs of a package "
+            "name and a folder in it, for example packages=['json'].",
+        ),
+        (
+            {"directory": 3},
+            "StaticFiles(directory=3): a path is a str or os.PathLike, not int.",
+        ),
+    ],
+)
+def test_a_setting_of_another_type_is_an_error(options, text):
+    with pytest.raises(TypeError) as caught:
+        StaticFiles(**options)
+    assert str(caught.value) == text
