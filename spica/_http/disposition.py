@@ -6,7 +6,7 @@ RFC 6266 (responses), RFC 7578 s.4.2 (parts of a form), RFC 8187 s.3.2 (``filena
 import re
 from urllib.parse import quote, unquote_to_bytes
 
-from spica._http.fields import MAX_PARAMETERS, is_token, iterate_parameters
+from spica._http.fields import is_token, iterate_parameters
 
 # Of the escapes in a quoted string only these two are resolved. Browsers send backslashes in file
 # names as they are ("C:\new.txt"), while curl and others put a backslash before these two.
@@ -48,8 +48,6 @@ def parse_disposition(value: bytes | str, charset: str = "utf-8") -> tuple[str, 
                 extended.setdefault(name[:-1], decoded)
         else:
             parameters.setdefault(name, _unquote(raw))
-        if len(parameters) + len(extended) >= MAX_PARAMETERS:
-            break
     # RFC 6266 s.4.3: filename* is preferred to filename
     parameters.update(extended)
     return disposition.strip(" \t").lower(), parameters
@@ -95,8 +93,9 @@ def format_disposition(disposition: str, filename: str) -> str:
             f"not {disposition!r:.80}."
         )
     # A lone surrogate stands for a byte that was no UTF-8 in the file system; it becomes "?".
-    encoded = quote(filename, errors="replace")
-    if encoded == filename:
+    if quote(filename, errors="replace") == filename:
         return f'{disposition}; filename="{filename}"'
-    # RFC 6266 s.4.3: characters outside ASCII; all that would need quoting goes here as well
+    # RFC 6266 s.4.3: characters outside ASCII; all that would need quoting goes here as well.
+    # RFC 8187 s.3.2.1: "/" is not among the characters that stand for themselves.
+    encoded = quote(filename, safe="", errors="replace")
     return f"{disposition}; filename*=utf-8''{encoded}"

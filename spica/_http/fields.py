@@ -6,6 +6,7 @@ s.8.3.1 (media types), s.12.4.2 (weights). Pure functions; their cost is linear 
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 MAX_LIST_ITEMS = 256
 """How many members of a list are looked at; more than any client sends with good intent."""
@@ -172,22 +173,18 @@ _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 def iterate_parameters(text: str) -> Iterator[tuple[str, str]]:
     """Find each ``; name=value`` in `text`: the name in lower case, the value still in its quotes.
 
-    Parameters without a name or without ``=`` are passed over.
+    Parameters without a name or without ``=`` are passed over; the rest is not looked at after
+    `MAX_PARAMETERS`.
     """
-    for match in _PARAMETER.finditer(text):
+    for match in islice(_PARAMETER.finditer(text), MAX_PARAMETERS):
         yield match[1].lower(), match[2].rstrip(" \t")
 
 
 def parse_parameters(text: str) -> dict[str, str]:
-    """Parse ``; name=value; other="quoted"``; the first of equal names wins.
-
-    At most `MAX_PARAMETERS` are returned.
-    """
+    """Parse ``; name=value; other="quoted"``; the first of equal names wins."""
     parameters: dict[str, str] = {}
     for name, value in iterate_parameters(text):
         parameters.setdefault(name, unquote_string(value))
-        if len(parameters) == MAX_PARAMETERS:
-            break
     return parameters
 
 
