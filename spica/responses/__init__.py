@@ -1,5 +1,6 @@
 """Responses: what answers a request. This package only re-exports."""
 
+from spica._http.ranges import MalformedRangeHeader, RangeNotSatisfiable
 from spica.responses.base import (
     Content,
     HTMLResponse,
@@ -8,6 +9,7 @@ from spica.responses.base import (
     RedirectResponse,
     Response,
 )
+from spica.responses.file import FileResponse, guess_type
 from spica.responses.streaming import (
     AsyncContentStream,
     ContentStream,
@@ -19,11 +21,15 @@ __all__ = [
     "AsyncContentStream",
     "Content",
     "ContentStream",
+    "FileResponse",
     "HTMLResponse",
     "JSONResponse",
+    "MalformedRangeHeader",
     "PlainTextResponse",
+    "RangeNotSatisfiable",
     "RedirectResponse",
     "Response",
     "StreamingResponse",
     "SyncContentStream",
+    "guess_type",
 ]
