@@ -1,0 +1,481 @@
+"""The JSON codec: what json.dumps does where json can, and RFC 8259 on the way in."""
+
+import collections
+import dataclasses
+import datetime
+import decimal
+import enum
+import functools
+import json
+import math
+import uuid
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from spica import jsoncodec
+from spica.jsoncodec import JSONCodec, decode, default_codec, encode
+
+UTC = datetime.UTC
+NAN, INFINITY = float("nan"), float("inf")
+
+
+def stdlib(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+class Text(str): ...
+
+
+class Whole(int): ...
+
+
+class Real(float): ...
+
+
+class Table(dict[str, Any]): ...
+
+
+class Row(list[Any]): ...
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Color(enum.StrEnum):
+    RED = "red"
+
+
+class Flag(enum.IntFlag):
+    A = 1
+    B = 2
+
+
+class Ratio(float, enum.Enum):
+    HALF = 0.5
+
+
+class Sorted(dict[str, int]):
+    """A dict whose items are not those of its memory."""
+
+    def items(self) -> Any:
+        return sorted(super().items())
+
+
+Pair = collections.namedtuple("Pair", "a b")
+
+
+def moved() -> "collections.OrderedDict[str, int]":
+    ordered = collections.OrderedDict(a=1, b=2)
+    ordered.move_to_end("a")
+    return ordered
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "",
+        "é\u2028\x7f😀",
+        '\x00\x1f"\\/\b\f\n\r\t',
+        [],
+        {},
+        {"a": [1, (2, 3)]},
+        1.0,
+        -0.0,
+        0.1 + 0.2,
+        2**63,
+        2**64,
+        -(2**63) - 1,
+        {"a": 10**400},
+        {1: 2, 1.5: 3, False: 4, None: 5},
+        {1: 1, "1": 2},
+        {Level.LOW: 1},
+        {Color.RED: 1},
+        {Text("a"): Text("b")},
+        [Whole(1), Real(1.5), Table(a=1), Row([1])],
+        [Level.LOW, Color.RED, Flag.A | Flag.B, Ratio.HALF],
+        Pair(1, None),
+        moved(),
+        Sorted(b=1, a=2),
+        collections.defaultdict(int, a=1),
+        "null",
+        {"null": None},
+        [None, 1.5],
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_the_bytes_are_those_of_the_standard_library(value: Any) -> None:
+    assert encode(value) == stdlib(value)
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(exclude_categories=[])),
+    lambda inner: (
+        st.lists(inner)
+        | st.tuples(inner, inner)
+        | st.dictionaries(
+            st.text() | st.integers() | st.floats() | st.booleans() | st.none(), inner
+        )
+    ),
+)
+
+
+@given(json_values)
+@example([None, NAN])
+@example({"null": INFINITY})
+def test_any_value_means_the_same_as_with_the_standard_library(value: Any) -> None:
+    try:
+        expected = json.loads(stdlib(value))
+    except ValueError as error:
+        with pytest.raises(type(error)):
+            encode(value)
+    else:
+        assert json.loads(encode(value)) == expected
+
+
+@given(json_values)
+def test_what_was_encoded_is_decoded_to_the_same_as_by_the_standard_library(value: Any) -> None:
+    try:
+        data = encode(value)
+    except ValueError:
+        return
+    assert decode(data) == json.loads(data)
+    assert decode(data.decode()) == json.loads(data)
+
+
+@dataclasses.dataclass
+class Point:
+    x: float
+    y: Any = None
+    _hidden: int = 3
+
+    @functools.cached_property
+    def computed(self) -> int:
+        return 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Slotted:
+    x: int
+
+
+@attrs.define
+class Attrs:
+    x: Any
+    _y: int = 2
+
+
+class Plain(enum.Enum):
+    TEXT = "t"
+    PAIR = (1, 2)
+
+
+class Moment(datetime.datetime): ...
+
+
+class Identity(uuid.UUID): ...
+
+
+UUID = uuid.UUID(int=1)
+ODD_ZONE = datetime.timezone(datetime.timedelta(hours=1, seconds=1))
+
+BEYOND_JSON = [
+    (datetime.datetime(2020, 1, 2, 3, 4, 5, 6), '"2020-01-02T03:04:05.000006"'),
+    (datetime.datetime(2020, 1, 2, tzinfo=UTC), '"2020-01-02T00:00:00+00:00"'),
+    (datetime.datetime(2020, 1, 2, tzinfo=ODD_ZONE), '"2020-01-02T00:00:00+01:00"'),
+    (Moment(2020, 1, 2), '"2020-01-02T00:00:00"'),
+    (datetime.date(2020, 1, 2), '"2020-01-02"'),
+    (datetime.time(1, 2, 3), '"01:02:03"'),
+    (datetime.time(1, 2, 3, tzinfo=UTC), '"01:02:03+00:00"'),
+    (UUID, f'"{UUID}"'),
+    (Identity(int=1), f'"{UUID}"'),
+    (decimal.Decimal("1.10"), '"1.10"'),
+    (Plain.TEXT, '"t"'),
+    (Plain.PAIR, "[1,2]"),
+    (Point(1.5), '{"x":1.5,"y":null,"_hidden":3}'),
+    (Point(1.5, Point(2.0, [])), '{"x":1.5,"y":{"x":2.0,"y":[],"_hidden":3},"_hidden":3}'),
+    (Slotted(1), '{"x":1}'),
+    (Attrs(UUID), f'{{"x":"{UUID}","_y":2}}'),
+]
+
+
+@pytest.mark.parametrize(("value", "text"), BEYOND_JSON, ids=lambda value: repr(value)[:40])
+def test_more_types_are_written_without_a_hook(value: Any, text: str) -> None:
+    assert encode(value).decode() == text
+
+
+@pytest.mark.parametrize(("value", "text"), BEYOND_JSON, ids=lambda value: repr(value)[:40])
+def test_they_are_written_the_same_beside_what_only_the_standard_library_writes(
+    value: Any, text: str
+) -> None:
+    assert encode({1: value}).decode() == f'{{"1":{text}}}'
+
+
+@pytest.mark.parametrize(("value", "text"), BEYOND_JSON, ids=lambda value: repr(value)[:40])
+def test_they_are_written_the_same_beside_null(value: Any, text: str) -> None:
+    assert encode([None, value]).decode() == f"[null,{text}]"
+
+
+def test_a_cached_property_of_a_dataclass_is_no_field() -> None:
+    point = Point(1.0)
+    point.computed  # noqa: B018  # it is in the object's __dict__ now
+
+    assert b"computed" not in encode(point)
+
+
+@pytest.mark.parametrize("number", [NAN, INFINITY, -INFINITY, Real("nan")], ids=repr)
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda number: number,
+        lambda number: [1, (2, {"a": number})],
+        lambda number: {"a": None, "b": [number]},
+        lambda number: {number: 1},
+        lambda number: {1: number},
+        lambda number: Pair(None, number),
+        lambda number: Point(number),
+        lambda number: Attrs([Attrs(number)]),
+        lambda number: Table(a=Row([number])),
+    ],
+    ids=[
+        "bare",
+        "nested",
+        "beside null",
+        "key",
+        "beside an int key",
+        "tuple",
+        "dataclass",
+        "attrs",
+        "subclasses",
+    ],
+)
+def test_a_number_that_is_not_finite_is_a_value_error(wrap: Any, number: float) -> None:
+    with pytest.raises(ValueError, match="Out of range float values are not JSON compliant"):
+        encode(wrap(number))
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (object(), "object"),
+        ({1, 2}, "set"),
+        (b"x", "bytes"),
+        (bytearray(b"x"), "bytearray"),
+        (memoryview(b"x"), "memoryview"),
+        (datetime.timedelta(1), "timedelta"),
+        (Point, "type"),
+        ((x for x in ()), "generator"),
+        ([1, {"a": object()}], "object"),
+    ],
+    ids=str,
+)
+def test_a_type_without_a_form_in_json_is_a_type_error(value: Any, name: str) -> None:
+    with pytest.raises(TypeError, match=f"^Object of type {name} is not JSON serializable"):
+        encode(value)
+
+
+@pytest.mark.parametrize(
+    "key", [(1, 2), UUID, datetime.date(2020, 1, 1), Plain.TEXT, b"a"], ids=str
+)
+def test_a_key_without_a_form_in_json_is_a_type_error(key: Any) -> None:
+    with pytest.raises(TypeError, match="keys must be str, int, float, bool or None, not"):
+        encode({key: 1})
+
+
+def test_a_value_that_contains_itself_is_a_value_error() -> None:
+    value: list[Any] = []
+    value.append(value)
+
+    with pytest.raises(ValueError, match="Circular reference detected"):
+        encode(value)
+
+
+def test_a_lone_surrogate_is_a_unicode_error() -> None:
+    with pytest.raises(UnicodeEncodeError):
+        encode("\ud800")
+
+
+@pytest.mark.parametrize("depth", [253, 254, 255, 600])
+def test_a_value_may_be_nested_deeper_than_the_codec_goes(depth: int) -> None:
+    value: Any = None
+    for _ in range(depth):
+        value = [value]
+
+    assert encode(value) == b"[" * depth + b"null" + b"]" * depth
+
+
+@attrs.define
+class Failing:
+    x: int
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "x":
+            raise KeyError("failing")
+        return super().__getattribute__(name)
+
+
+def test_an_error_of_the_value_itself_is_raised_as_it_is() -> None:
+    with pytest.raises(KeyError, match="failing"):
+        encode([Failing(1)])
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("null", None),
+        (' {"a" : [1, 2.5, true, "x\\u00e9"] } ', {"a": [1, 2.5, True, "xé"]}),
+        ('{"a":1,"a":2}', {"a": 2}),
+        ('"\\ud83d\\ude00"', "😀"),
+        ("18446744073709551615", 2**64 - 1),
+        ("18446744073709551616", 2**64),
+        ("-9223372036854775808", -(2**63)),
+        ("-9223372036854775809", -(2**63) - 1),
+        ("1" * 400, int("1" * 400)),
+        ("[" + "1" * 4300 + "]", [int("1" * 4300)]),
+        ('["' + "1" * 30 + '"]', ["1" * 30]),
+        ("0.30000000000000000000000000004", 0.3),
+        ("123456789012345678901234567890.5", 1.2345678901234568e29),
+        ('"\\u0000' + "1" * 400 + '"', "\0" + "1" * 400),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_json_is_decoded(text: str, value: Any) -> None:
+    for data in (text, text.encode(), bytearray(text.encode()), memoryview(text.encode())):
+        decoded = decode(data)  # type: ignore[arg-type]  # more than is promised
+
+        assert decoded == value
+        assert type(decoded) is type(value)
+
+
+def test_a_byte_order_mark_is_passed_over() -> None:
+    # RFC 8259 s.8.1
+    assert decode(b"\xef\xbb\xbf[1]") == [1]
+    assert decode(b"\xef\xbb\xbf[" + b"1" * 30 + b"]") == [int("1" * 30)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "{",
+        "[1,]",
+        '{"a":}',
+        "{'a':1}",
+        "01",
+        "1 2",
+        "-",
+        "+1",
+        ".5",
+        "1.",
+        "tru",
+        '"\t"',
+        '"\\x"',
+        "\ufeff1",
+    ],
+    ids=repr,
+)
+def test_what_is_not_json_is_refused_with_the_error_of_the_standard_library(text: str) -> None:
+    with pytest.raises(json.JSONDecodeError) as expected:
+        json.loads(text)
+
+    for data in (
+        (text, text.encode().removeprefix(b"\xef\xbb\xbf") or b"") if text != "\ufeff1" else (text,)
+    ):
+        with pytest.raises(json.JSONDecodeError) as raised:
+            decode(data)
+
+        assert type(raised.value) is json.JSONDecodeError
+        assert (raised.value.msg, raised.value.doc, raised.value.pos) == (
+            expected.value.msg,
+            expected.value.doc,
+            expected.value.pos,
+        )
+
+
+@pytest.mark.parametrize(
+    ("data", "position"),
+    [
+        (b"NaN", 0),
+        (b"[Infinity]", 1),
+        (b"-Infinity", None),
+        (b"1e400", 0),
+        (b"-1e400", None),
+        (b'"\\ud800"', None),
+        (b'["\\ud800",' + b"1" * 400 + b"]", None),
+        (b"[NaN," + b"1" * 400 + b"]", 1),
+        (b"[" * 1025 + b"]" * 1025, None),
+        (b"[" * 2000 + b"1" * 400 + b"]" * 2000, None),
+        (b"[" * 100_000, None),
+        (b'{"a":' * 100_000, None),
+        (b"1" * 4301, None),
+        (b"\xff", 0),
+        (b'"\xff"', 1),
+        (b'"\xed\xa0\x80"', 1),  # a surrogate in UTF-8
+        ('{"a":1}'.encode("utf-16"), 0),
+        ('"\ud800"', 1),
+        ("\ud800", 0),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_what_could_not_be_answered_with_is_refused(data: Any, position: int | None) -> None:
+    with pytest.raises(json.JSONDecodeError) as raised:
+        decode(data)
+
+    assert isinstance(raised.value.doc, str)
+    assert 0 <= raised.value.pos <= len(raised.value.doc)
+    if position is not None:
+        assert raised.value.pos == position
+
+
+@pytest.mark.parametrize("depth", [1023, 1024])
+def test_1024_levels_are_decoded(depth: int) -> None:
+    value = decode(b"[" * depth + b"]" * depth)
+
+    for _ in range(depth - 1):
+        (value,) = value
+    assert value == []
+
+
+@given(st.binary())
+@example(b"\xef\xbb\xbf")
+def test_garbage_gives_the_documented_error_only(data: bytes) -> None:
+    try:
+        value = decode(data)
+    except json.JSONDecodeError:
+        return
+    assert decode(encode(value)) == value
+
+
+@given(st.text(alphabet='[]{}",:0123456789.eE-+ntrufals\\ud\ud800é'))
+def test_what_was_decoded_can_be_encoded(text: str) -> None:
+    try:
+        value = decode(text)
+    except json.JSONDecodeError:
+        return
+    assert decode(encode(value)) == value
+
+
+@pytest.mark.parametrize("data", [None, 5, [], object()], ids=str)
+def test_what_is_neither_text_nor_bytes_is_a_type_error(data: Any) -> None:
+    with pytest.raises(TypeError, match="JSON must be decoded from bytes or str, not"):
+        decode(data)
+
+
+def test_floats_keep_their_kind() -> None:
+    assert isinstance(decode("1.0"), float)
+    assert math.copysign(1, decode("-0.0")) == -1
+
+
+@pytest.mark.parametrize("codec", [default_codec, jsoncodec], ids=["object", "module"])
+def test_the_codec_is_an_object_that_can_be_replaced(codec: JSONCodec) -> None:
+    assert codec.decode(codec.encode({"a": [1]})) == {"a": [1]}
