@@ -14,6 +14,7 @@ from json import JSONDecodeError
 from typing import Any, TypeAlias, TypeVar
 
 from spica._asgi.frames import MalformedJSON, UnexpectedFrame
+from spica._asgi.handshake import past_handshake
 from spica._http.closecodes import check_close
 from spica._http.fields import encode_field_name, encode_field_value, is_token
 from spica.jsoncodec import decode, encode
@@ -103,6 +104,8 @@ class WebSocket(HTTPConnection[StateT]):
     On one object they may be replaced until `accept()`.
     """
 
+    client_state: WebSocketState = _CONNECTING
+    application_state: WebSocketState = _CONNECTING
     # Whether frames may take the short way past `receive` and `send`, which nobody has replaced.
     _is_plain = False
 
@@ -115,8 +118,6 @@ class WebSocket(HTTPConnection[StateT]):
         self.scope = scope
         self._receive = receive
         self._send = send
-        self.client_state: WebSocketState = _CONNECTING
-        self.application_state: WebSocketState = _CONNECTING
 
     # The raw messages
 
@@ -136,6 +137,8 @@ class WebSocket(HTTPConnection[StateT]):
         state = allowed.get(message["type"])
         if state is None:
             raise _out_of_place(allowed, message["type"])
+        if state is _DISCONNECTED:
+            self._is_plain = False
         self.client_state = state
         return message
 
@@ -157,8 +160,6 @@ class WebSocket(HTTPConnection[StateT]):
             raise _out_of_place(allowed, kind)
         if kind == "websocket.close":
             check_close(message.get("code", 1000), message.get("reason"))
-        elif kind == "websocket.accept":
-            self._is_plain = _is_plain(self)
         elif state is _DISCONNECTED and message.get("more_body", False):
             state = _RESPONSE
         self.application_state = state
@@ -166,6 +167,9 @@ class WebSocket(HTTPConnection[StateT]):
             await self._send(message)
         except OSError as error:
             raise self._lost() from error
+        if kind == "websocket.accept":
+            self._is_plain = _is_plain(self)
+            self._send = past_handshake(self._send)
 
     def _lost(self) -> WebSocketDisconnect:
         # ASGI "Disconnected client": a server's `send` raises OSError. Nothing can follow.
@@ -236,6 +240,7 @@ class WebSocket(HTTPConnection[StateT]):
         kind = message["type"]
         if kind == "websocket.disconnect":
             self.client_state = _DISCONNECTED
+            self._is_plain = False
             # RFC 6455 s.7.1.5: 1005 where the peer's close frame had no code.
             return WebSocketDisconnect(message.get("code") or 1005, message.get("reason"))
         if kind != "websocket.receive":
@@ -250,11 +255,7 @@ class WebSocket(HTTPConnection[StateT]):
             UnexpectedFrame: The peer sent a binary frame.
             WebSocketDisconnected: The connection is not accepted, or closed.
         """
-        if (
-            self._is_plain
-            and self.client_state is _CONNECTED
-            and self.application_state is _CONNECTED
-        ):
+        if self._is_plain and self.application_state is _CONNECTED:
             message = await self._receive()
         else:
             message = await self._next_frame()
@@ -355,9 +356,9 @@ _BORN_SEND = WebSocket.send
 
 def _is_plain(websocket: WebSocket[Any]) -> bool:
     """Tell whether no subclass, no tracing agent and nobody on this object replaced the methods."""
-    cls, own = type(websocket), websocket.__dict__
-    replaced = cls.receive is not _BORN_RECEIVE or cls.send is not _BORN_SEND
-    return not replaced and "receive" not in own and "send" not in own
+    receive = getattr(websocket.receive, "__func__", None)
+    send = getattr(websocket.send, "__func__", None)
+    return receive is _BORN_RECEIVE and send is _BORN_SEND
 
 
 class WebSocketClose:
