@@ -253,7 +253,7 @@ async def run_until_first_complete(*args: tuple[Callable[..., Any], dict[str, An
     Deprecated: use ``anyio.create_task_group()``.
     """
     warnings.warn(
-        "run_until_first_complete is deprecated and will be removed in spica 2. "
+        "run_until_first_complete is deprecated and will be removed in a future version. "
         "Use anyio.create_task_group() and cancel its scope instead.",
         SpicaDeprecationWarning,
         stacklevel=2,

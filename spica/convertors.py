@@ -121,7 +121,8 @@ class FloatConvertor(Convertor[float]):
 class UUIDConvertor(Convertor["uuid.UUID"]):
     """Match a UUID, with hyphens or without, in upper or lower case."""
 
-    regex = "[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}"
+    # RFC 9562 s.4: five groups of hexadecimal digits
+    regex = "-?".join(f"[0-9a-fA-F]{{{digits}}}" for digits in (8, 4, 4, 4, 12))
 
     def convert(self, value: str) -> "uuid.UUID":
         """Return the UUID."""
@@ -135,10 +136,10 @@ class UUIDConvertor(Convertor["uuid.UUID"]):
 
 
 CONVERTOR_TYPES: dict[str, Convertor[Any]] = {
-    "str": StringConvertor(),
-    "path": PathConvertor(),
-    "int": IntegerConvertor(),
     "float": FloatConvertor(),
+    "int": IntegerConvertor(),
+    "path": PathConvertor(),
+    "str": StringConvertor(),
     "uuid": UUIDConvertor(),
 }
 """The convertors by the name they have in a path: ``{id:int}``."""

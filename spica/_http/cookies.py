@@ -107,7 +107,7 @@ def format_set_cookie(
     parts = [f"{_check_name(key)}={_quote(value)}"]
     if domain:
         parts.append(f"Domain={_check_attribute('domain', domain)}")
-    if expires is not None and expires != "":
+    if expires not in (None, ""):
         parts.append(f"expires={_format_expires(expires)}")
     if httponly:
         parts.append("HttpOnly")
@@ -119,15 +119,13 @@ def format_set_cookie(
     if path:
         parts.append(f"Path={_check_attribute('path', path)}")
     if samesite is not None:
-        if samesite.lower() not in _SAME_SITE:
-            raise ValueError(
-                f"samesite must be either 'strict', 'lax' or 'none', not {samesite!r:.40}."
-            )
-        parts.append(f"SameSite={samesite}")
+        parts.append(f"SameSite={_check_samesite(samesite)}")
     if secure:
         parts.append("Secure")
-    if key[:2] == "__" or not secure:
-        _warn_if_ignored(key, secure, samesite, partitioned, path, domain)
+    if not secure:
+        _warn_if_ignored(key, _what_needs_secure(key, samesite, partitioned))
+    elif key.startswith("__"):
+        _warn_if_ignored(key, _what_host_prefix_needs(key, path, domain))
     return "; ".join(parts)
 
 
@@ -172,7 +170,16 @@ def _check_attribute(attribute: str, value: str) -> str:
     return value
 
 
-def _format_expires(expires: datetime.datetime | str | int) -> str:
+def _check_samesite(samesite: str) -> str:
+    # draft-ietf-httpbis-rfc6265bis s.4.1.2.7: three values, without regard to case
+    if samesite.lower() not in _SAME_SITE:
+        raise ValueError(
+            f"samesite must be either 'strict', 'lax' or 'none', not {samesite!r:.40}."
+        )
+    return samesite
+
+
+def _format_expires(expires: datetime.datetime | str | int | None) -> str:
     if isinstance(expires, str):
         return _check_attribute("expires", expires)
     if isinstance(expires, datetime.datetime):
@@ -200,25 +207,29 @@ def _format_date(timestamp: float) -> str:
     return format_http_date(timestamp)
 
 
-def _warn_if_ignored(
-    name: str,
-    secure: bool,
-    samesite: str | None,
-    partitioned: bool,
-    path: str | None,
-    domain: str | None,
-) -> None:
-    """Warn of a cookie that browsers drop without a word."""
-    reason = None
-    if not secure and samesite is not None and samesite.lower() == "none":
-        reason = "SameSite=None needs secure=True"
-    elif not secure and partitioned:
-        reason = "partitioned=True needs secure=True"
-    # draft-ietf-httpbis-rfc6265bis s.4.1.3: the prefixes of names, without regard to case
-    elif not secure and name.lower().startswith(("__secure-", "__host-")):
-        reason = "its name needs secure=True"
-    elif name.lower().startswith("__host-") and (path != "/" or domain):
-        reason = "its name needs path='/' and no domain"
+# draft-ietf-httpbis-rfc6265bis s.4.1.3: the prefixes of names, without regard to case
+_HOST_PREFIX = "__host-"
+_SECURE_PREFIXES = (_HOST_PREFIX, "__secure-")
+
+
+def _what_needs_secure(name: str, samesite: str | None, partitioned: bool) -> str | None:
+    if samesite is not None and samesite.lower() == "none":
+        return "SameSite=None needs secure=True"
+    if partitioned:
+        return "partitioned=True needs secure=True"
+    if name.lower().startswith(_SECURE_PREFIXES):
+        return "its name needs secure=True"
+    return None
+
+
+def _what_host_prefix_needs(name: str, path: str | None, domain: str | None) -> str | None:
+    if name.lower().startswith(_HOST_PREFIX) and (path != "/" or domain):
+        return "its name needs path='/' and no domain"
+    return None
+
+
+def _warn_if_ignored(name: str, reason: str | None) -> None:
+    """Warn of a cookie that browsers drop without a word; at the line that calls set_cookie."""
     if reason is not None:
         warnings.warn(
             f"Browsers ignore the cookie {name!r}: {reason}.",
