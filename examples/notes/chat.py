@@ -6,7 +6,8 @@ from contextlib import contextmanager
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from spica.websockets import WebSocket
+from spica.exceptions import WebSocketException
+from spica.websockets import WebSocket, WebSocketDisconnect
 
 MAX_TEXT_LENGTH = 500
 MAX_NAME_LENGTH = 30
@@ -46,25 +47,40 @@ async def live(websocket: WebSocket) -> None:
     """Let one guest talk: text comes in, ``{"name": ..., "text": ...}`` goes out to everybody."""
     room: Room = websocket.state.chat_room
     name = websocket.query_params.get("name", "").strip()[:MAX_NAME_LENGTH] or "guest"
+    problem: WebSocketException | None = None
     await websocket.accept()
     with room.enter() as inbox:
         room.say("", f"{name} has come in.")
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(pass_on, inbox, websocket, tasks.cancel_scope)
-                async for text in websocket.iter_text():
-                    if text.strip():
-                        room.say(name, text.strip()[:MAX_TEXT_LENGTH])
+                problem = await listen(websocket, room, name)
                 tasks.cancel_scope.cancel()
         finally:
             room.say("", f"{name} has left.")
+    if problem is not None:
+        raise problem  # outside of the task group, which would wrap it in an ExceptionGroup
+
+
+async def listen(websocket: WebSocket, room: Room, name: str) -> WebSocketException | None:
+    """Tell the room what a guest says, until the guest leaves; return what the guest did wrong."""
+    try:
+        async for text in websocket.iter_text():
+            if text.strip():
+                room.say(name, text.strip()[:MAX_TEXT_LENGTH])
+    except WebSocketException as problem:  # something other than text
+        return problem
+    return None
 
 
 async def pass_on(
     inbox: MemoryObjectReceiveStream[Message], websocket: WebSocket, scope: anyio.CancelScope
 ) -> None:
-    """Send a guest what is said, until the room has let the guest go."""
-    async for message in inbox:
-        await websocket.send_json(message)
-    await websocket.close(code=1008, reason="Your line is too slow.")
+    """Tell a guest what is said in the room, until the room has let the guest go."""
+    try:
+        async for message in inbox:
+            await websocket.send_json(message)
+        await websocket.close(code=1008, reason="Your line is too slow.")
+    except WebSocketDisconnect:  # whoever listens to the guest notices that too
+        pass
     scope.cancel()

@@ -70,16 +70,17 @@ async def create(request: Request) -> Response:
     """Keep a note that was sent by the form, then show it."""
     notebook: Notebook = request.state.notebook
     async with request.form(max_files=1, max_fields=10) as form:
-        fields = {name: text_field(form, name) for name in ("title", "text")}
-        problem = what_is_wrong(fields["title"], fields["text"])
+        title, text = text_field(form, "title"), text_field(form, "text")
+        problem = what_is_wrong(title, text)
         if problem:
+            fields = {"title": title, "text": text}
             return await list_notes(request, fields, problem, status_code=422)
         upload = form.get("attachment")
         if isinstance(upload, UploadFile) and upload.filename:
-            note = await run_in_threadpool(notebook.add, **fields, **attached(upload))
+            note = await run_in_threadpool(notebook.add, title, text, upload.filename, upload.file)
             task = BackgroundTask(notebook.compute_digest, note.id)
         else:
-            note = await run_in_threadpool(notebook.add, **fields)
+            note = await run_in_threadpool(notebook.add, title, text)
             task = None
     # 303: the browser fetches the note, and reloading does not send the form again.
     url = request.url_for("note", note_id=note.id)
@@ -90,10 +91,6 @@ def text_field(form: FormData, name: str) -> str:
     """Return a field's text; a missing one, or a file in its place, is empty."""
     value = form.get(name, "")
     return value.strip() if isinstance(value, str) else ""
-
-
-def attached(upload: UploadFile) -> dict[str, Any]:
-    return {"file_name": upload.filename, "file": upload.file}
 
 
 def what_is_wrong(title: str, text: str) -> str | None:

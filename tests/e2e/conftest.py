@@ -29,6 +29,9 @@ SERVERS = {
 }
 """The commands that start them; ``{port}`` stands for the port."""
 
+CONNECTION_TASKS = ("TCPServer.", "worker_serve.")
+"""What hypercorn calls the tasks that wait for the next request of a connection."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
@@ -44,6 +47,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     if report.failed and isinstance(server, Server):
         report.sections.append((f"log of {server.name}", server.log_text()[-5000:]))
     return report
+
+
+def tasks_of_requests(report: dict) -> list[str]:
+    """The tasks that run, but for those that a server keeps for each open connection."""
+    return [name for name in report["tasks"] if not name.startswith(CONNECTION_TASKS)]
 
 
 class Server:
@@ -80,7 +88,7 @@ class Server:
                 stderr=subprocess.STDOUT,
             )
         self.wait_for("the server to answer", self.is_answering, START_SECONDS)
-        self.resting = self.report()["tasks"]
+        self.resting = tasks_of_requests(self.report())
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
@@ -125,7 +133,7 @@ class Server:
 
         def is_settled() -> bool:
             left.update(self.report())
-            extra = len(left["tasks"]) - len(self.resting)
+            extra = len(tasks_of_requests(left)) - len(self.resting)
             return extra <= 0 and not left["files"] and not left["streams"]
 
         deadline = time.monotonic() + SETTLE_SECONDS

@@ -67,8 +67,12 @@ def test_an_attachment_comes_back_as_it_was(client, size):
     assert created.status_code == 303
     url = created.headers["location"]
     assert client.get(f"{url}/attachment").content == content
-    digest = hashlib.sha256(content).hexdigest()[:16]
-    assert f"SHA-256 {digest}" in client.get(url).text
+
+
+def test_the_background_does_its_work_after_the_answer(client, server):
+    url = attach(client, b"Two bottles.").headers["location"]
+    digest = hashlib.sha256(b"Two bottles.").hexdigest()[:16]
+    server.wait_for("the digest", lambda: f"SHA-256 {digest}" in client.get(url).text, 5)
 
 
 def test_the_name_of_an_attachment_survives(client):
