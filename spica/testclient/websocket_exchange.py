@@ -119,13 +119,21 @@ class WebSocketExchange(Exchange):
             )
 
     def _close(self, message: Message) -> None:
+        if self.side is WebSocketSide.CONNECTING:
+            # ASGI: the server answers 403, so that code and reason are never sent, and are not
+            # checked (FastAPI gives a list of errors). What a peer reports (RFC 6455 s.7.1.5) is
+            # 1006.
+            self.side = WebSocketSide.CLOSED
+            self.disconnect(1006)
+            return
+        code, reason = message.get("code", 1000), message.get("reason")
         try:
-            check_close(message.get("code", 1000), message.get("reason"))
+            check_close(code, reason)
         except (TypeError, ValueError) as error:
             raise AssertionError(f"The application sent {CLOSE!r}: {error}") from None
         self.side = WebSocketSide.CLOSED
         # RFC 6455 s.5.5.1: the peer answers with a close frame that usually has the same code
-        self.disconnect(message.get("code", 1000), message.get("reason"))
+        self.disconnect(code, reason)
 
     def _start_denial(self, message: Message) -> None:
         message_status(message)
@@ -136,7 +144,7 @@ class WebSocketExchange(Exchange):
         message_body(message)
         if not message.get("more_body", False):
             self.side = WebSocketSide.CLOSED
-            # The connection was never there: what a browser reports (RFC 6455 s.7.1.5) is 1006
+            # As after a refusal: there never was a connection
             self.disconnect(1006)
 
     def check_end(self) -> None:

@@ -36,6 +36,7 @@ async def begin(*messages: Any) -> WebSocketExchange:
             [ACCEPT, {"type": "websocket.send", "text": None, "bytes": b""}], id="empty bytes"
         ),
         pytest.param([CLOSE], id="refused"),
+        pytest.param([{**CLOSE, "code": 1006, "reason": [{"a": 1}]}], id="refused, not checked"),
         pytest.param([DENIAL, {**DENIAL_BODY, "more_body": True}, DENIAL_BODY], id="denied"),
     ],
 )
@@ -106,6 +107,8 @@ async def test_a_disconnect_is_told_once() -> None:
         # RFC 6455 s.5.5.1: a close is answered with its own code
         pytest.param([ACCEPT, CLOSE], 1000, id="closed"),
         pytest.param([ACCEPT, {**CLOSE, "code": 4000}], 4000, id="closed with a code"),
+        # RFC 6455 s.7.1.5: no connection came into being
+        pytest.param([{**CLOSE, "code": 4000}], 1006, id="refused"),
         pytest.param([DENIAL, DENIAL_BODY], 1006, id="denied"),
     ],
 )
