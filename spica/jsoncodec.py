@@ -177,12 +177,16 @@ def decode(data: bytes | str) -> Any:
         value = _loads(data)
     except ValueError:
         return _decode_slowly(data, is_refused=True)
+    if len(data) < len(_LONG_NUMBER):
+        return value
     # orjson reads integers over 64 bits as floats. They have 20 digits, or 19 and a sign.
-    if len(data) >= 20:
+    if type(data) is bytes:
+        raw = data
+    else:
         raw = data.encode() if isinstance(data, str) else bytes(data)
-        if raw.translate(_DIGITS).find(_LONG_NUMBER) >= 0:
-            return _decode_slowly(raw, is_refused=False)
-    return value
+    if raw.translate(_DIGITS).find(_LONG_NUMBER) < 0:
+        return value
+    return _decode_slowly(raw, is_refused=False)
 
 
 def _decode_slowly(data: Any, *, is_refused: bool) -> Any:
