@@ -35,8 +35,8 @@ HEAVY = {
     "urllib.request",
     "wsgiref",
 }
-# Beside these, whatever anyio and msgspec load by themselves is theirs to answer for.
-DEPENDENCIES = "import anyio, anyio.to_thread, msgspec"
+# Beside these, whatever anyio and orjson load by themselves is theirs to answer for.
+DEPENDENCIES = "import anyio, anyio.to_thread, orjson"
 
 
 def loaded_by(statement):
