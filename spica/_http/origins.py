@@ -1,0 +1,114 @@
+"""Origins: what a browser writes into the Origin field, and patterns that are meant to match it.
+
+RFC 6454 (s.4 what an origin is, s.6.2 how it is written, s.7 the field). For those who configure which
+origins may read a response: says what can never stand in the field, and where a pattern is wider than
+it looks. Does not decide who is allowed.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from spica._http.host import format_host, parse_host
+
+MAX_ORIGIN_SIZE = 300
+"""The longest origin a pattern is tried on, in characters: a host name has 253 at most."""
+
+# RFC 6454 s.4, WHATWG URL s.3.4: schemes whose hosts are names, with the port that is left out.
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443, "ftp": 21}
+
+# RFC 3986 s.3.1: scheme = ALPHA *( ALPHA / DIGIT / "+" / "-" / "." )
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
+_BEHIND_AUTHORITY = re.compile(r"[/?#\\]")
+
+
+def serialize_origin(text: str) -> str:
+    """Return `text` as a browser writes this origin: in lower case, in ASCII, without default port.
+
+    Raises:
+        ValueError: it is no origin, so that no browser ever sends it. The text says what is wrong
+            with it, as a phrase to stand behind it, and what to write instead.
+    """
+    if text == "null":
+        return text  # RFC 6454 s.6.2: an origin that is not to be told, of a sandbox for example
+    scheme, separator, authority = text.partition("://")
+    if not separator or not _SCHEME.fullmatch(scheme):
+        hint = "" if separator or not text else f": write 'https://{text}'"
+        raise ValueError(f"has no scheme{hint}")
+    end = _BEHIND_AUTHORITY.search(authority)
+    if end is not None:
+        # RFC 6454 s.6.2: scheme "://" host [ ":" port ], and nothing behind it.
+        what = "a trailing slash" if authority[end.start() :] == "/" else "a path"
+        raise ValueError(f"has {what}: write '{scheme}://{authority[: end.start()]}'")
+    if "*" in authority:
+        raise ValueError("has a '*', which stands for itself here: use allow_origin_regex")
+    scheme = scheme.lower()
+    if scheme in _DEFAULT_PORTS:
+        return f"{scheme}://{_serialize_host(scheme, authority)}"
+    # Others, chrome-extension for example, have opaque hosts; file has none.
+    if not authority.isascii() or not authority.isprintable() or " " in authority:
+        raise ValueError("has a character that no origin has")
+    return f"{scheme}://{authority}"
+
+
+def _serialize_host(scheme: str, authority: str) -> str:
+    if "@" in authority:
+        raise ValueError("has a user name, which is no part of an origin")
+    try:
+        # RFC 6454 s.4: names are compared in their ASCII form.
+        parsed = parse_host(authority if authority.isascii() else authority.encode("idna").decode())
+    except UnicodeError:
+        parsed = None
+    if parsed is None:
+        raise ValueError("has no valid host and port")
+    host, port = parsed
+    return format_host(host, None if port == _DEFAULT_PORTS[scheme] else port)
+
+
+class Looseness(NamedTuple):
+    """A place in a pattern that matches more than it seems to."""
+
+    position: int
+    text: str
+
+
+# As much of the grammar of `re` as is needed to see what stands beside a dot.
+_PIECES = re.compile(
+    r"""
+      (?P<escape> \\. )
+    | (?P<set> \[ \^? \]? (?: \\. | [^\]\\] )*+ \]? )
+    | (?P<open> \( (?: \? (?: P?<\w+> | <?[=!] | > | [a-zA-Z-]*:? ) )? )
+    | (?P<repeat> (?: [*+?] | \{\d*,?\d*\} ) [?+]? )
+    | (?P<dot> \. )
+    | (?P<letter> \w )
+    | (?P<other> . )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_ENDS = ("|", "$")
+
+
+def find_looseness(pattern: str) -> list[Looseness]:
+    """Return where a pattern for whole origins is wider than whoever wrote it may think.
+
+    A dot that is not escaped, "anything" in front of a name, and "anything" behind one: each lets
+    in origins that a stranger can register. It is a help and no proof: other patterns are wide too.
+    """
+    pieces = [(match.lastgroup, match[0], match.start()) for match in _PIECES.finditer(pattern)]
+    nothing = ("other", "$", len(pattern))
+    found = []
+    for at, (kind, text, position) in enumerate(pieces):
+        if kind != "dot" and not (kind == "set" and text.startswith("[^")):
+            continue
+        before = pieces[at - 1] if at else nothing
+        following = [*pieces[at + 1 : at + 3], nothing, nothing]
+        if following[0][0] != "repeat":
+            if kind == "dot":
+                found.append(Looseness(position, "'.' is any character there: write '\\.'"))
+            continue
+        if following[1][0] == "letter":
+            found.append(Looseness(position, "anything may stand in front of the name there"))
+        elif following[1][1] in _ENDS and (before[0] == "letter" or before[1] == "\\."):
+            found.append(Looseness(position, "anything may stand behind the name there"))
+    return found

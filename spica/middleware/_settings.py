@@ -1,0 +1,56 @@
+"""Checks of settings that several middlewares share. Each error names the middleware and the setting."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from spica._http.fields import is_token
+
+
+def check_strings(values: Collection[str], place: str) -> None:
+    """Refuse what is not a collection of strings; a single string is one only by accident.
+
+    Raises:
+        TypeError: it is a string, no collection, or has something else than strings.
+    """
+    if isinstance(values, (str, bytes)):
+        raise TypeError(
+            f"{place} must be a list of strings, not the string {values!r:.80}. Write [{values!r:.80}]."
+        )
+    if not isinstance(values, Collection):
+        raise TypeError(f"{place} must be a list of strings, not {values!r:.80}.")
+    for value in values:
+        if not isinstance(value, str):
+            raise TypeError(f"{place} must be strings, not {value!r:.80}.")
+
+
+def check_tokens(values: Collection[str], place: str) -> None:
+    """Refuse what is not a collection of tokens, such as methods and header names.
+
+    Raises:
+        TypeError: it is no collection of strings.
+        ValueError: one of them is no token (RFC 9110 s.5.6.2).
+    """
+    check_strings(values, place)
+    for value in values:
+        if not is_token(value):
+            raise ValueError(
+                f"{place} has {value!r:.80}, which can never match: "
+                "use letters, digits and !#$%&'*+-.^_`|~ only, one name an item."
+            )
+
+
+def check_seconds(value: Any, place: str) -> None:
+    """Refuse what is neither a number of whole seconds, 0 or more, nor None.
+
+    Raises:
+        TypeError: it is no int.
+        ValueError: it is negative.
+    """
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{place} must be a number of seconds or None, not {value!r:.80}.")
+    if value < 0:
+        raise ValueError(f"{place} must not be negative, but is {value}.")
