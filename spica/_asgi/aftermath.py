@@ -37,7 +37,8 @@ class Aftermath:
         One error is raised as it is; several together as an ExceptionGroup.
         """
         failures = self.failures
-        for step in [*(begun.finish for begun in self.begun), *self.tasks]:
+        # The last one first: it may be what the one before it sends to.
+        for step in [*(begun.finish for begun in reversed(self.begun)), *self.tasks]:
             try:
                 await step()
             except Exception as exc:
@@ -50,5 +51,5 @@ class Aftermath:
 
     async def abandon(self) -> None:
         """Cancel what was begun, because the request itself is cancelled."""
-        for begun in self.begun:
+        for begun in reversed(self.begun):
             await begun.abandon()

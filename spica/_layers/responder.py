@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from spica._asgi.scope import REQUEST
 from spica._layers.aftermath import unlink
 from spica.requests import Request
 from spica.responses.base import Response
@@ -88,6 +89,9 @@ class Responder:
             await self.connect(scope, receive, send)
             return
         request: Request[Any] = Request(scope, receive, send)
+        # Inside an app that a dispatch middleware began, the scope names that one's request. What is left
+        # to be done here is done here: waiting for the outer one would be waiting for ourselves.
+        outer = scope.pop(REQUEST, None)
         try:
             answer = await self.respond(request)
             if isinstance(answer, Response) and not answer._receives:
@@ -103,8 +107,11 @@ class Responder:
             if request._aftermath is not None:
                 await request._aftermath.abandon()
             raise
-        if request._is_linked:
-            unlink(request)
+        finally:
+            if request._is_linked:
+                unlink(request)
+            if outer is not None:
+                scope[REQUEST] = outer
         if request._aftermath is not None:
             await request._aftermath.settle()
 
