@@ -20,6 +20,9 @@ def make_parser() -> argparse.ArgumentParser:
     cases.add_argument("--only", action="append", default=[], choices=compare.FRAMEWORKS)
     cases.add_argument("--rounds", type=int, default=15, help="rounds a framework (default: 15)")
     cases.add_argument("--json", metavar="FILE", help="write everything that was measured there")
+    cases.add_argument(
+        "--profile", type=int, metavar="NUMBER", help="profile so many requests of each --case"
+    )
     cases.add_argument("--list", action="store_true", help="list the names of the rows")
 
     server = verbs.add_parser("server", help="load on real servers, by wrk")
@@ -53,6 +56,9 @@ def main(words: list[str]) -> int:
     for name in arguments.case:
         if name not in titles:
             parser.error(f"no case is named {name!r}; --list tells the names")
+    if arguments.profile:
+        framework = arguments.only[0] if arguments.only else "spica"
+        return compare.profile(arguments.case or ["plain"], framework, arguments.profile)
     frameworks = arguments.only or list(compare.FRAMEWORKS)
     return compare.run(arguments.case, frameworks, arguments.rounds, arguments.json)
 

@@ -34,6 +34,16 @@ class Table:
         await app(scope, receive, send)
 
 
+class Pass:
+    """A middleware by hand that lets everything pass."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+
 class AddHeader:
     """A middleware by hand: one more header on the way out."""
 
@@ -67,9 +77,9 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "websocket.close", "code": 1000})
 
 
-def wrapped(app: Any, times: int) -> Any:
+def wrapped(app: Any, middleware: Any, times: int) -> Any:
     for _ in range(times):
-        app = AddHeader(app)
+        app = middleware(app)
     return app
 
 
@@ -84,7 +94,8 @@ def apps(material: Material) -> Apps:
         "not-found": table,
         "not-allowed": table,
         "stream": stream,
-        "middleware-1": wrapped(plain, 1),
-        "middleware-5": wrapped(plain, 5),
+        "middleware-1": wrapped(plain, Pass, 1),
+        "middleware-5": wrapped(plain, Pass, 5),
+        "middleware-headers": wrapped(plain, AddHeader, 5),
         "websocket": echo,
     }

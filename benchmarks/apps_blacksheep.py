@@ -65,17 +65,20 @@ async def echo(websocket: WebSocket) -> None:
     await websocket.close()
 
 
+async def let_pass(request: Request, handler: Any) -> Any:
+    return await handler(request)
+
+
 async def add_header(request: Request, handler: Any) -> Response:
     response: Response = await handler(request)
     response.add_header(b"x-passed", b"1")
     return response
 
 
-def single(method: str, path: str, handler: Any, middlewares: int = 0) -> Application:
+def single(method: str, path: str, handler: Any, *middlewares: Any) -> Application:
     app = Application(router=Router())
     app.router.add(method, path, handler)
-    for _ in range(middlewares):
-        app.middlewares.append(add_header)
+    app.middlewares.extend(middlewares)
     return app
 
 
@@ -97,7 +100,8 @@ def apps(material: Material) -> Apps:
         "json-echo": single("POST", "/", json_echo),
         "json-body": single("POST", "/", json_body),
         "stream": single("GET", "/", stream),
-        "middleware-1": single("GET", "/", plain, 1),
-        "middleware-5": single("GET", "/", plain, 5),
+        "middleware-1": single("GET", "/", plain, let_pass),
+        "middleware-5": single("GET", "/", plain, *[let_pass] * 5),
+        "middleware-headers": single("GET", "/", plain, *[add_header] * 5),
         "websocket": socket,
     }

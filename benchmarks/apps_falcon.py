@@ -70,13 +70,18 @@ class Echo:
         await ws.close()
 
 
+class Pass:
+    async def process_response(self, req: Any, resp: Any, resource: Any, succeeded: bool) -> None:
+        pass
+
+
 class AddHeader:
     async def process_response(self, req: Any, resp: Any, resource: Any, succeeded: bool) -> None:
         resp.set_header("x-passed", "1")
 
 
-def single(path: str, resource: Any, middlewares: int = 0) -> Any:
-    app = falcon.asgi.App(middleware=[AddHeader() for _ in range(middlewares)])
+def single(path: str, resource: Any, *middlewares: Any) -> Any:
+    app = falcon.asgi.App(middleware=list(middlewares))
     app.add_route(path, resource)
     return app
 
@@ -98,7 +103,8 @@ def apps(material: Material) -> Apps:
         "json-echo": single("/", JsonEcho()),
         "json-body": single("/", JsonBody()),
         "stream": single("/", Stream()),
-        "middleware-1": single("/", Plain(), 1),
-        "middleware-5": single("/", Plain(), 5),
+        "middleware-1": single("/", Plain(), Pass()),
+        "middleware-5": single("/", Plain(), *(Pass() for _ in range(5))),
+        "middleware-headers": single("/", Plain(), *(AddHeader() for _ in range(5))),
         "websocket": single("/ws", Echo()),
     }

@@ -1,6 +1,6 @@
 """Litestar's apps (JSON by msgspec), for the cases that it has a plain way for."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from litestar import Litestar, MediaType, Request, Response, WebSocket, get, post, websocket
@@ -78,6 +78,14 @@ async def echo(socket: WebSocket[Any, Any, Any]) -> None:
     await socket.close()
 
 
+class Pass:
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+
 class AddHeader:
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -107,8 +115,8 @@ def item_route(path: str) -> Any:
     return item
 
 
-def application(*handlers: Any, middlewares: int = 0) -> Litestar:
-    return Litestar([*handlers], openapi_config=None, middleware=[AddHeader] * middlewares)
+def application(*handlers: Any, middleware: Sequence[Any] = ()) -> Litestar:
+    return Litestar([*handlers], openapi_config=None, middleware=middleware)
 
 
 def apps(material: Material) -> Apps:
@@ -130,8 +138,9 @@ def apps(material: Material) -> Apps:
         "json-echo": application(json_echo),
         "json-body": application(json_body),
         "stream": application(stream),
-        "middleware-1": application(plain, middlewares=1),
-        "middleware-5": application(plain, middlewares=5),
+        "middleware-1": application(plain, middleware=[Pass]),
+        "middleware-5": application(plain, middleware=[Pass] * 5),
+        "middleware-headers": application(plain, middleware=[AddHeader] * 5),
         "websocket": application(echo),
         "thread": application(thread),
     }

@@ -140,8 +140,18 @@ class Endpoints:
         await websocket.close()
 
 
-def dispatching(kit: Toolkit, times: int) -> list[Any]:
-    """As many middlewares that look at the response on its way out."""
+def passing(kit: Toolkit, times: int) -> list[Any]:
+    """As many middlewares that let everything pass: what each one costs by itself."""
+
+    class Pass(kit.BaseHTTPMiddleware):  # type: ignore[misc, name-defined]  # a variable base
+        async def dispatch(self, request: Any, call_next: Any) -> Any:
+            return await call_next(request)
+
+    return [kit.Middleware(Pass) for _ in range(times)]
+
+
+def adding_headers(kit: Toolkit, times: int) -> list[Any]:
+    """As many middlewares that add to the response on its way out."""
 
     class AddHeader(kit.BaseHTTPMiddleware):  # type: ignore[misc, name-defined]  # a variable base
         async def dispatch(self, request: Any, call_next: Any) -> Any:
@@ -212,9 +222,10 @@ def table_apps(kit: Toolkit, endpoints: Endpoints) -> Apps:
 def middleware_apps(kit: Toolkit, endpoints: Endpoints) -> Apps:
     plain, opaque = kit.Route("/", endpoints.plain), kit.Mount("/", foreign)
     return {
-        "middleware-1": kit.Application(routes=[plain], middleware=dispatching(kit, 1)),
-        "middleware-5": kit.Application(routes=[plain], middleware=dispatching(kit, 5)),
-        "middleware-opaque": kit.Application(routes=[opaque], middleware=dispatching(kit, 5)),
+        "middleware-1": kit.Application(routes=[plain], middleware=passing(kit, 1)),
+        "middleware-5": kit.Application(routes=[plain], middleware=passing(kit, 5)),
+        "middleware-headers": kit.Application(routes=[plain], middleware=adding_headers(kit, 5)),
+        "middleware-opaque": kit.Application(routes=[opaque], middleware=passing(kit, 5)),
     }
 
 

@@ -200,6 +200,13 @@ def all_cases() -> list[Case]:
         Case("middleware-1", "1 dispatch middleware", 0.04, Call(), body=hello),
         Case("middleware-5", "5 dispatch middlewares", 0.01, Call(), body=hello),
         Case(
+            "middleware-headers",
+            "5 dispatch middlewares, each adding a header",
+            0.02,
+            Call(),
+            body=hello,
+        ),
+        Case(
             "middleware-opaque",
             "5 dispatch middlewares over an opaque ASGI app",
             0.05,

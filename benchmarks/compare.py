@@ -5,11 +5,13 @@ compared. The garbage collector waits during a round.
 """
 
 import asyncio
+import cProfile
 import dataclasses
 import gc
 import importlib
 import json
 import logging
+import pstats
 import sys
 import tempfile
 from pathlib import Path
@@ -111,6 +113,35 @@ async def measure_all(cases: list[Case], apps: dict[str, Apps], rounds: int) -> 
         for lifespan in lifespans:
             await lifespan.stop()
     return rows
+
+
+async def profile_case(case: Case, app: Any, number: int) -> cProfile.Profile:
+    """Watch one case at work."""
+    lifespan = Lifespan(app)
+    await lifespan.start()
+    call = await with_session(app, case.call) if case.login else case.call
+    await take_time(app, call, number // 10 + 1)
+    profiler = cProfile.Profile()
+    profiler.enable()
+    await take_time(app, call, number)
+    profiler.disable()
+    await lifespan.stop()
+    return profiler
+
+
+def profile(names: list[str], framework: str, number: int) -> int:
+    """Print where the time of each case goes, the dearest functions first."""
+    logging.disable()
+    with tempfile.TemporaryDirectory() as directory:
+        material = Material(Path(directory))
+        material.write()
+        apps = load(framework, material)
+        for case in all_cases():
+            if case.name in names and case.name in apps:
+                print(f"== {case.title}: {number} requests")
+                profiler = asyncio.run(profile_case(case, apps[case.name], number))
+                pstats.Stats(profiler).strip_dirs().sort_stats("tottime").print_stats(25)
+    return 0
 
 
 def unique(values: Any) -> list[Any]:
