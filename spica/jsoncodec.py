@@ -180,10 +180,7 @@ def decode(data: bytes | str) -> Any:
     if len(data) < len(_LONG_NUMBER):
         return value
     # orjson reads integers over 64 bits as floats. They have 20 digits, or 19 and a sign.
-    if type(data) is bytes:
-        raw = data
-    else:
-        raw = data.encode() if isinstance(data, str) else bytes(data)
+    raw = data if isinstance(data, bytes) else _to_bytes(data)
     if raw.translate(_DIGITS).find(_LONG_NUMBER) < 0:
         return value
     return _decode_slowly(raw, is_refused=False)
@@ -213,13 +210,19 @@ def _decode_slowly(data: Any, *, is_refused: bool) -> Any:
     return value
 
 
-def _to_text(data: Any) -> str:
+def _to_bytes(data: Any) -> bytes:
     if isinstance(data, str):
-        raw = data.encode("utf-8", "surrogatepass")
-    elif isinstance(data, (bytes, bytearray, memoryview)):
-        raw = bytes(data).removeprefix(_BYTE_ORDER_MARK)  # RFC 8259 s.8.1
-    else:
-        raise TypeError(f"JSON must be decoded from bytes or str, not {type(data).__name__}.")
+        # A lone surrogate is then reported as what is not UTF-8.
+        return data.encode("utf-8", "surrogatepass")
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return bytes(data)
+    raise TypeError(f"JSON must be decoded from bytes or str, not {type(data).__name__}.")
+
+
+def _to_text(data: Any) -> str:
+    raw = _to_bytes(data)
+    if not isinstance(data, str):
+        raw = raw.removeprefix(_BYTE_ORDER_MARK)  # RFC 8259 s.8.1
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
