@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import anyio
 
 from spica import jsoncodec
+from spica._asgi.body import ClientDisconnect
 from spica._asgi.sending import DenialSend
 from spica._http.cookies import format_set_cookie
 from spica._http.fields import encode_field_name, encode_field_value
@@ -26,7 +27,7 @@ from spica.datastructures import URL, MutableHeaders
 
 if TYPE_CHECKING:
     from spica.background import BackgroundTask
-    from spica.types import Receive, Scope, Send
+    from spica.types import Message, Receive, Scope, Send
 
 Content = str | bytes | memoryview
 """What a body, or a chunk of one, may be given as."""
@@ -194,8 +195,8 @@ class Response:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response, then run its background task.
 
-        On a WebSocket handshake it is sent as a denial response. The task runs also when the client has
-        left and ``send`` says so: what a handler promised does not depend on the client's network.
+        On a WebSocket handshake it is sent as a denial response. The task runs also when sending fails:
+        what a handler promised does not depend on the client's network.
         """
         if scope["type"] == "websocket":
             send = DenialSend(send)
@@ -214,7 +215,7 @@ class Response:
             else:
                 body = self.body if status_code not in WITHOUT_CONTENT else b""
                 await send({"type": "http.response.body", "body": body})
-        except OSError:
+        except Exception:
             if self.background is not None:
                 await self.background()
             raise
@@ -277,19 +278,34 @@ async def send_chunks(chunks: AsyncIterable[Content], send: Send, charset: str) 
 
     The iterator is closed in every case. One that fails leaves the body without an end, so that the
     client can see that it is incomplete (RFC 9112 s.8).
+
+    Raises:
+        ClientDisconnect: ``send`` told that the client has left (ASGI spec version 2.4). An OSError of the
+            iterator's own stays what it is.
     """
     try:
         async for chunk in chunks:
             if not isinstance(chunk, (bytes, memoryview)):
                 chunk = chunk.encode(charset)
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            try:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            except OSError as exc:
+                raise ClientDisconnect from exc
     except BaseException:
         # A generator that is only dropped is closed by the garbage collector, at an unknown time and
         # perhaps in no task (PEP 525); its `finally` belongs to this request.
         with anyio.CancelScope(shield=True):
             await close_iterator(chunks)
         raise
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+    await send_to_client(send, {"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def send_to_client(send: Send, message: Message) -> None:
+    """Send ``message``; a ClientDisconnect where ``send`` tells that the client has left."""
+    try:
+        await send(message)
+    except OSError as exc:
+        raise ClientDisconnect from exc
 
 
 async def close_iterator(iterator: AsyncIterable[Any]) -> None:

@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from spica._asgi.body import ClientDisconnect, channel_of
+from spica._asgi.body import channel_of
 from spica._asgi.disconnect import run_until_disconnect
 from spica._asgi.sending import DenialSend
 from spica.concurrency import iterate_in_threadpool
-from spica.responses.base import WITHOUT_CONTENT, Content, Response, close_iterator, send_chunks
+from spica.responses.base import (
+    WITHOUT_CONTENT,
+    Content,
+    Response,
+    close_iterator,
+    send_chunks,
+    send_to_client,
+)
 
 if TYPE_CHECKING:
     from spica.background import BackgroundTask
@@ -62,18 +69,20 @@ class StreamingResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response until its end or until the client leaves, then run its background task.
 
+        The task also runs when the iteration or the sending fails.
+
         Raises:
             ClientDisconnect: ``send`` told that the client has left (ASGI spec version 2.4).
         """
-        if scope["type"] == "websocket":
-            await self.stream_response(DenialSend(send))
-        else:
-            try:
+        try:
+            if scope["type"] == "websocket":
+                await self.stream_response(DenialSend(send))
+            else:
                 await run_until_disconnect(_Sending(self, send), channel_of(receive, scope))
-            except OSError as exc:
-                if self.background is not None:
-                    await self.background()
-                raise ClientDisconnect from exc
+        except Exception:
+            if self.background is not None:
+                await self.background()
+            raise
         if self.background is not None:
             await self.background()
 
@@ -85,13 +94,12 @@ class StreamingResponse(Response):
     async def stream_response(self, send: Send) -> None:
         """Send the start, the chunks and the end."""
         status_code = self.status_code
-        await send(
-            {
-                "type": "http.response.start",
-                "status": status_code,
-                "headers": self.raw_headers[:],
-            }
-        )
+        start = {
+            "type": "http.response.start",
+            "status": status_code,
+            "headers": self.raw_headers[:],
+        }
+        await send_to_client(send, start)
         if status_code in WITHOUT_CONTENT:
             await close_iterator(self.body_iterator)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
