@@ -109,6 +109,11 @@ class Spica(Responder):
             self._build()
         await self.middleware_stack(scope, receive, send)
 
+    async def report(self, request: Request[Any], exc: Exception) -> None:
+        """Tell the server-error layer of an error that came too late to be answered."""
+        if isinstance(self.middleware_stack, Responder):
+            await self.middleware_stack.report(request, exc)
+
     def _build(self) -> Ask:
         self.middleware_stack = self.build_middleware_stack()
         ask = self._ask_stack

@@ -8,6 +8,8 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from spica.exceptions import MisuseError
+
 if TYPE_CHECKING:
     import uuid
 
@@ -53,9 +55,9 @@ class StringConvertor(Convertor[str]):
         """Return the text; it must not be empty nor contain a slash."""
         value = str(value)
         if "/" in value:
-            raise ValueError("May not contain path separators")
+            raise MisuseError("May not contain path separators")
         if not value:
-            raise ValueError("Must not be empty")
+            raise MisuseError("Must not be empty")
         return value
 
 
@@ -86,9 +88,9 @@ class IntegerConvertor(Convertor[int]):
         """Return the digits of a whole number that is not negative."""
         number = int(value)
         if number < 0:
-            raise ValueError("Negative integers are not supported")
+            raise MisuseError("Negative integers are not supported")
         if number != value and not isinstance(value, str):
-            raise ValueError(f"{value!r:.80} is not a whole number")
+            raise MisuseError(f"{value!r:.80} is not a whole number")
         return str(number)
 
 
@@ -105,11 +107,11 @@ class FloatConvertor(Convertor[float]):
         """Return the shortest decimal that is read as the same number, without an exponent."""
         number = float(value) + 0.0  # which makes 0.0 of -0.0
         if number < 0.0:
-            raise ValueError("Negative floats are not supported")
+            raise MisuseError("Negative floats are not supported")
         if math.isnan(number):
-            raise ValueError("NaN values are not supported")
+            raise MisuseError("NaN values are not supported")
         if math.isinf(number):
-            raise ValueError("Infinite values are not supported")
+            raise MisuseError("Infinite values are not supported")
         text = repr(number)
         if "e" in text:
             from decimal import Decimal

@@ -121,3 +121,10 @@ class SpicaConfigurationWarning(UserWarning):
 
     Raised to an error with ``warnings.simplefilter("error", SpicaConfigurationWarning)``.
     """
+
+
+class MisuseError(ValueError, AssertionError):
+    """A programmer gave a value that can't work.
+
+    It is a ValueError. It is an AssertionError too, since code written for Starlette may expect that.
+    """

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 from spica import jsoncodec
-from spica._asgi.body import BodyChannel, ClientDisconnect, channel_of
+from spica._asgi.body import BodyChannel, ClientDisconnect
 from spica._http.cookies import parse_cookies
 from spica._http.fields import encode_field_value
 from spica.datastructures import URL, Address, FormData, Headers, QueryParams, State
@@ -29,7 +29,6 @@ else:
 
 if TYPE_CHECKING:
     from spica._asgi.aftermath import Aftermath
-    from spica.formparsers import Part
     from spica.types import Message, Receive, Scope, Send
 
 StateT = TypeVar("StateT", bound="Mapping[str, Any] | State", default=State)

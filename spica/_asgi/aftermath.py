@@ -31,23 +31,24 @@ class Aftermath:
         self.tasks: list[Callable[[], Awaitable[None]]] = []
         self.failures: list[Exception] = []
 
-    async def settle(self) -> None:
-        """End what was begun, run what was put off, then raise what went wrong.
-
-        One error is raised as it is; several together as an ExceptionGroup.
-        """
-        failures = self.failures
-        # The last one first: it may be what the one before it sends to.
+    async def settle(self) -> list[Exception]:
+        """End what was begun, run what was put off, and return the errors that came of it."""
+        late = []
         for step in [*(begun.finish for begun in reversed(self.begun)), *self.tasks]:
             try:
                 await step()
             except Exception as exc:
-                if exc not in failures:
-                    failures.append(exc)
-        if len(failures) == 1:
-            raise failures[0]
-        if failures:
-            raise ExceptionGroup("several errors after the response", failures)
+                if exc not in self.failures:
+                    late.append(exc)
+                    self.failures.append(exc)
+        return late
+
+    def raise_failures(self) -> None:
+        """Raise what went wrong: one error as it is, several as an ExceptionGroup."""
+        if len(self.failures) == 1:
+            raise self.failures[0]
+        if self.failures:
+            raise ExceptionGroup("several errors in one request", self.failures)
 
     async def abandon(self) -> None:
         """Cancel what was begun, because the request itself is cancelled."""

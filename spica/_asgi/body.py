@@ -13,11 +13,12 @@ The channel does not parse anything and does not decide what an error looks like
 from __future__ import annotations
 
 import enum
+import logging
 from collections.abc import AsyncGenerator
 
 import anyio
 
-from spica._asgi.scope import MAX_BODY_SIZE
+from spica._asgi.scope import BODY_LIMIT
 from spica.exceptions import HTTPException
 from spica.types import Message, Receive, Scope
 
@@ -68,18 +69,31 @@ DRAINED = BodyState.DRAINED
 DISCONNECTED = BodyState.DISCONNECTED
 
 
+class BodyLimit:
+    """The largest request body that may pass, in bytes; None: any. Limit layers set it in turn."""
+
+    __slots__ = ("max_body_size",)
+
+    def __init__(self, max_body_size: int | None) -> None:
+        self.max_body_size = max_body_size
+
+
+NOTHING_MORE: Message = {"type": "http.request", "body": b"", "more_body": False}
+
+
 class BodyChannel:
     """Stand before ``receive`` and own the body it carries.
 
-    The limit in force, in bytes, is ``scope["starlette.max_body_size"]``, which the innermost limit layer
-    has set; None there lifts it. Where no layer has set one, a body may be of any size while it streams,
-    and of ``DEFAULT_MAX_BODY_SIZE`` where it is kept in memory.
+    The limit in force is that of ``scope[BODY_LIMIT]``, which the innermost limit layer has set. Where no
+    layer has set one, a body may be of any size while it streams, and of ``DEFAULT_MAX_BODY_SIZE`` where
+    it is kept in memory.
     """
 
     # Attributes that most requests never change are class attributes: making a channel costs one store.
     state = UNREAD
     body = b""
     received = 0  # bytes taken from the server so far
+    is_handed_on = False  # a body that was streamed away reads as empty
     is_replayed = False  # the cached body was given to a caller of ``receive``
     has_left = False  # http.disconnect was seen
     is_receiving = False  # somebody waits in the server's receive
@@ -96,10 +110,12 @@ class BodyChannel:
 
     async def _take(self) -> Message:
         """Return the next message for the reader: one that was read ahead, or the server's next."""
-        limit = self._scope.get(MAX_BODY_SIZE)
+        limit = self._limit()
         if limit is not None and declared_size(self._scope) > limit:
             raise self._refuse(limit)  # before a byte of it is asked for
         while not self._ahead:
+            if self.state is DRAINED or self.state is DISCONNECTED:
+                return NOTHING_MORE  # another reader took the end while this one waited
             if not self.is_receiving:
                 message = await self._fetch()
                 break
@@ -160,7 +176,7 @@ class BodyChannel:
             return self.body
         if self.refused is not None:
             raise self.refused
-        if max_size is None and MAX_BODY_SIZE not in self._scope:
+        if max_size is None and BODY_LIMIT not in self._scope:
             max_size = DEFAULT_MAX_BODY_SIZE
         if self.state is UNREAD:
             message = await self._take()
@@ -171,12 +187,30 @@ class BodyChannel:
                     raise self._refuse(max_size)
                 return self._keep(body)
             self._put_back(message)
+        elif self.state is STREAMING:
+            raise RuntimeError("Stream consumed")
         chunks = bytearray()
         async for chunk in self.stream():
             chunks += chunk
             if max_size is not None and len(chunks) > max_size:
                 raise self._refuse(max_size)
         return self._keep(bytes(chunks))
+
+    def _limit(self) -> int | None:
+        limit = self._scope.get(BODY_LIMIT)
+        return None if limit is None else limit.max_body_size
+
+    def hand_on(self) -> None:
+        """Let the next reader see an empty body where this one has streamed it away.
+
+        That is what an app further in gets in ASGI when a middleware has taken the body's messages.
+        """
+        if self.state is DRAINED and not self.is_handed_on:
+            self.is_handed_on = True
+            logging.getLogger("spica.requests").warning(
+                "A middleware read the request body with stream(), so that what comes next sees an "
+                "empty one. Read it with body() to leave it to others too."
+            )
 
     def _keep(self, body: bytes) -> bytes:
         self.body = body
@@ -209,17 +243,17 @@ class BodyChannel:
             raise self.refused
         if self.state is DISCONNECTED:
             raise ClientDisconnect
-        if self.state is not UNREAD:
+        if self.state is DRAINED and not self.is_handed_on:
             raise RuntimeError("Stream consumed")
-        self.state = STREAMING
-        more_body = True
-        while more_body:
+        if self.state is UNREAD:
+            self.state = STREAMING
+        # Several readers at a time share the chunks; each sees the end.
+        while self.state is STREAMING:
             message = await self._take()
             if message["type"] == "http.disconnect":
                 self.state = DISCONNECTED
                 raise ClientDisconnect
-            more_body = message.get("more_body", False)
-            if not more_body:
+            if not message.get("more_body", False):
                 self.state = DRAINED
             if chunk := message.get("body", b""):
                 yield chunk

@@ -30,11 +30,17 @@ async def _run_with_task_group(
     operation: Callable[[], Awaitable[None]], channel: BodyChannel
 ) -> bool:
     is_complete = False
+    error: Exception | None = None
     async with anyio.create_task_group() as task_group:
         task_group.start_soon(_cancel_on_disconnect, channel, task_group.cancel_scope)
-        await operation()
-        is_complete = True
+        try:
+            await operation()
+            is_complete = True
+        except Exception as exc:
+            error = exc  # raised outside the group, as it is
         task_group.cancel_scope.cancel()
+    if error is not None:
+        raise error
     return is_complete
 
 

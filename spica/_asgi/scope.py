@@ -16,6 +16,9 @@ EXCEPTION_HANDLERS = "starlette.exception_handlers"
 MAX_BODY_SIZE = "starlette.max_body_size"
 """The body limit in force, in bytes; None: no limit. Absent: the default of ``spica._asgi.body``."""
 
+BODY_LIMIT = "spica.body_limit"
+"""The ``BodyLimit`` that all channels over one connection obey, also below a copy of the scope."""
+
 REQUEST = "spica.request"
 """The request that came in, while dispatch middleware is at work: see ``spica._layers.aftermath``."""
 
@@ -29,11 +32,8 @@ def get_route_path(scope: Scope) -> str:
     The prefix is only taken off at a segment boundary: below ``/api`` the path ``/apis`` is itself.
     """
     path: str = scope["path"]
-    root_path: str = scope.get("root_path", "")
+    root_path: str = scope.get("root_path", "").rstrip("/")
     if not root_path or not path.startswith(root_path):
         return path
     rest = path[len(root_path) :]
-    if not rest or rest[0] == "/":
-        return rest
-    # A root_path that ends in "/" is a boundary of its own.
-    return path if root_path[-1] != "/" else "/" + rest
+    return rest if not rest or rest[0] == "/" else path

@@ -12,16 +12,14 @@ order, and its background tasks run.
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from spica._asgi.body import ClientDisconnect
 from spica._asgi.sending import DenialSend
+from spica._asgi.tasks import SideTask, Signal, start_side_task
 from spica.responses.base import Response, send_chunks
 
 if TYPE_CHECKING:
@@ -55,44 +53,37 @@ class BegunApp:
         "_error",
         "_hand_over",
         "_is_discarded",
-        "_is_over",
         "_open",
         "_over",
         "_receive_scope",
         "_request",
-        "_scope",
         "_start",
         "_started",
         "_target",
         "_task",
     )
 
+    _task: SideTask
+
     def __init__(self, app: ASGIApp, request: Request[Any]) -> None:
         self._app = app
         self._request = request
         self._start: Message | None = None
         self._target: Send | None = None  # where body messages go, once somebody wants them
-        self._error: BaseException | None = None
-        self._is_over = False
-        self._is_discarded = False
-        self._started = anyio.Event()  # the response has started, or the app is over
-        self._open = anyio.Event()  # somebody wants the body, or nobody ever will
-        self._over = anyio.Event()
-        self._scope = anyio.CancelScope()
-        self._receive_scope: anyio.CancelScope | None = None
         self._hand_over: _HandOver | None = None
-        self._task: object = None
+        self._error: BaseException | None = None
+        self._is_discarded = False
+        self._started = Signal()  # the response has started, or the app is over
+        self._open = Signal()  # somebody wants the body, or nobody ever will
+        self._over = Signal()
+        self._receive_scope: anyio.CancelScope | None = None
 
     # -- the caller's side -----------------------------------------------------------------------------
 
     async def start(self) -> BegunResponse:
         """Begin the app and wait for its response start."""
-        self._task = _spawn(self._run)
-        try:
-            await self._started.wait()
-        except BaseException:
-            await self.abandon()
-            raise
+        self._task = start_side_task(self._run)
+        await self._wait_for(self._started)
         if self._start is None:
             self._raise_error()
             raise RuntimeError("No response returned.")
@@ -102,43 +93,45 @@ class BegunApp:
         """Let the app send its body with ``send``, wait for its end, and raise its error."""
         self._target = send
         self._open.set()
-        try:
-            await self._over.wait()
-        except BaseException:
-            await self.abandon()
-            raise
+        await self._wait_for(self._over)
         self._raise_error()
 
     def divert(self, hand_over: _HandOver) -> None:
         """Let the app send its body to ``hand_over``, which ends when the app does."""
-        self._target = hand_over
-        self._hand_over = hand_over
+        self._target = self._hand_over = hand_over
         self._open.set()
-        if self._is_over:
+        if self._over.is_set:
             hand_over.sender.close()
 
     async def finish(self) -> None:
         """End the app: nobody wants its response any more. Raise an error that is its own."""
-        if not self._is_over:
+        if not self._over.is_set:
             self._is_discarded = True
             self._target = _client_is_gone
             self._open.set()
             if self._receive_scope is not None:
                 self._receive_scope.cancel()
-            try:
-                await self._over.wait()
-            except BaseException:
-                await self.abandon()
-                raise
+            if self._hand_over is not None:
+                # An iterator over it that was dropped inside another is not closed with that one.
+                self._hand_over.receiver.close()
+            await self._wait_for(self._over)
         if self._is_discarded and isinstance(self._error, (OSError, ClientDisconnect)):
             self._error = None  # our own doing
         self._raise_error()
 
     async def abandon(self) -> None:
         """Cancel the app and wait for its end."""
-        self._scope.cancel()
+        self._task.cancel()
         with anyio.CancelScope(shield=True):
             await self._over.wait()
+
+    async def _wait_for(self, signal: Signal) -> None:
+        """Wait for the app; if the caller is cancelled meanwhile, so is the app."""
+        try:
+            await signal.wait()
+        except BaseException:
+            await self.abandon()
+            raise
 
     def _raise_error(self) -> None:
         error, self._error = self._error, None  # raised once, to whoever asks first
@@ -149,12 +142,14 @@ class BegunApp:
 
     async def _run(self) -> None:
         try:
-            with self._scope:
-                await self._app(self._request.scope, self._receive, self._send)
-        except BaseException as exc:
+            await self._app(self._request.scope, self._receive, self._send)
+        except Exception as exc:
             self._error = exc
+        except BaseException as exc:
+            # A cancellation is the task's own; the caller sees an app that ended.
+            self._error = exc if not isinstance(exc, anyio.get_cancelled_exc_class()) else None
+            raise
         finally:
-            self._is_over = True
             self._started.set()
             self._over.set()
             if self._hand_over is not None:
@@ -275,28 +270,3 @@ async def _client_is_gone(message: Message) -> None:
 
 async def _drop(message: Message) -> None:
     """Take what comes after the body (trailers) and has no place among chunks."""
-
-
-def _spawn(function: Callable[[], Awaitable[None]]) -> object:
-    """Run ``function`` in a task of its own that shares the caller's context; it must not raise."""
-    try:
-        running_loop = asyncio.get_running_loop()
-    except RuntimeError:
-        from trio import lowlevel
-
-        context = lowlevel.current_task().context
-        return lowlevel.spawn_system_task(function, context=context)
-    return running_loop.create_task(_as_coroutine(function), context=_current_context())
-
-
-async def _as_coroutine(function: Callable[[], Awaitable[None]]) -> None:
-    await function()
-
-
-def _current_context() -> contextvars.Context:
-    """Return the context of the current asyncio task, so that what is set there is seen here."""
-    if sys.version_info >= (3, 12):
-        task = asyncio.current_task()
-        if task is not None:
-            return task.get_context()
-    return contextvars.copy_context()

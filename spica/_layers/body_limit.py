@@ -1,8 +1,8 @@
 """The layer that limits the size of a request's body.
 
 It stands here, below the routes, because applications, routers, mounts and routes all have one. Its
-public place is ``spica.middleware.body_limit``. Bytes are counted by the ``BodyChannel``; this layer says what
-the limit is and answers where nobody further in has.
+public place is ``spica.middleware.body_limit``. Bytes are counted by the ``BodyChannel``; this layer says
+what the limit is and answers where nobody further in has.
 
 Standard: RFC 9110 s.15.5.14 (413 Content Too Large).
 """
@@ -11,15 +11,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from spica._asgi.body import BodyTooLarge
-from spica._asgi.scope import MAX_BODY_SIZE
+from spica._asgi.body import BodyLimit, BodyTooLarge, declared_size
+from spica._asgi.scope import BODY_LIMIT, MAX_BODY_SIZE
 from spica._asgi.sending import StartedSend
 from spica._layers.responder import Responder
 from spica.responses.base import PlainTextResponse, Response
 
 if TYPE_CHECKING:
     from spica.requests import Request
-    from spica.types import ASGIApp, Receive, Scope, Send
+    from spica.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class RequestBodyLimitMiddleware(Responder):
@@ -39,34 +39,86 @@ class RequestBodyLimitMiddleware(Responder):
         self.max_body_size = check_body_size(max_body_size, "RequestBodyLimitMiddleware")
 
     async def respond(self, request: Request[Any]) -> ASGIApp:
-        """Return the inner answer, or 413 where reading the body raised past everybody."""
-        request.scope[MAX_BODY_SIZE] = self.max_body_size
+        """Return the inner answer, or 413 where the body is larger than the limit furthest in."""
+        scope = request.scope
+        outer = scope.get(MAX_BODY_SIZE)
+        limit = self._enter(scope)
         try:
+            read = request._channel().received
+            if self.max_body_size is not None and read > self.max_body_size:
+                raise BodyTooLarge(
+                    self.max_body_size
+                )  # a layer outside had read it with a larger one
             answer = await self._ask(request)
+            if not isinstance(answer, Response):
+                return RequestBodyLimitResponder(answer, self)
+            _check_declared(scope, limit)
         except BodyTooLarge as exc:
             return _too_large(exc)
-        if isinstance(answer, Response):
-            return answer
-        return RequestBodyLimitResponder(answer)
+        finally:
+            _leave(scope, outer)
+        return answer
+
+    def _enter(self, scope: Scope) -> BodyLimit:
+        """Publish the limit: for those who look it up, and for the channel of the body."""
+        scope[MAX_BODY_SIZE] = self.max_body_size
+        limit: BodyLimit = scope.setdefault(BODY_LIMIT, BodyLimit(None))
+        limit.max_body_size = self.max_body_size
+        return limit
 
 
 class RequestBodyLimitResponder:
-    """Run an opaque app and answer 413 if it lets the error about its body pass."""
+    """Run an opaque app within a limit, and answer 413 where it lets the error about its body pass."""
 
-    __slots__ = ("app",)
+    __slots__ = ("app", "layer")
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, layer: RequestBodyLimitMiddleware) -> None:
         self.app = app
+        self.layer = layer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the app."""
-        started = StartedSend(send)
+        outer = scope.get(MAX_BODY_SIZE)
+        started = _LimitedSend(send, scope, self.layer._enter(scope))
         try:
             await self.app(scope, receive, started)
         except BodyTooLarge as exc:
             if started.has_started:
                 raise
             await _too_large(exc)(scope, receive, send)
+        finally:
+            _leave(scope, outer)
+
+
+class _LimitedSend(StartedSend):
+    """Refuse to start a response to a request whose body is announced as too large."""
+
+    __slots__ = ("limit", "scope")
+
+    def __init__(self, send: Send, scope: Scope, limit: BodyLimit) -> None:
+        super().__init__(send)
+        self.scope = scope
+        self.limit = limit
+
+    async def __call__(self, message: Message) -> None:
+        """Send ``message`` on."""
+        if message["type"] == "http.response.start" and message["status"] < 400:
+            _check_declared(self.scope, self.limit)
+        await super().__call__(message)
+
+
+def _check_declared(scope: Scope, limit: BodyLimit) -> None:
+    """Check Content-Length against the limit furthest in, also where nobody has read the body."""
+    max_body_size = limit.max_body_size
+    if max_body_size is not None and declared_size(scope) > max_body_size:
+        raise BodyTooLarge(max_body_size)
+
+
+def _leave(scope: Scope, outer: int | None) -> None:
+    if outer is None:
+        scope.pop(MAX_BODY_SIZE, None)
+    else:
+        scope[MAX_BODY_SIZE] = outer
 
 
 def _too_large(exc: BodyTooLarge) -> Response:

@@ -91,7 +91,7 @@ class Responder:
         request: Request[Any] = Request(scope, receive, send)
         # Inside an app that a dispatch middleware began, the scope names that one's request. What is left
         # to be done here is done here: waiting for the outer one would be waiting for ourselves.
-        outer = scope.pop(REQUEST, None)
+        outer = scope.pop(REQUEST) if REQUEST in scope else None
         try:
             answer = await self.respond(request)
             if isinstance(answer, Response) and not answer._receives:
@@ -100,6 +100,7 @@ class Responder:
                 # What may still ask for the body, or for a disconnect, goes through its one owner.
                 await answer(scope, request.receive, send)
         except Exception as exc:
+            await self.report(request, exc)
             if request._aftermath is None:
                 raise
             request._aftermath.failures.append(exc)
@@ -113,7 +114,12 @@ class Responder:
             if outer is not None:
                 scope[REQUEST] = outer
         if request._aftermath is not None:
-            await request._aftermath.settle()
+            for error in await request._aftermath.settle():
+                await self.report(request, error)
+            request._aftermath.raise_failures()
+
+    async def report(self, request: Request[Any], exc: Exception) -> None:
+        """Hear of an error that came too late to be answered; it is raised afterwards."""
 
 
 _BORN_CALL = Responder.__call__

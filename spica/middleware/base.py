@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from spica._asgi.body import BodyChannel
 from spica._layers.aftermath import aftermath_of, link
 from spica._layers.answers import settle_answer
 from spica._layers.begun import begin
@@ -53,6 +54,8 @@ class BaseHTTPMiddleware(Responder):
         """Return what the dispatch function returns, as a response that belongs to this request."""
         if not request._is_linked:
             link(request)
+        elif type(request._receive) is BodyChannel:
+            request._receive.hand_on()
         answer = await self.dispatch_func(request, self._call_next)
         if (
             isinstance(answer, Response)
@@ -81,6 +84,8 @@ class _CallNext:
     async def __call__(self, request: Request[Any]) -> Response:
         if not request._is_linked:
             link(request)
+        if type(request._receive) is BodyChannel:
+            request._receive.hand_on()
         return await own_answer(await self._ask(request), request)
 
 

@@ -78,6 +78,11 @@ class ServerErrorMiddleware(Responder):
             apply_left_edits(request, answer)
         return answer
 
+    async def report(self, request: Request[Any], exc: Exception) -> None:
+        """Let the handler see an error that came after the response had started."""
+        if self.handler is not None:
+            await call_handler(self.handler, request, exc)
+
     async def _make_response(self, request: Request[Any], exc: Exception) -> ASGIApp:
         if self.debug:
             # The frames' source is read from disk.
@@ -99,7 +104,7 @@ class ServerErrorMiddleware(Responder):
 
     def generate_html(self, exc: Exception, limit: int = 7) -> str:
         """Return the debug page; ``limit`` lines of source are shown around each failing one."""
-        return debug_page.generate_html(exc, limit)
+        return debug_page.generate_html(exc, limit, self.generate_frame_html)
 
     def generate_plain_text(self, exc: Exception) -> str:
         """Return the traceback as text."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from spica._asgi.handshake import HandshakeSend
 from spica._asgi.scope import EXCEPTION_HANDLERS
 from spica._layers.boundary import GuardedApp, answer_exception, answer_on_socket
 from spica._layers.responder import Responder
@@ -14,7 +15,7 @@ from spica.responses.base import WITHOUT_CONTENT, PlainTextResponse, Response
 from spica.websockets import WebSocket, WebSocketState
 
 if TYPE_CHECKING:
-    from spica.types import ASGIApp, Message, Receive, Scope, Send
+    from spica.types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["ExceptionMiddleware", "HTTPException"]
 
@@ -90,7 +91,7 @@ class ExceptionMiddleware(Responder):
             await self.app(scope, receive, send)
             return
         scope[EXCEPTION_HANDLERS] = self._published
-        watching = _HandshakeSend(send)
+        watching = HandshakeSend(send)
         try:
             await self.app(scope, receive, watching)
         except Exception as exc:
@@ -109,17 +110,3 @@ class ExceptionMiddleware(Responder):
     async def websocket_exception(self, websocket: WebSocket[Any], exc: WebSocketException) -> None:
         """Close the WebSocket with the exception's code and reason."""
         await websocket.close(code=exc.code, reason=exc.reason)
-
-
-class _HandshakeSend:
-    """Remember whether a WebSocket handshake was answered."""
-
-    __slots__ = ("is_over", "send")
-
-    def __init__(self, send: Send) -> None:
-        self.send = send
-        self.is_over = False
-
-    async def __call__(self, message: Message) -> None:
-        self.is_over = True
-        await self.send(message)

@@ -191,7 +191,9 @@ class RouteIndex:
                 break
             node = child
         else:
-            tail = [*node.ends, *node.rests] if node.ends and node.rests else node.ends or node.rests
+            tail = (
+                [*node.ends, *node.rests] if node.ends and node.rests else node.ends or node.rests
+            )
             found = [*found, *tail] if found else tail
         return sorted(found, key=_by_order) if len(found) > 1 else found
 

@@ -64,24 +64,18 @@ def make_lifespan(lifespan: Any) -> LifespanContext:
 
 
 def _warn_of_generator(kind: str) -> None:
-    warnings.warn(
-        f"{kind} lifespans are deprecated, use an @contextlib.asynccontextmanager function instead",
-        SpicaDeprecationWarning,
-        stacklevel=_frames_below_user_code(),
-    )
-
-
-def _frames_below_user_code() -> int:
-    """Return the stacklevel of the nearest frame outside this package, where the lifespan was given."""
+    """Warn at the line, outside this package, that gave the lifespan."""
     package = __name__.partition(".")[0]
     frame = inspect.currentframe()
-    level = 0
-    while frame is not None:
-        if frame.f_globals.get("__name__", "").partition(".")[0] != package:
-            return level
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
         frame = frame.f_back
-        level += 1
-    return level
+    warnings.warn_explicit(
+        f"{kind} lifespans are deprecated, use an @contextlib.asynccontextmanager function instead",
+        SpicaDeprecationWarning,
+        filename="<unknown>" if frame is None else frame.f_code.co_filename,
+        lineno=1 if frame is None else frame.f_lineno,
+        module=__package__,  # by which a filter finds it
+    )
 
 
 async def _as_async(lifespan: Callable[[Any], Any], app: Any) -> AsyncIterator[Any]:

@@ -12,6 +12,7 @@ from spica._http.host import parse_host
 from spica._layers.body_limit import RequestBodyLimitMiddleware, check_body_size
 from spica._layers.responder import InnerApp
 from spica.datastructures import URLPath
+from spica.exceptions import MisuseError
 from spica.routing.base import BaseRoute, Match, NoMatchFound, known_names
 from spica.routing.patterns import (
     PathConvertors,
@@ -114,7 +115,7 @@ class Mount(AppRoute):
     ) -> ASGIApp:
         if app is None:
             if routes is None:
-                raise MountError(f"{place}: Either 'app=...', or 'routes=' must be specified")
+                raise MisuseError(f"{place}: Either 'app=...', or 'routes=' must be specified")
             return self.router_class(routes=routes)
         if not callable(app):
             raise TypeError(f"{place}: app must be an ASGI app, not {app!r}.")
@@ -162,9 +163,7 @@ class Mount(AppRoute):
             return URLPath(path=encode_path(path))
         # `path` stands for the rest below the prefix here; a route below may have one of its own.
         own_names = self.param_convertors.keys() - {"path"}
-        if not own_names <= path_params.keys():
-            raise NoMatchFound(name, path_params, known_names(self.routes))
-        own = {key: path_params[key] for key in own_names}
+        own = {key: value for key, value in path_params.items() if key in own_names}
         rest = {key: value for key, value in path_params.items() if key not in own_names}
         url = self._url_of_child(name, rest)
         prefix, _ = replace_params(self.path_format[: -len("/{path}")], self.param_convertors, own)
@@ -187,7 +186,7 @@ class Host(AppRoute):
 
     def __init__(self, host: str, app: ASGIApp, name: str | None = None) -> None:
         if not isinstance(host, str) or host.startswith("/"):
-            raise HostError(f"Host({host!r}): Host must not start with '/': give a host name.")
+            raise MisuseError(f"Host({host!r}): Host must not start with '/': give a host name.")
         self.host = host
         self._base_app = self.app = app
         self.name = name
@@ -202,10 +201,9 @@ class Host(AppRoute):
             if name == b"host":
                 field = value
                 break
-        host = parse_host(field.decode("latin-1"))
-        if host is None:
-            return Match.NONE, {}
-        params = match_path(self.host_regex, self.param_convertors, host[0])
+        params = match_path(
+            self.host_regex, self.param_convertors, _host_name(field.decode("latin-1"))
+        )
         if params is None:
             return Match.NONE, {}
         outer = scope.get("path_params")
@@ -241,9 +239,8 @@ class Host(AppRoute):
         )
 
 
-class HostError(ValueError, AssertionError):
-    """A host pattern is none; an AssertionError too, as code written for Starlette expects."""
-
-
-class MountError(ValueError, AssertionError):
-    """A mount has nothing to lead to; an AssertionError too, as code written for Starlette expects."""
+def _host_name(field: str) -> str:
+    """Return the name in a Host field without its port, whatever number that is; "" for garbage."""
+    name, colon, port = field.rpartition(":")
+    host = parse_host(name if colon and port.isascii() and port.isdigit() else field)
+    return "" if host is None else host[0]

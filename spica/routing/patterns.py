@@ -1,7 +1,7 @@
 """Path patterns: from ``"/users/{id:int}"`` to what matches a path and what builds one.
 
-Pure functions. A pattern matches whole paths (``\\Z``, never ``$``, which would let a line feed pass). URLs are
-built with each character that has another meaning percent-encoded (RFC 3986 s.2, s.3.3), so that the path
+Pure functions. A pattern matches whole paths (``\\Z``, never ``$``, which would let a line feed pass). URLs
+are built with each character that has another meaning percent-encoded (RFC 3986 s.2, s.3.3), so that the path
 a server decodes from them is the path they were built for.
 """
 
@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from spica.convertors import CONVERTOR_TYPES, Convertor
+from spica.exceptions import MisuseError
 
 PARAM_REGEX = re.compile(r"\{([a-zA-Z_]\w*)(:[a-zA-Z_]\w*)?\}", re.ASCII)
 """A parameter in a path pattern: its name, and its convertor after a colon."""
@@ -21,17 +22,11 @@ PARAM_REGEX = re.compile(r"\{([a-zA-Z_]\w*)(:[a-zA-Z_]\w*)?\}", re.ASCII)
 PARAM_FORMAT_REGEX = re.compile(r"\{([a-zA-Z_]\w*)\}", re.ASCII)
 """A parameter in a path format."""
 
-PATH_SAFE = "/:@!$&'()*+,;=~"
-"""Characters that stand for themselves in a path (RFC 3986 s.3.3: pchar and "/")."""
+PATH_SAFE = "/:@!$&'()*+,;=~{}"
+"""Characters that stand for themselves in a path (RFC 3986 s.3.3: pchar and "/"). Braces, which servers and
+browsers accept too, are those of a parameter that was left open."""
 
 PathConvertors = dict[str, Convertor[Any]]
-
-
-class UnknownConvertor(ValueError, AssertionError):
-    """A path pattern names a convertor that is not registered.
-
-    It is an AssertionError too, as code written for Starlette expects.
-    """
 
 
 def compile_path(path: str) -> tuple[re.Pattern[str], str, PathConvertors]:
@@ -72,7 +67,7 @@ def _find_convertor(name: str, path: str) -> Convertor[Any]:
         return CONVERTOR_TYPES[name]
     except KeyError:
         known = ", ".join(sorted(CONVERTOR_TYPES))
-        raise UnknownConvertor(
+        raise MisuseError(
             f"Unknown path convertor '{name}' in {path!r}. Known convertors: {known}. "
             "Add one with spica.convertors.register_url_convertor."
         ) from None
@@ -88,15 +83,11 @@ def check_path(path: object, place: str) -> str:
     if not isinstance(path, str):
         raise TypeError(f"{place}: the path must be text, not {path!r}.")
     if not path.startswith("/"):
-        raise PathError(
+        raise MisuseError(
             f"{place}: Routed paths must start with '/', but {path!r} does not. "
             f"Write {'/' + path!r}."
         )
     return path
-
-
-class PathError(ValueError, AssertionError):
-    """A route's path is none; an AssertionError too, as code written for Starlette expects."""
 
 
 def match_path(

@@ -1,0 +1,106 @@
+"""A task beside the caller's, in the caller's context, on asyncio and on trio.
+
+It is not a task group: the task may outlive the block that began it, and its owner ends it. The function it
+runs must not raise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+import anyio
+
+AsyncFunction = Callable[[], Coroutine[Any, Any, None]]
+
+
+class SideTask(Protocol):
+    """A running task."""
+
+    def cancel(self) -> None:
+        """Cancel what it runs."""
+        ...
+
+
+class Signal:
+    """Something that happens once, and for which one task at a time waits.
+
+    It costs nothing until somebody waits.
+    """
+
+    __slots__ = ("_event", "is_set")
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self._event: asyncio.Future[None] | anyio.Event | None = None
+
+    def set(self) -> None:
+        """Tell that it has happened."""
+        self.is_set = True
+        event = self._event
+        if isinstance(event, asyncio.Future):
+            if not event.done():
+                event.set_result(None)
+        elif event is not None:
+            event.set()
+
+    async def wait(self) -> None:
+        """Wait until it has happened."""
+        if self.is_set:
+            return
+        try:
+            future = asyncio.get_running_loop().create_future()
+        except RuntimeError:
+            self._event = anyio.Event()
+            await self._event.wait()
+        else:
+            self._event = future
+            await future
+
+
+def start_side_task(function: AsyncFunction) -> SideTask:
+    """Run ``function`` in a task of its own, with the very context of the caller's task."""
+    try:
+        running_loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return _TrioTask(function)
+    return running_loop.create_task(function(), context=_current_context())  # type: ignore[return-value]
+
+
+class _TrioTask:
+    """A system task of trio: no nursery of the caller's waits for it."""
+
+    __slots__ = ("_context", "_function", "_scope", "_spawn")
+
+    def __init__(self, function: AsyncFunction) -> None:
+        from trio import CancelScope, lowlevel
+
+        self._function = function
+        self._scope = CancelScope()
+        self._context = lowlevel.current_task().context
+        self._spawn = lowlevel.spawn_system_task
+        # A context can't be entered twice at a time: the task is made once the caller's has paused.
+        lowlevel.current_trio_token().run_sync_soon(self._start)
+
+    def _start(self) -> None:
+        self._spawn(self._run, context=self._context)
+
+    async def _run(self) -> None:
+        with self._scope:
+            await self._function()
+
+    def cancel(self) -> None:
+        """Cancel what it runs."""
+        self._scope.cancel()
+
+
+def _current_context() -> contextvars.Context:
+    """Return the context of the current asyncio task, so that what is set there is seen here."""
+    if sys.version_info >= (3, 12):
+        task = asyncio.current_task()
+        if task is not None:
+            return task.get_context()
+    return contextvars.copy_context()
