@@ -217,13 +217,14 @@ class StaticFiles(Responder):
         response = FileResponse(full_path, status_code=status_code, stat_result=stat_result)
         if status_code != 200:
             return response  # RFC 9110 s.13.2.1: preconditions count where the answer is a 200
-        preconditions = select_fields(scope["headers"])
+        request_headers = scope.get("headers", [])
+        preconditions = select_fields(request_headers)
         headers = response.headers
         if preconditions:
             etag, last_modified = headers.get("etag"), headers.get("last-modified")
             if evaluate(scope["method"], preconditions, etag, last_modified) is Outcome.FAILED:
                 raise HTTPException(status_code=412)
-        if self.is_not_modified(headers, Headers(scope=scope)):
+        if self.is_not_modified(headers, Headers(raw=request_headers)):
             return NotModifiedResponse(headers)
         return response
 
@@ -345,7 +346,10 @@ def _wants_all(scope: Scope) -> bool:
     if scope["method"] == "HEAD" or "http.response.pathsend" in (scope.get("extensions") or ()):
         return False
     # One who has a copy most likely gets a 304.
-    return not select_fields(scope["headers"]).keys() & {"if-none-match", "if-modified-since"}
+    return not select_fields(scope.get("headers", ())).keys() & {
+        "if-none-match",
+        "if-modified-since",
+    }
 
 
 def _with_slash(scope: Scope) -> str:

@@ -34,6 +34,10 @@ ContextProcessor = Callable[[Request[Any]], dict[str, Any]]
 DEBUG = "http.response.debug"
 
 
+class TemplatesError(ValueError, AssertionError):
+    """Templates were given twice or not at all; an AssertionError too, as in Starlette."""
+
+
 class _TemplateResponse(HTMLResponse):
     """Answer with a rendered template; ``template`` and ``context`` stay to be looked at."""
 
@@ -69,7 +73,7 @@ class Jinja2Templates:
     request for each response, in their order; what they return is added to the context.
 
     Raises:
-        ValueError: Both of ``directory`` and ``env`` are given, or neither.
+        TemplatesError: Both of ``directory`` and ``env`` are given, or neither.
     """
 
     def __init__(
@@ -80,7 +84,7 @@ class Jinja2Templates:
         env: jinja2.Environment | None = None,
     ) -> None:
         if bool(directory) == (env is not None):
-            raise ValueError(
+            raise TemplatesError(
                 "Jinja2Templates: either 'directory' or 'env' arguments must be passed, "
                 f"not {'both' if directory else 'neither'}."
             )

@@ -652,7 +652,7 @@ async def test_a_subclass_may_answer_with_another_file(root):
 
 
 async def test_get_response_may_be_called_directly(root):
-    response = await StaticFiles(directory=root).get_response("a.txt", scope_for("/any"))
+    response = await StaticFiles(directory=root).get_response("a.txt", {"method": "GET"})
     assert response.status_code == 200
     assert response.media_type == "text/plain"
 

@@ -52,46 +52,48 @@ def plan_ranges(value: str, size: int, max_ranges: int) -> list[tuple[int, int]]
         raise MalformedRangeHeader
     if unit.strip(" \t").lower() != "bytes":
         return None  # RFC 9110 s.14.2: a unit that is not understood MUST be ignored
-    # RFC 9110 s.5.6.1: empty list elements are skipped.
-    specs = [spec for part in ranges.split(",") if (spec := part.strip(" \t"))]
+    # RFC 9110 s.5.6.1: empty list elements are skipped. So is what is no range, as long as there is
+    # one (s.14.2 leaves it to the server).
+    specs = [spec for part in ranges.split(",") if (spec := _parse_range(part)) is not None]
     if not specs:
         raise MalformedRangeHeader("Range header: range must be requested")
     if len(specs) > max_ranges:
         return None  # RFC 9110 s.14.2: many small ranges may be ignored as an attack
-    selected = [pair for spec in specs if (pair := _parse_range(spec, size)) is not None]
+    selected = [pair for spec in specs if (pair := _clip(*spec, size)) is not None]
     if not selected:
         raise RangeNotSatisfiable(size)  # RFC 9110 s.14.1.1: one satisfiable range is enough
     return _merge(selected) if len(selected) > 1 else selected
 
 
-def _parse_range(spec: str, size: int) -> tuple[int, int] | None:
-    """Read one `first-last`, `first-` or `-length`; None if it lies outside (RFC 9110 s.14.1.2)."""
-    first, dash, last = spec.partition("-")
-    first, last = first.rstrip(" \t"), last.lstrip(" \t")
+def _parse_range(text: str) -> tuple[int | None, int | None] | None:
+    """Read `first-last`, `first-` or `-length` into its numbers (RFC 9110 s.14.1.1)."""
+    first, dash, last = text.partition("-")
+    first, last = first.strip(" \t"), last.strip(" \t")
     if not dash or not (first or last):
-        raise MalformedRangeHeader("Range header: range must be requested")
-    if not first:
-        length = _parse_number(last)
-        return (max(size - length, 0), size) if length and size else None
-    start = _parse_number(first)
-    if not last:
-        return (start, size) if start < size else None
-    end = _parse_number(last)
-    if start > end:
+        return None
+    # first-pos = 1*DIGIT, which is less than `int` takes: no sign, no underscore, no other script.
+    if not (first + last).isascii() or not (first + last).isdigit():
+        return None
+    start = _parse_number(first) if first else None
+    end = _parse_number(last) if last else None
+    if start is not None and end is not None and start > end:
         raise MalformedRangeHeader("Range header: start must be less than end")
-    return (start, min(end + 1, size)) if start < size else None
+    return start, end
 
 
-def _parse_number(text: str) -> int:
-    """Read 1*DIGIT."""
-    if not (text.isascii() and text.isdigit()):
-        raise MalformedRangeHeader("Range header: range must be requested")
-    return int(text) if len(text) < 20 else _parse_long_number(text)
+def _clip(start: int | None, end: int | None, size: int) -> tuple[int, int] | None:
+    """Find what a range means for so many bytes; None if it lies outside (RFC 9110 s.14.1.2)."""
+    if start is None:
+        length = end or 0
+        return (max(size - length, 0), size) if length and size else None
+    if start >= size:
+        return None
+    return start, size if end is None else min(end + 1, size)
 
 
-def _parse_long_number(text: str) -> int:
-    """Read a number of 20 digits or more without converting them all."""
-    text = text.lstrip("0")
+def _parse_number(digits: str) -> int:
+    """Read a number, of 20 digits or more without converting them all."""
+    text = digits if len(digits) < 20 else digits.lstrip("0")
     return int(text or "0") if len(text) < 20 else _BEYOND_ANY_FILE
 
 
@@ -134,7 +136,7 @@ def lay_out_multipart(
     """Lay out the body of a multipart/byteranges answer (RFC 9110 s.14.6, RFC 2046 s.5.1.1)."""
     segments: list[Segment] = []
     for start, stop in ranges:
-        line_end = b"\r\n" if segments else b""
-        segments.append((line_end + part_header(start, stop), start, stop))
-    segments.append((b"\r\n" + format_closing_delimiter(boundary), 0, 0))
+        segments.append((part_header(start, stop), start, stop))
+        segments.append((b"\r\n", 0, 0))
+    segments.append((format_closing_delimiter(boundary), 0, 0))
     return segments

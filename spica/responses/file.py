@@ -27,7 +27,7 @@ from spica._http.ranges import (
 )
 from spica.concurrency import file_threads
 from spica.responses.base import WITHOUT_CONTENT, PlainTextResponse, Response
-from spica.responses.filereader import FIRST_BLOCK_SIZE, FileReader, examine
+from spica.responses.filereader import FIRST_BLOCK_SIZE, FileReader, examine, too_short
 
 if TYPE_CHECKING:
     from spica.background import BackgroundTask
@@ -52,7 +52,8 @@ class FileResponse(Response):
     The media type is guessed from ``filename``, or else from the path; what is unknown is
     ``application/octet-stream``. ``filename`` is the name under which a browser saves the file;
     ``content_disposition_type`` may be ``"inline"`` to have it shown. ``stat_result`` gives the
-    headers early; if it no longer holds when the file is opened, those made of it are made anew.
+    headers early; if it no longer holds when the file is opened, those made of it are made anew,
+    unless the file has become shorter.
 
     Ranges are answered for GET and HEAD, with the status 200. With ``conditional``, If-None-Match,
     If-Modified-Since, If-Match and If-Unmodified-Since are answered too, with 304 or 412; it is off
@@ -63,7 +64,7 @@ class FileResponse(Response):
 
     Raises:
         RuntimeError: When it is sent: there is no file at ``path``, or it is not a regular file, or
-            it became shorter while it was sent (the answer is then left incomplete), or ``headers``
+            it became shorter meanwhile (an answer that was begun is left incomplete), or ``headers``
             give it another Content-Length than it has.
     """
 
@@ -215,8 +216,8 @@ class _Delivery:
     def __init__(self, response: FileResponse, scope: Scope) -> None:
         self.response = response
         self.reader = FileReader(response.path, response.chunk_size)
-        self.method: str = scope.get("method", "GET")
-        self.request = select_fields(scope["headers"])
+        self.method: str = scope.get("method", "GET").upper()
+        self.request = select_fields(scope.get("headers", ()))
         self.body: list[bytes] = []
         self.sends_body = self.method != "HEAD" and response.status_code not in WITHOUT_CONTENT
         self.sends_path = (
@@ -329,9 +330,12 @@ def _headers_for(response: FileResponse, status: os.stat_result) -> list[tuple[b
     """Return the response's headers for the file as it is, in a list that belongs to one sending.
 
     Raises:
-        RuntimeError: They announce another length than the file has.
+        RuntimeError: They announce another length than the file has, or it has become shorter.
     """
     known = response.stat_result
+    if known is not None and status.st_size < known.st_size:
+        # Somebody may be writing it right now: half a file must not pass for a whole one.
+        raise too_short(response.path, known.st_size - status.st_size)
     if known is None or not _is_same_content(known, status):
         stale = () if known is None else _stat_fields(known)
         response = response._exclusive()

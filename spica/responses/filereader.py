@@ -157,10 +157,7 @@ class FileReader:
         except OSError as exc:  # not to be taken for the network's
             raise RuntimeError(f"File at path {self.path} can't be read: {exc}") from exc
         if not piece:
-            raise RuntimeError(
-                f"File at path {self.path} became shorter while it was sent: "
-                f"{self.left} bytes of the answer are missing."
-            )
+            raise too_short(self.path, self.left)
         self._offset += len(piece)
         return piece
 
@@ -219,6 +216,13 @@ def read_small_file(
 def _require_regular(path: str | os.PathLike[str], status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise RuntimeError(f"File at path {path} is not a file.")
+
+
+def too_short(path: str | os.PathLike[str], size: int) -> RuntimeError:
+    """Return the error for a file that lacks ``size`` bytes of what was to be sent."""
+    return RuntimeError(
+        f"File at path {path} is shorter than expected. {size} bytes of the answer are missing."
+    )
 
 
 def _missing(path: str | os.PathLike[str]) -> RuntimeError:

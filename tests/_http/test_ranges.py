@@ -41,6 +41,7 @@ from spica._http.ranges import (
         pytest.param("bytes=0-0,0-0", [(0, 1)], id="same"),
         pytest.param("bytes=0-4,200-300", [(0, 5)], id="one-outside-s.14.1.1"),
         pytest.param("bytes=-0,0-4", [(0, 5)], id="one-empty"),
+        pytest.param("bytes=5,0-4,abc,-,+1-2,1_0-20", [(0, 5)], id="one-that-is-one"),
         pytest.param("bytes=0-" + "9" * 5000, [(0, 100)], id="5000-digits"),
         pytest.param("bytes=" + "0" * 5000 + "1-2", [(1, 3)], id="5000-zeros"),
         pytest.param("bytes=-" + "9" * 5000, [(0, 100)], id="suffix-of-5000-digits"),
@@ -66,7 +67,7 @@ def test_a_unit_that_is_not_understood_is_ignored(value):
         ("bytes=-", "Range header: range must be requested"),
         ("bytes=abc", "Range header: range must be requested"),
         ("bytes=5", "Range header: range must be requested"),
-        ("bytes=0-4,abc", "Range header: range must be requested"),
+        ("bytes=abc,,5", "Range header: range must be requested"),
         ("bytes=--5", "Range header: range must be requested"),
         ("bytes=1-2-3", "Range header: range must be requested"),
         ("bytes=+1-4", "Range header: range must be requested"),
@@ -74,6 +75,7 @@ def test_a_unit_that_is_not_understood_is_ignored(value):
         ("bytes=\u0663-4", "Range header: range must be requested"),
         ("bytes=0x1-4", "Range header: range must be requested"),
         ("bytes=5-4", "Range header: start must be less than end"),
+        ("bytes=5-4,0-1", "Range header: start must be less than end"),
         ("bytes=500-400", "Range header: start must be less than end"),
     ],
 )
@@ -165,4 +167,10 @@ def test_the_closing_delimiter():
 
 def test_the_layout_of_a_multipart_body():
     segments = lay_out_multipart([(0, 2), (5, 6)], "x", lambda start, stop: b"[%d]" % start)
-    assert segments == [(b"[0]", 0, 2), (b"\r\n[5]", 5, 6), (b"\r\n--x--", 0, 0)]
+    assert segments == [
+        (b"[0]", 0, 2),
+        (b"\r\n", 0, 0),
+        (b"[5]", 5, 6),
+        (b"\r\n", 0, 0),
+        (b"--x--", 0, 0),
+    ]

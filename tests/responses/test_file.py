@@ -134,6 +134,12 @@ async def test_head_sends_the_headers_only(path):
     assert head.messages[1:] == [{"type": "http.response.body", "body": b"", "more_body": False}]
 
 
+async def test_a_method_in_lower_case_is_understood(path):
+    """Though ASGI asks servers for upper case."""
+    assert (await Answer("head").of(FileResponse(path))).body == b""
+    assert (await Answer("get", range="bytes=0-0").of(FileResponse(path))).status == 206
+
+
 async def test_any_method_gets_the_file(path):
     assert (await Answer("POST").of(FileResponse(path))).body == TEXT
 
@@ -260,12 +266,25 @@ async def test_head_with_a_status_does_not_look_at_the_file(path):
 async def test_a_status_that_no_longer_holds_is_replaced(path):
     response = FileResponse(path, stat_result=path.stat(), headers={"x-own": "1"})
     early = response.headers["etag"]
-    path.write_bytes(b"new content")
+    path.write_bytes(TEXT + b"more")
     answer = await Answer().of(response)
-    assert answer.body == b"new content"
-    assert answer.headers["content-length"] == "11"
+    assert answer.body == TEXT + b"more"
+    assert answer.headers["content-length"] == "104"
     assert answer.headers["etag"] != early
     assert answer.headers["x-own"] == "1"
+
+
+@pytest.mark.parametrize("fields", [{}, {"range": "bytes=0-1"}])
+async def test_a_file_shorter_than_its_status_is_not_sent(path, fields):
+    response = FileResponse(path, stat_result=path.stat())
+    path.write_bytes(TEXT[:90])
+    answer = Answer(**fields)
+    with pytest.raises(RuntimeError) as caught:
+        await answer.of(response)
+    assert answer.messages == []
+    assert str(caught.value) == (
+        f"File at path {path} is shorter than expected. 10 bytes of the answer are missing."
+    )
 
 
 # files that can't be sent
@@ -300,7 +319,7 @@ class Truncating(Answer):
 
 async def test_a_file_that_shrinks_leaves_the_answer_incomplete(big):
     answer = Truncating(big, 300_000)
-    with pytest.raises(RuntimeError, match="became shorter while it was sent"):
+    with pytest.raises(RuntimeError, match="is shorter than expected"):
         await answer.of(FileResponse(big))
     assert answer.body == BIG[:300_000]
     assert answer.messages[-1]["more_body"] is True
