@@ -36,6 +36,15 @@ def serialize_origin(text: str) -> str:
     if not separator or not _SCHEME.fullmatch(scheme):
         hint = "" if separator or not text else f": write 'https://{text}'"
         raise ValueError(f"has no scheme{hint}")
+    _check_authority(scheme, authority)
+    scheme = scheme.lower()
+    if scheme in _DEFAULT_PORTS:
+        authority = _serialize_host(scheme, authority)
+    return f"{scheme}://{authority}"
+
+
+def _check_authority(scheme: str, authority: str) -> None:
+    """Refuse what no origin has behind its scheme, whatever that is."""
     end = _BEHIND_AUTHORITY.search(authority)
     if end is not None:
         # RFC 6454 s.6.2: scheme "://" host [ ":" port ], and nothing behind it.
@@ -43,18 +52,13 @@ def serialize_origin(text: str) -> str:
         raise ValueError(f"has {what}: write '{scheme}://{authority[: end.start()]}'")
     if "*" in authority:
         raise ValueError("has a '*', which stands for itself here: use allow_origin_regex")
-    scheme = scheme.lower()
-    if scheme in _DEFAULT_PORTS:
-        return f"{scheme}://{_serialize_host(scheme, authority)}"
-    # Others, chrome-extension for example, have opaque hosts; file has none.
-    if not authority.isascii() or not authority.isprintable() or " " in authority:
-        raise ValueError("has a character that no origin has")
-    return f"{scheme}://{authority}"
+    if "@" in authority:
+        raise ValueError("has a user name, which is no part of an origin")
+    if not authority.isprintable() or " " in authority:
+        raise ValueError("has a blank or control character")
 
 
 def _serialize_host(scheme: str, authority: str) -> str:
-    if "@" in authority:
-        raise ValueError("has a user name, which is no part of an origin")
     try:
         # RFC 6454 s.4: names are compared in their ASCII form.
         parsed = parse_host(authority if authority.isascii() else authority.encode("idna").decode())
@@ -86,6 +90,8 @@ _PIECES = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+Piece = tuple[str, str]
+_END = ("other", "$")
 _ENDS = ("|", "$")
 
 
@@ -95,20 +101,25 @@ def find_looseness(pattern: str) -> list[Looseness]:
     A dot that is not escaped, "anything" in front of a name, and "anything" behind one: each lets
     in origins that a stranger can register. It is a help and no proof: other patterns are wide too.
     """
-    pieces = [(match.lastgroup, match[0], match.start()) for match in _PIECES.finditer(pattern)]
-    nothing = ("other", "$", len(pattern))
+    pieces = [(match.lastgroup or "", match[0]) for match in _PIECES.finditer(pattern)]
+    pieces += [_END] * 2
     found = []
-    for at, (kind, text, position) in enumerate(pieces):
-        if kind != "dot" and not (kind == "set" and text.startswith("[^")):
-            continue
-        before = pieces[at - 1] if at else nothing
-        following = [*pieces[at + 1 : at + 3], nothing, nothing]
-        if following[0][0] != "repeat":
-            if kind == "dot":
-                found.append(Looseness(position, "'.' is any character there: write '\\.'"))
-            continue
-        if following[1][0] == "letter":
-            found.append(Looseness(position, "anything may stand in front of the name there"))
-        elif following[1][1] in _ENDS and (before[0] == "letter" or before[1] == "\\."):
-            found.append(Looseness(position, "anything may stand behind the name there"))
+    position, before = 0, _END
+    for at, piece in enumerate(pieces[:-2]):
+        if piece[0] == "dot" or (piece[0] == "set" and piece[1].startswith("[^")):
+            text = _judge(piece, before, pieces[at + 1], pieces[at + 2])
+            if text is not None:
+                found.append(Looseness(position, text))
+        position, before = position + len(piece[1]), piece
     return found
+
+
+def _judge(wide: Piece, before: Piece, after: Piece, next_after: Piece) -> str | None:
+    """Return what is wrong with a piece that matches nearly any character, beside these others."""
+    if after[0] != "repeat":
+        return "'.' is any character there: write '\\.'" if wide[0] == "dot" else None
+    if next_after[0] == "letter":
+        return "anything may stand in front of the name there"
+    if next_after[1] in _ENDS and (before[0] == "letter" or before[1] == "\\."):
+        return "anything may stand behind the name there"
+    return None

@@ -42,15 +42,10 @@ def check_tokens(values: Collection[str], place: str) -> None:
 
 
 def check_seconds(value: Any, place: str) -> None:
-    """Refuse what is neither a number of whole seconds, 0 or more, nor None.
+    """Refuse what is neither a number of whole seconds nor None.
 
     Raises:
         TypeError: it is no int.
-        ValueError: it is negative.
     """
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int):
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
         raise TypeError(f"{place} must be a number of seconds or None, not {value!r:.80}.")
-    if value < 0:
-        raise ValueError(f"{place} must not be negative, but is {value}.")

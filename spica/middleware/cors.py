@@ -39,6 +39,14 @@ _PREFLIGHT_VARY = (
     "Origin, Access-Control-Request-Method, Access-Control-Request-Headers, "
     "Access-Control-Request-Private-Network"
 )
+_OWN_NAMES = frozenset(
+    {
+        b"vary",
+        b"access-control-allow-origin",
+        b"access-control-allow-credentials",
+        b"access-control-expose-headers",
+    }
+)
 # What a subclass may override to write headers of its own, message by message.
 _OVERRIDABLE = ("simple_response", "send", "allow_explicit_origin")
 
@@ -51,9 +59,9 @@ class CORSMiddleware(Responder):
     `allow_credentials` the origin is always named, since browsers refuse ``*`` then: together with
     ``allow_origins=["*"]`` every page on the web can act as the visitor it was opened by.
 
-    `max_age` is how long a browser may keep the answer to a preflight, in seconds. The default of 600 is what
-    all browsers accept: Chromium keeps it for 7200 at most, Firefox for 86400. 0 forbids keeping
-    it; None says nothing, and browsers take 5 seconds.
+    `max_age` is how long a browser may keep the answer to a preflight, in seconds. The default of
+    600 is what all of them accept: Chromium keeps it for 7200 at most, Firefox for 86400. 0 forbids
+    keeping it; None says nothing, and browsers take 5 seconds.
 
     An error page for an exception that passes here gets the headers too: the page that asked could
     not read it otherwise.
@@ -75,7 +83,8 @@ class CORSMiddleware(Responder):
 
         Raises:
             TypeError: a setting is of the wrong type, a string for a list above all.
-            ValueError: an origin, method or header can never match, or the pattern is none.
+            ValueError: an origin, method or header can never match, the pattern is none, or `max_age`
+                is negative.
         """
         check_strings(allow_origins, "CORSMiddleware: allow_origins")
         _check_origins(allow_origins)
@@ -84,11 +93,13 @@ class CORSMiddleware(Responder):
         check_tokens(allow_headers, "CORSMiddleware: allow_headers")
         check_tokens(expose_headers, "CORSMiddleware: expose_headers")
         check_seconds(max_age, "CORSMiddleware: max_age")
+        if max_age is not None and max_age < 0:
+            raise ValueError(f"CORSMiddleware: max_age must not be negative, but is {max_age}.")
 
         self.app = app
         self.allow_origins = allow_origins
         self.allow_methods = ALL_METHODS if "*" in allow_methods else allow_methods
-        header_names = sorted(_without_repeats({*SAFELISTED_HEADERS, *allow_headers}))
+        header_names = sorted(_without_repeats(allow_headers))
         self.allow_headers = [name.lower() for name in header_names]
         self.allow_all_origins = "*" in allow_origins
         self.allow_all_headers = "*" in allow_headers
@@ -97,29 +108,39 @@ class CORSMiddleware(Responder):
         self.allow_private_network = allow_private_network
         self.max_age = max_age
 
-        self.simple_headers: dict[str, str] = {}
-        self.preflight_headers = {"Vary": _PREFLIGHT_VARY}
-        if self.allow_all_origins and not allow_credentials:
-            self.simple_headers["Access-Control-Allow-Origin"] = "*"
-            self.preflight_headers["Access-Control-Allow-Origin"] = "*"
-        if allow_credentials:
-            self.simple_headers["Access-Control-Allow-Credentials"] = "true"
-            self.preflight_headers["Access-Control-Allow-Credentials"] = "true"
-        if expose_headers:
-            self.simple_headers["Access-Control-Expose-Headers"] = _list(expose_headers)
-        self.preflight_headers["Access-Control-Allow-Methods"] = _list(self.allow_methods)
-        if max_age is not None:
-            self.preflight_headers["Access-Control-Max-Age"] = str(max_age)
-        if not self.allow_all_headers:
-            self.preflight_headers["Access-Control-Allow-Headers"] = ", ".join(header_names)
-
+        self.simple_headers = self._list_simple_headers(expose_headers)
+        self.preflight_headers = self._list_preflight_headers(header_names)
         own = type(self)
         self._writes_messages = any(
             getattr(own, name) is not getattr(CORSMiddleware, name) for name in _OVERRIDABLE
         )
         self._unasked = _SetFields((), None)
-        self._encoded: dict[str, str] | None = None
         self._simple = self._unasked
+        # Made at the first request, and anew if a subclass has changed `simple_headers` since.
+        self._encoded: dict[str, str] | None = None
+        # Of origins that the settings name, so that there is an end to it.
+        self._explicit: dict[str, _SetFields] = {}
+
+    def _list_simple_headers(self, expose_headers: Collection[str]) -> dict[str, str]:
+        """Return what a response to any other origin says."""
+        headers = {}
+        if self.allow_all_origins and not self.allow_credentials:
+            headers["Access-Control-Allow-Origin"] = "*"
+        if self.allow_credentials:
+            headers["Access-Control-Allow-Credentials"] = "true"
+        if expose_headers:
+            headers["Access-Control-Expose-Headers"] = _list(expose_headers)
+        return headers
+
+    def _list_preflight_headers(self, header_names: list[str]) -> dict[str, str]:
+        """Return what the answer to any preflight says."""
+        headers = {"Vary": _PREFLIGHT_VARY, **self._list_simple_headers(())}
+        headers["Access-Control-Allow-Methods"] = _list(self.allow_methods)
+        if self.max_age is not None:
+            headers["Access-Control-Max-Age"] = str(self.max_age)
+        if not self.allow_all_headers:
+            headers["Access-Control-Allow-Headers"] = ", ".join(header_names)
+        return headers
 
     # -- the way of a request --------------------------------------------------------------------------
 
@@ -160,12 +181,19 @@ class CORSMiddleware(Responder):
         if self._encoded != self.simple_headers:
             self._encoded = self.simple_headers.copy()
             self._simple = _SetFields(tuple(map(_encode, self._encoded.items())), None)
+            self._explicit.clear()
         if self.allow_all_origins and not self.allow_credentials:
             return self._simple
-        if self._may_name(origin):
-            explicit = (b"access-control-allow-origin", origin.encode("latin-1"))
-            return _SetFields((*self._simple.fields[:-1], explicit), origin)
-        return self._simple
+        edit = self._explicit.get(origin)
+        if edit is not None and self.is_allowed_origin(origin):
+            return edit
+        if not self._may_name(origin):
+            return self._simple
+        name_it = (b"access-control-allow-origin", origin.encode("latin-1"))
+        edit = _SetFields((*self._simple.fields[:-1], name_it), origin)
+        if origin in self.allow_origins:
+            self._explicit[origin] = edit
+        return edit
 
     def _may_name(self, origin: str) -> bool:
         # RFC 6454 s.6.2: an origin is printable ASCII. Others are let in by settings that let all in,
@@ -251,7 +279,7 @@ class _SetFields:
     def __call__(self, start: Any) -> None:
         raw = start.raw_headers if isinstance(start, Response) else start.headers.raw
         for name, _ in raw:
-            if name[:15] == b"access-control-" or name == b"vary":
+            if name in _OWN_NAMES:
                 self.merge(start.headers)
                 return
         raw.extend(self.fields)
@@ -286,9 +314,8 @@ def _list(names: Collection[str]) -> str:
 
 
 def _without_repeats(names: Collection[str]) -> Collection[str]:
-    """Return each name in one spelling; that of the standard wins."""
-    spellings = {name.lower(): name for name in sorted(names)}
-    spellings.update((name.lower(), name) for name in SAFELISTED_HEADERS)
+    """Return each name, and the safelisted ones, in one spelling; that of the standard wins."""
+    spellings = {name.lower(): name for name in [*sorted(names), *SAFELISTED_HEADERS]}
     return spellings.values()
 
 

@@ -10,7 +10,7 @@ Standards: RFC 6265 (cookies), RFC 9110 s.12.5.5 (Vary).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from spica import jsoncodec
 from spica._layers.editor import edit_answer, leave_edit
@@ -100,9 +100,11 @@ class Session(dict[str, Any]):
         self.mark_modified()
         super().update(*args, **kwargs)
 
-    def __ior__(self, other: Any) -> Session:  # type: ignore[override,misc]  # dict overloads it
-        self.update(other)
-        return self
+    if not TYPE_CHECKING:  # The types of dict's own say the same, in overloads.
+
+        def __ior__(self, other: Any) -> Self:
+            self.update(other)
+            return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy is of what is in it, and has no part in the layer.
@@ -119,7 +121,7 @@ class _UnreadSession(Session):
     def _read(self) -> None:
         """Become a Session with what the cookie says."""
         owner, headers = self._owner, self._headers
-        self.__class__ = Session  # type: ignore[assignment]  # from here on a plain one
+        object.__setattr__(self, "__class__", Session)  # from here on nothing stands between
         self.accessed = True
         self._headers = ()
         if owner is not None:
@@ -156,8 +158,9 @@ class SessionMiddleware(Responder):
 
     `secret_key` signs it. A list of secrets is a rotation: the first signs, and all verify. `max_age`
     is how long a session lasts after its last change, in seconds: 14 days by default, None: until
-    the browser is closed. The cookie is called `session_cookie`, is sent for `path` and to `domain`
-    (by default this host alone), over TLS alone with `https_only`, and is never shown to scripts.
+    the browser is closed, 0 or less: not at all. The cookie is called `session_cookie`, is sent for
+    `path` and to `domain` (by default this host alone), over TLS alone with `https_only`, and is never
+    shown to scripts.
 
     `salt` names the purpose of the signature. Applications that share a secret should each have one:
     without it, a cookie of one, under whatever name, is good for the other. By default there is none,
