@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from spica.requests import Request
     from spica.types import ASGIApp, Message, Receive, Scope, Send
 
-_MISSING: Any = object()
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
 
@@ -64,41 +63,51 @@ class Session(dict[str, Any]):
         """Note that the session is to be written."""
         self.accessed = self.modified = True
 
-    def __setitem__(self, key: str, value: Any) -> None:
-        self.mark_modified()
-        super().__setitem__(key, value)
+    # What fails has changed nothing, and what leaves the size as it was has found, or not found, its
+    # key: so each method notes its change once it is done.
 
-    def __delitem__(self, key: str) -> None:
-        self.mark_modified()
-        super().__delitem__(key)
+    def _note_change(self, size_before: int) -> None:
+        if len(self) != size_before:
+            self.mark_modified()
 
     def clear(self) -> None:
         """Remove everything; the client's cookie is removed too."""
+        dict.clear(self)
         self.mark_modified()
-        super().clear()
 
-    def pop(self, key: str, default: Any = _MISSING) -> Any:
+    def pop(self, key: str, *default: Any) -> Any:
         """Remove a key and return its value, or the default if it is not there."""
-        if key in self:
-            self.mark_modified()
-        return super().pop(key) if default is _MISSING else super().pop(key, default)
+        size = len(self)
+        value = dict.pop(self, key, *default)
+        self._note_change(size)
+        return value
 
     def popitem(self) -> tuple[str, Any]:
         """Remove the last key and return it with its value."""
-        item = super().popitem()
-        self.mark_modified()
-        return item
+        size = len(self)
+        key, value = dict.popitem(self)
+        self._note_change(size)
+        return key, value
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """Return the value of a key, which is set first if it is not there."""
-        if key not in self:
-            self.mark_modified()
-        return super().setdefault(key, default)
+        size = len(self)
+        value = dict.setdefault(self, key, default)
+        self._note_change(size)
+        return value
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Set the keys of a mapping, or of pairs."""
+        dict.update(self, *args, **kwargs)
         self.mark_modified()
-        super().update(*args, **kwargs)
+
+    def __delitem__(self, key: str) -> None:
+        dict.__delitem__(self, key)
+        self.mark_modified()
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        dict.__setitem__(self, key, value)
+        self.mark_modified()
 
     if not TYPE_CHECKING:  # The types of dict's own say the same, in overloads.
 

@@ -520,6 +520,8 @@ def test_taking_from_an_empty_session_changes_nothing() -> None:
         session.popitem()
     with pytest.raises(KeyError):
         session.pop("a")
+    with pytest.raises(KeyError):
+        del session["a"]
     assert not session.modified
 
 
