@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spica._asgi.scope import get_route_path
 from spica._http.conditional import Outcome, evaluate, is_not_modified, select_fields
+from spica._http.filenames import are_visible, split_path
 from spica._http.urls import encode_leading_slashes, encode_path, encode_query
 from spica._layers.responder import Responder
 from spica.concurrency import file_threads
@@ -36,20 +37,8 @@ PathLike = str | os.PathLike[str]
 
 _NOT_FOUND: tuple[str, os.stat_result | None] = ("", None)
 
-# Names that a server is meant to show although they begin with a dot (RFC 8615).
-_VISIBLE_DOT_NAMES = frozenset((".well-known",))
-
 # What the system answers where it knows that there is no such file.
 _NO_SUCH_FILE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP))
-
-# Windows finds devices under these names in every directory, whatever stands after a dot.
-_WINDOWS_DEVICES = frozenset(
-    (
-        *("con", "prn", "aux", "nul", "conin$", "conout$"),
-        *(f"com{digit}" for digit in "0123456789\u00b9\u00b2\u00b3"),
-        *(f"lpt{digit}" for digit in "0123456789\u00b9\u00b2\u00b3"),
-    )
-)
 
 
 class NotModifiedResponse(Response):
@@ -98,7 +87,12 @@ class StaticFiles(Responder):
     Raises:
         RuntimeError: A directory or package is not there.
         TypeError: ``directory`` is not a path, or ``packages`` is not a list.
+        ValueError: Neither of the two is given.
     """
+
+    # Here, too, for subclasses that do not call our `__init__`.
+    config_checked = False
+    dotfiles = False
 
     def __init__(
         self,
@@ -111,18 +105,20 @@ class StaticFiles(Responder):
         dotfiles: bool = False,
     ) -> None:
         _check_settings(directory, packages)
-        self.directory = directory
-        self.packages = packages
-        self.all_directories = self.get_directories(directory, packages)
-        self.html = html
-        self.config_checked = False
-        self.follow_symlink = follow_symlink
-        self.dotfiles = dotfiles
         if check_dir and directory is not None and not os.path.isdir(directory):
-            raise RuntimeError(f"Directory '{os.fspath(directory)}' does not exist")
-
-    # Subclasses that do not call our `__init__` have the default.
-    dotfiles = False
+            raise RuntimeError(
+                f"Directory '{os.fspath(directory)}' does not exist: there is no directory at "
+                f"{os.path.abspath(directory)!r}, which StaticFiles(directory=...) names. Pass "
+                "check_dir=False if it is made later."
+            )
+        self.follow_symlink, self.dotfiles, self.html = follow_symlink, dotfiles, html
+        self.packages, self.directory = packages, directory
+        self.all_directories = self.get_directories(directory, packages)
+        self.config_checked = False
+        if not self.all_directories and type(self) is StaticFiles:
+            raise ValueError(
+                "StaticFiles has nothing to serve: pass directory='...', packages=[...], or both."
+            )
 
     def get_directories(
         self,
@@ -252,8 +248,8 @@ class StaticFiles(Responder):
         Raises:
             OSError: The system does not tell, for example for a lack of permissions.
         """
-        names = _split(path, os.name == "nt")
-        if names is None or not (self.dotfiles or _is_visible(names)):
+        names = split_path(path, is_windows=os.name == "nt")
+        if names is None or not (self.dotfiles or are_visible(names)):
             return _NOT_FOUND
         for directory in self.all_directories:
             root = os.path.abspath(directory)
@@ -276,15 +272,17 @@ class StaticFiles(Responder):
         if not self.html:
             return None
         if status is not None and stat.S_ISDIR(status.st_mode):
-            full_path, status = self._look_up(os.path.join(path, "index.html"))
-            if status is not None and stat.S_ISREG(status.st_mode):
-                index = self._load(full_path, max_size)
-                return index and index._replace(is_index=True)
-        full_path, status = self._look_up("404.html")
-        if status is not None and stat.S_ISREG(status.st_mode):
-            page = self._load(full_path, max_size)
-            return page and page._replace(status_code=404)
-        return None
+            index = self._find_page(os.path.join(path, "index.html"), max_size)
+            if index is not None:
+                return index._replace(is_index=True)
+        page = self._find_page("404.html", max_size)
+        return page and page._replace(status_code=404)
+
+    def _find_page(self, path: str, max_size: int) -> _Found | None:
+        full_path, status = self._look_up(path)
+        if status is None or not stat.S_ISREG(status.st_mode):
+            return None
+        return self._load(full_path, max_size)
 
     def _look_up(self, path: str) -> tuple[str, os.stat_result | None]:
         """Look a path up, and answer what a client may cause as one."""
@@ -357,30 +355,6 @@ def _with_slash(scope: Scope) -> str:
     url = encode_leading_slashes(encode_path(scope["path"])) + "/"
     query = scope.get("query_string", b"")
     return f"{url}?{encode_query(query)}" if query else url
-
-
-def _split(path: str, is_windows: bool) -> list[str] | None:
-    """Split a relative path into the names on its way; None if it could lead out of a directory."""
-    if "\0" in path or path.startswith("/"):
-        return None
-    if is_windows:
-        path = path.replace("\\", "/")
-        if path.startswith("/"):
-            return None
-    names = [name for name in path.split("/") if name not in ("", ".")]
-    if ".." in names or (is_windows and any(_has_windows_meaning(name) for name in names)):
-        return None
-    return names
-
-
-def _has_windows_meaning(name: str) -> bool:
-    """Tell whether Windows takes a name for another: of a drive, a stream, a device, a file."""
-    stem = name.partition(".")[0].rstrip(" ")
-    return ":" in name or name[-1] in ". " or stem.lower() in _WINDOWS_DEVICES
-
-
-def _is_visible(names: list[str]) -> bool:
-    return all(name[0] != "." or name in _VISIBLE_DOT_NAMES for name in names)
 
 
 def _look_inside(root: str, names: list[str]) -> tuple[str, os.stat_result] | None:

@@ -84,10 +84,8 @@ def plan_file(method: str, request: Mapping[str, str], facts: FileFacts) -> File
     etag, last_modified = _text(fields, b"etag"), _text(fields, b"last-modified")
     if facts.is_conditional:
         outcome = evaluate(method, request, etag, last_modified)
-        if outcome is Outcome.NOT_MODIFIED:
-            return FilePlan(304, _without(facts.raw_headers, _KNOWN_TO_CLIENT))
-        if outcome is Outcome.FAILED:
-            return FilePlan(412, [], refusal="Precondition Failed")
+        if outcome is not Outcome.PROCEED:
+            return _plan_unsent(outcome, facts)
     wanted = request.get("range")
     # RFC 9110 s.14.2: Range is defined for GET; HEAD shows what GET would say.
     if wanted is None or method not in ("GET", "HEAD"):
@@ -102,6 +100,13 @@ def plan_file(method: str, request: Mapping[str, str], facts: FileFacts) -> File
         # RFC 9110 s.15.5.17: the answer tells the current length.
         return FilePlan(416, [(b"content-range", b"bytes */%d" % exc.max_size)])
     return whole if ranges is None else _plan_partial(ranges, facts)
+
+
+def _plan_unsent(outcome: Outcome, facts: FileFacts) -> FilePlan:
+    """Plan the answer to a request whose preconditions do not let the file be sent."""
+    if outcome is Outcome.NOT_MODIFIED:
+        return FilePlan(304, _without(facts.raw_headers, _KNOWN_TO_CLIENT))
+    return FilePlan(412, [], refusal="Precondition Failed")
 
 
 def _plan_partial(ranges: list[tuple[int, int]], facts: FileFacts) -> FilePlan:

@@ -89,15 +89,14 @@ class FileResponse(Response):
         *,
         conditional: bool = False,
     ) -> None:
-        self.path = path
+        guessed = None if media_type is not None else guess_type(filename or path)[0]
+        self.media_type = media_type or guessed or "application/octet-stream"
         self.status_code = status_code
-        self.filename = filename
-        if media_type is None:
-            media_type = guess_type(filename or path)[0] or "application/octet-stream"
-        self.media_type = media_type
-        self.background = background
-        self.conditional = conditional
         self.init_headers(headers)
+        self.path = path
+        self.conditional = conditional
+        self.background = background
+        self.filename = filename
         self._set_default(b"accept-ranges", b"bytes")
         if filename is not None:
             disposition = format_disposition(content_disposition_type, filename)
