@@ -41,6 +41,9 @@ class Aftermath:
                 if exc not in self.failures:
                     late.append(exc)
                     self.failures.append(exc)
+            except BaseException:
+                await self.abandon()
+                raise
         return late
 
     def raise_failures(self) -> None:

@@ -97,6 +97,7 @@ class BodyChannel:
     is_replayed = False  # the cached body was given to a caller of ``receive``
     has_left = False  # http.disconnect was seen
     is_receiving = False  # somebody waits in the server's receive
+    is_refused_outside = False  # `receive` is that of a channel further out, whose limit is reached
     _ahead: list[Message] | None = None  # messages read by a poll, not yet given to a reader
     _ahead_size = 0
     _changed: anyio.Event | None = None
@@ -293,7 +294,8 @@ class BodyChannel:
         of them the wait pauses until the reader has caught up.
         """
         while not self.has_left:
-            if self.is_receiving or self._ahead_size >= READ_AHEAD_SIZE:
+            is_full = self._ahead_size >= READ_AHEAD_SIZE or self.is_refused_outside
+            if self.is_receiving or is_full:
                 await self._wait_for_change()
             else:
                 await self.read_ahead()
@@ -301,7 +303,12 @@ class BodyChannel:
 
     async def read_ahead(self) -> None:
         """Take one message from the server and keep it for the reader of the body."""
-        message = await self._fetch()
+        try:
+            message = await self._fetch()
+        except BodyTooLarge:
+            # That is for a reader to hear, not for one who only waits for a disconnect.
+            self.is_refused_outside = True
+            return
         if self.state is UNREAD or self.state is STREAMING:
             if self._ahead is None:
                 self._ahead = []
@@ -313,7 +320,8 @@ class BodyChannel:
 
         A chunk that happens to be there is kept for the reader of the body.
         """
-        if not self.has_left and not self.is_receiving and self._ahead_size < READ_AHEAD_SIZE:
+        is_full = self._ahead_size >= READ_AHEAD_SIZE or self.is_refused_outside
+        if not self.has_left and not self.is_receiving and not is_full:
             with anyio.CancelScope() as scope:
                 scope.cancel()
                 await self.read_ahead()

@@ -44,8 +44,7 @@ class Middleware(Generic[P]):
 
     def __repr__(self) -> str:
         name = getattr(self.cls, "__name__", "")
-        args: tuple[Any, ...] = self.args
-        kwargs: dict[str, Any] = self.kwargs
+        _, args, kwargs = self
         parts = [name, *map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())]
         return f"{type(self).__name__}({', '.join(part for part in parts if part)})"
 

@@ -32,8 +32,13 @@ def get_route_path(scope: Scope) -> str:
     The prefix is only taken off at a segment boundary: below ``/api`` the path ``/apis`` is itself.
     """
     path: str = scope["path"]
-    root_path: str = scope.get("root_path", "").rstrip("/")
-    if not root_path or not path.startswith(root_path):
+    root_path: str = scope.get("root_path", "")
+    if not root_path:
         return path
-    rest = path[len(root_path) :]
-    return rest if not rest or rest[0] == "/" else path
+    if root_path[-1] == "/":
+        root_path = root_path.rstrip("/")
+    if path.startswith(root_path):
+        rest = path[len(root_path) :]
+        if not rest or rest[0] == "/":
+            return rest
+    return path

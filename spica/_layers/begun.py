@@ -13,7 +13,7 @@ order, and its background tasks run.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
 
@@ -52,10 +52,11 @@ class BegunApp:
         "_app",
         "_error",
         "_hand_over",
+        "_is_complete",
         "_is_discarded",
         "_open",
         "_over",
-        "_receive_scope",
+        "_receive_scopes",
         "_request",
         "_start",
         "_started",
@@ -72,11 +73,13 @@ class BegunApp:
         self._target: Send | None = None  # where body messages go, once somebody wants them
         self._hand_over: _HandOver | None = None
         self._error: BaseException | None = None
+        self._is_complete = False  # its last chunk was taken, though the app may still be at work
         self._is_discarded = False
         self._started = Signal()  # the response has started, or the app is over
         self._open = Signal()  # somebody wants the body, or nobody ever will
         self._over = Signal()
-        self._receive_scope: anyio.CancelScope | None = None
+        # An app may wait in several tasks: in one for the body, in one for a disconnect.
+        self._receive_scopes: set[anyio.CancelScope] = set()
 
     # -- the caller's side -----------------------------------------------------------------------------
 
@@ -103,20 +106,36 @@ class BegunApp:
         if self._over.is_set:
             hand_over.sender.close()
 
-    async def finish(self) -> None:
-        """End the app: nobody wants its response any more. Raise an error that is its own."""
-        if not self._over.is_set:
-            self._is_discarded = True
+    def explain_missing_end(self) -> NoReturn:
+        """Raise why the app is over though its body is not."""
+        if self._is_discarded:
+            raise ResponseUnwanted("The response's body is not wanted any more.")
+        raise RuntimeError("The app ended before the body of its response did.")
+
+    def complete(self) -> None:
+        """Take note that the last chunk of the body was taken. What the app does now, it does alone."""
+        self._is_complete = True
+        self._target = _drop
+
+    def discard(self) -> None:
+        """Let the app see its client as gone: nobody wants its response any more."""
+        self._is_discarded = True
+        if not self._is_complete:
             self._target = _client_is_gone
-            self._open.set()
-            if self._receive_scope is not None:
-                self._receive_scope.cancel()
-            if self._hand_over is not None:
-                # An iterator over it that was dropped inside another is not closed with that one.
-                self._hand_over.receiver.close()
+        self._open.set()
+        for scope in self._receive_scopes:
+            scope.cancel()
+        if self._hand_over is not None:
+            # An iterator over it that was dropped inside another is not closed with that one.
+            self._hand_over.receiver.close()
+
+    async def finish(self) -> None:
+        """End the app, whatever became of its response. Raise an error that is its own."""
+        if not self._over.is_set:
+            self.discard()
             await self._wait_for(self._over)
-        if self._is_discarded and isinstance(self._error, (OSError, ClientDisconnect)):
-            self._error = None  # our own doing
+        if self._is_discarded:
+            self._error = _own_error(self._error)
         self._raise_error()
 
     async def abandon(self) -> None:
@@ -157,9 +176,13 @@ class BegunApp:
 
     async def _receive(self) -> Message:
         if not self._is_discarded:
-            with anyio.CancelScope() as self._receive_scope:
-                return await self._request.receive()
-            self._receive_scope = None
+            scope = anyio.CancelScope()
+            self._receive_scopes.add(scope)
+            try:
+                with scope:
+                    return await self._request.receive()
+            finally:
+                self._receive_scopes.discard(scope)
         return {"type": "http.disconnect"}
 
     async def _send(self, message: Message) -> None:
@@ -237,10 +260,14 @@ async def _iterate(begun: BegunApp) -> AsyncIterator[bytes]:
                     yield chunk
                 if not message.get("more_body", False):
                     break
+        else:
+            await begun.pass_to(_drop)  # raises what the app has raised
+            begun.explain_missing_end()
     except BaseException:
-        hand_over.receiver.close()  # a send that waits sees its client as gone
+        begun.discard()
         raise
-    await begun.pass_to(_drop)
+    # Whoever iterates need not wait for what the app does after its response: its background tasks.
+    begun.complete()
 
 
 class _HandOver:
@@ -255,7 +282,7 @@ class _HandOver:
         try:
             await self.sender.send(message)
         except anyio.BrokenResourceError as exc:
-            raise OSError("The response's body is not read any further.") from exc
+            raise ResponseUnwanted("The response's body is not read any further.") from exc
 
 
 async def _read_file(path: str) -> AsyncIterator[bytes]:
@@ -264,8 +291,22 @@ async def _read_file(path: str) -> AsyncIterator[bytes]:
             yield chunk
 
 
+class ResponseUnwanted(OSError):
+    """An app's response is not sent, which the app learns as if its client had left."""
+
+
+def _own_error(error: BaseException | None) -> BaseException | None:
+    """Return ``error`` without what only tells that the response was not wanted."""
+    if isinstance(error, (ResponseUnwanted, ClientDisconnect)):
+        return None
+    if isinstance(error, ExceptionGroup):
+        rest = error.split((ResponseUnwanted, ClientDisconnect))[1]
+        return rest.exceptions[0] if rest is not None and len(rest.exceptions) == 1 else rest
+    return error
+
+
 async def _client_is_gone(message: Message) -> None:
-    raise OSError("The response was replaced by a middleware and nobody receives it.")
+    raise ResponseUnwanted("The response was replaced by a middleware and nobody receives it.")
 
 
 async def _drop(message: Message) -> None:

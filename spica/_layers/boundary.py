@@ -7,15 +7,17 @@ response has started nothing can be answered any more, and the error is raised o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.scope import EXCEPTION_HANDLERS
 from spica._asgi.sending import StartedSend
 from spica._layers.answers import settle_answer
+from spica._layers.responder import Responder
 from spica.concurrency import is_async_callable, run_in_threadpool
 from spica.exceptions import HTTPException
 from spica.requests import HTTPConnection, Request
+from spica.responses.base import Response
 from spica.websockets import WebSocket, WebSocketState
 
 if TYPE_CHECKING:
@@ -81,6 +83,35 @@ async def answer_on_socket(websocket: WebSocket[Any], exc: Exception) -> bool:
         await websocket.send_denial_response(answer)
     exc.__traceback__ = None
     return True
+
+
+class Boundary(Responder):
+    """Settle what comes from further in: check the answer, and answer exceptions by the handlers.
+
+    Endpoints are asked as they are. What they return or raise is dealt with at the nearest boundary around
+    them: the exception layer, or one of these, inside the middleware of a route, a mount or a router, so
+    that such middleware sees a response.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    def respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+        """Return the inner answer, or that of the handler for its exception."""
+        return self._settle(request)
+
+    async def _settle(self, request: Request[Any]) -> ASGIApp:
+        try:
+            answer = await self._ask(request)
+            if isinstance(answer, Response) and answer._is_plain:
+                return answer
+            answer = await settle_answer(answer, request, request.scope.get("endpoint"))
+        except Exception as exc:
+            handled = await answer_exception(request, exc)
+            if handled is None:
+                raise
+            return handled
+        return answer if isinstance(answer, Response) else GuardedApp(answer, request)
 
 
 class GuardedApp:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from spica._asgi.scope import REQUEST
 from spica._layers.aftermath import unlink
+from spica._layers.answers import settle_answer
 from spica.requests import Request
 from spica.responses.base import Response
 
@@ -97,6 +98,7 @@ class Responder:
             if isinstance(answer, Response) and not answer._receives:
                 await answer(scope, receive, send)
             else:
+                answer = await settle_answer(answer, request, scope.get("endpoint"))
                 # What may still ask for the body, or for a disconnect, goes through its one owner.
                 await answer(scope, request.receive, send)
         except Exception as exc:

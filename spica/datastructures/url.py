@@ -222,7 +222,7 @@ class URLPath(str):
         ValueError: the protocol is none of `http`, `websocket` and the empty string.
     """
 
-    protocol: str
+    protocol: Literal["http", "websocket", ""]
     host: str
 
     def __new__(

@@ -8,7 +8,7 @@ known by running it, that app is begun (``spica._layers.begun``), by the innermo
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from spica._asgi.body import BodyChannel
 from spica._layers.aftermath import aftermath_of, link
@@ -70,7 +70,7 @@ class BaseHTTPMiddleware(Responder):
         ask = self._ask
         # Of another dispatch middleware the answer is a response already.
         is_owned = getattr(ask, "__func__", None) is BaseHTTPMiddleware.respond
-        self._call_next = ask if is_owned else _CallNext(ask)
+        self._call_next = cast("RequestResponseEndpoint", ask) if is_owned else _CallNext(ask)
 
 
 class _CallNext:

@@ -23,7 +23,6 @@ from spica.responses.base import HTMLResponse, PlainTextResponse, Response
 
 if TYPE_CHECKING:
     import inspect
-    import traceback
 
     from spica.types import ASGIApp, Receive, Scope, Send
 
@@ -114,9 +113,7 @@ class ServerErrorMiddleware(Responder):
         """Return one line of source of a frame as HTML."""
         return debug_page.format_line(index, line, frame_lineno, frame_index)
 
-    def generate_frame_html(
-        self, frame: inspect.FrameInfo | traceback.FrameSummary, is_collapsed: bool
-    ) -> str:
+    def generate_frame_html(self, frame: inspect.FrameInfo, is_collapsed: bool) -> str:
         """Return one frame of the traceback as HTML."""
         return debug_page.generate_frame_html(frame, is_collapsed)
 

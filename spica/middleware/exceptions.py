@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.handshake import HandshakeSend
 from spica._asgi.scope import EXCEPTION_HANDLERS
-from spica._layers.boundary import GuardedApp, answer_exception, answer_on_socket
-from spica._layers.responder import Responder
+from spica._layers.boundary import Boundary, answer_on_socket
 from spica.exceptions import HTTPException, WebSocketException
 from spica.requests import Request
 from spica.responses.base import WITHOUT_CONTENT, PlainTextResponse, Response
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["ExceptionMiddleware", "HTTPException"]
 
 
-class ExceptionMiddleware(Responder):
+class ExceptionMiddleware(Boundary):
     """Answer exceptions by their handlers, found by status code first, then by class along the MRO.
 
     ``handlers`` maps status codes and exception classes to functions ``(request, exc) -> response``, plain
@@ -37,7 +36,7 @@ class ExceptionMiddleware(Responder):
         handlers: Mapping[Any, Callable[..., Any]] | None = None,
         debug: bool = False,
     ) -> None:
-        self.app = app
+        super().__init__(app)
         self.debug = debug
         self._status_handlers: dict[int, Callable[..., Any]] = {}
         self._exception_handlers: dict[type[Exception], Callable[..., Any]] = {
@@ -71,19 +70,10 @@ class ExceptionMiddleware(Responder):
                 f"not for {key!r}."
             )
 
-    async def respond(self, request: Request[Any]) -> ASGIApp:
+    def respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
         """Return the inner answer, or that of the handler for its exception."""
         request.scope[EXCEPTION_HANDLERS] = self._published
-        try:
-            answer = await self._ask(request)
-        except Exception as exc:
-            handled = await answer_exception(request, exc)
-            if handled is None:
-                raise
-            return handled
-        if isinstance(answer, Response):
-            return answer
-        return GuardedApp(answer, request)
+        return self._settle(request)
 
     async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a WebSocket; the lifespan passes through."""

@@ -92,33 +92,30 @@ class Response:
 
     def render(self, content: Any) -> bytes | memoryview:
         """Return ``content`` as the bytes of the body."""
+        if isinstance(content, str):
+            return content.encode(self.charset)
         if content is None:
             return b""
         if isinstance(content, (bytes, memoryview)):
             return content
-        return content.encode(self.charset)  # type: ignore[no-any-return]  # str, or the user's own
+        return content.encode(self.charset)  # type: ignore[no-any-return]  # the user's own kind of text
 
     def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
         """Set ``raw_headers`` from ``headers``, the body and the media type."""
         # A response that streams has no body yet, and its length is not known.
         body = self.__dict__.get("body")
-        raw: list[tuple[bytes, bytes]] = []
-        given: tuple[bytes, ...] = ()
-        if headers:
-            for name, value in headers.items():
-                raw.append((encode_field_name(name), encode_field_value(value)))
-            given = tuple([name for name, _ in raw])
-        if (
-            body is not None
-            and self.status_code not in WITHOUT_CONTENT
-            and b"content-length" not in given
-        ):
+        if body is None or self.status_code in WITHOUT_CONTENT:
+            size = None
+        else:
             # A memoryview counts its items, which may be larger than bytes.
             size = len(body) if type(body) is bytes else memoryview(body).nbytes
-            raw.append(_content_length_field(size))
-        if self.media_type is not None and b"content-type" not in given:
-            raw.append(_content_type_field(self.media_type, self.charset))
-        self.raw_headers = raw
+        fields = _default_fields(size, self.media_type, self.charset)
+        if headers:
+            given = [(encode_field_name(k), encode_field_value(v)) for k, v in headers.items()]
+            names = {name for name, _ in given}
+            self.raw_headers = [*given, *(field for field in fields if field[0] not in names)]
+        else:
+            self.raw_headers = [*fields]
 
     @property
     def headers(self) -> MutableHeaders:
@@ -257,16 +254,21 @@ SENDING = frozenset({"__call__", "stream_response", "listen_for_disconnect", "_e
 
 
 @lru_cache(maxsize=1024)
-def _content_length_field(size: int) -> tuple[bytes, bytes]:
-    return b"content-length", b"%d" % size
+def _default_fields(
+    size: int | None, media_type: str | None, charset: str
+) -> tuple[tuple[bytes, bytes], ...]:
+    """Return Content-Length and Content-Type; text gets the charset it was encoded with.
 
-
-@lru_cache(maxsize=256)
-def _content_type_field(media_type: str, charset: str) -> tuple[bytes, bytes]:
-    """Return the Content-Type field; text gets the charset it was encoded with (RFC 9110 s.8.3.2)."""
-    if media_type.startswith("text/") and "charset=" not in media_type.lower():
-        media_type += "; charset=" + charset
-    return b"content-type", encode_field_value(media_type)
+    Few combinations make up nearly all responses, so that they are kept. RFC 9110 s.8.3.2, s.8.6.
+    """
+    fields = []
+    if size is not None:
+        fields.append((b"content-length", b"%d" % size))
+    if media_type is not None:
+        if media_type.startswith("text/") and "charset=" not in media_type.lower():
+            media_type += "; charset=" + charset
+        fields.append((b"content-type", encode_field_value(media_type)))
+    return tuple(fields)
 
 
 async def _one_chunk(body: bytes | memoryview) -> AsyncIterator[bytes | memoryview]:

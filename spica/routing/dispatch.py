@@ -10,15 +10,19 @@ Standard: RFC 9110 s.9.3.7 (OPTIONS), s.10.2.1 (Allow), s.15.5.6 (405).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from spica._layers.responder import asker
+from spica.endpoints import HTTPEndpoint, answer, answers_by_value
 from spica.exceptions import HTTPException
 from spica.responses.base import PlainTextResponse, Response
 from spica.routing.base import BaseRoute, Match
+from spica.routing.functions import ask_function
 from spica.routing.index import Candidate, Candidates, RouteIndex, RouteList
 from spica.routing.mounts import AppRoute, Host, Mount
+from spica.routing.patterns import conversions_of
 from spica.routing.routes import PatternRoute, Route, WebSocketRoute
 
 if TYPE_CHECKING:
@@ -35,52 +39,51 @@ class RouteTable:
 
     def __init__(self, routes: Iterable[BaseRoute]) -> None:
         self.routes: list[BaseRoute] = RouteList(routes)
-        self._index = RouteIndex((), ())
-        self._indexed: list[BaseRoute] | None = None
-        self._snapshot: list[BaseRoute] = []
-        self._version = -1
+        self._foreign: RouteList | None = None
 
     def find(self, path: str) -> Candidates:
         """Return the candidates for a route path, in the order of the list."""
         routes = self.routes
-        if type(routes) is RouteList:
-            if routes.version != self._version or routes is not self._indexed:
-                self._build_index()
-        elif len(routes) != len(self._snapshot) or not all(map(is_, routes, self._snapshot)):
-            # A list that was put in from outside does not count its changes.
-            self._build_index()
-        return self._index.find(path)
+        if type(routes) is not RouteList:
+            routes = self._copy_of(routes)
+        index = routes.route_index
+        if index is None:
+            index = _build_index(routes)
+        candidates = index.exact.get(path)
+        return index.find(path) if candidates is None else candidates
 
-    def _build_index(self) -> None:
-        routes = self.routes
-        # The version is read first: a change made meanwhile is seen the next time.
-        version = getattr(routes, "version", 0)
-        snapshot = list(routes)
-        candidates = [_candidate(route, order) for order, route in enumerate(snapshot)]
-        self._index = RouteIndex(candidates, [_pattern(route) for route in snapshot])
-        self._indexed, self._snapshot, self._version = routes, snapshot, version
+    def _copy_of(self, routes: list[BaseRoute]) -> RouteList:
+        """Return a copy of a list that was put in from outside, and does not tell of its changes."""
+        copy = self._foreign
+        if copy is None or len(copy) != len(routes) or not all(map(is_, copy, routes)):
+            copy = self._foreign = RouteList(routes)
+        return copy
 
     def select(self, scope: Scope, path: str) -> Ask | None:
         """Return how the route for an HTTP request is asked, its keys being set in ``scope``.
 
         None: no route matches the path.
         """
-        method = scope["method"]
-        partial: list[tuple[Candidate, Scope]] = []
+        by_path: list[tuple[Candidate, Scope]] = []
         for candidate in self.find(path):
             route = candidate.route
             if candidate.is_plain:
-                params = route._params(path)
+                params = candidate.params(path)
                 if params is None:
                     continue
                 methods = route.methods
-                if not methods or method in methods:
+                if not methods or scope["method"] in methods:
                     outer = scope.get("path_params")
                     scope["route"] = route
                     scope["endpoint"] = route.endpoint
                     scope["path_params"] = {**outer, **params} if outer else params
                     return candidate.ask
-                partial.append((candidate, route._child_scope(scope, params)))
+                by_path.append((candidate, route._child_scope(scope, params)))
+                continue
+            if candidate.is_mount:
+                if route._enter(scope, path):
+                    scope["route"] = route
+                    return candidate.ask
                 continue
             match, child_scope = route.matches(scope)
             if match is Match.FULL:
@@ -88,15 +91,15 @@ class RouteTable:
                 scope.update(child_scope)
                 return candidate.ask
             if match is Match.PARTIAL:
-                partial.append((candidate, child_scope))
-        if not partial:
+                by_path.append((candidate, child_scope))
+        if not by_path:
             return None
-        first, child_scope = partial[0]
+        first, child_scope = by_path[0]
         scope["route"] = first.route
         scope.update(child_scope)
         if not first.is_plain:
             return first.ask  # a route of its own kind answers other methods its own way
-        return _OtherMethods([candidate.route for candidate, _ in partial]).respond
+        return _OtherMethods([candidate.route for candidate, _ in by_path]).respond
 
     def select_socket(self, scope: Scope, path: str) -> BaseRoute | None:
         """Return the route for a WebSocket, its keys being set in ``scope``; None: no route matches."""
@@ -114,17 +117,37 @@ class RouteTable:
         return any(candidate.route.matches(scope)[0] is Match.FULL for candidate in self.find(path))
 
 
+def _build_index(routes: RouteList) -> RouteIndex:
+    snapshot = list(routes)
+    candidates = [_candidate(route, order) for order, route in enumerate(snapshot)]
+    index = RouteIndex(candidates, [_pattern(route) for route in snapshot])
+    # Another thread may have changed the list meanwhile: then the next look-up builds it again.
+    if len(snapshot) == len(routes) and all(map(is_, snapshot, routes)):
+        routes.route_index = index
+    return index
+
+
 def _candidate(route: BaseRoute, order: int) -> Candidate:
     """Decide how a route is compared and asked: by value only if it is as it was born."""
     cls = type(route)
+    candidate = Candidate(route, order, asker(route.handle))
     if isinstance(route, (Route, AppRoute)) and cls.handle in _BORN_HANDLE:
-        is_plain = isinstance(route, Route) and cls.matches is _ROUTE_MATCHES
         # Resolved anew here, and not when the route was made: classes may have been patched since.
-        return Candidate(route, order, asker(route.app), is_plain)
-    return Candidate(route, order, asker(route.handle), is_plain=False)
+        app = route.app
+        if isinstance(app, type) and issubclass(app, HTTPEndpoint) and answers_by_value(app):
+            candidate.ask = partial(answer, app)
+        else:
+            candidate.ask = ask_function(app)
+        candidate.is_plain = isinstance(route, Route) and cls.matches is _ROUTE_MATCHES
+        candidate.is_mount = isinstance(route, Mount) and cls.matches is _MOUNT_MATCHES
+        if isinstance(route, Route):
+            candidate.exact_path = None if route.param_convertors else route.path
+            candidate.conversions = conversions_of(route.param_convertors)
+    return candidate
 
 
 _ROUTE_MATCHES = Route.matches
+_MOUNT_MATCHES = Mount.matches
 
 
 def _pattern(route: BaseRoute) -> str | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from spica._layers.answers import settle_answer
 from spica._layers.boundary import answer_exception, answer_on_socket
-from spica._layers.responder import Responder
+from spica._layers.responder import Ask, Responder, asker
 from spica.concurrency import is_async_callable, run_in_threadpool
 from spica.requests import Request
 from spica.responses.base import Response
@@ -26,7 +26,10 @@ def request_response(func: Callable[[Request[Any]], Any]) -> ASGIApp:
 
 
 class AsyncFunction(Responder):
-    """An ``async def`` endpoint."""
+    """An ``async def`` endpoint.
+
+    Below a boundary its function may be asked directly (``ask_function``): the boundary does the rest.
+    """
 
     def __init__(self, func: Callable[[Request[Any]], Awaitable[Any]]) -> None:
         self.func = func
@@ -80,3 +83,10 @@ class SocketFunction:
         except Exception as exc:
             if not await answer_on_socket(websocket, exc):
                 raise
+
+
+def ask_function(app: ASGIApp) -> Ask:
+    """Return how ``app`` is asked below a boundary: an endpoint's function as it is."""
+    ask = asker(app)
+    is_born = getattr(ask, "__func__", None) is AsyncFunction.respond
+    return ask.__self__.func if is_born else ask  # type: ignore[attr-defined]  # its method

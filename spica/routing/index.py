@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from spica.convertors import FloatConvertor, IntegerConvertor, StringConvertor, UUIDConvertor
 from spica.routing.base import BaseRoute
-from spica.routing.patterns import PARAM_REGEX
+from spica.routing.patterns import PARAM_REGEX, Conversions, match_path
 
 if TYPE_CHECKING:
     from spica._layers.responder import Ask
@@ -24,84 +24,96 @@ if TYPE_CHECKING:
 WITHIN_SEGMENT = (StringConvertor, IntegerConvertor, FloatConvertor, UUIDConvertor)
 """Convertors whose text never contains a slash."""
 
+SHORT = 3
+"""So many candidates are compared quicker than the tree is searched."""
+
 MAX_SEGMENTS = 256
 """Segments of a path that the tree looks at. Patterns are shorter; a longer path only costs its length."""
 
 
 class RouteList(list[BaseRoute]):
-    """A list of routes that knows when it was changed."""
+    """A list of routes that carries its index, and drops it with every change."""
 
-    version = 0
+    route_index: RouteIndex | None = None
 
     def append(self, route: BaseRoute) -> None:
         """Add a route behind the others."""
-        self.version += 1
+        self.route_index = None
         super().append(route)
 
     def extend(self, routes: Iterable[BaseRoute]) -> None:
         """Add several routes behind the others."""
-        self.version += 1
+        self.route_index = None
         super().extend(routes)
 
     def insert(self, index: SupportsIndex, route: BaseRoute) -> None:
         """Add a route at a place."""
-        self.version += 1
+        self.route_index = None
         super().insert(index, route)
 
     def remove(self, route: BaseRoute) -> None:
         """Take out the first route that is equal to this one."""
-        self.version += 1
+        self.route_index = None
         super().remove(route)
 
     def pop(self, index: SupportsIndex = -1) -> BaseRoute:
         """Take out the route at a place and return it."""
-        self.version += 1
+        self.route_index = None
         return super().pop(index)
 
     def clear(self) -> None:
         """Take out all routes."""
-        self.version += 1
+        self.route_index = None
         super().clear()
 
     def sort(self, *, key: Any = None, reverse: bool = False) -> None:
         """Bring the routes into another order."""
-        self.version += 1
+        self.route_index = None
         super().sort(key=key, reverse=reverse)
 
     def reverse(self) -> None:
         """Turn the order round."""
-        self.version += 1
+        self.route_index = None
         super().reverse()
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self.version += 1
+        self.route_index = None
         super().__setitem__(index, value)
 
     def __delitem__(self, index: SupportsIndex | slice) -> None:
-        self.version += 1
+        self.route_index = None
         super().__delitem__(index)
 
     def __iadd__(self, routes: Iterable[BaseRoute]) -> RouteList:  # type: ignore[override,misc]  # list's own is typed by value
-        self.version += 1
+        self.route_index = None
         super().__iadd__(routes)
         return self
 
     def __imul__(self, count: SupportsIndex) -> RouteList:
-        self.version += 1
+        self.route_index = None
         super().__imul__(count)
         return self
 
 
 class Candidate:
-    """A route, its place in the order, and how it is asked."""
+    """A route, its place in the order, and how it is compared and asked."""
 
-    __slots__ = ("ask", "is_plain", "order", "route")
+    __slots__ = ("ask", "conversions", "exact_path", "is_mount", "is_plain", "order", "route")
 
-    def __init__(self, route: Any, order: int, ask: Ask | None, is_plain: bool) -> None:
+    def __init__(self, route: Any, order: int, ask: Ask) -> None:
         self.route = route
         self.order = order
-        self.ask = ask  # None: only by its `handle`
-        self.is_plain = is_plain  # an HTTP route that compares itself as its class does
+        self.ask = ask
+        self.is_plain = False  # an HTTP route that compares itself as its class does
+        self.is_mount = False  # a mount that does
+        self.exact_path: str | None = None  # the one path it matches
+        self.conversions: Conversions = ()
+
+    def params(self, path: str) -> dict[str, Any] | None:
+        """Return the path parameters if ``path`` matches a plain route, else None."""
+        if self.exact_path == path:
+            return {}
+        return match_path(self.route.path_regex, self.conversions, path)
 
 
 Candidates = Sequence[Candidate]
@@ -137,19 +149,30 @@ class RouteIndex:
     def __init__(self, candidates: Candidates, patterns: Sequence[str | None]) -> None:
         """Index ``candidates``, each with its path pattern; None: it could match anything."""
         self._root = _Node()
-        self._exact: dict[str, Candidates] = {}
-        static_paths = []
+        self.exact: dict[str, Candidates] = {}
+        self._by_first: dict[str, Candidates] = {}
+        is_static = [pattern is not None and "{" not in pattern for pattern in patterns]
         for candidate, pattern in zip(candidates, patterns, strict=True):
             self._insert(candidate, pattern)
-            if pattern is not None and "{" not in pattern:
-                static_paths.append(pattern)
-        for path in static_paths:
-            self._exact[path] = self._walk(path)
+        for pattern, static in zip(patterns, is_static, strict=True):
+            if static and pattern is not None:
+                self.exact[pattern] = self._walk(pattern)
+        # What `exact` has found needs no place among the rest.
+        for segment in self._root.literals:
+            found = [
+                candidate
+                for candidate, pattern, static in zip(candidates, patterns, is_static, strict=True)
+                if not static and _may_begin(pattern, segment)
+            ]
+            if len(found) <= SHORT:
+                self._by_first[segment] = found
 
     def find(self, path: str) -> Candidates:
-        """Return the candidates for ``path``, in the order of the list."""
-        candidates = self._exact.get(path)
-        return self._walk(path) if candidates is None else candidates
+        """Return the candidates for a path that is not in ``exact``, in the order of the list."""
+        end = path.find("/", 1)
+        first = path[1:end] if end > 0 else path[1:]
+        found = self._by_first.get(first)
+        return self._walk(path) if found is None or path[:1] != "/" else found
 
     def _insert(self, candidate: Candidate, pattern: str | None) -> None:
         node = self._root
@@ -215,6 +238,14 @@ def _branch(level: list[_Node], segments: list[str], depth: int) -> list[Candida
         found += node.ends
         found += node.rests
     return found
+
+
+def _may_begin(pattern: str | None, segment: str) -> bool:
+    """Return whether a path whose first segment is this one may match the pattern."""
+    if pattern is None:
+        return True
+    first = pattern[1:].partition("/")[0]
+    return "{" in first or first == segment
 
 
 def _is_within_segment(route: Any, name: str) -> bool:

@@ -10,6 +10,7 @@ from spica._asgi.middleware import Middleware, build_stack
 from spica._asgi.scope import get_route_path
 from spica._http.host import parse_host
 from spica._layers.body_limit import RequestBodyLimitMiddleware, check_body_size
+from spica._layers.boundary import Boundary
 from spica._layers.responder import InnerApp
 from spica.datastructures import URLPath
 from spica.exceptions import MisuseError
@@ -18,6 +19,7 @@ from spica.routing.patterns import (
     PathConvertors,
     check_path,
     compile_path,
+    conversions_of,
     encode_path,
     match_path,
     replace_params,
@@ -26,6 +28,10 @@ from spica.routing.patterns import (
 if TYPE_CHECKING:
     from spica._layers.responder import Ask
     from spica.types import ASGIApp, Receive, Scope, Send
+
+
+CHILD_KEYS = ("path_params", "app_root_path", "root_path")
+"""Keys of the scope that a mount goes on from."""
 
 
 class AppRoute(BaseRoute):
@@ -98,7 +104,9 @@ class Mount(AppRoute):
         self.path = path.rstrip("/")
         self._base_app = self._find_app(app, routes, place)
         self.name = name
-        stack = build_stack(self._base_app, middleware or ())
+        stack = self._base_app
+        if middleware or max_body_size is not None:
+            stack = build_stack(Boundary(stack), middleware or ())
         if max_body_size is not None:
             stack = RequestBodyLimitMiddleware(stack, check_body_size(max_body_size, place))
         self.app = stack
@@ -125,29 +133,32 @@ class Mount(AppRoute):
         """Return whether the path is below the prefix, and the scope of the application."""
         if scope["type"] not in ("http", "websocket"):
             return Match.NONE, {}
-        route_path = get_route_path(scope)
-        params: dict[str, Any] | None
+        child_scope = {key: scope[key] for key in CHILD_KEYS if key in scope}
+        if self._enter(child_scope, get_route_path(scope)):
+            return Match.FULL, child_scope
+        return Match.NONE, {}
+
+    def _enter(self, scope: Scope, route_path: str) -> bool:
+        """Make ``scope`` that of the application if the path is below the prefix; say whether it is."""
         if len(self.param_convertors) == 1:  # only the rest: the prefix is a plain text
             prefix = self.path
-            if route_path[len(prefix) : len(prefix) + 1] != "/" or not route_path.startswith(
-                prefix
-            ):
-                return Match.NONE, {}
-            params, prefix_end = {}, len(prefix)
+            if not route_path.startswith(prefix + "/"):
+                return False
+            if "path_params" not in scope:
+                scope["path_params"] = {}
         else:
-            params = match_path(self.path_regex, self.param_convertors, route_path)
+            params = match_path(self.path_regex, conversions_of(self.param_convertors), route_path)
             if params is None:
-                return Match.NONE, {}
-            prefix_end = len(route_path) - len(params.pop("path")) - 1
+                return False
+            prefix = route_path[: len(route_path) - len(params.pop("path")) - 1]
+            scope["path_params"] = {**scope.get("path_params", {}), **params}
         root_path = scope.get("root_path", "")
-        outer = scope.get("path_params")
-        return Match.FULL, {
-            "path_params": {**outer, **params} if outer else params,
+        if "app_root_path" not in scope:
             # The prefix of the whole application stays known to what is mounted.
-            "app_root_path": scope.get("app_root_path", root_path),
-            "root_path": root_path + route_path[:prefix_end],
-            "endpoint": self.app,
-        }
+            scope["app_root_path"] = root_path
+        scope["root_path"] = root_path + prefix
+        scope["endpoint"] = self.app
+        return True
 
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
         """Return the path of the mount (its name, with ``path``), or of a route below it.
@@ -202,7 +213,9 @@ class Host(AppRoute):
                 field = value
                 break
         params = match_path(
-            self.host_regex, self.param_convertors, _host_name(field.decode("latin-1"))
+            self.host_regex,
+            conversions_of(self.param_convertors),
+            _host_name(field.decode("latin-1")),
         )
         if params is None:
             return Match.NONE, {}

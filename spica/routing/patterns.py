@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from spica.convertors import CONVERTOR_TYPES, Convertor
+from spica.convertors import CONVERTOR_TYPES, Convertor, PathConvertor, StringConvertor
 from spica.exceptions import MisuseError
 
 PARAM_REGEX = re.compile(r"\{([a-zA-Z_]\w*)(:[a-zA-Z_]\w*)?\}", re.ASCII)
@@ -27,6 +27,7 @@ PATH_SAFE = "/:@!$&'()*+,;=~{}"
 browsers accept too, are those of a parameter that was left open."""
 
 PathConvertors = dict[str, Convertor[Any]]
+Conversions = Sequence[tuple[str, Callable[[str], Any]]]
 
 
 def compile_path(path: str) -> tuple[re.Pattern[str], str, PathConvertors]:
@@ -90,8 +91,17 @@ def check_path(path: object, place: str) -> str:
     return path
 
 
+def conversions_of(convertors: Mapping[str, Convertor[Any]]) -> Conversions:
+    """Return what is to be done with the texts of parameters, leaving out what stays as it is."""
+    return [
+        (name, convertor.convert)
+        for name, convertor in convertors.items()
+        if type(convertor) not in (StringConvertor, PathConvertor)
+    ]
+
+
 def match_path(
-    regex: re.Pattern[str], convertors: Mapping[str, Convertor[Any]], path: str
+    regex: re.Pattern[str], conversions: Conversions, path: str
 ) -> dict[str, Any] | None:
     """Return the converted parameters if ``path`` matches, else None.
 
@@ -102,8 +112,8 @@ def match_path(
         return None
     params: dict[str, Any] = found.groupdict()
     try:
-        for name, text in params.items():
-            params[name] = convertors[name].convert(text)
+        for name, convert in conversions:
+            params[name] = convert(params[name])
     except ValueError:
         return None
     return params

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from spica._asgi.middleware import Middleware, build_stack
 from spica._asgi.scope import get_route_path
 from spica._layers.body_limit import RequestBodyLimitMiddleware, check_body_size
+from spica._layers.boundary import Boundary
 from spica._layers.responder import InnerApp, Responder, asked_as
 from spica.exceptions import HTTPException
 from spica.responses.base import PlainTextResponse, RedirectResponse
@@ -56,7 +57,9 @@ class Router(Responder):
         self.redirect_slashes = redirect_slashes
         self.default = self.not_found if default is None else default
         self.lifespan_context = make_lifespan(lifespan)
-        stack = build_stack(self.app, middleware or ())
+        stack: ASGIApp = self.app
+        if middleware or max_body_size is not None:
+            stack = build_stack(Boundary(stack), middleware or ())
         if max_body_size is not None:
             limit = check_body_size(max_body_size, type(self).__name__)
             stack = RequestBodyLimitMiddleware(stack, limit)

@@ -22,6 +22,7 @@ from spica.routing.patterns import (
     PathConvertors,
     check_path,
     compile_path,
+    conversions_of,
     encode_path,
     match_path,
     replace_params,
@@ -49,7 +50,7 @@ class PatternRoute(BaseRoute):
         """Return the path parameters if ``path`` matches, else None."""
         if not self.param_convertors and path == self.path:
             return {}
-        return match_path(self.path_regex, self.param_convertors, path)
+        return match_path(self.path_regex, conversions_of(self.param_convertors), path)
 
     def _child_scope(self, scope: Scope, params: dict[str, Any]) -> Scope:
         outer = scope.get("path_params")
