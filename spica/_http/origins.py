@@ -93,31 +93,55 @@ _PIECES = re.compile(
 Piece = tuple[str, str]
 _END = ("other", "$")
 _ENDS = ("|", "$")
+_ANY = "'.' is any character there: write '\\.'"
 
 
 def find_looseness(pattern: str) -> list[Looseness]:
     """Return where a pattern for whole origins is wider than whoever wrote it may think.
 
-    A dot that is not escaped, "anything" in front of a name, and "anything" behind one: each lets
-    in origins that a stranger can register. It is a help and no proof: other patterns are wide too.
+    A dot that is not escaped inside a name, "anything" in front of a name, and "anything" behind one:
+    each lets in origins that a stranger can register. It is a help and no proof: other patterns are
+    wide too.
     """
     pieces = [(match.lastgroup or "", match[0]) for match in _PIECES.finditer(pattern)]
+    inside = _before_a_dot(pieces)
     pieces += [_END] * 2
     found = []
     position, before = 0, _END
     for at, piece in enumerate(pieces[:-2]):
         if piece[0] == "dot" or (piece[0] == "set" and piece[1].startswith("[^")):
             text = _judge(piece, before, pieces[at + 1], pieces[at + 2])
-            if text is not None:
+            if text is not None and (text is not _ANY or inside[at]):
                 found.append(Looseness(position, text))
         position, before = position + len(piece[1]), piece
     return found
 
 
+def _before_a_dot(pieces: list[Piece]) -> list[bool]:
+    """Tell of each piece whether a dot follows it in its alternative.
+
+    What stands for the last dot of a name is harmless: nobody can register "exampleXorg".
+    """
+    answers = []
+    depth, has_dot = 0, False
+    for kind, text in reversed(pieces):
+        answers.append(has_dot)
+        if kind == "dot" or text in ("\\.", "[.]"):
+            has_dot = True
+        elif text == "|" and depth == 0:
+            has_dot = False
+        elif kind == "open":
+            depth -= 1
+        elif text == ")":
+            depth += 1
+    answers.reverse()
+    return answers
+
+
 def _judge(wide: Piece, before: Piece, after: Piece, next_after: Piece) -> str | None:
     """Return what is wrong with a piece that matches nearly any character, beside these others."""
     if after[0] != "repeat":
-        return "'.' is any character there: write '\\.'" if wide[0] == "dot" else None
+        return _ANY if wide[0] == "dot" else None
     if next_after[0] == "letter":
         return "anything may stand in front of the name there"
     if next_after[1] in _ENDS and (before[0] == "letter" or before[1] == "\\."):

@@ -506,8 +506,8 @@ DOUBTFUL: dict[str, tuple[Any, str]] = {
         "allow_methods has 'post', which is not 'POST'.",
     ),
     "a loose pattern": (
-        {"allow_origin_regex": r"https://.*example.org"},
-        "allow_origin_regex is 'https://.*example.org', which matches more origins than it seems to: "
+        {"allow_origin_regex": r"https://.*example.co.uk"},
+        "allow_origin_regex is 'https://.*example.co.uk', which matches more origins than it seems to: "
         "at position 8 anything may stand in front of the name there; "
         "at position 17 '.' is any character there: write '\\.'.",
     ),
