@@ -109,6 +109,7 @@ class FileResponse(Response):
         """Set Content-Length, Last-Modified and ETag from a file's status, unless they are set.
 
         The tag is made of size and modification time, so that it is the same in every process.
+        Called on a copy, in a worker thread, where the status is only known when it is sent.
         """
         for name, value in _stat_fields(stat_result):
             # RFC 9110 s.8.6: a response without content announces no length.

@@ -152,6 +152,11 @@ async def test_a_status_without_content_has_none(path, status_code):
     assert "content-length" not in answer.headers
 
 
+def test_layers_outside_know_it_only_by_running_it():
+    """Status and headers are decided when the file is looked at."""
+    assert FileResponse._is_value is False
+
+
 async def test_one_response_answers_many_requests(path):
     response = FileResponse(path)
     first = await Answer().of(response)
