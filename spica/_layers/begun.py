@@ -41,7 +41,7 @@ async def begin(app: ASGIApp, request: Request[Any], aftermath: Aftermath) -> Be
         Exception: whatever the app raised before that.
     """
     begun = BegunApp(app, request)
-    aftermath.begun.append(begun)
+    aftermath.add_begun(begun)
     return await begun.start()
 
 
@@ -54,6 +54,7 @@ class BegunApp:
         "_hand_over",
         "_is_complete",
         "_is_discarded",
+        "_is_disconnected",
         "_open",
         "_over",
         "_receive_scopes",
@@ -75,6 +76,7 @@ class BegunApp:
         self._error: BaseException | None = None
         self._is_complete = False  # its last chunk was taken, though the app may still be at work
         self._is_discarded = False
+        self._is_disconnected = False  # the app was told so, and may end early
         self._started = Signal()  # the response has started, or the app is over
         self._open = Signal()  # somebody wants the body, or nobody ever will
         self._over = Signal()
@@ -108,18 +110,20 @@ class BegunApp:
 
     def explain_missing_end(self) -> NoReturn:
         """Raise why the app is over though its body is not."""
-        if self._is_discarded:
-            raise ResponseUnwanted("The response's body is not wanted any more.")
+        if self._is_disconnected:
+            raise ClientDisconnect
         raise RuntimeError("The app ended before the body of its response did.")
 
     def complete(self) -> None:
         """Take note that the last chunk of the body was taken. What the app does now, it does alone."""
         self._is_complete = True
         self._target = _drop
+        if self._hand_over is not None:
+            self._hand_over.receiver.close()
 
     def discard(self) -> None:
         """Let the app see its client as gone: nobody wants its response any more."""
-        self._is_discarded = True
+        self._is_discarded = self._is_disconnected = True
         if not self._is_complete:
             self._target = _client_is_gone
         self._open.set()
@@ -180,9 +184,12 @@ class BegunApp:
             self._receive_scopes.add(scope)
             try:
                 with scope:
-                    return await self._request.receive()
+                    message = await self._request.receive()
+                    self._is_disconnected = message["type"] == "http.disconnect"
+                    return message
             finally:
                 self._receive_scopes.discard(scope)
+        self._is_disconnected = True
         return {"type": "http.disconnect"}
 
     async def _send(self, message: Message) -> None:
@@ -206,7 +213,6 @@ class BegunResponse(Response):
     """
 
     _is_plain, _receives = True, False  # the app has its own
-    _is_exclusive = True
     _iterator: AsyncIterator[bytes] | None = None
 
     def __init__(self, begun: BegunApp, start: Message) -> None:
@@ -254,12 +260,10 @@ async def _iterate(begun: BegunApp) -> AsyncIterator[bytes]:
             if message["type"] == "http.response.pathsend":
                 async for chunk in _read_file(message["path"]):
                     yield chunk
+            elif chunk := message.get("body", b""):
+                yield chunk
+            if _ends_body(message):
                 break
-            if message["type"] == "http.response.body":
-                if chunk := message.get("body", b""):
-                    yield chunk
-                if not message.get("more_body", False):
-                    break
         else:
             await begun.pass_to(_drop)  # raises what the app has raised
             begun.explain_missing_end()
@@ -273,16 +277,26 @@ async def _iterate(begun: BegunApp) -> AsyncIterator[bytes]:
 class _HandOver:
     """A ``send`` whose messages somebody else iterates over."""
 
-    __slots__ = ("receiver", "sender")
+    __slots__ = ("is_complete", "receiver", "sender")
 
     def __init__(self) -> None:
         self.sender, self.receiver = anyio.create_memory_object_stream[Any](0)
+        self.is_complete = False
 
     async def __call__(self, message: Message) -> None:
+        if self.is_complete:
+            return  # trailers have no place among chunks
+        self.is_complete = _ends_body(message)
         try:
             await self.sender.send(message)
         except anyio.BrokenResourceError as exc:
             raise ResponseUnwanted("The response's body is not read any further.") from exc
+
+
+def _ends_body(message: Message) -> bool:
+    kind = message["type"]
+    is_body = kind == "http.response.body" and not message.get("more_body", False)
+    return is_body or kind == "http.response.pathsend"
 
 
 async def _read_file(path: str) -> AsyncIterator[bytes]:
