@@ -231,7 +231,6 @@ class Request(HTTPConnection[StateT]):
     _json: Any
     _form: FormData | None = None
     _aftermath: Aftermath | None = None
-    _is_linked = False  # to the request that came in: see spica._layers.aftermath
 
     def __init__(
         self, scope: Scope, receive: Receive = empty_receive, send: Send = empty_send

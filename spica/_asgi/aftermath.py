@@ -7,7 +7,7 @@ here and settled by the layer that sends the response.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 
@@ -24,12 +24,23 @@ class Begun(Protocol):
 class Aftermath:
     """Collect what is left to be done for one request."""
 
-    __slots__ = ("begun", "failures", "tasks")
+    # Nearly every request that has an aftermath leaves nothing: what is not needed is not made.
+    begun: Sequence[Begun] = ()
+    tasks: Sequence[Callable[[], Awaitable[None]]] = ()
+    failures: Sequence[Exception] = ()
 
-    def __init__(self) -> None:
-        self.begun: list[Begun] = []
-        self.tasks: list[Callable[[], Awaitable[None]]] = []
-        self.failures: list[Exception] = []
+    def add_begun(self, begun: Begun) -> None:
+        """Note an app that runs, to be ended."""
+        self.begun = [*self.begun, begun]
+
+    def add_task(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Note a task, to be run."""
+        self.tasks = [*self.tasks, task]
+
+    def add_failure(self, exc: Exception) -> None:
+        """Note an error, to be raised; one that is noted already is not noted again."""
+        if exc not in self.failures:
+            self.failures = [*self.failures, exc]
 
     async def settle(self) -> list[Exception]:
         """End what was begun, run what was put off, and return the errors that came of it."""
@@ -40,7 +51,7 @@ class Aftermath:
             except Exception as exc:
                 if exc not in self.failures:
                     late.append(exc)
-                    self.failures.append(exc)
+                    self.add_failure(exc)
             except BaseException:
                 await self.abandon()
                 raise

@@ -19,8 +19,8 @@ MAX_BODY_SIZE = "starlette.max_body_size"
 BODY_LIMIT = "spica.body_limit"
 """The ``BodyLimit`` that all channels over one connection obey, also below a copy of the scope."""
 
-REQUEST = "spica.request"
-"""The request that came in, while dispatch middleware is at work: see ``spica._layers.aftermath``."""
+AFTERMATH = "spica.aftermath"
+"""What is left to be done for the connection: see ``spica._layers.aftermath``."""
 
 PENDING_EDITS = "spica.pending_edits"
 """Edits of the layers an exception passed, innermost first; the error page receives them too."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from spica._asgi.scope import PENDING_EDITS
+from spica._layers.ownership import HELD_BY_CALLER, getrefcount
 from spica.datastructures import MutableHeaders
 from spica.responses.base import Response
 
@@ -34,10 +35,13 @@ Edit = Callable[[Any], None]
 
 
 def edit_answer(answer: ASGIApp, edit: Edit) -> ASGIApp:
-    """Return ``answer`` with ``edit`` applied: at once to a Response, at its start to an opaque app."""
+    """Return ``answer`` with ``edit`` applied: at once to a Response, at its start to an opaque app.
+
+    Pass the answer from a variable: a response that anything else holds too is copied first.
+    """
     if isinstance(answer, Response):
-        if not answer._is_exclusive:
-            answer = answer._exclusive()
+        if getrefcount(answer) > HELD_BY_CALLER:
+            answer = answer._copy()
         edit(answer)
         return answer
     return ResponseEditor(answer, edit)

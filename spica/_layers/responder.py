@@ -19,8 +19,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from spica._asgi.scope import REQUEST
-from spica._layers.aftermath import unlink
+from spica._asgi.scope import AFTERMATH
 from spica._layers.answers import settle_answer
 from spica.requests import Request
 from spica.responses.base import Response
@@ -90,9 +89,9 @@ class Responder:
             await self.connect(scope, receive, send)
             return
         request: Request[Any] = Request(scope, receive, send)
-        # Inside an app that a dispatch middleware began, the scope names that one's request. What is left
+        # Inside an app that a dispatch middleware began, the scope has that one's aftermath. What is left
         # to be done here is done here: waiting for the outer one would be waiting for ourselves.
-        outer = scope.pop(REQUEST) if REQUEST in scope else None
+        outer = scope.pop(AFTERMATH) if AFTERMATH in scope else None
         try:
             answer = await self.respond(request)
             if isinstance(answer, Response) and not answer._receives:
@@ -105,16 +104,14 @@ class Responder:
             await self.report(request, exc)
             if request._aftermath is None:
                 raise
-            request._aftermath.failures.append(exc)
+            request._aftermath.add_failure(exc)
         except BaseException:
             if request._aftermath is not None:
                 await request._aftermath.abandon()
             raise
         finally:
-            if request._is_linked:
-                unlink(request)
             if outer is not None:
-                scope[REQUEST] = outer
+                scope[AFTERMATH] = outer
         if request._aftermath is not None:
             for error in await request._aftermath.settle():
                 await self.report(request, error)

@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from spica._asgi.body import BodyChannel
-from spica._layers.aftermath import aftermath_of, link
+from spica._layers.aftermath import aftermath_of
 from spica._layers.answers import settle_answer
 from spica._layers.begun import begin
+from spica._layers.ownership import HELD_HERE, getrefcount
 from spica._layers.responder import Responder
 from spica.requests import Request
 from spica.responses.base import Response
@@ -52,19 +53,18 @@ class BaseHTTPMiddleware(Responder):
 
     async def respond(self, request: Request[Any]) -> Response:
         """Return what the dispatch function returns, as a response that belongs to this request."""
-        if not request._is_linked:
-            link(request)
-        elif type(request._receive) is BodyChannel:
-            request._receive.hand_on()
+        if request._aftermath is None:
+            aftermath_of(request)  # before the function can make a Request of its own
         answer = await self.dispatch_func(request, self._call_next)
         if (
             isinstance(answer, Response)
-            and answer._is_exclusive
             and answer._is_plain
             and answer.background is None
+            and getrefcount(answer) <= HELD_HERE
         ):
             return answer
-        return await own_answer(await settle_answer(answer, request, self.dispatch_func), request)
+        settled = await settle_answer(answer, request, self.dispatch_func)
+        return await take_over(settled, request)
 
     def _app_has_changed(self) -> None:
         ask = self._ask
@@ -82,21 +82,25 @@ class _CallNext:
         self._ask = ask
 
     async def __call__(self, request: Request[Any]) -> Response:
-        if not request._is_linked:
-            link(request)
         if type(request._receive) is BodyChannel:
             request._receive.hand_on()
-        return await own_answer(await self._ask(request), request)
+        answer = await self._ask(request)
+        if (
+            isinstance(answer, Response)
+            and answer.background is None
+            and getrefcount(answer) <= HELD_HERE
+        ):
+            return answer
+        return await take_over(answer, request)
 
 
-async def own_answer(answer: ASGIApp, request: Request[Any]) -> Response:
+async def take_over(answer: ASGIApp, request: Request[Any]) -> Response:
     """Return ``answer`` as a response with which a dispatch function may do what it likes."""
     if not isinstance(answer, Response):
         return await begin(answer, request, aftermath_of(request))
-    if not answer._is_exclusive:
-        answer = answer._exclusive()
-    if answer.background is not None:
+    response = answer._copy()
+    if response.background is not None:
         # A function that sets another task, or returns another response, must not lose this one.
-        aftermath_of(request).tasks.append(answer.background)
-        answer.background = None
-    return answer
+        aftermath_of(request).add_task(response.background)
+        response.background = None
+    return response

@@ -14,6 +14,7 @@ from spica._layers.aftermath import aftermath_of
 from spica._layers.answers import settle_answer
 from spica._layers.boundary import answer_exception, call_handler
 from spica._layers.editor import apply_left_edits
+from spica._layers.ownership import own
 from spica._layers.responder import Responder
 from spica.concurrency import run_in_threadpool
 from spica.exceptions import HTTPException
@@ -64,16 +65,15 @@ class ServerErrorMiddleware(Responder):
                 exc.detail, status_code=exc.status_code, headers=exc.headers
             )
         else:
-            failures = aftermath_of(request).failures
-            failures.append(exc)
+            aftermath = aftermath_of(request)
+            aftermath.add_failure(exc)
             try:
                 answer = await self._make_response(request, exc)
             except Exception as error:  # of the handler
-                failures.append(error)
+                aftermath.add_failure(error)
                 answer = self.error_response(request, exc)
         if isinstance(answer, Response):
-            if not answer._is_exclusive:
-                answer = answer._exclusive()
+            answer = own(answer)
             apply_left_edits(request, answer)
         return answer
 

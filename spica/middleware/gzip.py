@@ -1,11 +1,9 @@
 """Compress responses with gzip, for clients that accept it.
 
 An answer in memory is compressed as a value, a stream chunk by chunk as it is iterated over, and an app
-that is only known by running it by a ``send`` of its own. Whether and how a response is encoded is
-decided in one place for all three.
+that is only known by running it through ``send``. ``_gzip_rules`` decides for all three.
 
-Standards: RFC 9110 s.8.4 (Content-Encoding), s.8.8.1 (weak validators), s.12.5.3 (Accept-Encoding),
-s.12.5.5 (Vary); RFC 1952 (gzip); ASGI HTTP specification, extensions "Path Send", "Zero Copy Send".
+Standards: RFC 9110 s.8.4.1.3, RFC 1952 (gzip); ASGI extensions "Path Send" and "Zero Copy Send".
 """
 
 from __future__ import annotations
@@ -61,8 +59,8 @@ class GZipMiddleware(Responder):
     ``exclude_content_types`` (``type/*`` stands for all of a type) are sent as they are, and so are
     partial content, responses that have a Content-Encoding, and files the server sends by their path.
 
-    Each chunk of a stream is flushed, so that the client sees it at once. A strong ETag becomes weak. Vary
-    names Accept-Encoding on all that may be compressed, whatever this client accepts.
+    Each chunk of a stream is flushed, so that the client sees it at once. A strong ETag becomes weak.
+    Vary names Accept-Encoding on all that may be compressed, whatever this client accepts.
 
     Raises:
         TypeError: a size is not an int, or ``exclude_content_types`` is a single string.
@@ -221,14 +219,14 @@ class IdentityResponder:
         fields, encoded = await run._encode_whole(raw_headers, body, is_head)
         if fields is raw_headers:
             return response
-        response = response if response._is_exclusive else response._exclusive()
+        response = response._copy()
         response.raw_headers = fields
         if encoded is not body:
             response.body = encoded
         return response
 
     def _encode_stream(self, response: Response) -> Response:
-        response = response if response._is_exclusive else response._exclusive()
+        response = response._copy()
         response.raw_headers = self._stream_fields(response.raw_headers)
         if self.content_encoding != IDENTITY:
             chunks, encoder = response.body_iterator, self._around(self.app)
@@ -305,11 +303,8 @@ class IdentityResponder:
 class GZipResponder(IdentityResponder):
     """Run an app and compress its responses with gzip, whatever the client accepts.
 
-    The parameters are those of ``GZipMiddleware``, which also looks at what the client accepts.
-
-    Raises:
-        TypeError: a size is not an int, or ``exclude_content_types`` is a single string.
-        ValueError: a size is negative, or ``compresslevel`` is none of zlib.
+    The parameters are those of ``GZipMiddleware``, which also looks at what the client accepts, and
+    so are the errors.
     """
 
     content_encoding = "gzip"

@@ -59,8 +59,6 @@ class Response:
     """Whether status, headers and body are all there is, so that instances pass as values as they are."""
     _receives: ClassVar[bool] = False
     """Whether sending makes use of ``receive``."""
-    _is_exclusive = False
-    """Whether this object belongs to one request alone, so that layers may edit it."""
     _resolve: Callable[[Any], Awaitable[Any]] | None = None
     """Look up, for a request, what status and headers depend on, and return the response that has them."""
     _replaced_body: AsyncIterator[Content] | None = None
@@ -235,21 +233,16 @@ class Response:
     def body_iterator(self, body_iterator: AsyncIterator[Any]) -> None:
         self._replaced_body = body_iterator
 
-    def _exclusive(self) -> Self:
-        """Return a copy that belongs to one request, for layers that edit it.
-
-        An endpoint may return one object for many requests, a module constant for example; what a layer
-        adds for one client (a cookie!) must not reach the next.
-        """
+    def _copy(self) -> Self:
+        """Return a copy to be edited for one request (see ``spica._layers.ownership``)."""
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
         twin.raw_headers = self.raw_headers[:]
         twin._headers = None
-        twin._is_exclusive = True
         return twin
 
 
-SENDING = frozenset({"__call__", "stream_response", "listen_for_disconnect", "_exclusive"})
+SENDING = frozenset({"__call__", "stream_response", "listen_for_disconnect", "_copy"})
 """Methods that send a response. A subclass that brings its own is only known by running it."""
 
 

@@ -338,7 +338,7 @@ def _headers_for(response: FileResponse, status: os.stat_result) -> list[tuple[b
         raise too_short(response.path, known.st_size - status.st_size)
     if known is None or not _is_same_content(known, status):
         stale = () if known is None else _stat_fields(known)
-        response = response._exclusive()
+        response = response._copy()
         response.raw_headers = [field for field in response.raw_headers if field not in stale]
         response.set_stat_headers(status)
     for name, value in response.raw_headers:
