@@ -97,7 +97,8 @@ class Responder:
             if isinstance(answer, Response) and not answer._receives:
                 await answer(scope, receive, send)
             else:
-                answer = await settle_answer(answer, request, scope.get("endpoint"))
+                if not isinstance(answer, type):  # a class endpoint is an app, opaque
+                    answer = await settle_answer(answer, request, scope.get("endpoint"))
                 # What may still ask for the body, or for a disconnect, goes through its one owner.
                 await answer(scope, request.receive, send)
         except Exception as exc:
