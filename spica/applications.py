@@ -14,7 +14,7 @@ from spica._asgi.middleware import Middleware, build_stack
 from spica._layers.body_limit import RequestBodyLimitMiddleware, check_body_size
 from spica._layers.responder import InnerApp, Responder
 from spica.datastructures import State
-from spica.middleware.errors import ServerErrorMiddleware
+from spica.middleware.errors import ServerErrorMiddleware, outermost_of
 from spica.middleware.exceptions import ExceptionMiddleware
 from spica.routing import Router
 
@@ -44,6 +44,7 @@ class Spica(Responder):
 
     middleware_stack = InnerApp("_ask_stack")
     _ask_stack: Ask | None
+    _outermost = Responder()
 
     def __init__(
         self,
@@ -109,11 +110,6 @@ class Spica(Responder):
             self._build()
         await self.middleware_stack(scope, receive, send)
 
-    async def report(self, request: Request[Any], exc: Exception) -> None:
-        """Tell the server-error layer of an error that came too late to be answered."""
-        if isinstance(self.middleware_stack, Responder):
-            await self.middleware_stack.report(request, exc)
-
     def _build(self) -> Ask:
         self.middleware_stack = self.build_middleware_stack()
         ask = self._ask_stack
@@ -122,6 +118,31 @@ class Spica(Responder):
                 f"{type(self).__name__}.build_middleware_stack() must return an ASGI app, not None."
             )
         return ask
+
+    # -- as the layer that runs the answer: errors are the server-error layer's ------------------------
+
+    def _app_has_changed(self) -> None:
+        stack = self.middleware_stack
+        if stack is not None:
+            self._outermost = outermost_of(stack)
+
+    def _ask_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+        request.scope["app"] = self
+        if self._ask_stack is None:
+            self._build()
+        return self._outermost._ask(request)
+
+    async def answer_error(self, request: Request[Any], exc: Exception) -> ASGIApp:
+        """Let the server-error layer answer."""
+        return await self._outermost.answer_error(request, exc)
+
+    def guard(self, answer: ASGIApp, request: Request[Any]) -> ASGIApp:
+        """Let the server-error layer guard."""
+        return self._outermost.guard(answer, request)
+
+    async def report(self, request: Request[Any], exc: Exception) -> None:
+        """Tell the server-error layer of an error that came too late to be answered."""
+        await self._outermost.report(request, exc)
 
     # -- adding to it ----------------------------------------------------------------------------------
 

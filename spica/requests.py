@@ -10,6 +10,7 @@ Standards: ASGI HTTP specification ("HTTP Connection Scope"); RFC 8297 (103 Earl
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, NoReturn
@@ -145,7 +146,10 @@ class HTTPConnection(Mapping[str, Any], Generic[StateT]):
     @property
     def path_params(self) -> dict[str, Any]:
         """The converted path parameters of the route."""
-        path_params: dict[str, Any] = self.scope.get("path_params", {})
+        try:
+            path_params: dict[str, Any] = self.scope["path_params"]
+        except KeyError:
+            return {}
         return path_params
 
     @property
@@ -218,6 +222,23 @@ def _wrong_type(what: str, allowed: str, kind: object) -> RuntimeError:
     return RuntimeError(f"{what} needs a scope of type {allowed}, not {kind!r}.")
 
 
+class MalformedJSON(json.JSONDecodeError, HTTPException):
+    """A request body is not the JSON it should be.
+
+    A JSONDecodeError for an endpoint that catches it; answered with 400 otherwise, which says where the
+    error is, and repeats nothing of the body.
+    """
+
+    def __init__(self, msg: str, doc: str, pos: int) -> None:
+        json.JSONDecodeError.__init__(self, msg, doc, pos)
+        where = f"line {self.lineno} column {self.colno} (char {self.pos})"
+        self.status_code = 400
+        self.detail = f"Malformed JSON: {self.msg}: {where}"
+        self.headers = None
+
+    __str__ = ValueError.__str__
+
+
 class Request(HTTPConnection[StateT]):
     """An HTTP request.
 
@@ -227,8 +248,8 @@ class Request(HTTPConnection[StateT]):
         RuntimeError: the scope is not of type "http".
     """
 
-    _body: bytes
-    _json: Any
+    _body: bytes | None = None
+    _json: Any = None
     _form: FormData | None = None
     _aftermath: Aftermath | None = None
 
@@ -287,9 +308,10 @@ class Request(HTTPConnection[StateT]):
             HTTPException: 413, the body is larger than the limit.
             ClientDisconnect: the client left before the end of its body.
         """
-        if "_body" not in self.__dict__:
-            self._body = await self._channel().read(max_size)
-        return self._body
+        body = self._body
+        if body is None:
+            body = self._body = await self._channel().read(max_size)
+        return body
 
     async def json(self) -> Any:
         """Return the body decoded as JSON.
@@ -297,8 +319,8 @@ class Request(HTTPConnection[StateT]):
         Raises:
             json.JSONDecodeError: it is not JSON; answered with 400 unless the endpoint catches it.
         """
-        if "_json" not in self.__dict__:
-            self._json = jsoncodec.decode(await self.body())
+        if self._json is None:  # a body of `null` is decoded each time
+            self._json = await self._decode()
         return self._json
 
     def form(
@@ -356,6 +378,13 @@ class Request(HTTPConnection[StateT]):
         """Close the files of the form, if it was read."""
         if self._form is not None:
             await self._form.close()
+
+    async def _decode(self) -> Any:
+        body = await self.body()
+        try:
+            return jsoncodec.decode(body)
+        except json.JSONDecodeError as exc:
+            raise MalformedJSON(exc.msg, exc.doc, exc.pos) from None
 
     # -- the connection --------------------------------------------------------------------------------
 

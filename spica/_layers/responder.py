@@ -93,14 +93,16 @@ class Responder:
         # to be done here is done here: waiting for the outer one would be waiting for ourselves.
         outer = scope.pop(AFTERMATH) if AFTERMATH in scope else None
         try:
-            answer = await self.respond(request)
+            try:
+                answer = await self._ask_outermost(request)
+            except Exception as exc:
+                answer = await self.answer_error(request, exc)
             if isinstance(answer, Response) and not answer._receives:
                 await answer(scope, receive, send)
             else:
-                if not isinstance(answer, type):  # a class endpoint is an app, opaque
-                    answer = await settle_answer(answer, request, scope.get("endpoint"))
+                answer = await settle_answer(answer, request, scope.get("endpoint"))
                 # What may still ask for the body, or for a disconnect, goes through its one owner.
-                await answer(scope, request.receive, send)
+                await self.guard(answer, request)(scope, request.receive, send)
         except Exception as exc:
             await self.report(request, exc)
             if request._aftermath is None:
@@ -117,6 +119,20 @@ class Responder:
             for error in await request._aftermath.settle():
                 await self.report(request, error)
             request._aftermath.raise_failures()
+
+    # The server-error layer, and an application with one, are often the very layer that runs the answer.
+    # What they do about errors is then done by the `try` that is there anyway.
+
+    def _ask_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+        return self.respond(request)
+
+    async def answer_error(self, request: Request[Any], exc: Exception) -> ASGIApp:
+        """Return the answer to an exception that nobody further in has answered, or raise it."""
+        raise exc
+
+    def guard(self, answer: ASGIApp, request: Request[Any]) -> ASGIApp:
+        """Return an opaque answer in what answers its exceptions."""
+        return answer
 
     async def report(self, request: Request[Any], exc: Exception) -> None:
         """Hear of an error that came too late to be answered; it is raised afterwards."""

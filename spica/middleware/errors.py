@@ -6,7 +6,7 @@ reaches the server's log, and tracing tools see it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.sending import StartedSend
@@ -52,12 +52,17 @@ class ServerErrorMiddleware(Responder):
         try:
             answer = await self._ask(request)
         except Exception as exc:
-            return await self._answer_error(request, exc)
-        if isinstance(answer, Response):
-            return answer
-        return _GuardedServer(self, answer, request)
+            return await self.answer_error(request, exc)
+        return self.guard(answer, request)
 
-    async def _answer_error(self, request: Request[Any], exc: Exception) -> ASGIApp:
+    def _ask_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+        return self._ask(request)
+
+    def guard(self, answer: ASGIApp, request: Request[Any]) -> ASGIApp:
+        """Return an opaque answer in what answers its exceptions."""
+        return answer if isinstance(answer, Response) else _GuardedServer(self, answer, request)
+
+    async def answer_error(self, request: Request[Any], exc: Exception) -> ASGIApp:
         """Return the response for ``exc``, and see to it that ``exc`` is raised afterwards."""
         answer: ASGIApp
         if isinstance(exc, HTTPException):
@@ -118,6 +123,22 @@ class ServerErrorMiddleware(Responder):
         return debug_page.generate_frame_html(frame, is_collapsed)
 
 
+_BORN = ServerErrorMiddleware.__call__, ServerErrorMiddleware.respond
+
+
+def outermost_of(stack: ASGIApp) -> Responder:
+    """Return the layer that answers errors for an application that runs the answers of ``stack`` itself.
+
+    It is the server-error layer, unless a subclass or a tracing agent has replaced how that is called.
+    """
+    cls: Any = type(stack)
+    if isinstance(stack, ServerErrorMiddleware) and (cls.__call__, cls.respond) == _BORN:
+        return stack
+    layer = Responder()
+    layer.app = stack
+    return layer
+
+
 class _GuardedServer:
     """Run an opaque app and answer what it raises, as long as its response has not started."""
 
@@ -135,5 +156,5 @@ class _GuardedServer:
         except Exception as exc:
             if started.has_started:
                 raise
-            answer = await self.layer._answer_error(self.request, exc)
+            answer = await self.layer.answer_error(self.request, exc)
             await answer(scope, receive, send)

@@ -43,14 +43,15 @@ class RouteTable:
 
     def find(self, path: str) -> Candidates:
         """Return the candidates for a route path, in the order of the list."""
+        index = self._current_index()
+        candidates = index.exact.get(path)
+        return index.find(path) if candidates is None else candidates
+
+    def _current_index(self) -> RouteIndex:
         routes = self.routes
         if type(routes) is not RouteList:
             routes = self._copy_of(routes)
-        index = routes.route_index
-        if index is None:
-            index = _build_index(routes)
-        candidates = index.exact.get(path)
-        return index.find(path) if candidates is None else candidates
+        return routes.route_index or _build_index(routes)
 
     def _copy_of(self, routes: list[BaseRoute]) -> RouteList:
         """Return a copy of a list that was put in from outside, and does not tell of its changes."""
@@ -64,8 +65,15 @@ class RouteTable:
 
         None: no route matches the path.
         """
+        routes = self.routes
+        index = routes.route_index if type(routes) is RouteList else None
+        if index is None:
+            index = self._current_index()
+        candidates = index.exact.get(path)
+        if candidates is None:
+            candidates = index.find(path)
         by_path: list[tuple[Candidate, Scope]] = []
-        for candidate in self.find(path):
+        for candidate in candidates:
             route = candidate.route
             if candidate.is_plain:
                 params = candidate.params(path)

@@ -78,9 +78,7 @@ class Router(Responder):
 
     def respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
         """Return the answer of the route that matches, through the router's middleware."""
-        scope = request.scope
-        if "router" not in scope:
-            scope["router"] = self
+        request.scope.setdefault("router", self)
         return self._ask(request)
 
     def dispatch(self, request: Request[Any]) -> Awaitable[ASGIApp]:
@@ -89,6 +87,8 @@ class Router(Responder):
         It has nothing to do after that answer, so it hands on what is to be awaited.
         """
         scope = request.scope
+        if "router" not in scope:
+            scope["router"] = self
         path = get_route_path(scope) if scope.get("root_path") else scope["path"]
         ask = self._table.select(scope, path)
         if ask is not None:
@@ -96,6 +96,13 @@ class Router(Responder):
         if self.redirect_slashes and (location := self._other_slash(scope, path)) is not None:
             return _Answer(RedirectResponse(location)).respond(request)
         return self._ask_default(request)
+
+    def _app_has_changed(self) -> None:
+        # Without middleware of its own a router is asked for its route directly.
+        if "middleware_stack" in self.__dict__ and self._ask == self.dispatch:
+            self.respond = self.dispatch  # type: ignore[method-assign]  # the same, without a step
+        else:
+            self.__dict__.pop("respond", None)
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a connection by the routes, inside the router's middleware. Subclasses override this."""
