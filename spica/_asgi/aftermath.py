@@ -28,19 +28,23 @@ class Aftermath:
     begun: Sequence[Begun] = ()
     tasks: Sequence[Callable[[], Awaitable[None]]] = ()
     failures: Sequence[Exception] = ()
+    is_empty = True
 
     def add_begun(self, begun: Begun) -> None:
         """Note an app that runs, to be ended."""
         self.begun = [*self.begun, begun]
+        self.is_empty = False
 
     def add_task(self, task: Callable[[], Awaitable[None]]) -> None:
         """Note a task, to be run."""
         self.tasks = [*self.tasks, task]
+        self.is_empty = False
 
     def add_failure(self, exc: Exception) -> None:
         """Note an error, to be raised; one that is noted already is not noted again."""
         if exc not in self.failures:
             self.failures = [*self.failures, exc]
+            self.is_empty = False
 
     async def settle(self) -> list[Exception]:
         """End what was begun, run what was put off, and return the errors that came of it."""

@@ -115,10 +115,11 @@ class Responder:
         finally:
             if outer is not None:
                 scope[AFTERMATH] = outer
-        if request._aftermath is not None:
-            for error in await request._aftermath.settle():
+        aftermath = request._aftermath
+        if aftermath is not None and not aftermath.is_empty:
+            for error in await aftermath.settle():
                 await self.report(request, error)
-            request._aftermath.raise_failures()
+            aftermath.raise_failures()
 
     # The server-error layer, and an application with one, are often the very layer that runs the answer.
     # What they do about errors is then done by the `try` that is there anyway.
