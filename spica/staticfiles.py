@@ -19,6 +19,7 @@ from spica._asgi.scope import get_route_path
 from spica._http.conditional import Outcome, evaluate, is_not_modified, select_fields
 from spica._http.filenames import are_visible, split_path
 from spica._http.urls import encode_leading_slashes, encode_path, encode_query
+from spica._layers.answers import settle_answer
 from spica._layers.responder import Responder
 from spica.concurrency import file_threads
 from spica.datastructures import Headers
@@ -30,7 +31,7 @@ from spica.websockets import WebSocketClose
 
 if TYPE_CHECKING:
     from spica.requests import Request
-    from spica.types import Receive, Scope, Send
+    from spica.types import ASGIApp, Receive, Scope, Send
 
 PathLike = str | os.PathLike[str]
 """A path in the file system."""
@@ -149,12 +150,13 @@ class StaticFiles(Responder):
 
     # -- answering ---------------------------------------------------------------------------------
 
-    async def respond(self, request: Request[Any]) -> Response:
-        """Return the response to ``request``."""
+    async def respond(self, request: Request[Any]) -> ASGIApp:
+        """Return the response to ``request``, with its status and headers."""
         if not self.config_checked:
             await self.check_config()
             self.config_checked = True
-        return await self.get_response(self.get_path(request.scope), request.scope)
+        response = await self.get_response(self.get_path(request.scope), request.scope)
+        return await settle_answer(response, request, self.get_response)
 
     async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a WebSocket.
@@ -183,7 +185,9 @@ class StaticFiles(Responder):
         if scope["method"] not in ("GET", "HEAD"):
             raise HTTPException(status_code=405, headers={"Allow": "GET, HEAD"})
         max_size = FIRST_BLOCK_SIZE if _wants_all(scope) else -1
-        found = await file_threads.run(self._find, path, max_size)
+        results: list[_Found | None] = []
+        await file_threads.run(self._find_into, results, path, max_size)
+        found = results[0]
         if found is None:
             raise HTTPException(status_code=404)
         if found.is_index and not scope["path"].endswith("/"):
@@ -263,6 +267,10 @@ class StaticFiles(Responder):
             if found is not None:
                 return found
         return _NOT_FOUND
+
+    def _find_into(self, results: list[_Found | None], path: str, max_size: int) -> None:
+        # An idle worker thread keeps what its last call returned, here the content of a file.
+        results.append(self._find(path, max_size))
 
     def _find(self, path: str, max_size: int) -> _Found | None:
         """Find the file that answers a request; read it if it has ``max_size`` bytes at most."""

@@ -41,7 +41,7 @@ class TemplatesError(ValueError, AssertionError):
 class _TemplateResponse(HTMLResponse):
     """Answer with a rendered template; ``template`` and ``context`` stay to be looked at."""
 
-    _is_value = True
+    _is_plain, _receives = True, False
 
     def __init__(
         self,

@@ -365,9 +365,20 @@ async def test_a_lifespan_is_not_served(root):
 
 
 async def test_the_answer_can_be_had_as_a_value(root):
-    response = await StaticFiles(directory=root).respond(Request(scope_for("/a.txt")))
-    assert isinstance(response, FileResponse)
-    assert response.headers["content-length"] == "5"
+    request = Request(scope_for("/a.txt", range="bytes=0-1"))
+    response = await StaticFiles(directory=root).respond(request)
+    assert isinstance(response, Response)
+    assert response.status_code == 206
+    assert response.headers["content-length"] == "2"
+
+
+async def test_a_subclass_that_returns_no_response_is_named(root):
+    class Own(StaticFiles):
+        async def get_response(self, path, scope):
+            return "text"
+
+    with pytest.raises(TypeError, match=r"Own.get_response .* returned 'text' of type str, but"):
+        await get(Own(directory=root), "/a.txt")
 
 
 # preconditions: RFC 9110 section 13

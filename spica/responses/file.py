@@ -1,22 +1,18 @@
 """Answer with a file, or with the parts of it that a client asks for.
 
 What to send is decided by ``spica._http.fileplan``; how it is read, by
-``spica.responses.filereader``. This module makes the headers and sends.
+``spica.responses.filereader``; how it is sent, by ``spica.responses.fileanswer``. This module looks at
+the file and makes the headers.
 
-Standards: RFC 9110 section 8.8 (validators) and section 14 (ranges); ASGI extension "Path Send".
+Standards: RFC 9110 section 8.8 (validators) and section 14 (ranges).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import anyio.lowlevel
-
-from spica._asgi.body import BodyChannel, ClientDisconnect, channel_of
-from spica._asgi.disconnect import run_until_disconnect
-from spica._asgi.sending import DenialSend
 from spica._http.conditional import format_http_date, select_fields
 from spica._http.disposition import format_disposition
 from spica._http.fileplan import FileFacts, FilePlan, plan_file
@@ -27,16 +23,13 @@ from spica._http.ranges import (
 )
 from spica.concurrency import file_threads
 from spica.responses.base import WITHOUT_CONTENT, PlainTextResponse, Response
+from spica.responses.fileanswer import PATHSEND, FileAnswer
 from spica.responses.filereader import FIRST_BLOCK_SIZE, FileReader, examine, too_short
 
 if TYPE_CHECKING:
     from spica.background import BackgroundTask
+    from spica.requests import Request
     from spica.types import Receive, Scope, Send
-
-PATHSEND = "http.response.pathsend"
-
-# Between two turns of the event loop no more than this is sent, however fast the client is.
-_BYTES_A_TURN = 1024 * 1024
 
 
 def guess_type(url: str | os.PathLike[str], strict: bool = True) -> tuple[str | None, str | None]:
@@ -140,33 +133,30 @@ class FileResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the file, or what the request wants of it, then run the background task.
 
-        The task also runs when the client has left before the end.
+        The task also runs when the sending fails, or the client has left before the end.
 
         Raises:
             RuntimeError: The file is not one that can be sent: see the class.
             ClientDisconnect: ``send`` told that the client has left (ASGI spec version 2.4).
         """
-        delivery = _Delivery(self, scope)
+        answer = await self._answer(scope)
+        await answer(scope, receive, send)
+
+    async def _resolve(self, request: Request[Any]) -> Response:
+        """Return what ``request`` gets, as a response with its status and headers."""
+        return await self._answer(request.scope)
+
+    async def _answer(self, scope: Scope) -> Response:
+        preparation = _Preparation(self, scope)
+        if not preparation.must_wait:
+            preparation.run()
+            return preparation.answer
         try:
-            if delivery.must_wait:
-                await file_threads.run(delivery.prepare)
-            else:
-                delivery.prepare()
-            refusal = delivery.refusal
-            if refusal is not None:
-                await refusal(scope, receive, send)
-            elif scope["type"] == "websocket":
-                await delivery.send(DenialSend(send), None)
-            else:
-                await delivery.send(send, channel_of(receive, scope))
-        except ClientDisconnect:
-            if self.background is not None:
-                await self.background()
+            await file_threads.run(preparation.run)
+        except BaseException:
+            preparation.reader.close()
             raise
-        finally:
-            delivery.reader.close()
-        if self.background is not None:
-            await self.background()
+        return preparation.answer
 
 
 def _stat_fields(status: os.stat_result) -> tuple[tuple[bytes, bytes], ...]:
@@ -196,14 +186,13 @@ class _PartHeader:
         return format_part_header(self.boundary, self.content_type, start, stop, self.size)
 
 
-class _Delivery:
-    """One sending of a file: ``prepare`` decides what is sent, ``send`` sends it."""
+class _Preparation:
+    """Look at a file for one request, decide what is answered, and read the beginning of it."""
 
     __slots__ = (
-        "body",
+        "answer",
         "method",
         "opens_file",
-        "plan",
         "reader",
         "request",
         "response",
@@ -211,14 +200,13 @@ class _Delivery:
         "sends_path",
     )
 
-    plan: FilePlan
+    answer: Response
 
     def __init__(self, response: FileResponse, scope: Scope) -> None:
         self.response = response
         self.reader = FileReader(response.path, response.chunk_size)
         self.method: str = scope.get("method", "GET").upper()
         self.request = select_fields(scope.get("headers", ()))
-        self.body: list[bytes] = []
         self.sends_body = self.method != "HEAD" and response.status_code not in WITHOUT_CONTENT
         self.sends_path = (
             self.sends_body
@@ -230,11 +218,14 @@ class _Delivery:
 
     @property
     def must_wait(self) -> bool:
-        """Whether ``prepare`` looks at the file, and hence belongs in a worker thread."""
+        """Whether ``run`` looks at the file, and hence belongs in a worker thread."""
         return self.opens_file or self.response.stat_result is None
 
-    def prepare(self) -> None:
-        """Look at the file, decide what is sent, and read the beginning of it."""
+    def run(self) -> None:
+        """Make the answer.
+
+        It is not returned: an idle worker thread keeps what its last call returned.
+        """
         response, reader = self.response, self.reader
         with reader:
             status = reader.open() if self.opens_file else response.stat_result
@@ -248,82 +239,39 @@ class _Delivery:
                 response.conditional,
                 response.generate_multipart,
             )
-            self.plan = plan = plan_file(self.method, self.request, facts)
+            plan = plan_file(self.method, self.request, facts)
             if plan.segments is None:
                 reader.close()
-            elif self.opens_file:
-                reader.select(plan.segments, plan.body_size)
-                self.body = reader.read_block(FIRST_BLOCK_SIZE)
-            elif self.sends_body and response._content is not None:
-                self.body = _slice(response._content, plan.segments, response.chunk_size)
-
-    @property
-    def refusal(self) -> Response | None:
-        """The answer instead of the file, if it is not to be sent."""
-        plan = self.plan
-        if plan.segments is not None:
-            return None
-        response = PlainTextResponse(plan.refusal, plan.status_code)
-        if plan.status_code == 304:
-            response.raw_headers = plan.raw_headers
-        else:
-            response.raw_headers += plan.raw_headers
-        return response
-
-    # -- sending -----------------------------------------------------------------------------------
-
-    async def send(self, send: Send, channel: BodyChannel | None) -> None:
-        """Send what was decided; ``channel`` tells when the client leaves."""
-        try:
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": self.plan.status_code,
-                    "headers": self.plan.raw_headers,
-                }
-            )
-            if self.sends_path:
-                await send({"type": PATHSEND, "path": _absolute(self.response.path)})
+                self.answer = _refuse(plan, response.background)
                 return
-            await self._send_block(self.body or [b""], send)
-            if self.reader.left:
-                rest = _Rest(self, send)
-                if channel is None:
-                    await rest()
-                else:
-                    await run_until_disconnect(rest, channel)
-        except OSError as exc:  # of `send`: the reader has other errors
-            raise ClientDisconnect from exc
+            self.answer = FileAnswer(
+                plan.status_code,
+                plan.raw_headers,
+                reader,
+                self._begin(plan, plan.segments),
+                sends_path=self.sends_path,
+                background=response.background,
+            )
 
-    async def _send_block(self, pieces: list[bytes], send: Send) -> None:
-        last = -1 if self.reader.left else len(pieces) - 1
-        for index, piece in enumerate(pieces):
-            await send({"type": "http.response.body", "body": piece, "more_body": index != last})
+    def _begin(self, plan: FilePlan, segments: list[Segment]) -> list[bytes]:
+        """Return the beginning of the body, and leave the rest to the reader."""
+        if not self.sends_body:
+            return []
+        content = self.response._content
+        if content is not None and not self.sends_path:
+            return _slice(content, segments, self.response.chunk_size)
+        self.reader.select(segments, plan.body_size)
+        return self.reader.read_block(FIRST_BLOCK_SIZE) if self.opens_file else []
 
 
-class _Rest:
-    """What is sent after the first block, with the receiver of it."""
-
-    __slots__ = ("delivery", "send")
-
-    def __init__(self, delivery: _Delivery, send: Send) -> None:
-        self.delivery = delivery
-        self.send = send
-
-    async def __call__(self) -> None:
-        delivery, reader = self.delivery, self.delivery.reader
-        delivery.body = []  # it was sent, and need not be kept until the end
-        next_turn = reader.left - _BYTES_A_TURN
-        while reader.left:
-            piece = reader.read_at_hand()
-            if piece is None:
-                pieces = await file_threads.run(reader.read_next)
-                await delivery._send_block(pieces, self.send)
-                continue
-            await delivery._send_block([piece], self.send)
-            if reader.left < next_turn:
-                next_turn = reader.left - _BYTES_A_TURN
-                await anyio.lowlevel.checkpoint()
+def _refuse(plan: FilePlan, background: BackgroundTask | None) -> Response:
+    """Return the answer where the file is not sent."""
+    response = PlainTextResponse(plan.refusal, plan.status_code, background=background)
+    if plan.status_code == 304:
+        response.raw_headers = plan.raw_headers
+    else:
+        response.raw_headers += plan.raw_headers
+    return response
 
 
 def _headers_for(response: FileResponse, status: os.stat_result) -> list[tuple[bytes, bytes]]:
@@ -354,10 +302,6 @@ def _headers_for(response: FileResponse, status: os.stat_result) -> list[tuple[b
 def _is_same_content(known: os.stat_result, status: os.stat_result) -> bool:
     """Tell whether two looks at a file saw the same, as far as the headers say."""
     return known.st_size == status.st_size and known.st_mtime == status.st_mtime
-
-
-def _absolute(path: str | os.PathLike[str]) -> str:
-    return os.path.abspath(os.fsdecode(path))  # the extension asks for it
 
 
 def _slice(content: bytes, segments: Sequence[Segment], chunk_size: int) -> list[bytes]:

@@ -83,6 +83,9 @@ class FileReader:
             finally:
                 self._busy.release()
 
+    def __del__(self) -> None:
+        self.close()  # of an answer that was never sent
+
     def open(self) -> os.stat_result:
         """Open the file and return the status of what was opened.
 
@@ -104,10 +107,15 @@ class FileReader:
         self._segments = iter(segments)
         self.left = size
 
-    def read_next(self) -> list[bytes]:
-        """Enter, and read the next block."""
+    def read_next(self, pieces: list[bytes]) -> None:
+        """Enter, open the file if it is not open yet, and add the next block to ``pieces``.
+
+        It is not returned: an idle worker thread keeps what its last call returned.
+        """
         with self:
-            return self.read_block(BLOCK_SIZE)
+            if self._file is None:
+                self.open()
+            pieces += self.read_block(BLOCK_SIZE)
 
     def read_block(self, max_size: int) -> list[bytes]:
         """Read pieces of ``chunk_size`` bytes at most until there are about ``max_size`` bytes.
@@ -132,7 +140,7 @@ class FileReader:
 
         Called on the event loop, and never while a thread is at work.
         """
-        if not self._may_read_on_loop:
+        if not self._may_read_on_loop or self._file is None:
             return None
         piece = self._advance() or self._read_cached(
             min(self.chunk_size, self._stop - self._offset)

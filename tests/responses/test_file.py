@@ -10,6 +10,7 @@ import pytest
 
 from spica._asgi.body import ClientDisconnect
 from spica.background import BackgroundTask
+from spica.requests import Request
 from spica.responses import filereader
 from spica.responses.file import FileResponse, guess_type
 
@@ -152,9 +153,27 @@ async def test_a_status_without_content_has_none(path, status_code):
     assert "content-length" not in answer.headers
 
 
-def test_layers_outside_know_it_only_by_running_it():
-    """Status and headers are decided when the file is looked at."""
-    assert FileResponse._is_value is False
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [({}, 200), ({"range": "bytes=0-1"}, 206), ({"range": "bytes=999-"}, 416)],
+)
+async def test_layers_outside_get_a_response_that_is_settled(path, fields, status):
+    answer = Answer(**fields)
+    response = await FileResponse(path)._resolve(Request(answer.scope))
+    assert response._is_plain
+    assert response.status_code == status
+    assert "content-length" in response.headers
+    assert (await answer.of(response)).status == status
+
+
+def test_a_subclass_with_its_own_way_of_sending_is_only_run():
+    class Own(FileResponse):
+        async def __call__(self, scope, receive, send):
+            raise NotImplementedError
+
+    assert FileResponse._resolve is not None
+    assert Own._resolve is None
+    assert not Own._is_plain
 
 
 async def test_one_response_answers_many_requests(path):

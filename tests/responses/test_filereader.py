@@ -27,6 +27,12 @@ def opened(path, segments, size, chunk_size=100):
     return reader
 
 
+def read_next(reader):
+    pieces = []
+    reader.read_next(pieces)
+    return pieces
+
+
 def is_closed(reader):
     return reader._file.closed
 
@@ -55,7 +61,7 @@ def test_blocks_have_all_bytes_in_pieces_of_the_chunk_size(path, max_size):
 def test_segments_are_texts_and_stretches_of_the_file(path):
     segments = [(b"<", 0, 3), (b"|", 1000, 1024), (b">", 0, 0)]
     reader = opened(path, segments, 30)
-    assert b"".join(reader.read_next()) == b"<" + CONTENT[:3] + b"|" + CONTENT[1000:] + b">"
+    assert b"".join(read_next(reader)) == b"<" + CONTENT[:3] + b"|" + CONTENT[1000:] + b">"
     assert reader.left == 0
 
 
@@ -93,7 +99,7 @@ def test_what_is_not_at_hand_is_read_by_a_thread(path, monkeypatch, answer):
     assert reader.left == 10
     # Asked again only where the answer may be another one.
     assert reader._may_read_on_loop is (answer != errno.EOPNOTSUPP)
-    assert reader.read_next() == [CONTENT[:10]]
+    assert read_next(reader) == [CONTENT[:10]]
 
 
 def test_a_part_that_is_at_hand_is_taken(path, monkeypatch):
@@ -121,7 +127,7 @@ def test_a_file_that_became_shorter_is_an_error(path):
     reader.read_block(500)
     os.truncate(path, 600)
     with pytest.raises(RuntimeError) as caught:
-        reader.read_next()
+        read_next(reader)
     assert str(caught.value) == (
         f"File at path {path} is shorter than expected. 424 bytes of the answer are missing."
     )
@@ -135,7 +141,7 @@ def test_an_error_of_the_disk_is_not_one_of_the_network(path):
     os.dup2(directory, reader._file.fileno())  # which can be opened, but not read
     os.close(directory)
     with pytest.raises(RuntimeError, match=f"File at path {path} can't be read: .*directory"):
-        reader.read_next()
+        read_next(reader)
     reader.close()
 
 

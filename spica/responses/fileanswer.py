@@ -1,0 +1,182 @@
+"""What one request gets of a file: a response whose status and headers are settled.
+
+``FileResponse`` makes it when it knows the request. To the layers outside it is a response like any
+other; its body is read while it is sent, or while ``body_iterator`` is iterated over.
+
+Standards: ASGI extension "Path Send".
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import anyio.lowlevel
+
+from spica._asgi.body import BodyChannel, ClientDisconnect, channel_of
+from spica._asgi.disconnect import run_until_disconnect
+from spica._asgi.sending import DenialSend
+from spica.concurrency import file_threads
+from spica.responses.base import WITHOUT_CONTENT, Response, send_chunks, send_to_client
+
+if TYPE_CHECKING:
+    from spica.background import BackgroundTask
+    from spica.responses.filereader import FileReader
+    from spica.types import Receive, Scope, Send
+
+PATHSEND = "http.response.pathsend"
+
+# Between two turns of the event loop no more than this is sent, however fast the client is.
+_BYTES_A_TURN = 1024 * 1024
+
+
+class FileAnswer(Response):
+    """Send what was read of a file, then what ``reader`` has left.
+
+    With ``sends_path`` the server is given the path instead, and the reader is only for a layer that
+    wants to have the body.
+    """
+
+    _is_plain, _receives = True, True
+    _iterator: AsyncIterator[bytes] | None = None
+    _sent_in_turn = 0
+
+    def __init__(
+        self,
+        status_code: int,
+        raw_headers: list[tuple[bytes, bytes]],
+        reader: FileReader,
+        pieces: list[bytes],
+        *,
+        sends_path: bool,
+        background: BackgroundTask | None,
+    ) -> None:
+        self.status_code = status_code
+        self.raw_headers = raw_headers
+        self.background = background
+        self._reader = reader
+        self._pieces = pieces
+        self._sends_path = sends_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer until its end or until the client leaves, then run the background task.
+
+        The task also runs when the sending fails.
+
+        Raises:
+            RuntimeError: The file became shorter, or can't be read any more.
+            ClientDisconnect: ``send`` told that the client has left (ASGI spec version 2.4).
+        """
+        try:
+            try:
+                if scope["type"] == "websocket":
+                    await self._send(DenialSend(send), None)
+                else:
+                    await self._send(send, channel_of(receive, scope))
+            finally:
+                self._reader.close()
+        except Exception:
+            if self.background is not None:
+                await self.background()
+            raise
+        if self.background is not None:
+            await self.background()
+
+    @property
+    def body_iterator(self) -> AsyncIterator[Any]:
+        """The body as an async iterator of chunks; set it to send another body."""
+        if self._replaced_body is not None:
+            return self._replaced_body
+        if self._iterator is None:
+            self._iterator = self._iterate()
+        return self._iterator
+
+    @body_iterator.setter
+    def body_iterator(self, body_iterator: AsyncIterator[Any]) -> None:
+        self._replaced_body = body_iterator
+
+    async def _iterate(self) -> AsyncIterator[bytes]:
+        reader = self._reader
+        try:
+            for piece in self._pieces:
+                yield piece
+            while reader.left:
+                for piece in await self._read_on():
+                    yield piece
+        finally:
+            reader.close()
+
+    async def _send(self, send: Send, channel: BodyChannel | None) -> None:
+        start = {
+            "type": "http.response.start",
+            "status": self.status_code,
+            # A copy: foreign layers edit the message.
+            "headers": self.raw_headers[:],
+        }
+        await send_to_client(send, start)
+        if self.status_code in WITHOUT_CONTENT:  # which a layer outside may have set
+            await self._send_pieces([b""], send, is_end=True)
+        elif self._replaced_body is not None:
+            await send_chunks(self._replaced_body, send, self.charset)
+        elif self._iterator is not None:
+            await send_chunks(self._iterator, send, self.charset)
+        elif self._sends_path:
+            await send_to_client(send, {"type": PATHSEND, "path": self._absolute_path()})
+        else:
+            await self._send_body(send, channel)
+
+    async def _send_body(self, send: Send, channel: BodyChannel | None) -> None:
+        reader = self._reader
+        await self._send_pieces(self._pieces or [b""], send, is_end=not reader.left)
+        if not reader.left:
+            return
+        if channel is None:
+            await self._send_rest(send)
+        else:
+            await run_until_disconnect(_Rest(self, send), channel)
+
+    async def _send_pieces(self, pieces: list[bytes], send: Send, *, is_end: bool) -> None:
+        last = len(pieces) - 1 if is_end else -1
+        try:
+            for index, piece in enumerate(pieces):
+                more = index != last
+                await send({"type": "http.response.body", "body": piece, "more_body": more})
+        except OSError as exc:
+            raise ClientDisconnect from exc
+
+    async def _send_rest(self, send: Send) -> None:
+        self._pieces = []  # they were sent, and need not be kept until the end
+        reader = self._reader
+        while reader.left:
+            pieces = await self._read_on()
+            await self._send_pieces(pieces, send, is_end=not reader.left)
+
+    async def _read_on(self) -> list[bytes]:
+        """Read the next pieces: one, where it is at hand, or else as many as are worth a thread."""
+        if self._sent_in_turn > _BYTES_A_TURN:
+            self._sent_in_turn = 0
+            await anyio.lowlevel.checkpoint()
+        piece = self._reader.read_at_hand()
+        if piece is None:
+            pieces: list[bytes] = []
+            await file_threads.run(self._reader.read_next, pieces)
+            return pieces
+        self._sent_in_turn += len(piece)
+        return [piece]
+
+    def _absolute_path(self) -> str:
+        return os.path.abspath(os.fsdecode(self._reader.path))  # the extension asks for it
+
+
+class _Rest:
+    """``_send_rest`` with its argument."""
+
+    __slots__ = ("answer", "send")
+
+    def __init__(self, answer: FileAnswer, send: Send) -> None:
+        self.answer = answer
+        self.send = send
+
+    async def __call__(self) -> None:
+        await self.answer._send_rest(self.send)
