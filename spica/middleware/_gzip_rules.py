@@ -16,22 +16,14 @@ from spica.responses.base import WITHOUT_CONTENT
 RawHeaders = list[tuple[bytes, bytes]]
 
 DEFAULT_EXCLUDED_CONTENT_TYPES = (
-    "application/grpc",
-    "application/gzip",
-    "application/x-gzip",
-    "application/zip",
-    "audio/*",
-    "font/woff",
-    "font/woff2",
-    "image/avif",
-    "image/gif",
-    "image/jpeg",
-    "image/png",
-    "image/webp",
-    "text/event-stream",
-    "video/*",
+    # Their frames must not wait for others.
+    *("text/event-stream", "application/grpc"),
+    # They are compressed already.
+    *("application/zip", "application/gzip", "application/x-gzip", "font/woff2", "font/woff"),
+    *("audio/*", "video/*"),
+    *("image/webp", "image/avif", "image/jpeg", "image/png", "image/gif"),
 )
-"""Media types that are compressed already, or whose frames must not wait for others."""
+"""Media types that are not compressed unless the setting says otherwise."""
 
 IDENTITY = "identity"
 

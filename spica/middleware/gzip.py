@@ -106,7 +106,7 @@ class GZipMiddleware(Responder):
         if not isinstance(answer, Response) or not _is_value(answer):
             return self._responder(scope)._around(answer)
         in_memory = answer._replaced_body is None and not isinstance(answer, StreamingResponse)
-        is_head = scope["method"] == "HEAD"
+        is_head = scope.get("method") == "HEAD"
         if in_memory and _size(answer.body) < self.minimum_size and (answer.body or not is_head):
             return answer
         if not self._gzip._types.allow(answer.status_code, answer.raw_headers):
@@ -170,7 +170,7 @@ class IdentityResponder:
             return
         run = self._around(self.app)
         run.send = send
-        run._is_head = scope["method"] == "HEAD"
+        run._is_head = scope.get("method") == "HEAD"
         await run.app(scope, receive, run.send_with_compression)
         if run._phase is _HOLDING_START:
             await run._pass_start()  # without a body: the server shall see what the app did
@@ -199,11 +199,10 @@ class IdentityResponder:
             return raw_headers, body
         if is_bodiless:
             return self._stream_fields(raw_headers), body
-        if self.content_encoding != IDENTITY:
-            encoded = await self.apply_compression(body, more_body=False)
-            if len(encoded) < size:
-                return encode_fields(raw_headers, self.content_encoding, len(encoded)), encoded
-        return vary_fields(raw_headers), body
+        if self.content_encoding == IDENTITY or not body:
+            return vary_fields(raw_headers), body
+        encoded = await self.apply_compression(body, more_body=False)
+        return encode_fields(raw_headers, self.content_encoding, len(encoded)), encoded
 
     def _stream_fields(self, raw_headers: RawHeaders) -> RawHeaders:
         """Return the fields to be sent where the length of the body is not known."""
@@ -288,6 +287,9 @@ class IdentityResponder:
             return
         body = _as_bytes(message.get("body", b""))
         fields, encoded = await self._encode_whole(raw_headers, body, self._is_head)
+        if encoded is not body and self._start.get("trailers", False):
+            # RFC 9112 s.7.1.2: HTTP/1.1 has trailers only where the length is not known before.
+            fields = self._stream_fields(raw_headers)
         await self._pass_start(fields)
         await self.send(message if encoded is body else {**message, "body": encoded})
 
