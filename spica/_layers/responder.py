@@ -17,6 +17,7 @@ it was born with. Tracing agents and subclasses replace it, and then it is opaqu
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.scope import AFTERMATH
@@ -156,7 +157,14 @@ def asker(app: ASGIApp) -> Ask:
     if name is not None:
         ask: Ask = getattr(app.__self__, name)  # type: ignore[attr-defined]  # a bound method has one
         return ask
+    if isinstance(app, type):
+        # A class is an app too, but as an answer it would look like a forgotten pair of brackets.
+        app = partial(_run_instance, app)
     return _Opaque(app).respond
+
+
+async def _run_instance(cls: Any, scope: Scope, receive: Receive, send: Send) -> None:
+    await cls(scope, receive, send)
 
 
 class _Opaque:

@@ -72,11 +72,11 @@ class RouteTable:
         candidates = index.exact.get(path)
         if candidates is None:
             candidates = index.find(path)
-        by_path: list[tuple[Candidate, Scope]] = []
+        by_path: list[tuple[Candidate, Scope]] | None = None
         for candidate in candidates:
             route = candidate.route
             if candidate.is_plain:
-                params = candidate.params(path)
+                params = {} if candidate.exact_path == path else candidate.params(path)
                 if params is None:
                     continue
                 methods = route.methods
@@ -85,13 +85,15 @@ class RouteTable:
                     scope["route"] = route
                     scope["endpoint"] = route.endpoint
                     scope["path_params"] = {**outer, **params} if outer else params
-                    return candidate.ask
-                by_path.append((candidate, route._child_scope(scope, params)))
+                    ask: Ask = route._ask
+                    return ask
+                by_path = [*(by_path or ()), (candidate, route._child_scope(scope, params))]
                 continue
             if candidate.is_mount:
                 if route._enter(scope, path):
                     scope["route"] = route
-                    return candidate.ask
+                    mounted: Ask = route._ask
+                    return mounted
                 continue
             match, child_scope = route.matches(scope)
             if match is Match.FULL:
@@ -99,8 +101,8 @@ class RouteTable:
                 scope.update(child_scope)
                 return candidate.ask
             if match is Match.PARTIAL:
-                by_path.append((candidate, child_scope))
-        if not by_path:
+                by_path = [*(by_path or ()), (candidate, child_scope)]
+        if by_path is None:
             return None
         first, child_scope = by_path[0]
         scope["route"] = first.route
@@ -109,20 +111,26 @@ class RouteTable:
             return first.ask  # a route of its own kind answers other methods its own way
         return _OtherMethods([candidate.route for candidate, _ in by_path]).respond
 
-    def select_socket(self, scope: Scope, path: str) -> BaseRoute | None:
-        """Return the route for a WebSocket, its keys being set in ``scope``; None: no route matches."""
+    def select_socket(self, scope: Scope, path: str) -> ASGIApp | None:
+        """Return the app that serves a WebSocket, its keys being set in ``scope``; None: no route matches."""
         for candidate in self.find(path):
-            route: BaseRoute = candidate.route
+            route = candidate.route
+            if candidate.is_plain:
+                continue  # an HTTP route
             match, child_scope = route.matches(scope)
             if match is not Match.NONE:
                 scope["route"] = route
                 scope.update(child_scope)
-                return route
+                return candidate.socket_app
         return None
 
-    def has_match(self, scope: Scope, path: str) -> bool:
-        """Return whether a route matches the scope, which is one with this route path, fully."""
-        return any(candidate.route.matches(scope)[0] is Match.FULL for candidate in self.find(path))
+    def has_match(self, scope: Scope, path: str, whole_path: str) -> bool:
+        """Return whether a route would fully match the scope if it had this route path and path."""
+        candidates = self.find(path)
+        if not candidates:
+            return False
+        scope = {**scope, "path": whole_path}
+        return any(candidate.route.matches(scope)[0] is Match.FULL for candidate in candidates)
 
 
 def _build_index(routes: RouteList) -> RouteIndex:
@@ -139,28 +147,36 @@ def _candidate(route: BaseRoute, order: int) -> Candidate:
     """Decide how a route is compared and asked: by value only if it is as it was born."""
     cls = type(route)
     candidate = Candidate(route, order, asker(route.handle))
-    if isinstance(route, (Route, AppRoute)) and cls.handle in _BORN_HANDLE:
+    if isinstance(route, WebSocketRoute) and cls.handle is _SOCKET_HANDLE:
+        candidate.socket_app = route.app
+    own = getattr(route, "__dict__", {})  # methods may be replaced on one route alone
+    if isinstance(route, (Route, AppRoute)) and cls.handle in _BORN_HANDLE and "handle" not in own:
         # Resolved anew here, and not when the route was made: classes may have been patched since.
         app = route.app
         if isinstance(app, type) and issubclass(app, HTTPEndpoint) and answers_by_value(app):
             candidate.ask = partial(answer, app)
         else:
             candidate.ask = ask_function(app)
-        candidate.is_plain = isinstance(route, Route) and cls.matches is _ROUTE_MATCHES
-        candidate.is_mount = isinstance(route, Mount) and cls.matches is _MOUNT_MATCHES
+        # Read from the route when it is asked: an app that is put in its place later is noticed.
+        route._ask = candidate.ask
+        matches = None if "matches" in own else cls.matches
+        candidate.is_plain = isinstance(route, Route) and matches is _ROUTE_MATCHES
+        candidate.socket_app = app
+        candidate.is_mount = isinstance(route, Mount) and matches is _MOUNT_MATCHES
         if isinstance(route, Route):
             candidate.exact_path = None if route.param_convertors else route.path
             candidate.conversions = conversions_of(route.param_convertors)
     return candidate
 
 
+_SOCKET_HANDLE = WebSocketRoute.handle
 _ROUTE_MATCHES = Route.matches
 _MOUNT_MATCHES = Mount.matches
 
 
 def _pattern(route: BaseRoute) -> str | None:
     """Return what the index may file the route under; None where only its ``matches`` knows."""
-    if type(route).matches in _BORN_MATCHES:
+    if type(route).matches in _BORN_MATCHES and "matches" not in route.__dict__:
         if isinstance(route, PatternRoute):
             return route.path
         if isinstance(route, Mount):

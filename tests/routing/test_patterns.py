@@ -1,0 +1,139 @@
+"""From path patterns to matches and back."""
+
+import urllib.parse
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spica.convertors import CONVERTOR_TYPES
+from spica.routing import compile_path, replace_params
+from spica.routing.patterns import check_path, encode_path, is_static
+
+MATCHING = {
+    "static": ("/a/b", "/a/b", {}),
+    "text": ("/u/{name}", "/u/x.y-z", {"name": "x.y-z"}),
+    "number": ("/u/{id:int}", "/u/007", {"id": "007"}),
+    "rest": ("/f/{p:path}", "/f/a/b/", {"p": "a/b/"}),
+    "empty rest": ("/f/{p:path}", "/f/", {"p": ""}),
+    "two in a segment": ("/{a}.{b}", "/x.y.z", {"a": "x.y", "b": "z"}),
+    "between texts": ("/v{major:int}-x", "/v2-x", {"major": "2"}),
+    "special characters": ("/a.b+c(d)", "/a.b+c(d)", {}),
+    "braces that are no parameter": ("/{a b}/{", "/{a b}/{", {}),
+    "after the rest": ("/{p:path}/end", "/a/b/end", {"p": "a/b"}),
+}
+NOT_MATCHING = {
+    "other text": ("/a", "/b"),
+    "more behind": ("/a", "/a/"),
+    "a line feed behind": ("/a", "/a\n"),
+    "a line feed behind a parameter": ("/{id:int}", "/1\n"),
+    "no text": ("/u/{name}", "/u/"),
+    "two segments": ("/u/{name}", "/u/a/b"),
+    "no digits": ("/{id:int}", "/x"),
+    "digits of another script": ("/{id:int}", "/٣"),
+    "a dot is a dot": ("/a.b", "/axb"),
+    "case": ("/a", "/A"),
+}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "params"), MATCHING.values(), ids=list(MATCHING.keys())
+)
+def test_a_path_matches(pattern: str, path: str, params: dict[str, str]) -> None:
+    found = compile_path(pattern)[0].match(path)
+    assert found is not None
+    assert found.groupdict() == params
+
+
+@pytest.mark.parametrize(("pattern", "path"), NOT_MATCHING.values(), ids=list(NOT_MATCHING.keys()))
+def test_a_path_does_not_match(pattern: str, path: str) -> None:
+    assert compile_path(pattern)[0].match(path) is None
+
+
+def test_format_and_convertors() -> None:
+    _, path_format, convertors = compile_path("/u/{id:int}/{rest:path}")
+    assert path_format == "/u/{id}/{rest}"
+    assert convertors == {"id": CONVERTOR_TYPES["int"], "rest": CONVERTOR_TYPES["path"]}
+
+
+class TestHosts:
+    """RFC 9110 s.4.2.3: the host is case-insensitive; the port is not part of it."""
+
+    @pytest.mark.parametrize("host", ["api.example.org", "API.Example.ORG"])
+    def test_a_host_matches_in_any_case(self, host: str) -> None:
+        assert compile_path("api.example.org")[0].match(host)
+
+    def test_a_port_in_the_pattern_is_ignored(self) -> None:
+        regex, host_format, _ = compile_path("example.org:8000")
+        assert regex.match("example.org")
+        assert host_format == "example.org:8000"
+
+    def test_parameters(self) -> None:
+        found = compile_path("{tenant}.example.org")[0].match("a.example.org")
+        assert found is not None
+        assert found["tenant"] == "a"
+
+
+class TestErrors:
+    def test_a_repeated_parameter(self) -> None:
+        message = r"Duplicated param name id at path /\{id\}/\{id\}"
+        with pytest.raises(ValueError, match=message):
+            compile_path("/{id}/{id}")
+
+    def test_several_repeated_parameters(self) -> None:
+        with pytest.raises(ValueError, match=r"Duplicated param names a, b at path"):
+            compile_path("/{b}/{a}/{b}/{a}")
+
+    def test_an_unknown_convertor_is_named_with_those_known(self) -> None:
+        with pytest.raises(ValueError, match=r"Unknown path convertor 'unknown'.*int, path, str"):
+            compile_path("/{id:unknown}")
+
+    def test_an_unknown_convertor_is_an_assertion_error_too(self) -> None:
+        with pytest.raises(AssertionError):
+            compile_path("/{id:unknown}")
+
+    def test_a_path_without_its_slash(self) -> None:
+        with pytest.raises(ValueError, match=r"Here: Routed paths must start with '/'.*Write '/a'"):
+            check_path("a", "Here")
+
+    def test_a_path_that_is_no_text(self) -> None:
+        with pytest.raises(TypeError, match=r"Here: the path must be text, not 1\."):
+            check_path(1, "Here")
+
+
+class TestReplacing:
+    def test_values_take_their_places_and_others_are_left_over(self) -> None:
+        _, path_format, convertors = compile_path("/{a}/{b:int}")
+        replaced = replace_params(path_format, convertors, {"a": "x", "b": 1, "c": 2})
+        assert replaced == ("/x/1", {"c": 2})
+
+    def test_a_missing_value_leaves_its_placeholder(self) -> None:
+        _, path_format, convertors = compile_path("/{a}/{b}")
+        assert replace_params(path_format, convertors, {"b": "x"}) == ("/{a}/x", {})
+
+    def test_a_value_that_looks_like_a_placeholder_stays(self) -> None:
+        _, path_format, convertors = compile_path("/{a}/{b}")
+        replaced, _ = replace_params(path_format, convertors, {"a": "{b}", "b": "x"})
+        assert replaced == "/{b}/x"
+
+    def test_the_caller_s_dict_is_not_changed(self) -> None:
+        _, path_format, convertors = compile_path("/{a}")
+        params = {"a": "x", "b": "y"}
+        replace_params(path_format, convertors, params)
+        assert params == {"a": "x", "b": "y"}
+
+
+@given(st.text(min_size=1).filter(lambda text: "/" not in text))
+def test_an_encoded_path_is_decoded_to_itself(text: str) -> None:
+    """RFC 3986 s.2.4: what has a meaning of its own is encoded, and decoded once."""
+    encoded = encode_path("/" + text)
+    assert urllib.parse.unquote(encoded) == "/" + text
+    assert not set("?# \\%\n") & set(encoded) - {"%"}
+    assert encoded.isascii()
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"), [("/a", True), ("/{a}", False), ("/{", True), ("/{a b}", True)]
+)
+def test_static_paths(path: str, expected: bool) -> None:
+    assert is_static(path) is expected
