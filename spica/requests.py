@@ -113,7 +113,7 @@ class HTTPConnection(Mapping[str, Any], Generic[StateT]):
     def url(self) -> URL:
         """The whole URL as the client sees it."""
         if self._url is None:
-            self._url = URL(scope=self.scope)
+            self._url = URL("", self.scope)
         return self._url
 
     @property
@@ -133,7 +133,7 @@ class HTTPConnection(Mapping[str, Any], Generic[StateT]):
     def headers(self) -> Headers:
         """The request headers."""
         if self._headers is None:
-            self._headers = Headers(scope=self.scope)
+            self._headers = Headers(None, None, self.scope)
         return self._headers
 
     @property

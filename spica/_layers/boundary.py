@@ -7,7 +7,8 @@ response has started nothing can be answered any more, and the error is raised o
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
+from inspect import CO_COROUTINE
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.scope import EXCEPTION_HANDLERS
@@ -48,7 +49,10 @@ def find_handler(exc: Exception, handlers: Handlers | None) -> Handler | None:
 
 async def call_handler(handler: Handler, conn: HTTPConnection[Any], exc: Exception) -> Any:
     """Call ``handler(conn, exc)``, in a worker thread if it is a plain function."""
-    if is_async_callable(handler):
+    code = getattr(
+        handler, "__code__", None
+    )  # a function's or method's: quicker asked than looked into
+    if code is not None and code.co_flags & CO_COROUTINE or is_async_callable(handler):
         return await handler(conn, exc)
     return await run_in_threadpool(handler, conn, exc)
 
@@ -59,10 +63,11 @@ async def answer_exception(request: Request[Any], exc: Exception) -> ASGIApp | N
     if handler is None:
         return None
     answer = await call_handler(handler, request, exc)
-    settled = await settle_answer(answer, request, handler)
+    if not isinstance(answer, Response) or not answer._is_plain:
+        answer = await settle_answer(answer, request, handler)
     # The frames of a handled exception hold the request; let them go.
     exc.__traceback__ = None
-    return settled
+    return answer  # type: ignore[no-any-return]  # checked above
 
 
 async def answer_on_socket(websocket: WebSocket[Any], exc: Exception) -> bool:
@@ -93,14 +98,16 @@ class Boundary(Responder):
     that such middleware sees a response.
     """
 
+    _published: Handlers | None = None
+    """Handlers of its own, which are then in force further in."""
+
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    def respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+    async def respond(self, request: Request[Any]) -> ASGIApp:
         """Return the inner answer, or that of the handler for its exception."""
-        return self._settle(request)
-
-    async def _settle(self, request: Request[Any]) -> ASGIApp:
+        if self._published is not None:
+            request.scope[EXCEPTION_HANDLERS] = self._published
         try:
             answer = await self._ask(request)
             if isinstance(answer, Response) and answer._is_plain:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.handshake import HandshakeSend
@@ -69,11 +69,6 @@ class ExceptionMiddleware(Boundary):
                 f"An exception handler is registered for a status code or an Exception class, "
                 f"not for {key!r}."
             )
-
-    def respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
-        """Return the inner answer, or that of the handler for its exception."""
-        request.scope[EXCEPTION_HANDLERS] = self._published
-        return self._settle(request)
 
     async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a WebSocket; the lifespan passes through."""

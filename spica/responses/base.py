@@ -103,10 +103,10 @@ class Response:
         # A response that streams has no body yet, and its length is not known.
         body = getattr(self, "body", None)
         size = None
-        if body is not None and self.status_code not in WITHOUT_CONTENT:
+        if body is not None:
             # A memoryview counts its items, which may be larger than bytes.
             size = len(body) if type(body) is bytes else memoryview(body).nbytes
-        fields = _default_fields(size, self.media_type, self.charset)
+        fields = _default_fields(size, self.media_type, self.charset, self.status_code)
         if headers:
             given = [(encode_field_name(k), encode_field_value(v)) for k, v in headers.items()]
             names = {name for name, _ in given}
@@ -119,7 +119,7 @@ class Response:
         """The headers, as a view that changes ``raw_headers``."""
         view = self._headers
         if view is None or view.raw is not self.raw_headers:
-            view = self._headers = MutableHeaders(raw=self.raw_headers)
+            view = self._headers = MutableHeaders(None, self.raw_headers)
         return view
 
     def set_cookie(
@@ -247,14 +247,14 @@ SENDING = frozenset({"__call__", "stream_response", "listen_for_disconnect", "_c
 
 @lru_cache(maxsize=1024)
 def _default_fields(
-    size: int | None, media_type: str | None, charset: str
+    size: int | None, media_type: str | None, charset: str, status_code: int
 ) -> tuple[tuple[bytes, bytes], ...]:
     """Return Content-Length and Content-Type; text gets the charset it was encoded with.
 
     Few combinations make up nearly all responses, so that they are kept. RFC 9110 s.8.3.2, s.8.6.
     """
     fields = []
-    if size is not None:
+    if size is not None and status_code not in WITHOUT_CONTENT:
         fields.append((b"content-length", b"%d" % size))
     if media_type is not None:
         if media_type.startswith("text/") and "charset=" not in media_type.lower():

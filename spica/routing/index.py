@@ -20,6 +20,7 @@ from spica.routing.patterns import PARAM_REGEX, Conversions, match_path
 
 if TYPE_CHECKING:
     from spica._layers.responder import Ask
+    from spica.types import ASGIApp
 
 WITHIN_SEGMENT = (StringConvertor, IntegerConvertor, FloatConvertor, UUIDConvertor)
 """Convertors whose text never contains a slash."""
@@ -98,12 +99,22 @@ class RouteList(list[BaseRoute]):
 class Candidate:
     """A route, its place in the order, and how it is compared and asked."""
 
-    __slots__ = ("ask", "conversions", "exact_path", "is_mount", "is_plain", "order", "route")
+    __slots__ = (
+        "ask",
+        "conversions",
+        "exact_path",
+        "is_mount",
+        "is_plain",
+        "order",
+        "route",
+        "socket_app",
+    )
 
     def __init__(self, route: Any, order: int, ask: Ask) -> None:
         self.route = route
         self.order = order
         self.ask = ask
+        self.socket_app: ASGIApp = route.handle
         self.is_plain = False  # an HTTP route that compares itself as its class does
         self.is_mount = False  # a mount that does
         self.exact_path: str | None = None  # the one path it matches
@@ -111,8 +122,6 @@ class Candidate:
 
     def params(self, path: str) -> dict[str, Any] | None:
         """Return the path parameters if ``path`` matches a plain route, else None."""
-        if self.exact_path == path:
-            return {}
         return match_path(self.route.path_regex, self.conversions, path)
 
 
@@ -165,14 +174,13 @@ class RouteIndex:
                 if not static and _may_begin(pattern, segment)
             ]
             if len(found) <= SHORT:
-                self._by_first[segment] = found
+                self._by_first["/" + segment] = found
 
     def find(self, path: str) -> Candidates:
         """Return the candidates for a path that is not in ``exact``, in the order of the list."""
         end = path.find("/", 1)
-        first = path[1:end] if end > 0 else path[1:]
-        found = self._by_first.get(first)
-        return self._walk(path) if found is None or path[:1] != "/" else found
+        found = self._by_first.get(path[:end] if end > 0 else path)
+        return self._walk(path) if found is None else found
 
     def _insert(self, candidate: Candidate, pattern: str | None) -> None:
         node = self._root

@@ -13,7 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from spica.convertors import CONVERTOR_TYPES, Convertor, PathConvertor, StringConvertor
+from spica.convertors import (
+    CONVERTOR_TYPES,
+    Convertor,
+    FloatConvertor,
+    IntegerConvertor,
+    PathConvertor,
+    StringConvertor,
+)
 from spica.exceptions import MisuseError
 
 PARAM_REGEX = re.compile(r"\{([a-zA-Z_]\w*)(:[a-zA-Z_]\w*)?\}", re.ASCII)
@@ -91,13 +98,22 @@ def check_path(path: object, place: str) -> str:
     return path
 
 
+_BUILT_IN: dict[type, Callable[[str], Any] | None] = {
+    # What these convertors do, without the step to them; None: nothing.
+    StringConvertor: None,
+    PathConvertor: None,
+    IntegerConvertor: int,
+    FloatConvertor: float,
+}
+
+
 def conversions_of(convertors: Mapping[str, Convertor[Any]]) -> Conversions:
     """Return what is to be done with the texts of parameters, leaving out what stays as it is."""
-    return [
-        (name, convertor.convert)
+    conversions = [
+        (name, _BUILT_IN.get(type(convertor), convertor.convert))
         for name, convertor in convertors.items()
-        if type(convertor) not in (StringConvertor, PathConvertor)
     ]
+    return [(name, convert) for name, convert in conversions if convert is not None]
 
 
 def match_path(

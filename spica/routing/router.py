@@ -109,8 +109,7 @@ class Router(Responder):
         if scope["type"] == "lifespan":
             await self.lifespan(scope, receive, send)
         elif scope["type"] == "websocket":
-            route = self._table.select_socket(scope, get_route_path(scope))
-            app = self.default if route is None else route.handle
+            app = self._table.select_socket(scope, get_route_path(scope)) or self.default
             await app(scope, receive, send)
         else:
             await _Dispatch(self)(scope, receive, send)
@@ -150,7 +149,7 @@ class Router(Responder):
         other = path.rstrip("/") if path.endswith("/") else path + "/"
         whole: str = scope["path"]
         whole = whole[: len(whole) - len(path)] + other
-        if not other or not self._table.has_match({**scope, "path": whole}, other):
+        if not other or not self._table.has_match(scope, other, whole):
             return None
         # Without scheme and host (RFC 9110 s.10.2.2), so that no Host header can lead elsewhere.
         location = encode_path("/" + whole.lstrip("/"))
