@@ -29,7 +29,7 @@ SERVERS = {
 }
 """The commands that start them; ``{port}`` stands for the port."""
 
-CONNECTION_TASKS = ("TCPServer.", "worker_serve.")
+CONNECTION_TASKS = ("EventWrapper.", "TCPServer.", "worker_serve.")
 """What hypercorn calls the tasks that wait for the next request of a connection."""
 
 
