@@ -118,7 +118,13 @@ class Responder:
                 scope[AFTERMATH] = outer
         aftermath = request._aftermath
         if aftermath is not None and not aftermath.is_empty:
-            for error in await aftermath.settle():
+            late = await aftermath.settle()
+            # It is settled: no layer outside may find it. Apps that ended meanwhile have put it back.
+            if outer is None:
+                scope.pop(AFTERMATH, None)
+            else:
+                scope[AFTERMATH] = outer
+            for error in late:
                 await self.report(request, error)
             aftermath.raise_failures()
 
