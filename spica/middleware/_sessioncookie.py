@@ -1,8 +1,8 @@
 """The cookie that carries a session: how it is signed, read and written.
 
 Its value is ``itsdangerous.TimestampSigner(secret).sign(base64(JSON))``, and ``null`` once the session was
-cleared: others read and write it without this package, so the form stays. Where itsdangerous is
-imported is here alone.
+cleared: others read and write it without this package, so the form stays. ``_signer``, which imports
+itsdangerous, is imported here alone, on use.
 
 Standards: RFC 6265 s.4.1, s.6.1 and draft-ietf-httpbis-rfc6265bis s.5.6 (what a browser keeps).
 """
@@ -10,7 +10,7 @@ Standards: RFC 6265 s.4.1, s.6.1 and draft-ietf-httpbis-rfc6265bis s.5.6 (what a
 from __future__ import annotations
 
 import warnings
-from base64 import b64decode, b64encode
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -51,14 +51,14 @@ def make_signer(secret_key: SecretKeys, salt: str | None) -> TimestampSigner:
     if salt is not None and (not isinstance(salt, str) or not salt):
         raise ValueError("SessionMiddleware: salt must be a text that is not empty, or None.")
     try:
-        from itsdangerous import TimestampSigner
+        from spica.middleware._signer import SessionSigner
     except ImportError as error:
         raise ImportError(
             "SessionMiddleware needs itsdangerous: pip install 'spica[sessions]'."
         ) from error
     # itsdangerous wants the oldest first, and signs with the last.
     keys.reverse()
-    return TimestampSigner(keys) if salt is None else TimestampSigner(keys, salt=salt)
+    return SessionSigner(keys) if salt is None else SessionSigner(keys, salt=salt)
 
 
 _SECRET = "SessionMiddleware: secret_key "
@@ -121,17 +121,21 @@ def unsign(signer: TimestampSigner, value: str, max_age: int | None) -> bytes:
 
     `max_age` is in seconds.
     """
-    from itsdangerous import BadData
-
     try:
-        return b64decode(signer.unsign(value, max_age=max_age))
-    except (BadData, ValueError):
-        return b""
+        return a2b_base64(signer.unsign(value, max_age=max_age))
+    except (ValueError, OverflowError, OSError):
+        return b""  # the latter two: other things that were signed, read as a time too far away
+    except Exception as error:
+        from itsdangerous import BadData
+
+        if isinstance(error, BadData):
+            return b""
+        raise
 
 
 def sign(signer: TimestampSigner, data: bytes) -> str:
     """Return the value of the cookie that carries this JSON."""
-    return signer.sign(b64encode(data)).decode("ascii")
+    return signer.sign(b2a_base64(data, newline=False)).decode("ascii")
 
 
 def explain_size(name: str, size: int, sizes: dict[str, int]) -> str:

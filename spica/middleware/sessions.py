@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from spica import jsoncodec
+from spica._http.cookies import parse_cookies
 from spica._layers.editor import edit_answer, leave_edit
 from spica._layers.responder import Responder
 from spica.datastructures import MutableHeaders
@@ -28,7 +29,6 @@ from spica.middleware._sessioncookie import (
     unsign,
 )
 from spica.middleware._settings import check_seconds
-from spica.requests import HTTPConnection
 from spica.responses.base import Response
 
 if TYPE_CHECKING:
@@ -127,6 +127,10 @@ class _UnreadSession(Session):
         self._owner = owner
         self._headers = headers
 
+    def mark_accessed(self) -> None:
+        """Note that the response depends on the session; each ``request.session`` does."""
+        self._read()
+
     def _read(self) -> None:
         """Become a Session with what the cookie says."""
         owner, headers = self._owner, self._headers
@@ -154,7 +158,7 @@ class _ReadFirst:
 
 
 _READERS = """
-    mark_accessed mark_modified get keys values items copy clear pop popitem setdefault update
+    mark_modified get keys values items copy clear pop popitem setdefault update
     __getitem__ __setitem__ __delitem__ __contains__ __iter__ __reversed__ __len__ __eq__ __ne__
     __or__ __ror__ __ior__ __repr__ __reduce__ __reduce_ex__
 """
@@ -237,8 +241,11 @@ class SessionMiddleware(Responder):
 
     def _read_cookie(self, headers: RawHeaders) -> tuple[bytes, dict[str, Any]]:
         """Return the JSON that the client's cookie carries, and what it says."""
-        conn: HTTPConnection[Any] = HTTPConnection({"type": "http", "headers": headers})
-        value = conn.cookies.get(self.session_cookie)
+        # RFC 9113 s.8.2.3: HTTP/2 may bring cookies in several fields.
+        fields = [value for name, value in headers if name == b"cookie"]
+        if not fields:
+            return b"", {}
+        value = parse_cookies(b"; ".join(fields).decode("latin-1")).get(self.session_cookie)
         data = unsign(self.signer, value, self.max_age) if value else b""
         if data:
             try:
@@ -263,6 +270,8 @@ class SessionMiddleware(Responder):
             return f"{self.session_cookie}=" + CLEARED.format(
                 path=self.path, flags=self.security_flags
             )
+        if not session.modified and _has_only_scalars(session._stored):
+            return None
         data = _encode(session)
         if not session.modified and _is_same(data, session._stored):
             return None
@@ -337,6 +346,11 @@ class _HandshakeSend:
                 headers.append("set-cookie", cookie)
                 message = {**message, "headers": headers.raw}
         await self.send(message)
+
+
+def _has_only_scalars(stored: bytes) -> bool:
+    """Tell whether nothing in this object could change without the session knowing of it."""
+    return stored.find(b"{", 1) < 0 and stored.find(b"[") < 0 and stored != b""
 
 
 def _is_same(data: bytes, stored: bytes) -> bool:

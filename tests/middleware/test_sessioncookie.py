@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from base64 import b64decode, b64encode
+from base64 import b64decode, b64encode, urlsafe_b64encode
 from typing import Any
 
 import pytest
@@ -64,6 +64,14 @@ def test_a_signed_value_that_is_not_base64_is_not_accepted() -> None:
     assert unsign(make_signer("key", None), value, None) == b""
 
 
+@pytest.mark.parametrize("size", [5, 6, 7, 8, 9], ids=repr)
+def test_a_signed_time_that_no_clock_shows_is_not_accepted(size: int) -> None:
+    signer = TimestampSigner("key")
+    stamped = b64encode(DATA) + b"." + urlsafe_b64encode(b"\x7f" * size).rstrip(b"=")
+    value = stamped + b"." + signer.get_signature(stamped)
+    assert unsign(make_signer("key", None), value.decode(), 60) == b""
+
+
 @pytest.mark.parametrize(("age", "is_read"), [(59, True), (60, True), (61, False)])
 def test_a_value_has_its_time(age: int, is_read: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     signer = make_signer("key", None)
@@ -102,6 +110,7 @@ def test_an_empty_salt_is_refused() -> None:
 
 
 def test_a_missing_itsdangerous_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "spica.middleware._signer", raising=False)
     monkeypatch.setitem(sys.modules, "itsdangerous", None)
     with pytest.raises(ImportError, match=r"pip install 'spica\[sessions\]'"):
         make_signer("key", None)
