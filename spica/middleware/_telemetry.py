@@ -140,7 +140,9 @@ class Observation:
             attributes = {**self._metric_attributes, **request_attributes(scope, scheme)}
             if sent != self.method:
                 attributes["http.request.method_original"] = sent
-            parent = propagate.extract(scope.get("headers", ()), getter=_HEADER_GETTER)
+            # The parent is the client's span or none: the server itself may have been started in one.
+            here = trace.set_span_in_context(trace.INVALID_SPAN)
+            parent = propagate.extract(scope.get("headers", ()), here, _HEADER_GETTER)
             self._span = instruments.tracer.start_span(
                 self._name_for(None),
                 context=parent,
@@ -190,7 +192,8 @@ class Observation:
         if not isinstance(exc, Exception) or isinstance(exc, ClientDisconnect):
             return  # a cancelled request, or a client that left: nothing is wrong here
         if isinstance(exc, HTTPException) and exc.status_code < 500:
-            self._status_code = exc.status_code  # a layer further out answers it as such
+            if self._status_code is None:
+                self._status_code = exc.status_code  # a layer further out answers it as such
             return
         if self._error_type is None:
             self._error_type = type(exc).__qualname__

@@ -104,7 +104,8 @@ class GZipMiddleware(Responder):
         answer = await self._ask(request)
         scope = request.scope
         if not isinstance(answer, Response) or not _is_value(answer):
-            return self._responder(scope)._around(answer)
+            # What is no answer at all is named by whoever would send it.
+            return self._responder(scope)._around(answer) if callable(answer) else answer
         in_memory = answer._replaced_body is None and not isinstance(answer, StreamingResponse)
         is_head = scope.get("method") == "HEAD"
         if in_memory and _size(answer.body) < self.minimum_size and (answer.body or not is_head):
@@ -173,7 +174,7 @@ class IdentityResponder:
         run._is_head = scope.get("method") == "HEAD"
         await run.app(scope, receive, run.send_with_compression)
         if run._phase is _HOLDING_START:
-            await run._pass_start()  # without a body: the server shall see what the app did
+            await run._pass_start()  # without a body: the server shall see it
 
     async def apply_compression(self, body: bytes, *, more_body: bool) -> bytes:
         """Return ``body``, one chunk or the last one, encoded, with nothing held back."""
@@ -305,8 +306,7 @@ class IdentityResponder:
 class GZipResponder(IdentityResponder):
     """Run an app and compress its responses with gzip, whatever the client accepts.
 
-    The parameters are those of ``GZipMiddleware``, which also looks at what the client accepts, and
-    so are the errors.
+    The parameters and errors are those of ``GZipMiddleware``, which asks what the client accepts.
     """
 
     content_encoding = "gzip"

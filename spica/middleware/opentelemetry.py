@@ -41,7 +41,7 @@ class OpenTelemetryMiddleware(Responder):
     ``excluded_urls`` are regular expressions, in a sequence or as one text with commas between them; a
     request is left out if one is found anywhere in its URL. ``tracer_provider`` and ``meter_provider``
     are the global ones by default, looked up at each request, so that they may be set later. Without
-    either nothing is done. Of several instances around one request the outermost alone is at work.
+    either nothing is done. Of several instances around one request only the outermost is at work.
 
     The span continues the trace of the client, is called after method and route, and has an error for
     status codes from 500 on and for exceptions. Metrics are ``http.server.request.duration`` (seconds)
@@ -71,30 +71,28 @@ class OpenTelemetryMiddleware(Responder):
     async def respond(self, request: Request[Any]) -> ASGIApp:
         """Return the inner answer, observed until it is sent."""
         scope = request.scope
-        if OBSERVED in scope:
+        if OBSERVED in scope or not self._instruments.are_active():
             return await self._ask(request)
         scope[OBSERVED] = True
-        observation: Observation | None = None
-        if self._instruments.are_active() and not self._is_excluded(scope):
-            observation = Observation(self._instruments, scope, self._methods)
-            # Ends it also if nobody sends the answer, or if the request is cancelled. What is begun
-            # further in is noted later, and ends earlier.
-            aftermath_of(request).add_begun(observation)
         try:
-            if observation is None:
-                answer = await self._ask(request)
+            if self._is_excluded(scope):
+                observation, answer = None, await self._ask(request)
             else:
+                observation = Observation(self._instruments, scope, self._methods)
+                # Ends it also if nobody sends the answer, or if the request is cancelled. What is
+                # begun further in is noted later, and ends earlier.
+                aftermath_of(request).add_begun(observation)
                 answer = await self._ask_observed(request, observation)
         except BaseException:
-            del scope[OBSERVED]
+            scope.pop(OBSERVED, None)
             raise
         if isinstance(answer, Response) and _is_value(answer):
-            del scope[OBSERVED]
-            if observation is not None:
-                answer = _observe_value(answer, observation)
-        else:
-            answer = _ObservedApp(answer, observation)
-        return answer
+            scope.pop(OBSERVED, None)
+            return answer if observation is None else _observe_value(answer, observation)
+        if callable(answer):
+            return _ObservedApp(answer, observation)
+        scope.pop(OBSERVED, None)
+        return answer  # no answer at all: named by whoever would send it
 
     async def _ask_observed(self, request: Request[Any], observation: Observation) -> ASGIApp:
         token = observation.enter()
