@@ -13,7 +13,6 @@ The channel does not parse anything and does not decide what an error looks like
 from __future__ import annotations
 
 import enum
-import logging
 from collections.abc import AsyncGenerator
 
 import anyio
@@ -208,6 +207,8 @@ class BodyChannel:
         """
         if self.state is DRAINED and not self.is_handed_on:
             self.is_handed_on = True
+            import logging
+
             logging.getLogger("spica.requests").warning(
                 "A middleware read the request body with stream(), so that what comes next sees an "
                 "empty one. Read it with body() to leave it to others too."
@@ -314,6 +315,13 @@ class BodyChannel:
                 self._ahead = []
             self._ahead.append(message)
             self._ahead_size += len(message.get("body", b""))
+
+    @property
+    def send_tells(self) -> bool:
+        """Whether ``send`` raises OSError once the client has left (ASGI spec version 2.4)."""
+        version: str = self._scope.get("asgi", {}).get("spec_version", "2.0")
+        major, _, minor = version.partition(".")
+        return (major, minor.zfill(3)) >= ("2", "004")
 
     async def poll(self) -> bool:
         """Return whether the client has left, without waiting.

@@ -7,23 +7,30 @@ used on every server.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import anyio
 
 from spica._asgi.body import BodyChannel
+from spica._asgi.eventloop import running_asyncio_loop
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 async def run_until_disconnect(
     operation: Callable[[], Awaitable[None]], channel: BodyChannel
 ) -> bool:
-    """Await ``operation()``, cancelled when the client leaves; return whether it ran to its end."""
-    try:
-        running_loop = asyncio.get_running_loop()
-    except RuntimeError:
+    """Await ``operation()``, cancelled when the client leaves; return whether it ran to its end.
+
+    An error of ``receive`` ends the operation too, and is raised; but not where ``send`` would tell of a
+    disconnect as well.
+    """
+    loop = running_asyncio_loop()
+    if loop is None:
         return await _run_with_task_group(operation, channel)
-    return await _DisconnectWatch(running_loop, channel).run(operation)
+    return await _DisconnectWatch(loop, channel).run(operation)
 
 
 async def _run_with_task_group(
@@ -47,8 +54,12 @@ async def _run_with_task_group(
 async def _cancel_on_disconnect(channel: BodyChannel, scope: anyio.CancelScope) -> None:
     try:
         await channel.wait_for_disconnect()
-    finally:  # also when receive fails: its error is raised by whoever waits for this
+    except Exception:
+        if channel.send_tells:
+            return
         scope.cancel()
+        raise
+    scope.cancel()
 
 
 class _DisconnectWatch:
@@ -89,6 +100,9 @@ async def _end(task: asyncio.Task[None]) -> None:
     if not task.done():
         task.cancel()
         with anyio.CancelScope(shield=True):
-            await asyncio.wait([task])
+            try:
+                await task
+            except BaseException:  # its own end: told below
+                pass
     if not task.cancelled() and (error := task.exception()) is not None:
         raise error

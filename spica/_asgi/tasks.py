@@ -6,13 +6,17 @@ runs must not raise.
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
+
+from spica._asgi.eventloop import running_asyncio_loop
+
+if TYPE_CHECKING:
+    import asyncio
 
 AsyncFunction = Callable[[], Coroutine[Any, Any, None]]
 
@@ -20,7 +24,7 @@ AsyncFunction = Callable[[], Coroutine[Any, Any, None]]
 class SideTask(Protocol):
     """A running task."""
 
-    def cancel(self) -> None:
+    def cancel(self) -> object:
         """Cancel what it runs."""
         ...
 
@@ -31,43 +35,40 @@ class Signal:
     It costs nothing until somebody waits.
     """
 
-    __slots__ = ("_event", "is_set")
+    __slots__ = ("_event", "_future", "is_set")
 
     def __init__(self) -> None:
         self.is_set = False
-        self._event: asyncio.Future[None] | anyio.Event | None = None
+        self._future: asyncio.Future[None] | None = None
+        self._event: anyio.Event | None = None
 
     def set(self) -> None:
         """Tell that it has happened."""
         self.is_set = True
-        event = self._event
-        if isinstance(event, asyncio.Future):
-            if not event.done():
-                event.set_result(None)
-        elif event is not None:
-            event.set()
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+        if self._event is not None:
+            self._event.set()
 
     async def wait(self) -> None:
         """Wait until it has happened."""
         if self.is_set:
             return
-        try:
-            future = asyncio.get_running_loop().create_future()
-        except RuntimeError:
+        loop = running_asyncio_loop()
+        if loop is None:
             self._event = anyio.Event()
             await self._event.wait()
         else:
-            self._event = future
-            await future
+            self._future = loop.create_future()
+            await self._future
 
 
 def start_side_task(function: AsyncFunction) -> SideTask:
     """Run ``function`` in a task of its own, with the very context of the caller's task."""
-    try:
-        running_loop = asyncio.get_running_loop()
-    except RuntimeError:
+    loop = running_asyncio_loop()
+    if loop is None:
         return _TrioTask(function)
-    return running_loop.create_task(function(), context=_current_context())  # type: ignore[return-value]
+    return loop.create_task(function(), context=_current_context(loop))
 
 
 class _TrioTask:
@@ -97,10 +98,12 @@ class _TrioTask:
         self._scope.cancel()
 
 
-def _current_context() -> contextvars.Context:
+def _current_context(loop: asyncio.AbstractEventLoop) -> contextvars.Context:
     """Return the context of the current asyncio task, so that what is set there is seen here."""
     if sys.version_info >= (3, 12):
-        task = asyncio.current_task()
+        import asyncio  # it runs: this imports nothing
+
+        task = asyncio.current_task(loop)
         if task is not None:
             return task.get_context()
     return contextvars.copy_context()

@@ -208,7 +208,7 @@ class Response:
                 await send_chunks(self._replaced_body, send, self.charset)
             else:
                 body = self.body if status_code not in WITHOUT_CONTENT else b""
-                await send({"type": "http.response.body", "body": body})
+                await send({"type": "http.response.body", "body": body, "more_body": False})
         except Exception:
             if self.background is not None:
                 await self.background()

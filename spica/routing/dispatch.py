@@ -198,12 +198,12 @@ class _OtherMethods:
         Raises:
             HTTPException: 405 with Allow, for every other method.
         """
-        methods: set[str] = {"OPTIONS"}
+        methods: set[str] = set()
         for route in self._routes:
             methods.update(route.methods or ())
+        allow = ", ".join(sorted(methods))
         if request.scope["method"] == "OPTIONS":
-            return Response(headers={"Allow": ", ".join(sorted(methods))})
-        headers = {"Allow": ", ".join(sorted(methods))}
+            return Response(headers={"Allow": f"{allow}, OPTIONS"})
         if "app" in request.scope:
-            raise HTTPException(status_code=405, headers=headers)
-        return PlainTextResponse("Method Not Allowed", status_code=405, headers=headers)
+            raise HTTPException(status_code=405, headers={"Allow": allow})
+        return PlainTextResponse("Method Not Allowed", status_code=405, headers={"Allow": allow})
