@@ -31,9 +31,12 @@ _COMMON_NAMES = (
     b"via www-authenticate x-content-type-options x-forwarded-for x-frame-options x-request-id"
 ).split()
 
-# Names that need no check, in the two spellings programs use: "content-type", "Content-Type".
+# Names that need no check, in the two spellings programs use: "content-type", "Content-Type". Those
+# of a program's own are added when they were checked: short ones, and not without end.
 _KNOWN_NAMES = {name.decode(): name for name in _COMMON_NAMES}
 _KNOWN_NAMES.update({name.decode().title(): name for name in _COMMON_NAMES})
+_MAX_KNOWN_NAMES = 512
+_MAX_KNOWN_NAME_SIZE = 64
 
 
 def is_token(text: str) -> bool:
@@ -60,7 +63,14 @@ def encode_field_name(name: str | bytes) -> bytes:
             f"{name!r:.80} is not a name for a header field: "
             "use letters, digits and !#$%&'*+-.^_`|~ only."
         )
-    return raw.lower()
+    lowered = raw.lower()
+    if (
+        type(name) is str
+        and len(name) <= _MAX_KNOWN_NAME_SIZE
+        and len(_KNOWN_NAMES) < _MAX_KNOWN_NAMES
+    ):
+        _KNOWN_NAMES[name] = lowered
+    return lowered
 
 
 def encode_field_value(value: str | bytes) -> bytes:

@@ -8,6 +8,7 @@ received is taken as it is.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any
 
 from spica._http.fields import encode_field_name, encode_field_value, split_list
@@ -159,11 +160,9 @@ class MutableHeaders(Headers):
     def __setitem__(self, key: str, value: str) -> None:
         new = encode_header(key, value)
         name, pairs = new[0], self._list
-        for at, pair in enumerate(pairs):
+        for pair in pairs:
             if pair[0] == name:
-                # The new field stands where the first of its name stood; the others go.
-                pairs[at] = new
-                pairs[at + 1 :] = [pair for pair in pairs[at + 1 :] if pair[0] != name]
+                _replace(pairs, new)
                 return
         pairs.append(new)
 
@@ -216,10 +215,46 @@ class MutableHeaders(Headers):
 
         Names that are listed already are not listed twice.
         """
-        listed = [name for line in self.getlist("vary") for name in split_list(line)]
-        known = {name.lower() for name in listed}
-        added = [name for name in split_list(vary) if name.lower() not in known]
-        self["vary"] = ", ".join(listed + added)
+        add_vary(self._list, vary)
+
+
+def add_vary(pairs: RawHeaders, names: str) -> None:
+    """Add names to the Vary field in a list of pairs, as ``add_vary_header`` does.
+
+    Raises:
+        ValueError: they may not stand in a header.
+    """
+    lines = [pair[1] for pair in pairs if pair[0] == b"vary"]
+    listed = b", ".join(lines)
+    is_short = len(listed) + len(names) <= _REMEMBERED_SIZE
+    new = (_merge_vary if is_short else _merge_vary.__wrapped__)(listed, names)
+    if lines:
+        _replace(pairs, new)
+    else:
+        pairs.append(new)
+
+
+_REMEMBERED_SIZE = 100
+"""The longest Vary field that is remembered, in characters."""
+
+
+@lru_cache(maxsize=128)
+def _merge_vary(listed: bytes, added: str) -> tuple[bytes, bytes]:
+    """Return the Vary field with all these names. Layers add the same ones to each response."""
+    names = split_list(listed.decode("latin-1"))
+    known = {name.lower() for name in names}
+    names += [name for name in split_list(added) if name.lower() not in known]
+    return encode_header("vary", ", ".join(names))
+
+
+def _replace(pairs: RawHeaders, new: tuple[bytes, bytes]) -> None:
+    """Put a field where the first of its name stands; the others go."""
+    name = new[0]
+    for at, pair in enumerate(pairs):
+        if pair[0] == name:
+            pairs[at] = new
+            pairs[at + 1 :] = [pair for pair in pairs[at + 1 :] if pair[0] != name]
+            return
 
 
 def encode_header(name: str, value: str) -> tuple[bytes, bytes]:

@@ -21,6 +21,7 @@ from spica._layers.answers import settle_answer
 from spica._layers.editor import edit_answer, leave_edit
 from spica._layers.responder import Responder
 from spica.datastructures import Headers, MutableHeaders
+from spica.datastructures.headers import add_vary
 from spica.exceptions import SpicaConfigurationWarning
 from spica.middleware._settings import check_seconds, check_strings, check_tokens
 from spica.responses.base import PlainTextResponse, Response
@@ -278,11 +279,18 @@ class _SetFields:
 
     def __call__(self, start: Any) -> None:
         raw = start.raw_headers if isinstance(start, Response) else start.headers.raw
+        has_vary = False
         for name, _ in raw:
             if name in _OWN_NAMES:
-                self.merge(start.headers)
-                return
-        raw.extend(self.fields)
+                if name != b"vary":
+                    self.merge(start.headers)
+                    return
+                has_vary = True
+        if has_vary:
+            raw.extend(self.fields[:-1])
+            add_vary(raw, "Origin")
+        else:
+            raw.extend(self.fields)
 
     def merge(self, headers: MutableHeaders) -> None:
         """Set the fields where some of them may stand already."""

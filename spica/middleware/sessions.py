@@ -17,6 +17,7 @@ from spica._http.cookies import parse_cookies
 from spica._layers.editor import edit_answer, leave_edit
 from spica._layers.responder import Responder
 from spica.datastructures import MutableHeaders
+from spica.datastructures.headers import add_vary, encode_header
 from spica.middleware._sessioncookie import (
     CLEARED,
     MAX_COOKIE_SIZE,
@@ -299,10 +300,10 @@ class _SaveSession:
         if session.accessed:
             # First, since it may raise.
             cookie = self.layer._write_cookie(session)
-            headers = start.headers
-            headers.add_vary_header("Cookie")
+            raw = start.raw_headers if isinstance(start, Response) else start.headers.raw
+            add_vary(raw, "Cookie")
             if cookie is not None:
-                headers.append("set-cookie", cookie)
+                raw.append(encode_header("set-cookie", cookie))
 
     def find_session(self) -> Session:
         """Return the session: the one that was given, or one that a user put in its place.

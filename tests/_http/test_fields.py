@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spica._http import fields
 from spica._http.fields import (
     MAX_LIST_ITEMS,
     MAX_PARAMETERS,
@@ -215,3 +216,19 @@ def test_the_cost_is_linear(piece: str) -> None:
 
     parse_media_type(value)
     parse_quality_list(value)
+
+
+def test_checked_names_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    known: dict[str, bytes] = {}
+    monkeypatch.setattr(fields, "_KNOWN_NAMES", known)
+    monkeypatch.setattr(fields, "_MAX_KNOWN_NAMES", 2)
+    names = ["X-" + "a" * 62, "X-" + "a" * 63, "X-1", "X-2"]
+    for name in [*names, *names]:
+        assert encode_field_name(name) == name.lower().encode()
+    assert list(known) == [names[0], "X-1"]
+
+
+def test_a_name_that_was_refused_is_not_remembered() -> None:
+    for _ in range(2):
+        with pytest.raises(ValueError, match="is not a name for a header field"):
+            encode_field_name("x y")

@@ -222,6 +222,14 @@ def test_names_are_added_to_vary(lines: list[str], added: str, expected: str) ->
     assert headers.getlist("vary") == [expected]
 
 
+@pytest.mark.parametrize("size", [98, 99, 100, 101], ids=repr)
+def test_a_vary_field_of_any_size_is_extended(size: int) -> None:
+    for _ in range(2):
+        headers = MutableHeaders(raw=[(b"a", b"1"), (b"vary", b"x" * size), (b"b", b"2")])
+        headers.add_vary_header("Y")
+        assert headers.items() == [("a", "1"), ("vary", "x" * size + ", Y"), ("b", "2")]
+
+
 def set_in_constructor(name: Any, value: Any) -> None:
     Headers({name: value})
 
