@@ -162,7 +162,7 @@ class MutableHeaders(Headers):
         name, pairs = new[0], self._list
         for pair in pairs:
             if pair[0] == name:
-                _replace(pairs, new)
+                _replace(pairs, pair, new)
                 return
         pairs.append(new)
 
@@ -224,12 +224,12 @@ def add_vary(pairs: RawHeaders, names: str) -> None:
     Raises:
         ValueError: they may not stand in a header.
     """
-    lines = [pair[1] for pair in pairs if pair[0] == b"vary"]
-    listed = b", ".join(lines)
+    present = [pair for pair in pairs if pair[0] == b"vary"]
+    listed = b", ".join([pair[1] for pair in present])
     is_short = len(listed) + len(names) <= _REMEMBERED_SIZE
     new = (_merge_vary if is_short else _merge_vary.__wrapped__)(listed, names)
-    if lines:
-        _replace(pairs, new)
+    if present:
+        _replace(pairs, present[0], new)
     else:
         pairs.append(new)
 
@@ -247,14 +247,14 @@ def _merge_vary(listed: bytes, added: str) -> tuple[bytes, bytes]:
     return encode_header("vary", ", ".join(names))
 
 
-def _replace(pairs: RawHeaders, new: tuple[bytes, bytes]) -> None:
-    """Put a field where the first of its name stands; the others go."""
-    name = new[0]
-    for at, pair in enumerate(pairs):
-        if pair[0] == name:
-            pairs[at] = new
-            pairs[at + 1 :] = [pair for pair in pairs[at + 1 :] if pair[0] != name]
-            return
+def _replace(pairs: RawHeaders, first: tuple[bytes, bytes], new: tuple[bytes, bytes]) -> None:
+    """Put a field where the first of its name stands; the others of that name go."""
+    at = pairs.index(first)
+    pairs[at] = new
+    after = at + 1
+    if after < len(pairs):
+        name = new[0]
+        pairs[after:] = [pair for pair in pairs[after:] if pair[0] != name]
 
 
 def encode_header(name: str, value: str) -> tuple[bytes, bytes]:
