@@ -168,11 +168,16 @@ def answer(cls: type[HTTPEndpoint], request: Request[Any]) -> Awaitable[ASGIApp]
 class BadMessage(WebSocketException, RuntimeError):
     """Tell that the peer sent what the endpoint's `encoding` rules out.
 
-    The connection is closed with code 1003 (RFC 6455 s.7.4.1: "a type of data it cannot accept").
+    The connection is closed with code 1003 (RFC 6455 s.7.4.1: "a type of data it cannot accept"),
+    which says it all to the peer: `reason` is empty. What was wrong is in `detail`, for the log.
     """
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(code=1003, reason=reason)
+    def __init__(self, detail: str) -> None:
+        super().__init__(code=1003)
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return self.detail
 
 
 class WebSocketEndpoint:
@@ -235,8 +240,8 @@ class WebSocketEndpoint:
         found = data if text is None else text
         if found is None:
             other = "bytes" if self.encoding == "text" else "text"
-            reason = f"Expected {self.encoding} websocket messages, but got {other}"
-            raise await self._refuse(websocket, reason)
+            detail = f"Expected {self.encoding} websocket messages, but got {other}"
+            raise await self._refuse(websocket, detail)
         if self.encoding != "json":
             return found
         try:
@@ -244,9 +249,9 @@ class WebSocketEndpoint:
         except ValueError:
             raise await self._refuse(websocket, "Malformed JSON data received.") from None
 
-    async def _refuse(self, websocket: WebSocket[Any], reason: str) -> BadMessage:
+    async def _refuse(self, websocket: WebSocket[Any], detail: str) -> BadMessage:
         """Make the error; close the connection where no exception layer will do it."""
-        error = BadMessage(reason)
+        error = BadMessage(detail)
         if EXCEPTION_HANDLERS not in self.scope:
             await websocket.close(error.code, error.reason)
         return error

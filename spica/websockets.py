@@ -148,7 +148,7 @@ class WebSocket(HTTPConnection[StateT]):
         Raises:
             WebSocketDisconnected: The connection was closed or denied by us before.
             RuntimeError: The message has no place here.
-            ValueError: A close code or reason may not be sent.
+            TypeError, ValueError: The close code or reason may not be sent.
             WebSocketDisconnect: The connection broke (code 1006).
         """
         allowed = _AFTER_SEND.get(self.application_state)
@@ -158,7 +158,8 @@ class WebSocket(HTTPConnection[StateT]):
         state = allowed.get(kind)
         if state is None:
             raise _out_of_place(allowed, kind)
-        if kind == "websocket.close":
+        # ASGI "Close": code and reason of a refused handshake are never sent.
+        if kind == "websocket.close" and self.application_state is _CONNECTED:
             check_close(message.get("code", 1000), message.get("reason"))
         elif state is _DISCONNECTED and message.get("more_body", False):
             state = _RESPONSE
@@ -204,12 +205,12 @@ class WebSocket(HTTPConnection[StateT]):
     async def close(self, code: int = 1000, reason: str | None = None) -> None:
         """Close the connection; before `accept()` it refuses the handshake with a 403.
 
-        Args:
+        Args (a refusal has neither, and they are not looked at then):
             code: Why (RFC 6455 s.7.4): 1000 to 1003, 1007 to 1014, or 3000 to 4999.
             reason: A text for the peer's log, at most 123 bytes of UTF-8.
 
         Raises:
-            ValueError: `code` or `reason` may not be sent.
+            ValueError: `code` or `reason` may not be sent (TypeError: they are no int and str).
             WebSocketDisconnected: The connection was closed by us before.
         """
         await self.send({"type": "websocket.close", "code": code, "reason": reason or ""})

@@ -1,5 +1,6 @@
 """Tests of spica/endpoints.py."""
 
+import pickle
 import threading
 
 import pytest
@@ -376,10 +377,10 @@ BAD_MESSAGES = [
 async def test_other_data_closes_the_connection(encoding, message, words):
     """RFC 6455 s.7.4.1: 1003, a type of data that cannot be accepted."""
     seen, sent, error = await serve(with_encoding(encoding), message)
-    assert sent == [ACCEPT, {"type": "websocket.close", "code": 1003, "reason": words}]
+    assert sent == [ACCEPT, {"type": "websocket.close", "code": 1003, "reason": ""}]
     assert seen == ["connect", 1011]
     assert isinstance(error, RuntimeError)
-    assert words in str(error)
+    assert str(error) == words
 
 
 @pytest.mark.parametrize(("encoding", "message", "words"), BAD_MESSAGES)
@@ -389,7 +390,12 @@ async def test_other_data_is_left_to_the_exception_layer(encoding, message, word
     assert sent == [ACCEPT]
     assert isinstance(error, BadMessage)
     assert isinstance(error, WebSocketException)
-    assert (error.code, error.reason) == (1003, words)
+    assert (error.code, error.reason, error.detail) == (1003, "", words)
+
+
+def test_the_error_survives_pickling():
+    twin = pickle.loads(pickle.dumps(BadMessage("why")))
+    assert (str(twin), twin.code, twin.reason) == ("why", 1003, "")
 
 
 async def test_a_hook_that_fails():

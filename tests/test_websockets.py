@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 
+from spica.exceptions import WebSocketException
 from spica.responses.base import PlainTextResponse
 from spica.websockets import (
     MalformedJSON,
@@ -240,6 +241,31 @@ async def test_close_sends_code_and_reason():
     websocket = await accepted(peer)
     await websocket.close(3001, "enough")
     assert peer.sent == [{"type": "websocket.close", "code": 3001, "reason": "enough"}]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [(1006, None), (1008, [{"loc": ["query"]}]), (1008, "x" * 124), (99999, b"")],
+    ids=["code", "list", "long", "number"],
+)
+async def test_a_refusal_carries_no_code_and_no_reason_so_they_are_not_checked(code, reason):
+    """ASGI "Close": before the handshake is complete, the server answers 403."""
+    peer = Peer()
+    websocket = connect(peer)
+    await websocket.close(code, reason)
+    assert [message["type"] for message in peer.sent] == ["websocket.close"]
+    assert websocket.application_state is WebSocketState.DISCONNECTED
+
+
+async def test_close_and_the_exception_agree_on_what_may_be_sent():
+    for code in [0, *range(990, 1025), 1999, 2999, 3000, 4999, 5000, 65536]:
+        try:
+            WebSocketException(code)
+        except ValueError:
+            with pytest.raises(ValueError, match=f"{code} may not be sent"):
+                await (await accepted(Peer())).close(code)
+        else:
+            await (await accepted(Peer())).close(code)
 
 
 async def test_close_refuses_a_code_that_may_not_be_sent():

@@ -38,19 +38,31 @@ def parse_host(header: str) -> tuple[str, int | None] | None:
 
     The host comes in lower case, since case has no meaning there (RFC 3986 s.3.2.2), an IPv6
     address with its brackets. The port is None when the value names none (`a` and `a:`).
-    A value that is no host, longer than `MAX_HOST_SIZE`, or with a port above 65535 gives None.
+    A value that is no host, longer than `MAX_HOST_SIZE`, or with a port above 65535, of which no
+    connection can be made, gives None.
     """
     if len(header) > MAX_HOST_SIZE:
         return None
     return _parse(header)
 
 
-def read_host(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """Find the host among the header pairs of a scope, as a URL may carry it.
+def parse_host_name(header: str) -> str | None:
+    """Return the host of a Host field, in lower case and without its port.
 
-    It is as the client sent it but for the colon of an empty port (RFC 3986 s.6.2.3). None where
-    no Host field is, where its value is no host, and where two lines contradict each other:
-    RFC 9112 s.3.2 calls a request with more than one invalid. A mere repetition is let pass.
+    To say who is meant, any port will do (RFC 3986 s.3.2.3 sets no bound), also one that
+    `parse_host` refuses. A value that is no host or longer than `MAX_HOST_SIZE` gives None.
+    """
+    if len(header) > MAX_HOST_SIZE:
+        return None
+    split = _split(header)
+    return None if split is None else split[0]
+
+
+def find_host(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    """Find the value of the Host field among the header pairs of a scope, good or bad.
+
+    None where no Host field is, and where two lines contradict each other: RFC 9112 s.3.2 calls a
+    request with more than one invalid. A mere repetition is let pass.
     """
     found: bytes | None = None
     for name, value in headers:
@@ -58,6 +70,16 @@ def read_host(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
             if found is not None and found != value:
                 return None
             found = value
+    return found
+
+
+def read_host(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """Find the host among the header pairs of a scope, as a URL may carry it.
+
+    It is as the client sent it but for the colon of an empty port (RFC 3986 s.6.2.3). None where
+    `find_host` finds none, and where `parse_host` takes none from what it finds.
+    """
+    found = find_host(headers)
     if found is None or len(found) > MAX_HOST_SIZE:
         return None
     return _check(found)
@@ -71,18 +93,22 @@ def format_host(host: str, port: int | None = None) -> str:
     return host if port is None else f"{host}:{port}"
 
 
+def _split(header: str) -> tuple[str, str | None] | None:
+    match = _HOST.fullmatch(header)
+    if match is None or (match["v6"] is not None and not _is_ipv6(match["v6"])):
+        return None
+    return match["host"].lower(), match["port"]
+
+
 @lru_cache(maxsize=_REMEMBERED)
 def _parse(header: str) -> tuple[str, int | None] | None:
-    match = _HOST.fullmatch(header)
-    if match is None:
+    split = _split(header)
+    if split is None:
         return None
-    address, digits = match["v6"], match["port"]
-    if address is not None and not _is_ipv6(address):
-        return None
+    host, digits = split
     port = int(digits) if digits else None
-    if port is not None and port > 65535:
-        return None
-    return match["host"].lower(), port
+    # RFC 9293 s.3.1: a port has 16 bits.
+    return None if port is not None and port > 65535 else (host, port)
 
 
 @lru_cache(maxsize=_REMEMBERED)

@@ -24,8 +24,9 @@ _DEFAULT_PORTS = (80, 443)
 class HTTPSRedirectMiddleware(Responder):
     """Answer every request that came without TLS with a 307 to the same URL with it.
 
-    The ports 80 and 443 are left out of the new URL, others stay. A request whose Host field is
-    malformed or contradictory is answered with 400.
+    The ports 80 and 443 are left out of the new URL, others stay. Where the Host field names nothing
+    a URL can carry, the new URL points to the server itself; where that has no address either, or
+    two Host fields contradict each other, the answer is 400.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -58,14 +59,17 @@ def _redirect(scope: Scope, scheme: str) -> Response:
 
 
 def _find_netloc(scope: Scope) -> str | None:
-    """Return host and port for the URL; None if the client names none, or no valid one."""
+    """Return host and port for the URL; None if there is none."""
     field = read_host(scope["headers"])
     if field is not None:
         parsed = parse_host(field)
-    elif any(name == b"host" for name, _ in scope["headers"]):
-        parsed = None  # RFC 9112 s.3.2: no host, or two that contradict each other.
+    elif len({value for name, value in scope["headers"] if name == b"host"}) > 1:
+        # RFC 9112 s.3.2: contradicting hosts. Who read the request before us may have acted on the
+        # other one, so nothing is told the client but that.
+        parsed = None
     else:
-        # HTTP/1.0 has no Host field; the server knows where it was reached.
+        # HTTP/1.0 has no Host field, and others may be malformed. The server knows where it was
+        # reached, and nothing of what the client said gets into that URL.
         host, port = scope.get("server") or ("", None)
         parsed = parse_host(format_host(host, port))
     if parsed is None:

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from spica._http.host import format_host, parse_host, read_host
+from spica._http.host import find_host, format_host, parse_host, parse_host_name
 from spica._layers.denial import deny
 from spica._layers.responder import Responder
 from spica.datastructures import URL
@@ -28,7 +28,8 @@ class TrustedHostMiddleware(Responder):
     """Answer 400 unless the Host field names one of `allowed_hosts`.
 
     An allowed host is a name, ``*.example.org`` for every name below one (but not the name itself),
-    an address (IPv6 in brackets), or ``*`` for all. Ports and case do not count. With
+    an address (IPv6 in brackets), or ``*`` for all. Port, whatever its number, and case do not
+    count; a colon without a port is malformed here, since no client writes one. With
     `www_redirect`, a host is sent to ``www.`` before it with a 307 if only that is allowed.
     """
 
@@ -49,6 +50,7 @@ class TrustedHostMiddleware(Responder):
         self.allow_any = "*" in self.allowed_hosts
         self.www_redirect = www_redirect
         self._names = {host for host in self.allowed_hosts if "*" not in host}
+        self._spellings = {name.encode() for name in self._names}
         self._endings = tuple(host[1:] for host in self.allowed_hosts if host.startswith("*."))
         if not self.allowed_hosts:
             warnings.warn(
@@ -79,16 +81,19 @@ class TrustedHostMiddleware(Responder):
         """Return None if the host is allowed."""
         # RFC 9112 s.3.2: without a Host line, with an invalid one, or with two that contradict each
         # other, a request is answered with 400.
-        field = read_host(scope["headers"])
-        if field in self._names:
+        field = find_host(scope["headers"])
+        if field in self._spellings:
             return None  # Spelled like the setting: nearly always.
-        parsed = None if field is None else parse_host(field)
-        if parsed is not None:
-            host, port = parsed
+        text = "" if field is None else field.decode("latin-1")
+        # RFC 3986 s.3.2.3: who makes a URI should leave out the colon of an empty port.
+        host = None if text.endswith(":") else parse_host_name(text)
+        if host is not None:
             # A name below another has a label of its own: ".example.org" has none.
             if host in self._names or (host.endswith(self._endings) and host[0] != "."):
                 return None
             if self.www_redirect and "www." + host in self._names:
+                # A port that cannot stand in a URL is left out.
+                _, port = parse_host(text) or (host, None)
                 netloc = format_host("www." + host, port)
                 return RedirectResponse(URL(scope=scope).replace(netloc=netloc))
         return PlainTextResponse("Invalid host header", status_code=400)

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spica._http.host import MAX_HOST_SIZE, _check, _parse, format_host, parse_host, read_host
+from spica._http.host import (
+    MAX_HOST_SIZE,
+    _check,
+    _parse,
+    find_host,
+    format_host,
+    parse_host,
+    parse_host_name,
+    read_host,
+)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +85,27 @@ def test_what_is_no_host_gives_none(header: str) -> None:
     assert parse_host(header) is None
 
 
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        pytest.param("Example.org", "example.org", id="no port"),
+        pytest.param("example.org:65535", "example.org", id="highest port"),
+        pytest.param("example.org:65536", "example.org", id="port too high"),
+        pytest.param("example.org:" + "9" * 200, "example.org", id="port of many digits"),
+        pytest.param("[::1]:65536", "[::1]", id="IPv6"),
+        pytest.param("a:", "a", id="empty port"),
+        pytest.param("a:x", None, id="port of letters"),
+        pytest.param("a b", None, id="blank"),
+        pytest.param("[:::]", None, id="no address"),
+        pytest.param("", None, id="empty"),
+        pytest.param("a" * (MAX_HOST_SIZE + 1), None, id="too long"),
+    ],
+)
+def test_a_name_is_known_whatever_the_port(header: str, name: str | None) -> None:
+    # RFC 3986 s.3.2.3: port = *DIGIT
+    assert parse_host_name(header) == name
+
+
 def test_a_host_may_be_as_long_as_the_limit_and_no_longer() -> None:
     assert parse_host("a" * (MAX_HOST_SIZE - 1)) is not None
     assert parse_host("a" * MAX_HOST_SIZE) is not None
@@ -99,6 +129,23 @@ def test_a_host_too_long_is_not_remembered() -> None:
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
+        pytest.param([(b"accept", b"*/*")], None, id="no Host"),
+        pytest.param([(b"accept", b"*/*"), (b"host", b"A:80")], b"A:80", id="one"),
+        pytest.param([(b"host", b"a b\xff")], b"a b\xff", id="malformed"),
+        pytest.param([(b"host", b"a"), (b"host", b"a")], b"a", id="repeated"),
+        pytest.param([(b"host", b"a"), (b"host", b"b")], None, id="contradictory"),
+    ],
+)
+def test_the_value_is_found_as_it_is(
+    headers: list[tuple[bytes, bytes]], expected: bytes | None
+) -> None:
+    # RFC 9112 s.3.2
+    assert find_host(headers) == expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
         pytest.param([], None, id="no header"),
         pytest.param([(b"accept", b"*/*")], None, id="no Host"),
         pytest.param([(b"accept", b"*/*"), (b"host", b"a:80")], "a:80", id="one"),
@@ -108,6 +155,8 @@ def test_a_host_too_long_is_not_remembered() -> None:
         pytest.param([(b"host", b"a"), (b"host", b"b")], None, id="contradictory"),
         pytest.param([(b"host", b"")], None, id="empty"),
         pytest.param([(b"host", b"\xff")], None, id="beyond ASCII"),
+        pytest.param([(b"host", b"a:65535")], "a:65535", id="highest port"),
+        pytest.param([(b"host", b"a:65536")], None, id="port that no URL can carry"),
     ],
 )
 def test_the_host_is_found_among_headers(

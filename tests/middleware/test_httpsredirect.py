@@ -76,15 +76,30 @@ async def test_a_scope_without_a_scheme_is_http():
     assert location(sent) == "https://a.b/"
 
 
-@pytest.mark.parametrize(
-    "hosts",
-    [(b"a:b:c",), (b"a b",), (b"",), (b"evil.org/",), (b"a.b", b"c.d")],
-    ids=repr,
-)
-async def test_a_wrong_host_is_400(hosts):
+WRONG_HOSTS = [b"a:b:c", b"a b", b"", b"evil.org/", b"evil.org:65536", b"[:::]", b"\xff"]
+
+
+@pytest.mark.parametrize("host", WRONG_HOSTS, ids=repr)
+async def test_with_a_wrong_host_the_server_is_taken(host):
+    assert location(await ask(host, server=("10.0.0.1", 8000))) == "https://10.0.0.1:8000/p?q=1"
+
+
+@pytest.mark.parametrize("server", [None, ("/run/app.sock", None)], ids=["none", "socket"])
+@pytest.mark.parametrize("host", WRONG_HOSTS, ids=repr)
+async def test_a_wrong_host_and_no_server_are_400(host, server):
     """RFC 9112 s.3.2."""
-    sent = await ask(*hosts)
+    sent = await ask(host, server=server)
     assert (sent[0]["status"], sent[1]["body"]) == (400, b"Invalid host header")
+
+
+async def test_contradicting_hosts_are_400():
+    """RFC 9112 s.3.2."""
+    sent = await ask(b"a.b", b"c.d")
+    assert (sent[0]["status"], sent[1]["body"]) == (400, b"Invalid host header")
+
+
+async def test_a_repeated_host_is_one():
+    assert location(await ask(b"a.b", b"a.b")) == "https://a.b/p?q=1"
 
 
 @pytest.mark.parametrize(

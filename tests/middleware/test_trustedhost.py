@@ -48,11 +48,14 @@ HOSTS = ["example.org", "*.example.com", "[::1]", "127.0.0.1"]
         b"example.org",
         b"EXAMPLE.org",
         b"example.org:8000",
-        b"example.org:",
+        b"example.org:65535",
+        b"example.org:65536",
+        b"example.org:" + b"9" * 200,
         b"a.example.com",
         b"a.b.Example.com:80",
         b"[::1]",
         b"[::1]:8000",
+        b"[::1]:100000",
         b"127.0.0.1",
     ],
 )
@@ -74,7 +77,9 @@ async def test_allowed_hosts_pass(host):
         b"example.org.",
         b"a:b:c",
         b"example.org:port",
-        b"example.org:65536",
+        b"example.org:",
+        b"[::1]:",
+        b":",
         b"exa mple.org",
         b"user@example.org",
         b"example.org/a.example.com",
@@ -110,6 +115,8 @@ async def test_a_star_lets_every_request_pass(settings, hosts):
     [
         (b"example.org", b"http://www.example.org/p?q=1"),
         (b"Example.org:8000", b"http://www.example.org:8000/p?q=1"),
+        (b"example.org:65535", b"http://www.example.org:65535/p?q=1"),
+        (b"example.org:65536", b"http://www.example.org/p?q=1"),
     ],
 )
 async def test_www_is_put_before_a_host(host, location):
