@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from spica.types import ASGIApp, Receive, Scope, Send
 
 
+_USUAL_PORT_SIZE = 5
+
+
 class TrustedHostMiddleware(Responder):
     """Answer 400 unless the Host field names one of `allowed_hosts`.
 
@@ -84,6 +87,10 @@ class TrustedHostMiddleware(Responder):
         field = find_host(scope["headers"])
         if field in self._spellings:
             return None  # Spelled like the setting: nearly always.
+        if field is not None:
+            name, _, digits = field.partition(b":")
+            if name in self._spellings and digits.isdigit() and len(digits) <= _USUAL_PORT_SIZE:
+                return None  # The same with a port.
         text = "" if field is None else field.decode("latin-1")
         # RFC 3986 s.3.2.3: who makes a URI should leave out the colon of an empty port.
         host = None if text.endswith(":") else parse_host_name(text)
