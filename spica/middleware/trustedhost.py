@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from spica.types import ASGIApp, Receive, Scope, Send
 
 
-_USUAL_PORT_SIZE = 5
+_USUAL_PORT_SIZE = 5  # digits
 
 
 class TrustedHostMiddleware(Responder):
@@ -85,25 +85,35 @@ class TrustedHostMiddleware(Responder):
         # RFC 9112 s.3.2: without a Host line, with an invalid one, or with two that contradict each
         # other, a request is answered with 400.
         field = find_host(scope["headers"])
-        if field in self._spellings:
-            return None  # Spelled like the setting: nearly always.
-        if field is not None:
-            name, _, digits = field.partition(b":")
-            if name in self._spellings and digits.isdigit() and len(digits) <= _USUAL_PORT_SIZE:
-                return None  # The same with a port.
-        text = "" if field is None else field.decode("latin-1")
+        if field is None:
+            return _refusal()
+        # Spelled like the setting, alone or with a port: nearly always.
+        name, _, digits = field.partition(b":")
+        if field in self._spellings or (
+            name in self._spellings and digits.isdigit() and len(digits) <= _USUAL_PORT_SIZE
+        ):
+            return None
+        return self._judge(field.decode("latin-1"), scope)
+
+    def _judge(self, text: str, scope: Scope) -> Response | None:
+        """Return None if a host of any spelling is allowed."""
         # RFC 3986 s.3.2.3: who makes a URI should leave out the colon of an empty port.
         host = None if text.endswith(":") else parse_host_name(text)
-        if host is not None:
-            # A name below another has a label of its own: ".example.org" has none.
-            if host in self._names or (host.endswith(self._endings) and host[0] != "."):
-                return None
-            if self.www_redirect and "www." + host in self._names:
-                # A port that cannot stand in a URL is left out.
-                _, port = parse_host(text) or (host, None)
-                netloc = format_host("www." + host, port)
-                return RedirectResponse(URL(scope=scope).replace(netloc=netloc))
-        return PlainTextResponse("Invalid host header", status_code=400)
+        if host is None:
+            return _refusal()
+        # A name below another has a label of its own: ".example.org" has none.
+        if host in self._names or (host.endswith(self._endings) and host[0] != "."):
+            return None
+        if self.www_redirect and "www." + host in self._names:
+            # A port that cannot stand in a URL is left out.
+            _, port = parse_host(text) or (host, None)
+            netloc = format_host("www." + host, port)
+            return RedirectResponse(URL(scope=scope).replace(netloc=netloc))
+        return _refusal()
+
+
+def _refusal() -> Response:
+    return PlainTextResponse("Invalid host header", status_code=400)
 
 
 def _check_hosts(hosts: Iterable[str]) -> list[str]:
