@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncGenerator
+from typing import TypeVar
 
 import anyio
 
@@ -48,6 +49,9 @@ class BodyTooLarge(HTTPException):
 
     def __reduce__(self) -> tuple[type[BodyTooLarge], tuple[int]]:
         return type(self), (self.max_body_size,)
+
+
+_Bytes = TypeVar("_Bytes", bytes, bytearray)
 
 
 class BodyState(enum.Enum):
@@ -110,6 +114,8 @@ class BodyChannel:
 
     async def _take(self) -> Message:
         """Return the next message for the reader: one that was read ahead, or the server's next."""
+        if self.refused is not None:
+            raise self.refused
         limit = self._limit()
         if limit is not None and declared_size(self._scope) > limit:
             raise self._refuse(limit)  # before a byte of it is asked for
@@ -171,30 +177,40 @@ class BodyChannel:
             RuntimeError: the body was already read in chunks.
         """
         if self.state is CACHED:
-            if max_size is not None and len(self.body) > max_size:
-                raise BodyTooLarge(max_size)
-            return self.body
+            return self._within(self.body, max_size)
         if self.refused is not None:
             raise self.refused
+        if self.state is STREAMING:
+            raise RuntimeError("Stream consumed")
         if max_size is None and BODY_LIMIT not in self._scope:
             max_size = DEFAULT_MAX_BODY_SIZE
         if self.state is UNREAD:
             message = await self._take()
             if message["type"] == "http.request" and not message.get("more_body", False):
                 # One message: nearly every request. Nothing to join.
-                body: bytes = message.get("body", b"")
-                if max_size is not None and len(body) > max_size:
-                    raise self._refuse(max_size)
-                return self._keep(body)
+                self.body = self._within(message.get("body", b""), max_size)
+                self.state = CACHED
+                return self.body
             self._put_back(message)
-        elif self.state is STREAMING:
-            raise RuntimeError("Stream consumed")
-        chunks = bytearray()
-        async for chunk in self.stream():
-            chunks += chunk
-            if max_size is not None and len(chunks) > max_size:
-                raise self._refuse(max_size)
-        return self._keep(bytes(chunks))
+        self.body = await self._join(max_size)
+        self.state = CACHED
+        return self.body
+
+    async def _join(self, max_size: int | None) -> bytes:
+        body = bytearray()
+        chunks = self.stream()
+        try:
+            async for chunk in chunks:
+                body += chunk
+                self._within(body, max_size)
+        finally:
+            await chunks.aclose()
+        return bytes(body)
+
+    def _within(self, body: _Bytes, max_size: int | None) -> _Bytes:
+        if max_size is not None and len(body) > max_size:
+            raise self._refuse(max_size)
+        return body
 
     def _limit(self) -> int | None:
         limit = self._scope.get(BODY_LIMIT)
@@ -213,11 +229,6 @@ class BodyChannel:
                 "A middleware read the request body with stream(), so that what comes next sees an "
                 "empty one. Read it with body() to leave it to others too."
             )
-
-    def _keep(self, body: bytes) -> bytes:
-        self.body = body
-        self.state = CACHED
-        return body
 
     def _refuse(self, max_size: int) -> BodyTooLarge:
         self.refused = BodyTooLarge(max_size)
@@ -241,14 +252,7 @@ class BodyChannel:
             if self.body:
                 yield self.body
             return
-        if self.refused is not None:
-            raise self.refused
-        if self.state is DISCONNECTED:
-            raise ClientDisconnect
-        if self.state is DRAINED and not self.is_handed_on:
-            raise RuntimeError("Stream consumed")
-        if self.state is UNREAD:
-            self.state = STREAMING
+        self._begin_stream()
         # Several readers at a time share the chunks; each sees the end.
         while self.state is STREAMING:
             message = await self._take()
@@ -259,6 +263,16 @@ class BodyChannel:
                 self.state = DRAINED
             if chunk := message.get("body", b""):
                 yield chunk
+
+    def _begin_stream(self) -> None:
+        if self.refused is not None:
+            raise self.refused
+        if self.state is DISCONNECTED:
+            raise ClientDisconnect
+        if self.state is DRAINED and not self.is_handed_on:
+            raise RuntimeError("Stream consumed")
+        if self.state is UNREAD:
+            self.state = STREAMING
 
     # -- as an ASGI receive ----------------------------------------------------------------------------
 

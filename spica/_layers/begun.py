@@ -201,9 +201,9 @@ class BegunApp:
                 # Early hints, a push, a debug message: they come before the response.
                 await self._request._send(message)
             return
-        if self._target is None:
-            await self._open.wait()
-        await self._target(message)  # type: ignore[misc]  # set before `_open` is
+        await self._open.wait()
+        if self._target is not None:  # it is set before `_open` is
+            await self._target(message)
 
 
 class BegunResponse(Response):
@@ -248,6 +248,7 @@ class BegunResponse(Response):
 
     @body_iterator.setter
     def body_iterator(self, body_iterator: AsyncIterator[Any]) -> None:
+        """Send another body."""
         self._replaced_body = body_iterator
 
 

@@ -52,7 +52,7 @@ async def call_handler(handler: Handler, conn: HTTPConnection[Any], exc: Excepti
     code = getattr(
         handler, "__code__", None
     )  # a function's or method's: quicker asked than looked into
-    if code is not None and code.co_flags & CO_COROUTINE or is_async_callable(handler):
+    if (code is not None and code.co_flags & CO_COROUTINE) or is_async_callable(handler):
         return await handler(conn, exc)
     return await run_in_threadpool(handler, conn, exc)
 
@@ -62,12 +62,12 @@ async def answer_exception(request: Request[Any], exc: Exception) -> ASGIApp | N
     handler = find_handler(exc, request.scope.get(EXCEPTION_HANDLERS))
     if handler is None:
         return None
-    answer = await call_handler(handler, request, exc)
+    answer: ASGIApp = await call_handler(handler, request, exc)
     if not isinstance(answer, Response) or not answer._is_plain:
         answer = await settle_answer(answer, request, handler)
     # The frames of a handled exception hold the request; let them go.
     exc.__traceback__ = None
-    return answer  # type: ignore[no-any-return]  # checked above
+    return answer
 
 
 async def answer_on_socket(websocket: WebSocket[Any], exc: Exception) -> bool:

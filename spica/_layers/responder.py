@@ -18,9 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.scope import AFTERMATH
+from spica._layers.aftermath import aftermath_of
 from spica._layers.answers import settle_answer
 from spica.requests import Request
 from spica.responses.base import Response
@@ -106,9 +108,7 @@ class Responder:
                 await self.guard(answer, request)(scope, request.receive, send)
         except Exception as exc:
             await self.report(request, exc)
-            if request._aftermath is None:
-                raise
-            request._aftermath.add_failure(exc)
+            aftermath_of(request).add_failure(exc)
         except BaseException:
             if request._aftermath is not None:
                 await request._aftermath.abandon()
@@ -159,9 +159,8 @@ def asker(app: ASGIApp) -> Ask:
     """Return how ``app`` is asked for its answer; one that can't be asked answers with itself."""
     if isinstance(app, Responder) and type(app).__call__ is _BORN_CALL:
         return app.respond
-    name = _ASKED_AS.get(getattr(app, "__func__", None))
-    if name is not None:
-        ask: Ask = getattr(app.__self__, name)  # type: ignore[attr-defined]  # a bound method has one
+    if isinstance(app, MethodType) and app.__func__ in _ASKED_AS:
+        ask: Ask = getattr(app.__self__, _ASKED_AS[app.__func__])
         return ask
     if isinstance(app, type):
         # A class is an app too, but as an answer it would look like a forgotten pair of brackets.

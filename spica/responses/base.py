@@ -96,7 +96,8 @@ class Response:
             return b""
         if isinstance(content, (bytes, memoryview)):
             return content
-        return content.encode(self.charset)  # type: ignore[no-any-return]  # the user's own kind of text
+        encoded: bytes = content.encode(self.charset)  # the user's own kind of text
+        return encoded
 
     def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
         """Set ``raw_headers`` from ``headers``, the body and the media type."""
@@ -230,6 +231,7 @@ class Response:
 
     @body_iterator.setter
     def body_iterator(self, body_iterator: AsyncIterator[Any]) -> None:
+        """Send another body."""
         self._replaced_body = body_iterator
 
     def _copy(self) -> Self:

@@ -94,6 +94,7 @@ class FileAnswer(Response):
 
     @body_iterator.setter
     def body_iterator(self, body_iterator: AsyncIterator[Any]) -> None:
+        """Send another body."""
         self._replaced_body = body_iterator
 
     async def _iterate(self) -> AsyncIterator[bytes]:

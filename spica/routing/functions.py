@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from spica._layers.answers import settle_answer
@@ -88,5 +89,7 @@ class SocketFunction:
 def ask_function(app: ASGIApp) -> Ask:
     """Return how ``app`` is asked below a boundary: an endpoint's function as it is."""
     ask = asker(app)
-    is_born = getattr(ask, "__func__", None) is AsyncFunction.respond
-    return ask.__self__.func if is_born else ask  # type: ignore[attr-defined]  # its method
+    if isinstance(ask, MethodType) and ask.__func__ is AsyncFunction.respond:
+        function: Ask = getattr(ask.__self__, "func")  # noqa: B009  # typed as object
+        return function
+    return ask

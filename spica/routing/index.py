@@ -10,17 +10,14 @@ The index decides nothing: each candidate is still compared with the path.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import Any, TypeGuard, TypeVar, cast
 
 from spica.convertors import FloatConvertor, IntegerConvertor, StringConvertor, UUIDConvertor
 from spica.routing.base import BaseRoute
-from spica.routing.patterns import PARAM_REGEX, Conversions, match_path
-
-if TYPE_CHECKING:
-    from spica._layers.responder import Ask
-    from spica.types import ASGIApp
+from spica.routing.candidates import Candidate
+from spica.routing.patterns import PARAM_REGEX
 
 WITHIN_SEGMENT = (StringConvertor, IntegerConvertor, FloatConvertor, UUIDConvertor)
 """Convertors whose text never contains a slash."""
@@ -32,97 +29,40 @@ MAX_SEGMENTS = 256
 """Segments of a path that the tree looks at. Patterns are shorter; a longer path only costs its length."""
 
 
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _dropping_index(method: Method) -> Method:
+    """Return a method of list that also drops the index over the list."""
+
+    def change(self: RouteList, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            self.route_index = None
+
+    change.__name__ = method.__name__
+    change.__doc__ = method.__doc__
+    return cast("Method", change)  # it takes and returns what the method does
+
+
 class RouteList(list[BaseRoute]):
     """A list of routes that carries its index, and drops it with every change."""
 
     route_index: RouteIndex | None = None
 
-    def append(self, route: BaseRoute) -> None:
-        """Add a route behind the others."""
-        self.route_index = None
-        super().append(route)
-
-    def extend(self, routes: Iterable[BaseRoute]) -> None:
-        """Add several routes behind the others."""
-        self.route_index = None
-        super().extend(routes)
-
-    def insert(self, index: SupportsIndex, route: BaseRoute) -> None:
-        """Add a route at a place."""
-        self.route_index = None
-        super().insert(index, route)
-
-    def remove(self, route: BaseRoute) -> None:
-        """Take out the first route that is equal to this one."""
-        self.route_index = None
-        super().remove(route)
-
-    def pop(self, index: SupportsIndex = -1) -> BaseRoute:
-        """Take out the route at a place and return it."""
-        self.route_index = None
-        return super().pop(index)
-
-    def clear(self) -> None:
-        """Take out all routes."""
-        self.route_index = None
-        super().clear()
-
-    def sort(self, *, key: Any = None, reverse: bool = False) -> None:
-        """Bring the routes into another order."""
-        self.route_index = None
-        super().sort(key=key, reverse=reverse)
-
-    def reverse(self) -> None:
-        """Turn the order round."""
-        self.route_index = None
-        super().reverse()
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        self.route_index = None
-        super().__setitem__(index, value)
-
-    def __delitem__(self, index: SupportsIndex | slice) -> None:
-        self.route_index = None
-        super().__delitem__(index)
-
-    def __iadd__(self, routes: Iterable[BaseRoute]) -> RouteList:  # type: ignore[override,misc]  # list's own is typed by value
-        self.route_index = None
-        super().__iadd__(routes)
-        return self
-
-    def __imul__(self, count: SupportsIndex) -> RouteList:
-        self.route_index = None
-        super().__imul__(count)
-        return self
-
-
-class Candidate:
-    """A route, its place in the order, and how it is compared and asked."""
-
-    __slots__ = (
-        "ask",
-        "conversions",
-        "exact_path",
-        "is_mount",
-        "is_plain",
-        "order",
-        "route",
-        "socket_app",
-    )
-
-    def __init__(self, route: Any, order: int, ask: Ask) -> None:
-        self.route = route
-        self.order = order
-        self.ask = ask
-        self.socket_app: ASGIApp = route.handle
-        self.is_plain = False  # an HTTP route that compares itself as its class does
-        self.is_mount = False  # a mount that does
-        self.exact_path: str | None = None  # the one path it matches
-        self.conversions: Conversions = ()
-
-    def params(self, path: str) -> dict[str, Any] | None:
-        """Return the path parameters if ``path`` matches a plain route, else None."""
-        return match_path(self.route.path_regex, self.conversions, path)
+    append = _dropping_index(list.append)
+    extend = _dropping_index(list.extend)
+    insert = _dropping_index(list.insert)
+    remove = _dropping_index(list.remove)
+    pop = _dropping_index(list.pop)
+    clear = _dropping_index(list.clear)
+    sort = _dropping_index(list.sort)
+    reverse = _dropping_index(list.reverse)
+    __setitem__ = _dropping_index(list.__setitem__)
+    __delitem__ = _dropping_index(list.__delitem__)
+    __iadd__ = _dropping_index(list.__iadd__)
+    __imul__ = _dropping_index(list.__imul__)
 
 
 Candidates = Sequence[Candidate]
@@ -146,6 +86,13 @@ class _Node:
             node = self.literals[segment] = _Node()
         return node
 
+    def below(self, segment: str) -> list[_Node]:
+        """Return where a path goes on with this segment."""
+        child = self.literals.get(segment)
+        if self.wild is None or not segment:
+            return [] if child is None else [child]
+        return [self.wild] if child is None else [child, self.wild]
+
     def any_segment(self) -> _Node:
         if self.wild is None:
             self.wild = _Node()
@@ -155,26 +102,16 @@ class _Node:
 class RouteIndex:
     """Find the routes that could match a path."""
 
-    def __init__(self, candidates: Candidates, patterns: Sequence[str | None]) -> None:
-        """Index ``candidates``, each with its path pattern; None: it could match anything."""
+    def __init__(self, candidates: Candidates) -> None:
         self._root = _Node()
         self.exact: dict[str, Candidates] = {}
-        self._by_first: dict[str, Candidates] = {}
-        is_static = [pattern is not None and "{" not in pattern for pattern in patterns]
-        for candidate, pattern in zip(candidates, patterns, strict=True):
-            self._insert(candidate, pattern)
-        for pattern, static in zip(patterns, is_static, strict=True):
-            if static and pattern is not None:
-                self.exact[pattern] = self._walk(pattern)
-        # What `exact` has found needs no place among the rest.
-        for segment in self._root.literals:
-            found = [
-                candidate
-                for candidate, pattern, static in zip(candidates, patterns, is_static, strict=True)
-                if not static and _may_begin(pattern, segment)
-            ]
-            if len(found) <= SHORT:
-                self._by_first["/" + segment] = found
+        """The candidates of each path that is a pattern without parameters."""
+        for candidate in candidates:
+            self._insert(candidate)
+        for candidate in candidates:
+            if _is_static(candidate.pattern):
+                self.exact[candidate.pattern] = self._walk(candidate.pattern)
+        self._by_first = _short_lists(candidates)
 
     def find(self, path: str) -> Candidates:
         """Return the candidates for a path that is not in ``exact``, in the order of the list."""
@@ -182,8 +119,9 @@ class RouteIndex:
         found = self._by_first.get(path[:end] if end > 0 else path)
         return self._walk(path) if found is None else found
 
-    def _insert(self, candidate: Candidate, pattern: str | None) -> None:
+    def _insert(self, candidate: Candidate) -> None:
         node = self._root
+        pattern = candidate.pattern
         if pattern is not None:
             segments = pattern.split("/")
             for segment in segments[1 : MAX_SEGMENTS - 1]:
@@ -201,59 +139,53 @@ class RouteIndex:
         node.rests.append(candidate)
 
     def _walk(self, path: str) -> Candidates:
-        """Go down the tree along the path; nearly always there is one way, without branches."""
-        node = self._root
-        if path[:1] != "/":
-            return node.rests
+        """Go down the tree along all ways that the path can take."""
+        found: list[Candidate] = []
+        level = [self._root]
         segments = path.split("/", MAX_SEGMENTS)
-        found: Candidates = ()
-        last = len(segments) - 1
-        for depth in range(1, last + 1):
-            if node.rests:
-                found = [*found, *node.rests] if found else node.rests
-            child = node.literals.get(segments[depth])
-            wild = node.wild
-            if wild is not None and segments[depth]:
-                if child is not None:
-                    found = [*found, *_branch([child, wild], segments, depth + 1)]
-                    break
-                child = wild
-            if child is None:
+        if segments[0]:
+            return self._root.rests  # it does not begin with a slash
+        for segment in segments[1:]:
+            below: list[_Node] = []
+            for node in level:
+                found += node.rests
+                below += node.below(segment)
+            level = below
+            if not level:
                 break
-            node = child
-        else:
-            tail = (
-                [*node.ends, *node.rests] if node.ends and node.rests else node.ends or node.rests
-            )
-            found = [*found, *tail] if found else tail
-        return sorted(found, key=_by_order) if len(found) > 1 else found
-
-
-def _branch(level: list[_Node], segments: list[str], depth: int) -> list[Candidate]:
-    """Go on where a segment matches both as a text and as a parameter, along all ways at once."""
-    found: list[Candidate] = []
-    for segment in segments[depth:]:
-        below: list[_Node] = []
         for node in level:
+            found += node.ends
             found += node.rests
-            child = node.literals.get(segment)
-            if child is not None:
-                below.append(child)
-            if node.wild is not None and segment:
-                below.append(node.wild)
-        level = below
-    for node in level:
-        found += node.ends
-        found += node.rests
-    return found
+        if len(found) > 1:
+            found.sort(key=_by_order)
+        return found
 
 
-def _may_begin(pattern: str | None, segment: str) -> bool:
-    """Return whether a path whose first segment is this one may match the pattern."""
-    if pattern is None:
-        return True
-    first = pattern[1:].partition("/")[0]
-    return "{" in first or first == segment
+def _is_static(pattern: str | None) -> TypeGuard[str]:
+    return pattern is not None and "{" not in pattern
+
+
+def _short_lists(candidates: Candidates) -> dict[str, Candidates]:
+    """Return the candidates by the first segment of a path, where these are few.
+
+    Static patterns are left out: the paths they match are found before.
+    """
+    anywhere: list[Candidate] = []
+    by_first: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        pattern = candidate.pattern
+        first = None if pattern is None else pattern[1:].partition("/")[0]
+        if first is None or "{" in first:
+            anywhere.append(candidate)
+        else:
+            listed = by_first.setdefault("/" + first, [])
+            if not _is_static(pattern):
+                listed.append(candidate)
+    return {
+        first: sorted([*listed, *anywhere], key=_by_order)
+        for first, listed in by_first.items()
+        if len(listed) + len(anywhere) <= SHORT
+    }
 
 
 def _is_within_segment(route: Any, name: str) -> bool:

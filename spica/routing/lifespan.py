@@ -60,7 +60,8 @@ def make_lifespan(lifespan: Any) -> LifespanContext:
     if inspect.isgeneratorfunction(lifespan):
         _warn_of_generator("generator function")
         return contextlib.asynccontextmanager(functools.partial(_as_async, lifespan))
-    return lifespan  # type: ignore[no-any-return]  # checked when it is entered
+    context: LifespanContext = lifespan  # what it returns is checked when it is entered
+    return context
 
 
 def _warn_of_generator(kind: str) -> None:

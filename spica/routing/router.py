@@ -72,6 +72,7 @@ class Router(Responder):
 
     @routes.setter
     def routes(self, routes: list[BaseRoute]) -> None:
+        """Replace the list; it is used as it is given."""
         self._table.routes = routes
 
     # -- serving ---------------------------------------------------------------------------------------
@@ -100,7 +101,7 @@ class Router(Responder):
     def _app_has_changed(self) -> None:
         # Without middleware of its own a router is asked for its route directly.
         if "middleware_stack" in self.__dict__ and self._ask == self.dispatch:
-            self.respond = self.dispatch  # type: ignore[method-assign]  # the same, without a step
+            self.__dict__["respond"] = self.dispatch
         else:
             self.__dict__.pop("respond", None)
 
@@ -213,7 +214,11 @@ class _Dispatch(Responder):
     """The routes of a router alone, without its middleware."""
 
     def __init__(self, router: Router) -> None:
-        self.respond = router.dispatch  # type: ignore[method-assign]  # the very same
+        self._router = router
+
+    def respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+        """Return the answer of the route that matches."""
+        return self._router.dispatch(request)
 
 
 class _Answer:

@@ -1,0 +1,194 @@
+"""Candidates: the routes of a list, each in the form in which it is compared and asked quickest.
+
+A route is compared and asked by value only if its class, and the route itself, still have the ``matches``
+and ``handle`` they were born with. Any other is compared by its own ``matches`` and run by its own
+``handle``. That is decided here, when an index is built.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from spica._layers.responder import asker
+from spica.endpoints import HTTPEndpoint, answer, answers_by_value
+from spica.routing.base import BaseRoute, Match
+from spica.routing.functions import ask_function
+from spica.routing.mounts import AppRoute, Host, Mount
+from spica.routing.patterns import conversions_of, match_path
+from spica.routing.routes import PatternRoute, Route, WebSocketRoute
+
+if TYPE_CHECKING:
+    from spica._layers.responder import Ask
+    from spica.requests import Request
+    from spica.types import ASGIApp, Scope
+
+_BORN_MATCHES = {Route.matches, WebSocketRoute.matches, Mount.matches, Host.matches}
+_BORN_HANDLE = {Route.handle, WebSocketRoute.handle, AppRoute.handle}
+
+
+async def partial_match(request: Request[Any]) -> ASGIApp:
+    """Stand for "the path matches, the method does not"; never asked."""
+    raise NotImplementedError
+
+
+class Candidate:
+    """A route that may be of any kind: compared by ``matches``, served by ``handle``."""
+
+    def __init__(self, route: Any, order: int) -> None:
+        self.route = route
+        self.order = order
+        self.pattern: str | None = None  # None: only its `matches` knows what it matches
+        self._ask = asker(route.handle)
+
+    def enter(self, scope: Scope, path: str) -> Ask | None:
+        """Return how the route is asked if it matches an HTTP request, its keys being set in ``scope``.
+
+        None: it does not match. ``partial_match``: by its path, but not its method.
+        """
+        match, child_scope = self.route.matches(scope)
+        if match is Match.NONE:
+            return None
+        if match is Match.PARTIAL:
+            return partial_match
+        scope["route"] = self.route
+        scope.update(child_scope)
+        return self._ask
+
+    def enter_socket(self, scope: Scope, path: str) -> ASGIApp | None:
+        """Return the app for a WebSocket if the route matches, its keys being set in ``scope``."""
+        match, child_scope = self.route.matches(scope)
+        if match is Match.NONE:
+            return None
+        scope["route"] = self.route
+        scope.update(child_scope)
+        app: ASGIApp = self.route.handle
+        return app
+
+
+class PatternCandidate(Candidate):
+    """A route with a path pattern, as it was born."""
+
+    def __init__(self, route: PatternRoute, order: int) -> None:
+        super().__init__(route, order)
+        self.pattern = route.path
+        self.exact_path = None if route.param_convertors else route.path  # the one path it matches
+        self.conversions = conversions_of(route.param_convertors)
+
+    def _params(self, path: str) -> dict[str, Any] | None:
+        return match_path(self.route.path_regex, self.conversions, path)
+
+
+class HTTPCandidate(PatternCandidate):
+    """A ``Route``."""
+
+    def __init__(self, route: Route, order: int) -> None:
+        super().__init__(route, order)
+        # Resolved anew here, and not when the route was made: classes may have been patched since. It is
+        # read from the route when it is asked: an app that is put in its place later is noticed.
+        route._ask = _ask_endpoint(route.app)
+
+    def enter(self, scope: Scope, path: str) -> Ask | None:
+        """Compare the path, then the method."""
+        params = {} if self.exact_path == path else self._params(path)
+        if params is None:
+            return None
+        route = self.route
+        methods = route.methods
+        if methods and scope["method"] not in methods:
+            return partial_match
+        outer = scope.get("path_params")
+        scope["route"] = route
+        scope["endpoint"] = route.endpoint
+        scope["path_params"] = {**outer, **params} if outer else params
+        ask: Ask = route._ask
+        return ask
+
+    def enter_socket(self, scope: Scope, path: str) -> ASGIApp | None:
+        """Match no WebSocket."""
+        return None
+
+
+class SocketCandidate(PatternCandidate):
+    """A ``WebSocketRoute``."""
+
+    def enter(self, scope: Scope, path: str) -> Ask | None:
+        """Match no HTTP request."""
+        return None
+
+    def enter_socket(self, scope: Scope, path: str) -> ASGIApp | None:
+        """Compare the path."""
+        params = {} if self.exact_path == path else self._params(path)
+        if params is None:
+            return None
+        scope["route"] = self.route
+        scope.update(self.route._child_scope(scope, params))
+        app: ASGIApp = self.route.app
+        return app
+
+
+class MountCandidate(Candidate):
+    """A ``Mount``, as it was born."""
+
+    def __init__(self, route: Mount, order: int) -> None:
+        super().__init__(route, order)
+        self.pattern = route.path + "/{path:path}"
+        route._ask = ask_function(route.app)
+
+    def enter(self, scope: Scope, path: str) -> Ask | None:
+        """Compare the prefix."""
+        route = self.route
+        if not route._enter(scope, path):
+            return None
+        scope["route"] = route
+        ask: Ask = route._ask
+        return ask
+
+    def enter_socket(self, scope: Scope, path: str) -> ASGIApp | None:
+        """Compare the prefix."""
+        app: ASGIApp | None = self.route.app if self.enter(scope, path) is not None else None
+        return app
+
+
+class AskedCandidate(Candidate):
+    """A route with a ``matches`` of its own whose app is asked by value: a ``Host``, a subclass."""
+
+    def __init__(self, route: Route | AppRoute, order: int) -> None:
+        super().__init__(route, order)
+        route._ask = _ask_endpoint(route.app)
+
+    def enter(self, scope: Scope, path: str) -> Ask | None:
+        """Let the route compare, then ask its app."""
+        ask = super().enter(scope, path)
+        if ask is None or ask is partial_match:
+            return ask
+        own_ask: Ask = self.route._ask
+        return own_ask
+
+
+def make_candidate(route: BaseRoute, order: int) -> Candidate:
+    """Return ``route`` in the form that is quickest without changing what it does."""
+    if not _has_born(route, "handle", _BORN_HANDLE):
+        return Candidate(route, order)
+    if _has_born(route, "matches", _BORN_MATCHES):
+        if isinstance(route, Route):
+            return HTTPCandidate(route, order)
+        if isinstance(route, WebSocketRoute):
+            return SocketCandidate(route, order)
+        if isinstance(route, Mount):
+            return MountCandidate(route, order)
+    if isinstance(route, (Route, AppRoute)):
+        return AskedCandidate(route, order)
+    return Candidate(route, order)
+
+
+def _has_born(route: BaseRoute, name: str, born: set[Any]) -> bool:
+    """Return whether a method is one the class was born with, also on this very route."""
+    return getattr(type(route), name) in born and name not in getattr(route, "__dict__", ())
+
+
+def _ask_endpoint(app: ASGIApp) -> Ask:
+    """Return how the app of a route is asked; a class endpoint makes an instance for each request."""
+    if isinstance(app, type) and issubclass(app, HTTPEndpoint) and answers_by_value(app):
+        return partial(answer, app)
+    return ask_function(app)
