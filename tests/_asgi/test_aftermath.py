@@ -1,0 +1,112 @@
+"""What a request leaves to be done."""
+
+from typing import Any
+
+import anyio
+import pytest
+
+from spica._asgi.aftermath import Aftermath
+
+pytestmark = pytest.mark.anyio
+
+
+class Begun:
+    """An app that notes how it was ended."""
+
+    def __init__(self, name: str, steps: list[Any], error: Exception | None = None) -> None:
+        self.name, self.steps, self.error = name, steps, error
+
+    async def finish(self) -> None:
+        self.steps.append(("finish", self.name))
+        if self.error is not None:
+            raise self.error
+
+    async def abandon(self) -> None:
+        self.steps.append(("abandon", self.name))
+
+
+async def failing_task() -> None:
+    raise ValueError("task")
+
+
+async def waiting_task() -> None:
+    await anyio.sleep_forever()
+
+
+async def test_an_empty_one_has_nothing_to_do() -> None:
+    aftermath = Aftermath()
+    assert aftermath.is_empty
+    assert await aftermath.settle() == []
+    aftermath.raise_failures()
+
+
+async def test_apps_end_before_tasks_run_and_the_last_one_first() -> None:
+    steps: list[Any] = []
+
+    async def task() -> None:
+        steps.append("task")
+
+    aftermath = Aftermath()
+    aftermath.add_task(task)
+    aftermath.add_begun(Begun("a", steps))
+    aftermath.add_begun(Begun("b", steps))
+    await aftermath.settle()
+    assert steps == [("finish", "b"), ("finish", "a"), "task"]
+
+
+async def test_each_step_is_taken_whatever_the_others_do() -> None:
+    steps: list[Any] = []
+
+    async def task() -> None:
+        steps.append("task")
+
+    aftermath = Aftermath()
+    aftermath.add_begun(Begun("a", steps, KeyError("a")))
+    aftermath.add_task(failing_task)
+    aftermath.add_task(task)
+    late = await aftermath.settle()
+    assert [repr(error) for error in late] == ["KeyError('a')", "ValueError('task')"]
+    assert steps == [("finish", "a"), "task"]
+    with pytest.raises(ExceptionGroup) as info:
+        aftermath.raise_failures()
+    assert [repr(error) for error in info.value.exceptions] == [
+        "KeyError('a')",
+        "ValueError('task')",
+    ]
+
+
+async def test_one_failure_is_raised_as_it_is() -> None:
+    aftermath = Aftermath()
+    aftermath.add_task(failing_task)
+    await aftermath.settle()
+    with pytest.raises(ValueError, match="task"):
+        aftermath.raise_failures()
+
+
+async def test_a_failure_is_noted_once() -> None:
+    error = ValueError("noted before")
+    aftermath = Aftermath()
+    aftermath.add_failure(error)
+    aftermath.add_failure(error)
+    aftermath.add_begun(Begun("a", [], error))
+    assert await aftermath.settle() == []
+    with pytest.raises(ValueError, match="noted before"):
+        aftermath.raise_failures()
+
+
+async def test_what_was_begun_is_abandoned_when_settling_is_cancelled() -> None:
+    steps: list[Any] = []
+    aftermath = Aftermath()
+    aftermath.add_begun(Begun("a", steps))
+    aftermath.add_task(waiting_task)
+    with anyio.move_on_after(0):
+        await aftermath.settle()
+    assert steps == [("finish", "a"), ("abandon", "a")]
+
+
+async def test_two_of_them_share_nothing() -> None:
+    one, other = Aftermath(), Aftermath()
+    one.add_task(failing_task)
+    one.add_failure(ValueError())
+    assert other.is_empty
+    assert (list(other.tasks), list(other.failures), list(other.begun)) == ([], [], [])

@@ -1,0 +1,52 @@
+"""What stands before the server's send."""
+
+from typing import Any
+
+import pytest
+
+from spica._asgi.sending import DenialSend, StartedSend
+
+pytestmark = pytest.mark.anyio
+
+
+class Sent(list):
+    async def __call__(self, message: Any) -> None:
+        self.append(message)
+
+
+async def test_the_start_is_remembered() -> None:
+    sent = Sent()
+    send = StartedSend(sent)
+    await send({"type": "http.response.early_hint"})
+    assert not send.has_started
+    await send({"type": "http.response.start"})
+    await send({"type": "http.response.body"})
+    assert send.has_started
+    assert len(sent) == 3
+
+
+async def test_a_start_that_could_not_be_sent_counts() -> None:
+    """The server may have begun to write it: no other response can follow."""
+
+    async def fail(message: Any) -> None:
+        raise OSError("gone")
+
+    send = StartedSend(fail)
+    with pytest.raises(OSError, match="gone"):
+        await send({"type": "http.response.start"})
+    assert send.has_started
+
+
+async def test_a_denial_is_sent_under_its_own_names() -> None:
+    sent = Sent()
+    send = DenialSend(sent)
+    start = {"type": "http.response.start", "status": 403, "headers": []}
+    await send(start)
+    await send({"type": "http.response.body", "body": b"no"})
+    await send({"type": "websocket.close"})
+    assert sent == [
+        {"type": "websocket.http.response.start", "status": 403, "headers": []},
+        {"type": "websocket.http.response.body", "body": b"no"},
+        {"type": "websocket.close"},
+    ]
+    assert start["type"] == "http.response.start"

@@ -1,0 +1,258 @@
+"""Routes that lead to another application."""
+
+from typing import Any
+
+import pytest
+from asgi_kit import Exchange, call, http_scope, websocket_scope
+
+from spica.applications import Spica
+from spica.middleware import Middleware
+from spica.requests import Request
+from spica.responses import JSONResponse, PlainTextResponse
+from spica.routing import Host, Match, Mount, NoMatchFound, Route, Router, WebSocketRoute
+
+pytestmark = pytest.mark.anyio
+
+
+async def tell(request: Request) -> JSONResponse:
+    scope = request.scope
+    return JSONResponse(
+        {
+            "path": scope["path"],
+            "root_path": scope["root_path"],
+            "app_root_path": scope.get("app_root_path"),
+            "params": request.path_params,
+            "url": str(request.url),
+            "base_url": str(request.base_url),
+        }
+    )
+
+
+async def foreign(scope: Any, receive: Any, send: Any) -> None:
+    await PlainTextResponse(f"{scope['root_path']} {scope['path']}")(scope, receive, send)
+
+
+class TestMount:
+    async def test_the_prefix_is_the_root_path_and_the_path_stays_whole(self) -> None:
+        app = Spica(routes=[Mount("/a", routes=[Mount("/b", routes=[Route("/c", tell)])])])
+        told = (await call(app, path="/a/b/c")).json
+        assert (told["path"], told["root_path"], told["app_root_path"]) == ("/a/b/c", "/a/b", "")
+
+    async def test_the_prefix_of_the_application_stays_known(self) -> None:
+        app = Spica(routes=[Mount("/a", routes=[Route("/c", tell)])])
+        told = (await call(app, path="/api/a/c", root_path="/api")).json
+        assert (told["root_path"], told["app_root_path"]) == ("/api/a", "/api")
+        assert told["base_url"] == "http://example.org/api/"
+        assert told["url"] == "http://example.org/api/a/c"
+
+    async def test_parameters_of_the_prefix_reach_the_endpoint(self) -> None:
+        app = Spica(routes=[Mount("/{org}", routes=[Route("/{id:int}", tell)])])
+        told = (await call(app, path="/acme/7")).json
+        assert (told["params"], told["root_path"]) == ({"org": "acme", "id": 7}, "/acme")
+
+    @pytest.mark.parametrize("path", ["/a", "/ab", "/ab/c", "/b/a/c", "/A/c"])
+    async def test_only_what_is_below_the_prefix_matches(self, path: str) -> None:
+        app = Router([Mount("/a", app=foreign)], redirect_slashes=False)
+        assert (await call(app, path=path)).status == 404
+
+    @pytest.mark.parametrize("path", ["/a/", "/a/b", "/a//"])
+    async def test_what_is_below_it_matches(self, path: str) -> None:
+        assert (await call(Router([Mount("/a", app=foreign)]), path=path)).text == f"/a {path}"
+
+    async def test_an_empty_prefix_matches_all(self) -> None:
+        assert (await call(Router([Mount("", app=foreign)]), path="/x")).text == " /x"
+        assert Mount("/", app=foreign).path == ""
+
+    def test_a_trailing_slash_makes_no_difference(self) -> None:
+        assert Mount("/a/", app=foreign).path == "/a"
+
+    async def test_websockets_pass(self) -> None:
+        seen = []
+
+        async def endpoint(websocket: Any) -> None:
+            seen.append((websocket.scope["root_path"], websocket.path_params))
+            await websocket.close()
+
+        app = Spica(routes=[Mount("/{a}", routes=[WebSocketRoute("/ws", endpoint)])])
+        await Exchange(websocket_scope("/x/ws")).run(app)
+        assert seen == [("/x", {"a": "x"})]
+
+    def test_other_scopes_do_not(self) -> None:
+        assert Mount("/a", app=foreign).matches({"type": "lifespan"}) == (Match.NONE, {})
+
+    def test_a_minimal_scope_will_do(self) -> None:
+        scope = {"type": "http", "method": "GET", "path": "/a/b", "headers": []}
+        match, child_scope = Mount("/a", app=foreign).matches(scope)
+        assert match is Match.FULL
+        assert child_scope["root_path"] == "/a"
+        assert list(scope) == ["type", "method", "path", "headers"]
+
+    async def test_middleware_stands_around_it(self) -> None:
+        class Note:
+            def __init__(self, app: Any) -> None:
+                self.app = app
+
+            async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+                scope["noted"] = True
+                await self.app(scope, receive, send)
+
+        mount = Mount("/a", routes=[Route("/b", tell)], middleware=[Middleware(Note)])
+        exchange = await call(Spica(routes=[mount]), path="/a/b")
+        assert exchange.scope["noted"]
+        assert [route.path for route in mount.routes] == ["/b"]  # type: ignore[attr-defined]
+
+    @pytest.mark.parametrize(("inner", "status"), [(None, 413), (10, 200)])
+    async def test_the_limit_furthest_in_wins(self, inner: Any, status: int) -> None:
+        async def read(request: Request) -> PlainTextResponse:
+            return PlainTextResponse(str(len(await request.body())))
+
+        route = Route("/b", read, methods=["POST"], max_body_size=inner)
+        app = Spica(routes=[Mount("/a", routes=[route], max_body_size=5)], max_body_size=1)
+        assert (await call(app, "POST", "/a/b", body=b"x" * 6)).status == status
+
+    async def test_an_application_inside_sees_itself(self) -> None:
+        async def which(request: Request) -> PlainTextResponse:
+            return PlainTextResponse(str(request.app is inner))
+
+        inner = Spica(routes=[Route("/b", which)])
+        assert (await call(Spica(routes=[Mount("/a", app=inner)]), path="/a/b")).text == "True"
+
+    async def test_an_app_put_in_later_is_served(self) -> None:
+        mount = Mount("/a", app=foreign)
+        app = Spica(routes=[mount])
+        await call(app, path="/a/b")
+        mount.app = PlainTextResponse("another")
+        assert (await call(app, path="/a/b")).text == "another"
+
+    def test_routes_of_an_app_without_any(self) -> None:
+        assert Mount("/a", app=foreign).routes == []
+
+    def test_equality_and_repr(self) -> None:
+        assert Mount("/a", app=foreign) == Mount("/a/", app=foreign)
+        assert Mount("/a", app=foreign) != Mount("/b", app=foreign)
+        mount = Mount("/a", app=foreign, name="n")
+        assert repr(mount) == f"Mount(path='/a', name='n', app={foreign!r})"
+
+
+class TestMountErrors:
+    def test_nothing_to_mount(self) -> None:
+        with pytest.raises(ValueError, match=r"Mount\('/a'\): Either 'app=...', or 'routes='"):
+            Mount("/a")
+
+    def test_a_path_without_its_slash(self) -> None:
+        with pytest.raises(ValueError, match=r"Routed paths must start with '/'"):
+            Mount("a", app=foreign)
+
+    def test_an_app_that_is_none(self) -> None:
+        with pytest.raises(TypeError, match=r"Mount\('/a'\): app must be an ASGI app, not 'app'"):
+            Mount("/a", app="app")  # type: ignore[arg-type]
+
+    def test_a_negative_limit(self) -> None:
+        with pytest.raises(ValueError, match=r"Mount\('/a'\): max_body_size"):
+            Mount("/a", app=foreign, max_body_size=-1)
+
+
+class TestMountLinks:
+    mount = Mount("/{org}", name="org", routes=[Route("/{id:int}", tell, name="item")])
+
+    def test_of_a_route_inside(self) -> None:
+        assert self.mount.url_path_for("org:item", org="a b", id=7) == "/a%20b/7"
+
+    def test_of_the_mount_itself(self) -> None:
+        assert self.mount.url_path_for("org", org="acme", path="/x/y z") == "/acme/x/y%20z"
+
+    def test_without_a_name_the_names_inside_are_plain(self) -> None:
+        mount = Mount("/a", routes=[Route("/b", tell, name="b")])
+        assert mount.url_path_for("b") == "/a/b"
+
+    def test_a_parameter_inside_may_be_called_path(self) -> None:
+        mount = Mount("/a", name="m", routes=[Route("/f/{path:path}", tell, name="f")])
+        assert mount.url_path_for("m:f", path="x/y") == "/a/f/x/y"
+
+    def test_through_several_mounts(self) -> None:
+        inner = Mount("/b", name="b", routes=[Route("/c", tell, name="c")])
+        assert Mount("/a", name="a", routes=[inner]).url_path_for("a:b:c") == "/a/b/c"
+
+    def test_of_a_websocket_inside(self) -> None:
+        mount = Mount("/a", routes=[WebSocketRoute("/ws", tell, name="ws")])
+        assert mount.url_path_for("ws").protocol == "websocket"
+
+    @pytest.mark.parametrize(
+        ("name", "params"),
+        [
+            ("org:item", {"org": "a"}),
+            ("org:other", {"org": "a"}),
+            ("org", {"org": "a", "path": "", "more": 1}),
+            ("org", {"path": ""}),
+            ("item", {"org": "a", "id": 1}),
+        ],
+    )
+    def test_what_there_is_not(self, name: str, params: dict[str, Any]) -> None:
+        with pytest.raises(NoMatchFound):
+            self.mount.url_path_for(name, **params)
+
+    async def test_a_link_leads_back(self) -> None:
+        app = Spica(routes=[self.mount])
+        path = app.url_path_for("org:item", org="a?b é", id=7)
+        from urllib.parse import unquote
+
+        assert (await call(app, path=unquote(path).replace("?", "%3F"))).status == 200
+        exchange = await Exchange(http_scope(path="/") | {"path": unquote(path)}).run(app)
+        assert exchange.json["params"] == {"org": "a?b é", "id": 7}
+
+
+class TestHost:
+    def host_scope(self, host: str, path: str = "/") -> Any:
+        return http_scope(path=path, headers=[("host", host)])
+
+    @pytest.mark.parametrize("host", ["api.example.org", "API.example.org:8000"])
+    def test_it_matches_in_any_case_and_with_any_port(self, host: str) -> None:
+        assert Host("api.example.org", foreign).matches(self.host_scope(host))[0] is Match.FULL
+
+    @pytest.mark.parametrize("host", ["example.org", "x.api.example.org", "", "a b", "["])
+    def test_other_and_malformed_hosts_do_not_match(self, host: str) -> None:
+        assert Host("api.example.org", foreign).matches(self.host_scope(host)) == (Match.NONE, {})
+
+    def test_without_a_host_field_it_does_not_match(self) -> None:
+        assert Host("example.org", foreign).matches(http_scope()) == (Match.NONE, {})
+
+    def test_an_ipv6_address(self) -> None:
+        assert Host("[::1]", foreign).matches(self.host_scope("[::1]:8000"))[0] is Match.FULL
+
+    async def test_parameters_reach_the_endpoint(self) -> None:
+        app = Spica(routes=[Host("{tenant}.example.org", Router([Route("/{id:int}", tell)]))])
+        exchange = await Exchange(self.host_scope("acme.example.org", "/7")).run(app)
+        assert exchange.json["params"] == {"tenant": "acme", "id": 7}
+
+    async def test_it_takes_its_place_in_the_order(self) -> None:
+        routes = [Host("api.example.org", PlainTextResponse("api")), Route("/", tell)]
+        exchange = await Exchange(self.host_scope("api.example.org")).run(Spica(routes=routes))
+        assert exchange.text == "api"
+        exchange = await Exchange(self.host_scope("www.example.org")).run(Spica(routes=routes))
+        assert exchange.json["path"] == "/"
+
+    def test_links(self) -> None:
+        router = Router([Route("/{id:int}", tell, name="item")])
+        host = Host("{tenant}.example.org", router, name="tenant")
+        url = host.url_path_for("tenant:item", tenant="acme", id=7)
+        assert (url, url.host) == ("/7", "acme.example.org")
+        url = host.url_path_for("tenant", tenant="acme", path="/x y")
+        assert (url, url.host) == ("/x%20y", "acme.example.org")
+        assert str(url.make_absolute_url("https://www.example.org/")).startswith(
+            "https://acme.example.org/x%20y"
+        )
+
+    @pytest.mark.parametrize("params", [{}, {"id": 7}, {"tenant": "a"}])
+    def test_links_there_are_not(self, params: dict[str, Any]) -> None:
+        host = Host("{tenant}.example.org", Router([Route("/{id:int}", tell, name="item")]))
+        with pytest.raises(NoMatchFound):
+            host.url_path_for("item", **params)
+
+    def test_errors(self) -> None:
+        with pytest.raises(ValueError, match="Host must not start with '/'"):
+            Host("/a", foreign)
+
+    def test_equality_and_repr(self) -> None:
+        assert Host("a", foreign) == Host("a", foreign)
+        assert Host("a", foreign) != Host("b", foreign)
+        assert repr(Host("a", foreign, "n")) == f"Host(host='a', name='n', app={foreign!r})"

@@ -1,0 +1,325 @@
+"""The router: which route serves, and what answers where none does."""
+
+from typing import Any
+
+import pytest
+from asgi_kit import Exchange, call, http_scope, websocket_scope
+
+from spica.applications import Spica
+from spica.middleware import Middleware
+from spica.requests import Request
+from spica.responses import PlainTextResponse
+from spica.routing import BaseRoute, Match, Mount, NoMatchFound, Route, Router, WebSocketRoute
+
+pytestmark = pytest.mark.anyio
+
+
+def saying(text: str) -> Any:
+    async def endpoint(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(text)
+
+    return endpoint
+
+
+async def accept_and_close(websocket: Any) -> None:
+    await websocket.accept()
+    await websocket.close()
+
+
+async def foreign(scope: Any, receive: Any, send: Any) -> None:
+    await PlainTextResponse("foreign")(scope, receive, send)
+
+
+class TestSelection:
+    async def test_the_first_full_match_wins(self) -> None:
+        app = Router([Route("/{x}", saying("first")), Route("/a", saying("second"))])
+        assert (await call(app, path="/a")).text == "first"
+
+    async def test_a_full_match_wins_over_an_earlier_partial_one(self) -> None:
+        routes = [Route("/a", saying("get")), Route("/a", saying("post"), methods=["POST"])]
+        assert (await call(Router(routes), "POST", "/a")).text == "post"
+
+    async def test_what_was_found_stands_in_the_scope(self) -> None:
+        route = Route("/{x}", saying("ok"))
+        router = Router([route])
+        scope = (await call(router, path="/a")).scope
+        assert scope["route"] is route
+        assert scope["endpoint"] is route.endpoint
+        assert scope["path_params"] == {"x": "a"}
+        assert scope["router"] is router
+
+    async def test_the_router_is_the_outermost_one_and_the_route_the_innermost(self) -> None:
+        route = Route("/b", saying("ok"))
+        app = Spica(routes=[Mount("/a", routes=[route])])
+        scope = (await call(app, path="/a/b")).scope
+        assert scope["router"] is app.router
+        assert scope["route"] is route
+
+    async def test_a_route_added_while_serving_is_served(self) -> None:
+        router = Router()
+        assert (await call(router, path="/a")).status == 404
+        router.routes.append(Route("/a", saying("ok")))
+        assert (await call(router, path="/a")).text == "ok"
+
+    async def test_a_list_put_in_is_served(self) -> None:
+        router = Router([Route("/a", saying("old"))])
+        await call(router, path="/a")
+        router.routes = [Route("/a", saying("new"))]
+        assert (await call(router, path="/a")).text == "new"
+
+    async def test_the_list_given_is_copied(self) -> None:
+        routes: list[BaseRoute] = []
+        router = Router(routes)
+        routes.append(Route("/", foreign))
+        assert router.routes == []
+
+
+class TestNotFound:
+    @pytest.mark.parametrize("make", [Router, lambda routes: Spica(routes=routes)])
+    async def test_404(self, make: Any) -> None:
+        exchange = await call(make([Route("/a", saying("ok"))]), path="/b")
+        assert (exchange.status, exchange.text) == (404, "Not Found")
+
+    async def test_a_handler_answers_in_an_application(self) -> None:
+        async def missing(request: Request, exc: Any) -> PlainTextResponse:
+            return PlainTextResponse(f"no {request.url.path}", status_code=404)
+
+        app = Spica(exception_handlers={404: missing})
+        assert (await call(app, path="/b")).text == "no /b"
+
+    async def test_another_default(self) -> None:
+        assert (await call(Router(default=foreign), path="/b")).text == "foreign"
+
+    async def test_a_default_put_in_later(self) -> None:
+        router = Router()
+        router.default = foreign
+        assert (await call(router, path="/b")).text == "foreign"
+
+    async def test_a_subclass_s_not_found(self) -> None:
+        class Own(Router):
+            async def not_found(self, scope: Any, receive: Any, send: Any) -> None:
+                await PlainTextResponse("own", status_code=404)(scope, receive, send)
+
+        assert (await call(Own())).text == "own"
+
+    async def test_a_websocket_is_closed(self) -> None:
+        exchange = await Exchange(websocket_scope("/b")).run(Router())
+        assert exchange.sent == [{"type": "websocket.close", "code": 1000, "reason": ""}]
+
+
+class TestMethods:
+    """RFC 9110 s.15.5.6: 405 comes with the methods that are allowed."""
+
+    routes = [
+        Route("/{x}", saying("get")),
+        Route("/a", saying("put"), methods=["PUT"]),
+        Route("/a", saying("delete"), methods=["DELETE", "PUT"]),
+        Route("/b", saying("other"), methods=["PATCH"]),
+    ]
+
+    @pytest.mark.parametrize("make", [Router, lambda routes: Spica(routes=routes)])
+    async def test_allow_names_the_methods_of_all_routes(self, make: Any) -> None:
+        exchange = await call(make(self.routes), "POST", "/a")
+        assert (exchange.status, exchange.text) == (405, "Method Not Allowed")
+        assert exchange.headers["allow"] == "DELETE, GET, HEAD, PUT"
+
+    async def test_options_is_answered(self) -> None:
+        """RFC 9110 s.9.3.7."""
+        exchange = await call(Router(self.routes), "OPTIONS", "/a")
+        assert (exchange.status, exchange.body) == (200, b"")
+        assert exchange.headers["allow"] == "DELETE, GET, HEAD, PUT, OPTIONS"
+        assert exchange.headers["content-length"] == "0"
+
+    async def test_a_route_may_answer_options_itself(self) -> None:
+        routes = [*self.routes, Route("/a", saying("mine"), methods=["OPTIONS"])]
+        assert (await call(Router(routes), "OPTIONS", "/a")).text == "mine"
+
+    async def test_options_of_nothing_is_404(self) -> None:
+        assert (await call(Router(self.routes), "OPTIONS", "/x/y")).status == 404
+
+    async def test_the_first_route_s_parameters_are_in_the_scope(self) -> None:
+        scope = (await call(Router(self.routes), "POST", "/a")).scope
+        assert scope["route"] is self.routes[0]
+        assert scope["path_params"] == {"x": "a"}
+
+    async def test_a_handler_for_405_is_asked(self) -> None:
+        async def handle(request: Request, exc: Any) -> PlainTextResponse:
+            return PlainTextResponse("handled", status_code=405, headers=exc.headers)
+
+        app = Spica(routes=self.routes, exception_handlers={405: handle})
+        exchange = await call(app, "POST", "/b")
+        assert exchange.text == "handled"
+        assert exchange.headers["allow"] == "GET, HEAD, PATCH"
+
+    async def test_a_route_of_another_kind_answers_a_partial_match_itself(self) -> None:
+        class Teapot(BaseRoute):
+            def matches(self, scope: Any) -> Any:
+                return Match.PARTIAL, {"tea": True}
+
+            async def handle(self, scope: Any, receive: Any, send: Any) -> None:
+                await PlainTextResponse(str(scope["tea"]), status_code=418)(scope, receive, send)
+
+        exchange = await call(Router([Teapot(), Mount("/m", app=foreign)]), "BREW")
+        assert (exchange.status, exchange.text) == (418, "True")
+
+
+class TestSlashes:
+    routes = [
+        Route("/a", saying("a")),
+        Route("/b/", saying("b")),
+        Route("/p", saying("p"), methods=["POST"]),
+        Mount("/m", routes=[Route("/", saying("m")), Route("/x", saying("x"))]),
+        WebSocketRoute("/ws", accept_and_close),
+    ]
+
+    @pytest.mark.parametrize(
+        ("path", "location"),
+        [
+            ("/a/", "/a"),
+            ("/a//", "/a"),
+            ("/b", "/b/"),
+            ("/m", "/m/"),
+            ("/m/x/", "/m/x"),
+            ("/b?q=1&r=%20", "/b/?q=1&r=%20"),
+        ],
+    )
+    async def test_the_path_with_the_other_slash(self, path: str, location: str) -> None:
+        exchange = await call(Spica(routes=self.routes), path=path)
+        assert exchange.status == 307
+        assert exchange.headers["location"].removeprefix("http://example.org") == location
+
+    async def test_it_is_relative_so_that_no_host_leads_elsewhere(self) -> None:
+        """RFC 9110 s.10.2.2: Location is a reference, relative to the target."""
+        exchange = await call(Router(self.routes), path="/b", headers=[("host", "evil.example")])
+        assert exchange.headers["location"] == "/b/"
+
+    async def test_it_cannot_lead_to_another_host(self) -> None:
+        app = Router([Route("/{rest:path}/", saying("any"))])
+        exchange = await call(app, path="//evil.example/x")
+        assert exchange.headers["location"] == "/evil.example/x/"
+
+    async def test_it_keeps_the_prefix_of_the_application(self) -> None:
+        exchange = await call(Router(self.routes), path="/api/b", root_path="/api")
+        assert exchange.headers["location"] == "/api/b/"
+
+    async def test_special_characters_stay_encoded(self) -> None:
+        app = Router([Route("/{x}/", saying("x"))])
+        exchange = await call(app, path="/é b")
+        assert exchange.headers["location"] == "/%C3%A9%20b/"
+
+    @pytest.mark.parametrize(
+        ("method", "path", "status"),
+        [
+            ("GET", "/", 404),
+            ("GET", "/c/", 404),
+            ("GET", "/p/", 404),
+            ("POST", "/a/", 404),
+            ("POST", "/p/", 307),
+            ("GET", "/ws/", 404),
+        ],
+    )
+    async def test_only_where_the_other_path_is_served(
+        self, method: str, path: str, status: int
+    ) -> None:
+        assert (await call(Router(self.routes), method, path)).status == status
+
+    async def test_it_can_be_switched_off(self) -> None:
+        router = Router(self.routes, redirect_slashes=False)
+        assert (await call(router, path="/b")).status == 404
+        router.redirect_slashes = True
+        assert (await call(router, path="/b")).status == 307
+
+
+class TestLinks:
+    router = Router(
+        [
+            Route("/", foreign, name="home"),
+            Route("/u/{id:int}", foreign, name="user"),
+            Route("/v/{id:int}/{tab}", foreign, name="user"),
+            Mount("/m", name="m", routes=[Route("/x", foreign, name="x")]),
+        ]
+    )
+
+    def test_the_route_with_the_name_and_the_parameters(self) -> None:
+        assert self.router.url_path_for("user", id=1) == "/u/1"
+        assert self.router.url_path_for("user", id=1, tab="a") == "/v/1/a"
+        assert self.router.url_path_for("m:x") == "/m/x"
+
+    def test_what_there_is_not_is_named(self) -> None:
+        with pytest.raises(NoMatchFound) as info:
+            self.router.url_path_for("usr", id=1)
+        message = 'No route exists for name "usr" and params "id". Did you mean "user"?'
+        assert str(info.value) == message
+
+    async def test_absolute_urls(self) -> None:
+        async def link(request: Request) -> PlainTextResponse:
+            return PlainTextResponse(str(request.url_for("m:x")))
+
+        app = Spica(routes=[*self.router.routes, Route("/link", link)])
+        exchange = await call(app, path="/api/link", root_path="/api")
+        assert exchange.text == "http://example.org/api/m/x"
+
+
+class TestAdding:
+    async def test_each_way(self) -> None:
+        router = Router()
+        router.add_route("/a", saying("a"), methods=["POST"], name="n", include_in_schema=False)
+        router.add_websocket_route("/ws", accept_and_close, name="ws")
+        router.mount("/m", foreign, name="m")
+        router.host("example.org", foreign, name="h")
+        kinds = [type(route).__name__ for route in router.routes]
+        assert kinds == ["Route", "WebSocketRoute", "Mount", "Host"]
+        assert [route.name for route in router.routes] == ["n", "ws", "m", "h"]  # type: ignore[attr-defined]
+        assert router.routes[0].include_in_schema is False  # type: ignore[attr-defined]
+        assert (await call(router, "POST", "/a")).text == "a"
+
+    def test_equality(self) -> None:
+        assert Router([Route("/", foreign)]) == Router([Route("/", foreign)])
+        assert Router([Route("/", foreign)]) != Router()
+
+    @pytest.mark.parametrize("make", [Router, lambda routes: Spica(routes=routes)])
+    def test_what_is_no_route_is_refused(self, make: Any) -> None:
+        with pytest.raises(TypeError, match="Router: routes must be Route, Mount and the like"):
+            make([foreign])
+
+
+class TestAsApp:
+    async def test_middleware_stands_around_the_routes(self) -> None:
+        class Note:
+            def __init__(self, app: Any, name: str) -> None:
+                self.app, self.name = app, name
+
+            async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+                scope.setdefault("notes", []).append((self.name, scope["type"]))
+                await self.app(scope, receive, send)
+
+        router = Router(
+            [Route("/a", saying("a")), WebSocketRoute("/ws", accept_and_close)],
+            middleware=[Middleware(Note, "outer"), Middleware(Note, "inner")],
+        )
+        exchange = await call(router, path="/a")
+        assert (exchange.text, exchange.scope["notes"]) == (
+            "a",
+            [("outer", "http"), ("inner", "http")],
+        )
+        exchange = await Exchange(websocket_scope("/ws")).run(router)
+        assert exchange.scope["notes"] == [("outer", "websocket"), ("inner", "websocket")]
+
+    @pytest.mark.parametrize(("size", "status"), [(4, 200), (5, 200), (6, 413)])
+    async def test_a_body_limit(self, size: int, status: int) -> None:
+        async def read(request: Request) -> PlainTextResponse:
+            return PlainTextResponse(str(len(await request.body())))
+
+        router = Router([Route("/", read, methods=["POST"])], max_body_size=5)
+        assert (await call(router, "POST", body=b"x" * size)).status == status
+
+    async def test_another_kind_of_scope_is_an_error(self) -> None:
+        message = "Router serves scopes of type 'http', 'websocket' and 'lifespan', not 'mqtt'"
+        with pytest.raises(RuntimeError, match=message):
+            await Router()({"type": "mqtt"}, None, None)  # type: ignore[arg-type]
+
+    async def test_app_alone_serves_the_routes_without_the_middleware(self) -> None:
+        router = Router([Route("/", saying("ok"))], middleware=[Middleware(lambda app: foreign)])
+        exchange = await Exchange(http_scope()).run(router.app)
+        assert exchange.text == "ok"
+        assert (await call(router)).text == "foreign"
