@@ -1,0 +1,84 @@
+"""Which pages the documentation has, in which order, and what a page may include."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+DOCS = Path(__file__).resolve().parents[1]
+
+SECTIONS: dict[str, list[str]] = {
+    "Start": ["index", "guide/first-application", "coming-from-starlette", "deviations"],
+    "Guide": [
+        "guide/routing",
+        "guide/requests",
+        "guide/responses",
+        "guide/websockets",
+        "guide/errors",
+        "guide/lifespan",
+        "guide/static-files",
+        "guide/templates",
+        "guide/configuration",
+        "guide/threads",
+        "guide/schemas",
+        "guide/testing",
+        "guide/deployment",
+        "guide/limits",
+        "guide/value-path",
+    ],
+    "Middleware": [
+        "guide/middleware",
+        "guide/cors",
+        "guide/sessions",
+        "guide/authentication",
+        "guide/more-middleware",
+    ],
+}
+"""The written pages by section, without ``.md``. Decisions are added by themselves."""
+
+UNLISTED = {"figures"}
+"""Pages that are only included in others."""
+
+INCLUDE = re.compile(r"^<!-- include (?P<file>[\w./-]+) -->$", re.MULTILINE)
+
+
+class Page(NamedTuple):
+    """A page of the documentation, before it is HTML."""
+
+    name: str
+    """Where it stands below the output directory, without a suffix: ``guide/routing``."""
+    title: str
+    text: str
+
+
+def title_of(text: str) -> str:
+    """Return the text of the first heading."""
+    for line in text.splitlines():
+        if line.startswith("# "):
+            return line[2:].strip().replace("`", "")
+    raise ValueError("The page has no heading that begins with '# '.")
+
+
+def read_page(name: str) -> Page:
+    """Read a written page, with what it includes."""
+    text = (DOCS / f"{name}.md").read_text(encoding="utf-8")
+    return Page(name, title_of(text), INCLUDE.sub(_included, text))
+
+
+def _included(mark: re.Match[str]) -> str:
+    """Return the file that a mark names, without its heading; a sentence where there is none yet."""
+    file = DOCS / mark["file"]
+    if not file.exists():
+        return "*There are no figures here yet.*"
+    text = file.read_text(encoding="utf-8")
+    return re.sub(r"\A# .*\n+", "", text)
+
+
+def written_sections() -> dict[str, list[Page]]:
+    """Return all written pages by section, the decisions last."""
+    sections = {title: [read_page(name) for name in names] for title, names in SECTIONS.items()}
+    decisions = sorted((DOCS / "decisions").glob("*.md"))
+    if decisions:
+        sections["Decisions"] = [read_page(f"decisions/{file.stem}") for file in decisions]
+    return sections
