@@ -140,9 +140,9 @@ class Spica(Responder):
         """Let the server-error layer guard."""
         return self._outermost.guard(answer, request)
 
-    async def report(self, request: Request[Any], exc: Exception) -> None:
+    async def report(self, request: Request[Any], exc: Exception) -> bool:
         """Tell the server-error layer of an error that came too late to be answered."""
-        await self._outermost.report(request, exc)
+        return await self._outermost.report(request, exc)
 
     # -- adding to it ----------------------------------------------------------------------------------
 

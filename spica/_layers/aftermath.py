@@ -25,3 +25,13 @@ def aftermath_of(request: Request[Any]) -> Aftermath:
             aftermath = request.scope[AFTERMATH] = Aftermath()
         request._aftermath = aftermath
     return aftermath
+
+
+def own_aftermath(request: Request[Any]) -> Aftermath:
+    """Return the aftermath of a request that came in, made if it has none yet.
+
+    For the layer that sends: what is in the scope by then may be that of a layer further out.
+    """
+    if request._aftermath is None:
+        request._aftermath = Aftermath()
+    return request._aftermath

@@ -47,11 +47,21 @@ def find_handler(exc: Exception, handlers: Handlers | None) -> Handler | None:
     return None
 
 
+def find_handled(exc: Exception, handlers: Handlers | None) -> tuple[Handler | None, Exception]:
+    """Return the handler, and the exception it handles.
+
+    A task group raises what one of its tasks has raised as a group of one: the one is meant.
+    """
+    handler = find_handler(exc, handlers)
+    if handler is None and isinstance(exc, ExceptionGroup) and len(exc.exceptions) == 1:
+        return find_handled(exc.exceptions[0], handlers)
+    return handler, exc
+
+
 async def call_handler(handler: Handler, conn: HTTPConnection[Any], exc: Exception) -> Any:
     """Call ``handler(conn, exc)``, in a worker thread if it is a plain function."""
-    code = getattr(
-        handler, "__code__", None
-    )  # a function's or method's: quicker asked than looked into
+    # A function or method has its code, which is quicker asked than a callable is looked into.
+    code = getattr(handler, "__code__", None)
     if (code is not None and code.co_flags & CO_COROUTINE) or is_async_callable(handler):
         return await handler(conn, exc)
     return await run_in_threadpool(handler, conn, exc)
@@ -59,7 +69,7 @@ async def call_handler(handler: Handler, conn: HTTPConnection[Any], exc: Excepti
 
 async def answer_exception(request: Request[Any], exc: Exception) -> ASGIApp | None:
     """Return the answer of the handler registered for ``exc``; None if there is none."""
-    handler = find_handler(exc, request.scope.get(EXCEPTION_HANDLERS))
+    handler, exc = find_handled(exc, request.scope.get(EXCEPTION_HANDLERS))
     if handler is None:
         return None
     answer: ASGIApp = await call_handler(handler, request, exc)
@@ -78,7 +88,7 @@ async def answer_on_socket(websocket: WebSocket[Any], exc: Exception) -> bool:
     Raises:
         RuntimeError: a response can't be sent, since the handshake was already accepted.
     """
-    handler = find_handler(exc, websocket.scope.get(EXCEPTION_HANDLERS))
+    handler, exc = find_handled(exc, websocket.scope.get(EXCEPTION_HANDLERS))
     if handler is None:
         return False
     answer = await call_handler(handler, websocket, exc)
@@ -140,7 +150,7 @@ class GuardedApp:
         try:
             await self.app(scope, receive, started)
         except Exception as exc:
-            handler = find_handler(exc, self.request.scope.get(EXCEPTION_HANDLERS))
+            handler, _ = find_handled(exc, self.request.scope.get(EXCEPTION_HANDLERS))
             if handler is None:
                 raise
             if started.has_started:

@@ -22,12 +22,13 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.scope import AFTERMATH
-from spica._layers.aftermath import aftermath_of
+from spica._layers.aftermath import own_aftermath
 from spica._layers.answers import settle_answer
 from spica.requests import Request
 from spica.responses.base import Response
 
 if TYPE_CHECKING:
+    from spica._asgi.aftermath import Aftermath
     from spica.types import ASGIApp, Receive, Scope, Send
 
 Ask = Callable[[Request[Any]], Awaitable["ASGIApp"]]
@@ -107,8 +108,7 @@ class Responder:
                 # What may still ask for the body, or for a disconnect, goes through its one owner.
                 await self.guard(answer, request)(scope, request.receive, send)
         except Exception as exc:
-            await self.report(request, exc)
-            aftermath_of(request).add_failure(exc)
+            await self._note(request, exc)
         except BaseException:
             if request._aftermath is not None:
                 await request._aftermath.abandon()
@@ -116,17 +116,27 @@ class Responder:
         finally:
             if outer is not None:
                 scope[AFTERMATH] = outer
+        # Its own one: in the scope there may be one again that an app further in has put back.
         aftermath = request._aftermath
         if aftermath is not None and not aftermath.is_empty:
-            late = await aftermath.settle()
-            # It is settled: no layer outside may find it. Apps that ended meanwhile have put it back.
-            if outer is None:
-                scope.pop(AFTERMATH, None)
-            else:
-                scope[AFTERMATH] = outer
-            for error in late:
-                await self.report(request, error)
-            aftermath.raise_failures()
+            await self._settle(request, aftermath, outer)
+
+    async def _note(self, request: Request[Any], exc: Exception) -> None:
+        if await self.report(request, exc):
+            own_aftermath(request).add_failure(exc)
+
+    async def _settle(
+        self, request: Request[Any], aftermath: Aftermath, outer: Aftermath | None
+    ) -> None:
+        """Do what is left to be done, and raise what went wrong."""
+        late = await aftermath.settle()
+        # It is settled: no layer outside may find it. Apps that ended meanwhile have put it back.
+        request.scope.pop(AFTERMATH, None)
+        if outer is not None:
+            request.scope[AFTERMATH] = outer
+        for error in late:
+            await self.report(request, error)
+        aftermath.raise_failures()
 
     # The server-error layer, and an application with one, are often the very layer that runs the answer.
     # What they do about errors is then done by the `try` that is there anyway.
@@ -142,8 +152,9 @@ class Responder:
         """Return an opaque answer in what answers its exceptions."""
         return answer
 
-    async def report(self, request: Request[Any], exc: Exception) -> None:
-        """Hear of an error that came too late to be answered; it is raised afterwards."""
+    async def report(self, request: Request[Any], exc: Exception) -> bool:
+        """Hear of an error that came too late to be answered; return whether it is to be raised."""
+        return True
 
 
 _BORN_CALL = Responder.__call__

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from spica._asgi.body import ClientDisconnect
 from spica._asgi.sending import StartedSend
-from spica._layers.aftermath import aftermath_of
+from spica._layers.aftermath import own_aftermath
 from spica._layers.answers import settle_answer
 from spica._layers.boundary import answer_exception, call_handler
 from spica._layers.editor import apply_left_edits
@@ -65,12 +66,15 @@ class ServerErrorMiddleware(Responder):
     async def answer_error(self, request: Request[Any], exc: Exception) -> ASGIApp:
         """Return the response for ``exc``, and see to it that ``exc`` is raised afterwards."""
         answer: ASGIApp
-        if isinstance(exc, HTTPException):
+        if isinstance(exc, ClientDisconnect):
+            # Nobody is there to receive it, and it is no error of the server's.
+            answer = PlainTextResponse("Client disconnected", status_code=400)
+        elif isinstance(exc, HTTPException):
             answer = await answer_exception(request, exc) or PlainTextResponse(
                 exc.detail, status_code=exc.status_code, headers=exc.headers
             )
         else:
-            aftermath = aftermath_of(request)
+            aftermath = own_aftermath(request)
             aftermath.add_failure(exc)
             try:
                 answer = await self._make_response(request, exc)
@@ -82,10 +86,13 @@ class ServerErrorMiddleware(Responder):
             apply_left_edits(request, answer)
         return answer
 
-    async def report(self, request: Request[Any], exc: Exception) -> None:
+    async def report(self, request: Request[Any], exc: Exception) -> bool:
         """Let the handler see an error that came after the response had started."""
+        if isinstance(exc, ClientDisconnect):
+            return False  # a client that leaves is no error of the server's
         if self.handler is not None:
             await call_handler(self.handler, request, exc)
+        return True
 
     async def _make_response(self, request: Request[Any], exc: Exception) -> ASGIApp:
         if self.debug:
