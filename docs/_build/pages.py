@@ -35,7 +35,7 @@ SECTIONS: dict[str, list[str]] = {
         "guide/more-middleware",
     ],
 }
-"""The written pages by section, without ``.md``. Decisions are added by themselves."""
+"""The written pages by section, without ``.md``. Reference and decisions are added by themselves."""
 
 UNLISTED = {"figures"}
 """Pages that are only included in others."""
@@ -75,10 +75,10 @@ def _included(mark: re.Match[str]) -> str:
     return re.sub(r"\A# .*\n+", "", text)
 
 
-def written_sections() -> dict[str, list[Page]]:
-    """Return all written pages by section, the decisions last."""
+def all_sections(reference: list[Page]) -> dict[str, list[Page]]:
+    """Return all pages by section: the written ones, the reference, the decisions."""
     sections = {title: [read_page(name) for name in names] for title, names in SECTIONS.items()}
+    sections["Reference"] = reference
     decisions = sorted((DOCS / "decisions").glob("*.md"))
-    if decisions:
-        sections["Decisions"] = [read_page(f"decisions/{file.stem}") for file in decisions]
+    sections["Decisions"] = [read_page(f"decisions/{file.stem}") for file in decisions]
     return sections

@@ -77,8 +77,9 @@ class Website:
         tokens = markdown.parse(page.text)
         headings = _mark_headings(tokens)
         links: list[str] = []
-        for token in tokens:
-            if token.type == "inline" and token.children:
+        for before, token in zip([None, *tokens], tokens, strict=False):
+            is_heading = before is not None and before.type == "heading_open"
+            if token.type == "inline" and token.children and not is_heading:
                 token.children = list(self._link(token.children, page, links))
         body = markdown.renderer.render(tokens, markdown.options, {})
         return Rendered(page, _drop_comments(body), headings, links)
@@ -98,7 +99,7 @@ class Website:
                 depth -= 1
             elif token.type == "code_inline" and depth == 0:
                 target = self.names.get(token.content.removesuffix("()"))
-                if target is not None and not target.startswith(page.name + ".html"):
+                if target is not None and target != f"{page.name}.html":
                     href = posixpath.relpath(target, posixpath.dirname(page.name) or ".")
                     yield Token("link_open", "a", 1, attrs={"href": href, "class": "name"})
                     yield token
