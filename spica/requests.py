@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 from spica import jsoncodec
@@ -21,7 +21,7 @@ from spica._http.cookies import parse_cookies
 from spica._http.fields import encode_field_value
 from spica.datastructures import URL, Address, FormData, Headers, QueryParams, State
 from spica.exceptions import HTTPException
-from spica.formparsers import FormParser, MultiPartException, MultiPartParser
+from spica.formparsers import FormReader, MultiPartParser, PartStream
 
 if sys.version_info >= (3, 13):
     from typing import TypeVar
@@ -309,7 +309,7 @@ class Request(HTTPConnection[StateT]):
             ClientDisconnect: the client left before the end of its body.
         """
         body = self._body
-        if body is None:
+        if body is None or max_size is not None:
             body = self._body = await self._channel().read(max_size)
         return body
 
@@ -329,50 +329,28 @@ class Request(HTTPConnection[StateT]):
         max_files: int | float = 1000,
         max_fields: int | float = 1000,
         max_part_size: int = 1024 * 1024,
-    ) -> _AwaitableForm:
+    ) -> FormReader:
         """Return the submitted form; await it, or use it in ``async with`` to close its files.
 
         Other content types give an empty form. ``max_files`` and ``max_fields`` are counts,
         ``max_part_size`` is the size in bytes of a field that is not a file.
 
         Raises:
-            HTTPException: 400, the body is not a form or is over a limit (a MultiPartException where
-                no application is there to answer).
+            MultiPartException: an HTTPException with the status 400: the body is not a form, or is over
+                a limit.
         """
-        return _AwaitableForm(self, max_files, max_fields, max_part_size)
+        return FormReader(self, max_files, max_fields, max_part_size)
 
-    async def _read_form(
-        self, max_files: int | float, max_fields: int | float, max_part_size: int
-    ) -> FormData:
-        if self._form is not None:
-            return self._form
-        content_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        parser: FormParser | MultiPartParser
-        try:
-            if content_type == "multipart/form-data":
-                parser = MultiPartParser(
-                    self.headers,
-                    self.stream(),
-                    max_files=max_files,
-                    max_fields=max_fields,
-                    max_part_size=max_part_size,
-                )
-            elif content_type == "application/x-www-form-urlencoded":
-                parser = FormParser(
-                    self.headers,
-                    self.stream(),
-                    max_fields=max_fields,
-                    max_part_size=max_part_size,
-                )
-            else:
-                self._form = FormData()
-                return self._form
-            self._form = await parser.parse()
-        except MultiPartException as exc:
-            if "app" in self.scope:
-                raise HTTPException(status_code=exc.status_code, detail=exc.message) from exc
-            raise
-        return self._form
+    def parts(self) -> PartStream:
+        """Return the parts of a multipart form one by one, each body streamed as it arrives.
+
+        Nothing is stored: ``async for part in request.parts()``, then ``part.name``, ``part.filename`` and
+        ``async for chunk in part``, or ``await part.read()``.
+
+        Raises:
+            HTTPException: 400, the body is not a multipart form.
+        """
+        return MultiPartParser(self.headers, self.stream()).parts()
 
     async def close(self) -> None:
         """Close the files of the form, if it was read."""
@@ -412,22 +390,3 @@ class Request(HTTPConnection[StateT]):
         links = [encode_field_value(value) for value in (link, *additional_links)]
         if "http.response.early_hint" in self.scope.get("extensions", {}):
             await self._send({"type": "http.response.early_hint", "links": links})
-
-
-class _AwaitableForm:
-    """A form to be read: awaitable, and an async context manager that closes its files."""
-
-    __slots__ = ("_limits", "_request")
-
-    def __init__(self, request: Request[Any], *limits: Any) -> None:
-        self._request = request
-        self._limits = limits
-
-    def __await__(self) -> Generator[Any, None, FormData]:
-        return self._request._read_form(*self._limits).__await__()
-
-    async def __aenter__(self) -> FormData:
-        return await self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self._request.close()

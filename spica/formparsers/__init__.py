@@ -6,6 +6,7 @@ Most applications use `Request.form()` and `Request.parts()`, which stand on the
 from spica.formparsers.errors import MultiPartException
 from spica.formparsers.legacy import FormMessage, MultipartPart
 from spica.formparsers.multipart_parser import MultiPartParser
+from spica.formparsers.reading import FormReader
 
 # `__getattr__` fetches SpooledTemporaryFile when it is first needed.
 from spica.formparsers.spool import __getattr__ as __getattr__
@@ -15,6 +16,7 @@ from spica.formparsers.urlencoded_parser import FormParser
 __all__ = [
     "FormMessage",
     "FormParser",
+    "FormReader",
     "MultiPartException",
     "MultiPartParser",
     "MultipartPart",

@@ -1,18 +1,19 @@
 """What is raised for a form that a client sent wrong, or that goes over a limit."""
 
+from spica.exceptions import HTTPException
 
-class MultiPartException(Exception):
+
+class MultiPartException(HTTPException):
     """Report that a form cannot be parsed, or is larger than a limit allows.
 
-    `message` is what the client may be told, `status_code` the answer it deserves. `reason` says
+    It is answered like any HTTPException: `message` is what the client is told. `reason` says
     more where `message` has to be the general text that programs written for Starlette expect; it
     is part of ``str()``.
     """
 
     def __init__(self, message: str, *, status_code: int = 400, reason: str = "") -> None:
-        super().__init__(message)
+        super().__init__(status_code, message)
         self.message = message
-        self.status_code = status_code
         self.reason = reason
 
     def __str__(self) -> str:

@@ -79,6 +79,7 @@ def _add_server(
 
 
 def protocol_attributes(scope: Scope) -> Attributes:
+    """Return the version of HTTP, where the server tells it."""
     version = scope.get("http_version")
     return {"network.protocol.version": version} if version else {}
 
