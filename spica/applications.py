@@ -42,8 +42,9 @@ class Spica(Responder):
         ValueError: ``max_body_size`` is negative.
     """
 
-    middleware_stack = InnerApp("_ask_stack")
+    middleware_stack = InnerApp("_stack")
     _ask_stack: Ask | None
+    _connect_stack: ASGIApp
     _outermost = Responder()
 
     def __init__(
@@ -103,12 +104,12 @@ class Spica(Responder):
             ask = self._build()
         return ask(request)
 
-    async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def connect(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve a WebSocket or the lifespan, through the layers."""
         scope["app"] = self
         if self.middleware_stack is None:
             self._build()
-        await self.middleware_stack(scope, receive, send)
+        return self._connect_stack(scope, receive, send)
 
     def _build(self) -> Ask:
         self.middleware_stack = self.build_middleware_stack()

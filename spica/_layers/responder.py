@@ -38,12 +38,13 @@ Ask = Callable[[Request[Any]], Awaitable["ASGIApp"]]
 class InnerApp:
     """Hold the app a layer stands around, and resolve once how that app is asked.
 
-    Assigning the app also sets the attribute called ``ask_name`` beside it, so that a stack changed from
-    outside stays right.
+    Assigning the app also sets two attributes beside it, ``_ask`` and ``_connect`` with a suffix, so that a
+    stack changed from outside stays right.
     """
 
-    def __init__(self, ask_name: str = "_ask") -> None:
-        self._ask_name = ask_name
+    def __init__(self, suffix: str = "") -> None:
+        self._ask_name = "_ask" + suffix
+        self._connect_name = "_connect" + suffix
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -61,6 +62,7 @@ class InnerApp:
     def __set__(self, instance: Any, app: Any) -> None:
         instance.__dict__[self._name] = app
         instance.__dict__[self._ask_name] = None if app is None else asker(app)
+        instance.__dict__[self._connect_name] = connector(app)
         after_change = getattr(instance, "_app_has_changed", None)
         if after_change is not None:
             after_change()
@@ -74,6 +76,7 @@ class Responder:
 
     app = InnerApp()
     _ask: Ask
+    _connect: ASGIApp
 
     def respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
         """Return the ASGI app that answers ``request``, once awaited; send nothing.
@@ -83,9 +86,12 @@ class Responder:
         """
         raise NotImplementedError(f"{type(self).__name__} must define respond(request).")
 
-    async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a scope that is not HTTP: WebSockets and lifespan stay on the message path."""
-        await self.app(scope, receive, send)
+    def connect(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Serve a scope that is not HTTP: WebSockets and lifespan stay on the message path.
+
+        Written as ``async def``, or as a plain function that hands on the inner awaitable.
+        """
+        return self._connect(scope, receive, send)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Make the request, ask for its answer, and run that."""
@@ -110,8 +116,7 @@ class Responder:
         except Exception as exc:
             await self._note(request, exc)
         except BaseException:
-            if request._aftermath is not None:
-                await request._aftermath.abandon()
+            await _abandon(request)
             raise
         finally:
             if outer is not None:
@@ -157,6 +162,11 @@ class Responder:
         return True
 
 
+async def _abandon(request: Request[Any]) -> None:
+    if request._aftermath is not None:
+        await request._aftermath.abandon()
+
+
 _BORN_CALL = Responder.__call__
 _ASKED_AS: dict[Any, str] = {}
 
@@ -181,6 +191,12 @@ def asker(app: ASGIApp) -> Ask:
 
 async def _run_instance(cls: Any, scope: Scope, receive: Receive, send: Send) -> None:
     await cls(scope, receive, send)
+
+
+def connector(app: Any) -> Any:
+    """Return what serves a scope that is not HTTP: the app, without the steps that are for HTTP."""
+    is_born = isinstance(app, Responder) and type(app).__call__ is _BORN_CALL
+    return app.connect if is_born else app
 
 
 class _Opaque:

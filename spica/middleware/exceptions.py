@@ -73,12 +73,12 @@ class ExceptionMiddleware(Boundary):
     async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a WebSocket; the lifespan passes through."""
         if scope["type"] != "websocket":
-            await self.app(scope, receive, send)
+            await self._connect(scope, receive, send)
             return
         scope[EXCEPTION_HANDLERS] = self._published
         watching = HandshakeSend(send)
         try:
-            await self.app(scope, receive, watching)
+            await self._connect(scope, receive, watching)
         except Exception as exc:
             websocket: WebSocket[Any] = WebSocket(scope, receive, send)
             if watching.is_over:

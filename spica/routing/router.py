@@ -39,8 +39,8 @@ class Router(Responder):
         TypeError: one of ``routes`` is not a route.
     """
 
-    middleware_stack = InnerApp("_ask")
-    default = InnerApp("_ask_default")
+    middleware_stack = InnerApp()
+    default = InnerApp("_default")
     _ask_default: Ask
 
     def __init__(
@@ -115,7 +115,7 @@ class Router(Responder):
         else:
             await _Dispatch(self)(scope, receive, send)
 
-    async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def connect(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve a WebSocket or the lifespan, through the router's middleware."""
         if scope["type"] not in ("websocket", "lifespan"):
             raise RuntimeError(
@@ -123,7 +123,7 @@ class Router(Responder):
                 f"not {scope['type']!r}."
             )
         scope.setdefault("router", self)
-        await self.middleware_stack(scope, receive, send)
+        return self._connect(scope, receive, send)
 
     async def lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the lifespan context from startup to shutdown."""
