@@ -1,0 +1,230 @@
+"""Responses whose body is made while it is sent."""
+
+from typing import Any
+
+import anyio
+import pytest
+from asgi_kit import DISCONNECT, Exchange, call, http_scope
+
+from spica.background import BackgroundTask
+from spica.requests import ClientDisconnect
+from spica.responses import StreamingResponse
+
+pytestmark = pytest.mark.anyio
+
+
+async def numbers(count: int = 3) -> Any:
+    for number in range(count):
+        yield str(number)
+
+
+class Watched:
+    """Chunks without end, which note how their iteration ended."""
+
+    def __init__(self, *, waits_after: int = 10**9) -> None:
+        self.waits_after = waits_after
+        self.waits = anyio.Event()
+        self.end = ""
+
+    async def chunks(self) -> Any:
+        number = 0
+        try:
+            while True:
+                if number == self.waits_after:
+                    self.waits.set()
+                    await anyio.sleep_forever()
+                yield b"x"
+                number += 1
+        except GeneratorExit:
+            self.end = "closed"
+            raise
+        except BaseException as exc:
+            self.end = type(exc).__name__
+            raise
+
+
+class TestSending:
+    @pytest.mark.parametrize(
+        "make", [lambda: ["a", b"b", memoryview(b"c")], lambda: iter("abc"), lambda: "abc"]
+    )
+    async def test_chunks_of_a_plain_iterable(self, make: Any) -> None:
+        exchange = await call(StreamingResponse(make()))
+        assert exchange.chunks == [b"a", b"b", b"c", b""]
+
+    async def test_chunks_of_an_async_iterable(self) -> None:
+        exchange = await call(StreamingResponse(numbers()))
+        assert exchange.chunks == [b"0", b"1", b"2", b""]
+        assert exchange.headers == {}
+
+    async def test_the_last_message_alone_ends_the_body(self) -> None:
+        exchange = await call(StreamingResponse(numbers(2)))
+        assert [message.get("more_body") for message in exchange.sent[1:]] == [True, True, False]
+
+    async def test_status_headers_and_type(self) -> None:
+        response = StreamingResponse(numbers(), 201, {"Content-Length": "3"}, "text/csv")
+        exchange = await call(response)
+        assert exchange.status == 201
+        assert exchange.headers == {
+            "content-length": "3",
+            "content-type": "text/csv; charset=utf-8",
+        }
+
+    @pytest.mark.parametrize("status", [204, 304])
+    async def test_a_status_without_content(self, status: int) -> None:
+        exchange = await call(StreamingResponse(numbers(), status))
+        assert exchange.body == b""
+
+    async def test_a_websocket_handshake_is_denied(self) -> None:
+        sent = []
+
+        async def send(message: Any) -> None:
+            sent.append(message["type"].removeprefix("websocket.http.response."))
+
+        await StreamingResponse(numbers(2))({"type": "websocket"}, None, send)  # type: ignore[arg-type]
+        assert sent == ["start", "body", "body", "body"]
+
+    @pytest.mark.parametrize("content", [None, 1, object()])
+    def test_what_cannot_be_iterated(self, content: Any) -> None:
+        with pytest.raises(TypeError, match="StreamingResponse needs an iterable"):
+            StreamingResponse(content)
+
+    async def test_the_iterator_may_be_replaced(self) -> None:
+        response = StreamingResponse(numbers())
+        response.body_iterator = numbers(1)
+        assert (await call(response)).text == "0"
+
+    async def test_a_subclass_s_stream_is_sent(self) -> None:
+        class Own(StreamingResponse):
+            async def stream_response(self, send: Any) -> None:
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+                await send({"type": "http.response.body", "body": b"own"})
+
+        assert (await call(Own(numbers()))).text == "own"
+
+
+class TestLeaving:
+    @pytest.mark.parametrize("spec_version", ["2.0", "2.3", "2.4"])
+    async def test_an_idle_stream_stops_when_the_client_leaves(self, spec_version: str) -> None:
+        watched = Watched(waits_after=2)
+        exchange = Exchange(http_scope(asgi={"spec_version": spec_version}))
+        async with anyio.create_task_group() as group:
+            with anyio.fail_after(5):
+                group.start_soon(exchange.run, StreamingResponse(watched.chunks()))
+                await watched.waits.wait()
+                exchange.receive.close()
+        assert exchange.error is None
+        assert (exchange.chunks, exchange.is_complete) == ([b"x", b"x"], False)
+        assert watched.end in ("CancelledError", "Cancelled")
+
+    @pytest.mark.parametrize("gone_after", [1, 2])
+    async def test_a_busy_stream_stops_when_send_tells(self, gone_after: int) -> None:
+        """ASGI HTTP spec version 2.4: send raises OSError."""
+        watched = Watched()
+        exchange = Exchange(gone_after=gone_after)
+        with anyio.fail_after(5):
+            await exchange.run(StreamingResponse(watched.chunks()))
+        assert isinstance(exchange.error, ClientDisconnect)
+        assert watched.end == "closed"
+
+    async def test_a_client_gone_before_the_start(self) -> None:
+        exchange = await Exchange(gone_after=0).run(StreamingResponse(numbers()))
+        assert isinstance(exchange.error, ClientDisconnect)
+
+    async def test_the_iterator_is_closed_under_a_shield(self) -> None:
+        cleaned = []
+
+        async def chunks() -> Any:
+            try:
+                yield b"x"
+                await anyio.sleep_forever()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await anyio.wait_all_tasks_blocked()
+                cleaned.append("clean")
+
+        exchange = Exchange()
+        exchange.receive.close()
+        exchange.receive.messages = [DISCONNECT]
+        with anyio.fail_after(5):
+            await exchange.run(StreamingResponse(chunks()))
+        assert cleaned == ["clean"]
+
+    async def test_a_plain_iterable_is_closed(self) -> None:
+        ends = []
+
+        def chunks() -> Any:
+            try:
+                while True:
+                    yield b"x"
+            finally:
+                ends.append("closed")
+
+        await Exchange(gone_after=3).run(StreamingResponse(chunks()))
+        assert ends == ["closed"]
+
+    async def test_an_unread_body_is_no_disconnect(self) -> None:
+        exchange = await call(StreamingResponse(numbers()), "POST", body=[b"a", b"b"])
+        assert exchange.text == "012"
+
+
+class TestErrors:
+    async def test_an_error_leaves_the_body_without_an_end(self) -> None:
+        async def chunks() -> Any:
+            yield b"a"
+            raise ValueError("stream")
+
+        exchange = await Exchange().run(StreamingResponse(chunks()))
+        assert repr(exchange.error) == "ValueError('stream')"
+        assert (exchange.body, exchange.is_complete) == (b"a", False)
+
+    async def test_an_oserror_of_the_iterator_is_not_the_client_s(self) -> None:
+        async def chunks() -> Any:
+            yield b"a"
+            raise FileNotFoundError("template")
+
+        exchange = await Exchange().run(StreamingResponse(chunks()))
+        assert repr(exchange.error) == "FileNotFoundError('template')"
+
+    async def test_a_chunk_of_another_type(self) -> None:
+        exchange = await Exchange().run(StreamingResponse([1]))  # type: ignore[list-item]
+        assert isinstance(exchange.error, AttributeError)
+        assert not exchange.is_complete
+
+
+class TestBackground:
+    """The task runs once, whatever became of the response."""
+
+    async def run(self, chunks: Any, exchange: Exchange) -> list[bool]:
+        ran = []
+
+        async def task() -> None:
+            ran.append(exchange.is_complete)
+
+        await exchange.run(StreamingResponse(chunks, background=BackgroundTask(task)))
+        return ran
+
+    async def test_after_the_end(self) -> None:
+        assert await self.run(numbers(), Exchange()) == [True]
+
+    async def test_after_a_disconnect_by_send(self) -> None:
+        assert await self.run(numbers(), Exchange(gone_after=2)) == [False]
+
+    async def test_after_a_disconnect_by_receive(self) -> None:
+        exchange = Exchange(messages=[DISCONNECT])
+        with anyio.fail_after(5):
+            assert await self.run(Watched(waits_after=1).chunks(), exchange) == [False]
+
+    async def test_after_an_error(self) -> None:
+        async def chunks() -> Any:
+            yield b"a"
+            raise ValueError("stream")
+
+        exchange = Exchange()
+        assert await self.run(chunks(), exchange) == [False]
+        assert isinstance(exchange.error, ValueError)
+
+
+async def test_listen_for_disconnect() -> None:
+    exchange = Exchange(messages=[{"type": "http.request"}, DISCONNECT])
+    await StreamingResponse(numbers()).listen_for_disconnect(exchange.receive)
+    assert exchange.receive.calls == 2

@@ -1,0 +1,392 @@
+"""What an endpoint sees of a connection, and of a request's body."""
+
+import json
+from typing import Any
+
+import pytest
+from asgi_kit import DISCONNECT, Exchange, Receive, body_messages, call, http_scope, websocket_scope
+
+from spica.applications import Spica
+from spica.datastructures import Address, Headers, QueryParams, State
+from spica.exceptions import HTTPException
+from spica.requests import (
+    ClientDisconnect,
+    HTTPConnection,
+    Request,
+    cookie_parser,
+    empty_receive,
+    empty_send,
+)
+from spica.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from spica.routing import Route
+
+pytestmark = pytest.mark.anyio
+
+
+def request_with(*chunks: bytes, leaves: bool = False, **scope: Any) -> Request:
+    """Make a request whose body arrives in chunks, or breaks off."""
+    messages = body_messages(*chunks)
+    if leaves:
+        if messages:
+            messages[-1]["more_body"] = True
+        messages.append(DISCONNECT)
+    return Request(http_scope("POST", **scope), Receive(messages))
+
+
+class TestConnection:
+    def test_it_is_a_mapping_over_the_scope(self) -> None:
+        scope = http_scope()
+        conn: HTTPConnection = HTTPConnection(scope)
+        assert conn["method"] == "GET"
+        assert dict(conn) == scope
+        assert len(conn) == len(scope)
+
+    def test_it_equals_only_itself(self) -> None:
+        scope = http_scope()
+        one: HTTPConnection = HTTPConnection(scope)
+        other: HTTPConnection = HTTPConnection(scope)
+        assert one == one
+        assert one != other
+        assert len({one, other}) == 2
+
+    @pytest.mark.parametrize("scope", [http_scope(), websocket_scope()])
+    def test_both_kinds_of_scope(self, scope: Any) -> None:
+        assert HTTPConnection(scope).scope is scope
+
+    @pytest.mark.parametrize("cls", [HTTPConnection, Request])
+    def test_another_kind_is_an_error(self, cls: Any) -> None:
+        with pytest.raises(RuntimeError, match=cls.__name__ + " needs a scope of type .*lifespan"):
+            cls({"type": "lifespan"})
+
+    def test_a_request_is_no_websocket(self) -> None:
+        with pytest.raises(RuntimeError, match="Request needs a scope of type 'http', not"):
+            Request(websocket_scope())
+
+    def test_attributes_can_be_set(self) -> None:
+        request = Request(http_scope())
+        request.injected = 1  # type: ignore[attr-defined]
+        assert request.injected == 1  # type: ignore[attr-defined]
+
+
+class TestWhatTheScopeTells:
+    def test_url(self) -> None:
+        request = Request(http_scope(path="/a/b?q=1", headers=[("host", "example.com:8000")]))
+        assert str(request.url) == "http://example.com:8000/a/b?q=1"
+        assert request.url is request.url
+
+    def test_base_url(self) -> None:
+        scope = http_scope(path="/api/sub/x?q=1", root_path="/api/sub", app_root_path="/api")
+        assert str(Request(scope).base_url) == "http://example.org/api/"
+        assert scope["path"] == "/api/sub/x"
+
+    def test_base_url_without_a_prefix(self) -> None:
+        assert str(Request(http_scope(path="/a")).base_url) == "http://example.org/"
+
+    def test_headers(self) -> None:
+        request = Request(http_scope(headers=[("X-A", "1"), ("x-a", "2")]))
+        assert isinstance(request.headers, Headers)
+        assert request.headers.getlist("x-A") == ["1", "2"]
+        assert request.headers is request.headers
+
+    def test_query(self) -> None:
+        params = Request(http_scope(path="/?a=1&a=2&b=%20+")).query_params
+        assert params == QueryParams([("a", "1"), ("a", "2"), ("b", "  ")])
+
+    def test_a_query_that_is_not_utf_8_is_no_error(self) -> None:
+        assert "a" in Request(http_scope(query_string=b"a=%ff&b=\xff")).query_params
+
+    def test_path_params(self) -> None:
+        assert Request(http_scope(path_params={"a": 1})).path_params == {"a": 1}
+        assert Request(http_scope()).path_params == {}
+
+    def test_cookies(self) -> None:
+        assert Request(http_scope(headers=[("cookie", "a=1; b=2")])).cookies == {"a": "1", "b": "2"}
+        assert Request(http_scope()).cookies == {}
+
+    def test_several_cookie_fields(self) -> None:
+        """RFC 9113 s.8.2.3: HTTP/2 clients may split the field."""
+        request = Request(http_scope(headers=[("cookie", "a=1"), ("cookie", "b=2")]))
+        assert request.cookies == {"a": "1", "b": "2"}
+
+    def test_cookie_parser(self) -> None:
+        assert cookie_parser("a=1; b") == {"a": "1", "": "b"}
+
+    def test_client(self) -> None:
+        assert Request(http_scope()).client == Address("192.0.2.1", 4000)
+        assert Request(http_scope(client=None)).client is None
+
+    def test_method(self) -> None:
+        assert Request(http_scope("get")).method == "get"
+
+    def test_app(self) -> None:
+        assert Request(http_scope(app="app")).app == "app"
+        with pytest.raises(KeyError):
+            Request(http_scope()).app  # noqa: B018
+
+    def test_state(self) -> None:
+        scope = http_scope(state={"a": 1})
+        request = Request(scope)
+        request.state.b = 2
+        assert isinstance(request.state, State)
+        assert (request.state.a, scope["state"]) == (1, {"a": 1, "b": 2})
+
+    def test_state_is_made_where_the_server_gives_none(self) -> None:
+        scope = http_scope()
+        del scope["state"]
+        Request(scope).state.a = 1
+        assert Request(scope).state.a == 1
+
+    @pytest.mark.parametrize(
+        ("name", "layer"),
+        [
+            ("session", "SessionMiddleware"),
+            ("auth", "AuthenticationMiddleware"),
+            ("user", "AuthenticationMiddleware"),
+        ],
+    )
+    def test_what_a_layer_sets(self, name: str, layer: str) -> None:
+        assert getattr(Request(http_scope(**{name: "set"})), name) == "set"
+        with pytest.raises(AssertionError, match=f"{layer} must be installed to access request"):
+            getattr(Request(http_scope()), name)
+
+    def test_a_session_hears_that_it_is_used(self) -> None:
+        class Session(dict):
+            accessed = False
+
+            def mark_accessed(self) -> None:
+                self.accessed = True
+
+        session = Session()
+        assert Request(http_scope(session=session)).session is session
+        assert session.accessed
+
+    def test_url_for_needs_a_router(self) -> None:
+        with pytest.raises(RuntimeError, match="inside a Spica application or with a router"):
+            Request(http_scope()).url_for("home")
+
+
+class TestBody:
+    async def test_whole_any_number_of_times(self) -> None:
+        request = request_with(b"ab", b"cd")
+        assert [await request.body(), await request.body()] == [b"abcd", b"abcd"]
+
+    async def test_in_chunks_with_an_empty_one_at_the_end(self) -> None:
+        request = request_with(b"ab", b"", b"cd")
+        assert [chunk async for chunk in request.stream()] == [b"ab", b"cd", b""]
+
+    async def test_in_chunks_after_whole(self) -> None:
+        request = request_with(b"ab", b"cd")
+        await request.body()
+        assert [chunk async for chunk in request.stream()] == [b"abcd", b""]
+
+    async def test_in_chunks_twice(self) -> None:
+        request = request_with(b"ab")
+        async for _ in request.stream():
+            pass
+        with pytest.raises(RuntimeError, match="Stream consumed"):
+            async for _ in request.stream():
+                pass
+
+    async def test_a_stream_given_up_early_is_closed(self) -> None:
+        request = request_with(b"ab", b"cd")
+        chunks = request.stream()
+        assert await anext(chunks) == b"ab"
+        await chunks.aclose()
+        with pytest.raises(StopAsyncIteration):
+            await anext(chunks)
+
+    async def test_several_requests_over_one_receive_see_the_same(self) -> None:
+        outer = request_with(b"ab", b"cd")
+        inner = Request(outer.scope, outer.receive)
+        assert [await inner.body(), await outer.body()] == [b"abcd", b"abcd"]
+
+    async def test_a_client_that_leaves(self) -> None:
+        with pytest.raises(ClientDisconnect):
+            await request_with(b"ab", leaves=True).body()
+
+    async def test_polls_lose_nothing(self) -> None:
+        request = request_with(b"ab", b"cd")
+        for _ in range(3):
+            assert await request.is_disconnected() is False
+        assert await request.body() == b"abcd"
+
+    async def test_a_client_that_has_left(self) -> None:
+        request = Request(http_scope(), Receive([DISCONNECT]))
+        assert await request.is_disconnected() is True
+
+    async def test_a_receive_put_in_later_is_read(self) -> None:
+        request = request_with(b"ab")
+        request._receive = Receive(body_messages(b"other"))
+        assert await request.body() == b"other"
+
+    @pytest.mark.parametrize(("limit", "fits"), [(3, False), (4, True), (5, True)])
+    async def test_a_limit_of_one_call(self, limit: int, fits: bool) -> None:
+        request = request_with(b"ab", b"cd")
+        if fits:
+            assert await request.body(max_size=limit) == b"abcd"
+        else:
+            with pytest.raises(HTTPException) as info:
+                await request.body(max_size=limit)
+            assert info.value.status_code == 413
+
+    async def test_a_limit_of_one_call_for_a_body_in_memory(self) -> None:
+        request = request_with(b"abcd")
+        await request.body()
+        with pytest.raises(HTTPException):
+            await request.body(max_size=3)
+
+    async def test_a_response_may_stream_the_body_back(self) -> None:
+        async def echo(request: Request) -> StreamingResponse:
+            return StreamingResponse(request.stream())
+
+        app = Spica(routes=[Route("/", echo, methods=["POST"])])
+        exchange = await call(app, "POST", body=[b"ab", b"cd", b"ef"])
+        assert exchange.text == "abcdef"
+
+    async def test_without_channels(self) -> None:
+        with pytest.raises(RuntimeError, match="Receive channel has not been made available"):
+            await Request(http_scope()).body()
+        with pytest.raises(RuntimeError, match="Receive channel has not been made available"):
+            await empty_receive()
+        with pytest.raises(RuntimeError, match="Send channel has not been made available"):
+            await empty_send({})
+
+
+class TestJSON:
+    async def test_a_value(self) -> None:
+        request = request_with(b'{"a":', b' [1, "\xc3\xa9"]}')
+        assert await request.json() == {"a": [1, "é"]}
+        assert await request.json() is await request.json()
+
+    @pytest.mark.parametrize("body", [b"null", b"0", b"false", b'""'])
+    async def test_values_that_are_nothing(self, body: bytes) -> None:
+        request = request_with(body)
+        assert [await request.json(), await request.json()] == [json.loads(body)] * 2
+
+    @pytest.mark.parametrize(
+        "body", [b"", b"{", b"\xff", b"NaN ", b"[" * 100_000, b'{"a":1}x', b"\xff\xfe\x00"]
+    )
+    async def test_what_is_none_is_a_400(self, body: bytes) -> None:
+        async def endpoint(request: Request) -> JSONResponse:
+            return JSONResponse(repr(await request.json()))
+
+        app = Spica(routes=[Route("/", endpoint, methods=["POST"])])
+        exchange = await Exchange(http_scope("POST"), body_messages(body)).run(app)
+        if exchange.status == 200:
+            assert body == b"NaN "  # the standard library reads it
+        else:
+            assert (exchange.status, exchange.error) == (400, None)
+
+    async def test_an_endpoint_may_catch_it(self) -> None:
+        with pytest.raises(json.JSONDecodeError):
+            await request_with(b"{").json()
+
+    async def test_the_answer_repeats_nothing_of_the_body(self) -> None:
+        async def endpoint(request: Request) -> JSONResponse:
+            return JSONResponse(await request.json())
+
+        app = Spica(routes=[Route("/", endpoint, methods=["POST"])])
+        exchange = await call(app, "POST", body=b'{"password": secret}')
+        assert exchange.text.startswith("Malformed JSON: ")
+        assert "secret" not in exchange.text
+
+
+class TestForm:
+    urlencoded = [("content-type", "application/x-www-form-urlencoded")]
+    multipart = [("content-type", "multipart/form-data; boundary=b")]
+    file_body = b'--b\r\nContent-Disposition: form-data; name="f"; filename="a.txt"\r\n\r\nhello\r\n--b--\r\n'
+
+    async def test_urlencoded(self) -> None:
+        request = request_with(b"a=1&", b"a=2", headers=self.urlencoded)
+        form = await request.form()
+        assert form.multi_items() == [("a", "1"), ("a", "2")]
+        assert await request.form() is form
+
+    async def test_a_file(self) -> None:
+        request = request_with(self.file_body, headers=self.multipart)
+        async with request.form() as form:
+            upload: Any = form["f"]
+            assert (upload.filename, await upload.read()) == ("a.txt", b"hello")
+        assert upload.file.closed
+
+    async def test_closing_without_a_form(self) -> None:
+        await Request(http_scope()).close()
+
+    async def test_closing_after_reading(self) -> None:
+        request = request_with(self.file_body, headers=self.multipart)
+        form = await request.form()
+        await request.close()
+        assert form["f"].file.closed  # type: ignore[union-attr]
+
+    async def test_another_type_is_an_empty_form(self) -> None:
+        form = await request_with(b"a=1", headers=[("content-type", "text/plain")]).form()
+        assert form.multi_items() == []
+
+    async def test_a_form_of_a_body_that_was_read(self) -> None:
+        request = request_with(b"a=1", headers=self.urlencoded)
+        await request.body()
+        assert (await request.form())["a"] == "1"
+
+    @pytest.mark.parametrize(("fields", "status"), [(2, 200), (3, 400)])
+    async def test_limits_are_answered(self, fields: int, status: int) -> None:
+        async def endpoint(request: Request) -> PlainTextResponse:
+            await request.form(max_fields=2)
+            return PlainTextResponse("ok")
+
+        app = Spica(routes=[Route("/", endpoint, methods=["POST"])])
+        body = b"&".join([b"a=1"] * fields)
+        exchange = await call(app, "POST", body=body, headers=self.urlencoded)
+        assert exchange.status == status
+
+    async def test_what_is_no_form_is_a_400(self) -> None:
+        async def endpoint(request: Request) -> PlainTextResponse:
+            await request.form()
+            return PlainTextResponse("ok")
+
+        app = Spica(routes=[Route("/", endpoint, methods=["POST"])])
+        exchange = await call(app, "POST", body=b"--other", headers=self.multipart)
+        assert exchange.status == 400
+
+    async def test_parts_one_by_one(self) -> None:
+        request = request_with(self.file_body[:50], self.file_body[50:], headers=self.multipart)
+        seen = [(part.name, part.filename, await part.read()) async for part in request.parts()]
+        assert seen == [("f", "a.txt", b"hello")]
+
+
+class TestServerExtensions:
+    """ASGI "Server Push" and "Early Hints": nothing happens where the server can't."""
+
+    def request(self, *extensions: str) -> tuple[Request, list[Any]]:
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        headers = [("accept", "text/html"), ("cookie", "secret=1"), ("user-agent", "ua")]
+        scope = http_scope(headers=headers, extensions={name: {} for name in extensions})
+        return Request(scope, send=send), sent
+
+    async def test_a_push(self) -> None:
+        request, sent = self.request("http.response.push")
+        await request.send_push_promise("/a.css")
+        headers = [(b"accept", b"text/html"), (b"user-agent", b"ua")]
+        assert sent == [{"type": "http.response.push", "path": "/a.css", "headers": headers}]
+
+    async def test_early_hints(self) -> None:
+        """RFC 8297."""
+        request, sent = self.request("http.response.early_hint")
+        await request.send_early_hints("</a.css>; rel=preload", "</b.js>")
+        links = [b"</a.css>; rel=preload", b"</b.js>"]
+        assert sent == [{"type": "http.response.early_hint", "links": links}]
+
+    async def test_without_the_extensions(self) -> None:
+        request, sent = self.request()
+        await request.send_push_promise("/a.css")
+        await request.send_early_hints("</a.css>")
+        assert sent == []
+
+    @pytest.mark.parametrize("extensions", [[], ["http.response.early_hint"]])
+    async def test_a_link_is_checked(self, extensions: list[str]) -> None:
+        request, _ = self.request(*extensions)
+        with pytest.raises(ValueError, match="CR"):
+            await request.send_early_hints("</a>\r\nx: 1")
