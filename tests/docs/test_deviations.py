@@ -88,6 +88,22 @@ def test_a_url_is_hashable():
     assert len({URL("https://example.org"), URL("https://example.org")}) == 1
 
 
+def test_a_client_that_leaves_is_no_error():
+    sent = []
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    app = Spica(routes=[Route("/", read_json, methods=["POST"])])
+    scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": []}
+    asyncio.run(app(scope, receive, send))
+
+    assert sent[0]["status"] == 400
+
+
 @pytest.mark.parametrize(
     ("content", "status_code"),
     [
