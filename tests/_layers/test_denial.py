@@ -1,36 +1,36 @@
-"""Tests of spica/_layers/denial.py."""
+"""Refusing a WebSocket handshake (ASGI "WebSocket Denial Response")."""
+
+from typing import Any
 
 import pytest
+from asgi_kit import websocket_scope
 
 from spica._layers.denial import deny
-from spica.responses.base import PlainTextResponse
+from spica.responses import PlainTextResponse
 
 pytestmark = pytest.mark.anyio
 
 
-async def sent_for(scope):
-    sent = []
+async def denied(**scope: Any) -> list[Any]:
+    sent: list[Any] = []
 
-    async def receive():
-        raise AssertionError("nothing is to be received")
-
-    async def send(message):
+    async def send(message: Any) -> None:
         sent.append(message)
 
-    response = PlainTextResponse("no", status_code=400)
-    await deny(response, {"type": "websocket", **scope}, receive, send)
+    await deny(PlainTextResponse("no", 403), websocket_scope(**scope), None, send)  # type: ignore[arg-type]
     return sent
 
 
-async def test_the_response_is_sent_where_the_server_can():
-    sent = await sent_for({"extensions": {"websocket.http.response": {}}})
+async def test_a_response_where_the_server_can() -> None:
+    sent = await denied(extensions={"websocket.http.response": {}})
     assert [message["type"] for message in sent] == [
         "websocket.http.response.start",
         "websocket.http.response.body",
     ]
-    assert sent[0]["status"] == 400
+    assert sent[0]["status"] == 403
 
 
-@pytest.mark.parametrize("scope", [{}, {"extensions": None}, {"extensions": {}}])
-async def test_else_the_handshake_is_closed(scope):
-    assert await sent_for(scope) == [{"type": "websocket.close", "code": 1008, "reason": ""}]
+@pytest.mark.parametrize("extensions", [{}, None])
+async def test_a_close_where_it_cannot(extensions: Any) -> None:
+    sent = await denied(extensions=extensions)
+    assert sent == [{"type": "websocket.close", "code": 1008, "reason": ""}]

@@ -1,0 +1,225 @@
+"""The exception layer: exceptions become responses by registered handlers."""
+
+from typing import Any
+
+import pytest
+from asgi_kit import Exchange, call, websocket_scope
+from stacks import ForeignPass
+
+from spica.applications import Spica
+from spica.exceptions import HTTPException, WebSocketException
+from spica.middleware.exceptions import ExceptionMiddleware
+from spica.requests import Request
+from spica.responses import PlainTextResponse, StreamingResponse
+from spica.routing import Mount, Route, WebSocketRoute
+
+pytestmark = pytest.mark.anyio
+
+
+class Base(Exception):
+    pass
+
+
+class Derived(Base):
+    pass
+
+
+def raising(exc: Exception) -> Any:
+    async def endpoint(request: Request) -> PlainTextResponse:
+        raise exc
+
+    return endpoint
+
+
+def answering(text: str) -> Any:
+    async def handler(request: Request, exc: Exception) -> PlainTextResponse:
+        return PlainTextResponse(f"{text}: {exc}", status_code=418)
+
+    return handler
+
+
+def app_raising(exc: Exception, handlers: Any = None) -> Spica:
+    return Spica(routes=[Route("/", raising(exc))], exception_handlers=handlers)
+
+
+class TestHTTPException:
+    async def test_status_detail_and_headers(self) -> None:
+        exchange = await call(app_raising(HTTPException(403, "no", {"x-a": "1"})))
+        assert (exchange.status, exchange.text, exchange.headers["x-a"]) == (403, "no", "1")
+
+    async def test_the_phrase_is_the_default(self) -> None:
+        assert (await call(app_raising(HTTPException(404)))).text == "Not Found"
+
+    @pytest.mark.parametrize("status", [204, 304])
+    async def test_a_status_without_content(self, status: int) -> None:
+        exchange = await call(app_raising(HTTPException(status, "x", {"x-a": "1"})))
+        assert (exchange.status, exchange.body, exchange.headers) == (status, b"", {"x-a": "1"})
+
+
+class TestFinding:
+    async def test_by_class(self) -> None:
+        app = app_raising(Base("x"), {Base: answering("base")})
+        assert (await call(app)).text == "base: x"
+
+    async def test_by_the_nearest_class(self) -> None:
+        handlers = {Base: answering("base"), Derived: answering("derived")}
+        assert (await call(app_raising(Derived("x"), handlers))).text == "derived: x"
+        assert (await call(app_raising(Derived("x"), {Base: answering("base")}))).text == "base: x"
+
+    async def test_by_status_before_class(self) -> None:
+        handlers = {404: answering("status"), HTTPException: answering("class")}
+        assert (await call(app_raising(HTTPException(404), handlers))).text.startswith("status")
+        assert (await call(app_raising(HTTPException(403), handlers))).text.startswith("class")
+
+    async def test_by_500_for_an_http_exception_500(self) -> None:
+        app = app_raising(HTTPException(500, "x"), {500: answering("handler")})
+        assert (await call(app)).text == "handler: 500: x"
+
+    async def test_of_a_plain_function_in_a_thread(self) -> None:
+        import threading
+
+        threads = []
+
+        def handler(request: Request, exc: Exception) -> PlainTextResponse:
+            threads.append(threading.current_thread())
+            return PlainTextResponse("handled")
+
+        assert (await call(app_raising(Base(), {Base: handler}))).text == "handled"
+        assert threads != [threading.current_thread()]
+
+    async def test_none_raises_on(self) -> None:
+        exchange = await Exchange().run(app_raising(Base("x")))
+        assert (exchange.status, repr(exchange.error)) == (500, "Base('x')")
+
+    async def test_an_exception_of_the_handler_is_raised_on(self) -> None:
+        async def handler(request: Request, exc: Exception) -> Any:
+            raise KeyError("handler")
+
+        exchange = await Exchange().run(app_raising(Base("x"), {Base: handler}))
+        assert (exchange.status, repr(exchange.error)) == (500, "KeyError('handler')")
+        assert exchange.error is not None
+        assert isinstance(exchange.error.__context__, Base)
+
+    async def test_a_group_of_one_is_the_one(self) -> None:
+        group = ExceptionGroup("tasks", [Base("x")])
+        assert (await call(app_raising(group, {Base: answering("base")}))).text == "base: x"
+
+    async def test_a_handler_added_later(self) -> None:
+        app = app_raising(Base("x"))
+        app.add_exception_handler(Base, answering("base"))
+        assert (await call(app)).text == "base: x"
+
+    async def test_a_handler_put_into_the_layer(self) -> None:
+        layer = ExceptionMiddleware(Route("/", raising(Base("x"))).app)
+        layer.add_exception_handler(Base, answering("base"))
+        assert (await call(layer)).text == "base: x"
+
+
+class TestOpaqueApps:
+    async def test_an_exception_before_the_start_is_answered(self) -> None:
+        async def foreign(scope: Any, receive: Any, send: Any) -> None:
+            raise Base("foreign")
+
+        app = Spica(routes=[Mount("/", app=foreign)], exception_handlers={Base: answering("base")})
+        assert (await call(app)).text == "base: foreign"
+
+    async def test_one_after_the_start_cannot_be(self) -> None:
+        async def foreign(scope: Any, receive: Any, send: Any) -> None:
+            await PlainTextResponse("ok")(scope, receive, send)
+            raise Base("foreign")
+
+        app = Spica(routes=[Mount("/", app=foreign)], exception_handlers={Base: answering("base")})
+        exchange = await Exchange().run(app)
+        assert exchange.text == "ok"
+        assert str(exchange.error) == ("Caught handled exception, but response already started.")
+        assert exchange.error is not None
+        assert isinstance(exchange.error.__cause__, Base)
+
+    async def test_one_without_a_handler_is_raised_as_it_is(self) -> None:
+        async def foreign(scope: Any, receive: Any, send: Any) -> None:
+            await PlainTextResponse("ok")(scope, receive, send)
+            raise Base("foreign")
+
+        exchange = await Exchange().run(ExceptionMiddleware(foreign))
+        assert repr(exchange.error) == "Base('foreign')"
+
+    async def test_a_foreign_layer_before_the_router(self) -> None:
+        layer = ExceptionMiddleware(
+            ForeignPass(Route("/", raising(Base("x"))).app), handlers={Base: answering("base")}
+        )
+        assert (await call(layer)).text == "base: x"
+
+
+class TestStreams:
+    async def test_a_stream_that_fails_is_not_answered(self) -> None:
+        async def chunks() -> Any:
+            yield b"a"
+            raise Base("stream")
+
+        async def endpoint(request: Request) -> StreamingResponse:
+            return StreamingResponse(chunks())
+
+        app = Spica(routes=[Route("/", endpoint)], exception_handlers={Base: answering("base")})
+        exchange = await Exchange().run(app)
+        assert (exchange.body, exchange.is_complete) == (b"a", False)
+        error = exchange.error
+        assert isinstance(error, Base) or isinstance(getattr(error, "__cause__", None), Base)
+
+
+class TestTraces:
+    async def test_a_handled_exception_lets_its_frames_go(self) -> None:
+        """They hold the request, and all that belongs to it."""
+        exc = Base("x")
+        await call(app_raising(exc, {Base: answering("base")}))
+        assert exc.__traceback__ is None
+
+
+class TestWebSockets:
+    async def run(self, endpoint: Any, handlers: Any = None, **scope: Any) -> Exchange:
+        app = Spica(routes=[WebSocketRoute("/", endpoint)], exception_handlers=handlers)
+        messages = [{"type": "websocket.connect"}]
+        return await Exchange(websocket_scope(**scope), messages).run(app)
+
+    async def test_a_websocket_exception_closes(self) -> None:
+        async def endpoint(websocket: Any) -> None:
+            await websocket.accept()
+            raise WebSocketException(1008, "no")
+
+        exchange = await self.run(endpoint)
+        assert exchange.sent[-1] == {"type": "websocket.close", "code": 1008, "reason": "no"}
+
+    async def test_an_http_exception_denies_the_handshake(self) -> None:
+        async def endpoint(websocket: Any) -> None:
+            raise HTTPException(403, "no")
+
+        exchange = await self.run(endpoint, extensions={"websocket.http.response": {}})
+        assert exchange.sent[0]["status"] == 403
+
+    async def test_a_handler_closes_itself(self) -> None:
+        async def endpoint(websocket: Any) -> None:
+            await websocket.accept()
+            raise Base
+
+        async def handler(websocket: Any, exc: Exception) -> None:
+            await websocket.close(3000)
+
+        exchange = await self.run(endpoint, {Base: handler})
+        assert exchange.sent[-1]["code"] == 3000
+        assert exchange.error is None
+
+    async def test_what_nobody_handles_is_raised(self) -> None:
+        async def endpoint(websocket: Any) -> None:
+            raise Base("socket")
+
+        assert repr((await self.run(endpoint)).error) == "Base('socket')"
+
+
+class TestRegistering:
+    @pytest.mark.parametrize("key", ["404", None, int, BaseException, KeyboardInterrupt])
+    def test_what_is_no_key(self, key: Any) -> None:
+        with pytest.raises(TypeError, match="for a status code or an Exception class, not for"):
+            ExceptionMiddleware(ForeignPass(None), handlers={key: answering("x")})
+
+    def test_what_is_no_handler(self) -> None:
+        with pytest.raises(TypeError, match="The exception handler for 404 must be a function"):
+            ExceptionMiddleware(ForeignPass(None), handlers={404: "x"})  # type: ignore[dict-item]
