@@ -156,8 +156,8 @@ class HTTPConnection(Mapping[str, Any], Generic[StateT]):
     def cookies(self) -> dict[str, str]:
         """The cookies; those of several Cookie headers together (RFC 9113 s.8.2.3)."""
         if self._cookies is None:
-            fields = self.headers.getlist("cookie")
-            self._cookies = cookie_parser("; ".join(fields)) if fields else {}
+            fields = [value for name, value in self.scope["headers"] if name == b"cookie"]
+            self._cookies = cookie_parser(b"; ".join(fields).decode("latin-1")) if fields else {}
         return self._cookies
 
     @property

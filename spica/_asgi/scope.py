@@ -37,8 +37,5 @@ def get_route_path(scope: Scope) -> str:
         return path
     if root_path[-1] == "/":
         root_path = root_path.rstrip("/")
-    if path.startswith(root_path):
-        rest = path[len(root_path) :]
-        if not rest or rest[0] == "/":
-            return rest
-    return path
+    rest = path[len(root_path) :] if path.startswith(root_path) else "?"
+    return path if rest and rest[0] != "/" else rest

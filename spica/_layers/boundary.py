@@ -119,7 +119,7 @@ class Boundary(Responder):
         if self._published is not None:
             request.scope[EXCEPTION_HANDLERS] = self._published
         try:
-            answer = await self._ask(request)
+            answer: Any = await self._ask(request)
             if isinstance(answer, Response) and answer._is_plain:
                 return answer
             answer = await settle_answer(answer, request, request.scope.get("endpoint"))

@@ -56,13 +56,11 @@ class BaseHTTPMiddleware(Responder):
         if request._aftermath is None:
             aftermath_of(request)  # before the function can make a Request of its own
         answer = await self.dispatch_func(request, self._call_next)
-        if (
-            isinstance(answer, Response)
-            and answer._is_plain
-            and answer.background is None
-            and getrefcount(answer) <= HELD_HERE
-        ):
-            return answer
+        try:
+            if answer._is_plain and answer.background is None and getrefcount(answer) <= HELD_HERE:
+                return answer
+        except AttributeError:
+            pass  # not a Response: looked into below
         settled = await settle_answer(answer, request, self.dispatch_func)
         return await take_over(settled, request)
 

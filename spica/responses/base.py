@@ -101,10 +101,12 @@ class Response:
 
     def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
         """Set ``raw_headers`` from ``headers``, the body and the media type."""
-        # A response that streams has no body yet, and its length is not known.
-        body = getattr(self, "body", None)
-        size = None
-        if body is not None:
+        size: int | None
+        try:
+            body = self.body
+        except AttributeError:
+            size = None  # a response that streams has no body yet, and its length is not known
+        else:
             # A memoryview counts its items, which may be larger than bytes.
             size = len(body) if type(body) is bytes else memoryview(body).nbytes
         fields = _default_fields(size, self.media_type, self.charset, self.status_code)

@@ -90,10 +90,14 @@ class HTTPCandidate(PatternCandidate):
 
     def enter(self, scope: Scope, path: str) -> Ask | None:
         """Compare the path, then the method."""
-        params = {} if self.exact_path == path else self._params(path)
-        if params is None:
-            return None
         route = self.route
+        params: dict[str, Any] | None
+        if self.exact_path == path:
+            params = {}
+        else:
+            params = match_path(route.path_regex, self.conversions, path)
+            if params is None:
+                return None
         methods = route.methods
         if methods and scope["method"] not in methods:
             return partial_match
@@ -133,12 +137,18 @@ class MountCandidate(Candidate):
     def __init__(self, route: Mount, order: int) -> None:
         super().__init__(route, order)
         self.pattern = route.path + "/{path:path}"
+        self.prefix = None if len(route.param_convertors) > 1 else route.path + "/"
         route._ask = ask_function(route.app)
 
     def enter(self, scope: Scope, path: str) -> Ask | None:
         """Compare the prefix."""
         route = self.route
-        if not route._enter(scope, path):
+        if self.prefix is None:
+            if not route._enter(scope, path):
+                return None
+        elif path.startswith(self.prefix):
+            route._descend(scope, route.path)
+        else:
             return None
         scope["route"] = route
         ask: Ask = route._ask

@@ -35,7 +35,7 @@ class RouteTable:
     def find(self, path: str) -> Candidates:
         """Return the candidates for a route path, in the order of the list."""
         index = self._current_index()
-        candidates = index.exact.get(path)
+        candidates = index.few or index.exact.get(path)
         return index.find(path) if candidates is None else candidates
 
     def _current_index(self) -> RouteIndex:
@@ -60,17 +60,16 @@ class RouteTable:
         index = routes.route_index if type(routes) is RouteList else None
         if index is None:
             index = self._current_index()
-        candidates = index.exact.get(path)
+        candidates = index.few or index.exact.get(path)
         if candidates is None:
             candidates = index.find(path)
-        by_path: list[Candidate] = []
+        by_path: tuple[Candidate, ...] = ()
         for candidate in candidates:
             ask = candidate.enter(scope, path)
-            if ask is None:
-                continue
-            if ask is not partial_match:
+            if ask is partial_match:
+                by_path += (candidate,)
+            elif ask is not None:
                 return ask
-            by_path.append(candidate)
         return _ask_by_path(by_path, scope) if by_path else None
 
     def select_socket(self, scope: Scope, path: str) -> ASGIApp | None:

@@ -22,7 +22,7 @@ from spica.routing.patterns import PARAM_REGEX
 WITHIN_SEGMENT = (StringConvertor, IntegerConvertor, FloatConvertor, UUIDConvertor)
 """Convertors whose text never contains a slash."""
 
-SHORT = 3
+FEW = 3
 """So many candidates are compared quicker than the tree is searched."""
 
 MAX_SEGMENTS = 256
@@ -103,6 +103,8 @@ class RouteIndex:
     """Find the routes that could match a path."""
 
     def __init__(self, candidates: Candidates) -> None:
+        self.few: Candidates = candidates if len(candidates) <= FEW else ()
+        """All candidates, where they are so few that each is better compared than any looked up."""
         self._root = _Node()
         self.exact: dict[str, Candidates] = {}
         """The candidates of each path that is a pattern without parameters."""
@@ -114,7 +116,10 @@ class RouteIndex:
         self._by_first = _short_lists(candidates)
 
     def find(self, path: str) -> Candidates:
-        """Return the candidates for a path that is not in ``exact``, in the order of the list."""
+        """Return the candidates for a path that is not in ``exact``, in the order of the list.
+
+        Where there are not ``few``.
+        """
         end = path.find("/", 1)
         found = self._by_first.get(path[:end] if end > 0 else path)
         return self._walk(path) if found is None else found
@@ -184,7 +189,7 @@ def _short_lists(candidates: Candidates) -> dict[str, Candidates]:
     return {
         first: sorted([*listed, *anywhere], key=_by_order)
         for first, listed in by_first.items()
-        if len(listed) + len(anywhere) <= SHORT
+        if len(listed) + len(anywhere) <= FEW
     }
 
 

@@ -141,24 +141,27 @@ class Mount(AppRoute):
     def _enter(self, scope: Scope, route_path: str) -> bool:
         """Make ``scope`` that of the application if the path is below the prefix; say whether it is."""
         if len(self.param_convertors) == 1:  # only the rest: the prefix is a plain text
-            prefix = self.path
-            if not route_path.startswith(prefix + "/"):
+            if not route_path.startswith(self.path + "/"):
                 return False
-            if "path_params" not in scope:
-                scope["path_params"] = {}
-        else:
-            params = match_path(self.path_regex, conversions_of(self.param_convertors), route_path)
-            if params is None:
-                return False
-            prefix = route_path[: len(route_path) - len(params.pop("path")) - 1]
-            scope["path_params"] = {**scope.get("path_params", {}), **params}
+            self._descend(scope, self.path)
+            return True
+        params = match_path(self.path_regex, conversions_of(self.param_convertors), route_path)
+        if params is None:
+            return False
+        end = len(route_path) - len(params.pop("path")) - 1
+        scope["path_params"] = {**scope.get("path_params", {}), **params}
+        self._descend(scope, route_path[:end])
+        return True
+
+    def _descend(self, scope: Scope, prefix: str) -> None:
+        """Make ``scope`` that of the application below ``prefix``."""
         root_path = scope.get("root_path", "")
         if "app_root_path" not in scope:
             # The prefix of the whole application stays known to what is mounted.
             scope["app_root_path"] = root_path
+            scope.setdefault("path_params", {})
         scope["root_path"] = root_path + prefix
         scope["endpoint"] = self.app
-        return True
 
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
         """Return the path of the mount (its name, with ``path``), or of a route below it.
