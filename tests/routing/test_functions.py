@@ -1,0 +1,71 @@
+"""Functions as ASGI apps."""
+
+from typing import Any
+
+import pytest
+from asgi_kit import Exchange, call, websocket_scope
+
+from spica.exceptions import HTTPException
+from spica.requests import Request
+from spica.responses import PlainTextResponse
+from spica.routing import request_response, websocket_session
+
+pytestmark = pytest.mark.anyio
+
+
+async def hello(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(f"hello {request.method}")
+
+
+def hello_in_thread(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(f"hello {request.method}")
+
+
+class Hello:
+    async def __call__(self, request: Request) -> PlainTextResponse:
+        return await hello(request)
+
+
+@pytest.mark.parametrize("function", [hello, hello_in_thread, Hello()])
+async def test_a_function_answers(function: Any) -> None:
+    assert (await call(request_response(function), "PUT")).text == "hello PUT"
+
+
+@pytest.mark.parametrize("scope", [{}, {"starlette.exception_handlers": ({}, {})}])
+async def test_an_exception_that_nobody_handles_is_raised(scope: Any) -> None:
+    async def fail(request: Request) -> PlainTextResponse:
+        raise HTTPException(403)
+
+    with pytest.raises(HTTPException):
+        await call(request_response(fail), **scope)
+
+
+async def test_a_handler_in_the_scope_answers() -> None:
+    async def fail(request: Request) -> PlainTextResponse:
+        raise ValueError("x")
+
+    async def handler(request: Request, exc: Exception) -> PlainTextResponse:
+        return PlainTextResponse(f"handled {exc}")
+
+    handlers: Any = ({ValueError: handler}, {})
+    exchange = await call(request_response(fail), **{"starlette.exception_handlers": handlers})
+    assert exchange.text == "handled x"
+
+
+async def test_a_websocket_function() -> None:
+    async def endpoint(websocket: Any) -> None:
+        await websocket.accept()
+        await websocket.send_text("hello")
+        await websocket.close()
+
+    messages = [{"type": "websocket.connect"}]
+    exchange = await Exchange(websocket_scope(), messages).run(websocket_session(endpoint))
+    assert exchange.types == ["websocket.accept", "websocket.send", "websocket.close"]
+
+
+async def test_a_websocket_exception_nobody_handles_is_raised() -> None:
+    async def endpoint(websocket: Any) -> None:
+        raise ValueError("x")
+
+    exchange = await Exchange(websocket_scope()).run(websocket_session(endpoint))
+    assert repr(exchange.error) == "ValueError('x')"
