@@ -68,7 +68,21 @@ async def empty_send(message: Message) -> NoReturn:
     raise RuntimeError("Send channel has not been made available")
 
 
-class HTTPConnection(Mapping[str, Any], Generic[StateT]):
+if TYPE_CHECKING:
+    ScopeMapping = Mapping[str, Any]
+else:
+
+    class ScopeMapping:
+        """The methods of a Mapping, and not its metaclass, with which making an object takes longer."""
+
+        __slots__ = ()
+        __contains__, get, keys = Mapping.__contains__, Mapping.get, Mapping.keys
+        items, values = Mapping.items, Mapping.values
+
+    Mapping.register(ScopeMapping)
+
+
+class HTTPConnection(ScopeMapping, Generic[StateT]):
     """What a Request and a WebSocket share: everything that the scope tells.
 
     It is also a read-only mapping over the scope. Two connections are equal only if they are the same

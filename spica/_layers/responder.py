@@ -101,16 +101,19 @@ class Responder:
         request: Request[Any] = Request(scope, receive, send)
         # Inside an app that a dispatch middleware began, the scope has that one's aftermath. What is left
         # to be done here is done here: waiting for the outer one would be waiting for ourselves.
-        outer = scope.pop(AFTERMATH) if AFTERMATH in scope else None
+        outer: Aftermath | None = scope.pop(AFTERMATH, None)
         try:
             try:
                 answer = await self._ask_outermost(request)
+                is_simple = isinstance(answer, Response) and not answer._receives
+                if not is_simple:
+                    answer = await settle_answer(answer, request, scope.get("endpoint"))
             except Exception as exc:
                 answer = await self.answer_error(request, exc)
-            if isinstance(answer, Response) and not answer._receives:
+                is_simple = False
+            if is_simple:
                 await answer(scope, receive, send)
             else:
-                answer = await settle_answer(answer, request, scope.get("endpoint"))
                 # What may still ask for the body, or for a disconnect, goes through its one owner.
                 await self.guard(answer, request)(scope, request.receive, send)
         except Exception as exc:

@@ -65,26 +65,32 @@ class ServerErrorMiddleware(Responder):
 
     async def answer_error(self, request: Request[Any], exc: Exception) -> ASGIApp:
         """Return the response for ``exc``, and see to it that ``exc`` is raised afterwards."""
-        answer: ASGIApp
-        if isinstance(exc, ClientDisconnect):
-            # Nobody is there to receive it, and it is no error of the server's.
-            answer = PlainTextResponse("Client disconnected", status_code=400)
-        elif isinstance(exc, HTTPException):
-            answer = await answer_exception(request, exc) or PlainTextResponse(
-                exc.detail, status_code=exc.status_code, headers=exc.headers
-            )
-        else:
-            aftermath = own_aftermath(request)
-            aftermath.add_failure(exc)
+        answer: ASGIApp | None = None
+        if isinstance(exc, HTTPException):
             try:
-                answer = await self._make_response(request, exc)
+                answer = await answer_exception(request, exc) or PlainTextResponse(
+                    exc.detail, status_code=exc.status_code, headers=exc.headers
+                )
             except Exception as error:  # of the handler
-                aftermath.add_failure(error)
-                answer = self.error_response(request, exc)
+                exc = error
+        if answer is None:
+            answer = await self._answer_unhandled(request, exc)
         if isinstance(answer, Response):
             answer = own(answer)
             apply_left_edits(request, answer)
         return answer
+
+    async def _answer_unhandled(self, request: Request[Any], exc: Exception) -> ASGIApp:
+        if isinstance(exc, ClientDisconnect):
+            # Nobody is there to receive it, and it is no error of the server's.
+            return PlainTextResponse("Client disconnected", status_code=400)
+        aftermath = own_aftermath(request)
+        aftermath.add_failure(exc)
+        try:
+            return await self._make_response(request, exc)
+        except Exception as error:  # of the handler
+            aftermath.add_failure(error)
+            return self.error_response(request, exc)
 
     async def report(self, request: Request[Any], exc: Exception) -> bool:
         """Let the handler see an error that came after the response had started."""
