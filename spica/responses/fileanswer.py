@@ -123,19 +123,16 @@ class FileAnswer(Response):
         elif self._iterator is not None:
             await send_chunks(self._iterator, send, self.charset)
         elif self._sends_path:
-            await send_to_client(send, {"type": PATHSEND, "path": self._absolute_path()})
+            await send_to_client(send, {"type": PATHSEND, "path": await self._absolute_path()})
         else:
             await self._send_body(send, channel)
 
     async def _send_body(self, send: Send, channel: BodyChannel | None) -> None:
-        reader = self._reader
-        await self._send_pieces(self._pieces or [b""], send, is_end=not reader.left)
-        if not reader.left:
-            return
-        if channel is None:
-            await self._send_rest(send)
+        if channel is None or not (self._pieces or self._reader.left):
+            await self._send_all(send)
         else:
-            await run_until_disconnect(_Rest(self, send), channel)
+            # From the first piece on: a server lets `send` wait for a slow client.
+            await run_until_disconnect(_Body(self, send), channel)
 
     async def _send_pieces(self, pieces: list[bytes], send: Send, *, is_end: bool) -> None:
         last = len(pieces) - 1 if is_end else -1
@@ -146,9 +143,10 @@ class FileAnswer(Response):
         except OSError as exc:
             raise ClientDisconnect from exc
 
-    async def _send_rest(self, send: Send) -> None:
-        self._pieces = []  # they were sent, and need not be kept until the end
+    async def _send_all(self, send: Send) -> None:
         reader = self._reader
+        await self._send_pieces(self._pieces or [b""], send, is_end=not reader.left)
+        self._pieces = []  # they were sent, and need not be kept until the end
         while reader.left:
             pieces = await self._read_on()
             await self._send_pieces(pieces, send, is_end=not reader.left)
@@ -166,12 +164,21 @@ class FileAnswer(Response):
         self._sent_in_turn += len(piece)
         return [piece]
 
-    def _absolute_path(self) -> str:
-        return os.path.abspath(os.fsdecode(self._reader.path))  # the extension asks for it
+    async def _absolute_path(self) -> str:
+        path = os.fsdecode(self._reader.path)
+        if os.path.isabs(path):
+            return path
+        absolute: list[str] = []
+        await file_threads.run(_make_absolute, path, absolute)
+        return absolute[0]
 
 
-class _Rest:
-    """``_send_rest`` with its argument."""
+def _make_absolute(path: str, result: list[str]) -> None:
+    result.append(os.path.abspath(path))
+
+
+class _Body:
+    """``_send_all`` with its argument."""
 
     __slots__ = ("answer", "send")
 
@@ -180,4 +187,4 @@ class _Rest:
         self.send = send
 
     async def __call__(self) -> None:
-        await self.answer._send_rest(self.send)
+        await self.answer._send_all(self.send)
