@@ -278,6 +278,10 @@ def is_async_callable(obj: Any) -> TypeGuard[Callable[..., Awaitable[Any]]]:
     That is so for an ``async def`` function or method, an object whose class has an
     ``async def __call__``, and any depth of `functools.partial` around one of them.
     """
+    # Nearly always a function or a method, which tells by its code.
+    code = getattr(obj, "__code__", None)
+    if code is not None and code.co_flags & _CO_COROUTINE:
+        return True
     while isinstance(obj, functools.partial):
         obj = obj.func
     if _is_coroutine_function(obj):

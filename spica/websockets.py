@@ -50,10 +50,8 @@ class WebSocketState(enum.Enum):
     __hash__ = object.__hash__  # Enum's own is written in Python, and the tables below are hot.
 
 
-_CONNECTING = WebSocketState.CONNECTING
-_CONNECTED = WebSocketState.CONNECTED
-_DISCONNECTED = WebSocketState.DISCONNECTED
-_RESPONSE = WebSocketState.RESPONSE
+_CONNECTING, _CONNECTED = WebSocketState.CONNECTING, WebSocketState.CONNECTED
+_DISCONNECTED, _RESPONSE = WebSocketState.DISCONNECTED, WebSocketState.RESPONSE
 
 # ASGI "WebSocket Connection": which message may come in which state, and the state it leads to.
 # Any other message is a mistake of the server (first table) or of the application (second table).
@@ -75,8 +73,7 @@ _AFTER_SEND: dict[WebSocketState, dict[str, WebSocketState]] = {
 class WebSocketDisconnect(Exception):
     """Tell that the peer is gone: it closed the connection, or the connection broke.
 
-    `code` is the close code (1005: the peer gave none, 1006: the connection broke), `reason` the
-    peer's text, or "".
+    `code` is the close code (1005: none was given, 1006: it broke), `reason` the peer's text, or "".
     """
 
     def __init__(self, code: int = 1000, reason: str | None = None) -> None:
@@ -106,7 +103,7 @@ class WebSocket(HTTPConnection[StateT]):
 
     client_state: WebSocketState = _CONNECTING
     application_state: WebSocketState = _CONNECTING
-    # Whether frames may take the short way past `receive` and `send`, which nobody has replaced.
+    # Whether frames may pass `receive` and `send` by: it is open, and nobody has replaced them.
     _is_plain = False
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -164,6 +161,8 @@ class WebSocket(HTTPConnection[StateT]):
         elif state is _DISCONNECTED and message.get("more_body", False):
             state = _RESPONSE
         self.application_state = state
+        if state is not _CONNECTED:
+            self._is_plain = False
         try:
             await self._send(message)
         except OSError as error:
@@ -175,6 +174,7 @@ class WebSocket(HTTPConnection[StateT]):
     def _lost(self) -> WebSocketDisconnect:
         # ASGI "Disconnected client": a server's `send` raises OSError. Nothing can follow.
         self.application_state = _DISCONNECTED
+        self._is_plain = False
         return WebSocketDisconnect(code=1006)
 
     # Opening and closing
@@ -256,7 +256,7 @@ class WebSocket(HTTPConnection[StateT]):
             UnexpectedFrame: The peer sent a binary frame.
             WebSocketDisconnected: The connection is not accepted, or closed.
         """
-        if self._is_plain and self.application_state is _CONNECTED:
+        if self._is_plain:
             message = await self._receive()
         else:
             message = await self._next_frame()
@@ -321,7 +321,7 @@ class WebSocket(HTTPConnection[StateT]):
         if not isinstance(data, str):
             raise TypeError(f"send_text() takes a str, not {type(data).__name__}.")
         message = {"type": "websocket.send", "text": data}
-        if self._is_plain and self.application_state is _CONNECTED:
+        if self._is_plain:
             try:
                 await self._send(message)
             except OSError as error:

@@ -8,7 +8,6 @@ response has started nothing can be answered any more, and the error is raised o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from inspect import CO_COROUTINE
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.scope import EXCEPTION_HANDLERS
@@ -60,9 +59,7 @@ def find_handled(exc: Exception, handlers: Handlers | None) -> tuple[Handler | N
 
 async def call_handler(handler: Handler, conn: HTTPConnection[Any], exc: Exception) -> Any:
     """Call ``handler(conn, exc)``, in a worker thread if it is a plain function."""
-    # A function or method has its code, which is quicker asked than a callable is looked into.
-    code = getattr(handler, "__code__", None)
-    if (code is not None and code.co_flags & CO_COROUTINE) or is_async_callable(handler):
+    if is_async_callable(handler):
         return await handler(conn, exc)
     return await run_in_threadpool(handler, conn, exc)
 
@@ -120,15 +117,16 @@ class Boundary(Responder):
             request.scope[EXCEPTION_HANDLERS] = self._published
         try:
             answer: Any = await self._ask(request)
-            if isinstance(answer, Response) and answer._is_plain:
-                return answer
-            answer = await settle_answer(answer, request, request.scope.get("endpoint"))
+            if not isinstance(answer, Response) or not answer._is_plain:
+                answer = await settle_answer(answer, request, request.scope.get("endpoint"))
+                if not isinstance(answer, Response):
+                    return GuardedApp(answer, request)
         except Exception as exc:
             handled = await answer_exception(request, exc)
             if handled is None:
                 raise
             return handled
-        return answer if isinstance(answer, Response) else GuardedApp(answer, request)
+        return answer
 
 
 class GuardedApp:

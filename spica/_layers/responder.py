@@ -98,10 +98,10 @@ class Responder:
         if scope["type"] != "http":
             await self.connect(scope, receive, send)
             return
+        if AFTERMATH in scope:
+            await self._call_inside(scope, receive, send)
+            return
         request: Request[Any] = Request(scope, receive, send)
-        # Inside an app that a dispatch middleware began, the scope has that one's aftermath. What is left
-        # to be done here is done here: waiting for the outer one would be waiting for ourselves.
-        outer: Aftermath | None = scope.pop(AFTERMATH, None)
         try:
             try:
                 answer = await self._ask_outermost(request)
@@ -121,30 +121,34 @@ class Responder:
         except BaseException:
             await _abandon(request)
             raise
-        finally:
-            if outer is not None:
-                scope[AFTERMATH] = outer
         # Its own one: in the scope there may be one again that an app further in has put back.
         aftermath = request._aftermath
         if aftermath is not None and not aftermath.is_empty:
-            await self._settle(request, aftermath, outer)
+            await self._settle(request, aftermath)
 
     async def _note(self, request: Request[Any], exc: Exception) -> None:
         if await self.report(request, exc):
             own_aftermath(request).add_failure(exc)
 
-    async def _settle(
-        self, request: Request[Any], aftermath: Aftermath, outer: Aftermath | None
-    ) -> None:
+    async def _settle(self, request: Request[Any], aftermath: Aftermath) -> None:
         """Do what is left to be done, and raise what went wrong."""
         late = await aftermath.settle()
         # It is settled: no layer outside may find it. Apps that ended meanwhile have put it back.
         request.scope.pop(AFTERMATH, None)
-        if outer is not None:
-            request.scope[AFTERMATH] = outer
         for error in late:
             await self.report(request, error)
         aftermath.raise_failures()
+
+    async def _call_inside(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run inside an app that a dispatch middleware began, whose aftermath the scope has.
+
+        What is left to be done here is done here: waiting for the outer one would be waiting for ourselves.
+        """
+        outer = scope.pop(AFTERMATH)
+        try:
+            await self(scope, receive, send)
+        finally:
+            scope[AFTERMATH] = outer
 
     # The server-error layer, and an application with one, are often the very layer that runs the answer.
     # What they do about errors is then done by the `try` that is there anyway.

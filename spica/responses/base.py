@@ -210,7 +210,9 @@ class Response:
             if self._replaced_body is not None:
                 await send_chunks(self._replaced_body, send, self.charset)
             else:
-                body = self.body if status_code not in WITHOUT_CONTENT else b""
+                body = self.body
+                if status_code != 200 and status_code in WITHOUT_CONTENT:
+                    body = b""
                 await send({"type": "http.response.body", "body": body, "more_body": False})
         except Exception:
             if self.background is not None:

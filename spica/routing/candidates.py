@@ -78,6 +78,11 @@ class PatternCandidate(Candidate):
     def _params(self, path: str) -> dict[str, Any] | None:
         return match_path(self.route.path_regex, self.conversions, path)
 
+    def set_keys(self, scope: Scope, path: str) -> None:
+        """Set the keys of a route that matches, whatever the method."""
+        scope["route"] = self.route
+        scope.update(self.route._child_scope(scope, self._params(path) or {}))
+
 
 class HTTPCandidate(PatternCandidate):
     """A ``Route``."""
@@ -90,21 +95,18 @@ class HTTPCandidate(PatternCandidate):
 
     def enter(self, scope: Scope, path: str) -> Ask | None:
         """Compare the path, then the method."""
+        params = {} if self.exact_path == path else self._params(path)
+        if params is None:
+            return None
         route = self.route
-        params: dict[str, Any] | None
-        if self.exact_path == path:
-            params = {}
-        else:
-            params = match_path(route.path_regex, self.conversions, path)
-            if params is None:
-                return None
         methods = route.methods
         if methods and scope["method"] not in methods:
             return partial_match
-        outer = scope.get("path_params")
+        if "path_params" in scope:
+            params = {**scope["path_params"], **params}
         scope["route"] = route
         scope["endpoint"] = route.endpoint
-        scope["path_params"] = {**outer, **params} if outer else params
+        scope["path_params"] = params
         ask: Ask = route._ask
         return ask
 

@@ -70,7 +70,7 @@ class RouteTable:
                 by_path += (candidate,)
             elif ask is not None:
                 return ask
-        return _ask_by_path(by_path, scope) if by_path else None
+        return _ask_by_path(by_path, scope, path) if by_path else None
 
     def select_socket(self, scope: Scope, path: str) -> ASGIApp | None:
         """Return the app for a WebSocket, the route's keys being set in ``scope``.
@@ -101,15 +101,17 @@ def _build_index(routes: RouteList) -> RouteIndex:
     return index
 
 
-def _ask_by_path(candidates: Sequence[Candidate], scope: Scope) -> Ask:
+def _ask_by_path(candidates: Sequence[Candidate], scope: Scope, path: str) -> Ask:
     """Return who answers a method that none of the routes for a path serves."""
     first = candidates[0]
+    if isinstance(first, HTTPCandidate):
+        first.set_keys(scope, path)
+        return _OtherMethods([candidate.route for candidate in candidates]).respond
+    # A route of its own kind answers other methods its own way.
     _, child_scope = first.route.matches(scope)
     scope["route"] = first.route
     scope.update(child_scope)
-    if isinstance(first, HTTPCandidate):
-        return _OtherMethods([candidate.route for candidate in candidates]).respond
-    return first._ask  # a route of its own kind answers other methods its own way
+    return first._ask
 
 
 class _OtherMethods:

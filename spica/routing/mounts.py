@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from spica._asgi.middleware import Middleware, build_stack
 from spica._asgi.scope import get_route_path
-from spica._http.host import parse_host
+from spica._http.host import parse_host_name
 from spica._layers.body_limit import RequestBodyLimitMiddleware, check_body_size
 from spica._layers.boundary import Boundary
 from spica._layers.responder import InnerApp
@@ -218,7 +218,7 @@ class Host(AppRoute):
         params = match_path(
             self.host_regex,
             conversions_of(self.param_convertors),
-            _host_name(field.decode("latin-1")),
+            parse_host_name(field.decode("latin-1")) or "",
         )
         if params is None:
             return Match.NONE, {}
@@ -253,10 +253,3 @@ class Host(AppRoute):
         return (
             f"{type(self).__name__}(host={self.host!r}, name={self.name or ''!r}, app={self.app!r})"
         )
-
-
-def _host_name(field: str) -> str:
-    """Return the name in a Host field without its port, whatever number that is; "" for garbage."""
-    name, colon, port = field.rpartition(":")
-    host = parse_host(name if colon and port.isascii() and port.isdigit() else field)
-    return "" if host is None else host[0]

@@ -8,7 +8,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = ["run.txt", "test.txt", "bench.txt"]
+FILES = ["run.txt", "test.txt", "bench.txt", "docs.txt", "conformance.txt"]
 
 
 def read_pins(name):
