@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 from spica import jsoncodec
 from spica._asgi.body import BodyChannel, ClientDisconnect
+from spica._asgi.scope import ScopeMapping
 from spica._http.cookies import parse_cookies
 from spica._http.fields import encode_field_value
 from spica.datastructures import URL, Address, FormData, Headers, QueryParams, State
@@ -66,20 +67,6 @@ async def empty_receive() -> NoReturn:
 async def empty_send(message: Message) -> NoReturn:
     """Stand where no ``send`` was given."""
     raise RuntimeError("Send channel has not been made available")
-
-
-if TYPE_CHECKING:
-    ScopeMapping = Mapping[str, Any]
-else:
-
-    class ScopeMapping:
-        """The methods of a Mapping, and not its metaclass, with which making an object takes longer."""
-
-        __slots__ = ()
-        __contains__, get, keys = Mapping.__contains__, Mapping.get, Mapping.keys
-        items, values = Mapping.items, Mapping.values
-
-    Mapping.register(ScopeMapping)
 
 
 class HTTPConnection(ScopeMapping, Generic[StateT]):

@@ -8,6 +8,9 @@ know; ``path`` and ``raw_path`` are never rewritten.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 from spica.types import Scope
 
 EXCEPTION_HANDLERS = "starlette.exception_handlers"
@@ -39,3 +42,17 @@ def get_route_path(scope: Scope) -> str:
         root_path = root_path.rstrip("/")
     rest = path[len(root_path) :] if path.startswith(root_path) else "?"
     return path if rest and rest[0] != "/" else rest
+
+
+if TYPE_CHECKING:
+    ScopeMapping = Mapping[str, Any]
+else:
+
+    class ScopeMapping:
+        """The methods of a Mapping, and not its metaclass, with which making an object takes longer."""
+
+        __slots__ = ()
+        __contains__, get, keys = Mapping.__contains__, Mapping.get, Mapping.keys
+        items, values = Mapping.items, Mapping.values
+
+    Mapping.register(ScopeMapping)
