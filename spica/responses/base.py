@@ -22,8 +22,9 @@ from spica import jsoncodec
 from spica._asgi.body import ClientDisconnect
 from spica._asgi.sending import DenialSend
 from spica._http.cookies import format_set_cookie
-from spica._http.fields import encode_field_name, encode_field_value
+from spica._http.fields import encode_field_value
 from spica.datastructures import URL, MutableHeaders
+from spica.datastructures.headers import encode_header
 
 if TYPE_CHECKING:
     from spica.background import BackgroundTask
@@ -111,7 +112,7 @@ class Response:
             size = len(body) if type(body) is bytes else memoryview(body).nbytes
         fields = _default_fields(size, self.media_type, self.charset, self.status_code)
         if headers:
-            given = [(encode_field_name(k), encode_field_value(v)) for k, v in headers.items()]
+            given = [encode_header(name, value) for name, value in headers.items()]
             names = {name for name, _ in given}
             self.raw_headers = [*given, *(field for field in fields if field[0] not in names)]
         else:

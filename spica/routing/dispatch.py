@@ -131,9 +131,9 @@ class _OtherMethods:
         methods: set[str] = set()
         for route in self._routes:
             methods.update(route.methods or ())
-        allow = ", ".join(sorted(methods))
         if request.scope["method"] == "OPTIONS":
-            return Response(headers={"Allow": f"{allow}, OPTIONS"})
+            return Response(headers={"Allow": ", ".join(sorted({*methods, "OPTIONS"}))})
+        allow = ", ".join(sorted(methods))
         if "app" in request.scope:
             raise HTTPException(status_code=405, headers={"Allow": allow})
         return PlainTextResponse("Method Not Allowed", status_code=405, headers={"Allow": allow})

@@ -14,13 +14,9 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, TypeGuard, TypeVar, cast
 
-from spica.convertors import FloatConvertor, IntegerConvertor, StringConvertor, UUIDConvertor
 from spica.routing.base import BaseRoute
 from spica.routing.candidates import Candidate
-from spica.routing.patterns import PARAM_REGEX
-
-WITHIN_SEGMENT = (StringConvertor, IntegerConvertor, FloatConvertor, UUIDConvertor)
-"""Convertors whose text never contains a slash."""
+from spica.routing.patterns import PARAM_REGEX, WITHIN_SEGMENT
 
 FEW = 3
 """So many candidates are compared quicker than the tree is searched."""

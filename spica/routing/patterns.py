@@ -20,6 +20,7 @@ from spica.convertors import (
     IntegerConvertor,
     PathConvertor,
     StringConvertor,
+    UUIDConvertor,
 )
 from spica.exceptions import MisuseError
 
@@ -32,6 +33,9 @@ PARAM_FORMAT_REGEX = re.compile(r"\{([a-zA-Z_]\w*)\}", re.ASCII)
 PATH_SAFE = "/:@!$&'()*+,;=~{}"
 """Characters that stand for themselves in a path (RFC 3986 s.3.3: pchar and "/"). Braces, which servers and
 browsers accept too, are those of a parameter that was left open."""
+
+WITHIN_SEGMENT = (StringConvertor, IntegerConvertor, FloatConvertor, UUIDConvertor)
+"""Convertors whose text never contains a slash."""
 
 PathConvertors = dict[str, Convertor[Any]]
 Conversions = Sequence[tuple[str, Callable[[str], Any]]]
@@ -46,28 +50,40 @@ def compile_path(path: str) -> tuple[re.Pattern[str], str, PathConvertors]:
         ValueError: a parameter occurs twice, or a convertor is not known.
     """
     convertors: PathConvertors = {}
-    regex, path_format = "", ""
+    is_host = not path.startswith("/")
+    pieces = [path.removesuffix(_port_of(path))] if is_host else path.split("/")
+    regex = "/".join([_compile_piece(piece, path, convertors) for piece in pieces])
+    # The port of a Host field is not part of the name, which counts in any case (RFC 9110 s.4.2.3).
+    path_format = PARAM_REGEX.sub(r"{\1}", path)
+    return re.compile(rf"{regex}\Z", re.IGNORECASE if is_host else 0), path_format, convertors
+
+
+def _compile_piece(piece: str, path: str, convertors: PathConvertors) -> str:
+    """Return the regex of one segment of a path, or of a host; its parameters go to ``convertors``."""
+    regex = ""
     end = 0
-    for found in PARAM_REGEX.finditer(path):
+    own = []
+    for found in PARAM_REGEX.finditer(piece):
         name, suffix = found.groups(default=":str")
         if name in convertors:
-            names = [m.group(1) for m in PARAM_REGEX.finditer(path)]
-            repeated = sorted({n for n in names if names.count(n) > 1})
-            plural = "s" if len(repeated) > 1 else ""
-            raise ValueError(f"Duplicated param name{plural} {', '.join(repeated)} at path {path}")
+            raise _repeated(path)
         convertor = convertors[name] = _find_convertor(suffix[1:], path)
-        literal = path[end : found.start()]
-        regex += f"{re.escape(literal)}(?P<{name}>{convertor.regex})"
-        path_format += f"{literal}{{{name}}}"
+        own.append(convertor)
+        regex += f"{re.escape(piece[end : found.start()])}(?P<{name}>{convertor.regex})"
         end = found.end()
-    is_host = not path.startswith("/")
-    rest = path[end:]
-    path_format += rest
-    if is_host:
-        # The port of a Host field is not part of the name (RFC 9110 s.4.2.3: names in any case).
-        rest = rest.rpartition(":")[0] if _ends_in_port(rest) else rest
-    regex += re.escape(rest)
-    return re.compile(rf"{regex}\Z", re.IGNORECASE if is_host else 0), path_format, convertors
+    regex += re.escape(piece[end:])
+    if len(own) > 1 and all(type(convertor) in WITHIN_SEGMENT for convertor in own):
+        # Where the segment ends does not depend on how it is divided: an atomic group, which is not
+        # tried in other ways when something behind it fails, keeps the cost from growing with a power.
+        return rf"(?>{regex}(?=/|\Z))"
+    return regex
+
+
+def _repeated(path: str) -> ValueError:
+    names = [found.group(1) for found in PARAM_REGEX.finditer(path)]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    plural = "s" if len(repeated) > 1 else ""
+    return ValueError(f"Duplicated param name{plural} {', '.join(repeated)} at path {path}")
 
 
 def _find_convertor(name: str, path: str) -> Convertor[Any]:
@@ -81,9 +97,10 @@ def _find_convertor(name: str, path: str) -> Convertor[Any]:
         ) from None
 
 
-def _ends_in_port(text: str) -> bool:
-    _, colon, port = text.rpartition(":")
-    return bool(colon) and port.isdigit()
+def _port_of(host: str) -> str:
+    """Return the colon and port a host pattern ends with, if any."""
+    _, colon, port = host.rpartition(":")
+    return colon + port if port.isdigit() else ""
 
 
 def check_path(path: object, place: str) -> str:

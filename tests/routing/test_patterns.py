@@ -137,3 +137,28 @@ def test_an_encoded_path_is_decoded_to_itself(text: str) -> None:
 )
 def test_static_paths(path: str, expected: bool) -> None:
     assert is_static(path) is expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "params"),
+    [
+        ("/{a}-{b}/x", "/1-2-3/x", {"a": "1-2", "b": "3"}),
+        ("/{a}-{b:int}", "/x-1-2", {"a": "x-1", "b": "2"}),
+        ("/{a:int}.{b:float}", "/1.2.5", {"a": "1", "b": "2.5"}),
+        ("/v{a}-{b}.json", "/v1-2.json", {"a": "1", "b": "2"}),
+        ("/{a}-{b}", "/1-2/", None),
+        ("/{a}-{b}", "/-", None),
+    ],
+)
+def test_a_segment_of_several_parameters_is_divided_as_a_whole(
+    pattern: str, path: str, params: dict[str, str] | None
+) -> None:
+    found = compile_path(pattern)[0].match(path)
+    assert (found and found.groupdict()) == params
+
+
+@pytest.mark.parametrize("pattern", ["/{a}-{b}", "/{a}-{b}-{c}", "/{a}.{b}/{c}-{d}/x"])
+@pytest.mark.parametrize("character", ["-", ".", "x"])
+def test_a_long_segment_costs_no_power_of_its_length(pattern: str, character: str) -> None:
+    # Without the atomic groups this would not come back within the hour.
+    assert compile_path(pattern)[0].match(f"/{character * 500_000}/{character * 500_000}/") is None
