@@ -22,7 +22,7 @@ from spica._http.cookies import parse_cookies
 from spica._http.fields import encode_field_value
 from spica.datastructures import URL, Address, FormData, Headers, QueryParams, State
 from spica.exceptions import HTTPException
-from spica.formparsers import FormReader, MultiPartParser, PartStream
+from spica.formparsers import MAX_MEMORY_SIZE, FormReader, MultiPartParser, PartStream
 
 if sys.version_info >= (3, 13):
     from typing import TypeVar
@@ -330,17 +330,19 @@ class Request(HTTPConnection[StateT]):
         max_files: int | float = 1000,
         max_fields: int | float = 1000,
         max_part_size: int = 1024 * 1024,
+        max_memory_size: int | float = MAX_MEMORY_SIZE,
     ) -> FormReader:
         """Return the submitted form; await it, or use it in ``async with`` to close its files.
 
         Other content types give an empty form. ``max_files`` and ``max_fields`` are counts,
-        ``max_part_size`` is the size in bytes of a field that is not a file.
+        ``max_part_size`` is the size in bytes of a field that is not a file, ``max_memory_size`` that of
+        all that is kept in memory.
 
         Raises:
             MultiPartException: an HTTPException with the status 400: the body is not a form, or is over
-                a limit.
+                a limit (413 for that of the memory).
         """
-        return FormReader(self, max_files, max_fields, max_part_size)
+        return FormReader(self, max_files, max_fields, max_part_size, max_memory_size)
 
     def parts(self) -> PartStream:
         """Return the parts of a multipart form one by one, each body streamed as it arrives.

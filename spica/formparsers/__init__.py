@@ -3,7 +3,7 @@
 Most applications use `Request.form()` and `Request.parts()`, which stand on these classes.
 """
 
-from spica.formparsers.errors import MultiPartException
+from spica.formparsers.errors import MAX_MEMORY_SIZE, MultiPartException
 from spica.formparsers.legacy import FormMessage, MultipartPart
 from spica.formparsers.multipart_parser import MultiPartParser
 from spica.formparsers.reading import FormReader
@@ -14,6 +14,7 @@ from spica.formparsers.streamed import Part, PartStream
 from spica.formparsers.urlencoded_parser import FormParser
 
 __all__ = [
+    "MAX_MEMORY_SIZE",
     "FormMessage",
     "FormParser",
     "FormReader",

@@ -2,6 +2,9 @@
 
 from spica.exceptions import HTTPException
 
+MAX_MEMORY_SIZE = 16 * 1024 * 1024
+"""Bytes of a form that are kept in memory, unless told otherwise: as much as of any other body."""
+
 
 class MultiPartException(HTTPException):
     """Report that a form cannot be parsed, or is larger than a limit allows.
@@ -29,6 +32,12 @@ def too_large(what: str, limit: int) -> MultiPartException:
     """Build the error for a part, or a field, of more than `limit` bytes."""
     size = f"{limit // 1024}KB" if limit >= 1024 and limit % 1024 == 0 else f"{limit} bytes"
     return MultiPartException(f"{what} exceeded maximum size of {size}.")
+
+
+def too_much(limit: int | float) -> MultiPartException:
+    """Build the error for a form whose fields together take more than `limit` bytes of memory."""
+    message = f"The fields of the form exceeded {limit} bytes (max_memory_size)."
+    return MultiPartException(message, status_code=413)  # RFC 9110 s.15.5.14
 
 
 def malformed(reason: str) -> MultiPartException:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from spica.datastructures import FormData, Headers, UploadFile
 from spica.formparsers.charsets import decode_text
 from spica.formparsers.decoder import MultipartDecoder, PartEvent, PartHead
+from spica.formparsers.errors import MAX_MEMORY_SIZE, too_much
 from spica.formparsers.pacing import SLICE_SIZE, Pacer
 from spica.formparsers.spool import SpoolWriter, open_spool
 from spica.formparsers.streamed import PartStream
@@ -19,7 +20,9 @@ class MultiPartParser:
     `max_fields` in number (default 1000 each), `max_part_size` in bytes of one field (default
     1 MiB; files are not limited by it, the limit on the body counts for them), `max_headers` in
     number of headers of one part (default 8: RFC 7578 knows three), `max_header_size` in bytes of
-    one header line (default 8 KiB). ``float("inf")`` lifts a limit.
+    one header line (default 8 KiB), `max_memory_size` in bytes of all that is kept in memory
+    (default 16 MiB; fields beyond it are refused, files beyond it go to the disk).
+    ``float("inf")`` lifts a limit.
     """
 
     spool_max_size = 1024 * 1024
@@ -37,6 +40,7 @@ class MultiPartParser:
         max_part_size: int = 1024 * 1024,
         max_headers: int = 8,
         max_header_size: int = 8 * 1024,
+        max_memory_size: int | float = MAX_MEMORY_SIZE,
     ) -> None:
         self.headers = headers
         self.stream = stream
@@ -45,6 +49,7 @@ class MultiPartParser:
         self.max_part_size = max_part_size
         self.max_headers = max_headers
         self.max_header_size = max_header_size
+        self.max_memory_size = max_memory_size
 
     async def parse(self) -> FormData:
         """Read the body to its end, and return its fields and files; the caller closes the form.
@@ -55,7 +60,7 @@ class MultiPartParser:
             MultiPartException: the body is malformed or incomplete, or a limit was passed.
             ImportError: the package that scans the body is not installed.
         """
-        collector = _Collector(self.spool_max_size)
+        collector = _Collector(self.spool_max_size, self.max_memory_size)
         try:
             await self._collect(collector)
         except BaseException:
@@ -99,9 +104,19 @@ class MultiPartParser:
 class _Collector:
     """Put the events of a body together: fields as text, files into spools."""
 
-    __slots__ = ("_field_pieces", "_file", "_head", "_memory_size", "_opened", "items")
+    __slots__ = (
+        "_field_pieces",
+        "_file",
+        "_head",
+        "_left",
+        "_max_memory_size",
+        "_memory_size",
+        "_opened",
+        "items",
+    )
 
-    def __init__(self, memory_size: int) -> None:
+    def __init__(self, memory_size: int, max_memory_size: int | float) -> None:
+        self._max_memory_size = self._left = max_memory_size
         self.items: list[tuple[str, str | UploadFile]] = []
         self._memory_size = memory_size
         self._opened: list[UploadFile] = []
@@ -121,6 +136,9 @@ class _Collector:
                     self._file = self._open_file(event)
             elif self._file is None:
                 pieces.append(event)
+                self._left -= len(event)
+                if self._left < 0:
+                    raise too_much(self._max_memory_size)
             elif self._file.write(event):
                 await self._file.flush()
 
@@ -135,17 +153,20 @@ class _Collector:
             self.items.append((head.name, decode_text(data, head.charset)))
         else:
             self.items.append((head.name, await self._file.finish()))
+            self._left -= self._file.size_in_memory
             self._file = None
 
     def _open_file(self, head: PartHead) -> SpoolWriter:
+        # A spool of size 0 would never leave the memory.
+        memory_size = max(1, int(min(self._memory_size, self._left)))
         upload = UploadFile(
-            open_spool(self._memory_size),
+            open_spool(memory_size),
             size=0,
             filename=head.filename,
             headers=Headers(raw=head.raw_headers()),
         )
         self._opened.append(upload)
-        return SpoolWriter(upload, self._memory_size)
+        return SpoolWriter(upload, memory_size)
 
     def close_files(self) -> None:
         """Close every file that was opened, which removes it from the disk."""

@@ -32,7 +32,7 @@ class FormSource(Protocol):
 class FormReader:
     """A form to be read: awaitable, and an async context manager that closes its files."""
 
-    __slots__ = ("_max_fields", "_max_files", "_max_part_size", "_source")
+    __slots__ = ("_max_fields", "_max_files", "_max_memory_size", "_max_part_size", "_source")
 
     def __init__(
         self,
@@ -40,11 +40,13 @@ class FormReader:
         max_files: int | float,
         max_fields: int | float,
         max_part_size: int,
+        max_memory_size: int | float,
     ) -> None:
         self._source = source
         self._max_files = max_files
         self._max_fields = max_fields
         self._max_part_size = max_part_size
+        self._max_memory_size = max_memory_size
 
     def __await__(self) -> Generator[Any, None, FormData]:
         return self._read().__await__()
@@ -73,6 +75,7 @@ class FormReader:
                 max_files=self._max_files,
                 max_fields=self._max_fields,
                 max_part_size=self._max_part_size,
+                max_memory_size=self._max_memory_size,
             )
         if content_type == "application/x-www-form-urlencoded":
             return FormParser(
@@ -80,5 +83,6 @@ class FormReader:
                 source.stream(),
                 max_fields=self._max_fields,
                 max_part_size=self._max_part_size,
+                max_memory_size=self._max_memory_size,
             )
         return None

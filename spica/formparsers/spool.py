@@ -56,6 +56,11 @@ class SpoolWriter:
         self._pending_size = 0
         self._size = 0
 
+    @property
+    def size_in_memory(self) -> int:
+        """Bytes of the file that are not on the disk."""
+        return 0 if self._on_disk else self._size
+
     def write(self, chunk: bytes) -> bool:
         """Take a chunk; True when `flush` must be awaited before the next one."""
         size = len(chunk)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from itertools import islice
 
 from spica.datastructures import FormData, Headers, UploadFile
-from spica.formparsers.errors import too_large, too_many
+from spica.formparsers.errors import MAX_MEMORY_SIZE, too_large, too_many, too_much
 from spica.formparsers.pacing import SLICE_SIZE, Pacer
 
 _FIELD = re.compile(rb"[^&]+")
@@ -21,7 +21,7 @@ class FormParser:
 
     `headers` are those of the request, `stream` yields the body. `max_fields` is the number of
     fields (default 1000), `max_part_size` the bytes of one of them, name and value together, as
-    they were sent (default 1 MiB).
+    they were sent (default 1 MiB), `max_memory_size` the bytes of the whole (default 16 MiB).
     """
 
     def __init__(
@@ -31,11 +31,13 @@ class FormParser:
         *,
         max_fields: int | float = 1000,
         max_part_size: int = 1024 * 1024,
+        max_memory_size: int | float = MAX_MEMORY_SIZE,
     ) -> None:
         self.headers = headers
         self.stream = stream
         self.max_fields = max_fields
         self.max_part_size = max_part_size
+        self.max_memory_size = max_memory_size
 
     async def parse(self) -> FormData:
         """Read the body to its end, and return its fields, blank ones too.
@@ -45,8 +47,12 @@ class FormParser:
         """
         decoder = _Decoder(self.max_fields, self.max_part_size)
         pacer = Pacer()
+        left = self.max_memory_size
         try:
             async for chunk in self.stream:
+                left -= len(chunk)
+                if left < 0:
+                    raise too_much(self.max_memory_size)
                 for start in range(0, len(chunk), SLICE_SIZE):
                     piece = chunk[start : start + SLICE_SIZE]
                     if pacer.is_due(len(piece)):
