@@ -20,6 +20,8 @@ from typing import Any, Protocol
 
 import orjson
 
+from spica.exceptions import HTTPException
+
 # Subclasses and dataclasses come to _simplify: orjson would follow the memory of an OrderedDict and
 # not its order, and would write a cached property of a dataclass as if it were a field.
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
@@ -239,3 +241,20 @@ class _DefaultCodec:
 
 default_codec: JSONCodec = _DefaultCodec()
 """What is used where no codec was given."""
+
+
+class MalformedJSON(json.JSONDecodeError, HTTPException):
+    """A request body is not the JSON it should be.
+
+    A JSONDecodeError for an endpoint that catches it; answered with 400 otherwise, which says where the
+    error is, and repeats nothing of the body.
+    """
+
+    def __init__(self, msg: str, doc: str, pos: int) -> None:
+        json.JSONDecodeError.__init__(self, msg, doc, pos)
+        where = f"line {self.lineno} column {self.colno} (char {self.pos})"
+        self.status_code = 400
+        self.detail = f"Malformed JSON: {self.msg}: {where}"
+        self.headers = None
+
+    __str__ = ValueError.__str__

@@ -21,8 +21,8 @@ from spica._asgi.scope import ScopeMapping
 from spica._http.cookies import parse_cookies
 from spica._http.fields import encode_field_value
 from spica.datastructures import URL, Address, FormData, Headers, QueryParams, State
-from spica.exceptions import HTTPException
 from spica.formparsers import MAX_MEMORY_SIZE, FormReader, MultiPartParser, PartStream
+from spica.jsoncodec import MalformedJSON
 
 if sys.version_info >= (3, 13):
     from typing import TypeVar
@@ -38,6 +38,7 @@ StateT = TypeVar("StateT", bound="Mapping[str, Any] | State", default=State)
 __all__ = [
     "ClientDisconnect",
     "HTTPConnection",
+    "MalformedJSON",
     "Request",
     "cookie_parser",
     "empty_receive",
@@ -223,23 +224,6 @@ def _wrong_type(what: str, allowed: str, kind: object) -> RuntimeError:
     return RuntimeError(f"{what} needs a scope of type {allowed}, not {kind!r}.")
 
 
-class MalformedJSON(json.JSONDecodeError, HTTPException):
-    """A request body is not the JSON it should be.
-
-    A JSONDecodeError for an endpoint that catches it; answered with 400 otherwise, which says where the
-    error is, and repeats nothing of the body.
-    """
-
-    def __init__(self, msg: str, doc: str, pos: int) -> None:
-        json.JSONDecodeError.__init__(self, msg, doc, pos)
-        where = f"line {self.lineno} column {self.colno} (char {self.pos})"
-        self.status_code = 400
-        self.detail = f"Malformed JSON: {self.msg}: {where}"
-        self.headers = None
-
-    __str__ = ValueError.__str__
-
-
 class Request(HTTPConnection[StateT]):
     """An HTTP request.
 
@@ -299,6 +283,11 @@ class Request(HTTPConnection[StateT]):
             await chunks.aclose()
         yield b""
 
+    def _chunks(self) -> AsyncGenerator[bytes, None]:
+        """Return the body's chunks for a parser: without the empty one, unless ``stream`` is replaced."""
+        is_born = type(self).stream is _BORN_STREAM
+        return self._channel().stream() if is_born else self.stream()
+
     async def body(self, *, max_size: int | None = None) -> bytes:
         """Return the whole body, any number of times.
 
@@ -353,7 +342,7 @@ class Request(HTTPConnection[StateT]):
         Raises:
             HTTPException: 400, the body is not a multipart form.
         """
-        return MultiPartParser(self.headers, self.stream()).parts()
+        return MultiPartParser(self.headers, self._chunks()).parts()
 
     async def close(self) -> None:
         """Close the files of the form, if it was read."""
@@ -393,3 +382,6 @@ class Request(HTTPConnection[StateT]):
         links = [encode_field_value(value) for value in (link, *additional_links)]
         if "http.response.early_hint" in self.scope.get("extensions", {}):
             await self._send({"type": "http.response.early_hint", "links": links})
+
+
+_BORN_STREAM = Request.stream

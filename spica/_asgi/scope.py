@@ -34,14 +34,20 @@ def get_route_path(scope: Scope) -> str:
 
     The prefix is only taken off at a segment boundary: below ``/api`` the path ``/apis`` is itself.
     """
-    path: str = scope["path"]
     root_path: str = scope.get("root_path", "")
-    if not root_path:
-        return path
+    path: str = scope["path"]
+    return path_below(root_path, path) if root_path else path
+
+
+def path_below(root_path: str, path: str) -> str:
+    """Return ``path`` without ``root_path``, which is not empty; all of it if it is not below."""
     if root_path[-1] == "/":
         root_path = root_path.rstrip("/")
-    rest = path[len(root_path) :] if path.startswith(root_path) else "?"
-    return path if rest and rest[0] != "/" else rest
+    if path.startswith(root_path):
+        rest = path[len(root_path) :]
+        if not rest or rest[0] == "/":
+            return rest
+    return path
 
 
 if TYPE_CHECKING:

@@ -20,9 +20,7 @@ class FormSource(Protocol):
         """The request headers."""
         ...
 
-    def stream(self) -> AsyncIterator[bytes]:
-        """Yield the body in chunks."""
-        ...
+    def _chunks(self) -> AsyncIterator[bytes]: ...
 
     async def close(self) -> None:
         """Close the files of the form."""
@@ -71,7 +69,7 @@ class FormReader:
         if content_type == "multipart/form-data":
             return MultiPartParser(
                 source.headers,
-                source.stream(),
+                source._chunks(),
                 max_files=self._max_files,
                 max_fields=self._max_fields,
                 max_part_size=self._max_part_size,
@@ -80,7 +78,7 @@ class FormReader:
         if content_type == "application/x-www-form-urlencoded":
             return FormParser(
                 source.headers,
-                source.stream(),
+                source._chunks(),
                 max_fields=self._max_fields,
                 max_part_size=self._max_part_size,
                 max_memory_size=self._max_memory_size,

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, cast
 
+from spica._asgi.aftermath import Aftermath
 from spica._asgi.body import BodyChannel
+from spica._asgi.scope import AFTERMATH
 from spica._layers.aftermath import aftermath_of
 from spica._layers.answers import settle_answer
 from spica._layers.begun import begin
@@ -54,7 +56,8 @@ class BaseHTTPMiddleware(Responder):
     async def respond(self, request: Request[Any]) -> Response:
         """Return what the dispatch function returns, as a response that belongs to this request."""
         if request._aftermath is None:
-            aftermath_of(request)  # before the function can make a Request of its own
+            # Before the function can make a Request of its own: see spica._layers.aftermath.
+            request._aftermath = request.scope.setdefault(AFTERMATH, Aftermath())
         answer = await self.dispatch_func(request, self._call_next)
         try:
             if answer._is_plain and answer.background is None and getrefcount(answer) <= HELD_HERE:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.middleware import Middleware, build_stack
-from spica._asgi.scope import get_route_path
+from spica._asgi.scope import get_route_path, path_below
 from spica._layers.body_limit import RequestBodyLimitMiddleware, check_body_size
 from spica._layers.boundary import Boundary
 from spica._layers.responder import InnerApp, Responder, asked_as
@@ -90,7 +90,10 @@ class Router(Responder):
         scope = request.scope
         if "router" not in scope:
             scope["router"] = self
-        path = get_route_path(scope) if scope.get("root_path") else scope["path"]
+        path = scope["path"]
+        root_path = scope.get("root_path")
+        if root_path:
+            path = path_below(root_path, path)
         ask = self._table.select(scope, path)
         if ask is not None:
             return ask(request)
