@@ -110,6 +110,8 @@ class RouteIndex:
             if _is_static(candidate.pattern):
                 self.exact[candidate.pattern] = self._walk(candidate.pattern)
         self._by_first = _short_lists(candidates)
+        self._firsts = {"/" + segment for segment in self._root.literals}
+        self._needs_first = self._root.wild is None and not self._root.rests
 
     def find(self, path: str) -> Candidates:
         """Return the candidates for a path that is not in ``exact``, in the order of the list.
@@ -117,8 +119,13 @@ class RouteIndex:
         Where there are not ``few``.
         """
         end = path.find("/", 1)
-        found = self._by_first.get(path[:end] if end > 0 else path)
-        return self._walk(path) if found is None else found
+        first = path[:end] if end > 0 else path
+        found = self._by_first.get(first)
+        if found is not None:
+            return found
+        if first not in self._firsts and self._needs_first:
+            return ()
+        return self._walk(path)
 
     def _insert(self, candidate: Candidate) -> None:
         node = self._root
