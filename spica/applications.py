@@ -147,32 +147,6 @@ class Spica(Responder):
 
     # -- adding to it ----------------------------------------------------------------------------------
 
-    def mount(self, path: str, app: ASGIApp, name: str | None = None) -> None:
-        """Serve ``app`` below a path prefix."""
-        self.router.mount(path, app=app, name=name)
-
-    def host(self, host: str, app: ASGIApp, name: str | None = None) -> None:
-        """Serve ``app`` for a host name."""
-        self.router.host(host, app=app, name=name)
-
-    def add_middleware(
-        self, middleware_class: MiddlewareFactory[Any], *args: Any, **kwargs: Any
-    ) -> None:
-        """Put a middleware around all there are so far.
-
-        Raises:
-            RuntimeError: the application has begun to serve.
-        """
-        if self.middleware_stack is not None:
-            raise RuntimeError("Cannot add middleware after an application has started")
-        self.user_middleware.insert(0, Middleware(middleware_class, *args, **kwargs))
-
-    def add_exception_handler(
-        self, exc_class_or_status_code: int | type[Exception], handler: ExceptionHandler
-    ) -> None:
-        """Register a handler for a status code or an exception class."""
-        self.exception_handlers[exc_class_or_status_code] = handler
-
     def add_route(
         self,
         path: str,
@@ -182,6 +156,31 @@ class Spica(Responder):
         include_in_schema: bool = True,
     ) -> None:
         """Add a route to the router."""
-        self.router.add_route(
-            path, route, methods=methods, name=name, include_in_schema=include_in_schema
-        )
+        self.router.add_route(path, route, methods, name, include_in_schema)
+
+    def mount(self, path: str, app: ASGIApp, name: str | None = None) -> None:
+        """Serve ``app`` below a path prefix."""
+        self.router.mount(path, app, name)
+
+    def host(self, host: str, app: ASGIApp, name: str | None = None) -> None:
+        """Serve ``app`` for a host name."""
+        self.router.host(host, app, name)
+
+    def add_exception_handler(
+        self, exc_class_or_status_code: int | type[Exception], handler: ExceptionHandler
+    ) -> None:
+        """Register a handler for a status code or an exception class."""
+        self.exception_handlers.update({exc_class_or_status_code: handler})
+
+    def add_middleware(
+        self, middleware_class: MiddlewareFactory[Any], *args: Any, **kwargs: Any
+    ) -> None:
+        """Put a middleware around all there are so far.
+
+        Raises:
+            RuntimeError: the application has begun to serve.
+        """
+        recipe = Middleware(middleware_class, *args, **kwargs)
+        if self.middleware_stack is not None:
+            raise RuntimeError("Cannot add middleware after an application has started")
+        self.user_middleware[:0] = [recipe]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 from spica import jsoncodec
@@ -92,19 +92,6 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
         if kind != "http" and kind != "websocket":
             raise _wrong_type("HTTPConnection", "'http' or 'websocket'", kind)
         self.scope = scope
-
-    def __getitem__(self, key: str) -> Any:
-        return self.scope[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.scope)
-
-    def __len__(self) -> int:
-        return len(self.scope)
-
-    # A mapping would compare by contents; a connection is a thing of its own.
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
 
     @property
     def app(self) -> Any:

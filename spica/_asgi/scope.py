@@ -8,7 +8,7 @@ know; ``path`` and ``raw_path`` are never rewritten.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from spica.types import Scope
@@ -51,14 +51,34 @@ def path_below(root_path: str, path: str) -> str:
 
 
 if TYPE_CHECKING:
-    ScopeMapping = Mapping[str, Any]
+    _Base = Mapping[str, Any]
 else:
+    _Base = object
 
-    class ScopeMapping:
-        """The methods of a Mapping, and not its metaclass, with which making an object takes longer."""
 
-        __slots__ = ()
+class ScopeMapping(_Base):
+    """A read-only mapping over a scope, equal to itself only: a connection is a thing of its own.
+
+    It has the methods of ``collections.abc.Mapping`` and not its metaclass, with which making an object
+    takes longer.
+    """
+
+    scope: Scope
+
+    if not TYPE_CHECKING:
         __contains__, get, keys = Mapping.__contains__, Mapping.get, Mapping.keys
         items, values = Mapping.items, Mapping.values
+    __eq__, __hash__ = object.__eq__, object.__hash__
 
+    def __len__(self) -> int:
+        return len(self.scope)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.scope
+
+    def __getitem__(self, key: str) -> Any:
+        return self.scope[key]
+
+
+if not TYPE_CHECKING:
     Mapping.register(ScopeMapping)
