@@ -10,10 +10,11 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.body import ClientDisconnect
+from spica._asgi.scope import EXCEPTION_HANDLERS
 from spica._asgi.sending import StartedSend
 from spica._layers.aftermath import own_aftermath
 from spica._layers.answers import settle_answer
-from spica._layers.boundary import answer_exception, call_handler
+from spica._layers.boundary import Boundary, Handlers, answer_exception, call_handler
 from spica._layers.editor import apply_left_edits
 from spica._layers.ownership import own
 from spica._layers.responder import Responder
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     import inspect
 
     from spica.types import ASGIApp, Receive, Scope, Send
+
+
+MAX_DEPTH = 100
+"""Layers that are looked through for the exception layer; a stack that is a circle has an end, too."""
 
 
 class ServerErrorMiddleware(Responder):
@@ -67,6 +72,8 @@ class ServerErrorMiddleware(Responder):
         """Return the response for ``exc``, and see to it that ``exc`` is raised afterwards."""
         answer: ASGIApp | None = None
         if isinstance(exc, HTTPException):
+            # A middleware may have raised it before the exception layer was reached.
+            request.scope.setdefault(EXCEPTION_HANDLERS, _handlers_within(self.app))
             try:
                 answer = await answer_exception(request, exc) or PlainTextResponse(
                     exc.detail, status_code=exc.status_code, headers=exc.headers
@@ -134,6 +141,15 @@ class ServerErrorMiddleware(Responder):
     def generate_frame_html(self, frame: inspect.FrameInfo, is_collapsed: bool) -> str:
         """Return one frame of the traceback as HTML."""
         return debug_page.generate_frame_html(frame, is_collapsed)
+
+
+def _handlers_within(app: Any) -> Handlers | None:
+    """Return the handlers of the exception layer inside ``app``, as far as layers tell what is in them."""
+    for _ in range(MAX_DEPTH):
+        if isinstance(app, Boundary) and app._published is not None:
+            return app._published
+        app = getattr(app, "app", None)
+    return None
 
 
 _BORN = ServerErrorMiddleware.__call__, ServerErrorMiddleware.respond

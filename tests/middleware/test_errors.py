@@ -9,6 +9,8 @@ from stacks import ForeignPass
 from spica.applications import Spica
 from spica.background import BackgroundTask
 from spica.exceptions import HTTPException
+from spica.middleware import Middleware
+from spica.middleware.base import BaseHTTPMiddleware
 from spica.middleware.errors import ServerErrorMiddleware
 from spica.requests import Request
 from spica.responses import PlainTextResponse
@@ -78,6 +80,24 @@ class TestAnswer:
         exchange = await call(ServerErrorMiddleware(foreign))
         assert (exchange.status, exchange.text) == (503, "later")
         assert exchange.headers["retry-after"] == "9"
+
+    @pytest.mark.parametrize("key", [418, HTTPException])
+    async def test_its_handler_is_found_before_the_exception_layer_is_reached(
+        self, key: Any
+    ) -> None:
+        async def refuse(request: Request, call_next: Any) -> PlainTextResponse:
+            raise HTTPException(418)
+
+        async def teapot(request: Request, exc: HTTPException) -> PlainTextResponse:
+            return PlainTextResponse("short and stout", status_code=exc.status_code)
+
+        middleware = [
+            Middleware(BaseHTTPMiddleware, dispatch=refuse),
+            Middleware(ForeignPass),
+        ]
+        app = failing(middleware=middleware, exception_handlers={key: teapot})
+        exchange = await Exchange().run(app)
+        assert (exchange.status, exchange.text, exchange.error) == (418, "short and stout", None)
 
     async def test_a_background_task_s_error_is_raised_and_the_answer_stays(self) -> None:
         async def task() -> None:
