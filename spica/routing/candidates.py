@@ -95,10 +95,12 @@ class HTTPCandidate(PatternCandidate):
 
     def enter(self, scope: Scope, path: str) -> Ask | None:
         """Compare the path, then the method."""
-        params = {} if self.exact_path == path else self._params(path)
+        route = self.route
+        params = (
+            {} if self.exact_path == path else match_path(route.path_regex, self.conversions, path)
+        )
         if params is None:
             return None
-        route = self.route
         methods = route.methods
         if methods and scope["method"] not in methods:
             return partial_match
