@@ -146,7 +146,7 @@ class Responder:
         """
         outer = scope.pop(AFTERMATH)
         try:
-            await self(scope, receive, send)
+            await _BORN_CALL(self, scope, receive, send)  # what replaces it was called already
         finally:
             scope[AFTERMATH] = outer
 
