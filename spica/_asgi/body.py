@@ -309,12 +309,16 @@ class BodyChannel:
         of them the wait pauses until the reader has caught up.
         """
         while not self.has_left:
-            is_full = self._ahead_size >= READ_AHEAD_SIZE or self.is_refused_outside
-            if self.is_receiving or is_full:
-                await self._wait_for_change()
-            else:
+            if self._may_read_ahead:
                 await self.read_ahead()
+            else:
+                await self._wait_for_change()
         return {"type": "http.disconnect"}
+
+    @property
+    def _may_read_ahead(self) -> bool:
+        is_full = self._ahead_size >= READ_AHEAD_SIZE or self.is_refused_outside
+        return not self.is_receiving and not is_full
 
     async def read_ahead(self) -> None:
         """Take one message from the server and keep it for the reader of the body."""
@@ -342,8 +346,7 @@ class BodyChannel:
 
         A chunk that happens to be there is kept for the reader of the body.
         """
-        is_full = self._ahead_size >= READ_AHEAD_SIZE or self.is_refused_outside
-        if not self.has_left and not self.is_receiving and not is_full:
+        if not self.has_left and self._may_read_ahead:
             with anyio.CancelScope() as scope:
                 scope.cancel()
                 await self.read_ahead()

@@ -159,7 +159,8 @@ class Mount(AppRoute):
         if "app_root_path" not in scope:
             # The prefix of the whole application stays known to what is mounted.
             scope["app_root_path"] = root_path
-            scope.setdefault("path_params", {})
+        if "path_params" not in scope:
+            scope["path_params"] = {}
         scope["root_path"] = root_path + prefix
         scope["endpoint"] = self.app
 

@@ -181,8 +181,3 @@ def _fill_one(
 def encode_path(path: str) -> str:
     """Return ``path`` with what would end or change it in a URL percent-encoded."""
     return urllib.parse.quote(path, safe=PATH_SAFE)
-
-
-def is_static(path: str) -> bool:
-    """Return whether a path pattern has no parameters."""
-    return "{" not in path or PARAM_REGEX.search(path) is None
