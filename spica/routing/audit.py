@@ -1,0 +1,263 @@
+"""Find routes that can't be reached and names that can't be used, without a request.
+
+Pure: nothing is served, imported or changed. Only what is certain is reported, so a route with ``matches``
+or ``url_path_for`` of its own is passed over: only it knows what it takes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+from spica.routing.base import BaseRoute
+from spica.routing.coverage import PatternShape
+from spica.routing.mounts import AppRoute, Host, Mount
+from spica.routing.routes import PatternRoute, Route, WebSocketRoute
+
+ProblemKind = Literal["unreachable", "duplicate", "shadowed", "duplicate-name"]
+
+_BORN_MATCHES = (Route.matches, WebSocketRoute.matches, Mount.matches, Host.matches)
+_BORN_URLS = (PatternRoute.url_path_for, Mount.url_path_for, Host.url_path_for)
+
+
+@dataclass(frozen=True, slots=True)
+class RouteProblem:
+    """Something about a route that can't be meant.
+
+    ``kind`` is "unreachable" (earlier routes take every request for it), "duplicate" (an earlier one has
+    the same pattern and takes them all), "shadowed" (earlier ones take some of its methods) or
+    "duplicate-name" (``url_for`` only ever finds an earlier one). ``message`` says it in full, ``path`` is
+    the route's pattern with the prefixes of its mounts, ``place`` "file:line" of its endpoint, or "".
+    """
+
+    kind: ProblemKind
+    message: str
+    route: BaseRoute
+    path: str
+    place: str
+
+
+def find_problems(routes: Iterable[BaseRoute]) -> list[RouteProblem]:
+    """Return what is certainly wrong with ``routes`` and those mounted below, in their order."""
+    return [*_find_unreachable(list(routes), "", set()), *_find_repeated_names(routes)]
+
+
+def place_of(endpoint: Any) -> str:
+    """Return "file:line" of a function or class; an empty text where it has none."""
+    while isinstance(endpoint, partial):
+        endpoint = endpoint.func
+    if not isinstance(endpoint, type):
+        endpoint = inspect.unwrap(endpoint)
+        code = getattr(endpoint, "__code__", None)
+        if code is not None:
+            return f"{code.co_filename}:{code.co_firstlineno}"
+        endpoint = type(endpoint)
+    try:
+        _, line = inspect.findsource(endpoint)
+        return f"{inspect.getsourcefile(endpoint)}:{line + 1}"
+    except (OSError, TypeError):  # no source: compiled, or typed in
+        return ""
+
+
+# -- what is never reached -----------------------------------------------------------------------------
+
+
+# What a route takes beside methods; neither is a token, so none of them is a method.
+_ANY_METHOD = "any method"
+_HANDSHAKE = "WebSocket handshakes"
+
+
+class _Reach:
+    """What a route of a known kind takes: paths or hosts, methods, WebSockets."""
+
+    def __init__(self, route: Any) -> None:
+        self.route = route
+        self.is_host = isinstance(route, Host)
+        if isinstance(route, Host):
+            text, regex = _without_port(route.host), route.host_regex
+        elif isinstance(route, Mount):
+            text, regex = route.path + "/{path:path}", route.path_regex
+        else:
+            text, regex = route.path, route.path_regex
+        self.shape = PatternShape(text, regex, route.param_convertors)
+        self.kinds = _kinds_of(route)
+
+    def takes(self, kind: str) -> bool:
+        """Return whether requests of this method, or handshakes, are taken."""
+        return kind in self.kinds or (_ANY_METHOD in self.kinds and kind != _HANDSHAKE)
+
+    def covers(self, other: _Reach) -> bool:
+        """Return whether every path of ``other`` is one of this."""
+        if self.is_host != other.is_host:
+            # A mount of everything leaves nothing for hosts behind it.
+            return isinstance(self.route, Mount) and not self.route.path
+        return self.shape.covers(other.shape)
+
+
+def _kinds_of(route: Any) -> frozenset[str]:
+    if isinstance(route, WebSocketRoute):
+        return frozenset((_HANDSHAKE,))
+    if isinstance(route, Route):
+        return frozenset(route.methods or (_ANY_METHOD,))
+    return frozenset((_ANY_METHOD, _HANDSHAKE))
+
+
+def _without_port(host: str) -> str:
+    name, _, port = host.rpartition(":")
+    return name if port.isdigit() else host
+
+
+def _find_unreachable(routes: Sequence[Any], prefix: str, seen: set[int]) -> Iterator[RouteProblem]:
+    earlier: list[_Reach] = []
+    for route in routes:
+        if getattr(type(route), "matches", None) not in _BORN_MATCHES:
+            continue
+        reach = _Reach(route)
+        problem = _compare(reach, [one for one in earlier if one.covers(reach)], prefix)
+        earlier.append(reach)
+        if problem is not None:
+            yield problem
+        is_reached = problem is None or problem.kind == "shadowed"
+        if is_reached and isinstance(route, AppRoute) and _identity(route) not in seen:
+            seen.add(_identity(route))  # reported once, wherever else it is mounted
+            yield from _find_unreachable(_routes_of(route), prefix + _path_of(route), seen)
+
+
+def _compare(later: _Reach, covering: Sequence[_Reach], prefix: str) -> RouteProblem | None:
+    """Return what is wrong with a route behind those that cover its paths."""
+    left = set(later.kinds)
+    takers = []
+    for one in covering:
+        taken = {kind for kind in left if one.takes(kind)}
+        if taken:
+            takers.append(one)
+            left -= taken
+    if not left:
+        return _unreachable(later, takers, prefix)
+    # HEAD may be served apart, before the route whose GET brings it; a route for all methods may have
+    # others before it.
+    lost = later.kinds - left - {"HEAD", _ANY_METHOD, _HANDSHAKE}
+    if not lost:
+        return None
+    text = (
+        f"{_describe(later.route, prefix)} never gets {', '.join(sorted(lost))}: "
+        f"{_describe_all(takers, prefix)} before it takes that. "
+        "Leave these methods out, or change the order."
+    )
+    return _problem("shadowed", text, later.route, prefix)
+
+
+def _unreachable(later: _Reach, by: Sequence[_Reach], prefix: str) -> RouteProblem:
+    who, route = _describe_all(by, prefix), _describe(later.route, prefix)
+    if len(by) == 1 and later.covers(by[0]):
+        text = (
+            f"{route} is never reached: {who} before it has the same pattern. Remove one of them."
+        )
+        return _problem("duplicate", text, later.route, prefix)
+    text = (
+        f"{route} is never reached: {who} before it takes all that it would match. "
+        "Put the more special pattern first."
+    )
+    return _problem("unreachable", text, later.route, prefix)
+
+
+# -- names that url_for does not find ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """A name as ``url_for`` knows it, and where it leads."""
+
+    name: str
+    params: frozenset[str]
+    target: str
+    route: BaseRoute
+    prefix: str
+
+
+def _find_repeated_names(routes: Iterable[Any]) -> Iterator[RouteProblem]:
+    first: dict[tuple[str, frozenset[str]], _Link] = {}
+    for link in _links(routes, frozenset()):
+        other = first.setdefault((link.name, link.params), link)
+        if other.target == link.target or other.route is link.route:
+            continue  # the same URL, for other methods; or one application, mounted twice
+        text = (
+            f"{_describe(link.route, link.prefix)} has the name {link.name!r} of "
+            f"{_describe(other.route, other.prefix)} before it, which url_for finds in its place. "
+            "Give one of them another name."
+        )
+        yield _problem("duplicate-name", text, link.route, link.prefix)
+
+
+def _links(routes: Iterable[Any], trail: frozenset[int]) -> Iterator[_Link]:
+    """Yield what ``url_for`` could be asked for, in the order in which it looks."""
+    for route in routes:
+        if getattr(type(route), "url_path_for", None) not in _BORN_URLS:
+            continue
+        if isinstance(route, PatternRoute):
+            names = frozenset(route.param_convertors)
+            if route.name:
+                target = f"{_format_of(route)} {route._protocol}"
+                yield _Link(route.name, names, target, route, "")
+        elif _identity(route) not in trail:
+            yield from _links_below(route, trail | {_identity(route)})
+
+
+def _links_below(route: Any, trail: frozenset[int]) -> Iterator[_Link]:
+    own = frozenset(route.param_convertors) - ({"path"} if isinstance(route, Mount) else set())
+    here = _format_of(route)
+    if route.name:
+        yield _Link(route.name, own | {"path"}, f"{here}/...", route, "")
+    for link in _links(_routes_of(route), trail):
+        name = f"{route.name}:{link.name}" if route.name else link.name
+        prefix = _path_of(route) + link.prefix
+        yield _Link(name, own | link.params, here + link.target, link.route, prefix)
+
+
+def _format_of(route: Any) -> str:
+    """Return the pattern with bare names, without the rest below a mount."""
+    if isinstance(route, Host):
+        return route.host_format
+    path_format: str = route.path_format
+    return path_format.removesuffix("/{path}") if isinstance(route, Mount) else path_format
+
+
+# -- words ---------------------------------------------------------------------------------------------
+
+
+def _problem(kind: ProblemKind, text: str, route: Any, prefix: str) -> RouteProblem:
+    return RouteProblem(kind, text, route, prefix + _path_of(route), _place_of_route(route))
+
+
+def _routes_of(route: AppRoute) -> list[Any]:
+    routes: Any = route.routes
+    return list(routes) if isinstance(routes, (list, tuple)) else []
+
+
+def _identity(route: AppRoute) -> int:
+    """Return what tells one application from another, whatever middleware a mount has."""
+    return id(route.__dict__.get("_base_app", route.app))
+
+
+def _path_of(route: Any) -> str:
+    path: str = route.host if isinstance(route, Host) else route.path
+    return path
+
+
+def _place_of_route(route: Any) -> str:
+    return place_of(route.endpoint) if isinstance(route, PatternRoute) else ""
+
+
+def _describe(route: Any, prefix: str) -> str:
+    methods = getattr(route, "methods", None)
+    text = f"{type(route).__name__}({prefix + _path_of(route)!r}"
+    text += f", methods={sorted(methods)!r})" if methods else ")"
+    place = _place_of_route(route)
+    return f"{text} at {place}" if place else text
+
+
+def _describe_all(reaches: Sequence[_Reach], prefix: str) -> str:
+    return " and ".join(_describe(reach.route, prefix) for reach in reaches)
