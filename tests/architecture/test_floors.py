@@ -41,6 +41,7 @@ FLOORS: dict[str, float] = {
     "spica.testclient": 8,
     # the front door, the switch for Starlette's name, the command line
     "spica": 9,
+    "spica.compat": 9,
 }
 """The floor of each module; a package's entry holds for everything in it (DESIGN.md section 5)."""
 

@@ -1,0 +1,54 @@
+"""``starlette._exception_handler`` as other packages import it: FastAPI wraps its endpoints in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from spica._asgi.handshake import HandshakeSend
+from spica._layers.boundary import GuardedApp, answer_on_socket
+
+# Named here too, so that whoever replaces it here replaces what handlers are run with.
+from spica.concurrency import run_in_threadpool
+from spica.websockets import WebSocket, WebSocketState
+
+if TYPE_CHECKING:
+    from spica.requests import HTTPConnection
+    from spica.types import ASGIApp, Receive, Scope, Send
+
+__all__ = ["BodyLimitResponseSent", "run_in_threadpool", "wrap_app_handling_exceptions"]
+
+
+class BodyLimitResponseSent(Exception):
+    """Never raised here: a body over its limit is a 413 like any other HTTPException."""
+
+
+def wrap_app_handling_exceptions(app: ASGIApp, conn: HTTPConnection[Any]) -> ASGIApp:
+    """Return ``app`` inside what answers its exceptions by the handlers of the application around it."""
+    if conn.scope["type"] == "websocket":
+        return _GuardedSocket(app, conn)
+    request: Any = conn
+    return GuardedApp(app, request)
+
+
+class _GuardedSocket:
+    """Run an app that serves a WebSocket, and answer its exceptions."""
+
+    __slots__ = ("app", "conn")
+
+    def __init__(self, app: ASGIApp, conn: HTTPConnection[Any]) -> None:
+        self.app = app
+        self.conn = conn
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the WebSocket."""
+        watching = HandshakeSend(send)
+        try:
+            await self.app(scope, receive, watching)
+        except Exception as exc:
+            websocket = self.conn
+            if not isinstance(websocket, WebSocket):
+                websocket = WebSocket(scope, receive, send)
+                if watching.is_over:
+                    websocket.application_state = WebSocketState.CONNECTED
+            if not await answer_on_socket(websocket, exc):
+                raise

@@ -1,0 +1,101 @@
+"""``starlette._utils`` as other packages import it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Generator
+from contextlib import asynccontextmanager
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+import anyio
+import anyio.abc
+
+from spica._asgi.scope import get_route_path
+from spica._http.host import parse_host
+from spica.concurrency import is_async_callable
+
+__all__ = [
+    "AwaitableOrContextManager",
+    "AwaitableOrContextManagerWrapper",
+    "ParsedHost",
+    "create_collapsing_task_group",
+    "get_route_path",
+    "is_async_callable",
+    "parse_host_header",
+]
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class AwaitableOrContextManager(Protocol[T_co]):
+    """What may be awaited, or used in ``async with``."""
+
+    def __await__(self) -> Generator[Any, None, T_co]:
+        """Wait for the value."""
+        ...
+
+    async def __aenter__(self) -> T_co:
+        """Wait for the value, to be closed at the end of the block."""
+        ...
+
+    async def __aexit__(self, *exc_info: object) -> bool | None:
+        """Close the value."""
+        ...
+
+
+class Closable(Protocol):
+    """A value with an ``async close()``."""
+
+    async def close(self) -> None:
+        """Close it."""
+        ...
+
+
+ClosableT = TypeVar("ClosableT", bound=Closable)
+
+
+class AwaitableOrContextManagerWrapper(Generic[ClosableT]):
+    """Let an awaitable also be used in ``async with``, which closes what it gave."""
+
+    __slots__ = ("aw", "entered")
+
+    def __init__(self, aw: Awaitable[ClosableT]) -> None:
+        self.aw = aw
+
+    def __await__(self) -> Generator[Any, None, ClosableT]:
+        return self.aw.__await__()
+
+    async def __aenter__(self) -> ClosableT:
+        self.entered = await self.aw
+        return self.entered
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.entered.close()
+
+
+@asynccontextmanager
+async def create_collapsing_task_group() -> AsyncIterator[anyio.abc.TaskGroup]:
+    """Open a task group that raises a single error as it is, not as a group of one."""
+    try:
+        async with anyio.create_task_group() as group:
+            yield group
+    except BaseExceptionGroup as errors:
+        error: BaseException = errors
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        raise error from error.__cause__
+
+
+class ParsedHost(NamedTuple):
+    """A Host header taken apart; the port is as it was written."""
+
+    host: str
+    port: str | None
+
+
+def parse_host_header(host_header: str | None) -> ParsedHost | None:
+    """Return the host and the port of a Host header; None where it is malformed."""
+    parsed = parse_host(host_header) if host_header else None
+    if parsed is None:
+        return None
+    host, port = parsed
+    return ParsedHost(host, None if port is None else str(port))

@@ -1,0 +1,108 @@
+"""Turn the switch on and off."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Any
+
+from spica.compat.finder import Finder, give_second_name, take_second_names
+from spica.compat.names import PUBLIC_MODULES, STARLETTE
+
+
+class CompatError(RuntimeError):
+    """The switch can't be turned on, because Starlette itself is already there.
+
+    ``importer`` is the name of the module that imported it first, as far as can be told, and ``file`` its
+    file; both are None where it can't be told.
+    """
+
+    def __init__(self, importer: str | None, file: str | None) -> None:
+        super().__init__(importer, file)
+        self.importer = importer
+        self.file = file
+
+    def __str__(self) -> str:
+        who = "something"
+        if self.importer is not None:
+            who = f"the module {self.importer!r} ({self.file or 'no file'})"
+        return (
+            f"spica.compat.install() comes too late: Starlette itself was already imported, by {who}. "
+            "Call it before the first import of anything that uses Starlette, or start the program "
+            "with `python -m spica.compat MODULE ...`, or with SPICA_COMPAT=1 in its environment."
+        )
+
+
+class Installed:
+    """The switch, turned on; as a context manager it is turned off at the end of the block."""
+
+    def __enter__(self) -> Installed:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        uninstall()
+
+
+def is_installed() -> bool:
+    """Return whether ``starlette`` means spica in this process."""
+    return any(isinstance(finder, Finder) for finder in sys.meta_path)
+
+
+def install() -> Installed:
+    """Make ``import starlette``, and every module in it, mean spica in this process.
+
+    Call it before anything imports Starlette. A second call does nothing.
+
+    Raises:
+        CompatError: Starlette itself was already imported.
+    """
+    if not is_installed():
+        if STARLETTE in sys.modules:
+            raise CompatError(*find_importer())
+        finder: Any = Finder()
+        sys.meta_path.insert(0, finder)
+        for name in PUBLIC_MODULES:
+            if name in sys.modules:
+                give_second_name(sys.modules[name])
+    return Installed()
+
+
+def uninstall() -> None:
+    """Undo ``install()``, for tests: what was imported meanwhile keeps what it has."""
+    if is_installed():
+        sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, Finder)]
+        take_second_names()
+
+
+def find_importer() -> tuple[str | None, str | None]:
+    """Return the module that imported Starlette first, and its file, as far as can be told.
+
+    A module stands in ``sys.modules`` before what it imports. So it is the last one before Starlette that
+    has something of Starlette's.
+    """
+    found: tuple[str | None, str | None] = (None, None)
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == STARLETTE:
+            break
+        if module is not None and _has_part_of_starlette(module):
+            found = name, getattr(module, "__file__", None)
+    return found
+
+
+def _has_part_of_starlette(module: Any) -> bool:
+    return any(
+        _top_name(value) == STARLETTE for value in list(getattr(module, "__dict__", {}).values())
+    )
+
+
+def _top_name(value: Any) -> str:
+    try:
+        name = value.__name__ if type(value) is type(sys) else value.__module__
+        return str(name).partition(".")[0]
+    except Exception:  # a lazy object that does not like to be looked at
+        return ""
