@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from spica._asgi.middleware import Middleware, build_stack
+from spica._asgi.middleware import Middleware, build_stack, check_recipes
+from spica._asgi.order import check_order, refuse_misplaced
 from spica._layers.body_limit import RequestBodyLimitMiddleware, check_body_size
 from spica._layers.responder import InnerApp, Responder
 from spica.datastructures import State
@@ -45,7 +46,7 @@ class Spica(Responder):
     middleware_stack = InnerApp("_stack")
     _ask_stack: Ask | None
     _connect_stack: ASGIApp
-    _outermost = Responder()
+    _outermost: Responder
 
     def __init__(
         self,
@@ -61,7 +62,7 @@ class Spica(Responder):
         self.state = State()
         self.router = Router(routes, lifespan=lifespan)
         self.exception_handlers = dict(exception_handlers or {})
-        self.user_middleware = list(middleware or ())
+        self.user_middleware = check_recipes(middleware, type(self).__name__)
         self.max_body_size = check_body_size(max_body_size, type(self).__name__)
         self.middleware_stack = None
 
@@ -76,7 +77,8 @@ class Spica(Responder):
                 # Also that for 500: an HTTPException(500) is one of its own.
                 handlers[key] = handler
         app: ASGIApp = ExceptionMiddleware(self.router, handlers=handlers, debug=self.debug)
-        app = build_stack(app, self.user_middleware)
+        refuse_misplaced(self.user_middleware, type(self).__name__)
+        app = build_stack(app, self.user_middleware, type(self).__name__)
         if self.max_body_size is not None:
             app = RequestBodyLimitMiddleware(app, self.max_body_size)
         return ServerErrorMiddleware(app, handler=error_handler, debug=self.debug)
@@ -112,6 +114,8 @@ class Spica(Responder):
         return self._connect_stack(scope, receive, send)
 
     def _build(self) -> Ask:
+        if type(self).build_middleware_stack is not Spica.build_middleware_stack:
+            check_order(self.user_middleware)  # a subclass folds its stack by itself
         self.middleware_stack = self.build_middleware_stack()
         ask = self._ask_stack
         if ask is None:
@@ -127,6 +131,10 @@ class Spica(Responder):
         if stack is not None:
             self._outermost = outermost_of(stack)
 
+    def _error_layer(self) -> Responder:
+        """Return the layer that answers errors; where building the stack failed, there is none."""
+        return self.__dict__.get("_outermost") or Responder()
+
     def _ask_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
         request.scope["app"] = self
         if self._ask_stack is None:
@@ -135,15 +143,15 @@ class Spica(Responder):
 
     async def answer_error(self, request: Request[Any], exc: Exception) -> ASGIApp:
         """Let the server-error layer answer."""
-        return await self._outermost.answer_error(request, exc)
+        return await self._error_layer().answer_error(request, exc)
 
     def guard(self, answer: ASGIApp, request: Request[Any]) -> ASGIApp:
         """Let the server-error layer guard."""
-        return self._outermost.guard(answer, request)
+        return self._error_layer().guard(answer, request)
 
     async def report(self, request: Request[Any], exc: Exception) -> bool:
         """Tell the server-error layer of an error that came too late to be answered."""
-        return await self._outermost.report(request, exc)
+        return await self._error_layer().report(request, exc)
 
     # -- adding to it ----------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 from spica import jsoncodec
 from spica._asgi.body import BodyChannel, ClientDisconnect
+from spica._asgi.disconnect import CancelOnDisconnect, listen
 from spica._asgi.scope import ScopeMapping
 from spica._http.cookies import parse_cookies
 from spica._http.fields import encode_field_value
@@ -101,9 +102,10 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
     @property
     def url(self) -> URL:
         """The whole URL as the client sees it."""
-        if self._url is None:
-            self._url = URL("", self.scope)
-        return self._url
+        url = self._url
+        if url is None:
+            url = self._url = URL("", self.scope)
+        return url
 
     @property
     def base_url(self) -> URL:
@@ -121,16 +123,18 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
     @property
     def headers(self) -> Headers:
         """The request headers."""
-        if self._headers is None:
-            self._headers = Headers(None, None, self.scope)
-        return self._headers
+        headers = self._headers
+        if headers is None:
+            headers = self._headers = Headers(None, None, self.scope)
+        return headers
 
     @property
     def query_params(self) -> QueryParams:
         """The decoded query string."""
-        if self._query_params is None:
-            self._query_params = QueryParams(self.scope["query_string"])
-        return self._query_params
+        query_params = self._query_params
+        if query_params is None:
+            query_params = self._query_params = QueryParams(self.scope["query_string"])
+        return query_params
 
     @property
     def path_params(self) -> dict[str, Any]:
@@ -144,10 +148,12 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
     @property
     def cookies(self) -> dict[str, str]:
         """The cookies; those of several Cookie headers together (RFC 9113 s.8.2.3)."""
-        if self._cookies is None:
+        cookies = self._cookies
+        if cookies is None:
             fields = [value for name, value in self.scope["headers"] if name == b"cookie"]
-            self._cookies = cookie_parser(b"; ".join(fields).decode("latin-1")) if fields else {}
-        return self._cookies
+            cookies = cookie_parser(b"; ".join(fields).decode("latin-1")) if fields else {}
+            self._cookies = cookies
+        return cookies
 
     @property
     def client(self) -> Address | None:
@@ -223,7 +229,7 @@ class Request(HTTPConnection[StateT]):
     _body: bytes | None = None
     _json: Any = None
     _form: FormData | None = None
-    _aftermath: Aftermath | None = None
+    _aftermath: Aftermath | None
 
     def __init__(
         self, scope: Scope, receive: Receive = empty_receive, send: Send = empty_send
@@ -233,6 +239,7 @@ class Request(HTTPConnection[StateT]):
         self.scope = scope
         self._receive = receive
         self._send = send
+        self._aftermath = None
 
     @property
     def method(self) -> str:
@@ -347,11 +354,25 @@ class Request(HTTPConnection[StateT]):
 
     async def is_disconnected(self) -> bool:
         """Return whether the client has left, without waiting and without losing a byte of the body."""
+        listen(self)
         return await self._channel().poll()
+
+    def cancel_on_disconnect(self) -> CancelOnDisconnect:
+        """Return a context manager, for ``with``, whose block is cancelled when the client leaves.
+
+        What the block awaits is cancelled as by an AnyIO cancel scope, and at the end of the block a
+        ClientDisconnect is raised, which is no error and is not logged: there is no answer, and no background
+        task of one. The body may be read inside. A block that comes to its end has not been cancelled.
+
+        Raises:
+            ClientDisconnect: the client has left; at the end of the block.
+            RuntimeError: it is used in a thread, by a ``def`` endpoint: a thread can't be cancelled.
+        """
+        return CancelOnDisconnect(listen(self))
 
     async def send_push_promise(self, path: str) -> None:
         """Ask the server to push ``path``; nothing happens where it can't (ASGI "Server Push")."""
-        if "http.response.push" not in self.scope.get("extensions", {}):
+        if "http.response.push" not in (self.scope.get("extensions") or ()):
             return
         headers = [
             (name.encode("latin-1"), value.encode("latin-1"))
@@ -367,7 +388,7 @@ class Request(HTTPConnection[StateT]):
             ValueError: a link contains what can't stand in a header.
         """
         links = [encode_field_value(value) for value in (link, *additional_links)]
-        if "http.response.early_hint" in self.scope.get("extensions", {}):
+        if "http.response.early_hint" in (self.scope.get("extensions") or ()):
             await self._send({"type": "http.response.early_hint", "links": links})
 
 

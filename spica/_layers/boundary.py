@@ -105,16 +105,18 @@ class Boundary(Responder):
     that such middleware sees a response.
     """
 
-    _published: Handlers | None = None
+    _published: Handlers | None
     """Handlers of its own, which are then in force further in."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self._published = None
 
     async def respond(self, request: Request[Any]) -> ASGIApp:
         """Return the inner answer, or that of the handler for its exception."""
-        if self._published is not None:
-            request.scope[EXCEPTION_HANDLERS] = self._published
+        published = self._published
+        if published is not None:
+            request.scope[EXCEPTION_HANDLERS] = published
         try:
             answer: Any = await self._ask(request)
             if not isinstance(answer, Response) or not answer._is_plain:

@@ -104,7 +104,7 @@ class Responder:
         request: Request[Any] = Request(scope, receive, send)
         try:
             try:
-                answer = await self._ask_outermost(request)
+                answer: Any = await self._ask_outermost(request)
                 is_simple = isinstance(answer, Response) and not answer._receives
                 if not is_simple:
                     answer = await settle_answer(answer, request, scope.get("endpoint"))
@@ -112,7 +112,8 @@ class Responder:
                 answer = await self.answer_error(request, exc)
                 is_simple = False
             if is_simple:
-                await answer(scope, receive, send)
+                # Named, the method is found quicker than through the slot for calls.
+                await answer.__call__(scope, receive, send)
             else:
                 # What may still ask for the body, or for a disconnect, goes through its one owner.
                 await self.guard(answer, request)(scope, request.receive, send)

@@ -71,7 +71,9 @@ class BaseHTTPMiddleware(Responder):
         ask = self._ask
         # Of another dispatch middleware the answer is a response already.
         is_owned = getattr(ask, "__func__", None) is BaseHTTPMiddleware.respond
-        self._call_next = cast("RequestResponseEndpoint", ask) if is_owned else _CallNext(ask)
+        self._call_next = (
+            cast("RequestResponseEndpoint", ask) if is_owned else _CallNext(ask).respond
+        )
 
 
 class _CallNext:
@@ -82,7 +84,7 @@ class _CallNext:
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
 
-    async def __call__(self, request: Request[Any]) -> Response:
+    async def respond(self, request: Request[Any]) -> Response:
         if type(request._receive) is BodyChannel:
             request._receive.hand_on()
         answer = await self._ask(request)

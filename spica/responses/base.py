@@ -54,7 +54,7 @@ class Response:
 
     media_type: str | None = None
     charset = "utf-8"
-    background: BackgroundTask | None = None
+    background: BackgroundTask | None
 
     _is_plain: ClassVar[bool] = True
     """Whether status, headers and body are all there is, so that instances pass as values as they are."""
@@ -76,14 +76,15 @@ class Response:
         self.status_code = status_code
         if media_type is not None:
             self.media_type = media_type
-        if background is not None:
-            self.background = background
+        self.background = background
         self.body = self.render(content)
         self.init_headers(headers)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         own = cls.__dict__
+        if "__init__" in own and "background" not in own:
+            cls.background = None  # its own constructor need not call that of Response
         if "_is_plain" not in own and any(name in own for name in SENDING):
             cls._is_plain, cls._receives = False, True
             if "_resolve" not in own:

@@ -14,7 +14,7 @@ from spica._layers.responder import asker
 from spica.endpoints import HTTPEndpoint, answer, answers_by_value
 from spica.routing.base import BaseRoute, Match
 from spica.routing.functions import ask_function
-from spica.routing.mounts import AppRoute, Host, Mount
+from spica.routing.mounts import AppRoute, Host, Mount, descend
 from spica.routing.patterns import conversions_of, match_path
 from spica.routing.routes import PatternRoute, Route, WebSocketRoute
 
@@ -96,13 +96,14 @@ class HTTPCandidate(PatternCandidate):
     def enter(self, scope: Scope, path: str) -> Ask | None:
         """Compare the path, then the method."""
         route = self.route
-        params = (
-            {} if self.exact_path == path else match_path(route.path_regex, self.conversions, path)
-        )
-        if params is None:
-            return None
+        if self.exact_path is not None and self.exact_path == path:
+            params: Any = {}
+        else:
+            params = match_path(route.path_regex, self.conversions, path)
+            if params is None:
+                return None
         methods = route.methods
-        if methods and scope["method"] not in methods:
+        if methods is not None and scope["method"] not in methods and methods:
             return partial_match
         if "path_params" in scope:
             params = {**scope["path_params"], **params}
@@ -151,7 +152,7 @@ class MountCandidate(Candidate):
             if not route._enter(scope, path):
                 return None
         elif path.startswith(self.prefix):
-            route._descend(scope, route.path)
+            descend(scope, route.path, route._inner)
         else:
             return None
         scope["route"] = route

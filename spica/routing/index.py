@@ -10,7 +10,7 @@ The index decides nothing: each candidate is still compared with the path.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any, TypeGuard, TypeVar, cast
 
@@ -45,7 +45,11 @@ def _dropping_index(method: Method) -> Method:
 class RouteList(list[BaseRoute]):
     """A list of routes that carries its index, and drops it with every change."""
 
-    route_index: RouteIndex | None = None
+    route_index: RouteIndex | None
+
+    def __init__(self, routes: Iterable[BaseRoute] = ()) -> None:
+        super().__init__(routes)
+        self.route_index = None
 
     append = _dropping_index(list.append)
     extend = _dropping_index(list.extend)

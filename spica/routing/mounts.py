@@ -34,6 +34,18 @@ CHILD_KEYS = ("path_params", "app_root_path", "root_path")
 """Keys of the scope that a mount goes on from."""
 
 
+def descend(scope: Scope, prefix: str, app: ASGIApp) -> None:
+    """Make ``scope`` that of ``app``, which is mounted below ``prefix``."""
+    root_path = scope.get("root_path", "")
+    if "app_root_path" not in scope:
+        # The prefix of the whole application stays known to what is mounted.
+        scope["app_root_path"] = root_path
+    if "path_params" not in scope:
+        scope["path_params"] = {}
+    scope["root_path"] = root_path + prefix
+    scope["endpoint"] = app
+
+
 class AppRoute(BaseRoute):
     """What routes to another application share. It needs only the attributes, not ``__init__``."""
 
@@ -41,6 +53,8 @@ class AppRoute(BaseRoute):
     app = InnerApp()
     _ask: Ask
     _base_app: ASGIApp
+    _inner: ASGIApp
+    """The same as ``app``, without the step through its descriptor."""
     param_convertors: PathConvertors
 
     @property
@@ -53,6 +67,9 @@ class AppRoute(BaseRoute):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a connection that matched."""
         await self.app(scope, receive, send)
+
+    def _app_has_changed(self) -> None:
+        self._inner = self.app
 
     def _url_of_child(self, name: str, path_params: dict[str, Any]) -> URLPath:
         """Return the URL of a route of the application that ``name``, as this route has it, means.
@@ -106,7 +123,7 @@ class Mount(AppRoute):
         self.name = name
         stack = self._base_app
         if middleware or max_body_size is not None:
-            stack = build_stack(Boundary(stack), middleware or ())
+            stack = build_stack(Boundary(stack), middleware, place)
         if max_body_size is not None:
             stack = RequestBodyLimitMiddleware(stack, check_body_size(max_body_size, place))
         self.app = stack
@@ -143,26 +160,15 @@ class Mount(AppRoute):
         if len(self.param_convertors) == 1:  # only the rest: the prefix is a plain text
             if not route_path.startswith(self.path + "/"):
                 return False
-            self._descend(scope, self.path)
+            descend(scope, self.path, self.app)
             return True
         params = match_path(self.path_regex, conversions_of(self.param_convertors), route_path)
         if params is None:
             return False
         end = len(route_path) - len(params.pop("path")) - 1
         scope["path_params"] = {**scope.get("path_params", {}), **params}
-        self._descend(scope, route_path[:end])
+        descend(scope, route_path[:end], self.app)
         return True
-
-    def _descend(self, scope: Scope, prefix: str) -> None:
-        """Make ``scope`` that of the application below ``prefix``."""
-        root_path = scope.get("root_path", "")
-        if "app_root_path" not in scope:
-            # The prefix of the whole application stays known to what is mounted.
-            scope["app_root_path"] = root_path
-        if "path_params" not in scope:
-            scope["path_params"] = {}
-        scope["root_path"] = root_path + prefix
-        scope["endpoint"] = self.app
 
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
         """Return the path of the mount (its name, with ``path``), or of a route below it.
