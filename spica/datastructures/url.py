@@ -30,40 +30,15 @@ _USERINFO_SAFE = "%!$&'()*+,;=-._~"
 _NOT_IN_HOST = frozenset("/?#@\\ \t\r\n\0")
 
 
+_Pieces = tuple[str, str, str, str]
+"""Scheme, netloc, path and query."""
+
+
 class Address(NamedTuple):
     """Hold the host and the port of a peer."""
 
     host: str
     port: int
-
-
-class _ScopeSource:
-    """Hold what a scope says about its URL, noted at once and read when it is asked for."""
-
-    __slots__ = ("headers", "path", "pieces", "query", "scheme", "server")
-
-    def __init__(self, scope: Mapping[str, Any]) -> None:
-        self.pieces: tuple[str, str, str, str] | None = None
-        self.scheme: str = scope.get("scheme", "http")
-        self.server: tuple[str, int | None] | None = scope.get("server")
-        self.path: str = scope["path"]
-        self.query: bytes | None = scope.get("query_string")
-        self.headers: Iterable[tuple[bytes, bytes]] = scope.get("headers", ())
-
-    def read(self) -> tuple[str, str, str, str]:
-        """Return scheme, netloc, path and query; an unknown host leaves a relative URL."""
-        if self.pieces is not None:
-            return self.pieces
-        # RFC 9110 s.7.2: the Host field names the authority. One that is no host is not used.
-        netloc = read_host(self.headers) or _server_netloc(self.scheme, self.server)
-        scheme, path = self.scheme, encode_path(self.path)
-        if not netloc:
-            scheme, path = "", encode_leading_slashes(path)
-        elif path and path[0] != "/":
-            path = "/" + path  # RFC 3986 s.3.3: behind an authority a path begins with a slash
-        query = encode_query(self.query) if self.query else ""
-        self.pieces = (scheme, netloc, path, query)
-        return self.pieces
 
 
 class URL:
@@ -76,17 +51,25 @@ class URL:
         TypeError: more than one source is given, or a component that does not exist.
     """
 
-    _text: str | None = None
-    _parts: SplitResult | None = None
-    _source: _ScopeSource | None = None
+    _text: str | None
+    _pieces: _Pieces | None
+    _parts: SplitResult | None
 
     def __init__(
         self, url: str | URL = "", scope: Mapping[str, Any] | None = None, **components: Any
     ) -> None:
+        self._text = self._pieces = self._parts = None
         if scope is not None:
             if url or components:
                 raise TypeError("A URL is made of a text, a scope or components; give one of them.")
-            self._source = _ScopeSource(scope)
+            # Layers further in may change the scope: what is wanted of it is noted at once.
+            self._source = (
+                scope.get("scheme", "http"),
+                scope.get("headers", ()),
+                scope.get("server"),
+                scope["path"],
+                scope.get("query_string"),
+            )
         elif components:
             if url:
                 raise TypeError("A URL is made of a text, a scope or components; give one of them.")
@@ -95,6 +78,13 @@ class URL:
             self._text = str(url)
         else:
             raise TypeError(f"A URL is made of a string, not {type(url).__name__}.")
+
+    def _read(self) -> _Pieces:
+        """Return what the scope has told, read once."""
+        pieces = self._pieces
+        if pieces is None:
+            pieces = self._pieces = _read_source(*self._source)
+        return pieces
 
     @property
     def components(self) -> SplitResult:
@@ -105,10 +95,10 @@ class URL:
         """
         parts = self._parts
         if parts is None:
-            if self._source is None:
-                parts = urlsplit(self._text or "")
+            if self._text is not None and self._pieces is None:
+                parts = urlsplit(self._text)
             else:
-                parts = SplitResult(*self._source.read(), "")
+                parts = SplitResult(*self._read(), "")
             self._parts = parts
         return parts
 
@@ -203,7 +193,8 @@ class URL:
     def __str__(self) -> str:
         text = self._text
         if text is None:
-            text = self._text = _write(*self._source.read()) if self._source else ""
+            scheme, netloc, path, query = self._read()
+            text = self._text = _write(scheme, netloc, path, query)
         return text
 
     def __repr__(self) -> str:
@@ -253,6 +244,24 @@ class URLPath(str):
         if path and path[0] != "/":
             path = "/" + path
         return URL(_write(scheme, self.host or parts.netloc, parts.path.rstrip("/") + path, ""))
+
+
+def _read_source(
+    scheme: str,
+    headers: Iterable[tuple[bytes, bytes]],
+    server: tuple[str, int | None] | None,
+    path: str,
+    query_string: bytes | None,
+) -> _Pieces:
+    """Return what a scope says about its URL; an unknown host leaves a relative one."""
+    # RFC 9110 s.7.2: the Host field names the authority. One that is no host is not used.
+    netloc = read_host(headers) or _server_netloc(scheme, server)
+    path = encode_path(path)
+    if not netloc:
+        scheme, path = "", encode_leading_slashes(path)
+    elif path and path[0] != "/":
+        path = "/" + path  # RFC 3986 s.3.3: behind an authority a path begins with a slash
+    return scheme, netloc, path, encode_query(query_string) if query_string else ""
 
 
 def _write(scheme: str, netloc: str, path: str, query: str) -> str:

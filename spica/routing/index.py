@@ -45,6 +45,8 @@ def _dropping_index(method: Method) -> Method:
 class RouteList(list[BaseRoute]):
     """A list of routes that carries its index, and drops it with every change."""
 
+    __slots__ = ("route_index",)
+
     route_index: RouteIndex | None
 
     def __init__(self, routes: Iterable[BaseRoute] = ()) -> None:
