@@ -35,7 +35,13 @@ class StandIn(Distribution):
 
 
 def find_distributions(context: Any = None) -> Iterator[Distribution]:
-    """Yield the distribution if ``context`` asks for it, or for all."""
-    name = (context or DistributionFinder.Context()).name
+    """Yield the distribution if ``context`` asks for it, or for all.
+
+    Who asks for those in certain directories, as pip does, wants what is installed there.
+    """
+    context = context or DistributionFinder.Context()
+    name = context.name
+    if "path" in vars(context):
+        return
     if name is None or re.sub(r"[-_.]+", "-", name).lower() == STARLETTE:
         yield StandIn()

@@ -1,0 +1,130 @@
+"""``python -m spica.compat doctor``: say what the switch does here, and what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import warnings
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.metadata import Distribution, distributions
+from pathlib import Path
+from typing import Any
+
+import spica
+from spica.compat.metadata import StandIn
+from spica.compat.names import STARLETTE, STARLETTE_VERSION
+from spica.compat.startup import VARIABLE, find_startup_file
+from spica.compat.switch import CompatError, install
+
+_HERE = Path(__file__).parent
+
+
+def examine() -> int:
+    """Print what is found; return 1 if something is wrong, else 0."""
+    installed = {_normal(each.name): each for each in distributions() if not _is_stand_in(each)}
+    problems = [*_check_switch()]
+    print(f"spica {spica.__version__} ({Path(spica.__file__).parent})")
+    print(f"stands in for Starlette {STARLETTE_VERSION}")
+    genuine = installed.get(STARLETTE)
+    if genuine is None:
+        print("Starlette itself: not installed")
+    else:
+        print(f"Starlette itself: {genuine.version}, installed and not used where the switch is on")
+    print(f"start-up file, for {VARIABLE}=1: {find_startup_file() or 'missing'}")
+    if not problems:
+        problems.extend(_check_names())
+    _print_dependents(installed)
+    for problem in problems:
+        print("WRONG:", problem)
+    return 1 if problems else 0
+
+
+def _check_switch() -> Iterator[str]:
+    try:
+        install()
+    except CompatError as exc:
+        yield str(exc)
+    if not _is_obeyed():
+        yield (
+            f"{VARIABLE}=1 is not obeyed by new processes: install spica with pip, so that its "
+            "start-up file is where Python looks for it."
+        )
+
+
+def _is_obeyed() -> bool:
+    """Return whether a new interpreter obeys the variable: start one and ask it."""
+    code = "import sys; sys.exit('spica.compat' not in sys.modules)"
+    environment = os.environ | {VARIABLE: "1"}
+    return subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
+
+
+def _check_names() -> Iterator[str]:
+    """Look up every name that packages are known to import."""
+    count = 0
+    for module, name in demanded_names():
+        count += 1
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # deprecated names are names, too
+                getattr(import_module(module), name)
+        except ImportError as exc:
+            print(f"{module} can't be imported here, as far as it is not needed: {exc}")
+        except AttributeError as exc:
+            yield f"{module}.{name} is missing: {exc}"
+    print(f"names that packages import from Starlette: {count} looked up")
+
+
+def demanded_names() -> Iterator[tuple[str, str]]:
+    """Yield the names that packages import from Starlette, each with its module."""
+    for line in (_HERE / "demanded.txt").read_text("utf-8").splitlines():
+        if not line.startswith("#"):
+            module, _, names = line.partition(":")
+            for name in names.split():
+                yield module, name
+
+
+def tried_packages() -> list[dict[str, Any]]:
+    """Return the packages that were tried: name, versions, result and perhaps remarks."""
+    text = (_HERE / "tried.toml").read_text("utf-8")
+    packages: list[dict[str, Any]] = tomllib.loads(text)["package"]
+    return packages
+
+
+def _print_dependents(installed: dict[str, Distribution]) -> None:
+    tried = {_normal(package["name"]): package for package in tried_packages()}
+    dependents = {name for name, each in installed.items() if _requires_starlette(each)}
+    print("packages here that use Starlette:")
+    names = sorted(dependents | (installed.keys() & tried.keys()))
+    for name in names:
+        print(f"  {name} {installed[name].version}: {_describe(tried.get(name))}")
+    if not names:
+        print("  none")
+
+
+def _describe(package: dict[str, Any] | None) -> str:
+    if package is None:
+        return "not tried"
+    text = f"tried {', '.join(package['versions']) or 'in an application'}: {package['result']}"
+    remarks = package.get("remarks")
+    return f"{text} ({remarks})" if remarks else text
+
+
+def _requires_starlette(distribution: Distribution) -> bool:
+    return any(
+        _normal(re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]) == STARLETTE
+        for requirement in distribution.requires or ()
+        if "extra ==" not in requirement
+    )
+
+
+def _is_stand_in(distribution: Distribution) -> bool:
+    return isinstance(distribution, StandIn)
+
+
+def _normal(name: str | None) -> str:
+    """Return a distribution's name in the form in which names are compared (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name or "").lower()
