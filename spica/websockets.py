@@ -101,10 +101,10 @@ class WebSocket(HTTPConnection[StateT]):
     On one object they may be replaced until `accept()`.
     """
 
-    client_state: WebSocketState = _CONNECTING
-    application_state: WebSocketState = _CONNECTING
+    client_state: WebSocketState
+    application_state: WebSocketState
     # Whether frames may pass `receive` and `send` by: it is open, and nobody has replaced them.
-    _is_plain = False
+    _is_plain: bool
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Wrap the connection of `scope`, which must be of the type "websocket"."""
@@ -115,6 +115,8 @@ class WebSocket(HTTPConnection[StateT]):
         self.scope = scope
         self._receive = receive
         self._send = send
+        self.client_state = self.application_state = _CONNECTING
+        self._is_plain = False
 
     # The raw messages
 
