@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from spica._asgi.middleware import Middleware, build_stack, check_recipes
 from spica._asgi.order import check_order, refuse_misplaced
+from spica._asgi.startup import StartupGuard
 from spica._layers.body_limit import RequestBodyLimitMiddleware, check_body_size
 from spica._layers.responder import InnerApp, Responder
 from spica.datastructures import State
+from spica.middleware._settings import check_flag
 from spica.middleware.errors import ServerErrorMiddleware, outermost_of
 from spica.middleware.exceptions import ExceptionMiddleware
 from spica.routing import Router
@@ -40,7 +42,8 @@ class Spica(Responder):
 
     Raises:
         TypeError: an argument is of a kind that can't work.
-        ValueError: ``max_body_size`` is negative.
+        ValueError: ``max_body_size`` is negative. At start-up: a layer that every application has is
+            among ``middleware``.
     """
 
     middleware_stack = InnerApp("_stack")
@@ -58,7 +61,7 @@ class Spica(Responder):
         *,
         max_body_size: int | None = None,
     ) -> None:
-        self.debug = debug
+        self.debug = check_flag(debug, f"{type(self).__name__}: debug")
         self.state = State()
         self.router = Router(routes, lifespan=lifespan)
         self.exception_handlers = dict(exception_handlers or {})
@@ -108,6 +111,11 @@ class Spica(Responder):
 
     def connect(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve a WebSocket or the lifespan, through the layers."""
+        if scope["type"] == "lifespan":
+            return StartupGuard(receive, send).run(self._connect_layers, scope)
+        return self._connect_layers(scope, receive, send)
+
+    def _connect_layers(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         scope["app"] = self
         if self.middleware_stack is None:
             self._build()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
+from spica._asgi.order import check_order
+from spica._asgi.places import place_of_caller
 from spica.types import ASGIApp
 
 P = ParamSpec("P")
@@ -38,6 +40,8 @@ class Middleware(Generic[P]):
         self.cls = cls
         self.args = args
         self.kwargs = kwargs
+        # For errors and warnings about it, which come when the stack is built.
+        self._place = place_of_caller()
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.cls, self.args, self.kwargs))
@@ -45,13 +49,87 @@ class Middleware(Generic[P]):
     def __repr__(self) -> str:
         name = getattr(self.cls, "__name__", "")
         _, args, kwargs = self
-        parts = [name, *map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())]
+        parts = [name, *self._format_args(args)]
+        parts += [f"{key}={_format_value(key, value)}" for key, value in kwargs.items()]
         return f"{type(self).__name__}({', '.join(part for part in parts if part)})"
 
+    def _format_args(self, args: Sequence[Any]) -> list[str]:
+        if not args:
+            return []
+        import inspect  # for messages alone
 
-def build_stack(app: ASGIApp, middleware: Sequence[Middleware[Any]]) -> ASGIApp:
-    """Return ``app`` inside the layers that ``middleware`` names; the first is the outermost."""
-    for recipe in reversed(middleware):
-        cls, args, kwargs = recipe
-        app = cls(app, *args, **kwargs)
+        try:
+            names = [*inspect.signature(self.cls).parameters][1:]
+        except (TypeError, ValueError):
+            names = []
+        names += [""] * (len(args) - len(names))
+        return [_format_value(name, value) for name, value in zip(names, args, strict=False)]
+
+
+_SECRET_WORDS = ("secret", "password", "token", "api_key")
+
+
+def _format_value(name: str, value: Any) -> str:
+    """Return ``value`` for a message; that of an option whose name says so is kept secret."""
+    is_secret = isinstance(value, (str, bytes, list, tuple)) and any(
+        word in name.lower() for word in _SECRET_WORDS
+    )
+    return "'**********'" if is_secret else repr(value)
+
+
+def check_recipes(middleware: Iterable[Any] | None, place: str) -> list[Middleware[Any]]:
+    """Return a list of recipes; errors name ``place``.
+
+    Raises:
+        TypeError: it is no list, or something in it is no recipe.
+    """
+    if middleware is None:
+        return []
+    example = "Write middleware=[Middleware(SomeMiddleware, option=value)]."
+    if isinstance(middleware, (str, bytes, Middleware, type)) or not isinstance(
+        middleware, Iterable
+    ):
+        raise TypeError(
+            f"{place}: middleware must be a list of Middleware, not {middleware!r:.200}. {example}"
+        )
+    recipes = list(middleware)
+    for recipe in recipes:
+        if isinstance(recipe, (str, bytes, type)) or not isinstance(recipe, Iterable):
+            raise TypeError(
+                f"{place}: middleware must be made of Middleware, not {recipe!r:.200}. {example}"
+            )
+    return recipes
+
+
+def build_stack(app: ASGIApp, middleware: Iterable[Any] | None, place: str = "") -> ASGIApp:
+    """Return ``app`` inside the layers that ``middleware`` names; the first is the outermost.
+
+    An order that is known to be a mistake is warned of. ``place`` is whose middleware it is, for errors. An
+    error of a middleware says in a note which recipe it comes from.
+
+    Raises:
+        TypeError: something is no recipe, or makes no app.
+    """
+    recipes = check_recipes(middleware, place or "build_stack()")
+    if recipes:
+        check_order(recipes)
+    for recipe in reversed(recipes):
+        app = _build_layer(app, recipe)
     return app
+
+
+def _build_layer(app: ASGIApp, recipe: Any) -> ASGIApp:
+    cls, args, kwargs = recipe
+    try:
+        layer: ASGIApp = cls(app, *args, **kwargs)
+    except Exception as exc:
+        exc.add_note(f"In {_describe(recipe)}.")
+        raise
+    if layer is None:
+        raise TypeError(f"{_describe(recipe)} returned None, but must return an ASGI app.")
+    return layer
+
+
+def _describe(recipe: Any) -> str:
+    place = getattr(recipe, "_place", None)
+    return f"{recipe!r:.300}" + (f", written at {place}" if place else "")

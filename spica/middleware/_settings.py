@@ -41,6 +41,20 @@ def check_tokens(values: Collection[str], place: str) -> None:
             )
 
 
+def check_flag(value: Any, place: str) -> Any:
+    """Return ``value``, unless it is a text: every text counts as true, ``"false"`` too.
+
+    Raises:
+        TypeError: it is a text.
+    """
+    if isinstance(value, (str, bytes)):
+        raise TypeError(
+            f"{place} must be True or False, not the text {value!r:.80}, which would count as true. From the "
+            "environment, read it with config(..., cast=bool)."
+        )
+    return value
+
+
 def check_seconds(value: Any, place: str) -> None:
     """Refuse what is neither a number of whole seconds nor None.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from spica._asgi.order import ANSWERS
 from spica._layers.answers import settle_answer
 from spica._layers.responder import Responder
 from spica.authentication import (
@@ -28,6 +29,8 @@ class AuthenticationMiddleware(Responder):
     raises an AuthenticationError, ``on_error(conn, exc)``, sync or async, makes the answer: by
     default a 400 with the error's text. WebSockets are closed then, and `on_error` is not asked.
     """
+
+    middleware_traits = (ANSWERS,)
 
     def __init__(
         self,

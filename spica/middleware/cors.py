@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
+from spica._asgi.order import CORS
 from spica._http.fields import encode_field_name, encode_field_value
 from spica._http.origins import MAX_ORIGIN_SIZE, find_looseness, serialize_origin
 from spica._layers.answers import settle_answer
@@ -23,7 +24,7 @@ from spica._layers.responder import Responder
 from spica.datastructures import Headers, MutableHeaders
 from spica.datastructures.headers import add_vary
 from spica.exceptions import SpicaConfigurationWarning
-from spica.middleware._settings import check_seconds, check_strings, check_tokens
+from spica.middleware._settings import check_flag, check_seconds, check_strings, check_tokens
 from spica.responses.base import PlainTextResponse, Response
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class CORSMiddleware(Responder):
     not read it otherwise.
     """
 
+    middleware_traits = (CORS,)
+
     def __init__(
         self,
         app: ASGIApp,
@@ -104,9 +107,11 @@ class CORSMiddleware(Responder):
         self.allow_headers = [name.lower() for name in header_names]
         self.allow_all_origins = "*" in allow_origins
         self.allow_all_headers = "*" in allow_headers
-        self.allow_credentials = allow_credentials
+        self.allow_credentials = check_flag(allow_credentials, "CORSMiddleware: allow_credentials")
         self.allow_origin_regex = _compile(allow_origin_regex)
-        self.allow_private_network = allow_private_network
+        self.allow_private_network = check_flag(
+            allow_private_network, "CORSMiddleware: allow_private_network"
+        )
         self.max_age = max_age
 
         self.simple_headers = self._list_simple_headers(expose_headers)
@@ -355,7 +360,8 @@ def _compile(pattern: str | re.Pattern[str] | None) -> re.Pattern[str] | None:
     if pattern is None:
         return None
     place = "CORSMiddleware: allow_origin_regex"
-    if not isinstance(pattern, (str, re.Pattern)):
+    text = pattern.pattern if isinstance(pattern, re.Pattern) else pattern
+    if not isinstance(text, str):
         raise TypeError(f"{place} must be a string, not {pattern!r:.80}.")
     try:
         compiled = re.compile(pattern)

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.body import ClientDisconnect
+from spica._asgi.order import ERROR_LAYER
 from spica._asgi.scope import EXCEPTION_HANDLERS
 from spica._asgi.sending import StartedSend
 from spica._layers.aftermath import own_aftermath
@@ -21,6 +22,7 @@ from spica._layers.responder import Responder
 from spica.concurrency import run_in_threadpool
 from spica.exceptions import HTTPException
 from spica.middleware import debug_page
+from spica.middleware._settings import check_flag
 from spica.requests import Request
 from spica.responses.base import HTMLResponse, PlainTextResponse, Response
 
@@ -44,6 +46,8 @@ class ServerErrorMiddleware(Responder):
         TypeError: ``handler`` can't be called.
     """
 
+    middleware_traits = (ERROR_LAYER,)
+
     def __init__(
         self, app: ASGIApp, handler: Callable[..., Any] | None = None, debug: bool = False
     ) -> None:
@@ -51,7 +55,7 @@ class ServerErrorMiddleware(Responder):
             raise TypeError(f"ServerErrorMiddleware: handler must be a function, not {handler!r}.")
         self.app = app
         self.handler = handler
-        self.debug = debug
+        self.debug = check_flag(debug, "ServerErrorMiddleware: debug")
 
     async def respond(self, request: Request[Any]) -> ASGIApp:
         """Return the inner answer, or one that tells of the error."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.handshake import HandshakeSend
+from spica._asgi.order import EXCEPTION_LAYER
 from spica._asgi.scope import EXCEPTION_HANDLERS
 from spica._layers.boundary import Boundary, answer_on_socket
 from spica.exceptions import HTTPException, WebSocketException
@@ -29,6 +30,8 @@ class ExceptionMiddleware(Boundary):
     Raises:
         TypeError: a key is neither a status code nor an exception class, or a handler can't be called.
     """
+
+    middleware_traits = (EXCEPTION_LAYER,)
 
     def __init__(
         self,

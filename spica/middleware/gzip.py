@@ -12,6 +12,7 @@ import enum
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+from spica._asgi.order import COMPRESSES
 from spica._layers.responder import Responder
 from spica.concurrency import ThreadLimiter
 from spica.middleware._gzip_rules import (
@@ -24,6 +25,7 @@ from spica.middleware._gzip_rules import (
     declared_size,
     encode_fields,
     normalize_types,
+    size_of,
     vary_fields,
 )
 from spica.responses.base import Response, close_iterator
@@ -67,6 +69,8 @@ class GZipMiddleware(Responder):
         ValueError: a size is negative, or ``compresslevel`` is none of zlib.
     """
 
+    middleware_traits = (COMPRESSES,)
+
     def __init__(
         self,
         app: ASGIApp,
@@ -108,7 +112,7 @@ class GZipMiddleware(Responder):
             return self._responder(scope)._around(answer) if callable(answer) else answer
         in_memory = answer._replaced_body is None and not isinstance(answer, StreamingResponse)
         is_head = scope.get("method") == "HEAD"
-        if in_memory and _size(answer.body) < self.minimum_size and (answer.body or not is_head):
+        if in_memory and size_of(answer.body) < self.minimum_size and (answer.body or not is_head):
             return answer
         if not self._gzip._types.allow(answer.status_code, answer.raw_headers):
             return answer
@@ -389,11 +393,6 @@ def _is_value(response: Response) -> bool:
     """Return whether status, fields and ``body`` or ``body_iterator`` are all there is."""
     call = type(response).__call__
     return response._is_plain and (call is Response.__call__ or call is StreamingResponse.__call__)
-
-
-def _size(body: bytes | memoryview) -> int:
-    # A memoryview counts its items, which may be larger than bytes.
-    return len(body) if type(body) is bytes else memoryview(body).nbytes
 
 
 def _as_bytes(chunk: Any) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from spica._asgi.order import ANSWERS, REDIRECTS
 from spica._http.host import format_host, parse_host, read_host
 from spica._layers.denial import deny
 from spica._layers.responder import Responder
@@ -28,6 +29,8 @@ class HTTPSRedirectMiddleware(Responder):
     a URL can carry, the new URL points to the server itself; where that has no address either, or
     two Host fields contradict each other, the answer is 400.
     """
+
+    middleware_traits = (ANSWERS, REDIRECTS)
 
     def __init__(self, app: ASGIApp) -> None:
         """Let only secure requests pass to `app`."""

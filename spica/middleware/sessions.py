@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from spica import jsoncodec
+from spica._asgi.order import SESSION
 from spica._http.cookies import parse_cookies
 from spica._layers.editor import edit_answer, leave_edit
 from spica._layers.responder import Responder
@@ -29,7 +30,7 @@ from spica.middleware._sessioncookie import (
     sign,
     unsign,
 )
-from spica.middleware._settings import check_seconds
+from spica.middleware._settings import check_flag, check_seconds
 from spica.responses.base import Response
 
 if TYPE_CHECKING:
@@ -184,6 +185,8 @@ class SessionMiddleware(Responder):
     kept, later there is no way to tell the client.
     """
 
+    middleware_traits = (SESSION,)
+
     def __init__(
         self,
         app: ASGIApp,
@@ -206,6 +209,8 @@ class SessionMiddleware(Responder):
             ImportError: itsdangerous is not installed.
         """
         check_seconds(max_age, "SessionMiddleware: max_age")
+        check_flag(https_only, "SessionMiddleware: https_only")
+        check_flag(partitioned, "SessionMiddleware: partitioned")
         check_cookie(session_cookie, path, domain, same_site, https_only)
         self.app = app
         self.signer = make_signer(secret_key, salt)

@@ -12,11 +12,13 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from spica._asgi.order import CHECKS_HOST
 from spica._http.host import find_host, format_host, parse_host, parse_host_name
 from spica._layers.denial import deny
 from spica._layers.responder import Responder
 from spica.datastructures import URL
 from spica.exceptions import SpicaConfigurationWarning
+from spica.middleware._settings import check_flag
 from spica.responses.base import PlainTextResponse, RedirectResponse, Response
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ class TrustedHostMiddleware(Responder):
     `www_redirect`, a host is sent to ``www.`` before it with a 307 if only that is allowed.
     """
 
+    middleware_traits = (CHECKS_HOST,)
+
     def __init__(
         self,
         app: ASGIApp,
@@ -51,7 +55,7 @@ class TrustedHostMiddleware(Responder):
         self.app = app
         self.allowed_hosts = _check_hosts(["*"] if allowed_hosts is None else allowed_hosts)
         self.allow_any = "*" in self.allowed_hosts
-        self.www_redirect = www_redirect
+        self.www_redirect = check_flag(www_redirect, "TrustedHostMiddleware: www_redirect")
         self._names = {host for host in self.allowed_hosts if "*" not in host}
         self._spellings = {name.encode() for name in self._names}
         self._endings = tuple(host[1:] for host in self.allowed_hosts if host.startswith("*."))
@@ -118,8 +122,12 @@ def _refusal() -> Response:
 
 def _check_hosts(hosts: Iterable[str]) -> list[str]:
     place = "TrustedHostMiddleware: allowed_hosts"
-    if isinstance(hosts, str):
-        raise TypeError(f"{place} must be a list of strings, not the string {hosts!r}.")
+    if isinstance(hosts, (str, bytes)):
+        raise TypeError(
+            f"{place} must be a list of strings, not the string {hosts!r}. Write [{hosts!r}]."
+        )
+    if not isinstance(hosts, Iterable):
+        raise TypeError(f"{place} must be a list of strings, not {hosts!r:.80}.")
     return [_check_host(host, place) for host in hosts]
 
 

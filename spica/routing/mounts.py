@@ -208,6 +208,8 @@ class Host(AppRoute):
     def __init__(self, host: str, app: ASGIApp, name: str | None = None) -> None:
         if not isinstance(host, str) or host.startswith("/"):
             raise MisuseError(f"Host({host!r}): Host must not start with '/': give a host name.")
+        if not callable(app):
+            raise TypeError(f"Host({host!r}): app must be an ASGI app, not {app!r:.200}.")
         self.host = host
         self._base_app = self.app = app
         self.name = name

@@ -55,11 +55,15 @@ class Router(Responder):
     ) -> None:
         self._table = RouteTable(_check_routes(routes or (), type(self).__name__))
         self.redirect_slashes = redirect_slashes
+        if default is not None and not callable(default):
+            raise TypeError(
+                f"{type(self).__name__}: default must be an ASGI app, not {default!r:.200}."
+            )
         self.default = self.not_found if default is None else default
         self.lifespan_context = make_lifespan(lifespan)
         stack: ASGIApp = self.app
         if middleware or max_body_size is not None:
-            stack = build_stack(Boundary(stack), middleware or ())
+            stack = build_stack(Boundary(stack), middleware, type(self).__name__)
         if max_body_size is not None:
             limit = check_body_size(max_body_size, type(self).__name__)
             stack = RequestBodyLimitMiddleware(stack, limit)

@@ -99,7 +99,11 @@ class Route(PatternRoute):
         self.name = get_name(endpoint) if name is None else name
         self.include_in_schema = include_in_schema
         app, is_function = _endpoint_app(endpoint, place)
-        app = build_stack(app, middleware or ())
+        if cancel_on_disconnect:
+            if is_function:
+                check_cancellable(endpoint, place)
+            app = CancelOnDisconnectMiddleware(app)
+        app = build_stack(app, middleware, place)
         if max_body_size is not None:
             app = RequestBodyLimitMiddleware(app, check_body_size(max_body_size, place))
         self.app = app
@@ -168,7 +172,7 @@ class WebSocketRoute(PatternRoute):
         self.endpoint = endpoint
         self.name = get_name(endpoint) if name is None else name
         app, _ = _endpoint_app(endpoint, place, "websocket_session")
-        self.app = build_stack(app, middleware or ())
+        self.app = build_stack(app, middleware, place)
         self.path_regex, self.path_format, self.param_convertors = compile_path(path)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:

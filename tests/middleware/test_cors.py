@@ -470,6 +470,11 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
         TypeError,
         "CORSMiddleware: allow_origin_regex must be a string, not ['a'].",
     ),
+    "a pattern of bytes": (
+        {"allow_origin_regex": re.compile(b"a")},
+        TypeError,
+        "CORSMiddleware: allow_origin_regex must be a string, not re.compile(b'a').",
+    ),
     "a negative age": (
         {"max_age": -1},
         ValueError,

@@ -1,10 +1,15 @@
 """The checks of settings that several middlewares share."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from spica.middleware._settings import check_seconds, check_strings, check_tokens
+from spica.applications import Spica
+from spica.middleware._settings import check_flag, check_seconds, check_strings, check_tokens
+from spica.middleware.cors import CORSMiddleware
+from spica.middleware.errors import ServerErrorMiddleware
+from spica.middleware.sessions import SessionMiddleware
+from spica.middleware.trustedhost import TrustedHostMiddleware
 
 PLACE = "SomeMiddleware: names"
 
@@ -52,3 +57,54 @@ def test_other_seconds_are_refused(value: Any) -> None:
         TypeError, match="SomeMiddleware: names must be a number of seconds or None"
     ):
         check_seconds(value, PLACE)
+
+
+@pytest.mark.parametrize("value", [True, False, None, 1])
+def test_what_is_no_text_is_a_flag(value: Any) -> None:
+    assert check_flag(value, PLACE) is value
+
+
+@pytest.mark.parametrize("value", ["false", "", b"true"])
+def test_a_text_is_no_flag(value: Any) -> None:
+    with pytest.raises(TypeError) as caught:
+        check_flag(value, PLACE)
+    assert str(caught.value) == (
+        f"SomeMiddleware: names must be True or False, not the text {value!r}, which would count as true. "
+        "From the environment, read it with config(..., cast=bool)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "place"),
+    [
+        (lambda: Spica(debug=cast(Any, "false")), "Spica: debug"),
+        (
+            lambda: ServerErrorMiddleware(Spica(), debug=cast(Any, "0")),
+            "ServerErrorMiddleware: debug",
+        ),
+        (
+            lambda: CORSMiddleware(Spica(), allow_credentials=cast(Any, "no")),
+            "CORSMiddleware: allow_credentials",
+        ),
+        (
+            lambda: CORSMiddleware(Spica(), allow_private_network=cast(Any, "no")),
+            "CORSMiddleware: allow_private_network",
+        ),
+        (
+            lambda: SessionMiddleware(Spica(), "secret", https_only=cast(Any, "no")),
+            "SessionMiddleware: https_only",
+        ),
+        (
+            lambda: SessionMiddleware(Spica(), "secret", partitioned=cast(Any, "no")),
+            "SessionMiddleware: partitioned",
+        ),
+        (
+            lambda: TrustedHostMiddleware(Spica(), ["*"], www_redirect=cast(Any, "no")),
+            "TrustedHostMiddleware: www_redirect",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_flags_that_open_something(make: Any, place: str) -> None:
+    with pytest.raises(TypeError, match=f"^{place} must be True or False, not the text"):
+        make()

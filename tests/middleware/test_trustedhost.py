@@ -193,6 +193,18 @@ def test_a_string_is_no_list():
         TrustedHostMiddleware(passed, "a.b")
 
 
+@pytest.mark.parametrize(
+    ("hosts", "text"),
+    [
+        (b"a.b", r"not the string b'a.b'. Write \[b'a.b'\]."),
+        (7, "must be a list of strings, not 7."),
+    ],
+)
+def test_what_else_is_no_list(hosts, text):
+    with pytest.raises(TypeError, match=text):
+        TrustedHostMiddleware(passed, hosts)
+
+
 def test_hosts_are_strings():
     with pytest.raises(TypeError, match="allowed_hosts must be strings, not 1"):
         TrustedHostMiddleware(passed, [1])

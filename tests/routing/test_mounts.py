@@ -202,6 +202,10 @@ class TestMountLinks:
 
 
 class TestHost:
+    def test_it_takes_an_app(self) -> None:
+        with pytest.raises(TypeError, match=r"^Host\('a.b'\): app must be an ASGI app, not 5"):
+            Host("a.b", 5)  # type: ignore[arg-type]
+
     def host_scope(self, host: str, path: str = "/") -> Any:
         return http_scope(path=path, headers=[("host", host)])
 

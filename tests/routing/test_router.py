@@ -30,6 +30,11 @@ async def foreign(scope: Any, receive: Any, send: Any) -> None:
     await PlainTextResponse("foreign")(scope, receive, send)
 
 
+def test_a_default_is_an_app() -> None:
+    with pytest.raises(TypeError, match=r"^Router: default must be an ASGI app, not 'index'"):
+        Router(default="index")  # type: ignore[arg-type]
+
+
 class TestSelection:
     async def test_the_first_full_match_wins(self) -> None:
         app = Router([Route("/{x}", saying("first")), Route("/a", saying("second"))])

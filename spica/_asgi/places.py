@@ -1,0 +1,58 @@
+"""Where in the user's code something was written, so that errors and warnings can point there."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import warnings
+from types import CodeType, FrameType
+from typing import Any, NamedTuple
+
+_PACKAGE = __name__.partition(".")[0]
+_REGISTRY: dict[Any, Any] = {}  # of what was warned of: once for each text and place
+
+
+class Place(NamedTuple):
+    """A line of a file."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+UNKNOWN = Place("<unknown>", 1)
+
+
+def place_of_caller() -> Place:
+    """Return the nearest line on the stack that is not of this package."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] != _PACKAGE:
+            return Place(frame.f_code.co_filename, frame.f_lineno)
+        frame = frame.f_back
+    return UNKNOWN
+
+
+def place_of(obj: Any) -> Place | None:
+    """Return where a function or method was written; None where that is not known."""
+    while isinstance(obj, functools.partial):
+        obj = obj.func
+    code = getattr(obj, "__code__", None)
+    if isinstance(code, CodeType):
+        return Place(code.co_filename, code.co_firstlineno)
+    return None
+
+
+def warn_at(place: Place | None, text: str, category: type[Warning]) -> None:
+    """Warn of a line; by default Python shows the same warning once."""
+    place = place or UNKNOWN
+    warnings.warn_explicit(
+        text,
+        category,
+        filename=place.file,
+        lineno=place.line,
+        module=_PACKAGE,  # by which a filter finds it
+        registry=_REGISTRY,
+    )

@@ -1,0 +1,64 @@
+"""Where in the user's code something was written."""
+
+import functools
+import warnings
+
+import pytest
+
+from spica._asgi.places import UNKNOWN, Place, place_of, place_of_caller, warn_at
+from spica.exceptions import SpicaConfigurationWarning
+from spica.middleware import Middleware
+
+
+def here() -> Place:
+    return place_of_caller()
+
+
+def test_the_caller_is_the_nearest_line_outside_the_package() -> None:
+    recipe = Middleware(Layer)  # type: ignore[arg-type]
+    line = test_the_caller_is_the_nearest_line_outside_the_package.__code__.co_firstlineno + 1
+    assert recipe._place == Place(__file__, line)
+    assert str(recipe._place) == f"{__file__}:{line}"
+
+
+class Layer:
+    def __init__(self, app: object) -> None:
+        self.app = app
+
+    def method(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "obj",
+    [here, functools.partial(functools.partial(here)), Layer.method, Layer(None).method],
+    ids=["function", "partial", "function of a class", "method"],
+)
+def test_the_place_of_a_function(obj: object) -> None:
+    place = place_of(obj)
+    assert place is not None
+    assert place.file == __file__
+
+
+@pytest.mark.parametrize("obj", [len, Layer(None), None], ids=["built in", "object", "nothing"])
+def test_what_was_written_nowhere(obj: object) -> None:
+    assert place_of(obj) is None
+
+
+def test_a_warning_points_to_the_place() -> None:
+    with pytest.warns(SpicaConfigurationWarning, match="some text") as caught:
+        warn_at(Place("app.py", 7), "some text", SpicaConfigurationWarning)
+    assert (caught[0].filename, caught[0].lineno) == ("app.py", 7)
+
+
+def test_a_warning_without_a_place() -> None:
+    with pytest.warns(SpicaConfigurationWarning) as caught:
+        warn_at(None, "nowhere", SpicaConfigurationWarning)
+    assert (caught[0].filename, caught[0].lineno) == UNKNOWN
+
+
+def test_the_same_warning_is_shown_once() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(2):
+            warn_at(Place("app.py", 8), "seldom", SpicaConfigurationWarning)
+    assert len(caught) == 1
