@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import anyio
 
+from spica._asgi.listener import Listener
 from spica._asgi.scope import BODY_LIMIT
 from spica.exceptions import HTTPException
 from spica.types import Message, Receive, Scope
@@ -104,6 +105,7 @@ class BodyChannel:
     _ahead: list[Message] | None = None  # messages read by a poll, not yet given to a reader
     _ahead_size = 0
     _changed: anyio.Event | None = None
+    listener: Listener | None = None
     refused: BodyTooLarge | None = None  # the answer to every later reader of a body over its limit
 
     def __init__(self, receive: Receive, scope: Scope) -> None:
@@ -344,13 +346,22 @@ class BodyChannel:
     async def poll(self) -> bool:
         """Return whether the client has left, without waiting.
 
-        A chunk that happens to be there is kept for the reader of the body.
+        Chunks that are there are kept for the reader of the body. The listener stays until the request is
+        over: see ``spica._asgi.listener``.
         """
-        if not self.has_left and self._may_read_ahead:
-            with anyio.CancelScope() as scope:
-                scope.cancel()
-                await self.read_ahead()
+        if not self.has_left:
+            listener = self.listen()
+            await listener.give_way()
+            if not self.has_left:
+                listener.raise_error()
         return self.has_left
+
+    def listen(self) -> Listener:
+        """Return the one who waits for the client's leaving; begun now if there is none."""
+        listener = self.listener
+        if listener is None or listener.is_over:
+            listener = self.listener = Listener(self.wait_for_disconnect)
+        return listener
 
 
 def channel_of(receive: Receive, scope: Scope) -> BodyChannel:

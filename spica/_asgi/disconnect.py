@@ -8,15 +8,21 @@ used on every server.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
-from spica._asgi.body import BodyChannel
+from spica._asgi.aftermath import Aftermath
+from spica._asgi.body import BodyChannel, ClientDisconnect
 from spica._asgi.eventloop import running_asyncio_loop
+from spica._asgi.scope import AFTERMATH
 
 if TYPE_CHECKING:
     import asyncio
+
+    from spica._asgi.listener import Listener
+    from spica.types import Scope
 
 
 async def run_until_disconnect(
@@ -106,3 +112,73 @@ async def _end(task: asyncio.Task[None]) -> None:
                 pass
     if not task.cancelled() and (error := task.exception()) is not None:
         raise error
+
+
+class CancelOnDisconnect:
+    """A block that is cancelled when the client leaves; the ClientDisconnect is raised at its end.
+
+    Nothing is awaited on the way in and out, so it is a plain context manager, like a cancel scope. The one
+    who listens stays until the request is over (see ``spica._asgi.listener``).
+    """
+
+    __slots__ = ("_listener", "_scope")
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def __enter__(self) -> None:
+        self._scope = anyio.CancelScope()
+        self._scope.__enter__()
+        self._listener.scopes.add(self._scope)
+        if self._listener.is_over:
+            self._scope.cancel()  # it has left before
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        self.stop()
+        is_swallowed = self._scope.__exit__(exc_type, exc_value, traceback)
+        if self._scope.cancelled_caught:
+            self._listener.raise_error()
+            raise ClientDisconnect
+        return is_swallowed
+
+    def stop(self) -> None:
+        """Let the block go on, whatever the client does now."""
+        self._listener.scopes.discard(self._scope)
+
+
+class Listening(Protocol):
+    """A request, as far as it is needed here."""
+
+    scope: Scope
+    _aftermath: Aftermath | None
+
+    def _channel(self) -> BodyChannel: ...
+
+
+def listen(request: Listening) -> Listener:
+    """Return the one who waits for the client's leaving, until the request is over.
+
+    Raises:
+        RuntimeError: no event loop runs here.
+    """
+    try:
+        listener = request._channel().listen()
+    except RuntimeError as exc:
+        raise RuntimeError(
+            "Whether the client leaves can be seen on the event loop only. A `def` endpoint runs in a "
+            "thread, which can't be cancelled: write `async def`."
+        ) from exc
+    aftermath = request._aftermath
+    if aftermath is None:
+        # That of a dispatch layer, if there is one, ends with the request that came in.
+        aftermath = request.scope.get(AFTERMATH)
+        if aftermath is None:
+            aftermath = request._aftermath = Aftermath()
+    if listener not in aftermath.begun:
+        aftermath.add_begun(listener)
+    return listener

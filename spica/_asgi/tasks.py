@@ -71,6 +71,22 @@ def start_side_task(function: AsyncFunction) -> SideTask:
     return loop.create_task(function(), context=_current_context(loop))
 
 
+def start_listening_task(function: AsyncFunction) -> SideTask:
+    """Run ``function`` in a task of its own, with a copy of the caller's context.
+
+    It sets nothing that the caller is to see, so it can begin before the caller has paused.
+
+    Raises:
+        RuntimeError: no event loop runs in this thread.
+    """
+    loop = running_asyncio_loop()
+    if loop is None:
+        if "trio" not in sys.modules:
+            raise RuntimeError("No event loop runs in this thread.")
+        return _TrioListener(function)
+    return loop.create_task(function())
+
+
 class _TrioTask:
     """A system task of trio: no nursery of the caller's waits for it."""
 
@@ -96,6 +112,19 @@ class _TrioTask:
     def cancel(self) -> None:
         """Cancel what it runs."""
         self._scope.cancel()
+
+
+class _TrioListener(_TrioTask):
+    """The same, with a copy of the context."""
+
+    __slots__ = ()
+
+    def __init__(self, function: AsyncFunction) -> None:
+        from trio import CancelScope, lowlevel
+
+        self._function = function
+        self._scope = CancelScope()
+        lowlevel.spawn_system_task(self._run, context=contextvars.copy_context())
 
 
 def _current_context(loop: asyncio.AbstractEventLoop) -> contextvars.Context:

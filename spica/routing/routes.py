@@ -13,6 +13,7 @@ from spica._asgi.middleware import Middleware, build_stack
 from spica._asgi.scope import get_route_path
 from spica._http.fields import is_token
 from spica._layers.body_limit import RequestBodyLimitMiddleware, check_body_size
+from spica._layers.disconnect import CancelOnDisconnectMiddleware, check_cancellable
 from spica._layers.responder import InnerApp
 from spica.datastructures import URLPath
 from spica.exceptions import HTTPException
@@ -75,11 +76,14 @@ class Route(PatternRoute):
     ``methods`` says otherwise; or an ASGI app or class endpoint, which serves every method unless
     ``methods`` are given. Methods are tokens, written in upper case. ``middleware`` stands around this
     endpoint alone, the first outermost. ``max_body_size``, in bytes, overrides the limits outside.
+    ``cancel_on_disconnect`` cancels the endpoint, not the middleware, when the client leaves before there is
+    a response; it is off by default, since work that was begun may have to be finished.
 
     Raises:
         ValueError: the path does not begin with "/", repeats a parameter or names an unknown convertor;
             a method is not a token.
-        TypeError: ``endpoint`` can't be called, or ``methods`` is a single text.
+        TypeError: ``endpoint`` can't be called, or is a plain function that is to be cancelled, or
+            ``methods`` is a single text.
     """
 
     def __init__(
@@ -92,6 +96,7 @@ class Route(PatternRoute):
         include_in_schema: bool = True,
         middleware: Sequence[Middleware[Any]] | None = None,
         max_body_size: int | None = None,
+        cancel_on_disconnect: bool = False,
     ) -> None:
         place = f"Route({path!r})"
         self.path = check_path(path, place)
