@@ -1,5 +1,6 @@
 """Bare ASGI callables: what a request costs when there is no framework at all."""
 
+from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import ROUTES, SMALL, STREAM_CHUNK, STREAM_CHUNKS, Apps, Material, json_bytes
@@ -68,6 +69,26 @@ async def stream(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
+class ReadFile:
+    """Read a file for each request, in the way of all others: no thread, no validators."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await Fixed(200, b"text/plain", self.path.read_bytes())(scope, receive, send)
+
+
+async def count(scope: Any, receive: Any, send: Any) -> None:
+    """Take a body and look at nothing of it."""
+    size, more = 0, True
+    while more:
+        message = await receive()
+        size += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    await Fixed(200, b"text/plain", str(size).encode())(scope, receive, send)
+
+
 async def echo(scope: Any, receive: Any, send: Any) -> None:
     await receive()
     await send({"type": "websocket.accept"})
@@ -98,4 +119,6 @@ def apps(material: Material) -> Apps:
         "middleware-5": wrapped(plain, Pass, 5),
         "middleware-headers": wrapped(plain, AddHeader, 5),
         "websocket": echo,
+        "static": ReadFile(material.small_file),
+        "count": count,
     }

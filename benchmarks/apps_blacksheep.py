@@ -49,6 +49,11 @@ async def json_body(request: Request) -> Response:
     return text(str(len(await request.json())))
 
 
+async def upload(request: Request) -> Response:
+    files = await request.files()
+    return text(str(len(files[0].data)))
+
+
 async def chunks() -> AsyncIterator[bytes]:
     for _ in range(STREAM_CHUNKS):
         yield STREAM_CHUNK
@@ -89,6 +94,8 @@ def apps(material: Material) -> Apps:
         table.router.add("GET", f"/group{n}/items/{{id}}", item)
     socket = Application(router=Router())
     socket.router.add_ws("/ws", echo)
+    static = Application(router=Router())
+    static.serve_files(material.directory, root_path="static", extensions={".txt"})
     return {
         "plain": single("GET", "/", plain),
         "json": single("GET", "/", small_json),
@@ -104,4 +111,6 @@ def apps(material: Material) -> Apps:
         "middleware-5": single("GET", "/", plain, *[let_pass] * 5),
         "middleware-headers": single("GET", "/", plain, *[add_header] * 5),
         "websocket": socket,
+        "static": static,
+        "upload": single("POST", "/", upload),
     }

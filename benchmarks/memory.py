@@ -1,25 +1,20 @@
-"""Send a gigabyte through a real server, both ways, and print the memory that it took at most.
+"""Send a gigabyte through a real server, both ways, and tell the memory that it took at most.
 
 Linux only: the peak is read from ``/proc``.
 """
 
+import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.processes import Served
+from benchmarks import footprint
+from benchmarks.processes import Served, status_kilobytes
+from benchmarks.table import markdown_table
 from benchmarks.transfer import CHUNK, GIGABYTE
 
 ALLOWED_MEGABYTES = 64
 FRAMEWORKS = ("spica", "starlette")
-
-
-def megabytes(pid: int, key: str) -> float:
-    """Return a figure of ``/proc/PID/status``."""
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError(f"/proc/{pid}/status has no {key}")
 
 
 def download(served: Served) -> None:
@@ -73,23 +68,41 @@ TRANSFERS: dict[str, Callable[[Served], None]] = {
 }
 
 
-def run() -> int:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--idle", action="store_true", help="only what lies idle: applications and WebSockets"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print both tables; fail when a figure of spica is too high."""
+    missed = 0 if options.idle else report()
+    print()
+    return footprint.report() or missed
+
+
+def peak_megabytes(framework: str, transfer: Callable[[Served], None]) -> tuple[float, float]:
+    """Return what a transfer took at most above the idle server, and its seconds."""
+    with Served("uvicorn", framework, "transfer") as served:
+        Path(f"/proc/{served.pid}/clear_refs").write_text("5", encoding="ascii")
+        idle = status_kilobytes(served.pid, "VmRSS")
+        begin = time.monotonic()
+        transfer(served)
+        seconds = time.monotonic() - begin
+        return (status_kilobytes(served.pid, "VmHWM") - idle) / 1024, seconds
+
+
+def report() -> int:
     """Print a table of the peaks above the idle server, and fail when one is too high."""
     missed = 0
-    print("| through uvicorn | framework | peak above idle, MB | at most | seconds |")
-    print("| --- | --- | ---: | ---: | ---: |")
+    rows = []
     for title, transfer in TRANSFERS.items():
+        cells = [title]
         for framework in FRAMEWORKS:
-            with Served("uvicorn", framework, "transfer") as served:
-                Path(f"/proc/{served.pid}/clear_refs").write_text("5", encoding="ascii")
-                idle = megabytes(served.pid, "VmRSS")
-                begin = time.monotonic()
-                transfer(served)
-                seconds = time.monotonic() - begin
-                peak = megabytes(served.pid, "VmHWM") - idle
+            peak, seconds = peak_megabytes(framework, transfer)
             missed += framework == "spica" and peak > ALLOWED_MEGABYTES
-            print(
-                f"| {title} | {framework} | {peak:.0f} | {ALLOWED_MEGABYTES} | {seconds:.1f} |",
-                flush=True,
-            )
+            cells += [f"{peak:.0f}", f"{seconds:.1f}"]
+        rows.append([*cells, str(ALLOWED_MEGABYTES)])
+    head = ["through uvicorn", "spica, peak MB", "seconds", "Starlette, peak MB", "seconds"]
+    print(markdown_table([*head, "at most MB"], rows))
     return min(missed, 1)

@@ -1,6 +1,7 @@
 """Servers as processes of their own: started on a free port, waited for, stopped by their id."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -27,12 +28,28 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def on_core(core: int | None) -> list[str]:
+    """Return the words before a command that hold it to one core, where ``taskset`` is known."""
+    if core is None or shutil.which("taskset") is None:
+        return []
+    return ["taskset", "--cpu-list", str(core)]
+
+
+def status_kilobytes(pid: int, key: str) -> int:
+    """Return a figure of ``/proc/PID/status``, which Linux has."""
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1])
+    raise RuntimeError(f"/proc/{pid}/status has no {key}")
+
+
 class Served:
     """Serve ``benchmarks.served:app`` while the context is open."""
 
-    def __init__(self, server: str, framework: str, case: str) -> None:
+    def __init__(self, server: str, framework: str, case: str, core: int | None = None) -> None:
         self.port = free_port()
-        self.command = [sys.executable, "-m", *COMMANDS[server], "--port", str(self.port)]
+        command = [sys.executable, "-m", *COMMANDS[server], "--port", str(self.port)]
+        self.command = [*on_core(core), *command]
         self.environment = {**os.environ, "BENCH_FRAMEWORK": framework, "BENCH_CASE": case}
         self.log = tempfile.TemporaryFile()  # noqa: SIM115  # closed by stop()
 
@@ -83,10 +100,15 @@ class Served:
         raise RuntimeError(f"{self.command} did not start:\n{self.log.read().decode()}")
 
     def stop(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        stop(self.process)
         self.log.close()
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask a process to end, and end it when it does not."""
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

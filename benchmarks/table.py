@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import median
 
 
 @dataclass
@@ -33,16 +32,6 @@ class Row:
         ratio = self.ratio()
         return ratio is not None and ratio > self.target
 
-    def as_dict(self) -> dict[str, object]:
-        return {
-            "case": self.name,
-            "target": self.target,
-            "ratio": self.ratio(),
-            "best_us": {name: 1e6 * min(times) for name, times in self.rounds.items()},
-            "median_us": {name: 1e6 * median(times) for name, times in self.rounds.items()},
-            "faults": self.faults,
-        }
-
 
 def quotient(above: float | None, below: float | None) -> float | None:
     return None if above is None or below is None else above / below
@@ -59,14 +48,20 @@ def ratio_text(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
 
 
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> str:
+    """Return a table whose first columns, ``texts`` of them, are words and whose others are numbers."""
+    rule = ["---" if number < texts else "---:" for number in range(len(head))]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *rows))
+
+
 def markdown(rows: Sequence[Row], frameworks: Sequence[str], peers: Sequence[str]) -> str:
     """Return the table; times are microseconds a request, of the best round."""
     head = ["case", *frameworks, "spica/Starlette", "at most", "spica/best peer", ""]
-    lines = [head, ["---", *(["---:"] * (len(head) - 2)), "---"]]
+    lines = []
     for row in rows:
         cells = [row.title]
         cells += ["wrong!" if f in row.faults else microseconds(row.best(f)) for f in frameworks]
         cells += [ratio_text(row.ratio()), ratio_text(row.target)]
         cells += [ratio_text(row.ratio_to_best_peer(peers)), "**missed**" if row.is_missed else ""]
         lines.append(cells)
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    return markdown_table(head, lines)
