@@ -37,28 +37,58 @@ class ThreadLimiter:
 
     Attributes:
         name: what the threads are for; it stands in the error.
-        total: how many calls may run at once, in each event loop. It can be changed at any time.
+        total: how many calls may run at once, in each event loop.
         max_wait_seconds: how long a call may wait for its turn before it is answered with 503 and
             ``Retry-After``; None waits for ever.
 
+    Both can be changed at any time.
+
     Raises:
+        TypeError: `total` is no int, or `max_wait_seconds` neither a number nor None.
         ValueError: `total` is less than 1, or `max_wait_seconds` is negative.
     """
 
     def __init__(
         self, name: str, total: int = 40, *, max_wait_seconds: float | None = None
     ) -> None:
-        if total < 1:
-            raise ValueError(f"ThreadLimiter {name!r}: total must be 1 or more, not {total!r}.")
-        if max_wait_seconds is not None and max_wait_seconds < 0:
-            raise ValueError(
-                f"ThreadLimiter {name!r}: max_wait_seconds must be 0 or more, or None, "
-                f"not {max_wait_seconds!r}."
-            )
         self.name = name
         self.total = total
         self.max_wait_seconds = max_wait_seconds
         self._of_loop: RunVar[anyio.CapacityLimiter] | None = None
+
+    @property
+    def total(self) -> int:
+        """How many calls may run at once, in each event loop."""
+        return self._total
+
+    @total.setter
+    def total(self, total: int) -> None:
+        """Change it, also for those who wait."""
+        self._set_total(total)
+
+    def _set_total(self, total: int) -> None:
+        if isinstance(total, bool) or not isinstance(total, int):
+            raise TypeError(
+                f"ThreadLimiter {self.name!r}: total must be an int, not {total!r:.80}."
+            )
+        if total < 1:
+            raise ValueError(f"ThreadLimiter {self.name!r}: total must be 1 or more, not {total}.")
+        self._total = total
+
+    @property
+    def max_wait_seconds(self) -> float | None:
+        """How long a call may wait for its turn; None: for ever."""
+        return self._max_wait
+
+    @max_wait_seconds.setter
+    def max_wait_seconds(self, seconds: float | None) -> None:
+        """Change it for those who come later."""
+        place = f"ThreadLimiter {self.name!r}: max_wait_seconds must be"
+        if isinstance(seconds, (bool, str)) or not isinstance(seconds, int | float | None):
+            raise TypeError(f"{place} a number or None, not {seconds!r:.80}.")
+        if seconds is not None and not seconds >= 0:
+            raise ValueError(f"{place} 0 or more, or None, not {seconds!r}.")
+        self._max_wait = seconds
 
     def current(self) -> "anyio.CapacityLimiter":
         """Return the limiter of the event loop that is running."""
@@ -71,10 +101,10 @@ class ThreadLimiter:
         except LookupError:
             import anyio
 
-            limiter = anyio.CapacityLimiter(self.total)
+            limiter = anyio.CapacityLimiter(self._total)
             self._of_loop.set(limiter)
-        if limiter.total_tokens != self.total:
-            limiter.total_tokens = self.total
+        if limiter.total_tokens != self._total:
+            limiter.total_tokens = self._total
         return limiter
 
     @property
@@ -96,29 +126,63 @@ class ThreadLimiter:
         Raises:
             HTTPException: 503, no thread became free within `max_wait_seconds`.
         """
-        return cast(T, await _ThreadCall(self, func, args, kwargs).run(self.max_wait_seconds))
+        return cast(T, await _ThreadCall(self, func, args, kwargs).run(self._max_wait))
+
+    async def run_unbounded(self, func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do the same, but wait for a thread as long as it takes.
+
+        For what has begun and can't be answered with 503 any more, and for what must be done, such as
+        closing a file.
+        """
+        return cast(T, await _ThreadCall(self, func, args, kwargs).run(None))
 
 
 class _DefaultThreadLimiter(ThreadLimiter):
-    """AnyIO's own limiter, which applications know and set, under the same interface."""
+    """AnyIO's own limiter, which applications know and set, under the same interface.
+
+    A total that is set here is passed on, once in each event loop; what is set in AnyIO later wins.
+    """
+
+    def __init__(self, name: str, *, max_wait_seconds: float | None) -> None:
+        super().__init__(name, max_wait_seconds=max_wait_seconds)
+        self._passed_on: RunVar[int] | None = None
+        self._was_set = False
+
+    def _set_total(self, total: int) -> None:
+        super()._set_total(total)
+        self._was_set = True
 
     def current(self) -> "anyio.CapacityLimiter":
         """Return AnyIO's default limiter, as it was set by the application."""
         import anyio.to_thread
 
-        return anyio.to_thread.current_default_thread_limiter()
+        limiter = anyio.to_thread.current_default_thread_limiter()
+        if self._was_set:
+            self._pass_on(limiter)
+        return limiter
+
+    def _pass_on(self, limiter: "anyio.CapacityLimiter") -> None:
+        if self._passed_on is None:
+            from anyio.lowlevel import RunVar
+
+            self._passed_on = RunVar(f"spica threads: total of {self.name}", 0)
+        if self._passed_on.get() != self._total:
+            self._passed_on.set(self._total)
+            limiter.total_tokens = self._total
 
 
 endpoint_threads: ThreadLimiter = _DefaultThreadLimiter("endpoints", max_wait_seconds=30)
 """The threads of endpoints, dependencies and `run_in_threadpool`: at most 40, and a wait of at most
-30 seconds. Its number is that of ``anyio.to_thread.current_default_thread_limiter()``, and is set
-there (``.total_tokens = 100``); ``total`` has no effect here."""
+30 seconds. They are those of ``anyio.to_thread.current_default_thread_limiter()``: their number can be
+set there as well (``.total_tokens = 100``), in the running event loop."""
 
-file_threads = ThreadLimiter("files")
-"""The threads that open, read, write and close files: at most 40, never behind code of the user."""
+file_threads = ThreadLimiter("files", max_wait_seconds=30)
+"""The threads that open, read, write and close files: at most 40, never behind code of the user. A
+wait of at most 30 seconds; what has begun, and closing, has no bound."""
 
 background_threads = ThreadLimiter("background tasks", 20)
-"""The threads of background tasks that are no coroutines: at most 20."""
+"""The threads of background tasks that are no coroutines: at most 20. They wait without a bound: their
+request was answered, and giving one up would lose what was promised."""
 
 
 class _ThreadCall:
@@ -244,7 +308,7 @@ async def iterate_in_threadpool(iterator: Iterable[T]) -> AsyncIterator[T]:
             import anyio
 
             with anyio.CancelScope(shield=True):
-                await file_threads.run(close)
+                await file_threads.run_unbounded(close)
 
 
 async def run_until_first_complete(*args: tuple[Callable[..., Any], dict[str, Any]]) -> None:

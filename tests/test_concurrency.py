@@ -5,24 +5,40 @@ import functools
 import inspect
 import threading
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import anyio
+import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
 import pytest
+from asgi_kit import call
+from stacks import ForeignPass
 
 from spica import concurrency
+from spica.applications import Spica
+from spica.background import BackgroundTask
 from spica.concurrency import (
     ThreadLimiter,
+    _DefaultThreadLimiter,
+    background_threads,
     endpoint_threads,
+    file_threads,
     is_async_callable,
     iterate_in_threadpool,
     run_in_threadpool,
     run_until_first_complete,
 )
 from spica.exceptions import HTTPException, SpicaDeprecationWarning
+from spica.formparsers import MultiPartParser
+from spica.middleware import Middleware
+from spica.middleware.base import BaseHTTPMiddleware
+from spica.middleware.gzip import gzip_threads
+from spica.responses import FileResponse, PlainTextResponse
+from spica.routing import BaseRoute, Mount, Route
+from spica.staticfiles import StaticFiles
 
 anyio_test = pytest.mark.anyio
 
@@ -225,19 +241,80 @@ async def test_the_total_can_be_changed_while_calls_wait() -> None:
     assert args == (1,)
 
 
+@anyio_test
+async def test_what_has_begun_waits_without_a_bound() -> None:
+    threads = ThreadLimiter("test", 1, max_wait_seconds=0)
+    results = []
+
+    async def call() -> None:
+        results.append(await threads.run_unbounded(run, "done"))
+
+    async with anyio.create_task_group() as group:
+        async with Occupied(threads):
+            group.start_soon(call)
+            while not threads.waiting:
+                await anyio.lowlevel.checkpoint()
+
+    assert results[0][0] == ("done",)
+
+
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("name", "value", "message"),
     [
-        ({"total": 0}, "ThreadLimiter 'x': total must be 1 or more, not 0"),
-        (
-            {"max_wait_seconds": -1},
-            "ThreadLimiter 'x': max_wait_seconds must be 0 or more, or None",
-        ),
+        ("total", 0, "total must be 1 or more, not 0."),
+        ("total", True, "total must be an int, not True."),
+        ("total", 2.0, "total must be an int, not 2.0."),
+        ("total", "2", "total must be an int, not '2'."),
+        ("max_wait_seconds", -1, "max_wait_seconds must be 0 or more, or None, not -1."),
+        ("max_wait_seconds", float("nan"), "max_wait_seconds must be 0 or more, or None, not nan."),
+        ("max_wait_seconds", "1", "max_wait_seconds must be a number or None, not '1'."),
+        ("max_wait_seconds", False, "max_wait_seconds must be a number or None, not False."),
     ],
 )
-def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        ThreadLimiter("x", **settings)
+def test_settings_that_cannot_work_are_refused(name: str, value: Any, message: str) -> None:
+    with pytest.raises((TypeError, ValueError)) as raised:
+        ThreadLimiter("x", **{name: value})
+    assert str(raised.value) == f"ThreadLimiter 'x': {message}"
+    threads = ThreadLimiter("x", 3, max_wait_seconds=4)
+    with pytest.raises((TypeError, ValueError)):
+        setattr(threads, name, value)
+    assert (threads.total, threads.max_wait_seconds) == (3, 4)
+
+
+@anyio_test
+async def test_the_total_of_endpoints_is_that_of_anyio() -> None:
+    limiter = anyio.to_thread.current_default_thread_limiter()
+    threads = _DefaultThreadLimiter("test", max_wait_seconds=1)
+    limiter.total_tokens = 7
+    assert threads.current().total_tokens == 7  # not set here: left alone
+
+    threads.total = 9
+    assert threads.current() is limiter
+    assert limiter.total_tokens == 9
+
+    limiter.total_tokens = 11  # set later, there
+    assert threads.current().total_tokens == 11
+
+    threads.total = 9  # as it was here: nothing to be passed on
+    threads.total = 8
+    assert threads.current().total_tokens == 8
+
+
+@pytest.mark.parametrize(
+    ("threads", "name", "total", "max_wait_seconds"),
+    [
+        (endpoint_threads, "endpoints", 40, 30),
+        (file_threads, "files", 40, 30),
+        (background_threads, "background tasks", 20, None),
+        (gzip_threads, "gzip", 40, 30),
+    ],
+    ids=lambda value: str(getattr(value, "name", "")),
+)
+def test_the_groups_and_their_settings(
+    threads: ThreadLimiter, name: str, total: int, max_wait_seconds: float | None
+) -> None:
+    found = (threads.name, threads.total, threads.max_wait_seconds)
+    assert found == (name, total, max_wait_seconds)
 
 
 @anyio_test
@@ -397,3 +474,114 @@ def test_the_module_imports_no_anyio() -> None:
 
     assert "\nimport anyio" not in source
     assert "\nfrom anyio" not in source
+
+
+class TestNothingWaitsForUserCode:
+    """With every thread of the endpoints taken, what is not the user's goes on."""
+
+    @pytest.fixture
+    async def no_thread_is_free(self, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+        monkeypatch.setattr(endpoint_threads, "max_wait_seconds", 0)
+        limiter = endpoint_threads.current()
+        before = limiter.total_tokens
+        limiter.total_tokens = 1
+        async with limiter:
+            yield
+        limiter.total_tokens = before
+
+    @pytest.fixture(params=["by value", "by messages"])
+    def served(self, request: pytest.FixtureRequest) -> Any:
+        def make(*routes: BaseRoute) -> Any:
+            app = Spica(routes=routes)
+            return app if request.param == "by value" else ForeignPass(app)
+
+        return make
+
+    @anyio_test
+    async def test_a_sync_endpoint_is_a_503_with_retry_after(
+        self, served: Any, no_thread_is_free: None
+    ) -> None:
+        def endpoint(request: Any) -> PlainTextResponse:
+            return PlainTextResponse("never")
+
+        exchange = await call(served(Route("/", endpoint)))
+        assert (exchange.status, exchange.headers["retry-after"]) == (503, "5")
+
+    @anyio_test
+    async def test_a_file_is_sent(
+        self, served: Any, no_thread_is_free: None, tmp_path: Path
+    ) -> None:
+        (tmp_path / "a.txt").write_bytes(b"x" * 100_000)
+        files = StaticFiles(directory=tmp_path)
+
+        async def endpoint(request: Any) -> FileResponse:
+            return FileResponse(tmp_path / "a.txt")
+
+        app = served(Route("/", endpoint), Mount("/files", files))
+        assert len((await call(app)).body) == 100_000
+        assert len((await call(app, path="/files/a.txt")).body) == 100_000
+
+    @anyio_test
+    async def test_an_upload_goes_to_the_disk_and_is_removed(
+        self, served: Any, no_thread_is_free: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(MultiPartParser, "spool_max_size", 10)
+        opened = []
+
+        async def endpoint(request: Any) -> PlainTextResponse:
+            async with request.form() as form:
+                opened.append(form["file"].file)
+                return PlainTextResponse(str(len(await form["file"].read())))
+
+        body = (
+            b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
+            + b"x" * 1000
+            + b"\r\n--b--\r\n"
+        )
+        headers = [("content-type", "multipart/form-data; boundary=b")]
+        app = served(Route("/", endpoint, methods=["POST"]))
+        assert (await call(app, "POST", headers=headers, body=body)).text == "1000"
+        assert opened[0].closed
+
+    @anyio_test
+    async def test_a_sync_background_task_runs(self, served: Any, no_thread_is_free: None) -> None:
+        done = []
+
+        async def endpoint(request: Any) -> PlainTextResponse:
+            return PlainTextResponse("", background=BackgroundTask(done.append, 1))
+
+        await call(served(Route("/", endpoint)))
+        assert done == [1]
+
+    @anyio_test
+    async def test_background_tasks_take_no_thread_of_an_endpoint(self, served: Any) -> None:
+        running: list[int] = []
+
+        def task() -> None:
+            running.append(endpoint_threads_borrowed())
+
+        def endpoint_threads_borrowed() -> int:
+            return anyio.from_thread.run_sync(lambda: endpoint_threads.running)
+
+        async def endpoint(request: Any) -> PlainTextResponse:
+            return PlainTextResponse("", background=BackgroundTask(task))
+
+        await call(served(Route("/", endpoint)))
+        assert running == [0]
+
+    @anyio_test
+    async def test_what_a_sync_endpoint_sets_is_seen_by_the_middleware(self, served: Any) -> None:
+        seen = []
+
+        def endpoint(request: Any) -> PlainTextResponse:
+            variable.set("of the endpoint")
+            return PlainTextResponse("")
+
+        async def look(request: Any, call_next: Any) -> Any:
+            response = await call_next(request)
+            seen.append(variable.get())
+            return response
+
+        middleware = [Middleware(BaseHTTPMiddleware, dispatch=look)]
+        await call(served(Route("/", endpoint, middleware=middleware)))
+        assert seen == ["of the endpoint"]

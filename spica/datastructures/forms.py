@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
 from typing import BinaryIO, TypeVar
 
-from spica.concurrency import run_in_threadpool
+from spica._http.filenames import make_safe_name
+from spica.concurrency import file_threads
 from spica.datastructures.headers import Headers
 from spica.datastructures.multidict import ImmutableMultiDict
 
@@ -69,7 +70,7 @@ class UploadFile:
         from anyio import CancelScope
 
         with CancelScope(shield=True):
-            await run_in_threadpool(self.file.close)
+            await file_threads.run_unbounded(self.file.close)
 
     @property
     def _in_memory(self) -> bool:
@@ -92,7 +93,7 @@ class UploadFile:
 
 async def _call(in_memory: bool, method: Callable[[A], T], argument: A) -> T:
     """Call a method of a file: in memory it cannot block, anywhere else it can."""
-    return method(argument) if in_memory else await run_in_threadpool(method, argument)
+    return method(argument) if in_memory else await file_threads.run(method, argument)
 
 
 class FormData(ImmutableMultiDict[str, "UploadFile | str"]):

@@ -3,7 +3,7 @@
 import sys
 from typing import Any, BinaryIO
 
-from spica.concurrency import run_in_threadpool
+from spica.concurrency import file_threads
 from spica.datastructures import UploadFile
 
 WRITE_SIZE = 512 * 1024
@@ -77,13 +77,13 @@ class SpoolWriter:
 
     async def flush(self) -> None:
         """Write what was gathered, in a thread."""
-        await run_in_threadpool(self._drain)
+        await file_threads.run(self._drain)
 
     async def finish(self) -> UploadFile:
         """Write the rest, and return the file ready to be read from its start."""
         self.upload.size = self._size
         if self._on_disk:
-            await run_in_threadpool(self._drain_and_rewind)
+            await file_threads.run(self._drain_and_rewind)
         else:
             self._file.seek(0)
         return self.upload

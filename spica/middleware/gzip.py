@@ -43,7 +43,7 @@ __all__ = [
     "gzip_threads",
 ]
 
-gzip_threads = ThreadLimiter("gzip", 40)
+gzip_threads = ThreadLimiter("gzip", 40, max_wait_seconds=30)
 """The threads that compress what is large: at most 40, never behind code of the user."""
 
 _GZIP_WINDOW = 31  # zlib: a window of 32 KiB, and the header and trailer of gzip

@@ -159,7 +159,7 @@ class FileAnswer(Response):
         piece = self._reader.read_at_hand()
         if piece is None:
             pieces: list[bytes] = []
-            await file_threads.run(self._reader.read_next, pieces)
+            await file_threads.run_unbounded(self._reader.read_next, pieces)
             return pieces
         self._sent_in_turn += len(piece)
         return [piece]
