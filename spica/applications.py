@@ -20,6 +20,7 @@ from spica.middleware._settings import check_flag
 from spica.middleware.errors import ServerErrorMiddleware, outermost_of
 from spica.middleware.exceptions import ExceptionMiddleware
 from spica.routing import Router
+from spica.routing.lifespan_run import MAX_SHUTDOWN_SECONDS, MAX_STARTUP_SECONDS
 
 if TYPE_CHECKING:
     from spica._asgi.middleware import MiddlewareFactory
@@ -36,14 +37,15 @@ class Spica(Responder):
     ``debug`` shows tracebacks to clients. ``routes`` are tried in order. ``middleware`` stands around them,
     the first outermost. ``exception_handlers`` maps status codes and exception classes to functions
     ``(request, exc) -> response``; that for 500 or Exception answers what nobody else handles.
-    ``lifespan`` is an async context manager function of the application: what it yields is the state of
-    each request. ``max_body_size`` limits request bodies, in bytes; None leaves the default of 16 MiB for
-    what is kept in memory.
+    ``lifespan`` is an async context manager function of the application, or a list of them, entered in order:
+    what they yield is the state of each request. ``max_body_size`` limits request bodies, in bytes; None
+    leaves the default of 16 MiB for what is kept in memory. ``mounted_lifespans``, ``max_startup_seconds``
+    and ``max_shutdown_seconds`` are those of ``Router``.
 
     Raises:
         TypeError: an argument is of a kind that can't work.
-        ValueError: ``max_body_size`` is negative. At start-up: a layer that every application has is
-            among ``middleware``.
+        ValueError: ``max_body_size`` is negative, a time limit not more than 0. At start-up: a layer
+            that every application has is among ``middleware``.
     """
 
     middleware_stack = InnerApp("_stack")
@@ -57,13 +59,22 @@ class Spica(Responder):
         routes: Sequence[BaseRoute] | None = None,
         middleware: Sequence[Middleware[Any]] | None = None,
         exception_handlers: Mapping[Any, ExceptionHandler] | None = None,
-        lifespan: Lifespan[Any] | None = None,
+        lifespan: Lifespan[Any] | Sequence[Lifespan[Any]] | None = None,
         *,
         max_body_size: int | None = None,
+        mounted_lifespans: bool | None = None,
+        max_startup_seconds: float | None = MAX_STARTUP_SECONDS,
+        max_shutdown_seconds: float | None = MAX_SHUTDOWN_SECONDS,
     ) -> None:
         self.debug = check_flag(debug, f"{type(self).__name__}: debug")
         self.state = State()
-        self.router = Router(routes, lifespan=lifespan)
+        self.router = Router(
+            routes,
+            lifespan=lifespan,
+            mounted_lifespans=mounted_lifespans,
+            max_startup_seconds=max_startup_seconds,
+            max_shutdown_seconds=max_shutdown_seconds,
+        )
         self.exception_handlers = dict(exception_handlers or {})
         self.user_middleware = check_recipes(middleware, type(self).__name__)
         self.max_body_size = check_body_size(max_body_size, type(self).__name__)
@@ -174,13 +185,17 @@ class Spica(Responder):
         """Add a route to the router."""
         self.router.add_route(path, route, methods, name, include_in_schema)
 
-    def mount(self, path: str, app: ASGIApp, name: str | None = None) -> None:
-        """Serve ``app`` below a path prefix."""
-        self.router.mount(path, app, name)
+    def mount(
+        self, path: str, app: ASGIApp, name: str | None = None, *, lifespan: bool | None = None
+    ) -> None:
+        """Serve ``app`` below a path prefix; ``lifespan`` as for ``Mount``."""
+        self.router.mount(path, app, name, lifespan=lifespan)
 
-    def host(self, host: str, app: ASGIApp, name: str | None = None) -> None:
-        """Serve ``app`` for a host name."""
-        self.router.host(host, app, name)
+    def host(
+        self, host: str, app: ASGIApp, name: str | None = None, *, lifespan: bool | None = None
+    ) -> None:
+        """Serve ``app`` for a host name; ``lifespan`` as for ``Mount``."""
+        self.router.host(host, app, name, lifespan=lifespan)
 
     def add_exception_handler(
         self, exc_class_or_status_code: int | type[Exception], handler: ExceptionHandler

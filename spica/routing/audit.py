@@ -6,13 +6,13 @@ or ``url_path_for`` of its own is passed over: only it knows what it takes.
 
 from __future__ import annotations
 
-import inspect
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
-from spica.routing.base import BaseRoute
+from spica.exceptions import SpicaConfigurationWarning
+from spica.routing.base import BaseRoute, place_of
 from spica.routing.coverage import PatternShape
 from spica.routing.mounts import AppRoute, Host, Mount
 from spica.routing.routes import PatternRoute, Route, WebSocketRoute
@@ -45,21 +45,21 @@ def find_problems(routes: Iterable[BaseRoute]) -> list[RouteProblem]:
     return [*_find_unreachable(list(routes), "", set()), *_find_repeated_names(routes)]
 
 
-def place_of(endpoint: Any) -> str:
-    """Return "file:line" of a function or class; an empty text where it has none."""
-    while isinstance(endpoint, partial):
-        endpoint = endpoint.func
-    if not isinstance(endpoint, type):
-        endpoint = inspect.unwrap(endpoint)
-        code = getattr(endpoint, "__code__", None)
-        if code is not None:
-            return f"{code.co_filename}:{code.co_firstlineno}"
-        endpoint = type(endpoint)
-    try:
-        _, line = inspect.findsource(endpoint)
-        return f"{inspect.getsourcefile(endpoint)}:{line + 1}"
-    except (OSError, TypeError):  # no source: compiled, or typed in
-        return ""
+def warn_of_routes(routes: Iterable[BaseRoute]) -> None:
+    """Warn of routes that are not reached, each at the line of its endpoint.
+
+    Repeated names are left out: they matter only to those who build URLs of them.
+    """
+    for problem in find_problems(routes):
+        if problem.kind != "duplicate-name":
+            file, _, line = problem.place.rpartition(":")
+            warnings.warn_explicit(
+                problem.message,
+                SpicaConfigurationWarning,
+                filename=file or "<routes>",
+                lineno=int(line or 1),
+                module=__package__,  # by which a filter finds it
+            )
 
 
 # -- what is never reached -----------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from spica.responses.base import PlainTextResponse
@@ -88,6 +89,23 @@ def get_name(endpoint: Any) -> str:
         endpoint = endpoint.func
     name: str = getattr(endpoint, "__name__", None) or type(endpoint).__name__
     return name
+
+
+def place_of(endpoint: Any) -> str:
+    """Return "file:line" of a function or class; an empty text where it has none."""
+    while isinstance(endpoint, functools.partial):
+        endpoint = endpoint.func
+    if not isinstance(endpoint, type):
+        endpoint = inspect.unwrap(endpoint)
+        code = getattr(endpoint, "__code__", None)
+        if code is not None:
+            return f"{code.co_filename}:{code.co_firstlineno}"
+        endpoint = type(endpoint)
+    try:
+        _, line = inspect.findsource(endpoint)
+        return f"{inspect.getsourcefile(endpoint)}:{line + 1}"
+    except (OSError, TypeError):  # no source: compiled, or typed in
+        return ""
 
 
 def known_names(routes: Any) -> tuple[str, ...]:

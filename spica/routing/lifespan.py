@@ -1,4 +1,6 @@
-"""The lifespan protocol: run a context from the server's start to its end.
+"""Lifespans as an application is given them: what they may be, and how a router holds its own.
+
+How they are run by the server, with those of mounted applications, is in ``lifespan_run``.
 
 Standard: ASGI lifespan specification 2.0.
 """
@@ -9,49 +11,45 @@ import contextlib
 import functools
 import inspect
 import warnings
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from spica.exceptions import SpicaDeprecationWarning
+from spica.routing.base import get_name, place_of
 
 if TYPE_CHECKING:
-    from spica.types import Receive, Scope, Send
+    from spica.types import Lifespan
 
 LifespanContext = Callable[[Any], contextlib.AbstractAsyncContextManager[Any]]
 
-
-class NoLifespan:
-    """The context of an application that has nothing to start or stop."""
-
-    def __init__(self, app: Any) -> None:
-        """Take the application, as every lifespan does."""
-
-    async def __aenter__(self) -> None:
-        return None
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        return None
+entered_by_hand: ContextVar[set[int] | None] = ContextVar("entered_by_hand", default=None)
+"""The ids of the routers whose lifespans the functions that are starting have entered themselves."""
 
 
-def make_lifespan(lifespan: Any) -> LifespanContext:
-    """Return ``lifespan`` as a function from the application to an async context manager.
+def make_lifespans(
+    lifespan: Lifespan[Any] | Iterable[Lifespan[Any]] | None,
+) -> list[LifespanContext]:
+    """Return the lifespans as functions from the application to an async context manager.
 
     Generator functions without ``@asynccontextmanager`` are accepted with a deprecation warning.
 
     Raises:
-        TypeError: ``lifespan`` can't be called.
+        TypeError: a lifespan can't be called.
     """
     if lifespan is None:
-        return NoLifespan
+        return []
+    if isinstance(lifespan, (list, tuple)):
+        return [_make_lifespan(each) for each in lifespan]
+    return [_make_lifespan(lifespan)]
+
+
+def _make_lifespan(lifespan: Any) -> LifespanContext:
     if not callable(lifespan):
         raise TypeError(
-            f"lifespan must be a function that returns an async context manager, not {lifespan!r}. "
+            "lifespan must be a function that returns an async context manager, or a list of these, "
+            f"not {lifespan!r:.200}. "
             "Decorate an async generator function with @contextlib.asynccontextmanager."
         )
     if inspect.isasyncgenfunction(lifespan):
@@ -84,36 +82,109 @@ async def _as_async(lifespan: Callable[[Any], Any], app: Any) -> AsyncIterator[A
         yield state
 
 
-async def run_lifespan(
-    context: LifespanContext, scope: Scope, receive: Receive, send: Send
-) -> None:
-    """Answer the lifespan messages: enter ``context`` at startup, leave it at shutdown.
+def describe_lifespan(function: Any) -> str:
+    """Return a lifespan's name with its file and line."""
+    if isinstance(function, OwnLifespan) and function.functions:
+        function = function.functions[0]
+    place = place_of(function)
+    return f"{get_name(function)!r} ({place})" if place else f"{get_name(function)!r}"
 
-    What it yields becomes the state of each request. A failure is told to the server with its traceback,
-    and raised.
+
+def open_context(
+    function: LifespanContext, app: Any
+) -> contextlib.AbstractAsyncContextManager[Any]:
+    """Call a lifespan.
 
     Raises:
-        RuntimeError: the context yields state, and the server has no place for it.
+        TypeError: it returns something else than an async context manager.
     """
-    has_started = False
-    await receive()
-    try:
-        async with context(scope.get("app")) as state:
-            if state is not None:
-                _share_state(state, scope)
-            await send({"type": "lifespan.startup.complete"})
-            has_started = True
-            await receive()
-    except BaseException:
-        import traceback
-
-        kind = "shutdown" if has_started else "startup"
-        await send({"type": f"lifespan.{kind}.failed", "message": traceback.format_exc()})
-        raise
-    await send({"type": "lifespan.shutdown.complete"})
+    context: Any = function(app)
+    if hasattr(context, "__aenter__") and hasattr(context, "__aexit__"):
+        manager: contextlib.AbstractAsyncContextManager[Any] = context
+        return manager
+    if hasattr(context, "close"):
+        context.close()  # a coroutine, never awaited
+    raise TypeError(
+        f"The lifespan {describe_lifespan(function)} returned {type(context).__name__}, not an async "
+        "context manager. Decorate an async generator function with @contextlib.asynccontextmanager."
+    )
 
 
-def _share_state(state: Mapping[str, Any], scope: Scope) -> None:
-    if "state" not in scope:
-        raise RuntimeError('The server does not support "state" in the lifespan scope.')
-    scope["state"].update(state)
+def merge_state(
+    state: dict[str, Any] | None, given: Any, function: LifespanContext
+) -> dict[str, Any] | None:
+    """Return ``state`` with what another lifespan of the application has yielded.
+
+    Raises:
+        TypeError: it is not a mapping.
+        ValueError: it has a key that an earlier one has yielded.
+    """
+    if given is None:
+        return state
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            f"The lifespan {describe_lifespan(function)} yielded {type(given).__name__}; the state must "
+            "be a mapping, such as a dict."
+        )
+    repeated = sorted(str(key) for key in given if key in (state or ()))
+    if repeated:
+        raise ValueError(
+            f"The lifespan {describe_lifespan(function)} yielded {', '.join(map(repr, repeated))}, as an "
+            "earlier one of the application did. Give them different names."
+        )
+    return {**(state or {}), **given}
+
+
+class OwnLifespan:
+    """The lifespans of one router, without those of what it mounts.
+
+    Called with an application it returns an async context manager, so that a lifespan can be entered by
+    hand. The run that this happens in takes note, and does not start it again.
+    """
+
+    def __init__(self, router: object, functions: Iterable[LifespanContext]) -> None:
+        self.router = router
+        self.functions = tuple(functions)
+
+    def __call__(self, app: Any) -> contextlib.AbstractAsyncContextManager[Any]:
+        """Return the context of all functions, entered in order and left in reverse."""
+        return _ByHand(self, app)
+
+    def __repr__(self) -> str:
+        return f"<lifespan of {', '.join(map(describe_lifespan, self.functions)) or 'nothing'}>"
+
+
+class _ByHand(contextlib.AbstractAsyncContextManager[Any]):
+    """A router's lifespan, entered by whoever likes to."""
+
+    def __init__(self, lifespan: OwnLifespan, app: Any) -> None:
+        self._lifespan = lifespan
+        self._app = app
+        self._stack = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Any:
+        entered = entered_by_hand.get()
+        if entered is not None:
+            entered.add(id(self._lifespan.router))
+        functions = self._lifespan.functions
+        if len(functions) == 1:
+            # As it is, whatever it yields.
+            return await self._stack.enter_async_context(open_context(functions[0], self._app))
+        state: dict[str, Any] | None = None
+        try:
+            for function in functions:
+                context = open_context(function, self._app)
+                state = merge_state(state, await self._stack.enter_async_context(context), function)
+        except BaseException as exc:
+            if not await self._stack.__aexit__(type(exc), exc, exc.__traceback__):
+                raise
+            raise RuntimeError("The lifespans did not start.") from exc
+        return state
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        return await self._stack.__aexit__(exc_type, exc, traceback)

@@ -50,6 +50,8 @@ class AppRoute(BaseRoute):
     """What routes to another application share. It needs only the attributes, not ``__init__``."""
 
     name: str | None
+    lifespan: bool | None = None
+    """Whether the lifespan of the application runs. None: where it is one of ours, as the router has it."""
     app = InnerApp()
     _ask: Ask
     _base_app: ASGIApp
@@ -99,7 +101,9 @@ class Mount(AppRoute):
 
     Give ``app``, or ``routes`` to mount a router of these. ``path`` is "" or begins with "/"; it may have
     parameters. The application sees the prefix in ``root_path``; ``path`` stays the whole path.
-    ``max_body_size``, in bytes, overrides the limits outside.
+    ``max_body_size``, in bytes, overrides the limits outside. ``lifespan`` says whether the application's
+    lifespan runs: by default that of spica's own applications and routers does (see ``Router``), True asks
+    for that of any ASGI app, False leaves it to you.
 
     Raises:
         ValueError: neither ``app`` nor ``routes`` is given, or the path is none.
@@ -114,8 +118,10 @@ class Mount(AppRoute):
         *,
         middleware: Sequence[Middleware[Any]] | None = None,
         max_body_size: int | None = None,
+        lifespan: bool | None = None,
     ) -> None:
         place = f"Mount({path!r})"
+        self.lifespan = lifespan
         if path:
             check_path(path, place)
         self.path = path.rstrip("/")
@@ -203,14 +209,18 @@ class Host(AppRoute):
     """Serve an application for a host name, which may have parameters: ``"{tenant}.example.org"``.
 
     The port is ignored and case does not matter (RFC 9110 s.4.2.3). A malformed Host header matches none.
+    ``lifespan`` is that of ``Mount``.
     """
 
-    def __init__(self, host: str, app: ASGIApp, name: str | None = None) -> None:
+    def __init__(
+        self, host: str, app: ASGIApp, name: str | None = None, *, lifespan: bool | None = None
+    ) -> None:
         if not isinstance(host, str) or host.startswith("/"):
             raise MisuseError(f"Host({host!r}): Host must not start with '/': give a host name.")
         if not callable(app):
             raise TypeError(f"Host({host!r}): app must be an ASGI app, not {app!r:.200}.")
         self.host = host
+        self.lifespan = lifespan
         self._base_app = self.app = app
         self.name = name
         self.host_regex, self.host_format, self.param_convertors = compile_path(host)

@@ -14,7 +14,13 @@ from spica.exceptions import HTTPException
 from spica.responses.base import PlainTextResponse, RedirectResponse
 from spica.routing.base import BaseRoute, NoMatchFound, known_names
 from spica.routing.dispatch import RouteTable
-from spica.routing.lifespan import make_lifespan, run_lifespan
+from spica.routing.lifespan import OwnLifespan, make_lifespans
+from spica.routing.lifespan_run import (
+    MAX_SHUTDOWN_SECONDS,
+    MAX_STARTUP_SECONDS,
+    check_seconds,
+    run_lifespan,
+)
 from spica.routing.mounts import Host, Mount
 from spica.routing.patterns import encode_path
 from spica.routing.routes import Route, WebSocketRoute
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
     from spica._layers.responder import Ask
     from spica.datastructures import URLPath
     from spica.requests import Request
+    from spica.routing.lifespan import LifespanContext
     from spica.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 
@@ -35,23 +42,36 @@ class Router(Responder):
     around the routes, the first outermost. ``max_body_size``, in bytes, overrides the limits outside.
     ``routes`` is copied; the router's own list, ``router.routes``, may be changed at any time.
 
+    ``lifespan`` is one lifespan or a list of them, entered in order. Those of mounted applications run after
+    them; ``mounted_lifespans=False`` leaves them to you, and is the default below Starlette's name
+    (``spica.compat``). Each lifespan has ``max_startup_seconds`` (an hour) to start and
+    ``max_shutdown_seconds`` (five minutes) to end, or what an application around has if that is less; None
+    is no limit.
+
     Raises:
-        TypeError: one of ``routes`` is not a route.
+        TypeError: one of ``routes`` is not a route, or ``lifespan`` can't be called.
+        ValueError: a time limit is not more than 0.
     """
 
     middleware_stack = InnerApp()
     default = InnerApp("_default")
     _ask_default: Ask
+    mounted_lifespans: bool | None = None
+    max_startup_seconds: float | None = MAX_STARTUP_SECONDS
+    max_shutdown_seconds: float | None = MAX_SHUTDOWN_SECONDS
 
     def __init__(
         self,
         routes: Sequence[BaseRoute] | None = None,
         redirect_slashes: bool = True,
         default: ASGIApp | None = None,
-        lifespan: Lifespan[Any] | None = None,
+        lifespan: Lifespan[Any] | Sequence[Lifespan[Any]] | None = None,
         *,
         middleware: Sequence[Middleware[Any]] | None = None,
         max_body_size: int | None = None,
+        mounted_lifespans: bool | None = None,
+        max_startup_seconds: float | None = MAX_STARTUP_SECONDS,
+        max_shutdown_seconds: float | None = MAX_SHUTDOWN_SECONDS,
     ) -> None:
         self._table = RouteTable(_check_routes(routes or (), type(self).__name__))
         self.redirect_slashes = redirect_slashes
@@ -60,7 +80,15 @@ class Router(Responder):
                 f"{type(self).__name__}: default must be an ASGI app, not {default!r:.200}."
             )
         self.default = self.not_found if default is None else default
-        self.lifespan_context = make_lifespan(lifespan)
+        place = type(self).__name__
+        self.lifespan_context = OwnLifespan(self, make_lifespans(lifespan))
+        self.mounted_lifespans = mounted_lifespans
+        self.max_startup_seconds = check_seconds(
+            max_startup_seconds, f"{place}: max_startup_seconds"
+        )
+        self.max_shutdown_seconds = check_seconds(
+            max_shutdown_seconds, f"{place}: max_shutdown_seconds"
+        )
         stack: ASGIApp = self.app
         if middleware or max_body_size is not None:
             stack = build_stack(Boundary(stack), middleware, type(self).__name__)
@@ -68,6 +96,20 @@ class Router(Responder):
             limit = check_body_size(max_body_size, type(self).__name__)
             stack = RequestBodyLimitMiddleware(stack, limit)
         self.middleware_stack = stack
+
+    @property
+    def lifespan_context(self) -> LifespanContext:
+        """The router's own lifespans as one function, from the application to an async context manager.
+
+        It may be replaced, by one that goes round it for example.
+        """
+        return self._lifespan_context
+
+    @lifespan_context.setter
+    def lifespan_context(self, context: LifespanContext) -> None:
+        """Replace it."""
+        is_own = isinstance(context, OwnLifespan) and context.router is self
+        self._lifespan_context = context if is_own else OwnLifespan(self, [context])
 
     @property
     def routes(self) -> list[BaseRoute]:
@@ -134,7 +176,7 @@ class Router(Responder):
 
     async def lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the lifespan context from startup to shutdown."""
-        await run_lifespan(self.lifespan_context, scope, receive, send)
+        await run_lifespan(self, scope, receive, send)
 
     async def not_found(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what no route matches: 404, or a closed WebSocket."""
@@ -181,13 +223,17 @@ class Router(Responder):
 
     # -- adding routes ---------------------------------------------------------------------------------
 
-    def mount(self, path: str, app: ASGIApp, name: str | None = None) -> None:
+    def mount(
+        self, path: str, app: ASGIApp, name: str | None = None, *, lifespan: bool | None = None
+    ) -> None:
         """Add a ``Mount``."""
-        self.routes.append(Mount(path, app=app, name=name))
+        self.routes.append(Mount(path, app=app, name=name, lifespan=lifespan))
 
-    def host(self, host: str, app: ASGIApp, name: str | None = None) -> None:
+    def host(
+        self, host: str, app: ASGIApp, name: str | None = None, *, lifespan: bool | None = None
+    ) -> None:
         """Add a ``Host``."""
-        self.routes.append(Host(host, app=app, name=name))
+        self.routes.append(Host(host, app=app, name=name, lifespan=lifespan))
 
     def add_route(
         self,

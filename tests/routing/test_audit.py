@@ -9,7 +9,8 @@ from spica.applications import Spica
 from spica.convertors import CONVERTOR_TYPES, Convertor
 from spica.endpoints import HTTPEndpoint
 from spica.routing import Host, Match, Mount, Route, Router, WebSocketRoute
-from spica.routing.audit import find_problems, place_of
+from spica.routing.audit import find_problems
+from spica.routing.base import place_of
 
 
 def endpoint(request: Any) -> Any:

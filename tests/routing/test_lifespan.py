@@ -5,49 +5,15 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from lifespan_kit import Server, noting
 
 from spica.applications import Spica
 from spica.exceptions import SpicaDeprecationWarning
 from spica.middleware import Middleware
 from spica.routing import Router
-from spica.routing.lifespan import make_lifespan
+from spica.routing.lifespan import make_lifespans
 
 pytestmark = pytest.mark.anyio
-
-
-class Server:
-    """The server's side of the lifespan protocol."""
-
-    def __init__(self, *, has_state: bool = True) -> None:
-        self.scope: dict[str, Any] = {"type": "lifespan", "asgi": {"version": "3.0"}}
-        if has_state:
-            self.scope["state"] = {}
-        self.messages = ["lifespan.startup", "lifespan.shutdown"]
-        self.sent: list[Any] = []
-
-    async def receive(self) -> Any:
-        return {"type": self.messages.pop(0)}
-
-    async def send(self, message: Any) -> None:
-        self.sent.append(message)
-
-    async def run(self, app: Any) -> Any:
-        await app(self.scope, self.receive, self.send)
-        return self
-
-    @property
-    def types(self) -> list[str]:
-        return [message["type"].removeprefix("lifespan.") for message in self.sent]
-
-
-def noting(steps: list[Any], state: Any = None) -> Any:
-    @contextlib.asynccontextmanager
-    async def lifespan(app: Any) -> AsyncIterator[Any]:
-        steps.append(("start", app))
-        yield state
-        steps.append(("stop", app))
-
-    return lifespan
 
 
 @pytest.mark.parametrize("make", [Router, Spica])
@@ -158,4 +124,4 @@ class TestKinds:
 
     def test_what_cannot_be_called_is_refused(self) -> None:
         with pytest.raises(TypeError, match="lifespan must be a function"):
-            make_lifespan("lifespan")
+            make_lifespans("lifespan")  # type: ignore[arg-type]

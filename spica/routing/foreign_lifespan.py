@@ -1,0 +1,114 @@
+"""The lifespan of a mounted app that is only known by the ASGI protocol.
+
+Standard: ASGI lifespan specification 2.0.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from anyio.abc import TaskGroup
+
+    from spica.types import ASGIApp, Message
+
+
+class ForeignLifespan:
+    """Run the lifespan of any ASGI app as an async context manager that gives its state.
+
+    The app runs in a task of its own, as a server would run it. That it has a lifespan is not a question
+    here: somebody has asked for it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._state: dict[str, Any] = {}
+        self._messages = ["lifespan.startup", "lifespan.shutdown"]
+        self._phase = "startup"
+        self._is_over = False
+        self._failure: BaseException | None = None
+
+    async def __aenter__(self) -> dict[str, Any]:
+        """Start the app.
+
+        Raises:
+            RuntimeError: it says that it can't start, or ends without a word. What it raises itself is
+                raised as it is.
+        """
+        self._answered = anyio.Event()
+        self._shutdown = anyio.Event()
+        self._tasks: TaskGroup = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(self._run)
+        try:
+            await self._answered.wait()
+        except BaseException as exc:
+            self._tasks.cancel_scope.cancel()
+            await self._tasks.__aexit__(type(exc), exc, exc.__traceback__)
+            raise
+        if self._failure is not None:
+            await self._stop()
+        return self._state
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        """Let the app end."""
+        if exc is not None:
+            self._tasks.cancel_scope.cancel()
+            return await self._tasks.__aexit__(exc_type, exc, traceback)
+        if not self._is_over:
+            self._phase = "shutdown"
+            self._answered = anyio.Event()
+            self._shutdown.set()
+            await self._answered.wait()
+        await self._stop()
+        return None
+
+    async def _stop(self) -> None:
+        """Stop an app that has said all, and raise what went wrong."""
+        self._tasks.cancel_scope.cancel()
+        await self._tasks.__aexit__(None, None, None)
+        if self._failure is not None:
+            raise self._failure
+
+    async def _run(self) -> None:
+        scope = {
+            "type": "lifespan",
+            "asgi": {"version": "3.0", "spec_version": "2.0"},
+            "state": self._state,
+        }
+        try:
+            await self._app(scope, self._receive, self._send)
+            if not self._answered.is_set():
+                self._failure = RuntimeError(f"It ended without an answer to the {self._phase}.")
+        except Exception as error:
+            self._failure = error
+        finally:
+            self._is_over = True
+            self._answered.set()
+
+    async def _receive(self) -> Message:
+        if not self._messages:
+            await anyio.sleep_forever()
+        if len(self._messages) == 1:
+            await self._shutdown.wait()
+        return {"type": self._messages.pop(0)}
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == f"lifespan.{self._phase}.failed":
+            reason = message.get("message") or "it gave no reason"
+            self._failure = RuntimeError(
+                f"The {self._phase} of {self._app!r:.200} failed: {reason}"
+            )
+            self._is_over = True
+        elif message["type"] != f"lifespan.{self._phase}.complete":
+            raise RuntimeError(f"{message['type']!r} is not an answer to the {self._phase}.")
+        self._answered.set()
