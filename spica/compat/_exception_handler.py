@@ -1,4 +1,7 @@
-"""``starlette._exception_handler`` as other packages import it: FastAPI wraps its endpoints in it."""
+"""``starlette._exception_handler`` as other packages import it: FastAPI wraps its endpoints in it.
+
+Beside it stands an exception of ``starlette.middleware.body_limit``, which is never raised here.
+"""
 
 from __future__ import annotations
 

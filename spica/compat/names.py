@@ -119,6 +119,13 @@ PRIVATE_NAMES = {
 }
 """Private names of Starlette that other packages import, and what they are here."""
 
+PRIVATE_METHODS = {
+    f"{SPICA}.responses": {
+        "Response._wrap_websocket_denial_send": f"{SPICA}.compat._responses:deny_with",
+    },
+}
+"""Private methods of Starlette that other packages call, and the functions that do the same here."""
+
 
 def twin_of(name: str) -> str:
     """Return ``name`` with the one brand in place of the other; the same where it has none."""

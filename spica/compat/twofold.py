@@ -14,6 +14,7 @@ from typing import Any
 
 from spica.compat.names import (
     HOMES,
+    PRIVATE_METHODS,
     PRIVATE_NAMES,
     PUBLIC_MODULES,
     RE_EXPORTS,
@@ -40,8 +41,7 @@ class TwofoldModule(ModuleType):
             return import_module(f"{self.__name__}.{name}")
         place = PRIVATE_NAMES.get(self.__name__, {}).get(name)
         if place is not None:
-            module, _, name = place.partition(":")
-            return getattr(import_module(module), name)
+            return _find(place)
         if name in RE_EXPORTS.get(self.__name__, ()):
             return getattr(import_module(HOMES[name]), name)
         raise AttributeError(
@@ -60,8 +60,13 @@ def _rebind(name: str, old: Any, value: Any) -> None:
                 bound[each] = value
 
 
+def _find(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
 def make_twofold(module: ModuleType) -> None:
-    """Let ``module`` be patched as a module of Starlette, and have the names with Starlette's brand."""
+    """Let ``module`` be patched as a module of Starlette, and have what goes by Starlette's brand."""
     module.__class__ = TwofoldModule
     added = _added[module.__name__] = []
     for name, value in list(vars(module).items()):
@@ -69,6 +74,9 @@ def make_twofold(module: ModuleType) -> None:
         if twin != name and name.startswith(SPICA.title()):
             vars(module)[twin] = value
             added.append(twin)
+    for path, place in PRIVATE_METHODS.get(module.__name__, {}).items():
+        cls, _, name = path.partition(".")
+        setattr(vars(module)[cls], name, _find(place))
 
 
 def make_plain(module: ModuleType) -> None:
@@ -77,3 +85,6 @@ def make_plain(module: ModuleType) -> None:
         object.__setattr__(module, "__class__", ModuleType)
         for name in _added.pop(module.__name__, ()):
             vars(module).pop(name, None)
+        for path in PRIVATE_METHODS.get(module.__name__, ()):
+            cls, _, name = path.partition(".")
+            delattr(vars(module)[cls], name)

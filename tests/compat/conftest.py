@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+
 from spica.compat import install
 
 

@@ -568,8 +568,9 @@ async def test_opentelemetry_replaces_the_application_class(monkeypatch):
             self._is_instrumented_by_opentelemetry = True
 
     monkeypatch.setattr(starlette.applications, "Starlette", Instrumented)
-    from spica.applications import Spica
     from starlette.applications import Starlette
+
+    from spica.applications import Spica
 
     assert Starlette is Spica is Instrumented
     assert (await get(Starlette())).status == 404
