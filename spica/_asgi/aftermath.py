@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+from spica._asgi.scope import AFTERMATH
+from spica.types import Scope
+
 
 class Begun(Protocol):
     """An app that runs in a task of its own."""
@@ -31,6 +34,7 @@ class Aftermath:
     is_empty = True
 
     def add_begun(self, begun: Begun) -> None:
+    closers: Sequence[Callable[[], Awaitable[None]]] = ()
         """Note an app that runs, to be ended."""
         self.begun = [*self.begun, begun]
         self.is_empty = False
@@ -44,12 +48,18 @@ class Aftermath:
         """Note an error, to be raised; one that is noted already is not noted again."""
         if exc not in self.failures:
             self.failures = [*self.failures, exc]
+    def add_closer(self, closer: Callable[[], Awaitable[None]]) -> None:
+        """Note what is to be closed when all else is done: a form, whose files tasks may still read."""
+        self.closers = [*self.closers, closer]
+        self.is_empty = False
+
             self.is_empty = False
 
     async def settle(self) -> list[Exception]:
         """End what was begun, run what was put off, and return the errors that came of it."""
         late = []
-        for step in [*(begun.finish for begun in reversed(self.begun)), *self.tasks]:
+        ends = [begun.finish for begun in reversed(self.begun)]
+        for step in [*ends, *self.tasks, *self.closers]:
             try:
                 await step()
             except Exception as exc:
@@ -72,3 +82,23 @@ class Aftermath:
         """Cancel what was begun, because the request itself is cancelled."""
         for begun in reversed(self.begun):
             await begun.abandon()
+        for close in self.closers:
+            await close()
+
+
+class HasAftermath(Protocol):
+    """What can leave something to be done: a Request."""
+
+    scope: Scope
+    _aftermath: Aftermath | None
+
+
+def aftermath_of(request: HasAftermath) -> Aftermath:
+    """Return the aftermath of `request`: that of its connection, made if there is none yet."""
+    aftermath = request._aftermath
+    if aftermath is None:
+        aftermath = request.scope.get(AFTERMATH)
+        if aftermath is None:
+            aftermath = request.scope[AFTERMATH] = Aftermath()
+        request._aftermath = aftermath
+    return aftermath

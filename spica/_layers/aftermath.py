@@ -10,21 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.aftermath import Aftermath
-from spica._asgi.scope import AFTERMATH
+from spica._asgi.aftermath import aftermath_of as aftermath_of
 
 if TYPE_CHECKING:
     from spica.requests import Request
-
-
-def aftermath_of(request: Request[Any]) -> Aftermath:
-    """Return the aftermath of ``request``: that of its connection, made if there is none yet."""
-    aftermath = request._aftermath
-    if aftermath is None:
-        aftermath = request.scope.get(AFTERMATH)
-        if aftermath is None:
-            aftermath = request.scope[AFTERMATH] = Aftermath()
-        request._aftermath = aftermath
-    return aftermath
 
 
 def own_aftermath(request: Request[Any]) -> Aftermath:

@@ -20,7 +20,7 @@ class UploadFile:
 
     A file in memory is used directly; one on disk, or a write that will move it there, in a
     worker thread. `size` is the number of bytes, None if unknown; `filename` is as the client
-    sent it and must not be trusted as a path.
+    sent it and must not be trusted as a path: that is what `safe_filename` is for.
     """
 
     def __init__(
@@ -41,6 +41,15 @@ class UploadFile:
         """The media type that the client named, or None."""
         value: str | None = self.headers.get("content-type")
         return value
+
+    @property
+    def safe_filename(self) -> str:
+        """A name under which the file can be kept in a directory: one file's, on any system.
+
+        Made of `filename` as `spica._http.filenames.make_safe_name` has it; "file" where nothing of that
+        is left. Two files may have the same: choose the directory so, or put a number before it.
+        """
+        return make_safe_name(self.filename or "")
 
     async def write(self, data: bytes) -> None:
         """Write at the current position."""

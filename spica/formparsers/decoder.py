@@ -37,6 +37,13 @@ class PartHead:
         self.charset = charset
         self.header_list = header_list
 
+    @property
+    def kept_size(self) -> int:
+        """Characters that are kept of it: the name of a field, all headers of a file."""
+        if self.filename is None:
+            return len(self.name)
+        return sum(len(name) + len(value) for name, value in self.header_list)
+
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
         """Return the headers as ASGI has them: lower-case names, values as they were sent."""
         return [
@@ -59,6 +66,7 @@ class MultipartDecoder:
 
     __slots__ = (
         "_charset",
+        "_delimiter",
         "_engine",
         "_field_size",
         "_fields_left",
@@ -69,6 +77,7 @@ class MultipartDecoder:
         "_max_header_size",
         "_max_headers",
         "_max_part_size",
+        "_preamble",
         "_seen_part",
     )
 
@@ -92,8 +101,13 @@ class MultipartDecoder:
         self._field_size = 0
         self._in_field = False
         self._seen_part = False
+        boundary = _check_boundary(parameters.get("boundary"))
+        self._delimiter = b"\r\n--" + boundary.encode("ascii")
+        # What came before the first delimiter, as far as it may be its beginning; None after it. The body
+        # begins with a delimiter without a line end before it: that one is put there.
+        self._preamble: bytes | None = b"\r\n"
         self._engine: PushMultipartParser = _load_engine()(
-            _check_boundary(parameters.get("boundary")),
+            boundary,
             max_header_size=max_header_size,
             max_header_count=max_headers,
             # Every byte is a character of latin-1: this keeps the header as it was sent.
@@ -110,6 +124,10 @@ class MultipartDecoder:
         add = events.append
         if type(chunk) is not bytes:
             chunk = bytes(chunk)
+        if self._preamble is not None:
+            chunk = self._skip_preamble(self._preamble + chunk)
+            if not chunk:
+                return events
         try:
             for event in self._engine.parse(chunk):
                 if event is None:
@@ -142,6 +160,19 @@ class MultipartDecoder:
                 else "the body has no part, and not the boundary named in Content-Type"
             )
             raise malformed(reason) from error
+
+    def _skip_preamble(self, data: bytes) -> bytes:
+        """Return what follows the preamble, beginning with the first delimiter; nothing as long as it lasts.
+
+        RFC 2046 s.5.1.1: a delimiter stands at the beginning of a line. The engine looks at that only where
+        the line before it is in the same chunk.
+        """
+        start = data.find(self._delimiter)
+        if start >= 0:
+            self._preamble = None
+            return data[start + 2 :]
+        self._preamble = data[-len(self._delimiter) + 1 :]
+        return b""
 
     def _begin(self, segment: "MultipartSegment") -> PartHead:
         """Make the head of a part, and count the part."""

@@ -132,15 +132,20 @@ class _Collector:
                 await self._end_part()
             elif isinstance(event, PartHead):
                 self._head = event
+                self._keep(event.kept_size)
                 if event.filename is not None:
                     self._file = self._open_file(event)
             elif self._file is None:
                 pieces.append(event)
-                self._left -= len(event)
-                if self._left < 0:
-                    raise too_much(self._max_memory_size)
+                self._keep(len(event))
             elif self._file.write(event):
                 await self._file.flush()
+
+    def _keep(self, size: int) -> None:
+        """Count bytes that stay in memory."""
+        self._left -= size
+        if self._left < 0:
+            raise too_much(self._max_memory_size)
 
     async def _end_part(self) -> None:
         head = self._head

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Generator
 from typing import Any, Protocol
 
-from spica.datastructures import FormData, Headers
+from spica._asgi.aftermath import HasAftermath, aftermath_of
+from spica.datastructures import FormData, Headers, UploadFile
 from spica.formparsers.multipart_parser import MultiPartParser
 from spica.formparsers.urlencoded_parser import FormParser
 
 
-class FormSource(Protocol):
+class FormSource(HasAftermath, Protocol):
     """What a form is read from: a Request."""
 
     _form: FormData | None
@@ -60,7 +61,10 @@ class FormReader:
         source = self._source
         if source._form is None:
             parser = self._parser()
-            source._form = FormData() if parser is None else await parser.parse()
+            form = source._form = FormData() if parser is None else await parser.parse()
+            if any(isinstance(value, UploadFile) for value in form.values()):
+                # Whoever forgets to close it: its files go with the request, after its tasks.
+                aftermath_of(source).add_closer(form.close)
         return source._form
 
     def _parser(self) -> FormParser | MultiPartParser | None:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import AsyncIterator
 
+from spica._http.filenames import make_safe_name
 from spica.datastructures import Headers
 from spica.formparsers.charsets import decode_text
 from spica.formparsers.decoder import MultipartDecoder, PartEvent, PartHead
@@ -110,6 +111,11 @@ class Part:
         """The media type that the client claims for the body, with its parameters; or None."""
         value: str | None = self.headers.get("content-type")
         return value
+
+    @property
+    def safe_filename(self) -> str:
+        """A name under which a file can be kept: see `UploadFile.safe_filename`."""
+        return make_safe_name(self.filename or "")
 
     def __aiter__(self) -> "Part":
         if self._is_read:

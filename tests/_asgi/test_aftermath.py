@@ -110,3 +110,21 @@ async def test_two_of_them_share_nothing() -> None:
     one.add_failure(ValueError())
     assert other.is_empty
     assert (list(other.tasks), list(other.failures), list(other.begun)) == ([], [], [])
+
+
+@pytest.mark.parametrize("end", ["settle", "abandon"])
+async def test_what_is_to_be_closed_is_closed_last(end: str) -> None:
+    steps: list[Any] = []
+    aftermath = Aftermath()
+
+    async def note(step: str) -> None:
+        steps.append(step)
+
+    aftermath.add_closer(lambda: note("close"))
+    aftermath.add_task(lambda: note("task"))
+    aftermath.add_begun(Begun("app", steps))
+    assert not aftermath.is_empty
+    await getattr(aftermath, end)()
+    assert steps[-1] == "close"
+    assert steps[0] == ("finish" if end == "settle" else "abandon", "app")
+    assert ("task" in steps) == (end == "settle")

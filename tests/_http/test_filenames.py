@@ -1,4 +1,4 @@
-"""Which paths can only lead downwards, and which names are shown."""
+"""Which paths can only lead downwards, which names are shown, and under which an upload is kept."""
 
 import ntpath
 import posixpath
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spica._http.filenames import are_visible, split_path
+from spica._http.filenames import MAX_NAME_SIZE, are_visible, make_safe_name, split_path
 
 
 @pytest.mark.parametrize(
@@ -96,3 +96,70 @@ def test_names_joined_to_a_directory_stay_below_it(path, system):
 )
 def test_names_with_a_leading_dot_are_hidden(names, is_shown):
     assert are_visible(names) is is_shown
+
+
+@pytest.mark.parametrize(
+    ("sent", "name"),
+    [
+        ("report.pdf", "report.pdf"),
+        ("my report (2).tar.gz", "my report (2).tar.gz"),
+        ("/etc/passwd", "passwd"),
+        ("../../x.txt", "x.txt"),
+        ("C:\\Users\\me\\new.txt", "new.txt"),
+        ("C:new.txt", "new.txt"),
+        ("a.txt:stream", "a.txt_stream"),
+        ("..", "file"),
+        ("...", "file"),
+        ("", "file"),
+        ("a/", "file"),
+        (" \t.-.htaccess", "htaccess"),
+        ("-rf", "rf"),
+        ("a.txt. . ", "a.txt"),
+        ("a\0b\r\nc\x7f.txt", "abc.txt"),
+        ("exe\u202etxt.cod", "exetxt.cod"),
+        ("half \ud800 of a character", "half  of a character"),
+        ('a<b>c"d|e?f*g', "a_b_c_d_e_f_g"),
+        ("con", "_con"),
+        ("NUL.txt", "_NUL.txt"),
+        ("lpt\u00b9.x", "_lpt\u00b9.x"),
+        ("e\u0301.txt", "\u00e9.txt"),
+    ],
+    ids=ascii,
+)
+def test_a_safe_name_is_that_of_one_file(sent, name):
+    assert make_safe_name(sent) == name
+
+
+def test_the_name_where_nothing_is_left_can_be_chosen():
+    assert make_safe_name("..", "upload") == "upload"
+
+
+@pytest.mark.parametrize("size", [MAX_NAME_SIZE - 1, MAX_NAME_SIZE])
+def test_a_name_may_be_of_the_limit(size):
+    name = "a" * (size - 4) + ".txt"
+    assert make_safe_name(name) == name
+
+
+@pytest.mark.parametrize(
+    ("sent", "name"),
+    [
+        ("a" * 197 + ".txt", "a" * 196 + ".txt"),
+        ("\u00e9" * 99 + ".txt", "\u00e9" * 98 + ".txt"),
+        ("a." + "b" * 300, "a." + "b" * 198),
+        ("a" * 191 + ". . ." + "b" * 100 + ".txt", "a" * 191 + ".txt"),
+    ],
+    ids=["one over", "in the middle of a character", "no extension", "blanks at the cut"],
+)
+def test_a_long_name_is_cut_before_its_extension(sent, name):
+    assert make_safe_name(sent) == name
+
+
+@settings(max_examples=200)
+@given(st.one_of(st.text(max_size=20), st.text("./\\:-_ a\u0301", max_size=300)))
+def test_a_safe_name_leads_nowhere_and_stays_as_it_is(sent):
+    name = make_safe_name(sent)
+    for paths in (posixpath, ntpath):
+        assert paths.normpath(name) == name == paths.basename(name)
+    assert 0 < len(name.encode()) <= MAX_NAME_SIZE
+    assert name.isprintable()
+    assert make_safe_name(name) == name

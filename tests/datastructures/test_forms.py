@@ -184,3 +184,12 @@ async def test_a_form_lists_its_fields() -> None:
     form = FormData([("a", "1"), ("a", "2")], b="3")
     assert form.getlist("a") == ["1", "2"]
     assert repr(form) == "FormData([('a', '1'), ('a', '2'), ('b', '3')])"
+
+
+@pytest.mark.parametrize(
+    ("filename", "safe"), [("../a b.txt", "a b.txt"), (None, "file"), ("", "file")]
+)
+async def test_a_file_has_a_name_under_which_it_can_be_kept(filename: Any, safe: str) -> None:
+    upload = UploadFile(BytesIO(), filename=filename)
+    assert upload.filename == filename
+    assert upload.safe_filename == safe

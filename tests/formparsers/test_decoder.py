@@ -442,6 +442,41 @@ def test_any_content_type_is_read_or_refused(parameters):
         make("multipart/form-data; boundary=" + parameters)
 
 
+# Text before the first boundary
+
+FIELD = b'--limit\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--limit--\r\n'
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 1000])
+@pytest.mark.parametrize(
+    "preamble",
+    [
+        b"",
+        b"\r\n",
+        b"some text\r\n",
+        b"x--limit\r\n",
+        b"--limi\r\n",
+        b"\r" * 20 + b"\r\n",
+        b"x" * 99 + b"\r\n",
+    ],
+    ids=ascii,
+)
+def test_it_is_passed_over_however_it_is_split(preamble, size):
+    body = preamble + FIELD
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+    assert [(part[0], part[3]) for part in decode(pieces)] == [("a", b"b")]
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 1000])
+@pytest.mark.parametrize("before", [b"x", b"\n", b"\r", b"--", b"\xed\xa0\x80", b"x" * 99])
+def test_a_boundary_within_a_line_is_none_however_it_is_split(before, size):
+    """RFC 2046 s.5.1.1. The engine alone takes it for one when the text before it was in another chunk."""
+    body = before + FIELD.removesuffix(b"\r\n--limit--\r\n")
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+    with pytest.raises(MultiPartException, match="not the boundary named in Content-Type"):
+        decode(pieces)
+
+
 # The package that scans
 
 

@@ -274,3 +274,33 @@ async def test_tiny_chunks_are_parsed_like_any_other(multipart, bodies, split):
     assert form["a"] == "text"
     assert await form["f"].read() == b"content" * 500
     await form.close()
+
+
+# What is kept of the heads of parts counts as well
+
+
+@pytest.mark.parametrize(("size", "is_kept"), [(99, True), (100, True), (101, False)])
+async def test_names_of_fields_are_within_the_memory(multipart, bodies, size, is_kept):
+    parser = multipart(bodies.body(bodies.field(b"a" * (size - 10), b"b" * 10)))
+    parser.max_memory_size = 100
+    if is_kept:
+        assert len(await parser.parse()) == 1
+    else:
+        with pytest.raises(MultiPartException, match=r"exceeded 100 bytes \(max_memory_size\)"):
+            await parser.parse()
+
+
+@pytest.mark.parametrize(("room", "is_kept"), [(1, True), (0, True), (-1, False)])
+async def test_headers_of_files_are_within_the_memory(multipart, bodies, room, is_kept):
+    """1000 files with 64 KiB of headers each would take 64 MB, whatever the limit."""
+    heads = [b'Content-Disposition: form-data; name="f"; filename=""', b"X-A: " + b"a" * 1000]
+    parser = multipart(bodies.body(bodies.file(b"f", b"", b"", heads[1])))
+    parser.max_memory_size = sum(len(head) - len(b": ") for head in heads) + room
+    if is_kept:
+        form = await parser.parse()
+        assert len(form["f"].headers) == 2
+        await form.close()
+    else:
+        with pytest.raises(MultiPartException) as error:
+            await parser.parse()
+        assert error.value.status_code == 413

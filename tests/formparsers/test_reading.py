@@ -1,9 +1,20 @@
 from collections.abc import Callable
+from typing import Any
 
+import anyio
 import pytest
+from asgi_kit import Exchange, call
 
+from spica.applications import Spica
+from spica.background import BackgroundTask
+from spica.datastructures import FormData
+from spica.exceptions import HTTPException
 from spica.formparsers import MultiPartException
+from spica.middleware import Middleware
+from spica.middleware.base import BaseHTTPMiddleware
 from spica.requests import Request
+from spica.responses import PlainTextResponse, Response
+from spica.routing import Route
 from spica.types import Message
 
 
@@ -53,3 +64,60 @@ async def test_files_beyond_the_memory_go_to_the_disk() -> None:
         files = form.getlist("f")
         assert [file.file._rolled for file in files] == [False, True]
         assert [await file.read() for file in files] == [b"x" * 600] * 2
+
+
+async def run_with_form(endpoint: Any, **more: Any) -> Exchange:
+    part = b'--b\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\nxyz\r\n--b--\r\n'
+    headers = [("content-type", "multipart/form-data; boundary=b")]
+    app = Spica(routes=[Route("/", endpoint, methods=["POST"])], **more)
+    return await call(app, "POST", headers=headers, body=part)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("layers", [0, 2])
+async def test_a_form_left_open_is_closed_after_the_background_tasks(layers: int) -> None:
+    forms: list[FormData] = []
+    read: list[bytes] = []
+
+    async def keep(form: FormData) -> None:
+        read.append(await form["f"].read())  # type: ignore[union-attr]
+
+    async def endpoint(request: Request) -> Response:
+        forms.append(await request.form())
+        return PlainTextResponse("ok", background=BackgroundTask(keep, forms[0]))
+
+    async def pass_on(request: Request, call_next: Any) -> Response:
+        response: Response = await call_next(request)
+        return response
+
+    dispatch = Middleware(BaseHTTPMiddleware, dispatch=pass_on)
+    assert (await run_with_form(endpoint, middleware=[dispatch] * layers)).text == "ok"
+    assert read == [b"xyz"]
+    assert forms[0]["f"].file.closed  # type: ignore[union-attr]
+
+
+@pytest.mark.anyio
+async def test_a_form_left_open_is_closed_after_an_error() -> None:
+    forms: list[FormData] = []
+
+    async def endpoint(request: Request) -> Response:
+        forms.append(await request.form())
+        raise HTTPException(409)
+
+    assert (await run_with_form(endpoint)).status == 409
+    assert forms[0]["f"].file.closed  # type: ignore[union-attr]
+
+
+@pytest.mark.anyio
+async def test_a_form_left_open_is_closed_when_the_request_is_cancelled() -> None:
+    forms: list[FormData] = []
+
+    async def endpoint(request: Request) -> Response:
+        forms.append(await request.form())
+        scope.cancel()
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    with anyio.CancelScope() as scope:
+        await run_with_form(endpoint)
+    assert forms[0]["f"].file.closed  # type: ignore[union-attr]

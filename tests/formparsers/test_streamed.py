@@ -156,3 +156,8 @@ async def test_giving_up_closes_the_stream(chunks, multipart, two_parts):
     with pytest.raises(RuntimeError, match="its stream was closed"):
         await part.read()
     assert [part async for part in parts] == []
+
+
+async def test_a_part_has_a_name_under_which_it_can_be_kept(multipart, bodies):
+    part = await anext(multipart(bodies.body(bodies.file(b"f", b"../x.txt", b""))).parts())
+    assert (part.filename, part.safe_filename) == ("../x.txt", "x.txt")
