@@ -133,7 +133,9 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
         """The decoded query string."""
         query_params = self._query_params
         if query_params is None:
-            query_params = self._query_params = QueryParams(self.scope["query_string"])
+            query_params = self._query_params = QueryParams(
+                self.scope.get("query_string", b"")  # ASGI: that of a WebSocket may be left out
+            )
         return query_params
 
     @property
@@ -151,8 +153,8 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
         cookies = self._cookies
         if cookies is None:
             fields = [value for name, value in self.scope["headers"] if name == b"cookie"]
-            cookies = cookie_parser(b"; ".join(fields).decode("latin-1")) if fields else {}
-            self._cookies = cookies
+            field = fields[0] if len(fields) == 1 else b"; ".join(fields)
+            cookies = self._cookies = cookie_parser(field.decode("latin-1")) if fields else {}
         return cookies
 
     @property

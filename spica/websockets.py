@@ -9,11 +9,11 @@ this module speaks the WebSocket messages of the ASGI specification.
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from json import JSONDecodeError
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
-from spica._asgi.frames import MalformedJSON, UnexpectedFrame
+from spica._asgi.frames import Frames, MalformedJSON, UnexpectedFrame
 from spica._asgi.handshake import past_handshake
 from spica._http.closecodes import check_close
 from spica._http.fields import encode_field_name, encode_field_value, is_token
@@ -30,8 +30,6 @@ __all__ = [
     "WebSocketDisconnected",
     "WebSocketState",
 ]
-
-T = TypeVar("T")
 
 HandshakeHeaders: TypeAlias = "Iterable[tuple[bytes | str, bytes | str]] | Mapping[str, str]"
 
@@ -299,15 +297,15 @@ class WebSocket(HTTPConnection[StateT]):
 
     def iter_text(self) -> AsyncIterator[str]:
         """Iterate over the text frames until the peer leaves (see `receive_text()`)."""
-        return _until_disconnect(self.receive_text)
+        return Frames(self.receive_text, WebSocketDisconnect)
 
     def iter_bytes(self) -> AsyncIterator[bytes]:
         """Iterate over the binary frames until the peer leaves (see `receive_bytes()`)."""
-        return _until_disconnect(self.receive_bytes)
+        return Frames(self.receive_bytes, WebSocketDisconnect)
 
     def iter_json(self) -> AsyncIterator[Any]:
         """Iterate over the JSON in text frames until the peer leaves (see `receive_json()`)."""
-        return _until_disconnect(self.receive_json)
+        return Frames(self.receive_json, WebSocketDisconnect)
 
     # Sending
 
@@ -376,14 +374,6 @@ class WebSocketClose:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the close message, whatever was received."""
         await send({"type": "websocket.close", "code": self.code, "reason": self.reason})
-
-
-async def _until_disconnect(receive: Callable[[], Awaitable[T]]) -> AsyncIterator[T]:
-    try:
-        while True:
-            yield await receive()
-    except WebSocketDisconnect:
-        pass
 
 
 def _out_of_place(allowed: Iterable[str], kind: object) -> RuntimeError:

@@ -5,8 +5,10 @@ import pickle
 
 import pytest
 
-from spica.exceptions import WebSocketException
+from spica.applications import Spica
+from spica.exceptions import HTTPException, WebSocketException
 from spica.responses.base import PlainTextResponse
+from spica.routing import WebSocketRoute
 from spica.websockets import (
     MalformedJSON,
     UnexpectedFrame,
@@ -594,6 +596,27 @@ async def test_a_denial_needs_the_servers_support(fields):
     message = "The server doesn't support the Websocket Denial Response extension"
     with pytest.raises(RuntimeError, match=message):
         await websocket.send_denial_response(PlainTextResponse("no"))
+
+
+async def test_the_query_may_be_left_out():
+    """ASGI "WebSocket Connection Scope": query_string is optional. Found by scripts/fuzz."""
+    websocket = connect(Peer())
+    del websocket.scope["query_string"]
+    assert list(websocket.query_params) == []
+    assert websocket.url.query == ""
+
+
+@pytest.mark.parametrize(("extensions", "kind"), [(DENIAL, "http.response.start"), ({}, "close")])
+async def test_an_http_exception_refuses_with_what_the_server_can_send(extensions, kind):
+    """Found by scripts/fuzz: it was an error where the server has no denial responses."""
+    peer = Peer(CONNECT)
+
+    async def refuse(websocket):
+        raise HTTPException(401, "Who are you?")
+
+    app = Spica(routes=[WebSocketRoute("/", refuse)])
+    await app(connect(peer, extensions=extensions).scope, peer.receive, peer.send)
+    assert peer.sent[0]["type"] == f"websocket.{kind}"
 
 
 async def test_a_denial_after_accept_is_out_of_place():

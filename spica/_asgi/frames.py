@@ -1,12 +1,47 @@
-"""What can be wrong with a frame that a WebSocket peer has sent.
+"""Frames that a WebSocket peer has sent: one after another, and what can be wrong with one.
 
 Both errors close the connection when nobody handles them (RFC 6455 s.7.4.1), and both are also the
 error that the plain look-up or decoding would raise, so that code written for that one goes on.
 """
 
+from collections.abc import Awaitable, Callable
 from json import JSONDecodeError
+from typing import Generic, TypeVar
 
 from spica.exceptions import WebSocketException
+
+T = TypeVar("T")
+
+
+class Frames(Generic[T]):
+    """Iterate over what `receive` returns, until it raises an exception of the class `end`.
+
+    It is an object and no generator: one that is left early, by a ``break`` or an error, has nothing that
+    would have to be closed.
+    """
+
+    __slots__ = ("_end", "_is_over", "_receive")
+
+    def __init__(self, receive: Callable[[], Awaitable[T]], end: type[Exception]) -> None:
+        self._receive = receive
+        self._end = end
+        self._is_over = False
+
+    def __aiter__(self) -> "Frames[T]":
+        return self
+
+    async def __anext__(self) -> T:
+        if self._is_over:
+            raise StopAsyncIteration
+        try:
+            return await self._receive()
+        except self._end:
+            self._is_over = True
+            raise StopAsyncIteration from None
+
+    async def aclose(self) -> None:
+        """End the iteration."""
+        self._is_over = True
 
 
 class UnexpectedFrame(WebSocketException, KeyError):

@@ -38,6 +38,7 @@ async def begin(app: ASGIApp, request: Request[Any], aftermath: Aftermath) -> Be
 
     Raises:
         RuntimeError: the app ended without starting a response.
+        ClientDisconnect: it did so after it was told that the client has left.
         Exception: whatever the app raised before that.
     """
     begun = BegunApp(app, request)
@@ -91,6 +92,8 @@ class BegunApp:
         await self._wait_for(self._started)
         if self._start is None:
             self._raise_error()
+            if self._is_disconnected:
+                raise ClientDisconnect  # an app need not answer a client that has left
             raise RuntimeError("No response returned.")
         return BegunResponse(self, self._start)
 

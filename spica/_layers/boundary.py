@@ -15,6 +15,7 @@ from spica._asgi.sending import StartedSend
 from spica._layers.answers import settle_answer
 from spica._layers.responder import Responder
 from spica.concurrency import is_async_callable, run_in_threadpool
+from spica._layers.denial import deny
 from spica.exceptions import HTTPException
 from spica.requests import HTTPConnection, Request
 from spica.responses.base import Response
@@ -80,7 +81,8 @@ async def answer_exception(request: Request[Any], exc: Exception) -> ASGIApp | N
 async def answer_on_socket(websocket: WebSocket[Any], exc: Exception) -> bool:
     """Let the handler registered for ``exc`` answer a WebSocket; return whether there is one.
 
-    A handler closes the WebSocket itself, or returns a response, which denies a handshake.
+    A handler closes the WebSocket itself, or returns a response, which denies a handshake; where the
+    server has no denial responses, the handshake is refused without it.
 
     Raises:
         RuntimeError: a response can't be sent, since the handshake was already accepted.
@@ -92,7 +94,7 @@ async def answer_on_socket(websocket: WebSocket[Any], exc: Exception) -> bool:
     if answer is not None:
         if websocket.application_state is not WebSocketState.CONNECTING:
             raise RuntimeError(ALREADY_STARTED) from exc
-        await websocket.send_denial_response(answer)
+        await deny(answer, websocket.scope, websocket.receive, websocket.send)
     exc.__traceback__ = None
     return True
 

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from spica._asgi.frames import MalformedJSON, UnexpectedFrame
+from spica._asgi.frames import Frames, MalformedJSON, UnexpectedFrame
 from spica.exceptions import WebSocketException
 
 
@@ -51,3 +51,39 @@ def test_the_errors_pickle(error):
     assert type(twin) is type(error)
     assert vars(twin) == vars(error)
     assert str(twin) == str(error)
+
+
+class TestFrames:
+    """One after another, until the peer has left."""
+
+    def make(self, *frames):
+        self.left = list(frames)
+        return Frames(self.receive, LookupError)
+
+    async def receive(self):
+        return self.left.pop(0)  # an IndexError, which is a LookupError, at the end
+
+    @pytest.mark.anyio
+    async def test_all_are_given_out(self):
+        assert [frame async for frame in self.make("a", "b")] == ["a", "b"]
+
+    @pytest.mark.anyio
+    async def test_the_end_is_the_end(self):
+        frames = self.make()
+        assert [frame async for frame in frames] == []
+        self.left = ["a"]
+        assert [frame async for frame in frames] == []
+
+    @pytest.mark.anyio
+    async def test_another_error_is_raised(self):
+        frames = Frames(self.receive, KeyError)
+        self.left = []
+        with pytest.raises(IndexError):
+            await anext(frames)
+
+    @pytest.mark.anyio
+    async def test_it_can_be_closed(self):
+        frames = self.make("a", "b")
+        assert await anext(frames) == "a"
+        await frames.aclose()
+        assert [frame async for frame in frames] == []

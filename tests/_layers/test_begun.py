@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
-from asgi_kit import Exchange, body_messages, call, http_scope
+from asgi_kit import DISCONNECT, Exchange, body_messages, call, http_scope
 
 from spica.applications import Spica
 from spica.background import BackgroundTask
@@ -374,6 +374,15 @@ class TestErrors:
 
         exchange = await Exchange().run(dispatching(foreign, pass_on))
         assert repr(exchange.error) == "RuntimeError('No response returned.')"
+
+    async def test_an_app_need_not_answer_a_client_that_has_left(self) -> None:
+        """Found by scripts/fuzz."""
+
+        async def foreign(scope: Any, receive: Any, send: Any) -> None:
+            assert (await receive())["type"] == "http.disconnect"
+
+        exchange = await Exchange(messages=[DISCONNECT]).run(dispatching(foreign, pass_on))
+        assert repr(exchange.error) == "ClientDisconnect()"  # nobody's error, for the layers outside
 
     async def test_an_error_after_the_start_leaves_the_body_without_an_end(self) -> None:
         async def foreign(scope: Any, receive: Any, send: Any) -> None:
