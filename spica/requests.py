@@ -15,7 +15,7 @@ import sys
 from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
-from spica import jsoncodec
+from spica._asgi import codec
 from spica._asgi.body import BodyChannel, ClientDisconnect
 from spica._asgi.disconnect import CancelOnDisconnect, listen
 from spica._asgi.scope import ScopeMapping
@@ -228,7 +228,7 @@ class Request(HTTPConnection[StateT]):
         RuntimeError: the scope is not of type "http".
     """
 
-    _body: bytes | None = None
+    _body: bytes  # absent until the body was read: subclasses of `body` look whether it is there
     _json: Any = None
     _form: FormData | None = None
     _aftermath: Aftermath | None
@@ -294,7 +294,7 @@ class Request(HTTPConnection[StateT]):
             HTTPException: 413, the body is larger than the limit.
             ClientDisconnect: the client left before the end of its body.
         """
-        body = self._body
+        body: bytes | None = getattr(self, "_body", None)
         if body is None or max_size is not None:
             body = self._body = await self._channel().read(max_size)
         return body
@@ -348,7 +348,7 @@ class Request(HTTPConnection[StateT]):
     async def _decode(self) -> Any:
         body = await self.body()
         try:
-            return jsoncodec.decode(body)
+            return codec.decode(body)
         except json.JSONDecodeError as exc:
             raise MalformedJSON(exc.msg, exc.doc, exc.pos) from None
 

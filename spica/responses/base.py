@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import anyio
 
-from spica import jsoncodec
+from spica._asgi import codec
 from spica._asgi.body import ClientDisconnect
 from spica._asgi.sending import DenialSend
 from spica._http.cookies import format_set_cookie
@@ -60,6 +60,8 @@ class Response:
     """Whether status, headers and body are all there is, so that instances pass as values as they are."""
     _receives: ClassVar[bool] = False
     """Whether sending makes use of ``receive``."""
+    _has_own_headers: ClassVar[bool] = False
+    """Whether the class has an ``init_headers`` of its own."""
     _resolve: Callable[[Any], Awaitable[Any]] | None = None
     """Look up, for a request, what status and headers depend on, and return the response that has them."""
     _replaced_body: AsyncIterator[Content] | None = None
@@ -77,14 +79,21 @@ class Response:
         if media_type is not None:
             self.media_type = media_type
         self.background = background
-        self.body = self.render(content)
-        self.init_headers(headers)
+        self.body = body = self.render(content)
+        if headers is None and type(body) is bytes and not self._has_own_headers:
+            # What init_headers does then, without the step to it.
+            fields = _default_fields(len(body), self.media_type, self.charset, status_code)
+            self.raw_headers = [*fields]
+        else:
+            self.init_headers(headers)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         own = cls.__dict__
         if "__init__" in own and "background" not in own:
             cls.background = None  # its own constructor need not call that of Response
+        if "init_headers" in own:
+            cls._has_own_headers = True
         if "_is_plain" not in own and any(name in own for name in SENDING):
             cls._is_plain, cls._receives = False, True
             if "_resolve" not in own:
@@ -332,8 +341,8 @@ class PlainTextResponse(Response):
 class JSONResponse(Response):
     """Answer with ``content`` as JSON (RFC 8259), UTF-8 and without insignificant white space.
 
-    Dates, UUIDs, Decimals, enums, dataclasses and attrs classes are encoded too. Override ``render`` for
-    another encoding.
+    Dates, UUIDs, Decimals, enums, dataclasses and attrs classes are encoded too. It is written at once, with
+    the codec of the application that is at work; override ``render`` for another encoding.
 
     Raises:
         ValueError: a float is NaN or infinite, which JSON does not have.
@@ -354,7 +363,7 @@ class JSONResponse(Response):
 
     def render(self, content: Any) -> bytes:
         """Return ``content`` as JSON."""
-        return jsoncodec.encode(content)
+        return codec.encode(content)
 
 
 class RedirectResponse(Response):
