@@ -50,7 +50,9 @@ def run(arguments: Sequence[str]) -> str | None:
     elif _is_module(program):
         runpy.run_module(program, run_name="__main__", alter_sys=True)
     else:
-        return f"spica.compat: there is no module {program!r}, and it is no file that ends with .py."
+        return (
+            f"spica.compat: there is no module {program!r}, and it is no file that ends with .py."
+        )
     return None
 
 

@@ -82,16 +82,17 @@ def uninstall() -> None:
 def find_importer() -> tuple[str | None, str | None]:
     """Return the module that imported Starlette first, and its file, as far as can be told.
 
-    A module stands in ``sys.modules`` before what it imports. So it is the last one before Starlette that
-    has something of Starlette's.
+    A module comes to its place in ``sys.modules`` when its execution ends. So the importer is the first one
+    behind Starlette that has something of Starlette's; or one before it, whose execution has not ended.
     """
-    found: tuple[str | None, str | None] = (None, None)
-    for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] == STARLETTE:
-            break
-        if module is not None and _has_part_of_starlette(module):
-            found = name, getattr(module, "__file__", None)
-    return found
+    names = list(sys.modules)
+    place = names.index(STARLETTE)
+    for name in [*names[place:], *reversed(names[:place])]:
+        module = sys.modules.get(name)
+        is_other = module is not None and name.partition(".")[0] != STARLETTE
+        if is_other and _has_part_of_starlette(module):
+            return name, getattr(module, "__file__", None)
+    return None, None
 
 
 def _has_part_of_starlette(module: Any) -> bool:

@@ -1,6 +1,9 @@
 """What the tests of the switch share."""
 
+import os
+import subprocess
 import sys
+import textwrap
 
 import pytest
 
@@ -27,3 +30,21 @@ def switched(unswitched):
     """Starlette's name means spica."""
     with install():
         yield
+
+
+@pytest.fixture
+def run_python():
+    """Run code in a Python of its own, and return what it prints."""
+
+    def run(code, *, cwd=None, **environment):
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code)],
+            capture_output=True,
+            text=True,
+            cwd=cwd,
+            env=os.environ | environment,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
