@@ -181,7 +181,7 @@ class LifespanRun:
         return state
 
     async def _start_one(self, function: LifespanContext, app: Any, here: _Surroundings) -> Any:
-        step = _Step(function, here)
+        step = _Step(function, here, app if function is ForeignLifespan else function)
         state = await step.start(app)
         self._steps.append(step)
         return state
@@ -270,9 +270,10 @@ class _Step:
     entering, and a lifespan may leave a task group open. Only the deadline is there when it is needed.
     """
 
-    def __init__(self, function: LifespanContext, here: _Surroundings) -> None:
+    def __init__(self, function: LifespanContext, here: _Surroundings, source: Any) -> None:
         self._function = function
         self._here = here
+        self._source = source  # what messages name
         self._context: AbstractAsyncContextManager[Any]
         self._scope: anyio.CancelScope | None = None
 
@@ -315,7 +316,7 @@ class _Step:
 
     def _fail(self, error: BaseException, phase: str, seconds: float | None) -> NoReturn:
         """Raise ``error`` with a note of where it comes from, or as a TimeoutError if that is what it is."""
-        where = f"the {phase} of the lifespan {describe_lifespan(self._function)}{self._here.place}"
+        where = f"the {phase} of the lifespan {describe_lifespan(self._source)}{self._here.place}"
         is_late = self._scope is not None and self._scope.__exit__(
             type(error), error, error.__traceback__
         )
