@@ -30,11 +30,11 @@ class Aftermath:
     # Nearly every request that has an aftermath leaves nothing: what is not needed is not made.
     begun: Sequence[Begun] = ()
     tasks: Sequence[Callable[[], Awaitable[None]]] = ()
+    closers: Sequence[Callable[[], Awaitable[None]]] = ()
     failures: Sequence[Exception] = ()
     is_empty = True
 
     def add_begun(self, begun: Begun) -> None:
-    closers: Sequence[Callable[[], Awaitable[None]]] = ()
         """Note an app that runs, to be ended."""
         self.begun = [*self.begun, begun]
         self.is_empty = False
@@ -44,15 +44,15 @@ class Aftermath:
         self.tasks = [*self.tasks, task]
         self.is_empty = False
 
-    def add_failure(self, exc: Exception) -> None:
-        """Note an error, to be raised; one that is noted already is not noted again."""
-        if exc not in self.failures:
-            self.failures = [*self.failures, exc]
     def add_closer(self, closer: Callable[[], Awaitable[None]]) -> None:
         """Note what is to be closed when all else is done: a form, whose files tasks may still read."""
         self.closers = [*self.closers, closer]
         self.is_empty = False
 
+    def add_failure(self, exc: Exception) -> None:
+        """Note an error, to be raised; one that is noted already is not noted again."""
+        if exc not in self.failures:
+            self.failures = [*self.failures, exc]
             self.is_empty = False
 
     async def settle(self) -> list[Exception]:
