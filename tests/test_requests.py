@@ -229,6 +229,18 @@ class TestBody:
                 await request.body(max_size=limit)
             assert info.value.status_code == 413
 
+    async def test_a_subclass_may_keep_another_body(self) -> None:
+        class Reversed(Request):
+            async def body(self, *, max_size: int | None = None) -> bytes:
+                if not hasattr(self, "_body"):
+                    self._body = (await super().body())[::-1]
+                return self._body
+
+        request = request_with(b"]2", b",1[")
+        reverse: Request = Reversed(request.scope, request.receive)
+        assert await reverse.json() == [1, 2]
+        assert await reverse.body() == b"[1,2]"
+
     async def test_a_limit_of_one_call_for_a_body_in_memory(self) -> None:
         request = request_with(b"abcd")
         await request.body()

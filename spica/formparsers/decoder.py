@@ -87,9 +87,9 @@ class MultipartDecoder:
         *,
         max_files: int | float,
         max_fields: int | float,
-        max_part_size: int,
-        max_header_size: int,
-        max_headers: int,
+        max_part_size: int | float,
+        max_header_size: int | float,
+        max_headers: int | float,
     ) -> None:
         parameters = parse_media_type(content_type)[1]
         self._charset = find_charset(parameters.get("charset"))
@@ -145,11 +145,13 @@ class MultipartDecoder:
         return events
 
     def finish(self) -> None:
-        """Tell that the body has ended.
+        """Tell that the body has ended. One of no bytes at all is a form without parts.
 
         Raises:
             MultiPartException: the closing boundary has not come, so something is missing.
         """
+        if self._preamble == b"\r\n":
+            return  # nothing was fed, so nothing was cut off
         try:
             self._engine.close()
         except ValueError as error:

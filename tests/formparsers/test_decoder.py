@@ -150,7 +150,7 @@ def test_the_longest_boundary_works():
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b"", "the body has no part, and not the boundary named in Content-Type"),
+        (b"\r\n", "the body has no part, and not the boundary named in Content-Type"),
         (b"junk", "the body has no part, and not the boundary named in Content-Type"),
         (b"--other--\r\n", "the body has no part, and not the boundary named in Content-Type"),
         (b"--limit\r\n", "the body has no part, and not the boundary named in Content-Type"),
@@ -163,13 +163,18 @@ def test_the_longest_boundary_works():
             "the body ended before the closing boundary",
         ),
     ],
-    ids=["empty", "junk", "other-boundary", "no-part", "in-a-part", "almost"],
+    ids=["blank", "junk", "other-boundary", "no-part", "in-a-part", "almost"],
 )
 def test_a_body_without_its_closing_boundary_is_refused(body, reason):
     with pytest.raises(MultiPartException) as caught:
-        decode([body] if body else [])
+        decode([body])
     assert caught.value.message == f"Invalid multipart data: {reason}."
     assert caught.value.status_code == 400
+
+
+@pytest.mark.parametrize("chunks", [[], [b""], [b"", b""]])
+def test_a_body_of_no_bytes_is_a_form_without_parts(chunks):
+    assert decode(chunks) == []
 
 
 def test_every_body_that_is_cut_is_refused(bodies):
