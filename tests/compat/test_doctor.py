@@ -1,0 +1,53 @@
+"""The doctor says what the switch does, and what is wrong with it."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from spica.compat.doctor import tried_packages
+
+
+def examine(*, before=""):
+    code = f"{before}\nimport sys; from spica.compat.__main__ import main; sys.exit(main(['doctor']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    return done.returncode, done.stdout
+
+
+def test_all_is_well():
+    status, text = examine()
+    assert status == 0, text
+    assert "WRONG" not in text
+    assert re.search(r"^spica \S+ \(.+spica\)$", text, re.MULTILINE)
+    assert "stands in for Starlette 1.10.0" in text
+    assert "Starlette itself: 1.10.0, installed and not used" in text
+    assert re.search(r"start-up file, for SPICA_COMPAT=1: .+spica_compat\.pth", text)
+    assert re.search(r"names that packages import from Starlette: \d+ looked up", text)
+    assert re.search(r"^  fastapi 0\.\d+\.\d+: tried ", text, re.MULTILINE)
+
+
+def test_starlette_itself_is_already_there():
+    status, text = examine(before="import starlette.requests")
+    assert status == 1
+    assert "WRONG: spica.compat.install() comes too late" in text
+
+
+def test_a_name_is_missing():
+    status, text = examine(
+        before="import spica.status, spica.compat; del spica.status.HTTP_200_OK"
+    )
+    assert status == 1
+    assert "WRONG: starlette.status.HTTP_200_OK is missing" in text
+
+
+def test_a_part_whose_extra_is_not_installed_is_no_error():
+    status, text = examine(before="import sys; sys.modules['jinja2'] = None")
+    assert status == 0
+    assert "starlette.templating can't be imported here" in text
+
+
+@pytest.mark.parametrize("package", tried_packages(), ids=lambda package: package["name"])
+def test_the_table_of_what_was_tried_is_in_order(package):
+    assert package.keys() <= {"name", "versions", "result", "remarks"}
+    assert package["result"] in ("passes", "listed", "works")
+    assert all(re.fullmatch(r"\d+(\.\w+)*", version) for version in package["versions"])
