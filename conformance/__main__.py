@@ -1,111 +1,82 @@
-"""Run Starlette's tests on spica, and hold the outcome against the lists.
+"""Run tests of others on spica: Starlette's own, and those of packages that are built on it.
 
-Prints counts for each file, what the lists know, and at the end what they don't. Exit status 0: all
-is as listed; 1: a test fails that is not listed, or a listed one passes; 3: the tests could not be
-fetched, so that nothing is known.
+SUITE is `starlette` (what is run when none is named), the name of a dependent (see --list), `fast` for
+the dependents that every change is held against, or `all`. A dependent's tests are run on Starlette and
+on spica in one environment of their own, and only what passes on the one and fails on the other counts.
+Releases and environments are fetched from the package registry that pip uses, and kept in .conformance.
+
+Exit status 0: all is as listed; 1: a test fails that is not listed, or a listed one passes; 2: the
+command line is wrong; 3: something could not be fetched, so that nothing is known of it.
 """
 
 import argparse
-import faulthandler
-import platform
-import sys
-import time
-from collections import Counter
-from collections.abc import Collection
 from pathlib import Path
 
-from conformance import alias, lists, recorder, release
-from conformance.lists import MAX_DEVIATIONS, Verdict
-from conformance.recorder import Results
+from conformance import starlette_suite
+from conformance.dependents import command
+from conformance.dependents.suites import choose, load_suites
 
 CACHE = Path(__file__).resolve().parents[1] / ".conformance"
-NOT_RUN = 3
-MAX_SECONDS = 900
-"""After this time something hangs: the run is ended, and says where every thread stood."""
+STARLETTE = "starlette"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line asks for; return the exit status."""
-    options = _parse(arguments)
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    suites = load_suites()
+    if options.list:
+        print_list()
+        return 0
+    names = dict.fromkeys(options.suites or [STARLETTE])
+    is_starlette = STARLETTE in names or "all" in names
+    names.pop(STARLETTE, None)
     try:
-        directory = release.fetch(CACHE)
-    except release.ReleaseMissing as error:
-        print(error, file=sys.stderr)
-        print(f"NOT RUN: the source release of Starlette {release.VERSION} could not be fetched.")
-        return NOT_RUN
-    faulthandler.dump_traceback_later(MAX_SECONDS, exit=True)
-    alias.install()
-    begin = time.monotonic()
-    results = recorder.run(directory, options.names)
-    seconds = time.monotonic() - begin
-    faulthandler.cancel_dump_traceback_later()
-    if not results.all:
-        print("No test was found" + (", under these names." if options.names else "."))
-        return 1
-    is_whole = not results.unwanted and not results.skipped
-    verdict = lists.judge(lists.load(), results.passed, results.failed, is_whole)
-    _print_files(results, verdict)
-    _print_verdict(results, verdict, options.verbose)
-    print(_summarize(results, verdict, seconds))
-    return 0 if verdict.is_good else 1
+        chosen = choose(names, suites)
+    except KeyError as error:
+        known = ", ".join([STARLETTE, *suites, "fast", "all"])
+        parser.error(
+            f"no suite is named {error.args[0]!r}; there are {known}. -k TEXT chooses tests."
+        )
+    statuses = []
+    if chosen:
+        wish = command.Wish(tuple(options.k), options.quick, options.verbose)
+        statuses.append(command.run_suites(chosen, wish, CACHE))
+    if is_starlette:
+        statuses.append(starlette_suite.run(CACHE, options.k, options.verbose))
+    return 1 if 1 in statuses else max(statuses)
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/conformance",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help="what is run")
+    parser.add_argument("--list", action="store_true", help="list the suites")
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="run only the tests whose ids contain a NAME"
+        "-k",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="run only tests whose ids contain TEXT; may be given more than once",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="dependents: leave out slow tests, and run on Starlette only what fails on spica",
     )
     parser.add_argument("--verbose", action="store_true", help="print whole tracebacks")
-    return parser.parse_args(arguments)
+    return parser
 
 
-def _print_files(results: Results, verdict: Verdict) -> None:
-    def count(tests: Collection[str]) -> Counter[str]:
-        return Counter(test.partition("::")[0] for test in tests)
-
-    total, passed, failed = count(results.all), count(results.passed), count(results.failed)
-    known = count(verdict.known)
-    width = max(map(len, total))
-    print(f"{'file':{width}}  passed  failed  of them listed  total")
-    for name in sorted(total):
-        print(
-            f"{name:{width}}  {passed[name]:6}  {failed[name] or '-':>6}"
-            f"  {known[name] or '-':>14}  {total[name]:5}"
-        )
-
-
-def _print_verdict(results: Results, verdict: Verdict, is_verbose: bool) -> None:
-    for test in verdict.unexpected:
-        print(f"\nFAILED, and not listed: {test}\n{_shorten(results.failed[test], is_verbose)}")
-    for test in verdict.stale:
-        what = "passes" if test in results.passed else "is no test"
-        print(f"\nLISTED, but {what}: {test}")
-    if verdict.deviations > MAX_DEVIATIONS:
-        print(f"\n{verdict.deviations} tests contradicted on purpose: {MAX_DEVIATIONS} at most.")
-
-
-def _shorten(text: str, is_verbose: bool) -> str:
-    """Keep what pytest says is wrong, and where, of a traceback."""
-    lines = text.splitlines()
-    wrong = [line for line in lines if line.startswith("E ")]
-    return text if is_verbose else "\n".join([*wrong[:8], *lines[-1:]])
-
-
-def _summarize(results: Results, verdict: Verdict, seconds: float) -> str:
-    kinds = Counter(verdict.known.values())
-    listed = ", ".join(f"{kind} {kinds[kind]}" for kind in lists.KINDS)
-    skipped = f", {len(results.skipped)} skipped" if results.skipped else ""
-    return (
-        f"\nStarlette {release.VERSION}'s tests on spica, Python {platform.python_version()}: "
-        f"{len(results.passed)} passed, {len(results.failed)} failed{skipped}, "
-        f"{len(results.all)} in all, {seconds:.0f} s\n"
-        f"Failed as listed: {listed}. Not listed: {len(verdict.unexpected)}. "
-        f"Listed and wrong: {len(verdict.stale)}."
-    )
+def print_list() -> None:
+    """Print the suites, their releases and which are fast."""
+    print(f"{STARLETTE:16} {starlette_suite.RELEASE.version:10} Starlette's own tests")
+    for name, suite in load_suites().items():
+        fast = "fast" if suite.is_fast else ""
+        print(f"{name:16} {suite.version:10} {suite.distribution} {fast}".rstrip())
 
 
 if __name__ == "__main__":

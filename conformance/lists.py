@@ -53,10 +53,14 @@ class Verdict:
 
 def load(folder: Path = HERE) -> list[Entry]:
     """Read both lists, but for what does not hold for the user who asks."""
-    entries = []
-    for name in ("deviations.toml", "private.toml"):
-        for entry in tomllib.loads((folder / name).read_text(encoding="utf-8"))["entry"]:
-            entries.append(Entry(**{**entry, "tests": tuple(entry["tests"])}))
+    return [*read_entries(folder / "deviations.toml"), *read_entries(folder / "private.toml")]
+
+
+def read_entries(path: Path, suite: str = "") -> list[Entry]:
+    """Read the entries of one list that are about `suite`; none is named where there is one only."""
+    tables = tomllib.loads(path.read_text(encoding="utf-8"))["entry"]
+    wanted = [table for table in tables if table.pop("suite", "") == suite]
+    entries = [Entry(**{**table, "tests": tuple(table["tests"])}) for table in wanted]
     return [entry for entry in entries if not entry.as_root or os.geteuid() == 0]
 
 

@@ -1,4 +1,4 @@
-"""Get the tests of the release that spica is held against."""
+"""Get the source release that tests come from."""
 
 import os
 import subprocess
@@ -6,48 +6,64 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-VERSION = "1.10.0"
-NAME = f"starlette-{VERSION}"
 
-WANTED = ("tests", "pyproject.toml")
-"""What is unpacked: the tests and their settings. The package itself stays in its archive."""
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A source distribution on the package registry."""
+
+    distribution: str
+    version: str
+    wanted: tuple[str, ...] = ()
+    """What is unpacked of it; nothing given: all."""
+    has_our_backend: bool = False
+    """Whether it is built by the backend of our requirements, so that none must be fetched.
+
+    pip asks the build backend of a source distribution for its name.
+    """
+
+    @property
+    def name(self) -> str:
+        return f"{self.distribution}-{self.version}"
 
 
 class ReleaseMissing(Exception):
     """The source release could not be had; the message is what pip said."""
 
 
-def fetch(folder: Path) -> Path:
-    """Return the directory of the tests below `folder`, fetched by pip if it is not there yet.
+def fetch(folder: Path, release: Release) -> Path:
+    """Return the directory of the release below `folder`, fetched by pip if it is not there yet.
 
     Raises:
         ReleaseMissing: It is not there, and pip did not get it.
     """
-    directory = folder / NAME
+    directory = folder / release.name
     if directory.is_dir():
         return directory
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix="fetch-") as name:
         temporary = Path(name)
-        with tarfile.open(_download(temporary)) as archive:
-            archive.extractall(temporary, _select(archive), filter="data")
+        with tarfile.open(_download(temporary, release)) as archive:
+            archive.extractall(temporary / "unpacked", _select(archive, release), filter="data")
+        (unpacked,) = (temporary / "unpacked").iterdir()
         try:
             # In one step, so that a half unpacked release is never taken for a whole one.
-            os.replace(temporary / NAME, directory)
+            os.replace(unpacked, directory)
         except OSError:
             if not directory.is_dir():  # else another run was faster
                 raise
     return directory
 
 
-def _download(folder: Path) -> Path:
+def _download(folder: Path, release: Release) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-    # pip asks the release's build backend for its name: the one of our requirements serves.
-    command += ["--no-build-isolation", "--no-binary", "starlette", "--dest", str(folder)]
+    if release.has_our_backend:
+        command += ["--no-build-isolation"]
+    command += ["--no-binary", release.distribution, "--dest", str(folder)]
     got = subprocess.run(
-        [*command, f"starlette=={VERSION}"],
+        [*command, f"{release.distribution}=={release.version}"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -59,8 +75,8 @@ def _download(folder: Path) -> Path:
     return archive
 
 
-def _select(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+def _select(archive: tarfile.TarFile, release: Release) -> Iterator[tarfile.TarInfo]:
     for member in archive:
         parts = Path(member.name).parts
-        if parts[:1] == (NAME,) and len(parts) > 1 and parts[1] in WANTED:
+        if not release.wanted or (len(parts) > 1 and parts[1] in release.wanted):
             yield member
