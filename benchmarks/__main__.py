@@ -12,6 +12,7 @@ VERBS = {
     "server": ("load", "requests a second on real servers, by wrk"),
     "startup": ("startup", "time of the import and until the first answer"),
     "memory": ("memory", "memory of gigabytes, idle applications and open WebSockets"),
+    "plot": ("growth", "what grows with routes, middlewares, bodies, connections: docs/growth.md"),
 }
 """The verbs: the module of each, and what it does."""
 

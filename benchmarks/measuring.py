@@ -7,6 +7,7 @@ compared. The garbage collector waits during a round.
 import dataclasses
 import gc
 import importlib
+import math
 import sys
 from typing import Any
 
@@ -80,13 +81,48 @@ async def measure(case: Case, apps: dict[str, Apps], rounds: int) -> Row:
         row.rounds[framework] = []
     for _ in range(rounds):
         for framework, (app, call, number) in runs.items():
-            gc.collect()
-            gc.disable()
-            try:
-                row.rounds[framework].append(await take_time(app, call, number))
-            finally:
-                gc.enable()
+            row.rounds[framework].append(await quiet_time(app, call, number))
     return row
+
+
+async def quiet_time(app: Any, call: Call, number: int) -> float:
+    """Return the seconds of one request, while the garbage collector waits."""
+    gc.collect()
+    gc.disable()
+    try:
+        return await take_time(app, call, number)
+    finally:
+        gc.enable()
+
+
+Runs = dict[Any, tuple[Any, Call]]
+"""Apps and what they are asked, by any key."""
+
+
+async def best_times(runs: Runs, rounds: int) -> dict[Any, float]:
+    """Return the seconds of a request in the best round of each run; all take turns.
+
+    Raises:
+        RuntimeError: an app did not answer with 200 or 404.
+    """
+    lifespans = [Lifespan(app) for app in unique(app for app, _ in runs.values())]
+    for lifespan in lifespans:
+        await lifespan.start()
+    try:
+        numbers = {}
+        for key, (app, call) in runs.items():
+            answer = await ask(app, call)
+            if answer.status not in (200, 404):
+                raise RuntimeError(f"{key}: answered {answer.status} {answer.body[:200]!r}")
+            numbers[key] = await rounds_of(app, call)
+        best = dict.fromkeys(runs, math.inf)
+        for _ in range(rounds):
+            for key, (app, call) in runs.items():
+                best[key] = min(best[key], await quiet_time(app, call, numbers[key]))
+    finally:
+        for lifespan in lifespans:
+            await lifespan.stop()
+    return best
 
 
 async def measure_all(cases: list[Case], apps: dict[str, Apps], rounds: int) -> list[Row]:

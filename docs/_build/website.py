@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import posixpath
 import re
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,6 +43,7 @@ class Rendered(NamedTuple):
     body: str
     headings: list[Heading]
     links: list[str]
+    images: list[str]
 
 
 class Website:
@@ -64,6 +66,9 @@ class Website:
             target = directory / f"{name}.html"
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(self._frame(result), encoding="utf-8")
+        for image in {image for result in rendered.values() for image in result.images}:
+            (directory / image).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(DOCS / image, directory / image)
         styles = [STYLE, _FORMATTER.get_style_defs("pre"), _dark_style()]
         (directory / "style.css").write_text("\n".join(styles), encoding="utf-8")
         return len(rendered)
@@ -77,12 +82,14 @@ class Website:
         tokens = markdown.parse(page.text)
         headings = _mark_headings(tokens)
         links: list[str] = []
+        images: list[str] = []
         for before, token in zip([None, *tokens], tokens, strict=False):
             is_heading = before is not None and before.type == "heading_open"
             if token.type == "inline" and token.children and not is_heading:
+                images += _images_of(token.children, page)
                 token.children = list(self._link(token.children, page, links))
         body = markdown.renderer.render(tokens, markdown.options, {})
-        return Rendered(page, _drop_comments(body), headings, links)
+        return Rendered(page, _drop_comments(body), headings, links, images)
 
     def _link(self, tokens: Sequence[Token], page: Page, links: list[str]) -> Iterable[Token]:
         """Let links to pages end in ``.html``, and names of the reference lead there."""
@@ -204,6 +211,11 @@ def _resolve(page_name: str, href: str) -> str:
     return target + mark + anchor
 
 
+def _images_of(tokens: Sequence[Token], page: Page) -> list[str]:
+    """Return the images that are shown, as seen from the top."""
+    return [_resolve(page.name, str(t.attrs["src"])) for t in tokens if t.type == "image"]
+
+
 def _check_links(rendered: dict[str, Rendered]) -> None:
     anchors = {f"{name}.html": {h.anchor for h in r.headings} for name, r in rendered.items()}
     broken = []
@@ -212,5 +224,10 @@ def _check_links(rendered: dict[str, Rendered]) -> None:
             target, _, anchor = link.partition("#")
             if target not in anchors or (anchor and anchor not in anchors[target]):
                 broken.append(f"{DOCS.name}/{name}: {link}")
+        broken += [
+            f"{DOCS.name}/{name}: {image}"
+            for image in result.images
+            if not (DOCS / image).is_file()
+        ]
     if broken:
         raise BrokenLinks("Links that lead nowhere:\n" + "\n".join(broken))

@@ -84,6 +84,33 @@ def test_the_whole_site_is_built(tmp_path):
     assert 'href="../reference/spica.routing.html#baseroute"' in text
 
 
+def test_images_are_copied(tmp_path, monkeypatch):
+    pytest.importorskip("markdown_it")
+    import website
+    from pages import Page
+
+    monkeypatch.setattr(website, "DOCS", tmp_path / "docs")
+    (tmp_path / "docs" / "plots").mkdir(parents=True)
+    (tmp_path / "docs" / "plots" / "a.svg").write_text("<svg/>")
+    page = Page("guide/page", "Page", "# Page\n\n![A](../plots/a.svg)\n")
+
+    website.Website({"Start": [page]}).write(tmp_path / "built")
+
+    assert (tmp_path / "built" / "plots" / "a.svg").read_text() == "<svg/>"
+    assert 'src="../plots/a.svg"' in (tmp_path / "built" / "guide" / "page.html").read_text()
+
+
+def test_an_image_that_is_not_there_is_an_error(tmp_path):
+    pytest.importorskip("markdown_it")
+    from pages import Page
+    from website import BrokenLinks, Website
+
+    page = Page("index", "Index", "# Index\n\n![A](plots/none.svg)\n")
+
+    with pytest.raises(BrokenLinks, match=r"docs/index: plots/none\.svg"):
+        Website({"Start": [page]}).write(tmp_path)
+
+
 def test_a_link_that_leads_nowhere_is_an_error(tmp_path):
     pytest.importorskip("markdown_it")
     from pages import Page

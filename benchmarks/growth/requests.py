@@ -1,0 +1,56 @@
+"""What grows with the routes and the middlewares of an application."""
+
+from benchmarks.driver import Call
+from benchmarks.growth.apps import maker
+from benchmarks.growth.series import Series
+from benchmarks.measuring import Runs, best_times
+
+FRAMEWORKS = ("spica", "starlette", "blacksheep")
+ROUTES = (1, 10, 100, 1000, 5000)
+MIDDLEWARES = (0, 1, 2, 5, 10, 20)
+FLAT = 1.25
+"""The longest time may be so many times the shortest."""
+MICROSECONDS_A_MIDDLEWARE = 1.0
+
+
+async def routes(rounds: int) -> list[Series]:
+    """Measure the last of many routes, and a path that none has."""
+    runs: Runs = {}
+    for framework in FRAMEWORKS:
+        for number in ROUTES:
+            app = maker(framework).with_routes(number)
+            runs["hit", framework, number] = app, Call(f"/group{number - 1}/items/x")
+            runs["miss", framework, number] = app, Call("/nowhere/at/all")
+    times = await best_times(runs, rounds)
+    hit = Series("routes", "The last of many routes", "routes", "µs a request")
+    miss = Series("routes-404", "A path that no route has", "routes", "µs a request")
+    for (kind, framework, number), seconds in times.items():
+        (hit if kind == "hit" else miss).add(framework, number, seconds * 1e6)
+    for series in (hit, miss):
+        spica = series.values["spica"].values()
+        if max(spica) > min(spica) * FLAT:
+            series.fault = f"{min(spica):.1f} to {max(spica):.1f} µs is not flat"
+    return [hit, miss]
+
+
+async def middlewares(rounds: int) -> list[Series]:
+    """Measure a plain answer behind ``dispatch`` middlewares."""
+    runs: Runs = {
+        (framework, number): (maker(framework).with_middlewares(number), Call())
+        for framework in FRAMEWORKS
+        for number in MIDDLEWARES
+    }
+    series = Series(
+        "middlewares",
+        "Behind dispatch middlewares",
+        "middlewares",
+        "µs a request",
+        x_log=False,
+    )
+    for (framework, number), seconds in (await best_times(runs, rounds)).items():
+        series.add(framework, number, seconds * 1e6)
+    spica = series.values["spica"]
+    each = (spica[MIDDLEWARES[-1]] - spica[0]) / MIDDLEWARES[-1]
+    if each > MICROSECONDS_A_MIDDLEWARE:
+        series.fault = f"a middleware takes {each:.2f} µs, not {MICROSECONDS_A_MIDDLEWARE}"
+    return [series]
