@@ -22,7 +22,7 @@ from spica._asgi.scope import ScopeMapping
 from spica._http.cookies import parse_cookies
 from spica._http.fields import encode_field_value
 from spica.datastructures import URL, Address, FormData, Headers, QueryParams, State
-from spica.formparsers import MAX_MEMORY_SIZE, FormReader, MultiPartParser, PartStream
+from spica.formparsers import FormReader, PartStream, read_parts
 from spica.jsoncodec import MalformedJSON
 
 if sys.version_info >= (3, 13):
@@ -284,11 +284,11 @@ class Request(HTTPConnection[StateT]):
         is_born = type(self).stream is _BORN_STREAM
         return self._channel().stream() if is_born else self.stream()
 
-    async def body(self, *, max_size: int | None = None) -> bytes:
+    async def body(self, *, max_size: int | float | None = None) -> bytes:
         """Return the whole body, any number of times.
 
         ``max_size`` is a limit in bytes for this call; without it, and without a limit on the route,
-        mount or application, it is 16 MiB: a body in memory must be finite.
+        mount or application, it is 16 MiB: a body in memory must be finite. ``math.inf`` lifts that.
 
         Raises:
             HTTPException: 413, the body is larger than the limit.
@@ -312,22 +312,23 @@ class Request(HTTPConnection[StateT]):
     def form(
         self,
         *,
-        max_files: int | float = 1000,
-        max_fields: int | float = 1000,
-        max_part_size: int = 1024 * 1024,
-        max_memory_size: int | float = MAX_MEMORY_SIZE,
+        max_files: int | float | None = None,
+        max_fields: int | float | None = None,
+        max_part_size: int | float | None = None,
+        max_memory_size: int | float | None = None,
+        max_total_size: int | float | None = None,
     ) -> FormReader:
         """Return the submitted form; await it, or use it in ``async with`` to close its files.
 
-        Other content types give an empty form. ``max_files`` and ``max_fields`` are counts,
-        ``max_part_size`` is the size in bytes of a field that is not a file, ``max_memory_size`` that of
-        all that is kept in memory.
+        Other content types give an empty form. The limits are those of ``FormLimits``; None leaves one as
+        it was set around the endpoint.
 
         Raises:
             MultiPartException: an HTTPException with the status 400: the body is not a form, or is over
-                a limit (413 for that of the memory).
+                a limit (413 for those of the memory and of the whole).
         """
-        return FormReader(self, max_files, max_fields, max_part_size, max_memory_size)
+        limits = (max_files, max_fields, max_part_size, max_memory_size, max_total_size)
+        return FormReader(self, limits)
 
     def parts(self) -> PartStream:
         """Return the parts of a multipart form one by one, each body streamed as it arrives.
@@ -338,7 +339,7 @@ class Request(HTTPConnection[StateT]):
         Raises:
             HTTPException: 400, the body is not a multipart form.
         """
-        return MultiPartParser(self.headers, self._chunks()).parts()
+        return read_parts(self)
 
     async def close(self) -> None:
         """Close the files of the form, if it was read."""

@@ -44,11 +44,11 @@ class BodyTooLarge(HTTPException):
     ``max_body_size`` is the limit in bytes.
     """
 
-    def __init__(self, max_body_size: int) -> None:
+    def __init__(self, max_body_size: int | float) -> None:
         super().__init__(status_code=413, detail="Content Too Large")
         self.max_body_size = max_body_size
 
-    def __reduce__(self) -> tuple[type[BodyTooLarge], tuple[int]]:
+    def __reduce__(self) -> tuple[type[BodyTooLarge], tuple[int | float]]:
         return type(self), (self.max_body_size,)
 
 
@@ -168,7 +168,7 @@ class BodyChannel:
 
     # -- reading the body ------------------------------------------------------------------------------
 
-    async def read(self, max_size: int | None = None) -> bytes:
+    async def read(self, max_size: int | float | None = None) -> bytes:
         """Return the whole body and keep it.
 
         ``max_size`` is a further limit in bytes for this call.
@@ -198,7 +198,7 @@ class BodyChannel:
         self.state = CACHED
         return self.body
 
-    async def _join(self, max_size: int | None) -> bytes:
+    async def _join(self, max_size: int | float | None) -> bytes:
         body = bytearray()
         chunks = self.stream()
         try:
@@ -209,7 +209,7 @@ class BodyChannel:
             await chunks.aclose()
         return bytes(body)
 
-    def _within(self, body: _Bytes, max_size: int | None) -> _Bytes:
+    def _within(self, body: _Bytes, max_size: int | float | None) -> _Bytes:
         if max_size is not None and len(body) > max_size:
             raise self._refuse(max_size)
         return body
@@ -232,7 +232,7 @@ class BodyChannel:
                 "empty one. Read it with body() to leave it to others too."
             )
 
-    def _refuse(self, max_size: int) -> BodyTooLarge:
+    def _refuse(self, max_size: int | float) -> BodyTooLarge:
         self.refused = BodyTooLarge(max_size)
         return self.refused
 

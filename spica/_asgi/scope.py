@@ -22,6 +22,9 @@ MAX_BODY_SIZE = "starlette.max_body_size"
 BODY_LIMIT = "spica.body_limit"
 """The ``BodyLimit`` that all channels over one connection obey, also below a copy of the scope."""
 
+FORM_LIMITS = "spica.form_limits"
+"""The ``FormLimits`` that the layers have set. Absent, or None in it: the default."""
+
 AFTERMATH = "spica.aftermath"
 """What is left to be done for the connection: see ``spica._layers.aftermath``."""
 

@@ -9,6 +9,7 @@ Standard: RFC 9110 s.15.5.14 (413 Content Too Large).
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.body import BodyLimit, BodyTooLarge, declared_size
@@ -26,17 +27,18 @@ class RequestBodyLimitMiddleware(Responder):
     """Answer 413 when a request body is larger than ``max_body_size`` bytes.
 
     A Content-Length over the limit is refused before the body is read; without one the bytes are counted
-    while they are read. The limit that is set furthest in wins, whether larger or smaller; None lifts
-    the limits outside.
+    while they are read. The limit that is set furthest in wins, whether larger or smaller; None and
+    ``math.inf`` lift the limits outside.
 
     Raises:
         ValueError: the limit is negative.
         TypeError: the limit is neither a number of bytes nor None.
     """
 
-    def __init__(self, app: ASGIApp, max_body_size: int | None) -> None:
+    def __init__(self, app: ASGIApp, max_body_size: int | float | None) -> None:
         self.app = app
-        self.max_body_size = check_body_size(max_body_size, "RequestBodyLimitMiddleware")
+        checked = check_body_size(max_body_size, "RequestBodyLimitMiddleware")
+        self.max_body_size = checked if isinstance(checked, int) else None
 
     async def respond(self, request: Request[Any]) -> ASGIApp:
         """Return the inner answer, or 413 where the body is larger than the limit furthest in."""
@@ -127,11 +129,12 @@ def _too_large(exc: BodyTooLarge) -> Response:
 
 def check_body_size(max_body_size: int | None, place: str) -> int | None:
     """Return ``max_body_size`` if it is a limit; errors name ``place``."""
-    if max_body_size is None:
-        return None
+    if max_body_size is None or max_body_size == math.inf:
+        return max_body_size
     if isinstance(max_body_size, bool) or not isinstance(max_body_size, int):
         raise TypeError(
-            f"{place}: max_body_size must be a number of bytes or None, not {max_body_size!r}."
+            f"{place}: max_body_size must be a number of bytes or None (math.inf: no limit), "
+            f"not {max_body_size!r}."
         )
     if max_body_size < 0:
         raise ValueError(f"{place}: max_body_size must not be negative, but is {max_body_size}.")

@@ -5,8 +5,9 @@ Most applications use `Request.form()` and `Request.parts()`, which stand on the
 
 from spica.formparsers.errors import MAX_MEMORY_SIZE, MultiPartException
 from spica.formparsers.legacy import FormMessage, MultipartPart
+from spica.formparsers.limits import MAX_TOTAL_SIZE, FormLimits
 from spica.formparsers.multipart_parser import MultiPartParser
-from spica.formparsers.reading import FormReader
+from spica.formparsers.reading import FormReader, read_parts
 
 # `__getattr__` fetches SpooledTemporaryFile when it is first needed.
 from spica.formparsers.spool import __getattr__ as __getattr__
@@ -15,6 +16,8 @@ from spica.formparsers.urlencoded_parser import FormParser
 
 __all__ = [
     "MAX_MEMORY_SIZE",
+    "MAX_TOTAL_SIZE",
+    "FormLimits",
     "FormMessage",
     "FormParser",
     "FormReader",
@@ -24,4 +27,5 @@ __all__ = [
     "Part",
     "PartStream",
     "SpooledTemporaryFile",
+    "read_parts",
 ]

@@ -28,7 +28,7 @@ def too_many(what: str, limit: int | float) -> MultiPartException:
     return MultiPartException(f"Too many {what}. Maximum number of {what} is {limit}.")
 
 
-def too_large(what: str, limit: int) -> MultiPartException:
+def too_large(what: str, limit: int | float) -> MultiPartException:
     """Build the error for a part, or a field, of more than `limit` bytes."""
     size = f"{limit // 1024}KB" if limit >= 1024 and limit % 1024 == 0 else f"{limit} bytes"
     return MultiPartException(f"{what} exceeded maximum size of {size}.")
@@ -37,6 +37,12 @@ def too_large(what: str, limit: int) -> MultiPartException:
 def too_much(limit: int | float) -> MultiPartException:
     """Build the error for a form whose fields together take more than `limit` bytes of memory."""
     message = f"The fields of the form exceeded {limit} bytes (max_memory_size)."
+    return MultiPartException(message, status_code=413)  # RFC 9110 s.15.5.14
+
+
+def too_big(limit: int | float) -> MultiPartException:
+    """Build the error for a form of more than `limit` bytes, files included."""
+    message = f"The form exceeded {limit} bytes (max_total_size)."
     return MultiPartException(message, status_code=413)  # RFC 9110 s.15.5.14
 
 

@@ -1,11 +1,12 @@
 """Read a whole ``multipart/form-data`` body into a `FormData` (RFC 7578)."""
 
+import math
 from collections.abc import AsyncIterator
 
 from spica.datastructures import FormData, Headers, UploadFile
 from spica.formparsers.charsets import decode_text
 from spica.formparsers.decoder import MultipartDecoder, PartEvent, PartHead
-from spica.formparsers.errors import MAX_MEMORY_SIZE, too_much
+from spica.formparsers.errors import MAX_MEMORY_SIZE, too_big, too_much
 from spica.formparsers.pacing import SLICE_SIZE, Pacer
 from spica.formparsers.spool import SpoolWriter, open_spool
 from spica.formparsers.streamed import PartStream
@@ -21,13 +22,14 @@ class MultiPartParser:
     1 MiB; files are not limited by it, the limit on the body counts for them), `max_headers` in
     number of headers of one part (default 8: RFC 7578 knows three), `max_header_size` in bytes of
     one header line (default 8 KiB), `max_memory_size` in bytes of all that is kept in memory
-    (default 16 MiB; fields beyond it are refused, files beyond it go to the disk).
+    (default 16 MiB; fields beyond it are refused, files beyond it go to the disk), `max_total_size` in
+    bytes of the body that is read as a whole (no limit here; 2 GiB for a form of a request).
     ``float("inf")`` lifts a limit.
     """
 
     spool_max_size = 1024 * 1024
     """Bytes of a file that are kept in memory, before it moves to the disk."""
-    max_part_size = 1024 * 1024
+    max_part_size: int | float = 1024 * 1024
     """Bytes of a field, unless the constructor is told otherwise."""
 
     def __init__(
@@ -37,10 +39,11 @@ class MultiPartParser:
         *,
         max_files: int | float = 1000,
         max_fields: int | float = 1000,
-        max_part_size: int = 1024 * 1024,
-        max_headers: int = 8,
-        max_header_size: int = 8 * 1024,
+        max_part_size: int | float = 1024 * 1024,
+        max_headers: int | float = 8,
+        max_header_size: int | float = 8 * 1024,
         max_memory_size: int | float = MAX_MEMORY_SIZE,
+        max_total_size: int | float = math.inf,
     ) -> None:
         self.headers = headers
         self.stream = stream
@@ -50,6 +53,7 @@ class MultiPartParser:
         self.max_headers = max_headers
         self.max_header_size = max_header_size
         self.max_memory_size = max_memory_size
+        self.max_total_size = max_total_size
 
     async def parse(self) -> FormData:
         """Read the body to its end, and return its fields and files; the caller closes the form.
@@ -92,7 +96,11 @@ class MultiPartParser:
     async def _collect(self, collector: "_Collector") -> None:
         decoder = self._make_decoder()
         pacer = Pacer()
+        left = self.max_total_size
         async for chunk in self.stream:
+            left -= len(chunk)
+            if left < 0:
+                raise too_big(self.max_total_size)
             for start in range(0, len(chunk), SLICE_SIZE):
                 piece = chunk[start : start + SLICE_SIZE]
                 if pacer.is_due(len(piece)):

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Iterable
+from dataclasses import fields
 from typing import Any, Protocol
 
 from spica._asgi.aftermath import HasAftermath, aftermath_of
+from spica._asgi.scope import BODY_LIMIT, FORM_LIMITS
 from spica.datastructures import FormData, Headers, UploadFile
+from spica.formparsers.limits import MAX_TOTAL_SIZE, FormLimits, check_limit
 from spica.formparsers.multipart_parser import MultiPartParser
+from spica.formparsers.streamed import PartStream
 from spica.formparsers.urlencoded_parser import FormParser
+from spica.types import Scope
 
 
 class FormSource(HasAftermath, Protocol):
     """What a form is read from: a Request."""
 
     _form: FormData | None
+    scope: Scope
 
     @property
     def headers(self) -> Headers:
@@ -28,24 +34,20 @@ class FormSource(HasAftermath, Protocol):
         ...
 
 
+Given = tuple[int | float | None, ...]
+"""Limits that a call was given, in the order of the first of ``FormLimits``."""
+
+NONE_GIVEN: Given = (None,) * 5
+
+
 class FormReader:
     """A form to be read: awaitable, and an async context manager that closes its files."""
 
-    __slots__ = ("_max_fields", "_max_files", "_max_memory_size", "_max_part_size", "_source")
+    __slots__ = ("_limits", "_source")
 
-    def __init__(
-        self,
-        source: FormSource,
-        max_files: int | float,
-        max_fields: int | float,
-        max_part_size: int,
-        max_memory_size: int | float,
-    ) -> None:
+    def __init__(self, source: FormSource, limits: Given) -> None:
         self._source = source
-        self._max_files = max_files
-        self._max_fields = max_fields
-        self._max_part_size = max_part_size
-        self._max_memory_size = max_memory_size
+        self._limits = limits
 
     def __await__(self) -> Generator[Any, None, FormData]:
         return self._read().__await__()
@@ -71,20 +73,34 @@ class FormReader:
         source = self._source
         content_type = source.headers.get("content-type", "").partition(";")[0].strip().lower()
         if content_type == "multipart/form-data":
-            return MultiPartParser(
-                source.headers,
-                source._chunks(),
-                max_files=self._max_files,
-                max_fields=self._max_fields,
-                max_part_size=self._max_part_size,
-                max_memory_size=self._max_memory_size,
-            )
+            limits = limits_of(source.scope, self._limits)
+            if BODY_LIMIT not in source.scope:
+                limits.setdefault("max_total_size", MAX_TOTAL_SIZE)
+            return MultiPartParser(source.headers, source._chunks(), **limits)
         if content_type == "application/x-www-form-urlencoded":
-            return FormParser(
-                source.headers,
-                source._chunks(),
-                max_fields=self._max_fields,
-                max_part_size=self._max_part_size,
-                max_memory_size=self._max_memory_size,
-            )
+            limits = limits_of(source.scope, self._limits, _OF_URLENCODED)
+            return FormParser(source.headers, source._chunks(), **limits)
         return None
+
+
+_NAMES = tuple(field.name for field in fields(FormLimits))
+_OF_URLENCODED = ("max_fields", "max_part_size", "max_memory_size")
+
+
+def limits_of(scope: Scope, given: Given, names: Iterable[str] = _NAMES) -> dict[str, Any]:
+    """Return the limits that were set: by the call, else by the layers; the rest is up to the parser."""
+    found: dict[str, Any] = {}
+    around: FormLimits | None = scope.get(FORM_LIMITS)
+    if around is not None:
+        found = {name: getattr(around, name) for name in names}
+    if given != NONE_GIVEN:
+        for name, value in zip(_NAMES, given, strict=False):
+            if value is not None and name in names:
+                found[name] = check_limit(value, f"form(): {name}")
+    return {name: value for name, value in found.items() if value is not None} if found else found
+
+
+def read_parts(source: FormSource) -> PartStream:
+    """Return the parts of a multipart form of ``source``, one by one."""
+    limits = limits_of(source.scope, NONE_GIVEN)
+    return MultiPartParser(source.headers, source._chunks(), **limits).parts()

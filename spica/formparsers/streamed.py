@@ -76,7 +76,11 @@ class PartStream:
             self._offset += SLICE_SIZE
             if self._pacer.is_due(len(piece)):
                 await self._pacer.rest()
-            self._events.extend(self._decoder.feed(piece))
+            try:
+                self._events.extend(self._decoder.feed(piece))
+            except Exception:
+                await self.aclose()  # nothing more of it will be read
+                raise
         return True
 
     async def _receive_chunk(self) -> bool:

@@ -30,7 +30,7 @@ class FormParser:
         stream: AsyncIterator[bytes],
         *,
         max_fields: int | float = 1000,
-        max_part_size: int = 1024 * 1024,
+        max_part_size: int | float = 1024 * 1024,
         max_memory_size: int | float = MAX_MEMORY_SIZE,
     ) -> None:
         self.headers = headers
@@ -71,7 +71,7 @@ class _Decoder:
 
     __slots__ = ("_items", "_last", "_max_fields", "_max_part_size", "_tail", "_tail_size")
 
-    def __init__(self, max_fields: int | float, max_part_size: int) -> None:
+    def __init__(self, max_fields: int | float, max_part_size: int | float) -> None:
         self._max_fields = max_fields
         self._max_part_size = max_part_size
         self._items: list[tuple[str, str | UploadFile]] = []

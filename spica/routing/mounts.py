@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from spica._asgi.middleware import Middleware, build_stack
 from spica._asgi.scope import get_route_path
 from spica._http.host import parse_host_name
-from spica._layers.body_limit import RequestBodyLimitMiddleware, check_body_size
 from spica._layers.boundary import Boundary
+from spica._layers.limits import limit_app
 from spica._layers.responder import InnerApp
 from spica.datastructures import URLPath
 from spica.exceptions import MisuseError
@@ -34,6 +34,7 @@ CHILD_KEYS = ("path_params", "app_root_path", "root_path")
 """Keys of the scope that a mount goes on from."""
 
 
+    from spica.formparsers import FormLimits
 def descend(scope: Scope, prefix: str, app: ASGIApp) -> None:
     """Make ``scope`` that of ``app``, which is mounted below ``prefix``."""
     root_path = scope.get("root_path", "")
@@ -101,7 +102,8 @@ class Mount(AppRoute):
 
     Give ``app``, or ``routes`` to mount a router of these. ``path`` is "" or begins with "/"; it may have
     parameters. The application sees the prefix in ``root_path``; ``path`` stays the whole path.
-    ``max_body_size``, in bytes, overrides the limits outside. ``lifespan`` says whether the application's
+    ``max_body_size``, in bytes, overrides the limits outside, and so do ``form_limits``. ``lifespan`` says
+    whether the application's
     lifespan runs: by default that of spica's own applications and routers does (see ``Router``), True asks
     for that of any ASGI app, False leaves it to you.
 
@@ -117,7 +119,8 @@ class Mount(AppRoute):
         name: str | None = None,
         *,
         middleware: Sequence[Middleware[Any]] | None = None,
-        max_body_size: int | None = None,
+        max_body_size: int | float | None = None,
+        form_limits: FormLimits | None = None,
         lifespan: bool | None = None,
     ) -> None:
         place = f"Mount({path!r})"
@@ -130,9 +133,7 @@ class Mount(AppRoute):
         stack = self._base_app
         if middleware or max_body_size is not None:
             stack = build_stack(Boundary(stack), middleware, place)
-        if max_body_size is not None:
-            stack = RequestBodyLimitMiddleware(stack, check_body_size(max_body_size, place))
-        self.app = stack
+        self.app = limit_app(stack, place, max_body_size, form_limits)
         self.path_regex, self.path_format, self.param_convertors = compile_path(
             self.path + "/{path:path}"
         )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from spica._asgi.middleware import Middleware, build_stack
 from spica._asgi.scope import get_route_path, path_below
-from spica._layers.body_limit import RequestBodyLimitMiddleware, check_body_size
 from spica._layers.boundary import Boundary
+from spica._layers.limits import limit_app
 from spica._layers.responder import InnerApp, Responder, asked_as
 from spica.exceptions import HTTPException
 from spica.responses.base import PlainTextResponse, RedirectResponse
@@ -29,6 +29,7 @@ from spica.websockets import WebSocketClose
 if TYPE_CHECKING:
     from spica._layers.responder import Ask
     from spica.datastructures import URLPath
+    from spica.formparsers import FormLimits
     from spica.requests import Request
     from spica.routing.lifespan import LifespanContext
     from spica.types import ASGIApp, Lifespan, Receive, Scope, Send
@@ -39,7 +40,8 @@ class Router(Responder):
 
     With ``redirect_slashes`` a path that matches only with its trailing slash added or taken off is
     redirected there (307). ``default`` is the ASGI app for what no route matches. ``middleware`` stands
-    around the routes, the first outermost. ``max_body_size``, in bytes, overrides the limits outside.
+    around the routes, the first outermost. ``max_body_size``, in bytes, overrides the limits outside,
+    and so do ``form_limits``.
     ``routes`` is copied; the router's own list, ``router.routes``, may be changed at any time.
 
     ``lifespan`` is one lifespan or a list of them, entered in order. Those of mounted applications run after
@@ -68,7 +70,8 @@ class Router(Responder):
         lifespan: Lifespan[Any] | Sequence[Lifespan[Any]] | None = None,
         *,
         middleware: Sequence[Middleware[Any]] | None = None,
-        max_body_size: int | None = None,
+        max_body_size: int | float | None = None,
+        form_limits: FormLimits | None = None,
         mounted_lifespans: bool | None = None,
         max_startup_seconds: float | None = MAX_STARTUP_SECONDS,
         max_shutdown_seconds: float | None = MAX_SHUTDOWN_SECONDS,
@@ -92,10 +95,7 @@ class Router(Responder):
         stack: ASGIApp = self.app
         if middleware or max_body_size is not None:
             stack = build_stack(Boundary(stack), middleware, type(self).__name__)
-        if max_body_size is not None:
-            limit = check_body_size(max_body_size, type(self).__name__)
-            stack = RequestBodyLimitMiddleware(stack, limit)
-        self.middleware_stack = stack
+        self.middleware_stack = limit_app(stack, place, max_body_size, form_limits)
 
     @property
     def lifespan_context(self) -> LifespanContext:

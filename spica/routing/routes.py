@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from spica._asgi.middleware import Middleware, build_stack
 from spica._asgi.scope import get_route_path
 from spica._http.fields import is_token
-from spica._layers.body_limit import RequestBodyLimitMiddleware, check_body_size
 from spica._layers.disconnect import CancelOnDisconnectMiddleware, check_cancellable
+from spica._layers.limits import limit_app
 from spica._layers.responder import InnerApp
 from spica.datastructures import URLPath
 from spica.exceptions import HTTPException
@@ -39,6 +39,7 @@ class PatternRoute(BaseRoute):
 
     path: str
     name: str
+    from spica.formparsers import FormLimits
     path_regex: re.Pattern[str]
     path_format: str
     param_convertors: PathConvertors
@@ -75,7 +76,8 @@ class Route(PatternRoute):
     ``endpoint`` is a function ``(request) -> response``, plain or async, which serves GET and HEAD unless
     ``methods`` says otherwise; or an ASGI app or class endpoint, which serves every method unless
     ``methods`` are given. Methods are tokens, written in upper case. ``middleware`` stands around this
-    endpoint alone, the first outermost. ``max_body_size``, in bytes, overrides the limits outside.
+    endpoint alone, the first outermost. ``max_body_size``, in bytes, overrides the limits outside;
+    so do ``form_limits``.
     ``cancel_on_disconnect`` cancels the endpoint, not the middleware, when the client leaves before there is
     a response; it is off by default, since work that was begun may have to be finished.
 
@@ -95,7 +97,8 @@ class Route(PatternRoute):
         name: str | None = None,
         include_in_schema: bool = True,
         middleware: Sequence[Middleware[Any]] | None = None,
-        max_body_size: int | None = None,
+        max_body_size: int | float | None = None,
+        form_limits: FormLimits | None = None,
         cancel_on_disconnect: bool = False,
     ) -> None:
         place = f"Route({path!r})"
@@ -109,9 +112,7 @@ class Route(PatternRoute):
                 check_cancellable(endpoint, place)
             app = CancelOnDisconnectMiddleware(app)
         app = build_stack(app, middleware, place)
-        if max_body_size is not None:
-            app = RequestBodyLimitMiddleware(app, check_body_size(max_body_size, place))
-        self.app = app
+        self.app = limit_app(app, place, max_body_size, form_limits)
         self.methods: set[str] | None = None
         if methods is not None or is_function:
             self.methods = _check_methods(("GET",) if methods is None else methods, place)
