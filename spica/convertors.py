@@ -64,7 +64,7 @@ class StringConvertor(Convertor[str]):
 class PathConvertor(Convertor[str]):
     """Match the rest of the path, slashes included."""
 
-    regex = ".*"
+    regex = "(?s:.*)"  # line feeds, too: a decoded path may have any character
 
     def convert(self, value: str) -> str:
         """Return the text itself."""

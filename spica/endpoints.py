@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Collection, Generator
 from typing import Any, ClassVar, Literal
 
+from spica._asgi import codec
 from spica._asgi.scope import EXCEPTION_HANDLERS
 from spica._layers.answers import settle_answer
 from spica.concurrency import is_async_callable, run_in_threadpool
 from spica.exceptions import HTTPException, WebSocketException
-from spica.jsoncodec import decode
 from spica.requests import Request
 from spica.responses.base import PlainTextResponse, Response
 from spica.types import ASGIApp, Message, Receive, Scope, Send
@@ -56,7 +56,8 @@ class HTTPEndpoint:
     ``async def get(self, request)`` serves GET, and HEAD too unless there is a `head`. A `def` runs
     in a thread. Methods of general use and most of WebDAV's (``propfind``, ``mkcol``, ...; "-"
     becomes "_") are found by their names; others are named in `http_methods`. Every other method is
-    answered with 405 and an Allow header. Names are compared as they are: "get" is not GET.
+    answered with 405 and an Allow header, OPTIONS with that header. Names are compared as they are:
+    "get" is not GET.
     """
 
     http_methods: ClassVar[Collection[str]] = ()
@@ -129,10 +130,15 @@ class HTTPEndpoint:
     async def method_not_allowed(self, request: Request[Any]) -> Response:
         """Answer a method that is not served: 405, with the ones that are in Allow.
 
+        OPTIONS is answered with these alone, RFC 9110 s.9.3.7.
+
         Raises:
             HTTPException: Within an application, whose handlers then make the answer.
         """
-        headers = {"Allow": ", ".join(self._allowed_methods)}
+        allowed = self._allowed_methods
+        if self.scope["method"] == "OPTIONS":
+            return Response(headers={"Allow": ", ".join(sorted({*allowed, "OPTIONS"}))})
+        headers = {"Allow": ", ".join(allowed)}
         if "app" in self.scope:
             raise HTTPException(status_code=405, headers=headers)
         return PlainTextResponse("Method Not Allowed", status_code=405, headers=headers)
@@ -158,6 +164,28 @@ def answers_by_value(cls: type[HTTPEndpoint]) -> bool:
     It may not where a subclass or a tracing agent has replaced `dispatch` or `__await__`.
     """
     return cls.dispatch is _BORN_DISPATCH and cls.__await__ is _BORN_AWAIT
+
+
+_BORN = {
+    name: getattr(HTTPEndpoint, name)
+    for name in ("__init__", "__await__", "dispatch", "method_not_allowed", "_handler", "_respond")
+}
+
+
+def methods_of(cls: Any) -> frozenset[str] | None:
+    """Return the methods a class endpoint serves; None where only an instance, or nobody, could tell."""
+    if not (isinstance(cls, type) and issubclass(cls, HTTPEndpoint)):
+        return None
+    if any(getattr(cls, name) is not born for name, born in _BORN.items()):
+        return None
+    if hasattr(cls, "__getattr__") or cls.__getattribute__ is not object.__getattribute__:
+        return None
+    served = [*_ATTRIBUTES, *cls.http_methods]
+    # None is how a subclass takes a method back.
+    found = {name for name in served if getattr(cls, _attribute_name(name), None) is not None}
+    if "GET" in found:
+        found.add("HEAD")
+    return frozenset(found)
 
 
 def answer(cls: type[HTTPEndpoint], request: Request[Any]) -> Awaitable[ASGIApp]:
@@ -245,7 +273,7 @@ class WebSocketEndpoint:
         if self.encoding != "json":
             return found
         try:
-            return decode(found)
+            return codec.decode(found)
         except ValueError:
             raise await self._refuse(websocket, "Malformed JSON data received.") from None
 

@@ -27,6 +27,7 @@ def matches(kind: str, text: str) -> bool:
         ("str", "é"),
         ("path", ""),
         ("path", "a/b"),
+        ("path", "a\nb\n"),
         ("int", "0"),
         ("int", "007"),
         ("float", "1"),
@@ -45,7 +46,6 @@ def test_text_of_the_kind_matches(kind: str, text: str) -> None:
     [
         ("str", ""),
         ("str", "a/b"),
-        ("path", "a\n"),
         ("int", ""),
         ("int", "-1"),
         ("int", "1\n"),

@@ -11,6 +11,7 @@ from spica.endpoints import (
     WebSocketEndpoint,
     answer,
     answers_by_value,
+    methods_of,
 )
 from spica.exceptions import HTTPException, WebSocketException
 from spica.requests import Request
@@ -97,7 +98,7 @@ async def test_a_dash_becomes_an_underscore():
 @pytest.mark.parametrize(
     "method",
     ["PUT", "get", "Get", "propfind", "UPDATE", "DISPATCH", "METHOD_NOT_ALLOWED", "SCOPE", "SEND"]
-    + ["__INIT__", "_RESPOND", "OPTIONS"],
+    + ["__INIT__", "_RESPOND", "options", "BREW"],
 )
 async def test_other_methods_are_405(method):
     """RFC 9110 s.9.1: method names are case-sensitive; s.15.5.6: 405 lists those allowed."""
@@ -105,6 +106,47 @@ async def test_other_methods_are_405(method):
     assert status == 405
     assert headers[b"allow"] == b"GET, HEAD, POST, PROPFIND"
     assert body == b"Method Not Allowed"
+
+
+@pytest.mark.parametrize("scope", [{}, {"app": object()}], ids=["alone", "in an application"])
+async def test_options_is_answered_by_itself(scope):
+    """RFC 9110 s.9.3.7."""
+    status, headers, body = await run(Page, "OPTIONS", **scope)
+    assert (status, body) == (200, b"")
+    assert headers[b"allow"] == b"GET, HEAD, OPTIONS, POST, PROPFIND"
+
+
+class TestMethodsOf:
+    """What a class serves is known without an instance, unless the class sees to that itself."""
+
+    def test_the_methods_that_it_defines(self):
+        assert methods_of(Page) == {"GET", "HEAD", "POST", "PROPFIND"}
+        assert methods_of(HTTPEndpoint) == frozenset()
+
+    def test_named_ones_and_ones_taken_back(self):
+        class Named(Page):
+            http_methods = {"UPDATE"}
+            post = None
+
+        assert methods_of(Named) == {"GET", "HEAD", "PROPFIND", "UPDATE"}
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "__init__",
+            "__await__",
+            "dispatch",
+            "method_not_allowed",
+            "__getattr__",
+            "__getattribute__",
+        ],
+    )
+    def test_a_class_that_does_more(self, name):
+        assert methods_of(type("More", (Page,), {name: lambda self, *args: None})) is None
+
+    @pytest.mark.parametrize("endpoint", [print, WebSocketEndpoint, object()])
+    def test_what_is_no_class_endpoint(self, endpoint):
+        assert methods_of(endpoint) is None
 
 
 async def test_within_an_application_405_is_raised():

@@ -6,8 +6,9 @@ Text in, text out: nothing here knows a scope or resolves a link.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from urllib.parse import quote_from_bytes, unquote_to_bytes, urlencode
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote, quote_from_bytes, unquote_to_bytes, urlencode
 
 # What may not stand in a path as it is: the characters that end it (RFC 3986 s.3.3), the
 # backslash, which browsers read as a slash (WHATWG URL s.4.4), controls, which they drop,
@@ -88,6 +89,50 @@ def decode_component(text: str) -> str:
 def format_query(pairs: Iterable[tuple[str, str]]) -> str:
     """Write pairs as a query: WHATWG URL s.5.2, the serializer of the urlencoded format."""
     return urlencode(list(pairs), errors="replace")
+
+
+# RFC 3986 s.3.4, s.3.5: what may stand in a query and in a fragment.
+_PCHAR_AND_MORE = "-._~!$&'()*+,;=:@/?"
+
+Query = str | Mapping[str, Any] | Iterable[tuple[str, Any]] | None
+
+
+def format_suffix(query: Query, fragment: str | None) -> str:
+    """Write what follows the path of a link: "?query#fragment", of either what is given.
+
+    A query that is text is taken as one that is written already: only what could not stand in it is
+    encoded. Names and values of a mapping or of pairs are encoded; a list or tuple repeats its name, and
+    None leaves it out.
+
+    Raises:
+        TypeError: the query or the fragment is of another kind.
+    """
+    text = ""
+    if query is not None:
+        written = _write_query(query)
+        text = f"?{written}" if written else ""
+    if fragment is not None:
+        if not isinstance(fragment, str):
+            raise TypeError(f"The fragment of a URL must be text, not {fragment!r:.80}.")
+        text += "#" + quote(fragment, safe=_PCHAR_AND_MORE)
+    return text
+
+
+def _write_query(query: Any) -> str:
+    if isinstance(query, str):
+        return quote(query.removeprefix("?"), safe=_PCHAR_AND_MORE + "%")
+    # A multidict has more than one value for a name; a mapping has items; the rest is pairs.
+    read: Any = getattr(query, "multi_items", None) or getattr(query, "items", None)
+    pairs: list[tuple[str, str]] = []
+    try:
+        for name, value in query if read is None else read():
+            values = value if isinstance(value, (list, tuple)) else [value]
+            pairs += [(str(name), str(each)) for each in values if each is not None]
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"The query of a URL must be a mapping, a list of pairs or text, not {query!r:.80}."
+        ) from None
+    return format_query(pairs)
 
 
 # The escapes of single bytes, which is nearly all that is ever escaped.

@@ -101,7 +101,8 @@ def _kinds_of(route: Any) -> frozenset[str]:
     if isinstance(route, WebSocketRoute):
         return frozenset((_HANDSHAKE,))
     if isinstance(route, Route):
-        return frozenset(route.methods or (_ANY_METHOD,))
+        methods = route.allowed_methods()
+        return frozenset((_ANY_METHOD,) if methods is None else methods)
     return frozenset((_ANY_METHOD, _HANDSHAKE))
 
 
@@ -135,7 +136,7 @@ def _compare(later: _Reach, covering: Sequence[_Reach], prefix: str) -> RoutePro
         if taken:
             takers.append(one)
             left -= taken
-    if not left:
+    if not left and takers:
         return _unreachable(later, takers, prefix)
     # HEAD may be served apart, before the route whose GET brings it; a route for all methods may have
     # others before it.

@@ -7,11 +7,12 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any
 
+from spica._http.urls import format_suffix
+from spica.datastructures import URLPath
 from spica.responses.base import PlainTextResponse
 from spica.websockets import WebSocketClose
 
 if TYPE_CHECKING:
-    from spica.datastructures import URLPath
     from spica.types import Receive, Scope, Send
 
 
@@ -59,6 +60,8 @@ class BaseRoute:
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
         """Return the path of the route called ``name``.
 
+        A router takes ``_query`` and ``_fragment`` off before it asks its routes.
+
         Raises:
             NoMatchFound: it is not this one, or the parameters are not its own.
         """
@@ -71,13 +74,22 @@ class BaseRoute:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a connection with this route alone: 404, or a closed WebSocket, where it does not match."""
+        """Serve a connection with this route alone: 404, or a closed WebSocket, where it does not match.
+
+        Raises:
+            RuntimeError: the scope is of another type, and the route does not match it.
+        """
         match, child_scope = self.matches(scope)
         if match is Match.NONE:
             if scope["type"] == "http":
                 await PlainTextResponse("Not Found", status_code=404)(scope, receive, send)
             elif scope["type"] == "websocket":
                 await WebSocketClose()(scope, receive, send)
+            else:
+                raise RuntimeError(
+                    f"{type(self).__name__} serves scopes of type 'http' and 'websocket', "
+                    f"not {scope['type']!r}."
+                )
             return
         scope.update(child_scope)
         await self.handle(scope, receive, send)
@@ -106,6 +118,18 @@ def place_of(endpoint: Any) -> str:
         return f"{inspect.getsourcefile(endpoint)}:{line + 1}"
     except (OSError, TypeError):  # no source: compiled, or typed in
         return ""
+
+
+LINK_KEYS = frozenset(("_query", "_fragment"))
+"""What ``url_path_for`` takes beside path parameters."""
+
+
+def url_with_suffix(source: Any, name: str, path_params: dict[str, Any]) -> URLPath:
+    """Return the URL that ``source`` builds without ``_query`` and ``_fragment``, with these behind it."""
+    params = {key: value for key, value in path_params.items() if key not in LINK_KEYS}
+    url: URLPath = source.url_path_for(name, **params)
+    suffix = format_suffix(path_params.get("_query"), path_params.get("_fragment"))
+    return URLPath(f"{url}{suffix}", url.protocol, url.host)
 
 
 def known_names(routes: Any) -> tuple[str, ...]:

@@ -19,6 +19,8 @@ from spica.routing.patterns import conversions_of, match_path
 from spica.routing.routes import PatternRoute, Route, WebSocketRoute
 
 if TYPE_CHECKING:
+    from collections.abc import Set
+
     from spica._layers.responder import Ask
     from spica.requests import Request
     from spica.types import ASGIApp, Scope
@@ -125,6 +127,20 @@ class HTTPCandidate(PatternCandidate):
         return None
 
 
+class ClassCandidate(HTTPCandidate):
+    """A ``Route`` to a class endpoint, which serves the methods that it defines."""
+
+    def __init__(self, route: Route, methods: Set[str], order: int) -> None:
+        super().__init__(route, order)
+        self.methods = methods
+
+    def enter(self, scope: Scope, path: str) -> Ask | None:
+        """Compare the path, then the method."""
+        if scope["method"] in self.methods:
+            return HTTPCandidate.enter(self, scope, path)
+        return None if self._params(path) is None else partial_match
+
+
 class SocketCandidate(PatternCandidate):
     """A ``WebSocketRoute``."""
 
@@ -194,6 +210,9 @@ def make_candidate(route: BaseRoute, order: int) -> Candidate:
         return Candidate(route, order)
     if _has_born(route, "matches", _BORN_MATCHES):
         if isinstance(route, Route):
+            methods = None if route.app is not route.endpoint else route.allowed_methods()
+            if methods is not None:
+                return ClassCandidate(route, methods, order)
             return HTTPCandidate(route, order)
         if isinstance(route, WebSocketRoute):
             return SocketCandidate(route, order)

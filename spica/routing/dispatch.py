@@ -130,7 +130,9 @@ class _OtherMethods:
         """
         methods: set[str] = set()
         for route in self._routes:
-            methods.update(route.methods or ())
+            # A route of its own kind may have neither.
+            allowed = getattr(route, "allowed_methods", None)
+            methods.update((allowed() if allowed else getattr(route, "methods", None)) or ())
         if request.scope["method"] == "OPTIONS":
             return Response(headers={"Allow": ", ".join(sorted({*methods, "OPTIONS"}))})
         allow = ", ".join(sorted(methods))

@@ -14,7 +14,14 @@ from spica._layers.limits import limit_app
 from spica._layers.responder import InnerApp
 from spica.datastructures import URLPath
 from spica.exceptions import MisuseError
-from spica.routing.base import BaseRoute, Match, NoMatchFound, known_names
+from spica.routing.base import (
+    LINK_KEYS,
+    BaseRoute,
+    Match,
+    NoMatchFound,
+    known_names,
+    url_with_suffix,
+)
 from spica.routing.patterns import (
     PathConvertors,
     check_path,
@@ -27,6 +34,7 @@ from spica.routing.patterns import (
 
 if TYPE_CHECKING:
     from spica._layers.responder import Ask
+    from spica.formparsers import FormLimits
     from spica.types import ASGIApp, Receive, Scope, Send
 
 
@@ -34,7 +42,6 @@ CHILD_KEYS = ("path_params", "app_root_path", "root_path")
 """Keys of the scope that a mount goes on from."""
 
 
-    from spica.formparsers import FormLimits
 def descend(scope: Scope, prefix: str, app: ASGIApp) -> None:
     """Make ``scope`` that of ``app``, which is mounted below ``prefix``."""
     root_path = scope.get("root_path", "")
@@ -180,9 +187,13 @@ class Mount(AppRoute):
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
         """Return the path of the mount (its name, with ``path``), or of a route below it.
 
+        ``_query`` and ``_fragment`` are those of ``Router.url_path_for``.
+
         Raises:
             NoMatchFound: no route has this name and these parameters.
         """
+        if not LINK_KEYS.isdisjoint(path_params):
+            return url_with_suffix(self, name, path_params)
         if self.name is not None and name == self.name and "path" in path_params:
             path_params = {**path_params, "path": str(path_params["path"]).lstrip("/")}
             path, rest = replace_params(self.path_format, self.param_convertors, path_params)
@@ -251,9 +262,13 @@ class Host(AppRoute):
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
         """Return the path of the host (its name, with ``path``), or of a route of its application.
 
+        ``_query`` and ``_fragment`` are those of ``Router.url_path_for``.
+
         Raises:
             NoMatchFound: no route has this name and these parameters.
         """
+        if not LINK_KEYS.isdisjoint(path_params):
+            return url_with_suffix(self, name, path_params)
         own = {key: value for key, value in path_params.items() if key in self.param_convertors}
         rest = {key: value for key, value in path_params.items() if key not in own}
         is_complete = own.keys() == self.param_convertors.keys()

@@ -12,7 +12,7 @@ from spica._layers.limits import limit_app
 from spica._layers.responder import InnerApp, Responder, asked_as
 from spica.exceptions import HTTPException
 from spica.responses.base import PlainTextResponse, RedirectResponse
-from spica.routing.base import BaseRoute, NoMatchFound, known_names
+from spica.routing.base import LINK_KEYS, BaseRoute, NoMatchFound, known_names, url_with_suffix
 from spica.routing.dispatch import RouteTable
 from spica.routing.lifespan import OwnLifespan, make_lifespans
 from spica.routing.lifespan_run import (
@@ -211,9 +211,14 @@ class Router(Responder):
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
         """Return the path of the route called ``name``.
 
+        ``_query`` is put behind it, encoded: a mapping, a list of pairs, where a list as a value repeats the
+        name and None leaves it out, or a text that is written already. ``_fragment`` follows it.
+
         Raises:
             NoMatchFound: no route has this name and these parameters.
         """
+        if not LINK_KEYS.isdisjoint(path_params):
+            return url_with_suffix(self, name, path_params)
         for route in self.routes:
             try:
                 return route.url_path_for(name, **path_params)

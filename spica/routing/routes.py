@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence, Set
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,9 +16,17 @@ from spica._layers.disconnect import CancelOnDisconnectMiddleware, check_cancell
 from spica._layers.limits import limit_app
 from spica._layers.responder import InnerApp
 from spica.datastructures import URLPath
+from spica.endpoints import methods_of
 from spica.exceptions import HTTPException
 from spica.responses.base import PlainTextResponse
-from spica.routing.base import BaseRoute, Match, NoMatchFound, get_name
+from spica.routing.base import (
+    LINK_KEYS,
+    BaseRoute,
+    Match,
+    NoMatchFound,
+    get_name,
+    url_with_suffix,
+)
 from spica.routing.patterns import (
     PathConvertors,
     check_path,
@@ -31,6 +39,7 @@ from spica.routing.patterns import (
 
 if TYPE_CHECKING:
     from spica._layers.responder import Ask
+    from spica.formparsers import FormLimits
     from spica.types import ASGIApp, Receive, Scope, Send
 
 
@@ -39,7 +48,6 @@ class PatternRoute(BaseRoute):
 
     path: str
     name: str
-    from spica.formparsers import FormLimits
     path_regex: re.Pattern[str]
     path_format: str
     param_convertors: PathConvertors
@@ -61,10 +69,14 @@ class PatternRoute(BaseRoute):
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
         """Return the path of this route; exactly its own parameters must be given.
 
+        ``_query`` and ``_fragment`` are those of ``Router.url_path_for``.
+
         Raises:
             NoMatchFound: the name or the parameters are others.
         """
         if name != self.name or path_params.keys() != self.param_convertors.keys():
+            if not LINK_KEYS.isdisjoint(path_params):
+                return url_with_suffix(self, name, path_params)
             raise NoMatchFound(name, path_params, (self.name,) if self.name else ())
         path, _ = replace_params(self.path_format, self.param_convertors, path_params)
         return URLPath(path=encode_path(path), protocol=self._protocol)
@@ -118,6 +130,17 @@ class Route(PatternRoute):
             self.methods = _check_methods(("GET",) if methods is None else methods, place)
         self.path_regex, self.path_format, self.param_convertors = compile_path(path)
 
+    def allowed_methods(self) -> Set[str] | None:
+        """Return the methods that are served; None: all, or only the endpoint could tell.
+
+        Those of a class endpoint are the ones it defines. Around one with middleware any method may be
+        answered.
+        """
+        served = methods_of(self.endpoint) if self.app is self.endpoint else None
+        if served is None:
+            return self.methods or None
+        return served & self.methods if self.methods else served
+
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Return how well the scope matches, and ``endpoint`` and ``path_params``."""
         if scope["type"] != "http":
@@ -125,8 +148,8 @@ class Route(PatternRoute):
         params = self._params(get_route_path(scope))
         if params is None:
             return Match.NONE, {}
-        methods = self.methods
-        is_full = not methods or scope["method"] in methods
+        methods = self.allowed_methods()
+        is_full = methods is None or scope["method"] in methods
         return Match.FULL if is_full else Match.PARTIAL, self._child_scope(scope, params)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:

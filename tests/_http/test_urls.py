@@ -1,5 +1,6 @@
 """Paths and queries as a URL carries them."""
 
+from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 import pytest
@@ -12,6 +13,7 @@ from spica._http.urls import (
     encode_path,
     encode_query,
     format_query,
+    format_suffix,
     parse_query,
 )
 
@@ -35,6 +37,57 @@ from spica._http.urls import (
 def test_a_path_is_encoded_where_its_meaning_would_change(path: str, expected: str) -> None:
     # RFC 3986 s.3.3
     assert encode_path(path) == expected
+
+
+class Multi:
+    """A dict with several values for a name."""
+
+    def multi_items(self) -> list[tuple[str, str]]:
+        return [("a", "1"), ("a", "2")]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        pytest.param(None, "", id="none"),
+        pytest.param({}, "", id="empty"),
+        pytest.param("", "", id="no text"),
+        pytest.param({"q": "x y&z", "é": 1}, "?q=x+y%26z&%C3%A9=1", id="mapping"),
+        pytest.param({"a": [1, 2], "b": (3,), "c": []}, "?a=1&a=2&b=3", id="lists"),
+        pytest.param({"a": None, "b": [None, 1]}, "?b=1", id="left out"),
+        pytest.param([("a", 1), ("a", 2)], "?a=1&a=2", id="pairs"),
+        pytest.param(Multi(), "?a=1&a=2", id="multidict"),
+        pytest.param("a=1&b=%20", "?a=1&b=%20", id="text"),
+        pytest.param("?a=1", "?a=1", id="text with its question mark"),
+        pytest.param(
+            "a=b c#d\r\né", "?a=b%20c%23d%0D%0A%C3%A9", id="text that could not stand there"
+        ),
+    ],
+)
+def test_the_query_of_a_link(query: Any, expected: str) -> None:
+    # RFC 3986 s.3.4; WHATWG URL s.5.2
+    assert format_suffix(query, None) == expected
+
+
+@pytest.mark.parametrize(
+    ("fragment", "expected"),
+    [(None, ""), ("", "#"), ("top", "#top"), ("a b#%", "#a%20b%23%25"), ("/a?b", "#/a?b")],
+)
+def test_the_fragment_of_a_link(fragment: Any, expected: str) -> None:
+    # RFC 3986 s.3.5
+    assert format_suffix(None, fragment) == expected
+    assert format_suffix({"a": 1}, fragment) == f"?a=1{expected}"
+
+
+@pytest.mark.parametrize("query", [1, [1], ["abc"], b"a=1", object()])
+def test_what_is_no_query(query: Any) -> None:
+    with pytest.raises(TypeError, match="must be a mapping, a list of pairs or text, not"):
+        format_suffix(query, None)
+
+
+def test_what_is_no_fragment() -> None:
+    with pytest.raises(TypeError, match="fragment of a URL must be text, not 1"):
+        format_suffix(None, 1)  # type: ignore[arg-type]
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))

@@ -27,6 +27,19 @@ async def socket(websocket: Any) -> None:
 class Page(HTTPEndpoint):
     """A class endpoint."""
 
+    async def put(self, request: Any) -> Any:
+        """Serve nothing."""
+
+
+class App:
+    """An ASGI app."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve nothing."""
+
+
+APP = App()
+
 
 async def foreign(scope: Any, receive: Any, send: Any) -> None:
     """Stand for an ASGI app that is not ours."""
@@ -52,7 +65,8 @@ UNREACHABLE = {
     "the rest": [get("/{rest:path}"), get("/a/{b}/c")],
     "the rest of the rest": [get("/a/{rest:path}"), get("/a/{p:path}/edit")],
     "the rest, which may be empty": [get("/a/{rest:path}"), get("/a/")],
-    "all methods": [Route("/a/{b}", Page), of(["POST"], "/a/b")],
+    "all methods": [Route("/a/{b}", APP), of(["POST"], "/a/b")],
+    "the methods of a class": [Route("/a/{b}", Page), of(["PUT"], "/a/b")],
     "several together": [of(["POST"], "/{a}"), get("/{a}", "g"), of(["GET", "POST"], "/a")],
     "HEAD is where GET is": [get("/{a}"), of(["HEAD"], "/a")],
     "a mount of the prefix": [Mount("/api", foreign), get("/api/users")],
@@ -107,7 +121,9 @@ class Own(Convertor[str]):
 FINE = {
     "the special one first": [get("/users/me"), get("/users/{id}")],
     "other methods": [get("/a"), of(["POST"], "/a")],
-    "all methods behind one": [get("/a"), Route("/a", Page, name="/a")],
+    "all methods behind one": [get("/a"), Route("/a", APP, name="/a")],
+    "methods that a class has not": [Route("/a", Page, name="/a"), get("/a")],
+    "a class without methods": [get("/{a}"), Route("/a", HTTPEndpoint)],
     "HEAD on its own, before GET": [of(["HEAD"], "/a"), get("/a")],
     "whole numbers before any": [get("/{a:int}"), get("/{a}", "b")],
     "a UUID is no number": [get("/{a:uuid}"), get("/{a:int}", "b")],
@@ -119,7 +135,7 @@ FINE = {
     "a prefix within a segment": [Mount("/api", foreign), get("/apis/a")],
     "a mount behind its parts": [get("/api/a"), Mount("/api", foreign)],
     "a mount behind a route for GET": [get("/{rest:path}"), Mount("/api", foreign)],
-    "a mount behind a route without sockets": [Route("/{rest:path}", Page), Mount("/api", foreign)],
+    "a mount behind a route without sockets": [Route("/{rest:path}", APP), Mount("/api", foreign)],
     "a page and a socket": [get("/a"), WebSocketRoute("/a", socket, name="b")],
     "a socket behind a mount with fewer paths": [
         Mount("/{a:int}", foreign),

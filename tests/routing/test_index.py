@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spica.convertors import CONVERTOR_TYPES, Convertor, StringConvertor
+from spica.endpoints import HTTPEndpoint
 from spica.responses import PlainTextResponse
 from spica.routing import BaseRoute, Host, Match, Mount, Route, WebSocketRoute
 from spica.routing.dispatch import RouteTable
@@ -53,6 +54,11 @@ async def socket_endpoint(websocket: Any) -> None: ...
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None: ...
+
+
+class Item(HTTPEndpoint):
+    async def get(self, request: Any) -> PlainTextResponse:
+        return PlainTextResponse("ok")
 
 
 class EvenLength(BaseRoute):
@@ -105,6 +111,8 @@ METHODS = st.sampled_from([None, ["GET"], ["POST"], ["GET", "POST"]])
 def make_route(kind: str, path: str, methods: Any) -> BaseRoute:
     if kind in ("route", "never twice"):
         return (Route if kind == "route" else NeverTwice)(path, endpoint, methods=methods)
+    if kind == "class":
+        return Route(path, Item, methods=methods)
     if kind == "asgi":
         return Route(path, app, methods=methods)
     if kind == "socket":
@@ -117,7 +125,8 @@ def make_route(kind: str, path: str, methods: Any) -> BaseRoute:
 
 
 KINDS = [
-    "route", "route", "route", "asgi", "socket", "mount", "mount", "host", "even", "post", "never twice",
+    "route", "route", "route", "class", "asgi", "socket", "mount", "mount", "host", "even", "post",
+    "never twice",
 ]  # fmt: skip
 ROUTES = st.builds(make_route, st.sampled_from(KINDS), PATTERNS, METHODS)
 PIECES = st.sampled_from(["a", "b", "aa", "a.b", "1", "-1", "1.5", "x-y", "{", "}", "é", "", "a\n"])

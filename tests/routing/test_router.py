@@ -6,10 +6,13 @@ import pytest
 from asgi_kit import Exchange, call, http_scope, websocket_scope
 
 from spica.applications import Spica
+from spica.datastructures import URLPath
+from spica.endpoints import HTTPEndpoint
 from spica.middleware import Middleware
+from spica.middleware.cors import CORSMiddleware
 from spica.requests import Request
 from spica.responses import PlainTextResponse
-from spica.routing import BaseRoute, Match, Mount, NoMatchFound, Route, Router, WebSocketRoute
+from spica.routing import BaseRoute, Host, Match, Mount, NoMatchFound, Route, Router, WebSocketRoute
 
 pytestmark = pytest.mark.anyio
 
@@ -112,6 +115,16 @@ class TestNotFound:
         assert exchange.sent == [{"type": "websocket.close", "code": 1000, "reason": ""}]
 
 
+class Item(HTTPEndpoint):
+    """A class endpoint."""
+
+    async def get(self, request: Request) -> PlainTextResponse:
+        return PlainTextResponse("get")
+
+    async def propfind(self, request: Request) -> PlainTextResponse:
+        return PlainTextResponse("propfind")
+
+
 class TestMethods:
     """RFC 9110 s.15.5.6: 405 comes with the methods that are allowed."""
 
@@ -147,6 +160,47 @@ class TestMethods:
         assert scope["route"] is self.routes[0]
         assert scope["path_params"] == {"x": "a"}
 
+    @pytest.mark.parametrize("make", [Router, lambda routes: Spica(routes=routes)])
+    async def test_a_class_stands_among_the_other_routes_of_a_path(self, make: Any) -> None:
+        app = make([Route("/{x}", Item), *self.routes[1:]])
+        assert (await call(app, "PROPFIND", "/a")).text == "propfind"
+        assert (await call(app, "PUT", "/a")).text == "put"
+        exchange = await call(app, "POST", "/a")
+        assert (exchange.status, exchange.text) == (405, "Method Not Allowed")
+        assert exchange.headers["allow"] == "DELETE, GET, HEAD, PROPFIND, PUT"
+        exchange = await call(app, "OPTIONS", "/a")
+        assert (exchange.status, exchange.body) == (200, b"")
+        assert exchange.headers["allow"] == "DELETE, GET, HEAD, OPTIONS, PROPFIND, PUT"
+
+    async def test_the_methods_of_a_route_narrow_those_of_a_class(self) -> None:
+        router = Router([Route("/a", Item, methods=["GET", "POST"])])
+        assert (await call(router, "GET", "/a")).text == "get"
+        for method in ("POST", "PROPFIND"):
+            exchange = await call(router, method, "/a")
+            assert (exchange.status, exchange.headers["allow"]) == (405, "GET, HEAD")
+
+    async def test_a_class_behind_middleware_is_asked_for_every_method(self) -> None:
+        """The middleware may have an answer of its own, to a preflight request for example."""
+        cors = Middleware(CORSMiddleware, allow_origins=["https://a.example"])
+        router = Router([Route("/a", Item, middleware=[cors])])
+        scope = http_scope("OPTIONS", "/a")
+        scope["headers"] = [
+            (b"origin", b"https://a.example"),
+            (b"access-control-request-method", b"GET"),
+        ]
+        exchange = await Exchange(scope).run(router)
+        assert exchange.headers["access-control-allow-origin"] == "https://a.example"
+
+    @pytest.mark.parametrize("method", ["get", "Get", "BREW", "M-SEARCH", "!#$%&'*+-.^_`|~"])
+    async def test_a_method_that_nobody_knows_is_405(self, method: str) -> None:
+        for routes in (self.routes, [Route("/a", Item)]):
+            assert (await call(Router(routes), method, "/a")).status == 405
+
+    async def test_any_token_can_be_a_method(self) -> None:
+        router = Router([Route("/a", saying("x"), methods=["M-SEARCH", "!#$%&'*+-.^_`|~"])])
+        for method in ("M-SEARCH", "!#$%&'*+-.^_`|~"):
+            assert (await call(router, method, "/a")).text == "x"
+
     async def test_a_handler_for_405_is_asked(self) -> None:
         async def handle(request: Request, exc: Any) -> PlainTextResponse:
             return PlainTextResponse("handled", status_code=405, headers=exc.headers)
@@ -166,6 +220,58 @@ class TestMethods:
 
         exchange = await call(Router([Teapot(), Mount("/m", app=foreign)]), "BREW")
         assert (exchange.status, exchange.text) == (418, "True")
+
+
+class TestSuffixes:
+    """``_query`` and ``_fragment``, wherever a URL is built."""
+
+    routes = [
+        Route("/a/{b}", saying("x"), name="a"),
+        Mount("/m", name="m", routes=[Route("/a/{b}", saying("x"), name="a")]),
+        Host("h.example", Router([Route("/a/{b}", saying("x"), name="a")]), name="h"),
+        WebSocketRoute("/ws", accept_and_close, name="ws"),
+    ]
+    suffix = {"_query": {"q": ["1", "ä"]}, "_fragment": "top"}
+
+    @pytest.mark.parametrize("make", [Router, lambda routes: Spica(routes=routes)])
+    def test_paths(self, make: Any) -> None:
+        app = make(self.routes)
+        assert app.url_path_for("a", b="c d", **self.suffix) == "/a/c%20d?q=1&q=%C3%A4#top"
+        assert app.url_path_for("m:a", b=1, **self.suffix) == "/m/a/1?q=1&q=%C3%A4#top"
+        assert app.url_path_for("m", path="x", _query="a=1") == "/m/x?a=1"
+        assert app.url_path_for("a", b=1, _query=None, _fragment=None) == "/a/1"
+        url = app.url_path_for("h:a", b=1, **self.suffix)
+        assert (
+            url.make_absolute_url("https://x.example/") == "https://h.example/a/1?q=1&q=%C3%A4#top"
+        )
+        url = app.url_path_for("ws", _query={"a": 1})
+        assert url.make_absolute_url("https://x.example/") == "wss://x.example/ws?a=1"
+
+    def test_of_a_mount_and_a_host_by_themselves(self) -> None:
+        assert self.routes[1].url_path_for("m:a", b=1, _fragment="x") == "/m/a/1#x"
+        assert self.routes[2].url_path_for("h:a", b=1, _query=[("a", 1)]) == "/a/1?a=1"
+
+    async def test_of_a_request(self) -> None:
+        async def endpoint(request: Request) -> PlainTextResponse:
+            return PlainTextResponse(
+                str(request.url_for("a", b=1, _query={"q": "x"}, _fragment="y"))
+            )
+
+        router = Router([Route("/", endpoint), *self.routes])
+        scope = http_scope("GET", "/", headers=[("host", "x.example")])
+        assert (await Exchange(scope).run(router)).text == "http://x.example/a/1?q=x#y"
+
+    def test_of_a_route_of_another_kind(self) -> None:
+        class Own(BaseRoute):
+            def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+                assert path_params == {"b": 1}
+                return URLPath("/own", "http")
+
+        assert Router([Own()]).url_path_for("x", b=1, _query="a") == "/own?a"
+
+    def test_what_is_no_query(self) -> None:
+        with pytest.raises(TypeError, match="query of a URL must be"):
+            Router(self.routes).url_path_for("a", b=1, _query=5)
 
 
 class TestSlashes:

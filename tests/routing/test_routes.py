@@ -2,6 +2,7 @@
 
 from functools import partial
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from asgi_kit import Exchange, call, http_scope, websocket_scope
@@ -11,7 +12,16 @@ from spica.applications import Spica
 from spica.middleware import Middleware
 from spica.requests import Request
 from spica.responses import PlainTextResponse
-from spica.routing import BaseRoute, Match, NoMatchFound, Route, WebSocketRoute, get_name
+from spica.routing import (
+    BaseRoute,
+    Match,
+    Mount,
+    NoMatchFound,
+    Route,
+    Router,
+    WebSocketRoute,
+    get_name,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -162,6 +172,15 @@ class TestAlone:
         assert (exchange.status, exchange.headers["allow"]) == (405, "GET, HEAD")
         assert exchange.text == "Method Not Allowed"
 
+    @pytest.mark.parametrize("kind", ["lifespan", "unknown"])
+    @pytest.mark.parametrize("path", ["/a", "/b"])
+    async def test_it_refuses_scopes_of_other_types(self, kind: str, path: str) -> None:
+        route = Route("/a", hello)
+        exchange = await Exchange({"type": kind, "path": path}).run(route)
+        assert isinstance(exchange.error, RuntimeError)
+        text = f"Route serves scopes of type 'http' and 'websocket', not '{kind}'."
+        assert str(exchange.error) == text
+
     async def test_it_closes_a_websocket(self) -> None:
         exchange = await Exchange(websocket_scope("/a")).run(Route("/a", hello))
         assert exchange.sent == [{"type": "websocket.close", "code": 1000, "reason": ""}]
@@ -204,6 +223,26 @@ class TestLinks:
     def test_each_segment_is_encoded(self) -> None:
         path = Route("/u/{name}", hello, name="user").url_path_for("user", name="a b?#é")
         assert path == "/u/a%20b%3F%23%C3%A9"
+
+    def test_a_query_and_a_fragment(self) -> None:
+        route = Route("/u/{id}", hello, name="u")
+        url = route.url_path_for("u", id="a?", _query={"q": "x y"}, _fragment="top")
+        assert url == "/u/a%3F?q=x+y#top"
+        with pytest.raises(NoMatchFound):
+            route.url_path_for("other", id=1, _query="a=1")
+
+    @pytest.mark.parametrize("value", ["a\nb", "\n", "a/\n/b", " %2F ", "é\r\n", "?#[]\\"])
+    async def test_a_path_leads_where_it_was_built_for(self, value: str) -> None:
+        async def show(request: Any) -> PlainTextResponse:
+            return PlainTextResponse(repr(request.path_params["rest"]))
+
+        routes = [
+            Route("/r/{rest:path}", show, name="rest"),
+            Mount("/{m}", routes=[Route("/", show)]),
+        ]
+        router = Router(routes)
+        scope = {**http_scope(), "path": unquote(str(router.url_path_for("rest", rest=value)))}
+        assert (await Exchange(scope).run(router)).text == repr(value)
 
     def test_a_websocket_route_says_so(self) -> None:
         path = WebSocketRoute("/ws", hello, name="ws").url_path_for("ws")
