@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from spica._asgi.middleware import Middleware, build_stack, check_recipes
+from spica._asgi.codec import check_codec
+from spica._asgi.middleware import Middleware, build_layer, build_stack, check_recipes
 from spica._asgi.order import check_order, refuse_misplaced
 from spica._asgi.startup import StartupGuard
-from spica._layers.body_limit import RequestBodyLimitMiddleware, check_body_size
+from spica._layers.body_limit import check_body_size
+from spica._layers.codec import JSONCodecLayer
+from spica._layers.limits import limit_app
 from spica._layers.responder import InnerApp, Responder
 from spica.datastructures import State
 from spica.middleware._settings import check_flag
@@ -90,12 +93,14 @@ class Spica(Responder):
             if key is not Exception:
                 # Also that for 500: an HTTPException(500) is one of its own.
                 handlers[key] = handler
-        app: ASGIApp = ExceptionMiddleware(self.router, handlers=handlers, debug=self.debug)
+        # As recipes too: tracing agents replace Middleware.__init__ to hear of every layer.
+        innermost = Middleware(ExceptionMiddleware, handlers=handlers, debug=self.debug)
+        outermost = Middleware(ServerErrorMiddleware, handler=error_handler, debug=self.debug)
+        app = build_layer(self.router, innermost)
         refuse_misplaced(self.user_middleware, type(self).__name__)
         app = build_stack(app, self.user_middleware, type(self).__name__)
-        if self.max_body_size is not None:
-            app = RequestBodyLimitMiddleware(app, self.max_body_size)
-        return ServerErrorMiddleware(app, handler=error_handler, debug=self.debug)
+        app = limit_app(app, type(self).__name__, self.max_body_size, self.form_limits)
+        return build_layer(app, outermost)
 
     @property
     def routes(self) -> list[BaseRoute]:

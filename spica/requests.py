@@ -229,7 +229,7 @@ class Request(HTTPConnection[StateT]):
     """
 
     _body: bytes  # absent until the body was read: subclasses of `body` look whether it is there
-    _json: Any = None
+    _json: Any  # absent until it was read, too: tracing agents look whether it is there
     _form: FormData | None = None
     _aftermath: Aftermath | None
 
@@ -305,9 +305,10 @@ class Request(HTTPConnection[StateT]):
         Raises:
             json.JSONDecodeError: it is not JSON; answered with 400 unless the endpoint catches it.
         """
-        if self._json is None:  # a body of `null` is decoded each time
-            self._json = await self._decode()
-        return self._json
+        value = getattr(self, "_json", None)
+        if value is None:  # a body of `null` is decoded each time
+            value = self._json = await self._decode()
+        return value
 
     def form(
         self,

@@ -162,6 +162,22 @@ class TestStack:
 
 
 class TestMiddleware:
+    def test_every_layer_is_made_of_a_recipe(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        made = []
+        born = Middleware.__init__
+
+        def tell(self: Any, cls: Any, *args: Any, **kwargs: Any) -> None:
+            made.append(cls)
+            born(self, cls, *args, **kwargs)
+
+        monkeypatch.setattr(Middleware, "__init__", tell)
+        Spica(middleware=[Middleware(Note)]).build_middleware_stack()
+        assert sorted(cls.__name__ for cls in made) == [
+            "ExceptionMiddleware",
+            "Note",
+            "ServerErrorMiddleware",
+        ]
+
     async def test_the_first_is_the_outermost(self) -> None:
         app = Spica(middleware=[Middleware(Note, "a"), Middleware(Note, name="b")])
         assert (await call(app)).scope["notes"] == ["a", "b"]

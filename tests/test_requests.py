@@ -270,6 +270,13 @@ class TestJSON:
         assert await request.json() == {"a": [1, "é"]}
         assert await request.json() is await request.json()
 
+    async def test_what_was_not_read_is_not_there(self) -> None:
+        request = request_with(b"[1]")
+        assert not hasattr(request, "_body")
+        assert not hasattr(request, "_json")
+        await request.json()
+        assert (request._body, request._json) == (b"[1]", [1])
+
     @pytest.mark.parametrize("body", [b"null", b"0", b"false", b'""'])
     async def test_values_that_are_nothing(self, body: bytes) -> None:
         request = request_with(body)

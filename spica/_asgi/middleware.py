@@ -114,11 +114,16 @@ def build_stack(app: ASGIApp, middleware: Iterable[Any] | None, place: str = "")
     if recipes:
         check_order(recipes)
     for recipe in reversed(recipes):
-        app = _build_layer(app, recipe)
+        app = build_layer(app, recipe)
     return app
 
 
-def _build_layer(app: ASGIApp, recipe: Any) -> ASGIApp:
+def build_layer(app: ASGIApp, recipe: Any) -> ASGIApp:
+    """Return ``app`` inside the layer that ``recipe`` names.
+
+    Raises:
+        TypeError: it makes no app.
+    """
     cls, args, kwargs = recipe
     try:
         layer: ASGIApp = cls(app, *args, **kwargs)

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 Handler = Callable[..., Any]
 ALREADY_STARTED = "Caught handled exception, but response already started."
 
+TASK_GROUP_MESSAGES = ("unhandled errors in a TaskGroup", "Exceptions from Trio nursery")
+"""What the groups are called that task groups raise: those of asyncio and AnyIO, and trio's nurseries."""
+
 Handlers = tuple[Mapping[Any, Handler], Mapping[int, Handler]]
 """Handlers by exception class, and by status code."""
 
@@ -50,11 +53,15 @@ def find_handler(exc: Exception, handlers: Handlers | None) -> Handler | None:
 def find_handled(exc: Exception, handlers: Handlers | None) -> tuple[Handler | None, Exception]:
     """Return the handler, and the exception it handles.
 
-    A task group raises what one of its tasks has raised as a group of one: the one is meant.
+    A task group raises what one of its tasks has raised as a group of one: the one is meant. Of the errors of
+    one request the first is meant. A group that somebody else has made is meant as a group.
     """
     handler = find_handler(exc, handlers)
-    if handler is None and isinstance(exc, ExceptionGroup) and len(exc.exceptions) == 1:
-        return find_handled(exc.exceptions[0], handlers)
+    if handler is None and isinstance(exc, ExceptionGroup):
+        is_for_first = isinstance(exc, RequestErrors) or (
+            len(exc.exceptions) == 1 and exc.message in TASK_GROUP_MESSAGES
+        )
+        return find_handled(exc.exceptions[0], handlers) if is_for_first else (None, exc)
     return handler, exc
 
 

@@ -1,11 +1,19 @@
 """Finding handlers. How they answer: tests/middleware/test_exceptions.py."""
 
+import asyncio
 from typing import Any
 
+import anyio
 import pytest
+from asgi_kit import Exchange
 
-from spica._layers.boundary import find_handled, find_handler
+from spica._layers.boundary import ALREADY_STARTED, find_handled, find_handler
+from spica.applications import Spica
 from spica.exceptions import HTTPException
+from spica.middleware import Middleware
+from spica.middleware.base import BaseHTTPMiddleware
+from spica.responses import PlainTextResponse, StreamingResponse
+from spica.routing import Mount, Route
 
 
 class Base(Exception):
@@ -45,12 +53,35 @@ def test_a_group_of_one_is_the_one(depth: int) -> None:
     inner = Base()
     exc: Exception = inner
     for _ in range(depth):
-        exc = ExceptionGroup("tasks", [exc])
+        exc = ExceptionGroup("unhandled errors in a TaskGroup", [exc])
     assert find_handled(exc, HANDLERS) == (by_class, inner)
 
 
+@pytest.mark.anyio
+async def test_the_group_of_a_task_group_is_recognized() -> None:
+    with pytest.raises(ExceptionGroup) as caught:
+        async with anyio.create_task_group():
+            raise Base
+    assert find_handled(caught.value, HANDLERS) == (by_class, caught.value.exceptions[0])
+
+
+def test_the_group_of_asyncio_is_recognized() -> None:
+    async def fail() -> None:
+        async with asyncio.TaskGroup():
+            raise Base
+
+    with pytest.raises(ExceptionGroup) as caught:
+        asyncio.run(fail())
+    assert find_handled(caught.value, HANDLERS) == (by_class, caught.value.exceptions[0])
+
+
+def test_a_group_that_the_application_has_made_is_a_group() -> None:
+    group = ExceptionGroup("several imports failed", [Base()])
+    assert find_handled(group, HANDLERS) == (None, group)
+
+
 def test_a_group_of_several_is_nobody_s() -> None:
-    group = ExceptionGroup("tasks", [Base(), Base()])
+    group = ExceptionGroup("unhandled errors in a TaskGroup", [Base(), Base()])
     assert find_handled(group, HANDLERS) == (None, group)
 
 

@@ -101,7 +101,7 @@ class TestFinding:
         assert isinstance(exchange.error.__context__, Base)
 
     async def test_a_group_of_one_is_the_one(self) -> None:
-        group = ExceptionGroup("tasks", [Base("x")])
+        group = ExceptionGroup("unhandled errors in a TaskGroup", [Base("x")])
         assert (await call(app_raising(group, {Base: answering("base")}))).text == "base: x"
 
     async def test_a_handler_added_later(self) -> None:
