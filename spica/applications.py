@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from spica._asgi.middleware import MiddlewareFactory
     from spica._layers.responder import Ask
     from spica.datastructures import URLPath
+    from spica.formparsers import FormLimits
+    from spica.jsoncodec import JSONCodec
     from spica.requests import Request
     from spica.routing import BaseRoute
     from spica.types import ASGIApp, ExceptionHandler, Lifespan, Receive, Scope, Send
@@ -42,8 +44,12 @@ class Spica(Responder):
     ``(request, exc) -> response``; that for 500 or Exception answers what nobody else handles.
     ``lifespan`` is an async context manager function of the application, or a list of them, entered in order:
     what they yield is the state of each request. ``max_body_size`` limits request bodies, in bytes; None
-    leaves the default of 16 MiB for what is kept in memory. ``mounted_lifespans``, ``max_startup_seconds``
-    and ``max_shutdown_seconds`` are those of ``Router``.
+    leaves the default of 16 MiB for what is kept in memory, ``math.inf`` lifts it. ``form_limits`` are those
+    of forms. ``mounted_lifespans``, ``max_startup_seconds``
+    and ``max_shutdown_seconds`` are those of ``Router``. ``json_codec`` reads and writes JSON in the place of
+    ``spica.jsoncodec``, also for mounted applications that have none. ``problem_details`` tells clients that
+    read JSON of errors by problem details (RFC 9457), where no handler answers; off by default, since
+    clients may count on the texts.
 
     Raises:
         TypeError: an argument is of a kind that can't work.
@@ -55,6 +61,11 @@ class Spica(Responder):
     _ask_stack: Ask | None
     _connect_stack: ASGIApp
     _outermost: Responder
+    form_limits: FormLimits | None = None
+
+    # Here for subclasses that do not call __init__.
+    json_codec: JSONCodec | None = None
+    problem_details: bool = False
 
     def __init__(
         self,
@@ -64,10 +75,13 @@ class Spica(Responder):
         exception_handlers: Mapping[Any, ExceptionHandler] | None = None,
         lifespan: Lifespan[Any] | Sequence[Lifespan[Any]] | None = None,
         *,
-        max_body_size: int | None = None,
+        max_body_size: int | float | None = None,
+        form_limits: FormLimits | None = None,
         mounted_lifespans: bool | None = None,
         max_startup_seconds: float | None = MAX_STARTUP_SECONDS,
         max_shutdown_seconds: float | None = MAX_SHUTDOWN_SECONDS,
+        json_codec: JSONCodec | None = None,
+        problem_details: bool = False,
     ) -> None:
         self.debug = check_flag(debug, f"{type(self).__name__}: debug")
         self.state = State()
@@ -81,6 +95,11 @@ class Spica(Responder):
         self.exception_handlers = dict(exception_handlers or {})
         self.user_middleware = check_recipes(middleware, type(self).__name__)
         self.max_body_size = check_body_size(max_body_size, type(self).__name__)
+        self.form_limits = form_limits
+        self.json_codec = check_codec(json_codec, type(self).__name__)
+        self.problem_details = check_flag(
+            problem_details, f"{type(self).__name__}: problem_details"
+        )
         self.middleware_stack = None
 
     def build_middleware_stack(self) -> ASGIApp:
@@ -140,7 +159,10 @@ class Spica(Responder):
     def _build(self) -> Ask:
         if type(self).build_middleware_stack is not Spica.build_middleware_stack:
             check_order(self.user_middleware)  # a subclass folds its stack by itself
-        self.middleware_stack = self.build_middleware_stack()
+        stack = self.build_middleware_stack()
+        if self.json_codec is not None and stack is not None:
+            stack = JSONCodecLayer(stack, self.json_codec)
+        self.middleware_stack = stack
         ask = self._ask_stack
         if ask is None:
             raise TypeError(

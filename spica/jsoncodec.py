@@ -61,7 +61,6 @@ def encode(value: Any) -> bytes:
         TypeError: the value, or one inside it, is of a type that JSON has no form for.
         ValueError: a number is NaN or infinite, text has a lone surrogate (`UnicodeEncodeError`),
             or a value contains itself.
-        RecursionError: the value is nested deeper than the interpreter's limit.
     """
     try:
         data = _dumps(value, _simplify, _OPTIONS)
@@ -76,10 +75,67 @@ def encode(value: Any) -> bytes:
 
 
 def _encode_slowly(value: Any) -> bytes:
-    text = json.dumps(
+    try:
+        return _dump(value).encode()
+    except RecursionError:
+        # What could be read can be written: orjson reads 1024 levels, on every Python.
+        return _encode_deep(value)
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(
         value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_simplify
     )
-    return text.encode()
+
+
+def _encode_deep(value: Any) -> bytes:
+    """Encode a value that is nested deeper than the interpreter's limit, without recursion."""
+    written: list[str] = []
+    pending: list[Any] = [value]
+    open_ids: set[int] = set()  # of what the current value is inside of
+    while pending:
+        item = pending.pop()
+        if type(item) is _Text:
+            written.append(item)
+        elif type(item) is _End:
+            open_ids.discard(id(item.value))
+        elif item is None or isinstance(item, (str, int, float)):
+            written.append(_dump(item))
+        else:
+            if id(item) in open_ids:
+                raise ValueError("Circular reference detected")
+            open_ids.add(id(item))
+            pending.append(_End(item))
+            pending.extend(reversed(_take_apart(item)))
+    return "".join(written).encode()
+
+
+class _Text(str):
+    """A piece of the JSON text."""
+
+
+class _End:
+    """The end of a value, which it keeps until then, so that no other has its id."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _take_apart(value: Any) -> list[Any]:
+    """Return the pieces and values that make up a value that is not simple."""
+    pieces: list[Any] = []
+    if isinstance(value, dict):
+        for key, item in value.items():
+            name = _dump({key: None})[1 : -len(":null}")]
+            pieces += [_Text("," if pieces else "{"), _Text(name + ":"), item]
+        return [*(pieces or [_Text("{")]), _Text("}")]
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            pieces += [_Text("," if pieces else "["), item]
+        return [*(pieces or [_Text("[")]), _Text("]")]
+    return [_simplify(value)]
 
 
 def _simplify(value: Any) -> Any:

@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from json import JSONDecodeError
 from typing import Any, TypeAlias
 
+from spica._asgi import codec
 from spica._asgi.frames import Frames, MalformedJSON, UnexpectedFrame
 from spica._asgi.handshake import past_handshake
 from spica._http.closecodes import check_close
 from spica._http.fields import encode_field_name, encode_field_value, is_token
-from spica.jsoncodec import decode, encode
 from spica.requests import HTTPConnection, StateT
 from spica.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -289,7 +289,7 @@ class WebSocket(HTTPConnection[StateT]):
         _check_mode(mode)
         data = await (self.receive_text() if mode == "text" else self.receive_bytes())
         try:
-            return decode(data)
+            return codec.decode(data)
         except JSONDecodeError as error:
             raise MalformedJSON(error.msg, error.doc, error.pos) from None
         except ValueError as error:
@@ -344,7 +344,7 @@ class WebSocket(HTTPConnection[StateT]):
             WebSocketDisconnected, WebSocketDisconnect: As in `send_text()`.
         """
         _check_mode(mode)
-        encoded = encode(data)
+        encoded = codec.encode(data)
         if mode == "text":
             await self.send_text(encoded.decode())
         else:

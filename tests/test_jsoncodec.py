@@ -479,3 +479,63 @@ def test_floats_keep_their_kind() -> None:
 @pytest.mark.parametrize("codec", [default_codec, jsoncodec], ids=["object", "module"])
 def test_the_codec_is_an_object_that_can_be_replaced(codec: JSONCodec) -> None:
     assert codec.decode(codec.encode({"a": [1]})) == {"a": [1]}
+
+
+class TestDepth:
+    """What can be read can be written, whatever the interpreter's limit of recursion."""
+
+    @pytest.mark.parametrize("levels", [254, 255, 900, 1000, 1024])
+    @pytest.mark.parametrize(("begin", "end"), [("[", "]"), ('{"a":', "}")], ids=["list", "dict"])
+    def test_what_is_read_can_be_written(self, levels: int, begin: str, end: str) -> None:
+        text = begin * (levels - 1) + "[]" + end * (levels - 1)
+        assert encode(decode(text)).decode() == text
+
+    @pytest.mark.parametrize("levels", [1025, 5000, 100_000])
+    def test_what_is_too_deep_is_not_read(self, levels: int) -> None:
+        with pytest.raises(json.JSONDecodeError):
+            decode("[" * levels + "]" * levels)
+
+    def test_a_deep_value_is_written_as_a_flat_one_is(self) -> None:
+        flat = {"a": [datetime.date(2020, 1, 2), 2.5, 'é"', None, True, {}, [], 2**70], 3: (1,)}
+        value: Any = flat
+        for _ in range(20_000):
+            value = [value]
+        assert encode(value) == b"[" * 20_000 + encode(flat) + b"]" * 20_000
+
+    def test_a_deep_chain_of_objects(self) -> None:
+        value: Any = None
+        for _ in range(20_000):
+            value = Link(value)
+        assert encode(value) == b'{"next":' * 20_000 + b"null" + b"}" * 20_000
+
+    def test_a_long_circle_is_an_error(self) -> None:
+        first = last = Link(None)
+        for _ in range(20_000):
+            last.next = last = Link(None)
+        last.next = first
+        with pytest.raises(ValueError, match="Circular reference detected"):
+            encode(first)
+
+    def test_one_value_in_two_places_is_no_circle(self) -> None:
+        shared = {"a": 1}
+        value: Any = [shared, shared]
+        for _ in range(20_000):
+            value = [value]
+        assert encode(value).strip(b"[]") == b'{"a":1},{"a":1}'
+
+    @pytest.mark.parametrize(
+        ("wrong", "error"),
+        [(float("nan"), ValueError), (object(), TypeError), ({(1, 2): 1}, TypeError)],
+        ids=["NaN", "object", "key"],
+    )
+    def test_errors_deep_inside(self, wrong: Any, error: type[Exception]) -> None:
+        value = wrong
+        for _ in range(20_000):
+            value = [value]
+        with pytest.raises(error):
+            encode(value)
+
+
+@dataclasses.dataclass
+class Link:
+    next: Any

@@ -24,6 +24,10 @@ class Begun(Protocol):
         """Cancel the app and wait for its end."""
 
 
+class RequestErrors(ExceptionGroup[Exception]):
+    """The errors of one request: the first, which an answer is for, and what went wrong besides."""
+
+
 class Aftermath:
     """Collect what is left to be done for one request."""
 
@@ -76,7 +80,7 @@ class Aftermath:
         if len(self.failures) == 1:
             raise self.failures[0]
         if self.failures:
-            raise ExceptionGroup("several errors in one request", self.failures)
+            raise RequestErrors("several errors in one request", self.failures)
 
     async def abandon(self) -> None:
         """Cancel what was begun, because the request itself is cancelled."""

@@ -9,11 +9,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from spica._asgi.aftermath import Aftermath
+from spica._asgi.aftermath import Aftermath, RequestErrors
 from spica._asgi.aftermath import aftermath_of as aftermath_of
 
 if TYPE_CHECKING:
     from spica.requests import Request
+
+
+def split_errors(request: Request[Any], exc: Exception) -> Exception:
+    """Return the error that an answer to ``exc`` is for, and note the others, to be raised at the end.
+
+    A layer may have ended with an error while an app that it had begun failed too. Each is heard of, and the
+    layer's own is answered, as it would be alone.
+    """
+    if not isinstance(exc, RequestErrors):
+        return exc
+    first, *others = exc.exceptions
+    for error in others:
+        aftermath_of(request).add_failure(error)
+    return first
 
 
 def own_aftermath(request: Request[Any]) -> Aftermath:

@@ -16,7 +16,8 @@ from spica._asgi.body import BodyLimit, BodyTooLarge, declared_size
 from spica._asgi.scope import BODY_LIMIT, MAX_BODY_SIZE
 from spica._asgi.sending import StartedSend
 from spica._layers.responder import Responder
-from spica.responses.base import PlainTextResponse, Response
+from spica.responses.base import Response
+from spica.responses.erroranswers import answer_http_exception
 
 if TYPE_CHECKING:
     from spica.requests import Request
@@ -56,7 +57,7 @@ class RequestBodyLimitMiddleware(Responder):
                 return RequestBodyLimitResponder(answer, self)
             _check_declared(scope, limit)
         except BodyTooLarge as exc:
-            return _too_large(exc)
+            return answer_http_exception(scope, exc)
         finally:
             _leave(scope, outer)
         return answer
@@ -87,7 +88,7 @@ class RequestBodyLimitResponder:
         except BodyTooLarge as exc:
             if started.has_started:
                 raise
-            await _too_large(exc)(scope, receive, send)
+            await answer_http_exception(scope, exc)(scope, receive, send)
         finally:
             _leave(scope, outer)
 
@@ -123,11 +124,7 @@ def _leave(scope: Scope, outer: int | None) -> None:
         scope[MAX_BODY_SIZE] = outer
 
 
-def _too_large(exc: BodyTooLarge) -> Response:
-    return PlainTextResponse(exc.detail, status_code=exc.status_code, headers=exc.headers)
-
-
-def check_body_size(max_body_size: int | None, place: str) -> int | None:
+def check_body_size(max_body_size: int | float | None, place: str) -> int | float | None:
     """Return ``max_body_size`` if it is a limit; errors name ``place``."""
     if max_body_size is None or max_body_size == math.inf:
         return max_body_size

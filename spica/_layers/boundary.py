@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from spica._asgi.aftermath import RequestErrors
 from spica._asgi.scope import EXCEPTION_HANDLERS
 from spica._asgi.sending import StartedSend
+from spica._layers.aftermath import own_aftermath, split_errors
 from spica._layers.answers import settle_answer
+from spica._layers.denial import deny
 from spica._layers.responder import Responder
 from spica.concurrency import is_async_callable, run_in_threadpool
-from spica._layers.denial import deny
 from spica.exceptions import HTTPException
 from spica.requests import HTTPConnection, Request
 from spica.responses.base import Response
@@ -65,6 +67,21 @@ def find_handled(exc: Exception, handlers: Handlers | None) -> tuple[Handler | N
     return handler, exc
 
 
+def note_late(request: Request[Any], exc: Exception) -> Exception:
+    """Note, to be raised, an error that came when the response had started; return what is raised.
+
+    Where a handler would have answered it, that is an error that says so.
+    """
+    failures = own_aftermath(request)
+    if exc not in failures.failures:
+        handler, _ = find_handled(exc, request.scope.get(EXCEPTION_HANDLERS))
+        if handler is not None and exc.args != (ALREADY_STARTED,):
+            cause, exc = exc, RuntimeError(ALREADY_STARTED)
+            exc.__cause__ = cause
+        failures.add_failure(exc)
+    return exc
+
+
 async def call_handler(handler: Handler, conn: HTTPConnection[Any], exc: Exception) -> Any:
     """Call ``handler(conn, exc)``, in a worker thread if it is a plain function."""
     if is_async_callable(handler):
@@ -74,9 +91,11 @@ async def call_handler(handler: Handler, conn: HTTPConnection[Any], exc: Excepti
 
 async def answer_exception(request: Request[Any], exc: Exception) -> ASGIApp | None:
     """Return the answer of the handler registered for ``exc``; None if there is none."""
-    handler, exc = find_handled(exc, request.scope.get(EXCEPTION_HANDLERS))
+    handler, handled = find_handled(exc, request.scope.get(EXCEPTION_HANDLERS))
     if handler is None:
         return None
+    split_errors(request, exc)
+    exc = handled
     answer: ASGIApp = await call_handler(handler, request, exc)
     if not isinstance(answer, Response) or not answer._is_plain:
         answer = await settle_answer(answer, request, handler)
@@ -138,6 +157,11 @@ class Boundary(Responder):
                 raise
             return handled
         return answer
+
+    async def report(self, request: Request[Any], exc: Exception) -> bool:
+        """Say of an error that came after the response had started that a handler was there."""
+        note_late(request, exc)
+        return False
 
 
 class GuardedApp:

@@ -159,6 +159,7 @@ class Responder:
 
     async def answer_error(self, request: Request[Any], exc: Exception) -> ASGIApp:
         """Return the answer to an exception that nobody further in has answered, or raise it."""
+        own_aftermath(request).add_failure(exc)  # as it is: a layer outside may answer it
         raise exc
 
     def guard(self, answer: ASGIApp, request: Request[Any]) -> ASGIApp:

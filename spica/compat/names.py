@@ -64,7 +64,7 @@ RE_EXPORTS = {
         "concurrency": "StarletteDeprecationWarning",
         "datastructures": "parse_host_header run_in_threadpool Scope",
         "formparsers": "FormData Headers StarletteDeprecationWarning UploadFile",
-        "middleware.authentication": "ASGIApp Receive Scope Send",
+        "middleware.authentication": "ASGIApp PlainTextResponse Receive Scope Send",
         "middleware.base": (
             f"{_TYPES} ASGIApp AsyncContentStream ClientDisconnect create_collapsing_task_group"
         ),
@@ -72,13 +72,16 @@ RE_EXPORTS = {
         "middleware.cors": _APP_TYPES,
         "middleware.errors": f"{_APP_TYPES} ExceptionHandler is_async_callable",
         "middleware.exceptions": (
-            "ASGIApp ExceptionHandler HTTPException Receive Scope Send wrap_app_handling_exceptions"
+            "ASGIApp ExceptionHandler HTTPException PlainTextResponse Receive Scope Send "
+            "wrap_app_handling_exceptions"
         ),
         "middleware.gzip": f"{_APP_TYPES} Headers MutableHeaders",
         "middleware.httpsredirect": "ASGIApp Receive Scope Send",
         "middleware.opentelemetry": f"{_APP_TYPES} Mount",
         "middleware.sessions": f"{_APP_TYPES} HTTPConnection Secret",
-        "middleware.trustedhost": "ASGIApp Headers parse_host_header Receive Scope Send",
+        "middleware.trustedhost": (
+            "ASGIApp Headers parse_host_header PlainTextResponse Receive Scope Send"
+        ),
         "middleware.wsgi": (
             "create_collapsing_task_group Receive Scope Send StarletteDeprecationWarning"
         ),

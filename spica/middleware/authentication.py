@@ -15,7 +15,8 @@ from spica.authentication import (
     UnauthenticatedUser,
 )
 from spica.requests import HTTPConnection
-from spica.responses.base import PlainTextResponse, Response
+from spica.responses.base import Response
+from spica.responses.erroranswers import answer_status
 
 if TYPE_CHECKING:
     from spica.requests import Request
@@ -98,4 +99,4 @@ class AuthenticationMiddleware(Responder):
     @staticmethod
     def default_on_error(conn: HTTPConnection[Any], exc: Exception) -> Response:
         """Answer 400 with the text of the error."""
-        return PlainTextResponse(str(exc), status_code=400)
+        return answer_status(conn.scope, 400, str(exc))

@@ -9,13 +9,21 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from spica._asgi.aftermath import RequestErrors
 from spica._asgi.body import ClientDisconnect
 from spica._asgi.order import ERROR_LAYER
 from spica._asgi.scope import EXCEPTION_HANDLERS
 from spica._asgi.sending import StartedSend
-from spica._layers.aftermath import own_aftermath
+from spica._layers.aftermath import own_aftermath, split_errors
 from spica._layers.answers import settle_answer
-from spica._layers.boundary import Boundary, Handlers, answer_exception, call_handler
+from spica._layers.boundary import (
+    Boundary,
+    Handlers,
+    answer_exception,
+    call_handler,
+    note_late,
+)
+from spica._layers.codec import JSONCodecLayer
 from spica._layers.editor import apply_left_edits
 from spica._layers.ownership import own
 from spica._layers.responder import Responder
@@ -25,6 +33,7 @@ from spica.middleware import debug_page
 from spica.middleware._settings import check_flag
 from spica.requests import Request
 from spica.responses.base import HTMLResponse, PlainTextResponse, Response
+from spica.responses.erroranswers import answer_http_exception, answer_status
 
 if TYPE_CHECKING:
     import inspect
@@ -75,13 +84,15 @@ class ServerErrorMiddleware(Responder):
     async def answer_error(self, request: Request[Any], exc: Exception) -> ASGIApp:
         """Return the response for ``exc``, and see to it that ``exc`` is raised afterwards."""
         answer: ASGIApp | None = None
+        if isinstance(exc, RequestErrors) and isinstance(exc.exceptions[0], HTTPException):
+            exc = split_errors(request, exc)
         if isinstance(exc, HTTPException):
             # A middleware may have raised it before the exception layer was reached.
             request.scope.setdefault(EXCEPTION_HANDLERS, _handlers_within(self.app))
             try:
-                answer = await answer_exception(request, exc) or PlainTextResponse(
-                    exc.detail, status_code=exc.status_code, headers=exc.headers
-                )
+                answer = await answer_exception(request, exc)
+                if answer is None:
+                    answer = answer_http_exception(request.scope, exc)
             except Exception as error:  # of the handler
                 exc = error
         if answer is None:
@@ -107,9 +118,13 @@ class ServerErrorMiddleware(Responder):
         """Let the handler see an error that came after the response had started."""
         if isinstance(exc, ClientDisconnect):
             return False  # a client that leaves is no error of the server's
+        exc = note_late(request, exc)
         if self.handler is not None:
-            await call_handler(self.handler, request, exc)
-        return True
+            try:
+                await call_handler(self.handler, request, exc)
+            except Exception as error:
+                own_aftermath(request).add_failure(error)
+        return False
 
     async def _make_response(self, request: Request[Any], exc: Exception) -> ASGIApp:
         if self.debug:
@@ -122,7 +137,7 @@ class ServerErrorMiddleware(Responder):
 
     def error_response(self, request: Request[Any], exc: Exception) -> Response:
         """Return the response without details, for clients of a production service."""
-        return PlainTextResponse("Internal Server Error", status_code=500)
+        return answer_status(request.scope, 500, "Internal Server Error")
 
     def debug_response(self, request: Request[Any], exc: Exception) -> Response:
         """Return the traceback: a page if the client accepts HTML, else plain text."""
@@ -167,9 +182,18 @@ def outermost_of(stack: ASGIApp) -> Responder:
     cls: Any = type(stack)
     if isinstance(stack, ServerErrorMiddleware) and (cls.__call__, cls.respond) == _BORN:
         return stack
-    layer = Responder()
+    layer = _Outermost()
     layer.app = stack
     return layer
+
+
+class _Outermost(Responder):
+    """Run the answers of a stack that is not a server-error layer."""
+
+    async def report(self, request: Request[Any], exc: Exception) -> bool:
+        """Tell the server-error layer, where it is asked for answers and runs none itself."""
+        app = self.app
+        return not isinstance(app, JSONCodecLayer) or await app.report(request, exc)
 
 
 class _GuardedServer:

@@ -11,7 +11,8 @@ from spica._asgi.scope import EXCEPTION_HANDLERS
 from spica._layers.boundary import Boundary, answer_on_socket
 from spica.exceptions import HTTPException, WebSocketException
 from spica.requests import Request
-from spica.responses.base import WITHOUT_CONTENT, PlainTextResponse, Response
+from spica.responses.base import Response
+from spica.responses.erroranswers import answer_http_exception
 from spica.websockets import WebSocket, WebSocketState
 
 if TYPE_CHECKING:
@@ -90,10 +91,11 @@ class ExceptionMiddleware(Boundary):
                 raise
 
     async def http_exception(self, request: Request[Any], exc: HTTPException) -> Response:
-        """Answer with the exception's status, its detail as plain text, and its headers."""
-        if exc.status_code in WITHOUT_CONTENT:
-            return Response(status_code=exc.status_code, headers=exc.headers)
-        return PlainTextResponse(exc.detail, status_code=exc.status_code, headers=exc.headers)
+        """Answer with the exception's status, its detail as plain text, and its headers.
+
+        Or as problem details, where the application offers them and the client prefers them.
+        """
+        return answer_http_exception(request.scope, exc)
 
     async def websocket_exception(self, websocket: WebSocket[Any], exc: WebSocketException) -> None:
         """Close the WebSocket with the exception's code and reason."""

@@ -12,7 +12,8 @@ from spica._http.host import format_host, parse_host, read_host
 from spica._layers.denial import deny
 from spica._layers.responder import Responder
 from spica.datastructures import URL
-from spica.responses.base import PlainTextResponse, RedirectResponse, Response
+from spica.responses.base import RedirectResponse, Response
+from spica.responses.erroranswers import answer_status
 
 if TYPE_CHECKING:
     from spica.requests import Request
@@ -57,7 +58,7 @@ class HTTPSRedirectMiddleware(Responder):
 def _redirect(scope: Scope, scheme: str) -> Response:
     netloc = _find_netloc(scope)
     if netloc is None:
-        return PlainTextResponse("Invalid host header", status_code=400)
+        return answer_status(scope, 400, "Invalid host header")
     return RedirectResponse(URL(scope=scope).replace(scheme=scheme, netloc=netloc))
 
 

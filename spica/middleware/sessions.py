@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from spica import jsoncodec
+from spica._asgi import codec
 from spica._asgi.order import SESSION
 from spica._http.cookies import parse_cookies
 from spica._layers.editor import edit_answer, leave_edit
@@ -255,7 +255,7 @@ class SessionMiddleware(Responder):
         data = unsign(self.signer, value, self.max_age) if value else b""
         if data:
             try:
-                contents = jsoncodec.decode(data)
+                contents = codec.decode(data)
             except ValueError:
                 contents = None
             # The secret may have signed other things than sessions.
@@ -361,13 +361,13 @@ def _has_only_scalars(stored: bytes) -> bool:
 
 def _is_same(data: bytes, stored: bytes) -> bool:
     """Tell whether two JSON texts say the same; others may have written with other white space."""
-    return data == stored or (bool(stored) and data == jsoncodec.encode(jsoncodec.decode(stored)))
+    return data == stored or (bool(stored) and data == codec.encode(codec.decode(stored)))
 
 
 def _encode(contents: Mapping[str, Any]) -> bytes:
     """Return what a session holds as JSON; errors name the key."""
     try:
-        return jsoncodec.encode(dict(contents))
+        return codec.encode(dict(contents))
     except (TypeError, ValueError, RecursionError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(
@@ -379,7 +379,7 @@ def _encode(contents: Mapping[str, Any]) -> bytes:
 def _find_culprit(contents: Mapping[str, Any]) -> Any:
     for key, value in contents.items():
         try:
-            jsoncodec.encode({key: value})
+            codec.encode({key: value})
         except (TypeError, ValueError, RecursionError):
             return key
     return None

@@ -19,7 +19,8 @@ from spica._layers.responder import Responder
 from spica.datastructures import URL
 from spica.exceptions import SpicaConfigurationWarning
 from spica.middleware._settings import check_flag
-from spica.responses.base import PlainTextResponse, RedirectResponse, Response
+from spica.responses.base import RedirectResponse, Response
+from spica.responses.erroranswers import answer_status
 
 if TYPE_CHECKING:
     from spica.requests import Request
@@ -90,7 +91,7 @@ class TrustedHostMiddleware(Responder):
         # other, a request is answered with 400.
         field = find_host(scope["headers"])
         if field is None:
-            return _refusal()
+            return _refusal(scope)
         # Spelled like the setting, alone or with a port: nearly always.
         name, _, digits = field.partition(b":")
         if field in self._spellings or (
@@ -104,7 +105,7 @@ class TrustedHostMiddleware(Responder):
         # RFC 3986 s.3.2.3: who makes a URI should leave out the colon of an empty port.
         host = None if text.endswith(":") else parse_host_name(text)
         if host is None:
-            return _refusal()
+            return _refusal(scope)
         # A name below another has a label of its own: ".example.org" has none.
         if host in self._names or (host.endswith(self._endings) and host[0] != "."):
             return None
@@ -113,11 +114,11 @@ class TrustedHostMiddleware(Responder):
             _, port = parse_host(text) or (host, None)
             netloc = format_host("www." + host, port)
             return RedirectResponse(URL(scope=scope).replace(netloc=netloc))
-        return _refusal()
+        return _refusal(scope)
 
 
-def _refusal() -> Response:
-    return PlainTextResponse("Invalid host header", status_code=400)
+def _refusal(scope: Scope) -> Response:
+    return answer_status(scope, 400, "Invalid host header")
 
 
 def _check_hosts(hosts: Iterable[str]) -> list[str]:

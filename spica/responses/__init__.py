@@ -10,6 +10,7 @@ from spica.responses.base import (
     Response,
 )
 from spica.responses.file import FileResponse, guess_type
+from spica.responses.problem import ProblemDetailsResponse
 from spica.responses.streaming import (
     AsyncContentStream,
     ContentStream,
@@ -26,6 +27,7 @@ __all__ = [
     "JSONResponse",
     "MalformedRangeHeader",
     "PlainTextResponse",
+    "ProblemDetailsResponse",
     "RangeNotSatisfiable",
     "RedirectResponse",
     "Response",

@@ -60,8 +60,8 @@ class Response:
     """Whether status, headers and body are all there is, so that instances pass as values as they are."""
     _receives: ClassVar[bool] = False
     """Whether sending makes use of ``receive``."""
-    _has_own_headers: ClassVar[bool] = False
-    """Whether the class has an ``init_headers`` of its own."""
+    _has_own_headers: bool = False
+    """Whether ``init_headers`` is to be called: the class has its own, or the media type is a long one."""
     _resolve: Callable[[Any], Awaitable[Any]] | None = None
     """Look up, for a request, what status and headers depend on, and return the response that has them."""
     _replaced_body: AsyncIterator[Content] | None = None
@@ -78,6 +78,8 @@ class Response:
         self.status_code = status_code
         if media_type is not None:
             self.media_type = media_type
+            if len(media_type) > _REMEMBERED_SIZE:
+                self._has_own_headers = True
         self.background = background
         self.body = body = self.render(content)
         if headers is None and type(body) is bytes and not self._has_own_headers:
@@ -120,7 +122,10 @@ class Response:
         else:
             # A memoryview counts its items, which may be larger than bytes.
             size = len(body) if type(body) is bytes else memoryview(body).nbytes
-        fields = _default_fields(size, self.media_type, self.charset, self.status_code)
+        media_type = self.media_type
+        is_short = media_type is None or len(media_type) <= _REMEMBERED_SIZE
+        make = _default_fields if is_short else _default_fields.__wrapped__
+        fields = make(size, media_type, self.charset, self.status_code)
         if headers:
             given = [encode_header(name, value) for name, value in headers.items()]
             names = {name for name, _ in given}
@@ -260,6 +265,10 @@ class Response:
 
 SENDING = frozenset({"__call__", "stream_response", "listen_for_disconnect", "_copy"})
 """Methods that send a response. A subclass that brings its own is only known by running it."""
+
+
+_REMEMBERED_SIZE = 100
+"""The longest media type that is remembered, in characters: it may have come with a request."""
 
 
 @lru_cache(maxsize=1024)

@@ -22,7 +22,8 @@ from spica._http.ranges import (
     format_part_header,
 )
 from spica.concurrency import file_threads
-from spica.responses.base import WITHOUT_CONTENT, PlainTextResponse, Response
+from spica.responses.base import WITHOUT_CONTENT, Response
+from spica.responses.erroranswers import answer_status
 from spica.responses.fileanswer import PATHSEND, FileAnswer
 from spica.responses.filereader import FIRST_BLOCK_SIZE, FileReader, examine, too_short
 
@@ -196,6 +197,7 @@ class _Preparation:
         "reader",
         "request",
         "response",
+        "scope",
         "sends_body",
         "sends_path",
     )
@@ -204,6 +206,7 @@ class _Preparation:
 
     def __init__(self, response: FileResponse, scope: Scope) -> None:
         self.response = response
+        self.scope = scope
         self.reader = FileReader(response.path, response.chunk_size)
         self.method: str = scope.get("method", "GET").upper()
         self.request = select_fields(scope.get("headers", ()))
@@ -242,7 +245,8 @@ class _Preparation:
             plan = plan_file(self.method, self.request, facts)
             if plan.segments is None:
                 reader.close()
-                self.answer = _refuse(plan, response.background)
+                self.answer = _refuse(plan, self.scope)
+                self.answer.background = response.background
                 return
             self.answer = FileAnswer(
                 plan.status_code,
@@ -264,9 +268,9 @@ class _Preparation:
         return self.reader.read_block(FIRST_BLOCK_SIZE) if self.opens_file else []
 
 
-def _refuse(plan: FilePlan, background: BackgroundTask | None) -> Response:
+def _refuse(plan: FilePlan, scope: Scope) -> Response:
     """Return the answer where the file is not sent."""
-    response = PlainTextResponse(plan.refusal, plan.status_code, background=background)
+    response = answer_status(scope, plan.status_code, plan.refusal)
     if plan.status_code == 304:
         response.raw_headers = plan.raw_headers
     else:

@@ -12,8 +12,7 @@ from urllib.parse import urljoin
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from spica.exceptions import SpicaDeprecationWarning
-from spica.jsoncodec import encode
-from spica.testclient.interface import as_asgi3
+from spica.testclient.interface import as_asgi3, codec_of
 from spica.testclient.library import httpx
 from spica.testclient.lifespan import Lifespan
 from spica.testclient.transport import WEBSOCKET_SESSION, ApplicationTransport
@@ -109,7 +108,7 @@ class TestClient(httpx.Client):
     # Requests
 
     def build_request(self, method: str, url: Any, **options: Any) -> httpx.Request:
-        """Build a request as ``httpx2.Client`` does; ``json`` is encoded with spica's codec."""
+        """Build a request as ``httpx2.Client`` does; ``json`` is encoded with the application's codec."""
         if options.get("timeout", _UNSET) is not _UNSET:
             warnings.warn(
                 "You should not use the 'timeout' argument with the TestClient. It has no effect, "
@@ -120,7 +119,7 @@ class TestClient(httpx.Client):
         if options.get("json") is not None and not any(
             options.get(name) for name in ("content", "data", "files")
         ):
-            options["content"] = encode(options.pop("json"))
+            options["content"] = codec_of(self.app).encode(options.pop("json"))
             headers = httpx.Headers(options.get("headers"))
             if "content-type" not in headers and "content-type" not in self.headers:
                 headers["content-type"] = "application/json"

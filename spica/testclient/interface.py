@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
+from spica.jsoncodec import JSONCodec, default_codec
 from spica.types import Receive, Scope, Send
 
 ASGIInstance = Callable[[Receive, Send], Awaitable[None]]
@@ -52,6 +53,12 @@ def as_asgi3(app: Any) -> ASGI3App:
         f"TestClient needs an ASGI application, a callable (scope, receive, send), "
         f"not {app!r} with the parameters {signature}."
     )
+
+
+def codec_of(app: Any) -> JSONCodec:
+    """Return the JSON codec of an application: its ``json_codec``, or the default one."""
+    codec: JSONCodec | None = getattr(app, "json_codec", None)
+    return default_codec if codec is None else codec
 
 
 def _accepts(signature: inspect.Signature, count: int) -> bool:

@@ -7,9 +7,8 @@ from typing import Any, Literal, NoReturn, Self
 
 from anyio.from_thread import BlockingPortal
 
-from spica.jsoncodec import decode, encode
 from spica.testclient.exchange import Signal
-from spica.testclient.interface import ASGI3App
+from spica.testclient.interface import ASGI3App, codec_of
 from spica.testclient.library import httpx
 from spica.testclient.websocket_exchange import CLOSE, DENIAL_START, WebSocketExchange
 from spica.types import Message, Scope
@@ -145,7 +144,7 @@ class WebSocketTestSession:
         Raises:
             RuntimeError: `mode` is another word.
         """
-        encoded = encode(data)
+        encoded = codec_of(self.app).encode(data)
         if _checked_mode(mode) == "text":
             self.send_text(encoded.decode())
         else:
@@ -227,7 +226,7 @@ class WebSocketTestSession:
             json.JSONDecodeError: the frame is not JSON.
             RuntimeError: `mode` is another word.
         """
-        return decode(
+        return codec_of(self.app).decode(
             self.receive_text() if _checked_mode(mode) == "text" else self.receive_bytes()
         )
 

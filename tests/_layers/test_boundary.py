@@ -88,3 +88,109 @@ def test_a_group_of_several_is_nobody_s() -> None:
 def test_a_handler_for_groups_gets_the_group() -> None:
     group = ExceptionGroup("tasks", [Base()])
     assert find_handled(group, ({ExceptionGroup: by_class}, {})) == (by_class, group)
+
+
+class HandledKey(Exception):
+    """An exception that has a handler."""
+
+
+async def teapot(request: Any, exc: Exception) -> PlainTextResponse:
+    return PlainTextResponse(f"handled {type(exc).__name__}", status_code=418)
+
+
+class Foreign:
+    """A layer that is not ours."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+
+PATHS = pytest.mark.parametrize("layers", [[], [Middleware(Foreign)]], ids=["value", "message"])
+
+
+@pytest.mark.anyio
+class TestAnErrorAfterTheStart:
+    """The value path and the message path raise the same."""
+
+    @PATHS
+    @pytest.mark.parametrize("error", [HTTPException(403), HandledKey()])
+    async def test_one_that_a_handler_would_have_answered(self, layers: Any, error: Any) -> None:
+        async def chunks() -> Any:
+            yield b"begun"
+            raise error
+
+        async def endpoint(request: Any) -> StreamingResponse:
+            return StreamingResponse(chunks())
+
+        app = Spica(
+            routes=[Route("/", endpoint)],
+            middleware=layers,
+            exception_handlers={HandledKey: teapot},
+        )
+        exchange = await Exchange().run(app)
+        assert (exchange.status, exchange.body, exchange.is_complete) == (200, b"begun", False)
+        assert isinstance(exchange.error, RuntimeError)
+        assert str(exchange.error) == ALREADY_STARTED
+        assert exchange.error.__cause__ is error
+
+    @PATHS
+    async def test_one_without_a_handler(self, layers: Any) -> None:
+        async def chunks() -> Any:
+            yield b"begun"
+            raise KeyError("midway")
+
+        async def endpoint(request: Any) -> StreamingResponse:
+            return StreamingResponse(chunks())
+
+        app = Spica(routes=[Route("/", endpoint)], middleware=layers)
+        exchange = await Exchange().run(app)
+        assert not exchange.is_complete
+        assert repr(exchange.error) == "KeyError('midway')"
+
+    @PATHS
+    async def test_one_that_a_handler_raises_is_answered(self, layers: Any) -> None:
+        """It came before the start, though from a handler."""
+
+        async def handler(request: Any, exc: Exception) -> Any:
+            raise HTTPException(409)
+
+        async def endpoint(request: Any) -> Any:
+            raise HandledKey
+
+        app = Spica(
+            routes=[Route("/", endpoint)],
+            middleware=layers,
+            exception_handlers={HandledKey: handler},
+        )
+        exchange = await Exchange().run(app)
+        assert (exchange.status, exchange.error) == (409, None)
+
+
+@pytest.mark.anyio
+class TestALayerAndAnAppItEnds:
+    """A layer raises an HTTPException, and an app that it had begun fails too when it is ended."""
+
+    @PATHS
+    async def test_the_layer_s_is_answered_and_the_app_s_is_raised(self, layers: Any) -> None:
+        async def app_that_fails(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            try:
+                await send({"type": "http.response.body", "body": b"x"})
+            except OSError:
+                raise KeyError("the app's own") from None
+
+        async def dispatch(request: Any, call_next: Any) -> Any:
+            await call_next(request)
+            raise HTTPException(403, "Not you.")
+
+        # The layer itself is by value or by message; what it stands around is an app.
+        app = Spica(
+            routes=[Mount("", app_that_fails)],
+            middleware=[*layers, Middleware(BaseHTTPMiddleware, dispatch=dispatch)],
+        )
+        exchange = await Exchange().run(app)
+        assert (exchange.status, exchange.text) == (403, "Not you.")
+        assert repr(exchange.error) == 'KeyError("the app\'s own")'

@@ -101,7 +101,8 @@ async def test_on_error_must_return_a_response():
 
 
 def test_the_default_on_error_is_public():
-    response = AuthenticationMiddleware.default_on_error(None, AuthenticationError("why"))
+    conn = HTTPConnection({"type": "http", "headers": []})
+    response = AuthenticationMiddleware.default_on_error(conn, AuthenticationError("why"))
     assert (response.status_code, response.body) == (400, b"why")
 
 

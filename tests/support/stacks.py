@@ -514,8 +514,8 @@ def describe_errors(error: BaseException | None, is_replaced: bool) -> list[tupl
         found = [describe_errors(inner, is_replaced) for inner in error.exceptions]
         return sorted(entry for entries in found for entry in entries)
     if isinstance(error, RuntimeError) and error.args == (ALREADY_STARTED,):
-        # Where a handler would have answered, the message path says that it is too late.
-        return describe_errors(error.__cause__, is_replaced)
+        cause = describe_errors(error.__cause__, is_replaced)
+        return [("too late", text) for _, text in cause]
     if is_replaced and str(error) in ("stream", "foreign app"):
         # A stream nobody wants is not begun on the value path. On the message path it has begun, and its
         # first chunk may be on its way when its end is decided.

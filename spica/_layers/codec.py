@@ -1,0 +1,79 @@
+"""The layer of an application that has a JSON codec of its own: it is in force for all that is inside."""
+
+from __future__ import annotations
+
+from contextvars import Token
+from typing import TYPE_CHECKING, Any
+
+from spica._asgi import codec
+from spica._layers.responder import Responder
+from spica.jsoncodec import default_codec
+from spica.responses.base import Response
+
+if TYPE_CHECKING:
+    from spica.jsoncodec import JSONCodec
+    from spica.requests import Request
+    from spica.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class JSONCodecLayer(Responder):
+    """Put ``json_codec`` in force for an application, and for those mounted in it that have none."""
+
+    def __init__(self, app: ASGIApp, json_codec: JSONCodec) -> None:
+        self.app = app
+        self.json_codec = json_codec
+        codec.look_up()
+
+    async def respond(self, request: Request[Any]) -> ASGIApp:
+        """Return the inner answer, made with the codec."""
+        token = codec.chosen.set(self.json_codec)
+        try:
+            answer = await self._ask(request)
+        finally:
+            codec.chosen.reset(token)
+        return answer if isinstance(answer, Response) else _WithCodec(answer, self.json_codec)
+
+    async def report(self, request: Request[Any], exc: Exception) -> bool:
+        """Tell the layer inside, where that is one of ours."""
+        app = self.app
+        return not isinstance(app, Responder) or await app.report(request, exc)
+
+    async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a WebSocket or the lifespan with the codec."""
+        await _WithCodec(self._connect, self.json_codec)(scope, receive, send)
+
+
+class _WithCodec:
+    """Run an app with a codec."""
+
+    __slots__ = ("app", "json_codec")
+
+    def __init__(self, app: ASGIApp, json_codec: JSONCodec) -> None:
+        self.app = app
+        self.json_codec = json_codec
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        token = codec.chosen.set(self.json_codec)
+        try:
+            await self.app(scope, receive, _Outward(send, token.old_value, self.json_codec))
+        finally:
+            codec.chosen.reset(token)
+
+
+class _Outward:
+    """Send with the codec outside: a dispatch middleware there goes on, in the same context, meanwhile."""
+
+    __slots__ = ("inside", "outside", "send")
+
+    def __init__(self, send: Send, outside: Any, inside: JSONCodec) -> None:
+        self.send = send
+        self.inside = inside
+        # What the context variable did not have is its default.
+        self.outside = default_codec if outside is Token.MISSING else outside
+
+    async def __call__(self, message: Message) -> None:
+        codec.chosen.set(self.outside)
+        try:
+            await self.send(message)
+        finally:
+            codec.chosen.set(self.inside)
