@@ -24,6 +24,7 @@ SECTIONS: dict[str, list[str]] = {
         "guide/schemas",
         "guide/testing",
         "guide/deployment",
+        "guide/switching",
         "guide/limits",
         "guide/value-path",
     ],

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+
 from spica.compat.doctor import tried_packages
 
 
