@@ -13,6 +13,8 @@ VERBS = {
     "startup": ("startup", "time of the import and until the first answer"),
     "memory": ("memory", "memory of gigabytes, idle applications and open WebSockets"),
     "plot": ("growth", "what grows with routes, middlewares, bodies, connections: docs/growth.md"),
+    "guard": ("guard", "hold the times, beside bare ASGI, to the bounds of benchmarks/guard.toml"),
+    "figures": ("figures", "measure all that the documentation shows, and write it there"),
 }
 """The verbs: the module of each, and what it does."""
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from benchmarks.blocks import fill
 from benchmarks.environment import this_environment
-from benchmarks.growth.bodies import bodies
-from benchmarks.growth.connections import connections
-from benchmarks.growth.requests import middlewares, routes
+from benchmarks.growth.bodies import measure_bodies
+from benchmarks.growth.connections import measure_connections
+from benchmarks.growth.requests import measure_middlewares, measure_routes
 from benchmarks.growth.series import Series
 from benchmarks.measuring import note
 from benchmarks.processes import ROOT
@@ -23,10 +23,10 @@ PAGE = ROOT / "docs" / "growth.md"
 
 Axis = Callable[[int], Coroutine[Any, Any, list[Series]]]
 AXES: dict[str, tuple[Axis, int]] = {
-    "routes": (routes, 15),
-    "middlewares": (middlewares, 15),
-    "bodies": (bodies, 5),
-    "connections": (connections, 3),
+    "routes": (measure_routes, 15),
+    "middlewares": (measure_middlewares, 15),
+    "bodies": (measure_bodies, 5),
+    "connections": (measure_connections, 3),
 }
 """What can be measured, and the rounds of each."""
 

@@ -101,7 +101,7 @@ async def peak_of(app: Any, size: int, way: str) -> float:
         tracemalloc.stop()
 
 
-async def bodies(rounds: int) -> list[Series]:
+async def measure_bodies(rounds: int) -> list[Series]:
     """Measure each way to read a body, in time and in memory."""
     found = []
     for way, title in WAYS.items():

@@ -13,7 +13,7 @@ CONNECTIONS = (1, 10, 100, 1000)
 SECONDS = 2
 
 
-async def connections(rounds: int) -> list[Series]:
+async def measure_connections(rounds: int) -> list[Series]:
     """Measure plain answers: microseconds of the server's core for each, at its best."""
     if not has_wrk():
         return []

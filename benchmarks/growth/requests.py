@@ -1,6 +1,6 @@
 """What grows with the routes and the middlewares of an application."""
 
-from benchmarks.driver import Call
+from benchmarks.driver import Call, Lifespan, ask
 from benchmarks.growth.apps import maker
 from benchmarks.growth.series import Series
 from benchmarks.measuring import Runs, best_times
@@ -13,7 +13,7 @@ FLAT = 1.25
 MICROSECONDS_A_MIDDLEWARE = 1.0
 
 
-async def routes(rounds: int) -> list[Series]:
+async def measure_routes(rounds: int) -> list[Series]:
     """Measure the last of many routes, and a path that none has."""
     runs: Runs = {}
     for framework in FRAMEWORKS:
@@ -21,6 +21,7 @@ async def routes(rounds: int) -> list[Series]:
             app = maker(framework).with_routes(number)
             runs["hit", framework, number] = app, Call(f"/group{number - 1}/items/x")
             runs["miss", framework, number] = app, Call("/nowhere/at/all")
+    await check(runs)
     times = await best_times(runs, rounds)
     hit = Series("routes", "The last of many routes", "routes", "µs a request")
     miss = Series("routes-404", "A path that no route has", "routes", "µs a request")
@@ -33,13 +34,25 @@ async def routes(rounds: int) -> list[Series]:
     return [hit, miss]
 
 
-async def middlewares(rounds: int) -> list[Series]:
+async def check(runs: Runs) -> None:
+    """Refuse to measure what is not answered as it should be."""
+    for key, (app, call) in runs.items():
+        lifespan = Lifespan(app)
+        await lifespan.start()
+        answer = await ask(app, call)
+        await lifespan.stop()
+        if answer.status != (404 if "miss" in key else 200):
+            raise RuntimeError(f"{key}: answered {answer.status} {answer.body[:200]!r}")
+
+
+async def measure_middlewares(rounds: int) -> list[Series]:
     """Measure a plain answer behind ``dispatch`` middlewares."""
     runs: Runs = {
         (framework, number): (maker(framework).with_middlewares(number), Call())
         for framework in FRAMEWORKS
         for number in MIDDLEWARES
     }
+    await check(runs)
     series = Series(
         "middlewares",
         "Behind dispatch middlewares",

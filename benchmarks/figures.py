@@ -1,0 +1,94 @@
+"""Measure all that the documentation shows, on every supported Python, and write it there.
+
+What was measured is kept in ``build/bench``, a file for each part; the pages are written from these
+files. So one part can be measured anew alone (``--part``), or nothing, only to write (``--write-only``).
+The last part is ``scripts/bench plot``, which writes its own page.
+"""
+
+import argparse
+import os
+import subprocess
+from pathlib import Path
+
+from benchmarks import report
+from benchmarks.blocks import fill
+from benchmarks.measuring import note
+from benchmarks.processes import ROOT
+
+VERSIONS = ("3.11", "3.12", "3.13")
+MAIN_VERSION = "3.13"
+"""The Python of everything that is measured on one only."""
+KEPT = ROOT / "build" / "bench"
+PAGES = (ROOT / "docs" / "figures.md", ROOT / "README.md")
+PARTS = ("cases", "server", "startup", "memory", "plot")
+
+
+def bench(version: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run ``scripts/bench`` with another interpreter, in its own environment."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("SPICA_VENV", "PYTHON")}
+    command = [str(ROOT / "scripts" / "bench"), "--python", version, *words]
+    note(f"== {' '.join(words)}, Python {version}")
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=False)
+
+
+def measure_cases(rounds: int) -> bool:
+    """Measure the cases on each Python that is there; return whether all went well."""
+    done = True
+    for version in VERSIONS:
+        file = KEPT / f"cases-{version}.json"
+        words = ("cases", "--rounds", str(rounds), "--json", str(file))
+        done = bench(version, *words).returncode == 0 and done
+    return done
+
+
+def measure(part: str) -> bool:
+    """Keep the table of a verb, also of one that found a promise broken; return whether it did not."""
+    result = bench(MAIN_VERSION, part)
+    table = result.stdout.strip()
+    if table.startswith("|"):  # and not the titles of the plots, which are written by now
+        (KEPT / f"{part}.md").write_text(table + "\n", encoding="utf-8")
+    return result.returncode == 0
+
+
+def blocks() -> dict[str, str]:
+    """Return all parts of the pages for which something was measured."""
+    found = {
+        part: (KEPT / f"{part}.md").read_text(encoding="utf-8").strip()
+        for part in PARTS
+        if (KEPT / f"{part}.md").exists()
+    }
+    results = {}
+    for version in VERSIONS:
+        file = KEPT / f"cases-{version}.json"
+        if file.exists():
+            results[version] = report.read_result(file.read_text(encoding="utf-8"))
+    if MAIN_VERSION in results:
+        main = results[MAIN_VERSION]
+        found["environment"] = report.introduction(main)
+        found["cases"] = report.cases_table(main.rows, main.environment.packages)
+        found["verdict"] = report.verdict(main.rows)
+        found["pythons"] = report.pythons_table({v: r.rows for v, r in results.items()})
+    return found
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--part", action="append", choices=PARTS, help="only this (default: all)")
+    parser.add_argument("--rounds", type=int, default=31, help="of the cases (default: 31)")
+    parser.add_argument("--write-only", action="store_true", help="measure nothing")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure and write; return 1 when something could not be measured or is not as promised."""
+    KEPT.mkdir(parents=True, exist_ok=True)
+    done = True
+    for part in [] if options.write_only else options.part or PARTS:
+        done = (measure_cases(options.rounds) if part == "cases" else measure(part)) and done
+    contents = blocks()
+    for page in PAGES:
+        write(page, contents)
+    return int(not done)
+
+
+def write(page: Path, contents: dict[str, str]) -> None:
+    fill(page, contents)
+    note(f"written: {page.relative_to(ROOT)}")
