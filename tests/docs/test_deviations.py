@@ -1,6 +1,7 @@
 """What docs/deviations.md says of spica is so. One test for each thing that can be seen from outside."""
 
 import asyncio
+import contextlib
 import contextvars
 import datetime
 import enum
@@ -12,7 +13,7 @@ from spica.authentication import AuthCredentials
 from spica.background import BackgroundTask, BackgroundTasks
 from spica.convertors import CONVERTOR_TYPES
 from spica.datastructures import URL
-from spica.endpoints import WebSocketEndpoint
+from spica.endpoints import HTTPEndpoint, WebSocketEndpoint
 from spica.exceptions import HTTPException, MisuseError, WebSocketException
 from spica.middleware import Middleware
 from spica.middleware.base import BaseHTTPMiddleware
@@ -247,6 +248,53 @@ def test_options_and_allow_are_of_all_routes():
 
     assert client.options("/").status_code == 200
     assert client.put("/").headers["allow"] == "GET, HEAD, POST"
+
+
+def test_a_class_serves_what_it_defines_and_leaves_the_rest_to_others():
+    class Page(HTTPEndpoint):
+        async def get(self, request):
+            return PlainTextResponse("hello")
+
+    client = client_of(Route("/", Page), Route("/", hello, methods=["POST"]))
+
+    assert client.post("/").status_code == 200
+    assert client.put("/").headers["allow"] == "GET, HEAD, POST"
+    assert client.options("/").headers["allow"] == "GET, HEAD, OPTIONS, POST"
+
+
+def test_lifespans_of_mounted_applications_run():
+    started = []
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app):
+        started.append(app)
+        yield
+
+    inner = Spica(lifespan=lifespan)
+    with client_of(Mount("/inner", inner)):
+        assert started == [inner]
+
+
+def test_a_failing_lifespan_is_not_thrown_into_those_around_it():
+    ended = []
+
+    @contextlib.asynccontextmanager
+    async def around(app):
+        yield
+        ended.append(app)
+
+    @contextlib.asynccontextmanager
+    async def failing(app):
+        raise ConnectionError
+        yield
+
+    with pytest.raises(ConnectionError):
+        client_of(lifespan=[around, failing]).__enter__()
+    assert len(ended) == 1
+
+
+def test_the_rest_of_a_path_may_have_line_feeds():
+    assert client_of(Route("/{rest:path}", hello)).get("/a%0Ab").status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/a%0a", "/" + "1" * 5000], ids=["line feed", "5000 digits"])
