@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 import warnings
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any, NamedTuple
 
 _PACKAGE = __name__.partition(".")[0]
@@ -33,16 +32,6 @@ def place_of_caller() -> Place:
             return Place(frame.f_code.co_filename, frame.f_lineno)
         frame = frame.f_back
     return UNKNOWN
-
-
-def place_of(obj: Any) -> Place | None:
-    """Return where a function or method was written; None where that is not known."""
-    while isinstance(obj, functools.partial):
-        obj = obj.func
-    code = getattr(obj, "__code__", None)
-    if isinstance(code, CodeType):
-        return Place(code.co_filename, code.co_firstlineno)
-    return None
 
 
 def warn_at(place: Place | None, text: str, category: type[Warning]) -> None:

@@ -1,17 +1,12 @@
 """Where in the user's code something was written."""
 
-import functools
 import warnings
 
 import pytest
 
-from spica._asgi.places import UNKNOWN, Place, place_of, place_of_caller, warn_at
+from spica._asgi.places import UNKNOWN, Place, warn_at
 from spica.exceptions import SpicaConfigurationWarning
 from spica.middleware import Middleware
-
-
-def here() -> Place:
-    return place_of_caller()
 
 
 def test_the_caller_is_the_nearest_line_outside_the_package() -> None:
@@ -24,24 +19,6 @@ def test_the_caller_is_the_nearest_line_outside_the_package() -> None:
 class Layer:
     def __init__(self, app: object) -> None:
         self.app = app
-
-    def method(self) -> None: ...
-
-
-@pytest.mark.parametrize(
-    "obj",
-    [here, functools.partial(functools.partial(here)), Layer.method, Layer(None).method],
-    ids=["function", "partial", "function of a class", "method"],
-)
-def test_the_place_of_a_function(obj: object) -> None:
-    place = place_of(obj)
-    assert place is not None
-    assert place.file == __file__
-
-
-@pytest.mark.parametrize("obj", [len, Layer(None), None], ids=["built in", "object", "nothing"])
-def test_what_was_written_nowhere(obj: object) -> None:
-    assert place_of(obj) is None
 
 
 def test_a_warning_points_to_the_place() -> None:

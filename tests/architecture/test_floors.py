@@ -42,6 +42,8 @@ FLOORS: dict[str, float] = {
     # the front door, the switch for Starlette's name, the command line
     "spica": 9,
     "spica.compat": 9,
+    "spica.checks": 9,
+    "spica.__main__": 9,
 }
 """The floor of each module; a package's entry holds for everything in it (DESIGN.md section 5)."""
 

@@ -1,0 +1,154 @@
+"""Middleware that can't be made, stands in the wrong place, or opens more than it seems to."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from spica._asgi.order import SESSION, find_order_problems, traits_of
+from spica._asgi.places import Place
+from spica.applications import Spica
+from spica.checks.finding import Finding, error, info, warning
+from spica.checks.settings import check_limit_layers
+from spica.checks.walk import applications_of, layers_of
+from spica.exceptions import SpicaConfigurationWarning
+from spica.middleware.authentication import AuthenticationMiddleware
+from spica.middleware.cors import CORSMiddleware
+from spica.middleware.sessions import SessionMiddleware
+from spica.middleware.trustedhost import TrustedHostMiddleware
+
+GOOD_SECRET_SIZE = 32
+"""Bytes of a secret that signs sessions: as many as the hash has (RFC 2104 s.3 recommends them)."""
+SHORTEST_SECRET_SIZE = 16
+"""Bytes below which a secret is short enough to be searched for."""
+LONGEST_PREFLIGHT_AGE = 86400
+"""Seconds that a browser keeps the answer to a preflight at most (Firefox; Chromium: 7200)."""
+
+
+def check_middleware(application: Any) -> Iterator[Finding]:
+    """Yield what is wrong with the middleware of the application, and of those mounted in it."""
+    for app in applications_of(application):
+        if isinstance(app, Spica):
+            yield from _check_stack(app)
+
+
+def _check_stack(app: Spica) -> Iterator[Finding]:
+    recipes = app.user_middleware
+    for problem in find_order_problems(recipes):
+        make = error if problem.is_error else warning
+        yield make("middleware-order", problem.text, problem.place)
+    yield from _find_early_authentication(recipes)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SpicaConfigurationWarning)
+        try:
+            stack = app.build_middleware_stack()
+        except Exception as exc:
+            if not any(problem.is_error for problem in find_order_problems(recipes)):
+                yield _explain_failure(exc)
+            stack = None
+    yield from findings_of_warnings(caught)
+    for layer in layers_of(stack, app.router):
+        place = _place_of_layer(layer, recipes)
+        for cls, check in _CHECKS.items():
+            if isinstance(layer, cls):
+                yield from check(layer, place)
+        if place is not None:
+            yield from check_limit_layers([layer], type(layer).__name__, str(place))
+
+
+def findings_of_warnings(caught: list[warnings.WarningMessage]) -> Iterator[Finding]:
+    """Yield a finding for each warning about the configuration; an order is reported by itself."""
+    for message in caught:
+        text = str(message.message)
+        if issubclass(message.category, SpicaConfigurationWarning):
+            is_order = " stands inside " in text or "does not belong in a list" in text
+            code = "middleware-order" if is_order else "configuration"
+            yield warning(code, text, f"{message.filename}:{message.lineno}")
+
+
+def _explain_failure(exc: Exception) -> Finding:
+    """Say why the stack can't be built; a note says which recipe was at fault."""
+    place = ""
+    for note in getattr(exc, "__notes__", ()):
+        _, found, written_at = note.rpartition(", written at ")
+        if found:
+            place = written_at.removesuffix(".")
+    code = "missing-extra" if isinstance(exc, ImportError) else "middleware"
+    return error(code, f"The application can't start: {type(exc).__name__}: {exc}", place)
+
+
+def _place_of_layer(layer: Any, recipes: list[Any]) -> Place | None:
+    for recipe in recipes:
+        if recipe.cls is type(layer):
+            place: Place | None = getattr(recipe, "_place", None)
+            return place
+    return None
+
+
+def _find_early_authentication(recipes: list[Any]) -> Iterator[Finding]:
+    early = None
+    for recipe in recipes:
+        if isinstance(recipe.cls, type) and issubclass(recipe.cls, AuthenticationMiddleware):
+            early = recipe
+        elif early is not None and SESSION in traits_of(recipe.cls):
+            yield info(
+                "middleware-order",
+                "AuthenticationMiddleware stands outside the sessions: its backend can't use them.",
+                getattr(early, "_place", None),
+            )
+
+
+def _check_cors(layer: CORSMiddleware, place: Place | None) -> Iterator[Finding]:
+    pattern = layer.allow_origin_regex
+    is_open = layer.allow_all_origins or (
+        pattern is not None and pattern.fullmatch("https://stranger.invalid") is not None
+    )
+    if is_open and layer.allow_credentials:
+        yield warning(
+            "cors-open",
+            "CORSMiddleware lets every page on the web act as the visitor it was opened by: it allows all "
+            "origins, and credentials. List the origins.",
+            place,
+        )
+    if layer.max_age is not None and layer.max_age > LONGEST_PREFLIGHT_AGE:
+        yield info(
+            "cors-max-age",
+            f"CORSMiddleware: browsers keep the answer to a preflight for {LONGEST_PREFLIGHT_AGE} seconds at "
+            f"most (Chromium: 7200), not for {layer.max_age}.",
+            place,
+        )
+
+
+def _check_session(layer: SessionMiddleware, place: Place | None) -> Iterator[Finding]:
+    shortest = min(len(key) for key in layer.signer.secret_keys)
+    if shortest < GOOD_SECRET_SIZE:
+        make = error if shortest < SHORTEST_SECRET_SIZE else warning
+        yield make(
+            "short-secret",
+            f"SessionMiddleware: a secret_key has {shortest} bytes. Who finds it out can sign sessions: use "
+            "32 random bytes, for example secrets.token_hex(32), and keep them.",
+            place,
+        )
+    if "secure" not in layer.security_flags.split("; "):
+        yield info(
+            "insecure-cookie",
+            "SessionMiddleware sends its cookie without TLS, too. In production set https_only=True.",
+            place,
+        )
+
+
+def _check_hosts(layer: TrustedHostMiddleware, place: Place | None) -> Iterator[Finding]:
+    if layer.allow_any:
+        yield info(
+            "any-host",
+            "TrustedHostMiddleware lets every host pass. In production list yours in allowed_hosts.",
+            place,
+        )
+
+
+_CHECKS: dict[type, Callable[[Any, Place | None], Iterator[Finding]]] = {
+    CORSMiddleware: _check_cors,
+    SessionMiddleware: _check_session,
+    TrustedHostMiddleware: _check_hosts,
+}

@@ -1,0 +1,78 @@
+"""Findings as text for people and editors, or as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
+
+import spica
+from spica.checks.finding import Finding, Severity
+
+_COLOURS = {Severity.ERROR: "31", Severity.WARNING: "33", Severity.INFO: "36"}
+
+
+def has_colours(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Tell whether colours may be written: to a terminal, unless NO_COLOR (no-color.org) is set."""
+    if environ.get("NO_COLOR") or environ.get("TERM") == "dumb":
+        return False
+    return stream.isatty()
+
+
+def format_text(findings: Sequence[Finding], target: str, *, colours: bool = False) -> str:
+    """Return a line for each finding, as compilers write them, and a summary."""
+    lines = [_format_finding(finding, target, colours) for finding in findings]
+    counts = count(findings)
+    words = [
+        f"{counts[severity.word]} {_plural(severity.word, counts[severity.word])}"
+        for severity in Severity
+    ]
+    lines.append(f"{target}: {', '.join(words)}.")
+    return "\n".join(lines)
+
+
+def format_json(findings: Sequence[Finding], target: str) -> str:
+    """Return findings and summary as one JSON object."""
+    document: dict[str, Any] = {
+        "spica": spica.__version__,
+        "target": target,
+        "summary": count(findings),
+        "findings": [],
+    }
+    for finding in findings:
+        file, line = finding.file_and_line
+        document["findings"].append(
+            {
+                "severity": finding.severity.word,
+                "code": finding.code,
+                "message": finding.message,
+                "file": file,
+                "line": line,
+            }
+        )
+    return json.dumps(document, indent=2)
+
+
+def count(findings: Sequence[Finding]) -> dict[str, int]:
+    """Return how many there are of each severity."""
+    counter = Counter(finding.severity for finding in findings)
+    return {severity.word: counter[severity] for severity in Severity}
+
+
+def _plural(word: str, number: int) -> str:
+    return word if number == 1 else "infos" if word == "info" else word + "s"
+
+
+def _format_finding(finding: Finding, target: str, colours: bool) -> str:
+    word = finding.severity.word
+    if colours:
+        word = f"\x1b[{_COLOURS[finding.severity]}m{word}\x1b[0m"
+    return f"{_shorten(finding.place) or target}: {word}: {finding.message} [{finding.code}]"
+
+
+def _shorten(place: str) -> str:
+    """Return a place relative to the working directory if it is below it."""
+    prefix = os.getcwd() + os.sep
+    return place.removeprefix(prefix)

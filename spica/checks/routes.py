@@ -1,0 +1,42 @@
+"""Routes that are never reached, and policies that never take effect on theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from spica.checks.finding import Finding, error, warning
+from spica.checks.walk import layers_of, routes_of
+from spica.middleware.cors import CORSMiddleware
+from spica.routing import Route
+from spica.routing.audit import find_problems
+
+_MAKERS = {
+    "unreachable": error,
+    "duplicate": error,
+    "shadowed": warning,
+    "duplicate-name": warning,
+}
+
+
+def check_routes(application: Any) -> Iterator[Finding]:
+    """Yield what is wrong with the route table."""
+    for problem in find_problems(application.routes):
+        make = _MAKERS.get(problem.kind, warning)
+        yield make(f"{problem.kind}-route", problem.message, problem.place)
+    for entry in routes_of(application):
+        route = entry.route
+        if isinstance(route, Route) and not _answers_preflights(route):
+            yield error(
+                "cors-without-options",
+                f"Route {entry.path!r} has a CORSMiddleware of its own and does not serve OPTIONS: "
+                "preflights never reach it. Add OPTIONS to methods, or put the middleware on a Mount.",
+                entry.place,
+            )
+
+
+def _answers_preflights(route: Route) -> bool:
+    if not route.methods or "OPTIONS" in route.methods:
+        return True
+    layers = layers_of(route.app, route.endpoint)
+    return not any(isinstance(layer, CORSMiddleware) for layer in layers)
