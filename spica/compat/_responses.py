@@ -15,4 +15,5 @@ if TYPE_CHECKING:
 
 def deny_with(response: Any, send: Send) -> Send:
     """Return the ``send`` with which a response denies a WebSocket handshake."""
-    return DenialSend(send)
+    # Whether the server offers it is known by the scope, which the caller has looked at.
+    return DenialSend(send, {"extensions": {"websocket.http.response": {}}})

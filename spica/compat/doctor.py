@@ -65,14 +65,18 @@ def _is_obeyed() -> bool:
 def _check_names() -> Iterator[str]:
     """Look up every name that packages are known to import."""
     count = 0
+    closed: set[str] = set()
     for module, name in demanded_names():
         count += 1
+        if module in closed:
+            continue
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # deprecated names are names, too
                 getattr(import_module(module), name)
-        except ImportError as exc:
-            print(f"{module} can't be imported here, as far as it is not needed: {exc}")
+        except (ImportError, RuntimeError) as exc:  # its extra is not installed
+            closed.add(module)
+            print(f"{module} can't be used here: {exc}")
         except AttributeError as exc:
             yield f"{module}.{name} is missing: {exc}"
     print(f"names that packages import from Starlette: {count} looked up")

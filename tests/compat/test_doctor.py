@@ -10,7 +10,9 @@ from spica.compat.doctor import tried_packages
 
 
 def examine(*, before=""):
-    code = f"{before}\nimport sys; from spica.compat.__main__ import main; sys.exit(main(['doctor']))"
+    code = (
+        f"{before}\nimport sys; from spica.compat.__main__ import main; sys.exit(main(['doctor']))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     return done.returncode, done.stdout
 
@@ -34,9 +36,7 @@ def test_starlette_itself_is_already_there():
 
 
 def test_a_name_is_missing():
-    status, text = examine(
-        before="import spica.status, spica.compat; del spica.status.HTTP_200_OK"
-    )
+    status, text = examine(before="import spica.status, spica.compat; del spica.status.HTTP_200_OK")
     assert status == 1
     assert "WRONG: starlette.status.HTTP_200_OK is missing" in text
 
@@ -44,7 +44,14 @@ def test_a_name_is_missing():
 def test_a_part_whose_extra_is_not_installed_is_no_error():
     status, text = examine(before="import sys; sys.modules['jinja2'] = None")
     assert status == 0
-    assert "starlette.templating can't be imported here" in text
+    assert text.count("starlette.templating can't be used here: ") == 1
+    assert "pip install 'spica[templates]'" in text
+
+
+def test_a_part_that_raises_another_error_is_no_error_either():
+    status, text = examine(before="import sys; sys.modules['httpx2'] = sys.modules['httpx'] = None")
+    assert status == 0
+    assert text.count("starlette.testclient can't be used here: ") == 1
 
 
 @pytest.mark.parametrize("package", tried_packages(), ids=lambda package: package["name"])

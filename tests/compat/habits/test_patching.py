@@ -128,7 +128,12 @@ async def test_sentry_wraps_the_recipe_and_the_call_of_every_middleware_class(mo
     monkeypatch.setattr(Middleware, "__init__", init)
     app = make_app(Middleware(GZipMiddleware), Middleware(CORSMiddleware, allow_origins=["*"]))
     exchange = await get(app, headers=[("origin", "https://example.org")])
-    assert seen == ["GZipMiddleware", "CORSMiddleware"]
+    assert seen == [
+        "ServerErrorMiddleware",
+        "GZipMiddleware",
+        "CORSMiddleware",
+        "ExceptionMiddleware",
+    ]
     assert exchange.text == "hello"
     assert exchange.headers["access-control-allow-origin"] == "*"
 
