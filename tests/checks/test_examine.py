@@ -1,0 +1,296 @@
+"""What is found in an application without a request."""
+
+import math
+import secrets
+from typing import Any
+
+import pytest
+
+from spica.applications import Spica
+from spica.authentication import AuthenticationBackend
+from spica.checks import Finding, Severity, examine
+from spica.checks.extras import check_extras
+from spica.concurrency import endpoint_threads
+from spica.endpoints import HTTPEndpoint
+from spica.formparsers import FormLimits
+from spica.middleware import Middleware
+from spica.middleware.authentication import AuthenticationMiddleware
+from spica.middleware.body_limit import RequestBodyLimitMiddleware
+from spica.middleware.cors import CORSMiddleware
+from spica.middleware.errors import ServerErrorMiddleware
+from spica.middleware.form_limit import FormLimitMiddleware
+from spica.middleware.gzip import GZipMiddleware
+from spica.middleware.sessions import SessionMiddleware
+from spica.middleware.trustedhost import TrustedHostMiddleware
+from spica.responses import PlainTextResponse
+from spica.routing import Host, Mount, Route, Router, WebSocketRoute
+
+ERROR, WARNING, INFO = Severity
+
+
+async def index(request: Any) -> PlainTextResponse:
+    return PlainTextResponse("index")
+
+
+async def other(request: Any) -> PlainTextResponse:
+    return PlainTextResponse("other")
+
+
+async def chat(websocket: Any) -> None:
+    await websocket.accept()
+
+
+class Nobody(AuthenticationBackend):
+    async def authenticate(self, conn: Any) -> None:
+        return None
+
+
+SECRET = secrets.token_hex(32)
+
+
+def session(key: Any = SECRET, **options: Any) -> Any:
+    return Middleware(SessionMiddleware, secret_key=key, **{"https_only": True, **options})
+
+
+def codes(application: Any) -> list[tuple[Severity, str]]:
+    return [(finding.severity, finding.code) for finding in examine(application)]
+
+
+def with_middleware(*recipes: Any) -> Spica:
+    return Spica(routes=[Route("/", index)], middleware=recipes)
+
+
+def test_an_application_in_order_has_no_findings() -> None:
+    app = Spica(
+        routes=[
+            Route("/", index),
+            Mount("/a", routes=[Route("/", other)]),
+            WebSocketRoute("/c", chat),
+        ],
+        middleware=[
+            Middleware(TrustedHostMiddleware, allowed_hosts=["example.org"]),
+            Middleware(
+                CORSMiddleware, allow_origins=["https://example.org"], allow_credentials=True
+            ),
+            session(),
+            Middleware(GZipMiddleware),
+        ],
+        max_body_size=1000,
+        form_limits=FormLimits(max_files=3),
+    )
+    assert examine(app) == []
+    assert app.middleware_stack is None  # it is as it was
+
+
+def test_a_router_can_be_looked_at() -> None:
+    router = Router([Route("/{a}", index), Route("/b", other)], max_body_size=math.inf)
+    assert codes(router) == [(ERROR, "unreachable-route"), (WARNING, "limit-lifted")]
+
+
+class TestRoutes:
+    def test_kinds_of_problems_weigh_differently(self) -> None:
+        routes = [
+            Route("/a", index, name="a"),
+            Route("/a", other, name="b"),
+            Route("/c", index, name="c", methods=["GET"]),
+            Route("/c", other, name="c", methods=["GET", "POST"]),
+            Route("/d", index, name="a"),
+        ]
+        found = codes(Spica(routes=routes))
+        assert sorted(found) == [
+            (ERROR, "duplicate-route"),
+            (WARNING, "duplicate-name-route"),
+            (WARNING, "shadowed-route"),
+        ]
+
+    def test_they_have_a_place(self) -> None:
+        (finding,) = examine(Spica(routes=[Route("/{a}", index), Route("/b", other)]))
+        assert finding.place == f"{__file__}:{other.__code__.co_firstlineno}"
+        assert finding.file_and_line == (__file__, other.__code__.co_firstlineno)
+
+    @pytest.mark.parametrize(
+        ("methods", "found"),
+        [
+            (["PUT"], [(ERROR, "cors-without-options")]),
+            (["PUT", "OPTIONS"], []),
+        ],
+    )
+    def test_a_cors_policy_of_a_route_needs_options(self, methods: Any, found: Any) -> None:
+        policy = [Middleware(GZipMiddleware), Middleware(CORSMiddleware, allow_methods=["PUT"])]
+        route = Route("/", index, methods=methods, middleware=policy)
+        assert codes(Spica(routes=[Mount("/a", routes=[route])])) == found
+
+    def test_a_class_endpoint_answers_them_all(self) -> None:
+        class Put(HTTPEndpoint):
+            async def put(self, request: Any) -> PlainTextResponse:
+                return PlainTextResponse("")
+
+        route = Route("/", Put, middleware=[Middleware(CORSMiddleware)])
+        assert codes(Spica(routes=[route])) == []
+
+
+class TestMiddleware:
+    def test_an_order_that_is_a_mistake(self) -> None:
+        (finding,) = examine(
+            with_middleware(session(), Middleware(TrustedHostMiddleware, allowed_hosts=["a.b"]))
+        )
+        assert (finding.severity, finding.code) == (WARNING, "middleware-order")
+        assert finding.place.startswith(f"{__file__}:")
+
+    def test_a_layer_that_belongs_to_the_application(self) -> None:
+        assert codes(with_middleware(Middleware(ServerErrorMiddleware))) == [
+            (ERROR, "middleware-order")
+        ]
+
+    def test_settings_that_are_refused_at_start_up(self) -> None:
+        recipe: Any = Middleware(CORSMiddleware, allow_origins="*")
+        (finding,) = examine(with_middleware(recipe))
+        assert (finding.severity, finding.code) == (ERROR, "middleware")
+        assert finding.message == (
+            "The application can't start: TypeError: CORSMiddleware: allow_origins must be a list of "
+            "strings, not the string '*'. Write ['*']."
+        )
+        assert finding.place == str(recipe._place)
+
+    def test_settings_that_are_warned_of(self) -> None:
+        recipe = Middleware(CORSMiddleware, allow_origin_regex=r"https://a.example.org")
+        (finding,) = examine(with_middleware(recipe))
+        assert (finding.severity, finding.code) == (WARNING, "configuration")
+
+    def test_a_package_that_a_layer_needs(self) -> None:
+        def needs_more(app: Any) -> Any:
+            raise ImportError("it needs more: pip install 'spica[more]'")
+
+        (finding,) = examine(with_middleware(Middleware(needs_more)))
+        assert (finding.severity, finding.code) == (ERROR, "missing-extra")
+        assert finding.message.endswith("ImportError: it needs more: pip install 'spica[more]'")
+
+    def test_authentication_outside_the_session(self) -> None:
+        recipes = [Middleware(AuthenticationMiddleware, backend=Nobody()), session()]
+        assert codes(with_middleware(*recipes)) == [(INFO, "middleware-order")]
+        assert codes(with_middleware(*reversed(recipes))) == []
+
+    @pytest.mark.parametrize(
+        ("size", "found"),
+        [
+            (15, [(ERROR, "short-secret")]),
+            (16, [(WARNING, "short-secret")]),
+            (31, [(WARNING, "short-secret")]),
+            (32, []),
+        ],
+    )
+    def test_a_short_secret(self, size: int, found: Any) -> None:
+        assert codes(with_middleware(session("s" * size))) == found
+
+    def test_the_shortest_of_several_counts_and_is_not_shown(self) -> None:
+        (finding,) = examine(with_middleware(session(["s" * 32, "hunter2"])))
+        assert "has 7 bytes" in finding.message
+        assert "hunter2" not in finding.message
+
+    def test_a_cookie_without_tls(self) -> None:
+        assert codes(with_middleware(session(https_only=False))) == [(INFO, "insecure-cookie")]
+
+    def test_every_host(self) -> None:
+        recipe = Middleware(TrustedHostMiddleware, allowed_hosts=["*"])
+        assert codes(with_middleware(recipe)) == [(INFO, "any-host")]
+
+    @pytest.mark.parametrize(
+        "origins", [{"allow_origins": ["*"]}, {"allow_origin_regex": ".*"}], ids=["star", "pattern"]
+    )
+    def test_every_origin_with_credentials(self, origins: Any) -> None:
+        assert codes(with_middleware(Middleware(CORSMiddleware, **origins))) == []
+        recipe = Middleware(CORSMiddleware, allow_credentials=True, **origins)
+        assert codes(with_middleware(recipe)) == [(WARNING, "cors-open")]
+
+    @pytest.mark.parametrize(("age", "found"), [(86400, []), (86401, [(INFO, "cors-max-age")])])
+    def test_preflights_that_no_browser_keeps_so_long(self, age: int, found: Any) -> None:
+        assert codes(with_middleware(Middleware(CORSMiddleware, max_age=age))) == found
+
+    def test_that_of_a_mounted_application(self) -> None:
+        inner = with_middleware(session("short"))
+        app = Spica(routes=[Mount("/a", inner), Host("a.b", inner)])
+        assert codes(app) == [(ERROR, "short-secret")]  # once
+
+
+class TestSettings:
+    def test_debug(self) -> None:
+        (finding,) = examine(Spica(debug=True))
+        assert (finding.severity, finding.code) == (WARNING, "debug")
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda: Spica(max_body_size=math.inf),
+            lambda: Spica(form_limits=FormLimits(max_files=math.inf)),
+            lambda: Spica(routes=[Mount("/a", Router(max_body_size=math.inf))]),
+            lambda: Spica(routes=[Mount("/a", routes=[], max_body_size=math.inf)]),
+            lambda: Spica(
+                routes=[Route("/a", index, form_limits=FormLimits(max_part_size=math.inf))]
+            ),
+            lambda: with_middleware(Middleware(RequestBodyLimitMiddleware, None)),
+            lambda: with_middleware(
+                Middleware(FormLimitMiddleware, limits=FormLimits(max_fields=math.inf))
+            ),
+        ],
+        ids=["body", "form", "router", "mount", "route", "body layer", "form layer"],
+    )
+    def test_a_limit_that_was_lifted(self, make: Any) -> None:
+        assert codes(make()) == [(WARNING, "limit-lifted")]
+
+    def test_it_names_the_route(self) -> None:
+        (finding,) = examine(
+            Spica(routes=[Mount("/a", routes=[Route("/b", index, max_body_size=math.inf)])])
+        )
+        assert finding.message.startswith("Route '/a/b' has no limit for max_body_size: ")
+        assert finding.place == f"{__file__}:{index.__code__.co_firstlineno}"
+
+    def test_calls_that_wait_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(endpoint_threads, "max_wait_seconds", None)
+        assert codes(Spica()) == [(INFO, "unbounded-wait")]
+
+
+class TestExtras:
+    """Names in the code of an endpoint tell what it will ask for."""
+
+    def missing(self, endpoint: Any, *installed: str) -> list[Finding]:
+        app = Spica(routes=[Route("/upload", endpoint)])
+        return list(check_extras(app, lambda module: module in installed))
+
+    def test_a_form_needs_a_parser(self) -> None:
+        async def upload(request: Any) -> Any:
+            async with request.form() as form:
+                return PlainTextResponse(form["a"])
+
+        (finding,) = self.missing(upload)
+        assert (finding.severity, finding.code) == (ERROR, "missing-extra")
+        assert finding.message == (
+            "The endpoint of '/upload' seems to use multipart forms, for which 'multipart' is needed: "
+            "pip install 'spica[multipart]'."
+        )
+        assert self.missing(upload, "multipart") == []
+
+    def test_within_a_class_and_a_comprehension(self) -> None:
+        class Upload(HTTPEndpoint):
+            async def post(self, request: Any) -> Any:
+                return PlainTextResponse(str([part async for part in request.parts()]))
+
+        assert len(self.missing(Upload)) == 1
+
+    def test_what_does_not_use_it_needs_nothing(self) -> None:
+        assert self.missing(index) == []
+
+    def test_sockets_need_a_package_under_uvicorn(self) -> None:
+        app = Spica(routes=[WebSocketRoute("/", chat)])
+        (finding,) = check_extras(app, lambda module: module in ("uvicorn", "multipart", "yaml"))
+        assert finding.message.startswith(
+            "There are WebSocket routes, and uvicorn refuses every handshake"
+        )
+        assert list(check_extras(app, lambda module: module in ("uvicorn", "wsproto"))) == []
+
+
+def test_the_gravest_come_first_and_each_once() -> None:
+    first = Finding(INFO, "a", "text", "a.py:2")
+    second = Finding(WARNING, "b", "text", "b.py:1")
+    third = Finding(WARNING, "b", "text", "a.py:10")
+    fourth = Finding(WARNING, "b", "text", "a.py:9")
+    assert examine(Spica(), [first, second, third, first, fourth]) == [fourth, third, second, first]
