@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from spica.types import Message, Send
+    from spica.types import Message, Scope, Send
 
 DENIAL_TYPES = {
     "http.response.start": "websocket.http.response.start",
@@ -31,14 +31,24 @@ class StartedSend:
 
 
 class DenialSend:
-    """Send an HTTP response as the answer to a WebSocket handshake."""
+    """Send an HTTP response as the answer to a WebSocket handshake.
 
-    __slots__ = ("send",)
+    Where the server does not offer that, the handshake is refused, and the response is dropped.
+    """
 
-    def __init__(self, send: Send) -> None:
+    __slots__ = ("is_offered", "send")
+
+    def __init__(self, send: Send, scope: Scope) -> None:
         self.send = send
+        self.is_offered = "websocket.http.response" in (scope.get("extensions") or ())
 
     async def __call__(self, message: Message) -> None:
         """Send ``message`` under its name in the denial response extension, if it has one."""
         kind = DENIAL_TYPES.get(message["type"])
-        await self.send(message if kind is None else {**message, "type": kind})
+        if kind is None:
+            await self.send(message)
+        elif self.is_offered:
+            await self.send({**message, "type": kind})
+        elif message["type"] == "http.response.start":
+            # RFC 6455 s.7.4.1: 1008, "violates its policy". No peer sees it: the server answers 403.
+            await self.send({"type": "websocket.close", "code": 1008, "reason": ""})

@@ -20,7 +20,8 @@ import anyio
 from spica._asgi.body import ClientDisconnect
 from spica._asgi.sending import DenialSend
 from spica._asgi.tasks import SideTask, Signal, start_side_task
-from spica.responses.base import Response, send_chunks
+from spica.responses.base import Response
+from spica.responses.chunks import WITHOUT_BODY, keep_length, send_chunks, send_without_body
 
 if TYPE_CHECKING:
     from spica._asgi.aftermath import Aftermath
@@ -228,13 +229,16 @@ class BegunResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the start as it is by now, and let the app send the rest."""
         if scope["type"] == "websocket":
-            send = DenialSend(send)
+            send = DenialSend(send, scope)
+        chunks = self._replaced_body or self._iterator
+        if self.status_code in WITHOUT_BODY and self.status_code != self._start["status"]:
+            # A layer has set it, and nobody wants the app's body any more.
+            await send_without_body(send, self.status_code, self.raw_headers, chunks)
+            return
         # Whatever else the message says, `trailers` for example, stays.
         await send({**self._start, "status": self.status_code, "headers": self.raw_headers})
-        if self._replaced_body is not None:
-            await send_chunks(self._replaced_body, send, self.charset)
-        elif self._iterator is not None:
-            await send_chunks(self._iterator, send, self.charset)
+        if chunks is not None:
+            await send_chunks(chunks, keep_length(send, self.raw_headers, scope), self.charset)
         else:
             await self.begun.pass_to(send)
         if self.background is not None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from spica._http.fields import parse_quality_list, split_list
-from spica.responses.base import WITHOUT_CONTENT
+from spica.responses.chunks import WITHOUT_CONTENT
 
 RawHeaders = list[tuple[bytes, bytes]]
 

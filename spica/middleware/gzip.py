@@ -28,7 +28,8 @@ from spica.middleware._gzip_rules import (
     size_of,
     vary_fields,
 )
-from spica.responses.base import Response, close_iterator
+from spica.responses.base import Response
+from spica.responses.chunks import close_iterator
 from spica.responses.streaming import StreamingResponse
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from spica._layers.responder import Responder
 from spica.datastructures import URL
 from spica.middleware._http_semantics import known_methods
 from spica.middleware._telemetry import Instruments, Observation
-from spica.responses.base import Response, close_iterator
+from spica.responses.base import Response
+from spica.responses.chunks import close_iterator
 from spica.responses.streaming import StreamingResponse
 
 if TYPE_CHECKING:

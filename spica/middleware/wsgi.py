@@ -21,7 +21,8 @@ from spica._http.fields import encode_field_name, encode_field_value
 from spica._layers.answers import describe
 from spica.concurrency import endpoint_threads, file_threads
 from spica.exceptions import HTTPException, SpicaDeprecationWarning
-from spica.responses.base import WITHOUT_CONTENT, PlainTextResponse
+from spica.responses.base import PlainTextResponse
+from spica.responses.chunks import WITHOUT_CONTENT
 from spica.websockets import WebSocketClose
 
 if TYPE_CHECKING:

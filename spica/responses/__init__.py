@@ -2,13 +2,13 @@
 
 from spica._http.ranges import MalformedRangeHeader, RangeNotSatisfiable
 from spica.responses.base import (
-    Content,
     HTMLResponse,
     JSONResponse,
     PlainTextResponse,
     RedirectResponse,
     Response,
 )
+from spica.responses.chunks import Content
 from spica.responses.file import FileResponse, guess_type
 from spica.responses.problem import ProblemDetailsResponse
 from spica.responses.streaming import (

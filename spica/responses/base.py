@@ -11,30 +11,30 @@ Standards: RFC 9110 (fields, status codes without content), ASGI HTTP specificat
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-import anyio
-
 from spica._asgi import codec
-from spica._asgi.body import ClientDisconnect
 from spica._asgi.sending import DenialSend
 from spica._http.cookies import format_set_cookie
 from spica._http.fields import encode_field_value
 from spica.datastructures import URL, MutableHeaders
 from spica.datastructures.headers import encode_header
+from spica.responses.chunks import (
+    WITHOUT_BODY,
+    WITHOUT_CONTENT,
+    Content,
+    check_length,
+    keep_length,
+    send_chunks,
+    send_without_body,
+)
 
 if TYPE_CHECKING:
     from spica.background import BackgroundTask
-    from spica.types import Message, Receive, Scope, Send
-
-Content = str | bytes | memoryview
-"""What a body, or a chunk of one, may be given as."""
-
-WITHOUT_CONTENT = frozenset({*range(100, 200), 204, 304})
-"""Status codes whose responses have no content (RFC 9110 s.6.4.1)."""
+    from spica.types import Receive, Scope, Send
 
 URL_SAFE = ":/%#?=@[]!$&'()*+,;"
 """Characters of a redirect target that stay as they are: the reserved ones (RFC 3986 s.2.2), and "%"."""
@@ -48,7 +48,8 @@ class Response:
     the response has been sent.
 
     Raises:
-        ValueError: a header's name or value is not one that may be sent (RFC 9110 s.5).
+        ValueError: a header's name or value is not one that may be sent (RFC 9110 s.5), or is a
+            Content-Length other than that of the body.
         AttributeError: ``content`` is of a type that can't be encoded.
     """
 
@@ -129,6 +130,8 @@ class Response:
         if headers:
             given = [encode_header(name, value) for name, value in headers.items()]
             names = {name for name, _ in given}
+            if size and b"content-length" in names:
+                check_length(given, size, type(self).__name__)
             self.raw_headers = [*given, *(field for field in fields if field[0] not in names)]
         else:
             self.raw_headers = [*fields]
@@ -212,24 +215,27 @@ class Response:
         what a handler promised does not depend on the client's network.
         """
         if scope["type"] == "websocket":
-            send = DenialSend(send)
+            send = DenialSend(send, scope)
         status_code = self.status_code
         try:
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": status_code,
-                    # A copy: foreign layers edit the message, and this object may be sent again.
-                    "headers": self.raw_headers[:],
-                }
-            )
-            if self._replaced_body is not None:
-                await send_chunks(self._replaced_body, send, self.charset)
+            if status_code != 200 and status_code in WITHOUT_BODY:
+                await send_without_body(send, status_code, self.raw_headers, self._replaced_body)
             else:
-                body = self.body
-                if status_code != 200 and status_code in WITHOUT_CONTENT:
-                    body = b""
-                await send({"type": "http.response.body", "body": body, "more_body": False})
+                await send(
+                    {
+                        "type": "http.response.start",
+                        "status": status_code,
+                        # A copy: foreign layers edit the message, and this object may be sent again.
+                        "headers": self.raw_headers[:],
+                    }
+                )
+                if self._replaced_body is None:
+                    await send(
+                        {"type": "http.response.body", "body": self.body, "more_body": False}
+                    )
+                else:
+                    send = keep_length(send, self.raw_headers, scope)
+                    await send_chunks(self._replaced_body, send, self.charset)
         except Exception:
             if self.background is not None:
                 await self.background()
@@ -291,48 +297,6 @@ def _default_fields(
 
 async def _one_chunk(body: bytes | memoryview) -> AsyncIterator[bytes | memoryview]:
     yield body
-
-
-async def send_chunks(chunks: AsyncIterable[Content], send: Send, charset: str) -> None:
-    """Send each chunk as a body message, then the empty one that ends the body.
-
-    The iterator is closed in every case. One that fails leaves the body without an end, so that the
-    client can see that it is incomplete (RFC 9112 s.8).
-
-    Raises:
-        ClientDisconnect: ``send`` told that the client has left (ASGI spec version 2.4). An OSError of the
-            iterator's own stays what it is.
-    """
-    try:
-        async for chunk in chunks:
-            if not isinstance(chunk, (bytes, memoryview)):
-                chunk = chunk.encode(charset)
-            try:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            except OSError as exc:
-                raise ClientDisconnect from exc
-    except BaseException:
-        # A generator that is only dropped is closed by the garbage collector, at an unknown time and
-        # perhaps in no task (PEP 525); its `finally` belongs to this request.
-        with anyio.CancelScope(shield=True):
-            await close_iterator(chunks)
-        raise
-    await send_to_client(send, {"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def send_to_client(send: Send, message: Message) -> None:
-    """Send ``message``; a ClientDisconnect where ``send`` tells that the client has left."""
-    try:
-        await send(message)
-    except OSError as exc:
-        raise ClientDisconnect from exc
-
-
-async def close_iterator(iterator: AsyncIterable[Any]) -> None:
-    """Close an async generator that was not run to its end; other iterators need no closing."""
-    aclose = getattr(iterator, "aclose", None)
-    if aclose is not None:
-        await aclose()
 
 
 class HTMLResponse(Response):

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from spica.exceptions import HTTPException
-from spica.responses.base import WITHOUT_CONTENT, PlainTextResponse, Response
+from spica.responses.base import PlainTextResponse, Response
+from spica.responses.chunks import WITHOUT_CONTENT
 
 if TYPE_CHECKING:
     from spica.types import Scope

@@ -22,7 +22,8 @@ from spica._http.ranges import (
     format_part_header,
 )
 from spica.concurrency import file_threads
-from spica.responses.base import WITHOUT_CONTENT, Response
+from spica.responses.base import Response
+from spica.responses.chunks import WITHOUT_CONTENT
 from spica.responses.erroranswers import answer_status
 from spica.responses.fileanswer import PATHSEND, FileAnswer
 from spica.responses.filereader import FIRST_BLOCK_SIZE, FileReader, examine, too_short

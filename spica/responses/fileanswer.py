@@ -18,7 +18,14 @@ from spica._asgi.body import BodyChannel, ClientDisconnect, channel_of
 from spica._asgi.disconnect import run_until_disconnect
 from spica._asgi.sending import DenialSend
 from spica.concurrency import file_threads
-from spica.responses.base import WITHOUT_CONTENT, Response, send_chunks, send_to_client
+from spica.responses.base import Response
+from spica.responses.chunks import (
+    WITHOUT_BODY,
+    keep_length,
+    send_chunks,
+    send_to_client,
+    send_without_body,
+)
 
 if TYPE_CHECKING:
     from spica.background import BackgroundTask
@@ -71,9 +78,9 @@ class FileAnswer(Response):
         try:
             try:
                 if scope["type"] == "websocket":
-                    await self._send(DenialSend(send), None)
+                    await self._send(scope, DenialSend(send, scope), None)
                 else:
-                    await self._send(send, channel_of(receive, scope))
+                    await self._send(scope, send, channel_of(receive, scope))
             finally:
                 self._reader.close()
         except Exception:
@@ -108,7 +115,11 @@ class FileAnswer(Response):
         finally:
             reader.close()
 
-    async def _send(self, send: Send, channel: BodyChannel | None) -> None:
+    async def _send(self, scope: Scope, send: Send, channel: BodyChannel | None) -> None:
+        if self.status_code in WITHOUT_BODY:  # which a layer outside may have set
+            unused = self._replaced_body or self._iterator
+            await send_without_body(send, self.status_code, self.raw_headers, unused)
+            return
         start = {
             "type": "http.response.start",
             "status": self.status_code,
@@ -116,12 +127,9 @@ class FileAnswer(Response):
             "headers": self.raw_headers[:],
         }
         await send_to_client(send, start)
-        if self.status_code in WITHOUT_CONTENT:  # which a layer outside may have set
-            await self._send_pieces([b""], send, is_end=True)
-        elif self._replaced_body is not None:
-            await send_chunks(self._replaced_body, send, self.charset)
-        elif self._iterator is not None:
-            await send_chunks(self._iterator, send, self.charset)
+        chunks = self._replaced_body or self._iterator
+        if chunks is not None:
+            await send_chunks(chunks, keep_length(send, self.raw_headers, scope), self.charset)
         elif self._sends_path:
             await send_to_client(send, {"type": PATHSEND, "path": await self._absolute_path()})
         else:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from spica.exceptions import HTTPException
-from spica.responses.base import WITHOUT_CONTENT, JSONResponse
+from spica.responses.base import JSONResponse
+from spica.responses.chunks import WITHOUT_CONTENT
 
 if TYPE_CHECKING:
     from spica.background import BackgroundTask

@@ -9,13 +9,14 @@ from spica._asgi.body import channel_of
 from spica._asgi.disconnect import run_until_disconnect
 from spica._asgi.sending import DenialSend
 from spica.concurrency import iterate_in_threadpool
-from spica.responses.base import (
-    WITHOUT_CONTENT,
+from spica.responses.base import Response
+from spica.responses.chunks import (
+    WITHOUT_BODY,
     Content,
-    Response,
-    close_iterator,
+    keep_length,
     send_chunks,
     send_to_client,
+    send_without_body,
 )
 
 if TYPE_CHECKING:
@@ -75,8 +76,10 @@ class StreamingResponse(Response):
             ClientDisconnect: ``send`` told that the client has left (ASGI spec version 2.4).
         """
         try:
+            if self.status_code not in WITHOUT_BODY:
+                send = keep_length(send, self.raw_headers, scope)
             if scope["type"] == "websocket":
-                await self.stream_response(DenialSend(send))
+                await self.stream_response(DenialSend(send, scope))
             else:
                 await run_until_disconnect(_Sending(self, send), channel_of(receive, scope))
         except Exception:
@@ -94,17 +97,16 @@ class StreamingResponse(Response):
     async def stream_response(self, send: Send) -> None:
         """Send the start, the chunks and the end."""
         status_code = self.status_code
+        if status_code in WITHOUT_BODY:
+            await send_without_body(send, status_code, self.raw_headers, self.body_iterator)
+            return
         start = {
             "type": "http.response.start",
             "status": status_code,
             "headers": self.raw_headers[:],
         }
         await send_to_client(send, start)
-        if status_code in WITHOUT_CONTENT:
-            await close_iterator(self.body_iterator)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        else:
-            await send_chunks(self.body_iterator, send, self.charset)
+        await send_chunks(self.body_iterator, send, self.charset)
 
 
 class _Sending:

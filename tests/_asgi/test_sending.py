@@ -39,7 +39,7 @@ async def test_a_start_that_could_not_be_sent_counts() -> None:
 
 async def test_a_denial_is_sent_under_its_own_names() -> None:
     sent = Sent()
-    send = DenialSend(sent)
+    send = DenialSend(sent, {"extensions": {"websocket.http.response": {}}})
     start = {"type": "http.response.start", "status": 403, "headers": []}
     await send(start)
     await send({"type": "http.response.body", "body": b"no"})
@@ -50,3 +50,12 @@ async def test_a_denial_is_sent_under_its_own_names() -> None:
         {"type": "websocket.close"},
     ]
     assert start["type"] == "http.response.start"
+
+
+@pytest.mark.parametrize("scope", [{}, {"extensions": None}, {"extensions": {"tls": {}}}], ids=str)
+async def test_a_denial_that_the_server_does_not_offer_is_a_plain_refusal(scope: Any) -> None:
+    sent = Sent()
+    send = DenialSend(sent, scope)
+    await send({"type": "http.response.start", "status": 403, "headers": []})
+    await send({"type": "http.response.body", "body": b"no"})
+    assert sent == [{"type": "websocket.close", "code": 1008, "reason": ""}]

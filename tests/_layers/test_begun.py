@@ -382,7 +382,9 @@ class TestErrors:
             assert (await receive())["type"] == "http.disconnect"
 
         exchange = await Exchange(messages=[DISCONNECT]).run(dispatching(foreign, pass_on))
-        assert repr(exchange.error) == "ClientDisconnect()"  # nobody's error, for the layers outside
+        assert (
+            repr(exchange.error) == "ClientDisconnect()"
+        )  # nobody's error, for the layers outside
 
     async def test_an_error_after_the_start_leaves_the_body_without_an_end(self) -> None:
         async def foreign(scope: Any, receive: Any, send: Any) -> None:
@@ -563,7 +565,8 @@ async def test_a_websocket_handshake_may_be_denied_by_a_begun_app() -> None:
 
     async def then(request: Request, call_next: Any) -> Any:
         await call_next(request)
-        await responses[0]({"type": "websocket"}, exchange.receive, send)
+        scope: Any = {"type": "websocket", "extensions": {"websocket.http.response": {}}}
+        await responses[0](scope, exchange.receive, send)
         return PlainTextResponse("over")
 
     await exchange.run(dispatching(dispatching(Foreign(), dispatch), then))

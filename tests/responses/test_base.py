@@ -98,7 +98,18 @@ class TestHeaders:
         ]
 
     def test_a_length_of_one_s_own(self) -> None:
-        assert Response("ab", headers={"content-length": "9"}).headers["content-length"] == "9"
+        """As the answer to a HEAD has it."""
+        assert Response(headers={"content-length": "9"}).headers["content-length"] == "9"
+        assert Response("ab", headers={"content-length": "2"}).headers["content-length"] == "2"
+
+    @pytest.mark.parametrize("content", ["ab", b"ab", memoryview(b"ab")])
+    def test_a_length_that_is_not_the_body_s(self, content: Any) -> None:
+        with pytest.raises(ValueError) as caught:
+            Response(content, headers={"Content-Length": "9"})
+        assert str(caught.value) == (
+            "Response has the header Content-Length: 9, but its body has 2 bytes. "
+            "Leave the header out: it is set from the body."
+        )
 
     @pytest.mark.parametrize("status", [100, 199, 204, 304])
     async def test_a_status_without_content(self, status: int) -> None:
@@ -257,7 +268,8 @@ class TestAsApp:
         async def send(message: Any) -> None:
             sent.append(message["type"])
 
-        await Response("no", 403)({"type": "websocket"}, None, send)  # type: ignore[arg-type]
+        scope: Any = {"type": "websocket", "extensions": {"websocket.http.response": {}}}
+        await Response("no", 403)(scope, None, send)  # type: ignore[arg-type]
         assert sent == ["websocket.http.response.start", "websocket.http.response.body"]
 
     async def test_a_subclass_without_init(self) -> None:
@@ -282,7 +294,8 @@ class TestAsValue:
             yield b"b"
             yield memoryview(b"c")
 
-        response = Response("ab", headers={"content-length": "3"})
+        response = Response("ab")
+        response.headers["content-length"] = "3"
         response.body_iterator = chunks()
         exchange = await call(response)
         assert exchange.chunks == [b"a", b"b", b"c", b""]

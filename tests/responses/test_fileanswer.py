@@ -117,6 +117,7 @@ async def test_the_body_can_be_replaced(path, extensions):
 
     answer = await settle(FileResponse(path), scope_for(extensions=extensions))
     answer.body_iterator = other()
+    del answer.headers["content-length"]
     assert body_of(await send_to_list(answer, scope_for())) == b"other"
 
 
@@ -150,6 +151,7 @@ async def test_the_file_of_a_body_that_was_replaced_is_closed(path):
 
     answer = await settle(FileResponse(path), scope_for())
     answer.body_iterator = other()
+    del answer.headers["content-length"]
     await send_to_list(answer, scope_for())
     assert open_files(path) == 0
 

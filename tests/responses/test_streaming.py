@@ -80,7 +80,8 @@ class TestSending:
         async def send(message: Any) -> None:
             sent.append(message["type"].removeprefix("websocket.http.response."))
 
-        await StreamingResponse(numbers(2))({"type": "websocket"}, None, send)  # type: ignore[arg-type]
+        scope: Any = {"type": "websocket", "extensions": {"websocket.http.response": {}}}
+        await StreamingResponse(numbers(2))(scope, None, send)  # type: ignore[arg-type]
         assert sent == ["start", "body", "body", "body"]
 
     @pytest.mark.parametrize("content", [None, 1, object()])

@@ -1,0 +1,139 @@
+"""Send a body: chunk by chunk, of the length that was announced, or none where none may be.
+
+Standards: RFC 9110 s.6.4.1 (status codes without content), s.8.6 (Content-Length); ASGI HTTP specification
+("Response Body").
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from spica._asgi.body import ClientDisconnect
+
+if TYPE_CHECKING:
+    from spica.types import Message, Scope, Send
+
+Content = str | bytes | memoryview
+"""What a body, or a chunk of one, may be given as."""
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+WITHOUT_CONTENT = frozenset({*range(100, 200), 204, 304})
+"""Status codes whose responses have no content (RFC 9110 s.6.4.1)."""
+
+WITHOUT_BODY = WITHOUT_CONTENT | {205}
+"""Status codes with which no body may be sent. That of a 205 is announced as empty (RFC 9110 s.15.3.6)."""
+
+
+async def send_chunks(chunks: AsyncIterable[Content], send: Send, charset: str) -> None:
+    """Send each chunk as a body message, then the empty one that ends the body.
+
+    The iterator is closed in every case. One that fails leaves the body without an end, so that the
+    client can see that it is incomplete (RFC 9112 s.8).
+
+    Raises:
+        ClientDisconnect: ``send`` told that the client has left (ASGI spec version 2.4). An OSError of the
+            iterator's own stays what it is.
+    """
+    try:
+        async for chunk in chunks:
+            if not isinstance(chunk, (bytes, memoryview)):
+                chunk = chunk.encode(charset)
+            try:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            except OSError as exc:
+                raise ClientDisconnect from exc
+    except BaseException:
+        # A generator that is only dropped is closed by the garbage collector, at an unknown time and
+        # perhaps in no task (PEP 525); its `finally` belongs to this request.
+        with anyio.CancelScope(shield=True):
+            await close_iterator(chunks)
+        raise
+    await send_to_client(send, {"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def send_to_client(send: Send, message: Message) -> None:
+    """Send ``message``; a ClientDisconnect where ``send`` tells that the client has left."""
+    try:
+        await send(message)
+    except OSError as exc:
+        raise ClientDisconnect from exc
+
+
+async def close_iterator(iterator: AsyncIterable[Any]) -> None:
+    """Close an async generator that was not run to its end; other iterators need no closing."""
+    aclose = getattr(iterator, "aclose", None)
+    if aclose is not None:
+        await aclose()
+
+
+async def send_without_body(
+    send: Send, status_code: int, raw_headers: RawHeaders, unused: Any = None
+) -> None:
+    """Send a response whose status allows no body, whatever body there was; ``unused`` is closed."""
+    # RFC 9110 s.8.6: no Content-Length with 1xx and 204; with 304 it may be left out.
+    headers = [field for field in raw_headers if field[0] != b"content-length"]
+    if status_code == 205:
+        headers.append((b"content-length", b"0"))
+    if unused is not None:
+        await close_iterator(unused)
+    await send({"type": "http.response.start", "status": status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def check_length(raw_headers: RawHeaders, size: int, place: str) -> None:
+    """Refuse a Content-Length that is not the ``size`` of a body in memory; errors name ``place``.
+
+    Raises:
+        ValueError: it announces another length.
+    """
+    for name, value in raw_headers:
+        if name == b"content-length" and value != b"%d" % size:
+            raise ValueError(
+                f"{place} has the header Content-Length: {value.decode('latin-1')}, but its body has {size} "
+                "bytes. Leave the header out: it is set from the body."
+            )
+
+
+def keep_length(send: Send, raw_headers: RawHeaders, scope: Scope) -> Send:
+    """Return a ``send`` that holds the body to the Content-Length among ``raw_headers``, if there is one."""
+    # RFC 9110 s.8.6: what a GET would get may be announced in the answer to a HEAD.
+    if scope.get("method") != "HEAD":
+        for name, value in raw_headers:
+            if name == b"content-length" and value.isdigit():
+                return _LengthSend(send, int(value))
+    return send
+
+
+class _LengthSend:
+    """Refuse to send more or less of a body than was announced.
+
+    The response is then left without an end, and the server breaks the connection off: a client must not take
+    what it got for the whole (RFC 9112 s.8).
+    """
+
+    __slots__ = ("announced", "left", "send")
+
+    def __init__(self, send: Send, announced: int) -> None:
+        self.send = send
+        self.announced = announced
+        self.left = announced
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.body":
+            body = message.get("body", b"")
+            self.left -= len(body) if type(body) is bytes else memoryview(body).nbytes
+            if self.left < 0:
+                raise RuntimeError(
+                    f"The body of a response is longer than its Content-Length: {self.announced} bytes were "
+                    "announced. Leave the header out, or set it to the length of what is sent."
+                )
+            if self.left and not message.get("more_body", False):
+                raise RuntimeError(
+                    f"The body of a response is shorter than its Content-Length: {self.announced} bytes were "
+                    f"announced, and {self.left} of them are missing."
+                )
+        await self.send(message)
