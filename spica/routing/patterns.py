@@ -30,6 +30,8 @@ PARAM_REGEX = re.compile(r"\{([a-zA-Z_]\w*)(:[a-zA-Z_]\w*)?\}", re.ASCII)
 PARAM_FORMAT_REGEX = re.compile(r"\{([a-zA-Z_]\w*)\}", re.ASCII)
 """A parameter in a path format."""
 
+_GROUP_NAME = re.compile(r"\(\?P<\w+>")
+
 PATH_SAFE = "/:@!$&'()*+,;=~{}"
 """Characters that stand for themselves in a path (RFC 3986 s.3.3: pchar and "/"). Braces, which servers and
 browsers accept too, are those of a parameter that was left open."""
@@ -53,6 +55,7 @@ def compile_path(path: str) -> tuple[re.Pattern[str], str, PathConvertors]:
     is_host = not path.startswith("/")
     pieces = [path.removesuffix(_port_of(path))] if is_host else path.split("/")
     regex = "/".join([_compile_piece(piece, path, convertors) for piece in pieces])
+    regex = _look_at_end_first(regex, convertors)
     # The port of a Host field is not part of the name, which counts in any case (RFC 9110 s.4.2.3).
     path_format = PARAM_REGEX.sub(r"{\1}", path)
     return re.compile(rf"{regex}\Z", re.IGNORECASE if is_host else 0), path_format, convertors
@@ -77,6 +80,19 @@ def _compile_piece(piece: str, path: str, convertors: PathConvertors) -> str:
         # tried in other ways when something behind it fails, keeps the cost from growing with a power.
         return rf"(?>{regex}(?=/|\Z))"
     return regex
+
+
+def _look_at_end_first(regex: str, convertors: PathConvertors) -> str:
+    """Let a regex of several parameters that may hold slashes begin with what follows the last of them.
+
+    Otherwise each way to divide the path is tried before it is seen that its end does not fit.
+    """
+    names = [name for name, convertor in convertors.items() if type(convertor) is PathConvertor]
+    if len(names) < 2:
+        return regex
+    groups = [f"(?P<{name}>{PathConvertor.regex})" for name in (names[0], names[-1])]
+    end = _GROUP_NAME.sub("(?:", regex.partition(groups[1])[2])
+    return regex.replace(groups[0], rf"(?={PathConvertor.regex}{end}\Z){groups[0]}", 1) if end else regex
 
 
 def _repeated(path: str) -> ValueError:

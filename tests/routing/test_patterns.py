@@ -21,6 +21,13 @@ MATCHING = {
     "special characters": ("/a.b+c(d)", "/a.b+c(d)", {}),
     "braces that are no parameter": ("/{a b}/{", "/{a b}/{", {}),
     "after the rest": ("/{p:path}/end", "/a/b/end", {"p": "a/b"}),
+    "two rests": ("/{p:path}/x/{q:path}/y", "/1/x/2/x/3/y", {"p": "1/x/2", "q": "3"}),
+    "two rests that meet": ("/{p:path}/x/{q:path}/y", "/1/x/2/x/y", {"p": "1", "q": "2/x"}),
+    "two rests and more": (
+        "/{p:path}/{n:int}/{q:path}/{a}-{b}",
+        "/1/2/3/4-5",
+        {"p": "1", "n": "2", "q": "3", "a": "4", "b": "5"},
+    ),
 }
 NOT_MATCHING = {
     "other text": ("/a", "/b"),
@@ -33,6 +40,8 @@ NOT_MATCHING = {
     "digits of another script": ("/{id:int}", "/٣"),
     "a dot is a dot": ("/a.b", "/axb"),
     "case": ("/a", "/A"),
+    "two rests without the end": ("/{p:path}/x/{q:path}/y", "/1/x/2/x/3"),
+    "two rests without the middle": ("/{p:path}/x/{q:path}/y", "/1/2/y"),
 }
 
 
