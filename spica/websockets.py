@@ -104,6 +104,8 @@ class WebSocket(HTTPConnection[StateT]):
     # Whether frames may pass `receive` and `send` by: it is open, and nobody has replaced them.
     _is_plain: bool
 
+    _was_lost = False  # `send` has told that the connection broke
+
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Wrap the connection of `scope`, which must be of the type "websocket"."""
         if scope["type"] != "websocket":
@@ -150,7 +152,7 @@ class WebSocket(HTTPConnection[StateT]):
         """
         allowed = _AFTER_SEND.get(self.application_state)
         if allowed is None:
-            raise WebSocketDisconnected('Cannot call "send" once a close message has been sent.')
+            raise self._is_over('Cannot call "send" once a close message has been sent.')
         kind = message["type"]
         state = allowed.get(kind)
         if state is None:
@@ -175,7 +177,12 @@ class WebSocket(HTTPConnection[StateT]):
         # ASGI "Disconnected client": a server's `send` raises OSError. Nothing can follow.
         self.application_state = _DISCONNECTED
         self._is_plain = False
+        self._was_lost = True
         return WebSocketDisconnect(code=1006)
+
+    def _is_over(self, mistake: str) -> Exception:
+        # One task may send while another receives: what ended it for the one has ended it for both.
+        return WebSocketDisconnect(code=1006) if self._was_lost else WebSocketDisconnected(mistake)
 
     # Opening and closing
 
@@ -233,7 +240,7 @@ class WebSocket(HTTPConnection[StateT]):
     def _next_frame(self) -> Awaitable[Message]:
         """Give the next message by way of `receive()`."""
         if self.application_state is not _CONNECTED:
-            raise WebSocketDisconnected('WebSocket is not connected. Need to call "accept" first.')
+            raise self._is_over('WebSocket is not connected. Need to call "accept" first.')
         return self.receive()
 
     def _why_not(self, expected: str, message: Message) -> Exception:

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from contextlib import suppress
 
 import pytest
 
@@ -484,8 +485,25 @@ async def test_a_broken_connection_is_a_disconnect(method):
     assert caught.value.code == 1006
     assert isinstance(caught.value.__cause__, OSError)
     assert websocket.application_state is WebSocketState.DISCONNECTED
-    with pytest.raises(WebSocketDisconnected):
+    with pytest.raises(WebSocketDisconnect, match="1006"):
         await websocket.send_text("x")
+
+
+@pytest.mark.parametrize("when", ["at once", "at the close"])
+async def test_an_exception_is_not_told_to_a_peer_that_has_left(when):
+    """Found by scripts/soak: the close that tells it was an error in the log."""
+    peer = Peer(CONNECT)
+    peer.breaks_on = "websocket.send" if when == "at once" else "websocket.close"
+
+    async def fail(websocket):
+        await websocket.accept()
+        with suppress(WebSocketDisconnect):
+            await websocket.send_text("x")
+        raise WebSocketException(1003, "not that")
+
+    app = Spica(routes=[WebSocketRoute("/", fail)])
+    await app(connect(peer).scope, peer.receive, peer.send)
+    assert "websocket.close" not in [message["type"] for message in peer.sent]
 
 
 async def test_a_connection_that_breaks_in_the_handshake():
@@ -596,6 +614,22 @@ async def test_a_denial_needs_the_servers_support(fields):
     message = "The server doesn't support the Websocket Denial Response extension"
     with pytest.raises(RuntimeError, match=message):
         await websocket.send_denial_response(PlainTextResponse("no"))
+
+
+@pytest.mark.parametrize("method", ["receive_text", "receive_bytes", "receive_json", "iter_text"])
+async def test_a_connection_that_broke_for_one_task_is_over_for_the_others(method):
+    """One task sends while another receives. Found by scripts/soak: it was told to call "accept" first."""
+    peer = Peer()
+    websocket = await accepted(peer)
+    peer.breaks_on = "websocket.send"
+    for send in (websocket.send_text("a"), websocket.send_text("b"), websocket.close()):
+        with pytest.raises(WebSocketDisconnect, match="1006"):
+            await send
+    if method == "iter_text":
+        assert [text async for text in websocket.iter_text()] == []
+    else:
+        with pytest.raises(WebSocketDisconnect, match="1006"):
+            await getattr(websocket, method)()
 
 
 async def test_the_query_may_be_left_out():

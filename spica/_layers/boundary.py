@@ -21,7 +21,7 @@ from spica.concurrency import is_async_callable, run_in_threadpool
 from spica.exceptions import HTTPException
 from spica.requests import HTTPConnection, Request
 from spica.responses.base import Response
-from spica.websockets import WebSocket, WebSocketState
+from spica.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 if TYPE_CHECKING:
     from spica.types import ASGIApp, Receive, Scope, Send
@@ -116,11 +116,14 @@ async def answer_on_socket(websocket: WebSocket[Any], exc: Exception) -> bool:
     handler, exc = find_handled(exc, websocket.scope.get(EXCEPTION_HANDLERS))
     if handler is None:
         return False
-    answer = await call_handler(handler, websocket, exc)
-    if answer is not None:
-        if websocket.application_state is not WebSocketState.CONNECTING:
-            raise RuntimeError(ALREADY_STARTED) from exc
-        await deny(answer, websocket.scope, websocket.receive, websocket.send)
+    try:
+        answer = await call_handler(handler, websocket, exc)
+        if answer is not None:
+            if websocket.application_state is not WebSocketState.CONNECTING:
+                raise RuntimeError(ALREADY_STARTED) from exc
+            await deny(answer, websocket.scope, websocket.receive, websocket.send)
+    except WebSocketDisconnect:
+        pass  # there is nobody left who could be told
     exc.__traceback__ = None
     return True
 
