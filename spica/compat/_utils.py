@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Generator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import anyio
@@ -56,20 +56,22 @@ ClosableT = TypeVar("ClosableT", bound=Closable)
 class AwaitableOrContextManagerWrapper(Generic[ClosableT]):
     """Let an awaitable also be used in ``async with``, which closes what it gave."""
 
-    __slots__ = ("aw", "entered")
+    __slots__ = ("_source", "_stack")
 
     def __init__(self, aw: Awaitable[ClosableT]) -> None:
-        self.aw = aw
+        self._source = aw
+        self._stack = AsyncExitStack()
 
     def __await__(self) -> Generator[Any, None, ClosableT]:
-        return self.aw.__await__()
+        return self._source.__await__()
 
     async def __aenter__(self) -> ClosableT:
-        self.entered = await self.aw
-        return self.entered
+        value = await self
+        self._stack.push_async_callback(value.close)
+        return value
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self.entered.close()
+        await self._stack.aclose()
 
 
 @asynccontextmanager
