@@ -40,7 +40,12 @@ class DenialSend:
 
     def __init__(self, send: Send, scope: Scope) -> None:
         self.send = send
-        self.is_offered = "websocket.http.response" in (scope.get("extensions") or ())
+        extensions = scope.get("extensions")
+        if extensions is None:
+            # ASGI: no extensions. But every server's scope has "asgi"; one without was made by hand.
+            self.is_offered = "asgi" not in scope
+        else:
+            self.is_offered = "websocket.http.response" in extensions
 
     async def __call__(self, message: Message) -> None:
         """Send ``message`` under its name in the denial response extension, if it has one."""

@@ -52,10 +52,20 @@ async def test_a_denial_is_sent_under_its_own_names() -> None:
     assert start["type"] == "http.response.start"
 
 
-@pytest.mark.parametrize("scope", [{}, {"extensions": None}, {"extensions": {"tls": {}}}], ids=str)
+@pytest.mark.parametrize(
+    "scope",
+    [{"asgi": {}}, {"asgi": {}, "extensions": None}, {"extensions": {"tls": {}}}],
+    ids=str,
+)
 async def test_a_denial_that_the_server_does_not_offer_is_a_plain_refusal(scope: Any) -> None:
     sent = Sent()
     send = DenialSend(sent, scope)
     await send({"type": "http.response.start", "status": 403, "headers": []})
     await send({"type": "http.response.body", "body": b"no"})
     assert sent == [{"type": "websocket.close", "code": 1008, "reason": ""}]
+
+
+async def test_a_scope_that_is_no_server_s_offers_it() -> None:
+    sent = Sent()
+    await DenialSend(sent, {"type": "websocket"})({"type": "http.response.start"})
+    assert sent == [{"type": "websocket.http.response.start"}]
