@@ -36,9 +36,9 @@ def run_suites(suites: Sequence[Suite], wish: Wish, cache: Path) -> int:
     """Run them, print what they say, and return the exit status."""
     comparisons = []
     with tempfile.TemporaryDirectory(prefix="conformance-") as name:
-        wheel = environments.build_wheel(Path(name))
+        workshop = environments.Workshop(cache, Path(name))
         for suite in suites:
-            comparison = run_suite(suite, wish, cache, wheel)
+            comparison = run_suite(suite, wish, cache, workshop)
             table.print_details(comparison, wish.is_verbose)
             comparisons.append(comparison)
     table.print_table(comparisons)
@@ -46,13 +46,13 @@ def run_suites(suites: Sequence[Suite], wish: Wish, cache: Path) -> int:
     return 1 if 1 in statuses else max(statuses, default=0)
 
 
-def run_suite(suite: Suite, wish: Wish, cache: Path, wheel: Path) -> Comparison:
+def run_suite(suite: Suite, wish: Wish, cache: Path, workshop: environments.Workshop) -> Comparison:
     """Run one suite on Starlette and on spica."""
     comparison = Comparison(suite, Outcome(), Outcome(), wish.is_part)
     note(f"{suite.name}: preparing")
     try:
         directory = fetch(cache, Release(suite.distribution, suite.version))
-        place = Place(suite, directory, environments.prepare(suite, cache, wheel))
+        place = Place(suite, directory, workshop.prepare(suite))
     except (ReleaseMissing, environments.EnvironmentMissing) as error:
         comparison.trouble, comparison.is_missing = f"could not be fetched: {error}", True
         return comparison
@@ -82,7 +82,10 @@ def _measure(comparison: Comparison, place: Place, wish: Wish) -> None:
 
 
 def _repeat(comparison: Comparison, place: Place, wish: Wish) -> list[str]:
-    """Run what failed on spica by itself; return what passes then."""
+    """Run the files of what failed on spica again; return what passes then.
+
+    Whole files, since a test may fail because of what one before it has left behind.
+    """
     ours = comparison.ours
     failed = ours.ids("failed")
     if not wish.is_quick:
@@ -90,8 +93,9 @@ def _repeat(comparison: Comparison, place: Place, wish: Wish) -> list[str]:
     failed = {test for test in failed if not _is_listed(place.suite, test)}
     if not 0 < len(failed) <= MOST_REPEATED:
         return []
-    note(f"{place.suite.name}: {len(failed)} of the tests on spica again")
-    return forgive(ours, run(place, "spica", sorted(failed), 0))
+    note(f"{place.suite.name}: the files of {len(failed)} tests on spica again")
+    files = sorted({test.partition("::")[0] for test in failed})
+    return forgive(ours, run(place, "spica", files, 0))
 
 
 def _is_listed(suite: Suite, test: str) -> bool:

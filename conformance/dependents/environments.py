@@ -17,40 +17,50 @@ class EnvironmentMissing(Exception):
     """An environment could not be made; the message is what pip said."""
 
 
-def prepare(suite: Suite, folder: Path, wheel: Path) -> Path:
-    """Return the interpreter of the suite's environment, which has spica as it is now.
+class Workshop:
+    """Makes environments in `folder`; what is made on the way to them is put into `temporary`.
+
+    Each gets spica as it was at the beginning: as a wheel, the way its users install it, so that the files may
+    change while the tests run.
 
     Raises:
-        EnvironmentMissing: pip could not install what is needed.
+        EnvironmentMissing: spica could not be built.
     """
-    requirements = REQUIREMENTS / f"{suite.requirements}.txt"
-    version = "{}.{}".format(*sys.version_info)
-    directory = folder / "environments" / f"{suite.requirements}-{version}"
-    python = directory / "bin" / "python"
-    state = hashlib.sha256(sys.version.encode() + requirements.read_bytes()).hexdigest()
-    stamp = directory / STAMP
-    if not stamp.is_file() or stamp.read_text() != state:
-        venv.create(directory, clear=True, with_pip=True, symlinks=True)
-        pip(python, "install", "--requirement", str(requirements))
-        stamp.write_text(state)
-    pip(python, "install", "--no-deps", "--force-reinstall", "--no-index", str(wheel))
-    return python
+
+    def __init__(self, folder: Path, temporary: Path) -> None:
+        self._folder = folder / "environments"
+        self._ready: dict[str, Path] = {}
+        # The backend is that of our own requirements.
+        options = ["--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(temporary)]
+        run_pip(Path(sys.executable), "wheel", *options, str(ROOT))
+        self._wheel = next(temporary.glob("spica-*.whl"))
+
+    def prepare(self, suite: Suite) -> Path:
+        """Return the interpreter of the suite's environment.
+
+        Raises:
+            EnvironmentMissing: pip could not install what is needed.
+        """
+        python = self._ready.get(suite.requirements)
+        if python is None:
+            python = self._ready[suite.requirements] = self._make(suite.requirements)
+        return python
+
+    def _make(self, name: str) -> Path:
+        requirements = REQUIREMENTS / f"{name}.txt"
+        directory = self._folder / "{}-{}.{}".format(name, *sys.version_info)
+        python = directory / "bin" / "python"
+        state = hashlib.sha256(sys.version.encode() + requirements.read_bytes()).hexdigest()
+        stamp = directory / STAMP
+        if not stamp.is_file() or stamp.read_text() != state:
+            venv.create(directory, clear=True, with_pip=True, symlinks=True)
+            run_pip(python, "install", "--requirement", str(requirements))
+            stamp.write_text(state)
+        run_pip(python, "install", "--no-deps", "--force-reinstall", "--no-index", str(self._wheel))
+        return python
 
 
-def build_wheel(folder: Path) -> Path:
-    """Build spica as it is installed by its users, with the backend of our own requirements.
-
-    A wheel is a copy, so that the files may change while the tests run.
-
-    Raises:
-        EnvironmentMissing: The build failed.
-    """
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder)]
-    pip(Path(sys.executable), "wheel", *options, str(ROOT))
-    return next(folder.glob("spica-*.whl"))
-
-
-def pip(python: Path, *words: str) -> None:
+def run_pip(python: Path, *words: str) -> None:
     """Run pip for an interpreter.
 
     Raises:

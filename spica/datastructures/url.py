@@ -160,7 +160,7 @@ class URL:
         """Return a URL with other components.
 
         Takes `scheme`, `netloc`, `path`, `query`, `fragment`, and `username`, `password`,
-        `hostname`, `port`, which change a part of the netloc; None removes one of the latter.
+        `hostname`, `port`, which change a part of the netloc. None removes a component.
 
         Raises:
             TypeError: a component that does not exist.
@@ -292,11 +292,15 @@ def _replace(parts: SplitResult, changes: dict[str, Any]) -> SplitResult:
     unknown = [name for name in changes if name not in known]
     if unknown:
         raise TypeError(f"Got unexpected field names: {unknown!r}. Known names: {sorted(known)!r}.")
-    whole = {name: value for name, value in changes.items() if name not in _NETLOC_PARTS}
+    whole = {
+        name: "" if value is None else str(value)
+        for name, value in changes.items()
+        if name not in _NETLOC_PARTS
+    }
     within = {name: value for name, value in changes.items() if name in _NETLOC_PARTS}
     if within:
         whole["netloc"] = _replace_netloc(whole.get("netloc", parts.netloc), within)
-    return parts._replace(**{name: str(value) for name, value in whole.items()})
+    return parts._replace(**whole)
 
 
 _NETLOC_PARTS = ("username", "password", "hostname", "port")

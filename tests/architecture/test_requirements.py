@@ -8,13 +8,14 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = ["run.txt", "test.txt", "bench.txt", "docs.txt", "conformance.txt"]
+FOLDER = ROOT / "requirements"
+FILES = sorted(str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.txt"))
 
 
 def read_pins(name):
     """The pins of a file and of those that it includes."""
     pins = {}
-    for line in (ROOT / "requirements" / name).read_text(encoding="utf-8").splitlines():
+    for line in (FOLDER / name).read_text(encoding="utf-8").splitlines():
         if line.startswith("-r "):
             pins |= read_pins(line.removeprefix("-r "))
         elif line and not line.startswith("#"):

@@ -215,6 +215,11 @@ def test_no_request_has_no_url(path: str, query: bytes, headers: Any, server: An
         ("/b", {"hostname": "a", "scheme": "http"}, "http://a/b"),
         ("http://a//x/y", {"scheme": "", "netloc": ""}, "/%2Fx/y"),
         ("http://a/b", {}, "http://a/b"),
+        ("http://a/b?c=d#e", {"query": None}, "http://a/b#e"),
+        ("http://a/b?c=d#e", {"fragment": None}, "http://a/b?c=d"),
+        ("http://a/b", {"netloc": None, "scheme": None}, "/b"),
+        ("http://a/b", {"path": None}, "http://a"),
+        ("http://a/b", {"netloc": None, "hostname": "c"}, "http://c/b"),
     ],
     ids=str,
 )
