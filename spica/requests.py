@@ -21,6 +21,7 @@ from spica._asgi.disconnect import CancelOnDisconnect, listen
 from spica._asgi.scope import ScopeMapping
 from spica._http.cookies import parse_cookies
 from spica._http.fields import encode_field_value
+from spica._http.urls import check_request_path
 from spica.datastructures import URL, Address, FormData, Headers, QueryParams, State
 from spica.formparsers import FormReader, PartStream, read_parts
 from spica.jsoncodec import MalformedJSON
@@ -375,7 +376,12 @@ class Request(HTTPConnection[StateT]):
         return CancelOnDisconnect(listen(self))
 
     async def send_push_promise(self, path: str) -> None:
-        """Ask the server to push ``path``; nothing happens where it can't (ASGI "Server Push")."""
+        """Ask the server to push ``path``; nothing happens where it can't (ASGI "Server Push").
+
+        Raises:
+            ValueError: ``path`` does not begin with "/", or is not percent-encoded.
+        """
+        check_request_path(path)
         if "http.response.push" not in (self.scope.get("extensions") or ()):
             return
         headers = [

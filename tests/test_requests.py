@@ -385,6 +385,13 @@ class TestServerExtensions:
         scope = http_scope(headers=headers, extensions={name: {} for name in extensions})
         return Request(scope, send=send), sent
 
+    @pytest.mark.parametrize("path", ["", "a.css", "/a\r\nb", "/a b", "/\x00", "/ü"])
+    async def test_a_push_of_what_is_no_path(self, path: str) -> None:
+        request, sent = self.request("http.response.push")
+        with pytest.raises(ValueError, match="is not the path of a request"):
+            await request.send_push_promise(path)
+        assert sent == []
+
     async def test_a_push(self) -> None:
         request, sent = self.request("http.response.push")
         await request.send_push_promise("/a.css")

@@ -148,3 +148,16 @@ def _escape(match: re.Match[str]) -> str:
         return quote_from_bytes(char.encode("utf-8", "surrogateescape"), safe="")
     except UnicodeEncodeError:
         return quote_from_bytes(char.encode("utf-8", "surrogatepass"), safe="")
+
+
+def check_request_path(path: str) -> None:
+    """Refuse a text that can't be the path of a request, with its query.
+
+    Raises:
+        ValueError: it does not begin with "/", or has characters that must be percent-encoded.
+    """
+    # RFC 9113 s.8.3.1: as it would stand in the first line of a request
+    if path[:1] != "/" or " " in path or not (path.isascii() and path.isprintable()):
+        raise ValueError(
+            f'{path!r:.80} is not the path of a request: it must begin with "/" and be percent-encoded.'
+        )

@@ -27,6 +27,7 @@ from spica.responses.chunks import (
     WITHOUT_CONTENT,
     Content,
     check_length,
+    check_status,
     keep_length,
     send_chunks,
     send_without_body,
@@ -49,7 +50,8 @@ class Response:
 
     Raises:
         ValueError: a header's name or value is not one that may be sent (RFC 9110 s.5), or is a
-            Content-Length other than that of the body.
+            Content-Length other than that of the body; the status does not have three digits.
+        TypeError: the status is no int.
         AttributeError: ``content`` is of a type that can't be encoded.
     """
 
@@ -284,7 +286,12 @@ def _default_fields(
     """Return Content-Length and Content-Type; text gets the charset it was encoded with.
 
     Few combinations make up nearly all responses, so that they are kept. RFC 9110 s.8.3.2, s.8.6.
+
+    Raises:
+        TypeError: the status is no int.
+        ValueError: it does not have three digits.
     """
+    check_status(status_code)
     fields = []
     if size is not None and status_code not in WITHOUT_CONTENT:
         fields.append((b"content-length", b"%d" % size))

@@ -84,6 +84,21 @@ async def send_without_body(
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+def check_status(status_code: int) -> None:
+    """Refuse what is no status code.
+
+    Raises:
+        TypeError: it is no int.
+        ValueError: it does not have three digits (RFC 9112 s.4).
+    """
+    if not isinstance(status_code, int):
+        raise TypeError(f"The status_code of a response must be an int, not {status_code!r:.80}.")
+    if not 100 <= status_code <= 999:
+        raise ValueError(
+            f"The status_code of a response must have three digits (100 to 999), not {status_code}."
+        )
+
+
 def check_length(raw_headers: RawHeaders, size: int, place: str) -> None:
     """Refuse a Content-Length that is not the ``size`` of a body in memory; errors name ``place``.
 

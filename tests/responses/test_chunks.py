@@ -1,5 +1,6 @@
 """What leaves is well formed: no body where none may be, and the length that was announced."""
 
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -178,3 +179,26 @@ class TestLength:
 
     async def test_without_one_any_length_is_right(self) -> None:
         assert (await Exchange().run(StreamingResponse(chunks(b"a", b"b")))).body == b"ab"
+
+
+class TestStatus:
+    @pytest.mark.parametrize("status", ["200", None, 200.5, b"200"])
+    @pytest.mark.parametrize("make", [Response, StreamingResponse])
+    def test_what_is_no_int(self, make: Any, status: Any) -> None:
+        with pytest.raises(TypeError) as caught:
+            make("x", status)
+        assert str(caught.value) == f"The status_code of a response must be an int, not {status!r}."
+
+    @pytest.mark.parametrize(
+        ("status", "is_allowed"), [(99, False), (100, True), (999, True), (1000, False)]
+    )
+    def test_three_digits(self, status: int, is_allowed: bool) -> None:
+        """RFC 9112 s.4."""
+        if is_allowed:
+            assert Response("x", status).status_code == status
+        else:
+            with pytest.raises(ValueError, match="must have three digits"):
+                Response("x", status)
+
+    def test_a_status_by_name(self) -> None:
+        assert Response("x", HTTPStatus.CREATED).status_code == 201
