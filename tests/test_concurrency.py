@@ -545,7 +545,7 @@ class TestNothingWaitsForUserCode:
 
     @anyio_test
     async def test_a_sync_background_task_runs(self, served: Any, no_thread_is_free: None) -> None:
-        done = []
+        done: list[int] = []
 
         async def endpoint(request: Any) -> PlainTextResponse:
             return PlainTextResponse("", background=BackgroundTask(done.append, 1))

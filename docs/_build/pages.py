@@ -26,6 +26,7 @@ SECTIONS: dict[str, list[str]] = {
         "guide/deployment",
         "guide/switching",
         "guide/limits",
+        "guide/checking",
         "guide/value-path",
     ],
     "Middleware": [

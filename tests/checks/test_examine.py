@@ -116,7 +116,10 @@ class TestRoutes:
         ],
     )
     def test_a_cors_policy_of_a_route_needs_options(self, methods: Any, found: Any) -> None:
-        policy = [Middleware(GZipMiddleware), Middleware(CORSMiddleware, allow_methods=["PUT"])]
+        policy: list[Any] = [
+            Middleware(GZipMiddleware),
+            Middleware(CORSMiddleware, allow_methods=["PUT"]),
+        ]
         route = Route("/", index, methods=methods, middleware=policy)
         assert codes(Spica(routes=[Mount("/a", routes=[route])])) == found
 

@@ -41,7 +41,7 @@ def test_a_signature_stands_as_in_the_source():
 
     text = reference.module_page("spica.requests").text
 
-    assert "async body(*, max_size: int | None = None) -> bytes" in text
+    assert "async body(*, max_size: int | float | None = None) -> bytes" in text
 
 
 def test_sections_of_docstrings_become_lists():
