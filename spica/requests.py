@@ -47,13 +47,9 @@ __all__ = [
     "empty_send",
 ]
 
-SERVER_PUSH_HEADERS_TO_COPY = {
-    "accept",
-    "accept-encoding",
-    "accept-language",
-    "cache-control",
-    "user-agent",
-}
+SERVER_PUSH_HEADERS_TO_COPY = frozenset(
+    ("accept", "accept-encoding", "accept-language", "cache-control", "user-agent")
+)
 """Request headers that a pushed request inherits (RFC 9113 s.8.4: those the cache selects by)."""
 
 
@@ -365,12 +361,10 @@ class Request(HTTPConnection[StateT]):
     def cancel_on_disconnect(self) -> CancelOnDisconnect:
         """Return a context manager, for ``with``, whose block is cancelled when the client leaves.
 
-        What the block awaits is cancelled as by an AnyIO cancel scope, and at the end of the block a
-        ClientDisconnect is raised, which is no error and is not logged: there is no answer, and no background
-        task of one. The body may be read inside. A block that comes to its end has not been cancelled.
+        At its end a ClientDisconnect is raised, which is no error and is not logged: there is no answer, and
+        no background task of one. The body may be read inside.
 
         Raises:
-            ClientDisconnect: the client has left; at the end of the block.
             RuntimeError: it is used in a thread, by a ``def`` endpoint: a thread can't be cancelled.
         """
         return CancelOnDisconnect(listen(self))
@@ -379,7 +373,7 @@ class Request(HTTPConnection[StateT]):
         """Ask the server to push ``path``; nothing happens where it can't (ASGI "Server Push").
 
         Raises:
-            ValueError: ``path`` does not begin with "/", or is not percent-encoded.
+            ValueError: ``path`` is none, or is not percent-encoded.
         """
         check_request_path(path)
         if "http.response.push" not in (self.scope.get("extensions") or ()):
