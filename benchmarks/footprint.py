@@ -1,12 +1,13 @@
 """What lies idle: the memory of an application that waits and of a WebSocket that is open.
 
-The first two are counted by tracemalloc, in a fresh process for each framework: the same in every run.
-The third is the resident size of a real server, which knows pages only.
+An application alone, and a WebSocket in memory, are counted by tracemalloc in a fresh process for each
+framework: the same in every run. The others are resident sizes, of a process and of a real server.
 """
 
 import asyncio
 import gc
 import importlib
+import os
 import subprocess
 import sys
 import tracemalloc
@@ -80,6 +81,13 @@ async def application_bytes(package: str) -> float:
     return (traced() - before) / NUMBER
 
 
+async def process_bytes(package: str) -> float:
+    """Return the resident size of a process with one application that has answered one request."""
+    await ask(hello_app(package), Call("/0"))
+    gc.collect()
+    return status_kilobytes(os.getpid(), "VmRSS") * 1024
+
+
 async def socket_bytes(package: str) -> float:
     """Return what an open WebSocket takes, with its task and its scope."""
     endpoint = Waiting()
@@ -141,9 +149,14 @@ def in_fresh_process(name: str, package: str) -> float:
     return float(result.stdout)
 
 
-INSIDE: dict[str, Any] = {"application": application_bytes, "socket": socket_bytes}
+INSIDE: dict[str, Any] = {
+    "process": process_bytes,
+    "application": application_bytes,
+    "socket": socket_bytes,
+}
 MEASUREMENTS: dict[str, Callable[[str], float]] = {
-    "idle application of ten routes": partial(in_fresh_process, "application"),
+    "process with an idle application": partial(in_fresh_process, "process"),
+    "idle application of ten routes, alone": partial(in_fresh_process, "application"),
     "open WebSocket, in memory": partial(in_fresh_process, "socket"),
     "open WebSocket, under uvicorn": served_socket_bytes,
 }

@@ -55,6 +55,7 @@ async def check(case: Case, app: Any, call: Call) -> str | None:
 
 async def rounds_of(app: Any, call: Call) -> int:
     """How many requests make a round."""
+    await take_time(app, call, 1)  # what is made once, is made now
     number = 1
     while True:
         seconds = await take_time(app, call, number) * number

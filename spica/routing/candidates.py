@@ -35,19 +35,36 @@ async def partial_match(request: Request[Any]) -> ASGIApp:
 
 
 class Candidate:
-    """A route that may be of any kind: compared by ``matches``, served by ``handle``."""
+    """A route at its place in the list."""
+
+    pattern: str | None
 
     def __init__(self, route: Any, order: int) -> None:
         self.route = route
         self.order = order
-        self.pattern: str | None = None  # None: only its `matches` knows what it matches
-        self._ask = asker(route.handle)
 
     def enter(self, scope: Scope, path: str) -> Ask | None:
         """Return how the route is asked if it matches an HTTP request, its keys being set in ``scope``.
 
         None: it does not match. ``partial_match``: by its path, but not its method.
         """
+        raise NotImplementedError
+
+    def enter_socket(self, scope: Scope, path: str) -> ASGIApp | None:
+        """Return the app for a WebSocket if the route matches, its keys being set in ``scope``."""
+        raise NotImplementedError
+
+
+class AnyCandidate(Candidate):
+    """A route that may be of any kind: compared by ``matches``, served by ``handle``."""
+
+    def __init__(self, route: Any, order: int) -> None:
+        super().__init__(route, order)
+        self.pattern = None  # only its `matches` knows what it matches
+        self._ask = asker(route.handle)
+
+    def enter(self, scope: Scope, path: str) -> Ask | None:
+        """Let the route compare."""
         match, child_scope = self.route.matches(scope)
         if match is Match.NONE:
             return None
@@ -58,7 +75,7 @@ class Candidate:
         return self._ask
 
     def enter_socket(self, scope: Scope, path: str) -> ASGIApp | None:
-        """Return the app for a WebSocket if the route matches, its keys being set in ``scope``."""
+        """Let the route compare."""
         match, child_scope = self.route.matches(scope)
         if match is Match.NONE:
             return None
@@ -188,7 +205,7 @@ class MountCandidate(Candidate):
         return app
 
 
-class AskedCandidate(Candidate):
+class AskedCandidate(AnyCandidate):
     """A route with a ``matches`` of its own whose app is asked by value: a ``Host``, a subclass."""
 
     def __init__(self, route: Route | AppRoute, order: int) -> None:
@@ -207,7 +224,7 @@ class AskedCandidate(Candidate):
 def make_candidate(route: BaseRoute, order: int) -> Candidate:
     """Return ``route`` in the form that is quickest without changing what it does."""
     if not _has_born(route, "handle", _BORN_HANDLE):
-        return Candidate(route, order)
+        return AnyCandidate(route, order)
     if _has_born(route, "matches", _BORN_MATCHES):
         if isinstance(route, Route):
             methods = None if route.app is not route.endpoint else route.allowed_methods()
@@ -220,7 +237,7 @@ def make_candidate(route: BaseRoute, order: int) -> Candidate:
             return MountCandidate(route, order)
     if isinstance(route, (Route, AppRoute)):
         return AskedCandidate(route, order)
-    return Candidate(route, order)
+    return AnyCandidate(route, order)
 
 
 def _has_born(route: BaseRoute, name: str, born: set[Any]) -> bool:

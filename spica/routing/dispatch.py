@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from operator import is_
 from typing import TYPE_CHECKING, Any
 
+from spica._layers.responder import asker
 from spica.exceptions import HTTPException
 from spica.responses.base import PlainTextResponse, Response
 from spica.routing.base import BaseRoute, Match
@@ -111,7 +112,7 @@ def _ask_by_path(candidates: Sequence[Candidate], scope: Scope, path: str) -> As
     _, child_scope = first.route.matches(scope)
     scope["route"] = first.route
     scope.update(child_scope)
-    return first._ask
+    return asker(first.route.handle)
 
 
 class _OtherMethods:

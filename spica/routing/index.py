@@ -19,7 +19,7 @@ from spica.routing.candidates import Candidate
 from spica.routing.patterns import PARAM_REGEX, WITHIN_SEGMENT
 
 FEW = 3
-"""So many candidates are compared quicker than the tree is searched."""
+"""So many candidates below a first segment are compared quicker than the tree is searched."""
 
 MAX_SEGMENTS = 256
 """Segments of a path that the tree looks at. Patterns are shorter; a longer path only costs its length."""
@@ -71,18 +71,25 @@ Candidates = Sequence[Candidate]
 _by_order = attrgetter("order")
 
 
+_NOWHERE: dict[str, _Node] = {}
+_NOBODY: list[Candidate] = []
+"""What most nodes have not is one empty object for all of them, which is never changed."""
+
+
 class _Node:
     """A place in the tree of path segments."""
 
     __slots__ = ("ends", "literals", "rests", "wild")
 
     def __init__(self) -> None:
-        self.literals: dict[str, _Node] = {}
+        self.literals: dict[str, _Node] = _NOWHERE
         self.wild: _Node | None = None  # below any one segment
-        self.ends: list[Candidate] = []  # patterns that end here
-        self.rests: list[Candidate] = []  # patterns that go on with anything
+        self.ends: list[Candidate] = _NOBODY  # patterns that end here
+        self.rests: list[Candidate] = _NOBODY  # patterns that go on with anything
 
     def literal(self, segment: str) -> _Node:
+        if self.literals is _NOWHERE:
+            self.literals = {}
         node = self.literals.get(segment)
         if node is None:
             node = self.literals[segment] = _Node()
@@ -95,6 +102,12 @@ class _Node:
             return [] if child is None else [child]
         return [self.wild] if child is None else [child, self.wild]
 
+    def add(self, name: str, candidate: Candidate) -> None:
+        """Add to ``ends`` or ``rests``."""
+        if getattr(self, name) is _NOBODY:
+            setattr(self, name, [])
+        getattr(self, name).append(candidate)
+
     def any_segment(self) -> _Node:
         if self.wild is None:
             self.wild = _Node()
@@ -105,17 +118,20 @@ class RouteIndex:
     """Find the routes that could match a path."""
 
     def __init__(self, candidates: Candidates) -> None:
-        self.few: Candidates = candidates if len(candidates) <= FEW else ()
-        """All candidates, where they are so few that each is better compared than any looked up."""
+        self.few: Candidates = candidates if len(candidates) == 1 else ()
+        """The only candidate: it is quicker compared than looked up."""
         self._root = _Node()
         self.exact: dict[str, Candidates] = {}
-        """The candidates of each path that is a pattern without parameters."""
-        for candidate in candidates:
+        """The candidates of each path that is a pattern without parameters. The tree has only the others."""
+        varying = [candidate for candidate in candidates if not _is_static(candidate.pattern)]
+        for candidate in varying:
             self._insert(candidate)
         for candidate in candidates:
-            if _is_static(candidate.pattern):
-                self.exact[candidate.pattern] = self._walk(candidate.pattern)
-        self._by_first = _short_lists(candidates)
+            path = candidate.pattern
+            if _is_static(path):
+                known = self.exact.get(path) or self._walk(path)
+                self.exact[path] = tuple(sorted((*known, candidate), key=_by_order))
+        self._by_first = _short_lists(varying)
         self._firsts = {"/" + segment for segment in self._root.literals}
         self._needs_first = self._root.wild is None and not self._root.rests
 
@@ -148,9 +164,9 @@ class RouteIndex:
                     break
             else:
                 if len(segments) < MAX_SEGMENTS:
-                    node.ends.append(candidate)
+                    node.add("ends", candidate)
                     return
-        node.rests.append(candidate)
+        node.add("rests", candidate)
 
     def _walk(self, path: str) -> Candidates:
         """Go down the tree along all ways that the path can take."""
@@ -180,10 +196,7 @@ def _is_static(pattern: str | None) -> TypeGuard[str]:
 
 
 def _short_lists(candidates: Candidates) -> dict[str, Candidates]:
-    """Return the candidates by the first segment of a path, where these are few.
-
-    Static patterns are left out: the paths they match are found before.
-    """
+    """Return the candidates by the first segment of a path, where these are few."""
     anywhere: list[Candidate] = []
     by_first: dict[str, list[Candidate]] = {}
     for candidate in candidates:
@@ -192,11 +205,9 @@ def _short_lists(candidates: Candidates) -> dict[str, Candidates]:
         if first is None or "{" in first:
             anywhere.append(candidate)
         else:
-            listed = by_first.setdefault("/" + first, [])
-            if not _is_static(pattern):
-                listed.append(candidate)
+            by_first.setdefault("/" + first, []).append(candidate)
     return {
-        first: sorted([*listed, *anywhere], key=_by_order)
+        first: tuple(sorted((*listed, *anywhere), key=_by_order))
         for first, listed in by_first.items()
         if len(listed) + len(anywhere) <= FEW
     }

@@ -92,7 +92,11 @@ def _look_at_end_first(regex: str, convertors: PathConvertors) -> str:
         return regex
     groups = [f"(?P<{name}>{PathConvertor.regex})" for name in (names[0], names[-1])]
     end = _GROUP_NAME.sub("(?:", regex.partition(groups[1])[2])
-    return regex.replace(groups[0], rf"(?={PathConvertor.regex}{end}\Z){groups[0]}", 1) if end else regex
+    return (
+        regex.replace(groups[0], rf"(?={PathConvertor.regex}{end}\Z){groups[0]}", 1)
+        if end
+        else regex
+    )
 
 
 def _repeated(path: str) -> ValueError:
@@ -146,7 +150,8 @@ def conversions_of(convertors: Mapping[str, Convertor[Any]]) -> Conversions:
         (name, _BUILT_IN.get(type(convertor), convertor.convert))
         for name, convertor in convertors.items()
     ]
-    return [(name, convert) for name, convert in conversions if convert is not None]
+    # A tuple: the empty one, which most routes have, takes no memory.
+    return tuple([(name, convert) for name, convert in conversions if convert is not None])
 
 
 def match_path(

@@ -196,6 +196,13 @@ def test_what_cannot_match_is_no_candidate() -> None:
     assert [candidate.route.path for candidate in found] == ["/117/{name}"]
 
 
+def test_paths_without_parameters_are_looked_up_and_take_no_place_in_the_tree() -> None:
+    index = RouteTable([Route(f"/{n}", endpoint) for n in range(4)])._current_index()
+
+    assert set(index.exact) == {"/0", "/1", "/2", "/3"}
+    assert not index._root.literals
+
+
 def test_a_path_nobody_knows_has_no_candidates() -> None:
     routes = [Route(f"/{number}", endpoint) for number in range(200)]
     assert list(RouteTable(routes).find("/nowhere")) == []
