@@ -74,6 +74,7 @@ class Jinja2Templates:
 
     Raises:
         TemplatesError: Both of ``directory`` and ``env`` are given, or neither.
+        TypeError: ``directory`` is no path, or ``context_processors`` no list of functions.
     """
 
     def __init__(
@@ -89,9 +90,14 @@ class Jinja2Templates:
                 f"not {'both' if directory else 'neither'}."
             )
         if env is None:
-            loader = jinja2.FileSystemLoader(directory or ())
+            try:
+                loader = jinja2.FileSystemLoader(directory or ())
+            except TypeError as error:
+                raise TypeError(
+                    f"Jinja2Templates(directory={directory!r:.200}): {error}."
+                ) from None
             env = jinja2.Environment(loader=loader, autoescape=jinja2.select_autoescape())
-        self.context_processors = context_processors or []
+        self.context_processors = _check_processors(context_processors)
         self.env = env
         env.globals.setdefault("url_for", _url_for)
 
@@ -168,6 +174,18 @@ def _run_processor(processor: ContextProcessor, request: Request[Any]) -> Mappin
         f"The context processor {processor!r} returned {type(added).__name__}; it must be a plain "
         "function, not an async one, that returns a dict."
     )
+
+
+def _check_processors(processors: Any) -> Any:
+    """Return the processors, the very list that was given, if they are some."""
+    if processors is None:
+        return []
+    if not isinstance(processors, Sequence) or not all(map(callable, processors)):
+        raise TypeError(
+            "Jinja2Templates: context_processors must be a list of functions of the request, not "
+            f"{processors!r:.200}. Write [...] around a single one."
+        )
+    return processors
 
 
 @jinja2.pass_context

@@ -271,3 +271,14 @@ def test_a_template_response_is_a_value_to_the_layers_outside():
 def test_a_template_can_be_given_directly():
     response = _TemplateResponse(jinja2.Template("{{ a }}"), {"a": 1}, status_code=418)
     assert (response.status_code, response.body) == (418, b"1")
+
+
+@pytest.mark.parametrize("wrong", [len, [len, "name"], "name", 3], ids=repr)
+def test_context_processors_are_a_list_of_functions(directory, wrong):
+    with pytest.raises(TypeError, match="context_processors must be a list of functions"):
+        Jinja2Templates(directory, context_processors=wrong)
+
+
+def test_a_directory_is_a_path():
+    with pytest.raises(TypeError, match=r"^Jinja2Templates\(directory=5\): "):
+        Jinja2Templates(5)

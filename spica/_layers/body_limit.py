@@ -55,7 +55,8 @@ class RequestBodyLimitMiddleware(Responder):
             answer = await self._ask(request)
             if not isinstance(answer, Response):
                 return RequestBodyLimitResponder(answer, self)
-            _check_declared(scope, limit)
+            if answer.status_code < 400:  # else it is refused already, with what layers have added
+                _check_declared(scope, limit)
         except BodyTooLarge as exc:
             return answer_http_exception(scope, exc)
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.middleware import Middleware, build_stack
@@ -293,6 +293,11 @@ class _Answer:
 
 
 def _check_routes(routes: Sequence[BaseRoute], place: str) -> Sequence[BaseRoute]:
+    if not isinstance(routes, Iterable):
+        raise TypeError(
+            f"{place}: routes must be a list of routes, not {routes!r:.200}. Write [...]."
+        )
+    routes = list(routes)
     for route in routes:
         if not callable(getattr(route, "matches", None)):
             raise TypeError(f"{place}: routes must be Route, Mount and the like, not {route!r}.")

@@ -11,6 +11,7 @@ from spica.exceptions import HTTPException
 from spica.middleware import Middleware
 from spica.middleware.base import BaseHTTPMiddleware
 from spica.middleware.body_limit import RequestBodyLimitMiddleware
+from spica.middleware.cors import CORSMiddleware
 from spica.requests import Request
 from spica.responses import PlainTextResponse
 from spica.routing import Mount, Route, Router
@@ -161,6 +162,20 @@ class TestErrors:
         app = Spica(routes=[posts(count)], middleware=[layer], max_body_size=10)
         exchange = await post(app, 11)
         assert (exchange.status, exchange.error) == (413, None)
+
+    @pytest.mark.parametrize("foreign", [False, True], ids=["by value", "by messages"])
+    @pytest.mark.parametrize("announced", [False, True], ids=["streamed", "announced"])
+    async def test_a_refusal_further_in_keeps_what_layers_have_added(
+        self, foreign: bool, announced: bool
+    ) -> None:
+        recipes: list[Any] = [Middleware(CORSMiddleware, allow_origins=["https://a.b"])]
+        if foreign:
+            recipes.append(Middleware(ForeignPass))
+        app = Spica(routes=[posts(count)], middleware=recipes, max_body_size=10)
+        headers = [("origin", "https://a.b"), *([("content-length", "11")] if announced else [])]
+        exchange = await call(app, "POST", headers=headers, body=b"x" * 11)
+        assert exchange.status == 413
+        assert exchange.headers["access-control-allow-origin"] == "https://a.b"
 
     async def test_after_the_response_has_started_it_is_raised(self) -> None:
         async def late(scope: Any, receive: Any, send: Any) -> None:

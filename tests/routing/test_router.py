@@ -38,6 +38,11 @@ def test_a_default_is_an_app() -> None:
         Router(default="index")  # type: ignore[arg-type]
 
 
+def test_one_route_is_no_list() -> None:
+    with pytest.raises(TypeError, match=r"^Router: routes must be a list of routes, not Route"):
+        Router(Route("/", saying("a")))  # type: ignore[arg-type]
+
+
 class TestSelection:
     async def test_the_first_full_match_wins(self) -> None:
         app = Router([Route("/{x}", saying("first")), Route("/a", saying("second"))])
