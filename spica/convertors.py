@@ -100,8 +100,15 @@ class FloatConvertor(Convertor[float]):
     regex = r"[0-9]+(\.[0-9]+)?"
 
     def convert(self, value: str) -> float:
-        """Return the number."""
-        return float(value)
+        """Return the number.
+
+        Raises:
+            ValueError: it is larger than the floats; the path then matches no route.
+        """
+        number = float(value)
+        if number == math.inf:
+            raise ValueError("The number is larger than the floats.")
+        return number
 
     def to_string(self, value: float) -> str:
         """Return the shortest decimal that is read as the same number, without an exponent."""

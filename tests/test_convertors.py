@@ -231,3 +231,16 @@ def test_what_could_not_work_is_refused(
 def test_a_convertor_without_its_methods_says_so(method: str) -> None:
     with pytest.raises(NotImplementedError, match=f"Convertor must define {method}"):
         getattr(Convertor(), method)("x")
+
+
+@pytest.mark.parametrize(
+    ("digits", "is_number"), [(308, True), (309, True), (310, False), (5000, False)]
+)
+def test_a_number_beyond_the_floats_is_refused(digits: int, is_number: bool) -> None:
+    """The largest is 1.8e308; what is larger would be infinity, which has no form in JSON nor in a URL."""
+    text = "1" + "0" * (digits - 1)
+    if is_number:
+        assert CONVERTOR_TYPES["float"].convert(text) == float(text)
+    else:
+        with pytest.raises(ValueError, match="larger than the floats"):
+            CONVERTOR_TYPES["float"].convert(text)

@@ -140,7 +140,6 @@ _BUILT_IN: dict[type, Callable[[str], Any] | None] = {
     StringConvertor: None,
     PathConvertor: None,
     IntegerConvertor: int,
-    FloatConvertor: float,
 }
 
 
