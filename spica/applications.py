@@ -1,8 +1,9 @@
 """The application: the object a server is given.
 
 A request goes through its layers from the outside in: the server-error layer, the body limit if there is
-one, the user's middleware, the exception layer, the router. The stack is built at the first connection, and
-anew whenever ``middleware_stack`` is set to None.
+one, the user's middleware, the exception layer, the router. The stack is built at the first connection, which
+is the lifespan; that of a mounted application with it. It is built anew whenever ``middleware_stack`` is set
+to None.
 """
 
 from __future__ import annotations
@@ -155,6 +156,11 @@ class Spica(Responder):
         if self.middleware_stack is None:
             self._build()
         return self._connect_stack(scope, receive, send)
+
+    def _build_once(self) -> None:
+        """Build the stack if there is none: the application that this one is mounted in starts."""
+        if self.middleware_stack is None:
+            self._build()
 
     def _build(self) -> Ask:
         if type(self).build_middleware_stack is not Spica.build_middleware_stack:

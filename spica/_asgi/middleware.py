@@ -25,7 +25,7 @@ class Middleware(Generic[P]):
     """Name a middleware and its options: ``Middleware(cls, *args, **kwargs)``.
 
     ``cls`` is any callable that takes the app it stands around and returns an ASGI app. It is called when
-    the stack is built, at the first request.
+    the stack is built: when the application starts, or at the first request where no server starts it.
 
     Raises:
         TypeError: ``cls`` can't be called.

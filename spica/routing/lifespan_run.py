@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
 
-from spica._layers.responder import Responder
 from spica.routing.foreign_lifespan import ForeignLifespan
 from spica.routing.lifespan import (
     LifespanContext,
@@ -25,8 +24,9 @@ from spica.routing.lifespan import (
     merge_state,
     open_context,
 )
+from spica.routing.mounted import build_applications_below, locate, mounted_app, router_of
 from spica.routing.mounted_state import StateLayer
-from spica.routing.mounts import AppRoute, Host
+from spica.routing.mounts import AppRoute
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -61,8 +61,9 @@ def check_seconds(seconds: float | None, place: str) -> float | None:
 async def run_lifespan(router: Any, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer the lifespan messages: start at startup, end at shutdown.
 
-    What the lifespans of the router itself yield becomes the state of each request. A failure is told to
-    the server with its traceback, and raised.
+    What the lifespans of the router itself yield becomes the state of each request. When all have started,
+    the layers of mounted applications are made. A failure is told to the server with its traceback, and
+    raised.
 
     Raises:
         RuntimeError: a lifespan yields state, and the server has no place for it.
@@ -79,6 +80,7 @@ async def run_lifespan(router: Any, scope: Scope, receive: Receive, send: Send) 
 
                 warn_of_routes(router.routes)
             state = await run.start()
+            build_applications_below(router)  # now: a lifespan may have added middleware to them
             if state is not None:
                 _share_state(state, scope)
             await send({"type": "lifespan.startup.complete"})
@@ -125,12 +127,8 @@ class _Surroundings:
         inner.shutdown_seconds = _shorter(inner.shutdown_seconds, self.shutdown_seconds)
         if getattr(router, "mounted_lifespans", None) is None:
             inner.runs_mounted = self.runs_mounted
-        if isinstance(route, Host):
-            inner.prefix = self.prefix
-            inner.place = f" of the application for host {route.host!r}"
-        else:
-            inner.prefix = self.prefix + getattr(route, "path", "")
-            inner.place = f" of the application mounted at {inner.prefix!r}"
+        inner.prefix, place = locate(route, self.prefix)
+        inner.place = f" of the application {place}"
         return inner
 
 
@@ -187,8 +185,8 @@ class LifespanRun:
         return state
 
     async def _start_mounted(self, route: AppRoute, app: Any, outer: _Surroundings) -> None:
-        mounted = route.__dict__.get("_base_app", route.app)
-        router, owner = _router_of(mounted)
+        mounted = mounted_app(route)
+        router, owner = router_of(mounted)
         is_wanted = route.lifespan
         if is_wanted is None:
             is_wanted = outer.runs_mounted and router is not None
@@ -250,17 +248,6 @@ def _functions_of(router: Any) -> tuple[LifespanContext, ...]:
     # A subclass may have one of its own.
     own = isinstance(context, OwnLifespan) and context.router is router
     return context.functions if own else (context,)
-
-
-def _router_of(app: Any) -> tuple[Any, Any]:
-    """Return the router of an application of ours, and this; None where the app is another's."""
-    while app is not None:
-        router = getattr(app, "router", app)
-        if hasattr(type(router), "mounted_lifespans"):
-            return router, app
-        # A layer of ours may be around it.
-        app = app.__dict__.get("app") if isinstance(app, Responder) else None
-    return None, None
 
 
 class _Step:
