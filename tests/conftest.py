@@ -2,6 +2,9 @@
 
 import pytest
 
+# What they assert is then alive under `python -O` as well: see tests/test_asserts.py.
+pytest.register_assert_rewrite("asgi_kit", "stacks")
+
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:

@@ -10,8 +10,9 @@ import pytest
 from fuzz.floods import FLOODS, LIMIT, MEGABYTE
 
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
-MAX_GROWTH = 32 * MEGABYTE
-"""What a request may take beside its limit: buffers, the parser, the answer."""
+MAX_GROWTH = (64 if sys.flags.dev_mode else 32) * MEGABYTE
+"""What a request may take beside its limit: buffers, the parser, the answer; more in Python's development
+mode, whose allocator keeps notes."""
 BODIES_AS_VALUES = {"JSON of many small values": 40, "JSON of many keys": 20}
 """Values that take more memory than their text: how many times as much."""
 
@@ -38,7 +39,9 @@ def outcomes(tmp_path_factory):
         found[outcome["name"]] = outcome
     names = [name for name in FLOODS if name not in found]
     assert result.returncode == 0, f"ended at {names[:1]}: {result.stderr[-3000:]}"
-    assert result.stderr == ""
+    # asyncio tells of slow steps when it is in its debug mode.
+    said = [line for line in result.stderr.splitlines() if not line.startswith("Executing <Task")]
+    assert said == []
     return found
 
 

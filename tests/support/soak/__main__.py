@@ -88,13 +88,13 @@ class Server:
             return self.process.wait()
 
 
-async def soak(server: Server, seconds: float, clients: int) -> tuple[list[str], Site]:
+async def soak(server: Server, seconds: float, clients: int) -> list[str]:
     """Run the crowd, print the figures, and return what is wrong."""
     site = Site(server.port)
     await server.start(site)
-    await crowd(site, clients, max(2.0, seconds / 5))
+    wrong = await crowd(site, clients, max(2.0, seconds / 5))
     before = await server.report(site)
-    await crowd(site, clients, seconds)
+    wrong += await crowd(site, clients, seconds)
     after = await server.report(site)
     print(f"{sum(site.done.values())} visits of {clients} clients at a time, {seconds:.0f} s")
     print("  " + ", ".join(f"{name} {number}" for name, number in sorted(site.done.items())))
@@ -102,7 +102,7 @@ async def soak(server: Server, seconds: float, clients: int) -> tuple[list[str],
     print("  answers: " + ", ".join(f"{status or 'none'} {n}" for status, n in statuses))
     for name in [*GAUGES, "kilobytes", "promised", "kept", "sessions"]:
         print(f"{name:12}{before[name]:>10}{after[name]:>10}")
-    return find_growth(before, after, site), site
+    return wrong + find_growth(before, after, site)
 
 
 def find_growth(before: dict[str, Any], after: dict[str, Any], site: Site) -> list[str]:
@@ -142,7 +142,7 @@ def main(arguments: list[str] | None = None) -> int:
     directory = Path(tempfile.mkdtemp(prefix="spica-soak-"))
     server = Server(directory)
     try:
-        wrong, _ = asyncio.run(soak(server, options.minutes * 60, options.clients))
+        wrong = asyncio.run(soak(server, options.minutes * 60, options.clients))
     finally:
         status = server.stop()
         log = server.log.read_text(encoding="utf-8", errors="replace")

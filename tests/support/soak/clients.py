@@ -51,7 +51,7 @@ class Site:
             try:
                 answer = await asyncio.wait_for(reader.read(), ANSWER_SECONDS)
             except TimeoutError:
-                raise Wrong(f"{method} {path} was not answered") from None
+                raise Wrong(f"{method} {path} was not answered in {ANSWER_SECONDS} s") from None
         top, _, content = answer.partition(b"\r\n\r\n")
         status = self.note(top)
         return status, top, content
@@ -255,16 +255,18 @@ KINDS: list[Callable[[Site], Awaitable[None]]] = [
 ]
 
 
-async def crowd(site: Site, clients: int, seconds: float) -> None:
-    """Let so many clients at a time do what they do, until the time is over."""
+async def crowd(site: Site, clients: int, seconds: float) -> list[str]:
+    """Let so many clients at a time do what they do, until the time is over; return what was wrong."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
+    wrong: list[str] = []
     async with asyncio.TaskGroup() as group:
         for number in range(clients):
-            group.create_task(live(site, number, deadline))
+            group.create_task(live(site, number, deadline, wrong))
+    return wrong[:10]
 
 
-async def live(site: Site, number: int, deadline: float) -> None:
+async def live(site: Site, number: int, deadline: float, wrong: list[str]) -> None:
     """One client: all kinds in turn, each client beginning with another."""
     loop = asyncio.get_running_loop()
     turn = number
@@ -274,6 +276,8 @@ async def live(site: Site, number: int, deadline: float) -> None:
             await kind(site)
         except (OSError, asyncio.IncompleteReadError):
             pass  # the server has hung up, as it may on those
+        except (Wrong, ValueError) as error:
+            wrong.append(f"{kind.__name__}: {error}")
         site.done[kind.__name__] += 1
         turn += 1
         if loop.time() >= deadline:
