@@ -33,6 +33,9 @@ MAX_LENGTH_DIGITS = 20
 READ_AHEAD_SIZE = 1024 * 1024
 """Bytes that waiting for a disconnect may read ahead of whoever reads the body."""
 
+MESSAGE_SIZE = 512
+"""Bytes that a message counts as beside its body: one of a single byte, or of none, takes memory too."""
+
 
 class ClientDisconnect(Exception):
     """The client left before its request was read, or before its response was sent."""
@@ -131,7 +134,7 @@ class BodyChannel:
             await self._wait_for_change()
         else:
             message = self._ahead.pop(0)
-            self._ahead_size -= len(message.get("body", b""))
+            self._ahead_size -= _size_of(message)
             self._tell_change()
         if limit is not None and self.received > limit:
             raise self._refuse(limit)
@@ -240,7 +243,7 @@ class BodyChannel:
         if self._ahead is None:
             self._ahead = []
         self._ahead.insert(0, message)
-        self._ahead_size += len(message.get("body", b""))
+        self._ahead_size += _size_of(message)
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         """Yield the body's chunks as they arrive; the cached body if somebody read it whole before.
@@ -334,7 +337,7 @@ class BodyChannel:
             if self._ahead is None:
                 self._ahead = []
             self._ahead.append(message)
-            self._ahead_size += len(message.get("body", b""))
+            self._ahead_size += _size_of(message)
 
     @property
     def send_tells(self) -> bool:
@@ -362,6 +365,10 @@ class BodyChannel:
         if listener is None or listener.is_over:
             listener = self.listener = Listener(self.wait_for_disconnect)
         return listener
+
+
+def _size_of(message: Message) -> int:
+    return len(message.get("body", b"")) + MESSAGE_SIZE
 
 
 def channel_of(receive: Receive, scope: Scope) -> BodyChannel:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from spica._asgi.body import (
     DEFAULT_MAX_BODY_SIZE,
+    MESSAGE_SIZE,
     READ_AHEAD_SIZE,
     BodyChannel,
     BodyLimit,
@@ -250,6 +251,16 @@ class TestPolling:
             await body.poll()
         assert body._receive.calls == 2
         assert len(await body.read()) == 5 * size
+
+    @pytest.mark.parametrize("chunk", [b"", b"x"], ids=["empty", "tiny"])
+    async def test_it_reads_few_messages_ahead_however_small_they_are(self, chunk: bytes) -> None:
+        """Their bytes alone would let millions of them pile up."""
+        number = -(-READ_AHEAD_SIZE // (len(chunk) + MESSAGE_SIZE))
+        body = channel(*[chunk] * 2 * number)
+        for _ in range(2 * number):
+            await body.poll()
+        assert body._receive.calls == number
+        assert await body.read() == chunk * 2 * number
 
     async def test_while_another_waits_in_receive_it_does_not(self) -> None:
         body = channel()
