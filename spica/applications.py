@@ -147,15 +147,17 @@ class Spica(Responder):
 
     def connect(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve a WebSocket or the lifespan, through the layers."""
-        if scope["type"] == "lifespan":
-            return StartupGuard(receive, send).run(self._connect_layers, scope)
-        return self._connect_layers(scope, receive, send)
-
-    def _connect_layers(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         scope["app"] = self
+        if scope["type"] == "lifespan":
+            return StartupGuard(receive, send).run(self._run_lifespan, scope)
         if self.middleware_stack is None:
             self._build()
         return self._connect_stack(scope, receive, send)
+
+    async def _run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.middleware_stack is None:
+            self._build()
+        await self._connect_stack(scope, receive, send)
 
     def _build_once(self) -> None:
         """Build the stack if there is none: the application that this one is mounted in starts."""
