@@ -17,7 +17,8 @@ from typing import Any
 
 from benchmarks.driver import Call, Exchange, ask
 from benchmarks.processes import ROOT, Served, status_kilobytes
-from benchmarks.table import markdown_table
+from benchmarks.startup import environment_with_bytecode
+from benchmarks.table import compact, markdown_table
 
 NUMBER = 500
 APPLICATIONS = {"spica": "Spica", "starlette": "Starlette"}
@@ -143,9 +144,17 @@ def shake_hands(served: Served) -> Any:
 def in_fresh_process(name: str, package: str) -> float:
     """Return what one of INSIDE measures in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.footprint", name, package]
-    result = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, check=True, cwd=ROOT
-    )
+    environment = environment_with_bytecode()
+    for _ in range(2):  # the first one may write the bytecode: compiling takes memory
+        result = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+            cwd=ROOT,
+            env=environment,
+        )
     return float(result.stdout)
 
 
@@ -168,7 +177,7 @@ def report() -> int:
     for title, measure in MEASUREMENTS.items():
         values = {package: measure(package) / 1024 for package in APPLICATIONS}
         ratios.append(values["spica"] / values["starlette"])
-        numbers = [f"{values[package]:.1f}" for package in APPLICATIONS]
+        numbers = [compact(values[package]) for package in APPLICATIONS]
         rows.append([title, *numbers, f"{ratios[-1]:.2f}"])
     print(markdown_table(["kilobytes each", "spica", "Starlette", "spica / Starlette"], rows))
     return int(max(ratios) > 1)

@@ -45,7 +45,7 @@ def cases_table(rows: Sequence[Row], packages: Mapping[str, str]) -> str:
     for row in rows:
         times = [row.best(name) for name in ("spica", "starlette", *PEERS, "bare")]
         aim = ratio_text(row.target) + (" (missed)" if row.is_missed else "")
-        lines.append([row.title, *map(microseconds, times), ratio_text(row.ratio()), aim])
+        lines.append([row.title, *map(microseconds, times), row.ratio_text(), aim])
     return markdown_table(head, lines)
 
 
@@ -59,7 +59,7 @@ def pythons_table(rows: Mapping[str, Sequence[Row]]) -> str:
         for row in results:
             line = lines.setdefault(row.name, [row.title])
             line += [""] * (1 + 3 * number - len(line))  # for each Python that does not have it
-            ratio = ratio_text(row.ratio()) + (" (missed)" if row.is_missed else "")
+            ratio = row.ratio_text() + (" (missed)" if row.is_missed else "")
             line += [microseconds(row.best(name)) for name in ("spica", "starlette")] + [ratio]
     full = [line + [""] * (len(head) - len(line)) for line in lines.values()]
     targets = {row.name: row.target for results in rows.values() for row in results}
@@ -71,7 +71,7 @@ def pythons_table(rows: Mapping[str, Sequence[Row]]) -> str:
 def verdict(rows: Sequence[Row]) -> str:
     """Return where spica is behind: behind its aim, and behind another framework."""
     missed = [
-        f"{row.title} ({ratio_text(row.ratio())}, not {ratio_text(row.target)})"
+        f"{row.title} ({row.ratio_text()}, not {ratio_text(row.target)})"
         for row in rows
         if row.is_missed
     ]

@@ -69,7 +69,7 @@ def program(text: str, package: str) -> str:
     return text.replace("{application}", APPLICATIONS[package])
 
 
-def bytecode_kept() -> dict[str, str]:
+def environment_with_bytecode() -> dict[str, str]:
     """What is measured is an installed package, whose bytecode is there."""
     return {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
 
@@ -92,7 +92,7 @@ def first_answer_seconds(package: str) -> float:
 
 def output_of(text: str) -> str:
     command = [sys.executable, "-c", text]
-    environment = bytecode_kept()
+    environment = environment_with_bytecode()
     result = subprocess.run(
         command, capture_output=True, text=True, timeout=60, check=True, env=environment
     )
@@ -107,7 +107,7 @@ def served_answer_seconds(package: str) -> float:
         command = [sys.executable, "-m", "uvicorn", "--app-dir", directory, "--port", str(port)]
         begin = time.perf_counter()
         process = subprocess.Popen(
-            [*command, "--log-level", "error", "hello:app"], env=bytecode_kept()
+            [*command, "--log-level", "error", "hello:app"], env=environment_with_bytecode()
         )
         try:
             answer = poll(port, begin + WAIT_SECONDS)

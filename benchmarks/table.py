@@ -27,6 +27,11 @@ class Row:
         times = [time for time in map(self.best, peers) if time is not None]
         return quotient(self.best("spica"), min(times, default=None))
 
+    def ratio_text(self) -> str:
+        """Return the ratio as text; one that misses its target with a digit more, which may tell by what."""
+        ratio = self.ratio()
+        return f"{ratio:.3f}" if ratio is not None and self.is_missed else ratio_text(ratio)
+
     @property
     def is_missed(self) -> bool:
         ratio = self.ratio()
@@ -42,6 +47,11 @@ def microseconds(seconds: float | None) -> str:
         return ""
     value = seconds * 1e6
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def compact(value: float) -> str:
+    """Return a number with about three digits."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 
 def ratio_text(value: float | None) -> str:
@@ -61,7 +71,7 @@ def markdown(rows: Sequence[Row], frameworks: Sequence[str], peers: Sequence[str
     for row in rows:
         cells = [row.title]
         cells += ["wrong!" if f in row.faults else microseconds(row.best(f)) for f in frameworks]
-        cells += [ratio_text(row.ratio()), ratio_text(row.target)]
+        cells += [row.ratio_text(), ratio_text(row.target)]
         cells += [ratio_text(row.ratio_to_best_peer(peers)), "**missed**" if row.is_missed else ""]
         lines.append(cells)
     return markdown_table(head, lines)

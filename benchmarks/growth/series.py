@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from benchmarks.growth.svg import Plot, draw
-from benchmarks.table import markdown_table
+from benchmarks.table import compact, markdown_table
 
 NAMES = {
     "spica": "spica",
@@ -14,11 +14,6 @@ NAMES = {
     "bare": "bare ASGI",
 }
 """Frameworks as they are written."""
-
-
-def compact(value: float) -> str:
-    """Return a number with about three digits."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 
 def data_size(size: float) -> str:

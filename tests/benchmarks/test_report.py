@@ -35,7 +35,7 @@ def test_the_best_round_is_shown_and_compared():
 
 
 def test_a_missed_aim_is_marked():
-    assert cases_table([row(spica=5, starlette=10)], {}).endswith("| 0.50 | 0.40 (missed) |")
+    assert cases_table([row(spica=5, starlette=10)], {}).endswith("| 0.500 | 0.40 (missed) |")
 
 
 def test_each_python_has_its_columns():
@@ -47,7 +47,7 @@ def test_each_python_has_its_columns():
     )
 
     assert table.splitlines()[2:] == [
-        "| Plain | 4.0 | 10.0 | 0.40 | 5.0 | 10.0 | 0.50 (missed) | 0.40 |",
+        "| Plain | 4.0 | 10.0 | 0.40 | 5.0 | 10.0 | 0.500 (missed) | 0.40 |",
         "| Late |  |  |  | 1.0 | 2.0 | 0.50 | 0.60 |",
     ]
 
@@ -58,7 +58,7 @@ def test_each_python_has_its_columns():
         pytest.param([row(spica=3, starlette=10)], "All aims are met.", id="all is well"),
         pytest.param(
             [row(spica=5, starlette=10)],
-            "Short of the aim: Plain (0.50, not 0.40).",
+            "Short of the aim: Plain (0.500, not 0.40).",
             id="short of the aim",
         ),
         pytest.param(

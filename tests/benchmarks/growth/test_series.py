@@ -3,7 +3,8 @@
 import pytest
 
 from benchmarks.growth.bodies import Upload, not_flat
-from benchmarks.growth.series import Series, compact, data_size
+from benchmarks.growth.series import Series, data_size
+from benchmarks.table import compact
 
 
 def make_series():
