@@ -11,8 +11,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from spica._http.host import parse_host
-from spica.routing.mounts import Mount
-from spica.routing.routes import Route
+from spica.routing.template import find_pattern
 
 if TYPE_CHECKING:
     from spica.types import Scope
@@ -95,46 +94,19 @@ def redact_query(query: str) -> str:
     )
 
 
-def route_template(scope: Scope, outer_root_path: str) -> tuple[str | None, bool]:
-    """Return the pattern of the route that served, with the prefixes of its mounts.
+def route_template(scope: Scope, outer_app: Any, outer_root_path: str) -> str | None:
+    """Return the pattern of the route that served, with the patterns of the mounts it stands below.
 
-    The second value tells whether it is free of what clients send. A mount writes its prefix into the
-    scope as it was requested: parameters are put back for their values there.
+    Parameters stand in it by their names. None where it is not known, so that no value becomes a name.
+    ``outer_app`` is the application the request was in when it was first seen, at ``outer_root_path``.
     """
-    route = scope.get("route")
-    if isinstance(route, Mount):
-        path, own_names = "", frozenset[str]()
-    elif isinstance(route, Route):
-        path, own_names = route.path, frozenset(route.param_convertors)
-    else:
-        return None, True
-    prefix: str = scope.get("root_path", "")
-    is_bounded = True
-    if prefix != outer_root_path:
-        added = prefix.removeprefix(outer_root_path)
-        kept = prefix[: len(prefix) - len(added)]
-        values = {
-            name: value
-            for name, value in scope.get("path_params", {}).items()
-            if name not in own_names
-        }
-        added, is_bounded = _restore_params(added, values)
-        prefix = kept + added
-    return prefix + strip_convertors(path) or "/", is_bounded
-
-
-def _restore_params(prefix: str, values: dict[str, Any]) -> tuple[str, bool]:
-    """Replace each value, from left to right, by the name of its parameter, in whole segments."""
-    done, is_complete = "", True
-    for name, value in values.items():
-        segment = f"/{value}/"
-        before, found, after = (prefix + "/").partition(segment)
-        if found:
-            done += f"{before}/{{{name}}}"
-            prefix = ("/" + after).removesuffix("/")
-        else:
-            is_complete = False
-    return done + prefix, is_complete
+    base: str = scope.get("app_root_path", outer_root_path)
+    pattern = find_pattern(scope, scope.get("router"), base)
+    if pattern is None and outer_app is not None:
+        # The outermost router is another's, and it has mounted ours.
+        base = outer_root_path
+        pattern = find_pattern(scope, outer_app, base)
+    return None if pattern is None else base + strip_convertors(pattern) or "/"
 
 
 def strip_convertors(path: str) -> str:

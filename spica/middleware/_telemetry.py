@@ -111,6 +111,7 @@ class Observation:
         "_instruments",
         "_is_over",
         "_metric_attributes",
+        "_outer_app",
         "_root_path",
         "_scope",
         "_span",
@@ -122,6 +123,8 @@ class Observation:
         self._instruments = instruments
         self._scope = scope
         self._root_path: str = scope.get("root_path", "")
+        # Where another's mount was passed that has parameters, their values are in the prefix.
+        self._outer_app = None if scope.get("path_params") else scope.get("app")
         self._status_code: int | None = None
         self._error_type: str | None = None
         self._is_over = False
@@ -216,7 +219,7 @@ class Observation:
                 self._error_type = str(status_code)
         if self._error_type is not None:
             outcome["error.type"] = self._error_type
-        route, is_bounded = route_template(scope, self._root_path)
+        route = route_template(scope, self._outer_app, self._root_path)
         if self._span is not None:
             self._end_span(self._span, outcome, route)
         instruments = self._instruments
@@ -224,7 +227,7 @@ class Observation:
             instruments.active_requests.add(-1, self._metric_attributes)
         if instruments.duration is not None:
             attributes = {**self._metric_attributes, **outcome, **protocol_attributes(scope)}
-            if route is not None and is_bounded:
+            if route is not None:
                 attributes["http.route"] = route
             instruments.duration.record(time.perf_counter() - self._began, attributes)
 

@@ -29,6 +29,7 @@ from spica.middleware._http_semantics import (
     strip_convertors,
 )
 from spica.middleware.base import BaseHTTPMiddleware
+from spica.middleware.gzip import GZipMiddleware
 from spica.middleware.opentelemetry import OBSERVED, OpenTelemetryMiddleware
 from spica.requests import ClientDisconnect
 from spica.responses import FileResponse, PlainTextResponse, StreamingResponse
@@ -414,7 +415,27 @@ class OwnRoute(BaseRoute):
         await foreign(scope, receive, send)
 
 
+class Passing:
+    """A layer of another kind: what is inside it is asked by messages."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        await self.app(scope, receive, send)
+
+
+def below(app):
+    """Return an app of which nobody can see what is in it."""
+
+    async def hidden(scope, receive, send):
+        await app(scope, receive, send)
+
+    return hidden
+
+
 SUB = Router([Route("/x/{y}", plain)])
+ITEMS = Spica(routes=[Route("/items/{id:int}", plain), Route("/post", plain, methods=["POST"])])
 
 ROUTES = {
     "a mount": (Mount("/m", SUB), "/m/x/1", "/m/x/{y}"),
@@ -426,6 +447,52 @@ ROUTES = {
         "/{a}/{b}/x/{y}",
     ),
     "the same values": (Mount("/{a}", routes=[Mount("/{b}", SUB)]), "/x/x/x/1", "/{a}/{b}/x/{y}"),
+    "the same names": (Mount("/{y}", routes=[Mount("/{y}", SUB)]), "/a/a/x/a", "/{y}/{y}/x/{y}"),
+    "a value like a text of the pattern": (
+        Mount("/t/{t}", routes=[Mount("/t/{u}", SUB)]),
+        "/t/t/t/t/x/x",
+        "/t/{t}/t/{u}/x/{y}",
+    ),
+    "a value that is written otherwise": (
+        Mount("/t/{t:int}", ITEMS),
+        "/t/007/items/7",
+        "/t/{t}/items/{id}",
+    ),
+    "several in a segment": (Mount("/{a}-{b:int}", SUB), "/v-1/x/1", "/{a}-{b}/x/{y}"),
+    "one with slashes": (Mount("/f/{a:path}/end", SUB), "/f/1/2/end/x/1", "/f/{a}/end/x/{y}"),
+    "another method": (Mount("/t/{t}", ITEMS), "/t/1/post", "/t/{t}/post"),
+    "no route of a mounted application": (Mount("/t/{t}", ITEMS), "/t/1/none", "/t/{t}"),
+    "mounted applications": (
+        Mount("/t/{t}", Spica(routes=[Mount("/u/{u}", ITEMS)])),
+        "/t/1/u/1/items/1",
+        "/t/{t}/u/{u}/items/{id}",
+    ),
+    "behind layers of ours": (
+        Mount("/t/{t}", GZipMiddleware(ITEMS)),
+        "/t/1/post",
+        "/t/{t}/post",
+    ),
+    "behind a layer of another kind": (
+        Mount("/t/{t}", ITEMS, middleware=[Middleware(Passing)]),
+        "/t/1/items/1",
+        "/t/{t}/items/{id}",
+    ),
+    "below an app of another kind": (
+        Mount("/t/{t}", Passing(Passing(Spica(routes=[Mount("/u/{u}", ITEMS)])))),
+        "/t/1/u/1/items/1",
+        "/t/{t}/u/{u}/items/{id}",
+    ),
+    "below a function": (Mount("/t/{t}", below(ITEMS)), "/t/1/items/1", "/t/{t}/items/{id}"),
+    "a mount below a function": (
+        Mount("/t/{t}", below(Spica(routes=[Mount("/u/{u}", ITEMS)]))),
+        "/t/1/u/1/items/1",
+        None,
+    ),
+    "a mount below a host": (
+        Host("{t}.org", Router([Mount("/{u}", SUB)])),
+        "/example/x/1",
+        "/{u}/x/{y}",
+    ),
     "a mount without a route": (Mount("/m", SUB), "/m/none", "/m"),
     "a mount at the root": (Mount("", foreign), "/any/thing", "/"),
     "a mounted application": (Mount("/m", Spica(routes=[Route("/", plain)])), "/m/", "/m/"),
@@ -437,8 +504,9 @@ ROUTES = {
 
 
 @pytest.mark.parametrize(("route", "path", "template"), ROUTES.values(), ids=ROUTES.keys())
-async def test_the_route_is_told_as_a_pattern(route, path, template, telemetry):
-    app = Spica(routes=[route], middleware=[telemetry.recipe()])
+@pytest.mark.parametrize("inside", [[], [Middleware(Passing)]], ids=["by value", "by messages"])
+async def test_the_route_is_told_as_a_pattern(route, path, template, inside, telemetry):
+    app = Spica(routes=[route], middleware=[telemetry.recipe(), *inside])
     await call(app, path=path, headers=[("host", "example.org")])
     assert telemetry.span.attributes.get("http.route") == template
     assert telemetry.span.name == ("GET" if template is None else f"GET {template}")
@@ -452,12 +520,57 @@ async def test_a_prefix_of_the_server_is_part_of_the_route(telemetry):
     assert telemetry.span.attributes["http.route"] == "/api/m/{t}/x/{y}"
 
 
+@pytest.mark.parametrize("where", ["application", "router", "mount", "around"])
+async def test_further_in_the_route_is_told_from_the_outermost_application(where, telemetry):
+    recipes = [telemetry.recipe()]
+    routes = [Mount("/u/{u}", SUB)]
+    if where == "application":
+        mount = Mount("/t/{t}", Spica(routes=routes, middleware=recipes))
+    elif where == "router":
+        mount = Mount("/t/{t}", Router(routes, middleware=recipes))
+    elif where == "mount":
+        mount = Mount("/t/{t}", routes=routes, middleware=recipes)
+    else:
+        mount = Mount("/t/{t}", telemetry.around(Router(routes)))
+    await call(Spica(routes=[mount]), path="/api/t/1/u/1/x/1", root_path="/api")
+    assert telemetry.span.attributes["http.route"] == "/api/t/{t}/u/{u}/x/{y}"
+
+
+class OtherRouter:
+    """A router of another kind, which mounts one app below its first segment."""
+
+    def __init__(self, app, name=None):
+        self.app = app
+        self.name = name
+
+    async def __call__(self, scope, receive, send):
+        segment = scope["path"].split("/")[1]
+        scope.update(router=self, app=self, app_root_path="", root_path="/" + segment)
+        scope["path_params"] = {self.name: segment} if self.name else {}
+        await self.app(scope, receive, send)
+
+
+async def test_a_prefix_of_another_router_stays_as_it_is(telemetry):
+    inner = Spica(routes=[Mount("/u/{u}", SUB)], middleware=[telemetry.recipe()])
+    await call(OtherRouter(inner), path="/v1/u/1/x/1")
+    assert telemetry.span.attributes["http.route"] == "/v1/u/{u}/x/{y}"
+
+
 async def test_what_clients_send_does_not_become_a_series_of_metrics(telemetry):
-    """A converted value may be written otherwise than it was sent: then metrics go without."""
-    app = Spica(routes=[Mount("/m/{t:int}", SUB)], middleware=[telemetry.recipe()])
-    await call(app, path="/m/007/x/1")
+    inner = Spica(routes=[Route("/x", plain)], middleware=[telemetry.recipe()])
+    await call(OtherRouter(inner, "tenant"), path="/acme/x")
     (point,) = telemetry.points("http.server.request.duration")
     assert "http.route" not in point.attributes
+    assert telemetry.span.name == "GET"
+
+
+async def test_nothing_is_written_to_the_scope_for_it(telemetry):
+    app = Router([Mount("/t/{t}", SUB)])
+    scopes = [http_scope("GET", "/t/1/x/1") for _ in range(2)]
+    for scope, served in zip(scopes, [app, telemetry.around(app)], strict=True):
+        await Exchange(scope).run(served)
+    assert scopes[0].keys() == scopes[1].keys()
+    assert telemetry.span.attributes["http.route"] == "/t/{t}/x/{y}"
 
 
 @pytest.mark.parametrize(
