@@ -177,6 +177,28 @@ def test_templates_make_urls():
     assert response.body == b"http://example.org/users/an%20na"
 
 
+def test_templates_make_urls_with_query_and_fragment():
+    text = (
+        "{{ url_for('user', name='a', _query={'page': 2, 'tag': ['x', 'y&z']}, _fragment='end') }} "
+        "{{ url_for('inner:user', name='b', _query='raw=1') }}"
+    )
+    app = make_app()
+    app.mount("/inner", make_app(), name="inner")
+    templates = Jinja2Templates(env=jinja2.Environment(loader=jinja2.DictLoader({"a": text})))
+    request = make_request(app=app, server=("example.org", 80), scheme="http")
+    first, second = templates.TemplateResponse(request, "a").body.decode().split()
+    assert first == "http://example.org/users/a?page=2&tag=x&tag=y%26z#end"
+    assert second == "http://example.org/inner/users/b?raw=1"
+
+
+def test_a_url_in_html_is_escaped():
+    loader = jinja2.DictLoader({"a": "{{ url_for('user', name='a', _query={'x': 1, 'y': '<'}) }}"})
+    templates = Jinja2Templates(env=jinja2.Environment(loader=loader, autoescape=True))
+    request = make_request(app=make_app(), server=("example.org", 80), scheme="http")
+    body = templates.TemplateResponse(request, "a").body
+    assert body == b"http://example.org/users/a?x=1&amp;y=%3C"
+
+
 def test_a_url_without_request_says_what_is_missing():
     loader = jinja2.DictLoader({"a": "{{ url_for('user') }}"})
     template = Jinja2Templates(env=jinja2.Environment(loader=loader)).get_template("a")
