@@ -302,7 +302,7 @@ class Listener(WebSocketEndpoint):
         await websocket.send_bytes(data)
 
 
-class JSONListener(Listener):
+class JSONListener(WebSocketEndpoint):
     """A class that takes JSON."""
 
     encoding = "json"
@@ -363,7 +363,7 @@ class Opaque:
         await self.app(scope, receive, send)
 
 
-LAYERS: dict[str, Middleware] = {
+LAYERS: dict[str, Middleware[Any]] = {
     "trustedhost": Middleware(
         TrustedHostMiddleware, allowed_hosts=["example.org", "*.example.org", "127.0.0.1", "[::1]"]
     ),

@@ -7,11 +7,10 @@ garbage collector.
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -33,7 +32,6 @@ EXTENSIONS = [
     "http.response.pathsend", "http.response.early_hint", "http.response.trailers",
     "http.response.push", "websocket.http.response", "tls", "http.response.debug",
 ]  # fmt: skip
-ABSENT = "absent"
 
 
 @dataclass
@@ -48,7 +46,6 @@ class Connection:
     """Messages after which `send` raises OSError, as ASGI 2.4 has it."""
     stays: bool = True
     """Whether the client waits for the end of the answer, once all it has to say is said."""
-    kept: dict[str, int] = field(default_factory=dict)
 
 
 class Broken(OSError):
@@ -111,10 +108,10 @@ class Spools:
     def watch(self) -> None:
         self.files = []
         # The package offers this name to be replaced.
-        spica.formparsers.SpooledTemporaryFile = self.open  # type: ignore[misc, assignment]
+        vars(spica.formparsers)["SpooledTemporaryFile"] = self.open
 
     def unwatch(self) -> None:
-        spica.formparsers.SpooledTemporaryFile = tempfile.SpooledTemporaryFile  # type: ignore[misc]
+        vars(spica.formparsers)["SpooledTemporaryFile"] = tempfile.SpooledTemporaryFile
 
 
 spools = Spools()
@@ -165,7 +162,8 @@ class Generators:
 
     def note(self, generator: Any) -> None:
         self.left.append(generator.__qualname__)
-        self.hooks.finalizer(generator)
+        if self.hooks.finalizer is not None:
+            self.hooks.finalizer(generator)
 
     def __exit__(self, *exc_info: object) -> None:
         sys.set_asyncgen_hooks(*self.hooks)
@@ -173,7 +171,7 @@ class Generators:
 
 async def run(connection: Connection) -> Server:
     """Run one connection, and look at what it leaves behind."""
-    app = application.build(connection.layers)
+    app: Any = application.build(connection.layers)
     app.build_middleware_stack()
     server = Server(connection)
     before, tasks = open_descriptors(), running_tasks()
@@ -263,13 +261,6 @@ def paths(known: list[str]) -> st.SearchStrategy[str]:
     )
 
 
-class Some:
-    """Optional keys of a scope: there, or left out as the specification allows."""
-
-    def __init__(self, **keys: st.SearchStrategy[Any]) -> None:
-        self.strategy = st.fixed_dictionaries({}, optional=keys)
-
-
 asgi = st.sampled_from(SPEC_VERSIONS).map(
     lambda spec: {"version": "3.0"} if spec is None else {"version": "3.0", "spec_version": spec}
 )
@@ -279,7 +270,7 @@ header_lists = st.one_of(
     headers.map(lambda pairs: [(b"host", b"example.org"), *pairs]),
 )
 addresses = st.sampled_from([None, ("192.0.2.1", 4000), ("::1", 4000), ("", 0), ["unix:", None]])
-optional_keys = {
+optional_keys: dict[str, Any] = {
     "root_path": st.sampled_from(["", "/root", "/static", "/"]),
     "client": addresses,
     "server": st.sampled_from([None, ("example.org", 80), ("::1", 443), ("/run/socket", None)]),
@@ -355,7 +346,7 @@ def body_messages(data: bytes, places: list[int], omissions: list[str], cut_off:
     pieces = split(data, places)
     messages: list[Any] = []
     for index, piece in enumerate(pieces):
-        message = {"type": "http.request", "body": piece, "more_body": index < len(pieces) - 1}
+        message: Any = {"type": "http.request", "body": piece, "more_body": index < len(pieces) - 1}
         omitted = omissions[index % len(omissions)] if omissions else ""
         if (omitted == "body" and not piece) or (
             omitted == "more_body" and not message["more_body"]
@@ -404,20 +395,22 @@ def check_request(connection: Connection) -> None:
     check(connection)
 
 
-frames = st.one_of(
+contents: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.builds(lambda data: {"bytes": data}, noise),
     st.builds(
         lambda data: {"text": data.decode("utf-8", "replace")}, st.one_of(json_words, nested)
     ),
     st.builds(lambda data: {"bytes": data, "text": None}, json_words),
     st.builds(lambda text: {"bytes": None, "text": text}, st.text(max_size=8)),
-).map(lambda content: {"type": "websocket.receive", **content})
-goodbyes = st.sampled_from(
-    [
+)
+frames = contents.map(lambda content: {"type": "websocket.receive", **content})
+farewells: list[dict[str, Any]] = [
         {}, {"code": 1000}, {"code": 1001, "reason": ""}, {"code": 1006, "reason": None},
         {"code": 1005}, {"code": 4999, "reason": "é" * 100},
-    ]
-).map(lambda content: {"type": "websocket.disconnect", **content})  # fmt: skip
+    ]  # fmt: skip
+goodbyes = st.sampled_from(farewells).map(
+    lambda content: {"type": "websocket.disconnect", **content}
+)
 
 
 @st.composite
@@ -444,14 +437,9 @@ def check_socket(connection: Connection) -> None:
     check(connection)
 
 
-@functools.cache
-def lifespan_scope() -> dict[str, Any]:
-    return {"type": "lifespan", "asgi": {"version": "3.0"}}
-
-
 @st.composite
 def lifespans(draw: Any) -> Connection:
-    scope = dict(lifespan_scope())
+    scope: dict[str, Any] = {"type": "lifespan", "asgi": {"version": "3.0"}}
     if draw(st.booleans()):
         scope["state"] = {}
     if draw(st.booleans()):

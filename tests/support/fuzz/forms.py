@@ -162,7 +162,7 @@ async def read_parts(data: bytes, places: list[int]) -> Any:
     headers = Headers({"content-type": "multipart/form-data; boundary=b"})
     body = Body(split(data, places))
     parts = MultiPartParser(headers, body, **PART_LIMITS).parts()
-    found = []
+    found: list[Any] = []
     try:
         async for part in parts:
             # Every other part is left unread.

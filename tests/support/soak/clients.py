@@ -219,7 +219,7 @@ async def chat(site: Site) -> None:
     key = base64.b64encode(site.random.randbytes(16)).decode()
     async with site.connect() as (reader, writer):
         upgrade = {"upgrade": "websocket", "sec_websocket_version": "13", "sec_websocket_key": key}
-        start = head("GET", "/chat/live?name=soak", **upgrade)
+        start = head("GET", "/chat/live?name=soak", 0, **upgrade)
         writer.write(start.replace(b"Connection: close", b"Connection: Upgrade"))
         answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), ANSWER_SECONDS)
         if b" 101 " not in answer.partition(b"\r\n")[0]:
