@@ -11,6 +11,7 @@ import pytest
 from spica import concurrency
 from spica._asgi import body
 from spica._http import closecodes, conditional, fields, filenames, host, origins
+from spica.convertors import FloatConvertor
 from spica.formparsers import (
     MAX_TOTAL_SIZE,
     MultiPartParser,
@@ -90,6 +91,7 @@ ELSEWHERE = {
     "nesting of JSON": "1024 levels",
     "body of a request for WSGI in memory": "1 MiB",
     "wait for one of these threads": "30 seconds",
+    "value of `{number:float}` in a path": "that of the largest float, 1.8e308",
 }
 """Rows that a test of their own looks at."""
 
@@ -132,6 +134,13 @@ def test_the_nesting_of_json() -> None:
 def test_the_body_for_wsgi() -> None:
     source = Path(inspect.getfile(gzip)).with_name("wsgi.py").read_text("utf-8")
     assert re.search(r"^MAX_BODY_IN_MEMORY = 1024 \* 1024$", source, re.MULTILINE)
+
+
+def test_the_largest_float_in_a_path() -> None:
+    convertor = FloatConvertor()
+    assert convertor.convert("1" + "0" * 308) == 1e308
+    with pytest.raises(ValueError, match="float"):
+        convertor.convert("1" + "0" * 309)
 
 
 def test_all_bounded_waits_are_alike() -> None:
