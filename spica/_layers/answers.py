@@ -31,6 +31,15 @@ async def settle_answer(answer: Any, request: Request[Any], source: Any) -> ASGI
             resolved: ASGIApp = await answer._resolve(request)
             return resolved
         return answer.__call__
+    return check_app(answer, source)
+
+
+def check_app(answer: Any, source: Any) -> ASGIApp:
+    """Return ``answer``, which is not a Response, if it can be an app. ``source`` made it.
+
+    Raises:
+        TypeError: it can't.
+    """
     if callable(answer) and not isinstance(answer, type):
         app: ASGIApp = answer
         return app

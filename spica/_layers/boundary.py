@@ -14,7 +14,7 @@ from spica._asgi.aftermath import RequestErrors
 from spica._asgi.scope import EXCEPTION_HANDLERS
 from spica._asgi.sending import StartedSend
 from spica._layers.aftermath import own_aftermath, split_errors
-from spica._layers.answers import settle_answer
+from spica._layers.answers import check_app, settle_answer
 from spica._layers.denial import deny
 from spica._layers.responder import Responder
 from spica.concurrency import is_async_callable, run_in_threadpool
@@ -150,7 +150,9 @@ class Boundary(Responder):
             request.scope[EXCEPTION_HANDLERS] = published
         try:
             answer: Any = await self._ask(request)
-            if not isinstance(answer, Response) or not answer._is_plain:
+            if not isinstance(answer, Response):
+                return GuardedApp(check_app(answer, request.scope.get("endpoint")), request)
+            if not answer._is_plain:
                 answer = await settle_answer(answer, request, request.scope.get("endpoint"))
                 if not isinstance(answer, Response):
                     return GuardedApp(answer, request)
@@ -182,7 +184,8 @@ class GuardedApp:
         Raises:
             RuntimeError: a handler exists for its exception, but the response has already started.
         """
-        started = StartedSend(send)
+        # One memory of the start is enough, where nothing in between has replaced it.
+        started = send if type(send) is StartedSend else StartedSend(send)
         try:
             await self.app(scope, receive, started)
         except Exception as exc:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from spica._asgi.scope import AFTERMATH
 from spica._layers.aftermath import own_aftermath
-from spica._layers.answers import settle_answer
+from spica._layers.answers import check_app, settle_answer
 from spica.requests import Request
 from spica.responses.base import Response
 
@@ -107,7 +107,11 @@ class Responder:
                 answer: Any = await self._ask_outermost(request)
                 is_simple = isinstance(answer, Response) and not answer._receives
                 if not is_simple:
-                    answer = await settle_answer(answer, request, scope.get("endpoint"))
+                    source = scope.get("endpoint")
+                    if isinstance(answer, Response):
+                        answer = await settle_answer(answer, request, source)
+                    else:
+                        check_app(answer, source)
             except Exception as exc:
                 answer = await self.answer_error(request, exc)
                 is_simple = False
@@ -116,7 +120,7 @@ class Responder:
                 await answer.__call__(scope, receive, send)
             else:
                 # What may still ask for the body, or for a disconnect, goes through its one owner.
-                await self.guard(answer, request)(scope, request.receive, send)
+                await self.guard(answer, request)(scope, request._channel(), send)
         except Exception as exc:
             await self._note(request, exc)
         except BaseException:

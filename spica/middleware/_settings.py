@@ -11,10 +11,12 @@ from spica._http.fields import is_token
 def check_strings(values: Collection[str], place: str) -> None:
     """Refuse what is not a collection of strings; a single string is one only by accident.
 
+    The string ``*`` passes: its one item is itself, and many programs write it without a list.
+
     Raises:
         TypeError: it is a string, no collection, or has something else than strings.
     """
-    if isinstance(values, (str, bytes)):
+    if isinstance(values, (str, bytes)) and values != "*":
         raise TypeError(
             f"{place} must be a list of strings, not the string {values!r:.80}. Write [{values!r:.80}]."
         )

@@ -156,13 +156,16 @@ def conversions_of(convertors: Mapping[str, Convertor[Any]]) -> Conversions:
 def match_path(
     regex: re.Pattern[str], conversions: Conversions, path: str
 ) -> dict[str, Any] | None:
-    """Return the converted parameters if ``path`` matches, else None.
-
-    A convertor refuses a text with ValueError; then the path does not match.
-    """
+    """Return the converted parameters if ``path`` matches, else None."""
     found = regex.match(path)
-    if found is None:
-        return None
+    return None if found is None else convert_params(found, conversions)
+
+
+def convert_params(found: re.Match[str], conversions: Conversions) -> dict[str, Any] | None:
+    """Return the parameters of a path that matched, converted.
+
+    A convertor refuses a text with ValueError; then the path does not match, and it is None.
+    """
     params: dict[str, Any] = found.groupdict()
     try:
         for name, convert in conversions:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from spica._asgi.middleware import Middleware, build_stack
-from spica._asgi.scope import get_route_path
+from spica._asgi.scope import path_below
 from spica._http.fields import is_token
 from spica._layers.disconnect import CancelOnDisconnectMiddleware, check_cancellable
 from spica._layers.limits import limit_app
@@ -32,8 +32,8 @@ from spica.routing.patterns import (
     check_path,
     compile_path,
     conversions_of,
+    convert_params,
     encode_path,
-    match_path,
     replace_params,
 )
 
@@ -56,11 +56,22 @@ class PatternRoute(BaseRoute):
     _ask: Ask
     _protocol: Literal["http", "websocket"] = "http"
 
-    def _params(self, path: str) -> dict[str, Any] | None:
-        """Return the path parameters if ``path`` matches, else None."""
-        if not self.param_convertors and path == self.path:
-            return {}
-        return match_path(self.path_regex, conversions_of(self.param_convertors), path)
+    def _params(self, scope: Scope) -> dict[str, Any] | None:
+        """Return the path parameters if the path of ``scope`` matches, else None.
+
+        FastAPI asks its routes one by one: most do not match, and that is found out by the pattern alone.
+        """
+        path: str = scope["path"]
+        root_path = scope.get("root_path")
+        if root_path:
+            path = path_below(root_path, path)
+        found = self.path_regex.match(path)
+        if found is None:
+            return None
+        convertors = self.param_convertors
+        return (
+            convert_params(found, conversions_of(convertors)) if convertors else found.groupdict()
+        )
 
     def _child_scope(self, scope: Scope, params: dict[str, Any]) -> Scope:
         outer = scope.get("path_params")
@@ -145,7 +156,7 @@ class Route(PatternRoute):
         """Return how well the scope matches, and ``endpoint`` and ``path_params``."""
         if scope["type"] != "http":
             return Match.NONE, {}
-        params = self._params(get_route_path(scope))
+        params = self._params(scope)
         if params is None:
             return Match.NONE, {}
         methods = self.allowed_methods()
@@ -208,7 +219,7 @@ class WebSocketRoute(PatternRoute):
         """Return whether the scope matches, and ``endpoint`` and ``path_params``."""
         if scope["type"] != "websocket":
             return Match.NONE, {}
-        params = self._params(get_route_path(scope))
+        params = self._params(scope)
         if params is None:
             return Match.NONE, {}
         return Match.FULL, self._child_scope(scope, params)

@@ -417,6 +417,16 @@ def test_an_origin_is_written_by_hand() -> None:
 
 # -- settings ------------------------------------------------------------------------------------------
 
+
+def test_everything_may_be_written_without_a_list() -> None:
+    written, listed = (
+        CORSMiddleware(None, allow_origins=all_, allow_methods=all_, allow_headers=all_)  # type: ignore[arg-type]
+        for all_ in ("*", ["*"])
+    )
+    for name in ("simple_headers", "preflight_headers", "allow_all_origins", "allow_methods"):
+        assert getattr(written, name) == getattr(listed, name)
+
+
 WRONG: dict[str, tuple[Any, type[Exception], str]] = {
     "a string of origins": (
         {"allow_origins": ORIGIN},

@@ -135,6 +135,21 @@ class TestOpaqueApps:
         assert exchange.error is not None
         assert isinstance(exchange.error.__cause__, Base)
 
+    async def test_one_of_a_layer_that_is_called_after_the_start_cannot_be(self) -> None:
+        async def fail(scope: Any, receive: Any, send: Any) -> None:
+            raise Base("inside")
+
+        inner = ExceptionMiddleware(fail, handlers={Base: answering("base")})
+
+        async def foreign(scope: Any, receive: Any, send: Any) -> None:
+            await PlainTextResponse("ok")(scope, receive, send)
+            await inner(scope, receive, send)
+
+        exchange = await Exchange().run(Spica(routes=[Mount("/", app=foreign)]))
+        assert exchange.text == "ok"
+        assert [message["type"] for message in exchange.sent].count("http.response.start") == 1
+        assert str(exchange.error) == "Caught handled exception, but response already started."
+
     async def test_one_without_a_handler_is_raised_as_it_is(self) -> None:
         async def foreign(scope: Any, receive: Any, send: Any) -> None:
             await PlainTextResponse("ok")(scope, receive, send)

@@ -14,7 +14,7 @@ from spica.middleware.trustedhost import TrustedHostMiddleware
 PLACE = "SomeMiddleware: names"
 
 
-@pytest.mark.parametrize("values", [[], (), ["a"], {"a", "b"}, {"a": 1}.keys()])
+@pytest.mark.parametrize("values", [[], (), ["a"], {"a", "b"}, {"a": 1}.keys(), "*"])
 def test_collections_of_strings_pass(values: Any) -> None:
     check_strings(values, PLACE)
     check_tokens(values, PLACE)
