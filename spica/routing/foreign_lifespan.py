@@ -44,12 +44,7 @@ class ForeignLifespan:
         self._tasks: TaskGroup = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(self._run)
-        try:
-            await self._answered.wait()
-        except BaseException as exc:
-            self._tasks.cancel_scope.cancel()
-            await self._tasks.__aexit__(type(exc), exc, exc.__traceback__)
-            raise
+        await self._wait_for_answer()
         if self._failure is not None:
             await self._stop()
         return self._state
@@ -68,9 +63,18 @@ class ForeignLifespan:
             self._phase = "shutdown"
             self._answered = anyio.Event()
             self._shutdown.set()
-            await self._answered.wait()
+            await self._wait_for_answer()
         await self._stop()
         return None
+
+    async def _wait_for_answer(self) -> None:
+        """Wait until the app has answered; if that is cancelled, a time limit passed, so is the app."""
+        try:
+            await self._answered.wait()
+        except BaseException as exc:
+            self._tasks.cancel_scope.cancel()
+            await self._tasks.__aexit__(type(exc), exc, exc.__traceback__)
+            raise
 
     async def _stop(self) -> None:
         """Stop an app that has said all, and raise what went wrong."""

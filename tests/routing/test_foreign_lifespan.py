@@ -95,6 +95,28 @@ async def test_it_is_cancelled_with_what_is_around_it() -> None:
     assert app.steps == ["lifespan.startup"]
 
 
+@pytest.mark.parametrize("phase", ["startup", "shutdown"])
+async def test_one_that_hangs_is_ended_by_the_time_limit(phase: str) -> None:
+    steps = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            message = await receive()
+            while message["type"] != f"lifespan.{phase}":
+                await send({"type": f"{message['type']}.complete"})
+                message = await receive()
+            await anyio.sleep_forever()
+        finally:
+            steps.append("ended")
+
+    server = Server()
+    limit: Any = {f"max_{phase}_seconds": 0.01}
+    with pytest.raises(TimeoutError, match=f"The {phase} of .* took longer than 0.01 seconds"):
+        await server.run(Spica(routes=[Mount("/a", app, lifespan=True)], **limit))
+    assert steps == ["ended"]
+    assert server.types[-1] == f"{phase}.failed"
+
+
 async def test_it_is_cancelled_while_it_starts() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await anyio.sleep_forever()
