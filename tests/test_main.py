@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,16 +17,17 @@ FINE = 'app = Spica(routes=[Route("/", index)])'
 
 
 @pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
 
     def write(text: str) -> None:
-        monkeypatch.delitem(sys.modules, "shop", raising=False)
+        sys.modules.pop("shop", None)
         head = "from spica.applications import Spica\nfrom spica.routing import Route\n"
         (tmp_path / "shop.py").write_text(f"{head}\nasync def index(request): ...\n\n{text}\n")
 
-    return write
+    yield write
+    sys.modules.pop("shop", None)
 
 
 @pytest.mark.parametrize(

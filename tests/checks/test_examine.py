@@ -146,12 +146,12 @@ class TestMiddleware:
         ]
 
     def test_settings_that_are_refused_at_start_up(self) -> None:
-        recipe: Any = Middleware(CORSMiddleware, allow_origins="*")
+        recipe: Any = Middleware(CORSMiddleware, allow_origins="https://a.b")
         (finding,) = examine(with_middleware(recipe))
         assert (finding.severity, finding.code) == (ERROR, "middleware")
         assert finding.message == (
             "The application can't start: TypeError: CORSMiddleware: allow_origins must be a list of "
-            "strings, not the string '*'. Write ['*']."
+            "strings, not the string 'https://a.b'. Write ['https://a.b']."
         )
         assert finding.place == str(recipe._place)
 
