@@ -183,13 +183,14 @@ class MountCandidate(Candidate):
         super().__init__(route, order)
         self.pattern = route.path + "/{path:path}"
         self.prefix = None if len(route.param_convertors) > 1 else route.path + "/"
+        self.conversions = conversions_of(route.param_convertors)
         route._ask = ask_function(route.app)
 
     def enter(self, scope: Scope, path: str) -> Ask | None:
         """Compare the prefix."""
         route = self.route
         if self.prefix is None:
-            if not route._enter(scope, path):
+            if not route._enter(scope, path, self.conversions):
                 return None
         elif path.startswith(self.prefix):
             descend(scope, route.path, route._inner)

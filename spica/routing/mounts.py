@@ -23,6 +23,7 @@ from spica.routing.base import (
     url_with_suffix,
 )
 from spica.routing.patterns import (
+    Conversions,
     PathConvertors,
     check_path,
     compile_path,
@@ -45,6 +46,8 @@ CHILD_KEYS = ("path_params", "app_root_path", "root_path")
 def descend(scope: Scope, prefix: str, app: ASGIApp) -> None:
     """Make ``scope`` that of ``app``, which is mounted below ``prefix``."""
     root_path = scope.get("root_path", "")
+    if root_path and root_path[-1] == "/":
+        root_path = root_path.rstrip("/")  # a server may be told "/api/"
     if "app_root_path" not in scope:
         # The prefix of the whole application stays known to what is mounted.
         scope["app_root_path"] = root_path
@@ -165,18 +168,19 @@ class Mount(AppRoute):
         if scope["type"] not in ("http", "websocket"):
             return Match.NONE, {}
         child_scope = {key: scope[key] for key in CHILD_KEYS if key in scope}
-        if self._enter(child_scope, get_route_path(scope)):
+        conversions = conversions_of(self.param_convertors)
+        if self._enter(child_scope, get_route_path(scope), conversions):
             return Match.FULL, child_scope
         return Match.NONE, {}
 
-    def _enter(self, scope: Scope, route_path: str) -> bool:
+    def _enter(self, scope: Scope, route_path: str, conversions: Conversions) -> bool:
         """Make ``scope`` that of the application if the path is below the prefix; say whether it is."""
         if len(self.param_convertors) == 1:  # only the rest: the prefix is a plain text
             if not route_path.startswith(self.path + "/"):
                 return False
             descend(scope, self.path, self.app)
             return True
-        params = match_path(self.path_regex, conversions_of(self.param_convertors), route_path)
+        params = match_path(self.path_regex, conversions, route_path)
         if params is None:
             return False
         end = len(route_path) - len(params.pop("path")) - 1

@@ -38,9 +38,10 @@ class TestMount:
         told = (await call(app, path="/a/b/c")).json
         assert (told["path"], told["root_path"], told["app_root_path"]) == ("/a/b/c", "/a/b", "")
 
-    async def test_the_prefix_of_the_application_stays_known(self) -> None:
+    @pytest.mark.parametrize("root_path", ["/api", "/api/"])
+    async def test_the_prefix_of_the_application_stays_known(self, root_path: str) -> None:
         app = Spica(routes=[Mount("/a", routes=[Route("/c", tell)])])
-        told = (await call(app, path="/api/a/c", root_path="/api")).json
+        told = (await call(app, path="/api/a/c", root_path=root_path)).json
         assert (told["root_path"], told["app_root_path"]) == ("/api/a", "/api")
         assert told["base_url"] == "http://example.org/api/"
         assert told["url"] == "http://example.org/api/a/c"
