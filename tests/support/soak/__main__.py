@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[3]
 START_SECONDS = 30
 SETTLE_SECONDS = 30
 ALLOWED_KILOBYTES = 24 * 1024
-"""How much memory may have grown: allocators keep some of what was freed."""
+"""How much memory may have grown: what was freed lies in pieces."""
 GAUGES = ["tasks", "descriptors", "threads", "temporary", "streams"]
 
 
