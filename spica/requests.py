@@ -23,7 +23,6 @@ from spica._http.cookies import parse_cookies
 from spica._http.fields import encode_field_value
 from spica._http.urls import check_request_path
 from spica.datastructures import URL, Address, FormData, Headers, QueryParams, State
-from spica.formparsers import FormReader, PartStream, read_parts
 from spica.jsoncodec import MalformedJSON
 
 if sys.version_info >= (3, 13):
@@ -33,6 +32,7 @@ else:
 
 if TYPE_CHECKING:
     from spica._asgi.aftermath import Aftermath
+    from spica.formparsers import FormReader, PartStream
     from spica.types import Message, Receive, Scope, Send
 
 StateT = TypeVar("StateT", bound="Mapping[str, Any] | State", default=State)
@@ -318,25 +318,26 @@ class Request(HTTPConnection[StateT]):
     ) -> FormReader:
         """Return the submitted form; await it, or use it in ``async with`` to close its files.
 
-        Other content types give an empty form. The limits are those of ``FormLimits``; None leaves one as
-        it was set around the endpoint.
+        Other content types give an empty form. A limit that is None is as ``FormLimits`` set it further out.
 
         Raises:
-            MultiPartException: an HTTPException with the status 400: the body is not a form, or is over
-                a limit (413 for those of the memory and of the whole).
+            MultiPartException: 400, the body is not a form or over a limit; 413 for memory and the whole.
         """
+        from spica.formparsers import FormReader  # here, where a form is wanted
+
         limits = (max_files, max_fields, max_part_size, max_memory_size, max_total_size)
         return FormReader(self, limits)
 
     def parts(self) -> PartStream:
         """Return the parts of a multipart form one by one, each body streamed as it arrives.
 
-        Nothing is stored: ``async for part in request.parts()``, then ``part.name``, ``part.filename`` and
-        ``async for chunk in part``, or ``await part.read()``.
+        Nothing is stored. A part has ``name`` and ``filename``; ``async for`` or ``part.read()`` reads it.
 
         Raises:
             HTTPException: 400, the body is not a multipart form.
         """
+        from spica.formparsers import read_parts
+
         return read_parts(self)
 
     async def close(self) -> None:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from spica._asgi.scope import FORM_LIMITS
 from spica._layers.body_limit import RequestBodyLimitMiddleware, check_body_size
 from spica._layers.responder import Responder
-from spica.formparsers import FormLimits
 
 if TYPE_CHECKING:
+    from spica.formparsers import FormLimits
     from spica.requests import Request
     from spica.types import ASGIApp
 
@@ -38,6 +38,8 @@ def limit_app(
 
 def check_form_limits(limits: FormLimits, place: str) -> FormLimits:
     """Return ``limits`` if they are some; errors name ``place``."""
+    from spica.formparsers import FormLimits  # here: an application without forms starts without it
+
     if not isinstance(limits, FormLimits):
         raise TypeError(f"{place} must be FormLimits(max_files=...), not {limits!r:.80}.")
     return limits
