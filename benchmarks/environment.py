@@ -9,6 +9,7 @@ from pathlib import Path
 
 PACKAGES = {
     "Starlette": "starlette",
+    "FastAPI": "fastapi",
     "BlackSheep": "blacksheep",
     "Falcon": "falcon",
     "Litestar": "litestar",

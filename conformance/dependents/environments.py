@@ -20,7 +20,7 @@ class EnvironmentMissing(Exception):
 class Workshop:
     """Makes environments in `folder`; what is made on the way to them is put into `temporary`.
 
-    Each gets spica as it was at the beginning: as a wheel, the way its users install it, so that the files may
+    Each gets spica as it was at the beginning: as a wheel, the way its users install it, so that files may
     change while the tests run.
 
     Raises:

@@ -1,0 +1,5 @@
+"""FastAPI on Starlette itself."""
+
+from benchmarks.apps_fastapi import apps
+
+__all__ = ["apps"]

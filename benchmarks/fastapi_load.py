@@ -1,0 +1,60 @@
+"""FastAPI on spica and on Starlette under uvicorn, with wrk as its client."""
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+
+from benchmarks.cases import Case
+from benchmarks.fastapi_cases import SIDES
+from benchmarks.load import SERVER_CORE, Generator, Load, ratio
+from benchmarks.measuring import note
+from benchmarks.processes import Served
+from benchmarks.table import markdown_table
+
+Rates = dict[str, list[float]]
+"""Requests a second of each turn, for each side."""
+
+
+def measure_servers(cases: list[Case], seconds: int, turns: int) -> dict[str, Rates]:
+    """Return the rates of all cases that wrk can ask for without a script, by their titles."""
+    with tempfile.TemporaryDirectory() as directory:
+        generator = Generator(Path(directory))
+        return {
+            case.title: _rates_of(case, generator, seconds, turns)
+            for case in cases
+            if case.call.method == "GET"
+        }
+
+
+def servers_table(rates: dict[str, Rates]) -> str:
+    """Return the medians, and the median of each turn's ratio."""
+    lines = []
+    for title, sides in rates.items():
+        numbers = [f"{median(sides[side]):.0f}" for side in SIDES]
+        lines.append([title, *numbers, f"{ratio(sides, *SIDES):.2f}"])
+    head = ["requests a second under uvicorn", "on spica", "on Starlette", "spica / Starlette"]
+    return markdown_table(head, lines)
+
+
+def slower_ones(rates: dict[str, Rates]) -> list[str]:
+    """Return the titles of the cases in which fewer requests are answered on spica."""
+    return [title for title, sides in rates.items() if ratio(sides, *SIDES) < 1]
+
+
+def _rates_of(case: Case, generator: Generator, seconds: int, turns: int) -> Rates:
+    query = case.call.query.decode()
+    load = Load(case.title, case.name, case.call.path + (f"?{query}" if query else ""))
+    rates: Rates = {side: [] for side in SIDES}
+    with ExitStack() as stack:
+        servers = {
+            side: stack.enter_context(Served("uvicorn", f"fastapi_{side}", case.name, SERVER_CORE))
+            for side in SIDES
+        }
+        for side, served in servers.items():
+            note(f"uvicorn, {case.title}, {side}")
+            generator.rate(served.port, load, 1)  # to warm up
+        for _ in range(turns):
+            for side, served in servers.items():
+                rates[side].append(generator.rate(served.port, load, seconds))
+    return rates
