@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from spica._asgi.scope import AFTERMATH
 from spica._layers.aftermath import own_aftermath
-from spica._layers.answers import check_app, settle_answer
+from spica._layers.answers import settle_answer
 from spica.requests import Request
 from spica.responses.base import Response
 
@@ -107,11 +107,7 @@ class Responder:
                 answer: Any = await self._ask_outermost(request)
                 is_simple = isinstance(answer, Response) and not answer._receives
                 if not is_simple:
-                    source = scope.get("endpoint")
-                    if isinstance(answer, Response):
-                        answer = await settle_answer(answer, request, source)
-                    else:
-                        check_app(answer, source)
+                    answer = await settle_answer(answer, request, scope.get("endpoint"))
             except Exception as exc:
                 answer = await self.answer_error(request, exc)
                 is_simple = False
