@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 
 from spica._asgi.tasks import Signal, start_listening_task
 
@@ -52,6 +51,8 @@ class Listener:
 
     async def give_way(self) -> None:
         """Leave it time to hear what the server has to tell at once."""
+        import anyio.lowlevel  # here: few applications ever wait like this
+
         for _ in range(self._turns):
             if self._over.is_set:
                 break

@@ -12,8 +12,6 @@ import os
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
-import anyio.lowlevel
-
 from spica._asgi.body import BodyChannel, ClientDisconnect, channel_of
 from spica._asgi.disconnect import run_until_disconnect
 from spica._asgi.sending import DenialSend
@@ -163,6 +161,8 @@ class FileAnswer(Response):
         """Read the next pieces: one, where it is at hand, or else as many as are worth a thread."""
         if self._sent_in_turn > _BYTES_A_TURN:
             self._sent_in_turn = 0
+            import anyio.lowlevel  # here: only large files come this far
+
             await anyio.lowlevel.checkpoint()
         piece = self._reader.read_at_hand()
         if piece is None:

@@ -20,6 +20,8 @@ OPTIONAL = {
     "yaml",
 }
 HEAVY = {
+    "anyio.lowlevel",
+    "spica.formparsers",
     "email",
     "gzip",
     "html",
