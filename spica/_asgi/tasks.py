@@ -30,23 +30,24 @@ class SideTask(Protocol):
 
 
 class Signal:
-    """Something that happens once, and for which one task at a time waits.
+    """Something that happens once, and that tasks wait for.
 
     It costs nothing until somebody waits.
     """
 
-    __slots__ = ("_event", "_future", "is_set")
+    __slots__ = ("_event", "_futures", "is_set")
 
     def __init__(self) -> None:
         self.is_set = False
-        self._future: asyncio.Future[None] | None = None
+        self._futures: tuple[asyncio.Future[None], ...] = ()
         self._event: anyio.Event | None = None
 
     def set(self) -> None:
         """Tell that it has happened."""
         self.is_set = True
-        if self._future is not None and not self._future.done():
-            self._future.set_result(None)
+        for future in self._futures:
+            if not future.done():
+                future.set_result(None)
         if self._event is not None:
             self._event.set()
 
@@ -56,11 +57,14 @@ class Signal:
             return
         loop = running_asyncio_loop()
         if loop is None:
-            self._event = anyio.Event()
+            if self._event is None:
+                self._event = anyio.Event()
             await self._event.wait()
         else:
-            self._future = loop.create_future()
-            await self._future
+            # Each waits for a future of its own: it is cancelled with the task.
+            future = loop.create_future()
+            self._futures += (future,)
+            await future
 
 
 def start_side_task(function: AsyncFunction) -> SideTask:

@@ -201,6 +201,8 @@ class BegunApp:
             if message["type"] == "http.response.start":
                 self._start = message
                 self._started.set()
+                # Now the caller goes on, and they share a context: one of them at a time.
+                await self._open.wait()
             else:
                 # Early hints, a push, a debug message: they come before the response.
                 await self._request._send(message)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from contextvars import Token
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi import codec
 from spica._layers.responder import Responder
-from spica.jsoncodec import default_codec
 from spica.responses.base import Response
 
 if TYPE_CHECKING:
@@ -53,11 +51,12 @@ class _WithCodec:
         self.json_codec = json_codec
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        token = codec.chosen.set(self.json_codec)
+        outward = _Outward(send, self.json_codec)
+        codec.chosen.set(self.json_codec)
         try:
-            await self.app(scope, receive, _Outward(send, token.old_value, self.json_codec))
+            await self.app(scope, receive, outward)
         finally:
-            codec.chosen.reset(token)
+            codec.chosen.set(outward.outside)
 
 
 class _Outward:
@@ -65,15 +64,16 @@ class _Outward:
 
     __slots__ = ("inside", "outside", "send")
 
-    def __init__(self, send: Send, outside: Any, inside: JSONCodec) -> None:
+    def __init__(self, send: Send, inside: JSONCodec) -> None:
         self.send = send
         self.inside = inside
-        # What the context variable did not have is its default.
-        self.outside = default_codec if outside is Token.MISSING else outside
+        self.outside = codec.chosen.get()
 
     async def __call__(self, message: Message) -> None:
         codec.chosen.set(self.outside)
         try:
             await self.send(message)
         finally:
+            # The layers outside may have ended meanwhile, each with the codec further out.
+            self.outside = codec.chosen.get()
             codec.chosen.set(self.inside)

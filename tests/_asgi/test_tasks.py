@@ -36,6 +36,15 @@ class TestSignal:
                 signal.set()
         assert steps == ["woken"]
 
+    async def test_several_waiters_are_woken(self) -> None:
+        signal = Signal()
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(signal.wait)
+                group.start_soon(signal.wait)
+                await anyio.wait_all_tasks_blocked()
+                signal.set()
+
     async def test_it_can_be_set_again_and_after_a_waiter_has_gone(self) -> None:
         signal = Signal()
         with anyio.move_on_after(0):

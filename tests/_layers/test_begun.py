@@ -264,12 +264,39 @@ class TestReplaced:
 
         async def foreign(scope: Any, receive: Any, send: Any) -> None:
             await send({"type": "http.response.start", "status": 200})
-            while not received or received[-1] != "http.disconnect":
-                received.append((await receive())["type"])
+            received.append((await receive())["type"])
 
         exchange = await call(dispatching(foreign, replace))
         assert exchange.text == "replaced"
-        assert received == ["http.request", "http.disconnect"]
+        assert received == ["http.disconnect"]
+
+    async def test_it_is_paused_while_the_layer_outside_goes_on(self) -> None:
+        """They share a context: what one sets for itself is not seen by the other."""
+        seen = []
+
+        async def foreign(scope: Any, receive: Any, send: Any) -> None:
+            seen.append("before the start")
+            await send({"type": "http.response.start", "status": 200})
+            seen.append("after the start")
+
+        async def wait(request: Request, call_next: Any) -> Any:
+            await call_next(request)
+            await anyio.wait_all_tasks_blocked()
+            seen.append("outside")
+            return PlainTextResponse("replaced")
+
+        await call(dispatching(foreign, wait))
+        assert seen == ["before the start", "outside", "after the start"]
+
+    async def test_several_of_its_tasks_may_wait_to_send(self) -> None:
+        async def foreign(scope: Any, receive: Any, send: Any) -> None:
+            async with anyio.create_task_group() as group:
+                group.start_soon(send, {"type": "http.response.start", "status": 200})
+                group.start_soon(send, {"type": "http.response.body", "body": b"a"})
+
+        with anyio.fail_after(5):
+            exchange = await call(dispatching(foreign, replace))
+        assert exchange.text == "replaced"
 
     async def test_each_of_several_tasks_that_wait_hears_of_it(self) -> None:
         heard = []

@@ -290,3 +290,44 @@ async def test_the_context_is_left_as_it_was() -> None:
     before = codec.chosen.get()
     await app(http_scope(), Exchange().receive, Exchange().send)
     assert codec.chosen.get() is before
+
+
+async def take_turns(scope: Any, receive: Any, send: Any) -> None:
+    """Answer as a foreign app that lets others run between its messages."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await anyio.wait_all_tasks_blocked()
+    body = codec.encode("inside")
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    await anyio.wait_all_tasks_blocked()
+    await send({"type": "http.response.body", "body": codec.encode("inside")})
+    await anyio.wait_all_tasks_blocked()
+
+
+async def pause(request: Request, call_next: Any) -> Response:
+    response: Response = await call_next(request)
+    await anyio.wait_all_tasks_blocked()
+    response.headers["x-codec"] = codec.encode("outside").decode()
+    return response
+
+
+async def pause_and_replace(request: Request, call_next: Any) -> Response:
+    await pause(request, call_next)
+    return JSONResponse("outside")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("dispatch", "body"), [(pause, b'<"inside"<"inside"'), (pause_and_replace, b'>"outside"')]
+)
+async def test_a_begun_app_has_its_own_and_what_is_outside_another(
+    dispatch: Any, body: bytes
+) -> None:
+    """They share a context, and go on in turns."""
+    inner = Spica(routes=[Mount("/", take_turns)], json_codec=Marked("<"))
+    layers = [Middleware(BaseHTTPMiddleware, dispatch=dispatch)]
+    app = Spica(routes=[Mount("/", inner)], middleware=layers, json_codec=Marked(">"))
+    before = codec.chosen.get()
+    exchange = await call(app)
+    assert exchange.body == body
+    assert exchange.headers.get("x-codec") in (None, '>"outside"')
+    assert codec.chosen.get() is before
