@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from spica.exceptions import HTTPException
+
 if TYPE_CHECKING:
     from spica.types import Message, Scope, Send
 
@@ -25,9 +27,15 @@ class StartedSend:
 
     async def __call__(self, message: Message) -> None:
         """Send ``message`` on."""
-        if message["type"] == "http.response.start":
-            self.has_started = True
-        await self.send(message)
+        if message["type"] != "http.response.start":
+            await self.send(message)
+            return
+        self.has_started = True
+        try:
+            await self.send(message)
+        except HTTPException:
+            self.has_started = False  # a layer further out has refused it: nothing was sent
+            raise
 
 
 class DenialSend:

@@ -76,6 +76,8 @@ def encode_field_name(name: str | bytes) -> bytes:
 def encode_field_value(value: str | bytes) -> bytes:
     """Encode the value of a header field as latin-1, and refuse what could break out of it.
 
+    Blanks around it are no part of a value (RFC 9110 s.5.5), and servers refuse them: they are left out.
+
     Raises:
         ValueError: the value has a control character (CR, LF and NUL above all), or a character
             outside latin-1. The text tells the character and its place but not the value, which
@@ -90,7 +92,7 @@ def encode_field_value(value: str | bytes) -> bytes:
                 f"{error.start}, which is not in latin-1. Percent-encode it, or leave it out."
             ) from None
         if value.isprintable():
-            return raw
+            return raw.strip()
     else:
         raw = value
     # RFC 9110 s.5.5: CR, LF and NUL are dangerous, the other controls are not allowed either.
@@ -100,7 +102,7 @@ def encode_field_value(value: str | bytes) -> bytes:
             f"A header value has the control character {chr(raw[position])!r} at position "
             f"{position}: CR, LF, NUL and other controls may not stand in a header."
         )
-    return raw
+    return raw.strip()
 
 
 # RFC 9110 s.5.6.4: a quoted string; one that is never closed runs to the end.

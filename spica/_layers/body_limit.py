@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from spica._asgi.aftermath import aftermath_of
 from spica._asgi.body import BodyLimit, BodyTooLarge, declared_size
 from spica._asgi.scope import BODY_LIMIT, MAX_BODY_SIZE
 from spica._asgi.sending import StartedSend
@@ -56,7 +57,7 @@ class RequestBodyLimitMiddleware(Responder):
             if not isinstance(answer, Response):
                 return RequestBodyLimitResponder(answer, self)
             if answer.status_code < 400:  # else it is refused already, with what layers have added
-                _check_declared(scope, limit)
+                _check_answered(scope, limit, answer, request)
         except BodyTooLarge as exc:
             return answer_http_exception(scope, exc)
         finally:
@@ -109,6 +110,18 @@ class _LimitedSend(StartedSend):
         if message["type"] == "http.response.start" and message["status"] < 400:
             _check_declared(self.scope, self.limit)
         await super().__call__(message)
+
+
+def _check_answered(
+    scope: Scope, limit: BodyLimit, answer: Response, request: Request[Any]
+) -> None:
+    """Check Content-Length; what the answer that is dropped has promised is still done."""
+    try:
+        _check_declared(scope, limit)
+    except BodyTooLarge:
+        if answer.background is not None:
+            aftermath_of(request).add_task(answer.background)
+        raise
 
 
 def _check_declared(scope: Scope, limit: BodyLimit) -> None:

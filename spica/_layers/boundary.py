@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.aftermath import RequestErrors
+from spica._asgi.body import BodyTooLarge
 from spica._asgi.scope import EXCEPTION_HANDLERS
 from spica._asgi.sending import StartedSend
 from spica._layers.aftermath import own_aftermath, split_errors
@@ -75,7 +76,9 @@ def note_late(request: Request[Any], exc: Exception) -> Exception:
     failures = own_aftermath(request)
     if exc not in failures.failures:
         handler, _ = find_handled(exc, request.scope.get(EXCEPTION_HANDLERS))
-        if handler is not None and exc.args != (ALREADY_STARTED,):
+        # That the body is too large is what a limit further out says in place of the start: it answers.
+        is_refused = isinstance(exc, BodyTooLarge)
+        if handler is not None and exc.args != (ALREADY_STARTED,) and not is_refused:
             cause, exc = exc, RuntimeError(ALREADY_STARTED)
             exc.__cause__ = cause
         failures.add_failure(exc)

@@ -325,7 +325,7 @@ def test_a_change_of_a_long_list_is_seen() -> None:
 
 
 names = st.text("abAB-", min_size=1, max_size=3)
-values = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E))
+values = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E)).map(str.strip)
 
 
 @given(st.lists(st.tuples(names, values)))

@@ -7,6 +7,7 @@ from asgi_kit import Exchange, body_messages, call, http_scope
 from stacks import ForeignPass
 
 from spica.applications import Spica
+from spica.background import BackgroundTask
 from spica.exceptions import HTTPException
 from spica.middleware import Middleware
 from spica.middleware.base import BaseHTTPMiddleware
@@ -198,3 +199,29 @@ class TestErrors:
 
     def test_zero_is_one(self) -> None:
         assert RequestBodyLimitMiddleware(foreign_count, 0).max_body_size == 0
+
+
+class TestNobodyReadsTheBody:
+    """The endpoint answers without a look at a body that is declared too large. Found by scripts/fuzz."""
+
+    @pytest.mark.parametrize("layers", [[], [Middleware(ForeignPass)]], ids=["ours", "foreign"])
+    @pytest.mark.parametrize("is_foreign", [False, True], ids=["endpoint", "app"])
+    async def test_it_is_a_413(self, layers: Any, is_foreign: bool) -> None:
+        async def answer(scope: Any, receive: Any, send: Any) -> None:
+            await PlainTextResponse("ignored")(scope, receive, send)
+
+        route = Mount("/", answer) if is_foreign else posts(ignore)
+        app = Spica(routes=[route], middleware=layers, max_body_size=5)
+        exchange = await call(app, "POST", headers=[("content-length", "6")], body=b"")
+        assert exchange.status == 413
+
+    @pytest.mark.parametrize("layers", [[], [Middleware(ForeignPass)]], ids=["ours", "foreign"])
+    async def test_what_the_answer_has_promised_is_done(self, layers: Any) -> None:
+        done: list[str] = []
+
+        async def promise(request: Request) -> PlainTextResponse:
+            return PlainTextResponse("", background=BackgroundTask(done.append, "task"))
+
+        app = Spica(routes=[posts(promise)], middleware=layers, max_body_size=5)
+        exchange = await call(app, "POST", headers=[("content-length", "6")], body=b"")
+        assert (exchange.status, done) == (413, ["task"])

@@ -375,7 +375,8 @@ def requests(draw: Any) -> Connection:
         scope = {**scope, "method": "POST", "headers": [*scope["headers"], content_type]}
     data = draw(body)
     if draw(st.booleans()):
-        scope["headers"] = [*scope["headers"], (b"content-length", b"%d" % len(data))]
+        length = (b"content-length", b"%d" % len(data))
+        scope = {**scope, "headers": [*scope["headers"], length]}
     messages = body_messages(
         data, draw(cuts), draw(st.lists(LEFT_OUT, max_size=3)), draw(st.integers(0, 4)) == 0
     )
