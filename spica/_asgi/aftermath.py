@@ -7,7 +7,7 @@ here and settled by the layer that sends the response.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Protocol
 
 from spica._asgi.scope import AFTERMATH
@@ -53,27 +53,39 @@ class Aftermath:
         self.closers = [*self.closers, closer]
         self.is_empty = False
 
-    def add_failure(self, exc: Exception) -> None:
-        """Note an error, to be raised; one that is noted already is not noted again."""
-        if exc not in self.failures:
+    def add_failure(self, exc: Exception) -> bool:
+        """Note an error, to be raised; return whether it was not noted already."""
+        is_new = not self.has_failure(exc)
+        if is_new:
             self.failures = [*self.failures, exc]
             self.is_empty = False
+        return is_new
+
+    def has_failure(self, exc: Exception) -> bool:
+        """Return whether this very error is noted; two that are equal are two."""
+        return any(failure is exc for failure in self.failures)
 
     async def settle(self) -> list[Exception]:
         """End what was begun, run what was put off, and return the errors that came of it."""
         late = []
-        ends = [begun.finish for begun in reversed(self.begun)]
-        for step in [*ends, *self.tasks, *self.closers]:
+        for step in self._steps():
             try:
                 await step()
             except Exception as exc:
-                if exc not in self.failures:
+                if self.add_failure(exc):
                     late.append(exc)
-                    self.add_failure(exc)
             except BaseException:
                 await self.abandon()
                 raise
         return late
+
+    def _steps(self) -> Iterator[Callable[[], Awaitable[None]]]:
+        """Give what is to be done one by one, also what a task has added meanwhile."""
+        begun = self.begun
+        yield from [each.finish for each in reversed(begun)]
+        yield from self.tasks
+        yield from [each.finish for each in self.begun[len(begun) :]]
+        yield from self.closers
 
     def raise_failures(self) -> None:
         """Raise what went wrong: one error as it is, several as an ExceptionGroup."""

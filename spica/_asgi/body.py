@@ -360,9 +360,12 @@ class BodyChannel:
         return self.has_left
 
     def listen(self) -> Listener:
-        """Return the one who waits for the client's leaving; begun now if there is none."""
+        """Return the one who waits for the client's leaving; begun now if there is none.
+
+        One whose ``receive`` failed is followed by another; one that has heard of it stays.
+        """
         listener = self.listener
-        if listener is None or listener.is_over:
+        if listener is None or (listener.is_over and not self.has_left):
             listener = self.listener = Listener(self.wait_for_disconnect)
         return listener
 

@@ -74,7 +74,7 @@ def note_late(request: Request[Any], exc: Exception) -> Exception:
     Where a handler would have answered it, that is an error that says so.
     """
     failures = own_aftermath(request)
-    if exc not in failures.failures:
+    if not failures.has_failure(exc):
         handler, _ = find_handled(exc, request.scope.get(EXCEPTION_HANDLERS))
         # That the body is too large is what a limit further out says in place of the start: it answers.
         is_refused = isinstance(exc, BodyTooLarge)

@@ -22,8 +22,8 @@ class CancelOnDisconnectMiddleware(Responder):
     """Cancel what makes the response when the client leaves; what sends it is not cancelled.
 
     The layers outside see a ClientDisconnect, which is no error and is not logged. There is no answer, and no
-    background task of one. A ``def`` endpoint inside runs to its end in its thread, and its answer is
-    dropped. Until there is a response, a foreign app inside is cancelled too.
+    background task of one. A ``def`` endpoint inside runs to its end in its thread, and its answer is one
+    like any other. Until there is a response, a foreign app inside is cancelled too.
     """
 
     def __init__(self, app: ASGIApp) -> None:

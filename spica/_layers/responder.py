@@ -128,7 +128,12 @@ class Responder:
             await self._settle(request, aftermath)
 
     async def _note(self, request: Request[Any], exc: Exception) -> None:
-        if await self.report(request, exc):
+        try:
+            is_raised = await self.report(request, exc)
+        except BaseException:
+            await _abandon(request)
+            raise
+        if is_raised:
             own_aftermath(request).add_failure(exc)
 
     async def _settle(self, request: Request[Any], aftermath: Aftermath) -> None:

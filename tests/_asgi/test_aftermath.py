@@ -94,6 +94,41 @@ async def test_a_failure_is_noted_once() -> None:
         aftermath.raise_failures()
 
 
+class Alike(Exception):
+    """An error that is equal to every other one of its class."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Alike)
+
+    __hash__ = Exception.__hash__
+
+
+async def test_errors_that_are_equal_are_two() -> None:
+    aftermath = Aftermath()
+    aftermath.add_failure(Alike("a"))
+    aftermath.add_begun(Begun("a", [], Alike("b")))
+    assert [error.args for error in await aftermath.settle()] == [("b",)]
+    assert [error.args for error in aftermath.failures] == [("a",), ("b",)]
+
+
+async def test_what_a_task_has_begun_or_opened_is_ended_too() -> None:
+    steps: list[Any] = []
+    aftermath = Aftermath()
+
+    async def close() -> None:
+        steps.append("close")
+
+    async def task() -> None:
+        steps.append("task")
+        aftermath.add_begun(Begun("late", steps))
+        aftermath.add_closer(close)
+
+    aftermath.add_begun(Begun("early", steps))
+    aftermath.add_task(task)
+    await aftermath.settle()
+    assert steps == [("finish", "early"), "task", ("finish", "late"), "close"]
+
+
 async def test_what_was_begun_is_abandoned_when_settling_is_cancelled() -> None:
     steps: list[Any] = []
     aftermath = Aftermath()

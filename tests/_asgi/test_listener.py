@@ -90,6 +90,17 @@ async def test_only_one_waits_in_receive() -> None:
     assert server.waiting == 1
 
 
+async def test_who_asks_again_after_the_client_has_left_begins_no_other() -> None:
+    request = Request(http_scope(), Server([DISCONNECT]))
+    assert await request.is_disconnected()
+    listener = request._channel().listener
+    for _ in range(3):
+        assert await request.is_disconnected()
+    assert request._channel().listener is listener
+    assert request._aftermath is not None
+    assert request._aftermath.begun == [listener]
+
+
 async def test_it_is_gone_when_the_request_is_over() -> None:
     server = Server([])
 

@@ -1,10 +1,12 @@
 """Work that is cancelled when the client leaves."""
 
+import time
 from functools import partial
 from typing import Any
 
 import anyio
 import pytest
+from anyio import from_thread
 from asgi_kit import Exchange, Receive, body_messages, call, http_scope
 
 from spica.applications import Spica
@@ -163,6 +165,27 @@ class TestAClientThatLeaves:
         with pytest.raises(RuntimeError, match="receive is broken"):
             with request.cancel_on_disconnect():
                 await anyio.sleep_forever()
+
+    async def test_a_plain_endpoint_below_the_layer_runs_to_its_end_and_is_answered(self) -> None:
+        client, exchange = Client(), Exchange(http_scope("POST"))
+        steps = []
+
+        def endpoint(request: Request) -> Response:
+            from_thread.run_sync(client.close)
+            while not request._channel().has_left:
+                time.sleep(0)
+            steps.append("end")
+            return PlainTextResponse("done", background=BackgroundTask(steps.append, "task"))
+
+        mount = Mount(
+            "",
+            routes=[Route("/", endpoint, methods=["POST"])],
+            middleware=[Middleware(CancelOnDisconnectMiddleware)],
+        )
+        exchange.receive = client
+        with anyio.fail_after(5):
+            await exchange.run(Spica(routes=[mount]))
+        assert (exchange.error, steps) == (None, ["end", "task"])
 
 
 @pytest.mark.anyio

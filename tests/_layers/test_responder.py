@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import anyio
 import pytest
 from asgi_kit import Exchange, call, http_scope, websocket_scope
 
@@ -282,3 +283,38 @@ async def test_a_response_s_call_replaced_on_the_class_is_called(
     monkeypatch.setattr(Response, "__call__", calls.around(Response.__call__))
     assert (await call(make_app(), path="/a/b")).text == "hello"
     assert len(calls) == 1
+
+
+async def test_a_begun_app_is_ended_though_its_layer_is_cancelled_while_it_reports() -> None:
+    """A dropped app waits to be ended; sending fails, and the handler that hears of it never returns."""
+    steps = []
+
+    async def begun(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await foreign(scope, receive, send)
+        finally:
+            steps.append("ended")
+
+    async def replace(request: Request, call_next: Any) -> Response:
+        await call_next(request)
+        return PlainTextResponse("other")
+
+    async def hang(request: Request, exc: Exception) -> Response:
+        steps.append("told")
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async def send(message: Any) -> None:
+        raise ValueError("send is broken")
+
+    app = Spica(
+        routes=[Mount("/", begun)],
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=replace)],
+        exception_handlers={Exception: hang},
+    )
+    async with anyio.create_task_group() as group:
+        group.start_soon(app, http_scope(), Exchange().receive, send)
+        await anyio.wait_all_tasks_blocked()
+        assert steps == ["told"]
+        group.cancel_scope.cancel()
+    assert steps == ["told", "ended"]
