@@ -8,6 +8,7 @@ made into a stack: nothing is paid for a request.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -102,14 +103,14 @@ def find_order_problems(recipes: Sequence[Any]) -> Iterator[OrderProblem]:
                 if rule.outer in outer.traits and rule.inner in inner.traits:
                     yield _wrong_order(outer, inner, rule.reason)
             if outer.key is not None and outer.key == inner.key:
-                yield _twice(outer, inner)
+                yield _twice(outer, inner, *outer.key)
 
 
 class _Layer:
     """What is to be known of one recipe."""
 
     def __init__(self, recipe: Any) -> None:
-        cls, _, options = recipe
+        cls, args, options = recipe
         while isinstance(cls, functools.partial):
             options = {**cls.keywords, **options}
             cls = cls.func
@@ -117,13 +118,17 @@ class _Layer:
         self.name: str = getattr(cls, "__name__", None) or type(cls).__name__
         self.place: Place | None = getattr(recipe, "_place", None)
         self.traits: Collection[str] = traits_of(cls)
-        self.key = self._find_key(options)
+        self.key = self._find_key(args, options)
 
-    def _find_key(self, options: dict[str, Any]) -> tuple[str, Any] | None:
+    def _find_key(self, args: Sequence[Any], options: dict[str, Any]) -> tuple[str, Any] | None:
         """Return what two layers may not have in common."""
         if CORS in self.traits:
             return CORS, None
         if SESSION in self.traits:
+            try:
+                options = inspect.signature(self.cls).bind_partial(None, *args, **options).arguments
+            except (TypeError, ValueError):
+                pass  # what is wrong with them is said when the layer is made
             return SESSION, options.get("session_cookie", "session")
         return None
 
@@ -156,9 +161,7 @@ def _wrong_order(outer: _Layer, inner: _Layer, reason: str) -> OrderProblem:
     return OrderProblem(text, inner.place, False)
 
 
-def _twice(outer: _Layer, inner: _Layer) -> OrderProblem:
-    assert outer.key is not None
-    kind, cookie = outer.key
+def _twice(outer: _Layer, inner: _Layer, kind: str, cookie: Any) -> OrderProblem:
     if kind == CORS:
         head = f"{inner.name} stands inside another {outer.name}"
         why = "the outer one answers all preflights, and the settings of the inner one are lost on them"

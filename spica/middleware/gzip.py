@@ -154,7 +154,7 @@ class IdentityResponder:
 
     _phase = _BEFORE_START
     _is_head = False
-    _start: Message | None = None
+    _start: Message  # held while the phase is _HOLDING_START
 
     def __init__(
         self,
@@ -277,14 +277,12 @@ class IdentityResponder:
 
     async def _pass_start(self, raw_headers: RawHeaders | None = None) -> None:
         """Send the start that was held, with other fields if they are given."""
-        start, self._start = self._start, None
-        assert start is not None
+        start = self._start
         self._phase = _PASSING
         await self.send(start if raw_headers is None else {**start, "headers": raw_headers})
 
     async def _send_first(self, message: Message) -> None:
         """Decide about the whole response: its first chunk tells whether it is the only one."""
-        assert self._start is not None
         raw_headers: RawHeaders = self._start["headers"]
         if message.get("more_body", False):
             await self._pass_start(self._stream_fields(raw_headers))

@@ -157,11 +157,10 @@ class FileReader:
         return text
 
     def _read(self, size: int) -> bytes:
-        file = self._file
-        assert file is not None  # opened before anything is read
+        file: Any = self._file  # opened before anything is read
         try:
             file.seek(self._offset)
-            piece = file.read(size)
+            piece: bytes = file.read(size)
         except OSError as exc:  # not to be taken for the network's
             raise RuntimeError(f"File at path {self.path} can't be read: {exc}") from exc
         if not piece:
@@ -170,8 +169,8 @@ class FileReader:
         return piece
 
     def _read_cached(self, size: int) -> bytes | None:
-        file, buffer = self._file, self._buffer
-        assert file is not None  # opened before anything is read
+        file: Any = self._file  # opened before anything is read
+        buffer = self._buffer
         if buffer is None or len(buffer) != size:
             buffer = self._buffer = bytearray(size)
         try:

@@ -46,8 +46,7 @@ class Upload(httpx.SyncByteStream):
             TypeError: the test's iterable yields something that is not bytes.
         """
         if self._source is None:
-            stream = self._request.stream
-            assert isinstance(stream, httpx.SyncByteStream)  # httpx refuses others
+            stream: Any = self._request.stream  # a synchronous one: httpx refuses others
             self._source = iter(stream)
             self._request.stream = self
         for piece in self._source:

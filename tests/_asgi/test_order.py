@@ -112,6 +112,11 @@ WRONG: list[Any] = [
         id="two sessions in one cookie",
     ),
     pytest.param(
+        lambda: [Middleware(SessionMiddleware, "secret", "a"), session("a")],
+        "SessionMiddleware stands inside another SessionMiddleware with the cookie 'a': each",
+        id="two sessions in one cookie that is named by position",
+    ),
+    pytest.param(
         lambda: [
             Middleware(functools.partial(GZipMiddleware, minimum_size=1)),
             Middleware(Encrypting),
@@ -146,6 +151,10 @@ RIGHT: list[Any] = [
     ),
     pytest.param(lambda: [Middleware(Foreign), cors()], id="a foreign class"),
     pytest.param(lambda: [session(), session("other")], id="two sessions in two cookies"),
+    pytest.param(
+        lambda: [Middleware(SessionMiddleware, "secret", "other"), session()],
+        id="two sessions in two cookies, one named by position",
+    ),
     pytest.param(
         lambda: [Middleware(Encrypting), Middleware(GZipMiddleware)], id="compressed first"
     ),
