@@ -261,20 +261,14 @@ class Request(HTTPConnection[StateT]):
 
     # -- the body --------------------------------------------------------------------------------------
 
-    async def stream(self) -> AsyncGenerator[bytes, None]:
-        """Yield the body in chunks as they arrive, and an empty one at the end.
+    def stream(self) -> AsyncGenerator[bytes, None]:
+        """Return the body in chunks as they arrive, and an empty one at the end.
 
         Raises:
             ClientDisconnect: the client left before the end of its body.
             RuntimeError: the chunks were already given to another reader.
         """
-        chunks = self._channel().stream()
-        try:
-            async for chunk in chunks:
-                yield chunk
-        finally:
-            await chunks.aclose()
-        yield b""
+        return self._channel().stream(ends_empty=True)
 
     def _chunks(self) -> AsyncGenerator[bytes, None]:
         """Return the body's chunks for a parser: without the empty one, unless ``stream`` is replaced."""
