@@ -62,9 +62,10 @@ class Spica(Responder):
     _ask_stack: Ask | None
     _connect_stack: ASGIApp
     _outermost: Responder
-    form_limits: FormLimits | None = None
 
     # Here for subclasses that do not call __init__.
+    max_body_size: int | float | None = None
+    form_limits: FormLimits | None = None
     json_codec: JSONCodec | None = None
     problem_details: bool = False
 

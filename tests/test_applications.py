@@ -156,7 +156,6 @@ class TestStack:
                 self.exception_handlers = {}
                 self.user_middleware = []
                 self.middleware_stack = None
-                self.max_body_size = None
 
         assert (await call(Own())).text == "hello"
 

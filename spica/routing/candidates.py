@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from spica._layers.responder import asker
-from spica.endpoints import HTTPEndpoint, answer, answers_by_value
+from spica.endpoints import HTTPEndpoint, answer, answers_by_value, methods_of
 from spica.routing.base import BaseRoute, Match
 from spica.routing.functions import ask_function
 from spica.routing.mounts import AppRoute, Host, Mount, descend
@@ -228,7 +228,8 @@ def make_candidate(route: BaseRoute, order: int) -> Candidate:
         return AnyCandidate(route, order)
     if _has_born(route, "matches", _BORN_MATCHES):
         if isinstance(route, Route):
-            methods = None if route.app is not route.endpoint else route.allowed_methods()
+            # Not those of the route, which are looked up when it is compared: they may change.
+            methods = methods_of(route.endpoint) if route.app is route.endpoint else None
             if methods is not None:
                 return ClassCandidate(route, methods, order)
             return HTTPCandidate(route, order)

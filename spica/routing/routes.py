@@ -150,7 +150,7 @@ class Route(PatternRoute):
         served = methods_of(self.endpoint) if self.app is self.endpoint else None
         if served is None:
             return self.methods or None
-        return served & self.methods if self.methods else served
+        return served.intersection(self.methods) if self.methods else served
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Return how well the scope matches, and ``endpoint`` and ``path_params``."""

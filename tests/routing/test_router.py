@@ -177,6 +177,14 @@ class TestMethods:
         assert (exchange.status, exchange.body) == (200, b"")
         assert exchange.headers["allow"] == "DELETE, GET, HEAD, OPTIONS, PROPFIND, PUT"
 
+    async def test_the_methods_of_a_route_to_a_class_may_be_a_list_and_change(self) -> None:
+        route = Route("/a", Item)
+        route.methods = ["GET"]  # type: ignore[assignment]  # as dependents write it
+        router = Router([route])
+        assert (await call(router, "PROPFIND", "/a")).status == 405
+        route.methods += ["PROPFIND"]  # type: ignore[operator]
+        assert (await call(router, "PROPFIND", "/a")).status == 200
+
     async def test_the_methods_of_a_route_narrow_those_of_a_class(self) -> None:
         router = Router([Route("/a", Item, methods=["GET", "POST"])])
         assert (await call(router, "GET", "/a")).text == "get"
