@@ -12,7 +12,7 @@ from spica._layers.responder import Ask, Responder, asker
 from spica.concurrency import is_async_callable, run_in_threadpool
 from spica.requests import Request
 from spica.responses.base import Response
-from spica.websockets import WebSocket
+from spica.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 if TYPE_CHECKING:
     from spica.types import ASGIApp, Receive, Scope, Send
@@ -82,8 +82,16 @@ class SocketFunction:
         try:
             await self.func(websocket)
         except Exception as exc:
-            if not await answer_on_socket(websocket, exc):
+            if await answer_on_socket(websocket, exc):
+                return
+            if not (isinstance(exc, WebSocketDisconnect) and is_over(websocket)):
                 raise
+
+
+def is_over(websocket: WebSocket[Any]) -> bool:
+    """Return whether the peer has left, or can't be reached any more."""
+    left = WebSocketState.DISCONNECTED
+    return websocket.client_state is left or websocket.application_state is left
 
 
 def ask_function(app: ASGIApp) -> Ask:

@@ -9,6 +9,7 @@ from spica.exceptions import HTTPException
 from spica.requests import Request
 from spica.responses import PlainTextResponse
 from spica.routing import request_response, websocket_session
+from spica.websockets import WebSocketDisconnect
 
 pytestmark = pytest.mark.anyio
 
@@ -69,3 +70,28 @@ async def test_a_websocket_exception_nobody_handles_is_raised() -> None:
 
     exchange = await Exchange(websocket_scope()).run(websocket_session(endpoint))
     assert repr(exchange.error) == "ValueError('x')"
+
+
+async def test_a_peer_that_leaves_is_no_error() -> None:
+    async def endpoint(websocket: Any) -> None:
+        await websocket.accept()
+        while True:
+            await websocket.receive_text()
+
+    messages = [
+        {"type": "websocket.connect"},
+        {"type": "websocket.receive", "text": "a"},
+        {"type": "websocket.disconnect", "code": 1001},
+    ]
+    exchange = await Exchange(websocket_scope(), messages).run(websocket_session(endpoint))
+    assert (exchange.types, exchange.error) == (["websocket.accept"], None)
+
+
+async def test_the_disconnect_of_another_connection_is_an_error() -> None:
+    async def endpoint(websocket: Any) -> None:
+        await websocket.accept()
+        raise WebSocketDisconnect(1001)
+
+    messages = [{"type": "websocket.connect"}]
+    exchange = await Exchange(websocket_scope(), messages).run(websocket_session(endpoint))
+    assert isinstance(exchange.error, WebSocketDisconnect)
