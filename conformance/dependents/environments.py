@@ -4,7 +4,9 @@ import hashlib
 import subprocess
 import sys
 import venv
+from collections import defaultdict
 from pathlib import Path
+from threading import Lock
 
 from conformance.dependents.suites import Suite
 
@@ -30,9 +32,10 @@ class Workshop:
     def __init__(self, folder: Path, temporary: Path) -> None:
         self._folder = folder / "environments"
         self._ready: dict[str, Path] = {}
+        self._locks: defaultdict[str, Lock] = defaultdict(Lock)
         # The backend is that of our own requirements.
         options = ["--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(temporary)]
-        run_pip(Path(sys.executable), "wheel", *options, str(ROOT))
+        run_pip("wheel", *options, str(ROOT))
         self._wheel = next(temporary.glob("spica-*.whl"))
 
     def prepare(self, suite: Suite) -> Path:
@@ -41,10 +44,11 @@ class Workshop:
         Raises:
             EnvironmentMissing: pip could not install what is needed.
         """
-        python = self._ready.get(suite.requirements)
-        if python is None:
-            python = self._ready[suite.requirements] = self._make(suite.requirements)
-        return python
+        name = suite.requirements
+        with self._locks[name]:  # suites may share it, and are prepared in threads
+            if name not in self._ready:
+                self._ready[name] = self._make(name)
+        return self._ready[name]
 
     def _make(self, name: str) -> Path:
         requirements = REQUIREMENTS / f"{name}.txt"
@@ -53,20 +57,21 @@ class Workshop:
         state = hashlib.sha256(sys.version.encode() + requirements.read_bytes()).hexdigest()
         stamp = directory / STAMP
         if not stamp.is_file() or stamp.read_text() != state:
-            venv.create(directory, clear=True, with_pip=True, symlinks=True)
-            run_pip(python, "install", "--requirement", str(requirements))
+            venv.create(directory, clear=True, symlinks=True)
+            run_pip("--python", str(python), "install", "--requirement", str(requirements))
             stamp.write_text(state)
-        run_pip(python, "install", "--no-deps", "--force-reinstall", "--no-index", str(self._wheel))
+        options = ("--no-deps", "--force-reinstall", "--no-index")
+        run_pip("--python", str(python), "install", *options, str(self._wheel))
         return python
 
 
-def run_pip(python: Path, *words: str) -> None:
-    """Run pip for an interpreter.
+def run_pip(*words: str) -> None:
+    """Run the pip of our own environment.
 
     Raises:
         EnvironmentMissing: It failed.
     """
-    command = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", *words]
+    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *words]
     got = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
