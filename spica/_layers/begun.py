@@ -246,19 +246,11 @@ class BegunResponse(Response):
         if self.background is not None:
             await self.background()
 
-    @property
-    def body_iterator(self) -> AsyncIterator[Any]:
-        """The body as an async iterator of chunks, made as they are asked for."""
-        if self._replaced_body is not None:
-            return self._replaced_body
+    def _body_chunks(self) -> AsyncIterator[Any]:
+        """Return the body as chunks that are made as they are asked for; it can be had once."""
         if self._iterator is None:
             self._iterator = _iterate(self.begun)
         return self._iterator
-
-    @body_iterator.setter
-    def body_iterator(self, body_iterator: AsyncIterator[Any]) -> None:
-        """Send another body."""
-        self._replaced_body = body_iterator
 
 
 async def _iterate(begun: BegunApp) -> AsyncIterator[bytes]:

@@ -6,6 +6,7 @@ What is not given costs nothing. The limit set furthest in wins, whether larger 
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.scope import FORM_LIMITS
@@ -60,5 +61,11 @@ class FormLimitMiddleware(Responder):
         """Return the inner answer."""
         scope = request.scope
         outer = scope.get(FORM_LIMITS)
-        scope[FORM_LIMITS] = self.limits if outer is None else self.limits.over(outer)
+        scope[FORM_LIMITS] = self.limits if outer is None else _combine(self.limits, outer)
         return self._ask(request)
+
+
+@lru_cache(maxsize=256)
+def _combine(limits: FormLimits, outer: FormLimits) -> FormLimits:
+    """Return ``limits`` over those set further out: the same few for all requests."""
+    return limits.over(outer)

@@ -253,14 +253,16 @@ class Response:
 
         It makes every response look alike to a middleware that reads or wraps what is sent.
         """
-        if self._replaced_body is not None:
-            return self._replaced_body
-        return _one_chunk(self.body)
+        return self._body_chunks() if self._replaced_body is None else self._replaced_body
 
     @body_iterator.setter
     def body_iterator(self, body_iterator: AsyncIterator[Any]) -> None:
         """Send another body."""
         self._replaced_body = body_iterator
+
+    def _body_chunks(self) -> AsyncIterator[Any]:
+        """Return the body that was not replaced as an iterator."""
+        return _one_chunk(self.body)
 
     def _copy(self) -> Self:
         """Return a copy to be edited for one request (see ``spica._layers.ownership``)."""

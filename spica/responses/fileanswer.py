@@ -88,19 +88,11 @@ class FileAnswer(Response):
         if self.background is not None:
             await self.background()
 
-    @property
-    def body_iterator(self) -> AsyncIterator[Any]:
-        """The body as an async iterator of chunks; set it to send another body."""
-        if self._replaced_body is not None:
-            return self._replaced_body
+    def _body_chunks(self) -> AsyncIterator[Any]:
+        """Return the body as chunks that are made as they are asked for; it can be had once."""
         if self._iterator is None:
             self._iterator = self._iterate()
         return self._iterator
-
-    @body_iterator.setter
-    def body_iterator(self, body_iterator: AsyncIterator[Any]) -> None:
-        """Send another body."""
-        self._replaced_body = body_iterator
 
     async def _iterate(self) -> AsyncIterator[bytes]:
         reader = self._reader
