@@ -28,6 +28,8 @@ class NoMatchFound(Exception):
     def __str__(self) -> str:
         params = ", ".join(self.path_params)
         text = f'No route exists for name "{self.name}" and params "{params}".'
+        if not isinstance(self.name, str):
+            return f"{text} A name is a text, for example {get_name(self.name)!r}."
         if self.name in self.known:
             return f"{text} There is a route of this name, with other parameters."
         if self.known:

@@ -22,6 +22,7 @@ from spica.routing.base import (
     known_names,
     url_with_suffix,
 )
+from spica.routing.misuse import check_choice, check_mounted, warn_of_path
 from spica.routing.patterns import (
     Conversions,
     PathConvertors,
@@ -134,9 +135,10 @@ class Mount(AppRoute):
         lifespan: bool | None = None,
     ) -> None:
         place = f"Mount({path!r})"
-        self.lifespan = lifespan
+        self.lifespan = check_choice(lifespan, f"{place}: lifespan")
         if path:
             check_path(path, place)
+            warn_of_path(path, place)
         self.path = path.rstrip("/")
         self._base_app = self._find_app(app, routes, place)
         self.name = name
@@ -159,8 +161,7 @@ class Mount(AppRoute):
             if routes is None:
                 raise MisuseError(f"{place}: Either 'app=...', or 'routes=' must be specified")
             return self.router_class(routes=routes)
-        if not callable(app):
-            raise TypeError(f"{place}: app must be an ASGI app, not {app!r}.")
+        check_mounted(app, place)
         return app
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -233,10 +234,14 @@ class Host(AppRoute):
     ) -> None:
         if not isinstance(host, str) or host.startswith("/"):
             raise MisuseError(f"Host({host!r}): Host must not start with '/': give a host name.")
-        if not callable(app):
-            raise TypeError(f"Host({host!r}): app must be an ASGI app, not {app!r:.200}.")
+        if "/" in host:
+            raise ValueError(
+                f"Host({host!r}): a host has neither scheme nor path. "
+                f"Write {host.partition('://')[2].partition('/')[0] or host.partition('/')[0]!r}."
+            )
+        check_mounted(app, f"Host({host!r})")
         self.host = host
-        self.lifespan = lifespan
+        self.lifespan = check_choice(lifespan, f"Host({host!r}): lifespan")
         self._base_app = self.app = app
         self.name = name
         self.host_regex, self.host_format, self.param_convertors = compile_path(host)

@@ -198,7 +198,14 @@ def _fill_one(
     if name not in params:
         return found.group()
     used.add(name)
-    return convertors[name].to_string(params[name])
+    value = params[name]
+    try:
+        if value is None:
+            raise MisuseError("Must not be None")  # as text it would be the path "/None"
+        return convertors[name].to_string(value)
+    except Exception as exc:
+        exc.add_note(f"This was the parameter {name!r} of a URL, {value!r:.80}.")
+        raise
 
 
 def encode_path(path: str) -> str:

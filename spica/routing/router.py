@@ -21,6 +21,7 @@ from spica.routing.lifespan_run import (
     check_seconds,
     run_lifespan,
 )
+from spica.routing.misuse import check_choice
 from spica.routing.mounts import Host, Mount
 from spica.routing.patterns import encode_path
 from spica.routing.routes import Route, WebSocketRoute
@@ -85,7 +86,7 @@ class Router(Responder):
         self.default = self.not_found if default is None else default
         place = type(self).__name__
         self.lifespan_context = OwnLifespan(self, make_lifespans(lifespan))
-        self.mounted_lifespans = mounted_lifespans
+        self.mounted_lifespans = check_choice(mounted_lifespans, "Router: mounted_lifespans")
         self.max_startup_seconds = check_seconds(
             max_startup_seconds, f"{place}: max_startup_seconds"
         )

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from spica._asgi.middleware import Middleware, build_stack
-from spica._asgi.scope import path_below
+from spica._asgi.scope import get_route_path, path_below
 from spica._http.fields import is_token
 from spica._layers.disconnect import CancelOnDisconnectMiddleware, check_cancellable
 from spica._layers.limits import limit_app
@@ -27,6 +27,7 @@ from spica.routing.base import (
     get_name,
     url_with_suffix,
 )
+from spica.routing.misuse import check_endpoint, warn_of_path
 from spica.routing.patterns import (
     PathConvertors,
     check_path,
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from spica.formparsers import FormLimits
     from spica.types import ASGIApp, Receive, Scope, Send
 
+NO_MATCH = Match.NONE  # an attribute of an Enum class costs more
+
 
 class PatternRoute(BaseRoute):
     """What routes with a path pattern share. It needs only the attributes, not ``__init__``."""
@@ -56,18 +59,8 @@ class PatternRoute(BaseRoute):
     _ask: Ask
     _protocol: Literal["http", "websocket"] = "http"
 
-    def _params(self, scope: Scope) -> dict[str, Any] | None:
-        """Return the path parameters if the path of ``scope`` matches, else None.
-
-        FastAPI asks its routes one by one: most do not match, and that is found out by the pattern alone.
-        """
-        path: str = scope["path"]
-        root_path = scope.get("root_path")
-        if root_path:
-            path = path_below(root_path, path)
-        found = self.path_regex.match(path)
-        if found is None:
-            return None
+    def _params(self, found: re.Match[str]) -> dict[str, Any] | None:
+        """Return the path parameters of a path that the pattern matches; None if a convertor refuses one."""
         convertors = self.param_convertors
         return (
             convert_params(found, conversions_of(convertors)) if convertors else found.groupdict()
@@ -126,6 +119,7 @@ class Route(PatternRoute):
     ) -> None:
         place = f"Route({path!r})"
         self.path = check_path(path, place)
+        warn_of_path(path, place)
         self.endpoint = endpoint
         self.name = get_name(endpoint) if name is None else name
         self.include_in_schema = include_in_schema
@@ -155,10 +149,15 @@ class Route(PatternRoute):
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Return how well the scope matches, and ``endpoint`` and ``path_params``."""
         if scope["type"] != "http":
-            return Match.NONE, {}
-        params = self._params(scope)
+            return NO_MATCH, {}
+        # FastAPI asks its routes one by one, and most do not match: as few steps as can be until that is known.
+        path, root_path = scope["path"], scope.get("root_path")
+        found = self.path_regex.match(path_below(root_path, path) if root_path else path)
+        if found is None:
+            return NO_MATCH, {}
+        params = self._params(found)
         if params is None:
-            return Match.NONE, {}
+            return NO_MATCH, {}
         methods = self.allowed_methods()
         is_full = methods is None or scope["method"] in methods
         return Match.FULL if is_full else Match.PARTIAL, self._child_scope(scope, params)
@@ -209,6 +208,7 @@ class WebSocketRoute(PatternRoute):
     ) -> None:
         place = f"WebSocketRoute({path!r})"
         self.path = check_path(path, place)
+        warn_of_path(path, place)
         self.endpoint = endpoint
         self.name = get_name(endpoint) if name is None else name
         app, _ = _endpoint_app(endpoint, place, "websocket_session")
@@ -218,10 +218,11 @@ class WebSocketRoute(PatternRoute):
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Return whether the scope matches, and ``endpoint`` and ``path_params``."""
         if scope["type"] != "websocket":
-            return Match.NONE, {}
-        params = self._params(scope)
+            return NO_MATCH, {}
+        found = self.path_regex.match(get_route_path(scope))
+        params = None if found is None else self._params(found)
         if params is None:
-            return Match.NONE, {}
+            return NO_MATCH, {}
         return Match.FULL, self._child_scope(scope, params)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -243,10 +244,7 @@ def _endpoint_app(
     endpoint: Any, place: str, wrapper: str = "request_response"
 ) -> tuple[ASGIApp, bool]:
     """Return the app that runs ``endpoint``, and whether it is a function."""
-    if not callable(endpoint):
-        raise TypeError(
-            f"{place}: the endpoint must be a function, a class or an ASGI app, not {endpoint!r}."
-        )
+    check_endpoint(endpoint, place, "http" if wrapper == "request_response" else "websocket")
     function = endpoint
     while isinstance(function, partial):
         function = function.func

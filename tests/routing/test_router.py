@@ -33,6 +33,10 @@ async def foreign(scope: Any, receive: Any, send: Any) -> None:
     await PlainTextResponse("foreign")(scope, receive, send)
 
 
+async def answer(request: Any) -> PlainTextResponse:
+    return PlainTextResponse("answer")
+
+
 def test_a_default_is_an_app() -> None:
     with pytest.raises(TypeError, match=r"^Router: default must be an ASGI app, not 'index'"):
         Router(default="index")  # type: ignore[arg-type]
@@ -83,7 +87,7 @@ class TestSelection:
     async def test_the_list_given_is_copied(self) -> None:
         routes: list[BaseRoute] = []
         router = Router(routes)
-        routes.append(Route("/", foreign))
+        routes.append(Route("/", answer))
         assert router.routes == []
 
 
@@ -357,10 +361,10 @@ class TestSlashes:
 class TestLinks:
     router = Router(
         [
-            Route("/", foreign, name="home"),
-            Route("/u/{id:int}", foreign, name="user"),
-            Route("/v/{id:int}/{tab}", foreign, name="user"),
-            Mount("/m", name="m", routes=[Route("/x", foreign, name="x")]),
+            Route("/", answer, name="home"),
+            Route("/u/{id:int}", answer, name="user"),
+            Route("/v/{id:int}/{tab}", answer, name="user"),
+            Mount("/m", name="m", routes=[Route("/x", answer, name="x")]),
         ]
     )
 
@@ -398,8 +402,8 @@ class TestAdding:
         assert (await call(router, "POST", "/a")).text == "a"
 
     def test_equality(self) -> None:
-        assert Router([Route("/", foreign)]) == Router([Route("/", foreign)])
-        assert Router([Route("/", foreign)]) != Router()
+        assert Router([Route("/", answer)]) == Router([Route("/", answer)])
+        assert Router([Route("/", answer)]) != Router()
 
     @pytest.mark.parametrize("make", [Router, lambda routes: Spica(routes=routes)])
     def test_what_is_no_route_is_refused(self, make: Any) -> None:
