@@ -64,7 +64,8 @@ class FormReader:
         if source._form is None:
             parser = self._parser()
             form = source._form = FormData() if parser is None else await parser.parse()
-            if any(isinstance(value, UploadFile) for value in form.values()):
+            has_parts = isinstance(parser, MultiPartParser)
+            if has_parts and any(isinstance(value, UploadFile) for value in form.values()):
                 # Whoever forgets to close it: its files go with the request, after its tasks.
                 aftermath_of(source).add_closer(form.close)
         return source._form
