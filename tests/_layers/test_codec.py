@@ -9,6 +9,7 @@ from asgi_kit import Exchange, call, http_scope
 
 from spica._asgi import codec
 from spica.applications import Spica
+from spica.background import BackgroundTask, BackgroundTasks
 from spica.endpoints import WebSocketEndpoint
 from spica.exceptions import HTTPException
 from spica.middleware import Middleware
@@ -52,6 +53,11 @@ async def echo(request: Request) -> Response:
 
 def plain_echo(request: Request) -> Response:
     return JSONResponse({"thread": True})
+
+
+async def pass_on(request: Request, call_next: Any) -> Response:
+    response: Response = await call_next(request)
+    return response
 
 
 async def respond_with_json(request: Request, call_next: Any) -> Response:
@@ -290,6 +296,54 @@ async def test_the_context_is_left_as_it_was() -> None:
     before = codec.chosen.get()
     await app(http_scope(), Exchange().receive, Exchange().send)
     assert codec.chosen.get() is before
+
+
+async def stream(request: Request) -> Response:
+    async def chunks() -> Any:
+        yield JSONResponse(1).body
+        yield JSONResponse(2).body
+
+    return StreamingResponse(chunks())
+
+
+LAYERS: dict[str, list[Any]] = {
+    "value": [],
+    "message": [Middleware(Pass)],
+    "dispatch": [Middleware(BaseHTTPMiddleware, dispatch=pass_on)],
+    "dispatch and message": [Middleware(BaseHTTPMiddleware, dispatch=pass_on), Middleware(Pass)],
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("inside", LAYERS.values(), ids=LAYERS)
+@pytest.mark.parametrize("outside", LAYERS.values(), ids=LAYERS)
+class TestWhatIsMadeLater:
+    """A stream, and a background task: when the answer was passed on already."""
+
+    async def test_a_stream(self, inside: list[Any], outside: list[Any]) -> None:
+        inner = Spica(routes=[Route("/", stream)], middleware=inside, json_codec=Marked())
+        app = Spica(routes=[Mount("/", inner)], middleware=outside)
+        assert (await call(inner)).body == (await call(app)).body == b"#1#2"
+
+    async def test_a_task(self, inside: list[Any], outside: list[Any]) -> None:
+        written = []
+
+        async def task() -> None:
+            written.append(JSONResponse("later").body)
+
+        def in_thread() -> None:
+            written.append(JSONResponse("thread").body)
+
+        async def endpoint(request: Request) -> Response:
+            tasks = BackgroundTasks([BackgroundTask(task), BackgroundTask(in_thread)])
+            return PlainTextResponse("now", background=tasks)
+
+        inner = Spica(routes=[Route("/", endpoint)], middleware=inside, json_codec=Marked())
+        app = Spica(routes=[Mount("/", inner)], middleware=outside)
+        before = codec.chosen.get()
+        assert (await call(app)).text == "now"
+        assert written == [b'#"later"', b'#"thread"']
+        assert codec.chosen.get() is before
 
 
 async def take_turns(scope: Any, receive: Any, send: Any) -> None:
