@@ -29,6 +29,7 @@ from spica.responses.base import Response
 
 if TYPE_CHECKING:
     from spica._asgi.aftermath import Aftermath
+    from spica._asgi.body import BodyChannel
     from spica.types import ASGIApp, Receive, Scope, Send
 
 Ask = Callable[[Request[Any]], Awaitable["ASGIApp"]]
@@ -116,7 +117,11 @@ class Responder:
                 await answer.__call__(scope, receive, send)
             else:
                 # What may still ask for the body, or for a disconnect, goes through its one owner.
-                await self.guard(answer, request)(scope, request._channel(), send)
+                channel = request._channel()
+                try:
+                    await self.guard(answer, request)(scope, channel, send)
+                finally:
+                    _note_listener(request, channel)
         except Exception as exc:
             await self._note(request, exc)
         except BaseException:
@@ -174,6 +179,13 @@ class Responder:
     async def report(self, request: Request[Any], exc: Exception) -> bool:
         """Hear of an error that came too late to be answered; return whether it is to be raised."""
         return True
+
+
+def _note_listener(request: Request[Any], channel: BodyChannel) -> None:
+    """Let who waits for the client's leaving end with the request, also if a Request further in began it."""
+    listener = channel.listener
+    if listener is not None and listener not in own_aftermath(request).begun:
+        own_aftermath(request).add_begun(listener)
 
 
 async def _abandon(request: Request[Any]) -> None:

@@ -12,7 +12,7 @@ from spica._asgi.listener import Listener
 from spica.applications import Spica
 from spica.requests import Request
 from spica.responses import PlainTextResponse, Response
-from spica.routing import Route
+from spica.routing import Mount, Route
 
 pytestmark = pytest.mark.anyio
 
@@ -113,6 +113,25 @@ async def test_it_is_gone_when_the_request_is_over() -> None:
     exchange = Exchange()
     await Spica(routes=[Route("/", endpoint)])(exchange.scope, server, exchange.send)
     assert exchange.text == "there"
+    assert server.waiting == 0
+
+
+@pytest.mark.parametrize("end", ["answer", "error"])
+async def test_that_of_a_request_made_by_a_mounted_app_is_gone_too(end: str) -> None:
+    server = Server([])
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await Request(scope, receive).is_disconnected()
+        await anyio.wait_all_tasks_blocked()
+        assert server.waiting == 1
+        if end == "error":
+            raise ValueError("mounted")
+        await PlainTextResponse("there")(scope, receive, send)
+
+    exchange = Exchange()
+    exchange.receive = server  # type: ignore[assignment]
+    await exchange.run(Spica(routes=[Mount("/", app)]))
+    assert exchange.status == (200 if end == "answer" else 500)
     assert server.waiting == 0
 
 
