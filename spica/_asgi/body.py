@@ -17,17 +17,15 @@ from collections.abc import AsyncGenerator
 
 import anyio
 
+from spica._asgi.gathering import Gathering
 from spica._asgi.listener import Listener
-from spica._asgi.scope import BODY_LIMIT
+from spica._asgi.scope import BODY_LIMIT, declared_size
 from spica.exceptions import HTTPException
 from spica.types import Message, Receive, Scope
 
 DEFAULT_MAX_BODY_SIZE = 16 * 1024 * 1024
 """Bytes of a body that are kept in memory unless a limit was set: enough for large JSON documents, and
 finite, so that one client cannot fill the memory of a server."""
-
-MAX_LENGTH_DIGITS = 20
-"""Digits of a Content-Length that are looked at; what has more is counted as it arrives."""
 
 READ_AHEAD_SIZE = 1024 * 1024
 """Bytes that waiting for a disconnect may read ahead of whoever reads the body."""
@@ -121,10 +119,8 @@ class BodyChannel:
         self.is_replayed = False  # the cached body was given to a caller of ``receive``
         self.has_left = False  # http.disconnect was seen
         self.is_receiving = False  # somebody waits in the server's receive
-        self.is_refused_outside = (
-            False  # `receive` is a channel's further out, whose limit is reached
-        )
-        self._ahead: list[Message] | None = None  # read by a poll, not yet given to a reader
+        self.is_refused_outside = False  # by the limit of a channel further out, behind `receive`
+        self._ahead: list[Message] = []  # read by a poll, not yet given to a reader
         self._ahead_size = 0
         self._changed: anyio.Event | None = None
         self.listener: Listener | None = None
@@ -218,18 +214,16 @@ class BodyChannel:
         return self.body
 
     async def _join(self, max_size: int | float | None) -> bytes:
-        parts: list[bytes] = []
-        size = 0
+        gathering = Gathering()
         chunks = self.stream()
         try:
             async for chunk in chunks:
-                parts.append(chunk)
-                size += len(chunk)
-                if max_size is not None and size > max_size:
+                gathering.add(chunk)
+                if max_size is not None and gathering.size > max_size:
                     raise self._refuse(max_size)
         finally:
             await chunks.aclose()
-        return b"".join(parts)
+        return gathering.join()
 
     def _within(self, body: bytes, max_size: int | float | None) -> bytes:
         if max_size is not None and len(body) > max_size:
@@ -259,8 +253,6 @@ class BodyChannel:
         return self.refused
 
     def _put_back(self, message: Message) -> None:
-        if self._ahead is None:
-            self._ahead = []
         self._ahead.insert(0, message)
         self._ahead_size += _size_of(message)
 
@@ -277,16 +269,11 @@ class BodyChannel:
         if self.state is CACHED:
             if self.body:
                 yield self.body
-            if ends_empty:
-                yield b""
-            return
-        self._begin_stream()
+        else:
+            self._begin_stream()
         # Several readers at a time share the chunks; each sees the end.
         while self.state is STREAMING:
-            if self._ahead or self.is_receiving or self.refused or BODY_LIMIT in self._scope:
-                message = await self._take()
-            else:
-                message = await self._fetch()  # what _take would do, without the step to it
+            message = await (self._fetch() if self._is_simple else self._take())
             if message["type"] == "http.disconnect":
                 self.state = DISCONNECTED
                 raise ClientDisconnect
@@ -296,6 +283,11 @@ class BodyChannel:
                 yield chunk
         if ends_empty:
             yield b""
+
+    @property
+    def _is_simple(self) -> bool:
+        """Whether `_take` would do no more than `_fetch`, to which it is a step."""
+        return not (self._ahead or self.is_receiving or self.refused or BODY_LIMIT in self._scope)
 
     def _begin_stream(self) -> None:
         if self.refused is not None:
@@ -362,8 +354,6 @@ class BodyChannel:
             self.is_refused_outside = True
             return
         if self.state is UNREAD or self.state is STREAMING:
-            if self._ahead is None:
-                self._ahead = []
             self._ahead.append(message)
             self._ahead_size += _size_of(message)
 
@@ -405,11 +395,3 @@ def _size_of(message: Message) -> int:
 def channel_of(receive: Receive, scope: Scope) -> BodyChannel:
     """Return ``receive`` if it is a channel already, else a new channel before it."""
     return receive if type(receive) is BodyChannel else BodyChannel(receive, scope)
-
-
-def declared_size(scope: Scope) -> int:
-    """Return the Content-Length of a request in bytes; 0 where there is none, or none that is valid."""
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and len(value) < MAX_LENGTH_DIGITS:
-            return int(value)
-    return 0

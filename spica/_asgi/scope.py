@@ -53,6 +53,18 @@ def path_below(root_path: str, path: str) -> str:
     return path
 
 
+MAX_LENGTH_DIGITS = 20
+"""Digits of a Content-Length that are looked at; what has more is counted as it arrives."""
+
+
+def declared_size(scope: Scope) -> int:
+    """Return the Content-Length of a request in bytes; 0 where there is none, or none that is valid."""
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and len(value) < MAX_LENGTH_DIGITS:
+            return int(value)
+    return 0
+
+
 if TYPE_CHECKING:
     _Base = Mapping[str, Any]
 else:

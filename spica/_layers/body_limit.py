@@ -13,8 +13,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.aftermath import aftermath_of
-from spica._asgi.body import BodyLimit, BodyTooLarge, declared_size
-from spica._asgi.scope import BODY_LIMIT, MAX_BODY_SIZE
+from spica._asgi.body import BodyLimit, BodyTooLarge
+from spica._asgi.scope import BODY_LIMIT, MAX_BODY_SIZE, declared_size
 from spica._asgi.sending import StartedSend
 from spica._layers.responder import Responder
 from spica.responses.base import Response

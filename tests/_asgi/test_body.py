@@ -19,7 +19,6 @@ from spica._asgi.body import (
     BodyTooLarge,
     ClientDisconnect,
     channel_of,
-    declared_size,
 )
 from spica._asgi.scope import BODY_LIMIT, MAX_BODY_SIZE
 from spica.exceptions import HTTPException
@@ -473,18 +472,6 @@ def test_no_byte_is_lost_whatever_is_done(
         assert got == b"".join(chunks)
 
     anyio.run(run, backend=backend)
-
-
-class TestDeclaredSize:
-    @pytest.mark.parametrize(
-        ("value", "size"),
-        [("0", 0), ("12", 12), ("-1", 0), ("1.5", 0), ("", 0), ("1 2", 0), ("9" * 5000, 0)],
-    )
-    def test_of_a_content_length(self, value: str, size: int) -> None:
-        assert declared_size(http_scope(headers=[("content-length", value)])) == size
-
-    def test_without_one(self) -> None:
-        assert declared_size(http_scope()) == 0
 
 
 async def test_a_channel_is_made_once() -> None:

@@ -1,8 +1,9 @@
-"""The part of a path that patterns match."""
+"""The part of a path that patterns match, and the size that a request declares."""
 
 import pytest
+from asgi_kit import http_scope
 
-from spica._asgi.scope import get_route_path
+from spica._asgi.scope import declared_size, get_route_path
 
 
 @pytest.mark.parametrize(
@@ -25,3 +26,15 @@ def test_route_paths(path: str, root_path: str, expected: str) -> None:
 
 def test_a_scope_without_a_root_path() -> None:
     assert get_route_path({"path": "/a"}) == "/a"
+
+
+class TestDeclaredSize:
+    @pytest.mark.parametrize(
+        ("value", "size"),
+        [("0", 0), ("12", 12), ("-1", 0), ("1.5", 0), ("", 0), ("1 2", 0), ("9" * 5000, 0)],
+    )
+    def test_of_a_content_length(self, value: str, size: int) -> None:
+        assert declared_size(http_scope(headers=[("content-length", value)])) == size
+
+    def test_without_one(self) -> None:
+        assert declared_size(http_scope()) == 0

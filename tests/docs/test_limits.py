@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from spica import concurrency
-from spica._asgi import body
+from spica._asgi import body, scope
 from spica._http import closecodes, conditional, fields, filenames, host, origins
 from spica.convertors import FloatConvertor
 from spica.formparsers import (
@@ -45,7 +45,7 @@ def form(name: str) -> Any:
 LIMITS: dict[str, tuple[float, str]] = {
     "body that is kept in memory (`body()`, `json()`)": (body.DEFAULT_MAX_BODY_SIZE / MIB, "MiB"),
     "body read ahead while waiting for a disconnect": (body.READ_AHEAD_SIZE / MIB, "MiB"),
-    "digits of a Content-Length": (body.MAX_LENGTH_DIGITS, ""),
+    "digits of a Content-Length": (scope.MAX_LENGTH_DIGITS, ""),
     "digits of an integer in JSON": (sys.int_info.default_max_str_digits, ""),
     "files of a form": (form("max_files"), ""),
     "fields of a form": (form("max_fields"), ""),
