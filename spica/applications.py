@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Any
 from spica._asgi.codec import check_codec
 from spica._asgi.middleware import Middleware, build_layer, build_stack, check_recipes
 from spica._asgi.order import check_order, refuse_misplaced
+from spica._asgi.places import place_of_caller, warn_at
 from spica._asgi.startup import StartupGuard
 from spica._layers.body_limit import check_body_size
 from spica._layers.codec import JSONCodecLayer
 from spica._layers.limits import limit_app
 from spica._layers.responder import InnerApp, Responder
 from spica.datastructures import State
+from spica.exceptions import SpicaConfigurationWarning
 from spica.middleware._settings import check_flag
 from spica.middleware.errors import ServerErrorMiddleware, outermost_of
-from spica.middleware.exceptions import ExceptionMiddleware
+from spica.middleware.exceptions import ExceptionMiddleware, check_handler
 from spica.routing import Router
 from spica.routing.lifespan_run import MAX_SHUTDOWN_SECONDS, MAX_STARTUP_SECONDS
 
@@ -95,6 +97,8 @@ class Spica(Responder):
             max_shutdown_seconds=max_shutdown_seconds,
         )
         self.exception_handlers = dict(exception_handlers or {})
+        for key, handler in self.exception_handlers.items():
+            check_handler(key, handler)
         self.user_middleware = check_recipes(middleware, type(self).__name__)
         self.max_body_size = check_body_size(max_body_size, type(self).__name__)
         self.form_limits = form_limits
@@ -236,7 +240,17 @@ class Spica(Responder):
     def add_exception_handler(
         self, exc_class_or_status_code: int | type[Exception], handler: ExceptionHandler
     ) -> None:
-        """Register a handler for a status code or an exception class."""
+        """Register a handler for a status code or an exception class, before the application starts.
+
+        Later it has no effect, and is warned of.
+
+        Raises:
+            TypeError: the key is neither, or the handler can't be called.
+        """
+        check_handler(exc_class_or_status_code, handler)
+        if self.middleware_stack is not None:
+            text = f"The application has started: a handler for {exc_class_or_status_code!r} comes too late."
+            warn_at(place_of_caller(), text, SpicaConfigurationWarning)
         self.exception_handlers.update({exc_class_or_status_code: handler})
 
     def add_middleware(

@@ -240,4 +240,6 @@ class _ConnectionFinder:
 
 
 def _list_scopes(scopes: str | Iterable[str]) -> list[str]:
+    if callable(scopes):
+        raise TypeError("requires() needs the scopes first: write @requires('authenticated').")
     return [scopes] if isinstance(scopes, str) else list(scopes)

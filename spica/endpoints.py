@@ -19,7 +19,7 @@ from spica.exceptions import HTTPException, WebSocketException
 from spica.requests import Request
 from spica.responses.base import PlainTextResponse, Response
 from spica.types import ASGIApp, Message, Receive, Scope, Send
-from spica.websockets import WebSocket
+from spica.websockets import WebSocket, WebSocketState
 
 __all__ = ["HTTPEndpoint", "WebSocketEndpoint"]
 
@@ -248,6 +248,15 @@ class WebSocketEndpoint:
                     # RFC 6455 s.7.1.5: 1005 where the close frame had no code.
                     close_code = message.get("code") or 1005
                     break
+                if (
+                    message["type"] == "websocket.connect"
+                    and websocket.application_state is WebSocketState.CONNECTING
+                ):
+                    # Nobody has taken the handshake, and the client would wait for ever.
+                    raise RuntimeError(
+                        f"{type(self).__name__}.on_connect() must answer the handshake: "
+                        "await websocket.accept(), or websocket.close()."
+                    )
                 if message["type"] == "websocket.receive":
                     await self.on_receive(websocket, await self.decode(websocket, message))
         finally:

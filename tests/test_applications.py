@@ -9,6 +9,7 @@ from stacks import ForeignPass
 
 from spica.applications import Spica
 from spica.datastructures import State
+from spica.exceptions import SpicaConfigurationWarning
 from spica.middleware import Middleware
 from spica.middleware.body_limit import RequestBodyLimitMiddleware
 from spica.middleware.errors import ServerErrorMiddleware
@@ -250,3 +251,33 @@ class TestAdding:
         app = Spica()
         app.add_exception_handler(404, handler)
         assert (await call(app)).text == "handled"
+
+        with pytest.warns(SpicaConfigurationWarning) as caught:
+            app.add_exception_handler(405, handler)
+        assert [str(found.message) for found in caught] == [
+            "The application has started: a handler for 405 comes too late."
+        ]
+        assert caught[0].filename == __file__
+
+    @pytest.mark.parametrize(
+        ("key", "handler", "text"),
+        [
+            ("404", print, "is registered for a status code or an Exception class, not for '404'."),
+            (print, KeyError, "is registered for a status code or an Exception class, not for "),
+            (BaseException, print, "or an Exception class, not for <class 'BaseException'>."),
+            (KeyError, None, "for <class 'KeyError'> must be a function, not None."),
+        ],
+        ids=["text", "swapped", "BaseException", "no handler"],
+    )
+    def test_handlers_that_are_none(self, key: Any, handler: Any, text: str) -> None:
+        with pytest.raises(TypeError) as info:
+            Spica(exception_handlers={key: handler})
+        assert text in str(info.value)
+        with pytest.raises(TypeError):
+            Spica().add_exception_handler(key, handler)
+
+    def test_a_route_in_the_place_of_debug(self) -> None:
+        with pytest.raises(
+            TypeError, match=r"^Spica: debug must be True or False, not Route\(path='/'"
+        ):
+            Spica(Route("/", hello))  # type: ignore[arg-type]

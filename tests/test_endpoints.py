@@ -367,6 +367,20 @@ async def serve(cls, *messages, **fields):
     return scope["seen"], sent, None
 
 
+async def test_a_handshake_that_nobody_answers_is_an_error():
+    class Silent(Recorder):
+        async def on_connect(self, websocket):
+            self.scope["seen"].append("connect")
+
+    seen, sent, error = await serve(Silent)
+
+    assert str(error) == (
+        "Silent.on_connect() must answer the handshake: "
+        "await websocket.accept(), or websocket.close()."
+    )
+    assert (seen, sent) == (["connect", 1011], [])
+
+
 def with_encoding(encoding):
     return type("Encoded", (Recorder,), {"encoding": encoding})
 

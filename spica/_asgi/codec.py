@@ -57,7 +57,15 @@ def check_codec(codec: Any, place: str) -> JSONCodec | None:
                 f"{place}: json_codec must have encode(value) -> bytes and decode(data), but "
                 f"{codec!r:.80} has no {name}()."
             )
-    written = codec.encode({})
+    try:
+        written = codec.encode({})
+    except TypeError:
+        if isinstance(codec, type):
+            name = codec.__name__
+            raise TypeError(
+                f"{place}: json_codec must not be the class {name}: write {name}()."
+            ) from None
+        raise
     if not isinstance(written, bytes):
         raise TypeError(
             f"{place}: encode() of json_codec must return bytes, in UTF-8, not {type(written).__name__}."

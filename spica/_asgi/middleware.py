@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from inspect import CO_COROUTINE
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 from spica._asgi.order import check_order
@@ -21,6 +22,28 @@ class MiddlewareFactory(Protocol[P]):
         ...
 
 
+def _check_factory(cls: Any) -> None:
+    if not callable(cls):
+        what, example = f"{cls!r:.200}", "SomeMiddleware, option=value"
+    elif _is_async(cls):
+        # What it returns is a coroutine, and no app.
+        what = f"the async function {cls.__qualname__}()"
+        example = f"BaseHTTPMiddleware, dispatch={cls.__name__}"
+    elif not isinstance(cls, type) and _is_async(type(cls).__call__):
+        what, name = f"{cls!r:.200}, which is an app", type(cls).__name__
+        example = f"{name}, option=value"
+    else:
+        return
+    raise TypeError(
+        f"Middleware needs a class or function that takes an app, not {what}. Write Middleware({example})."
+    )
+
+
+def _is_async(function: Any) -> bool:
+    code = getattr(function, "__code__", None)
+    return code is not None and code.co_flags & CO_COROUTINE != 0
+
+
 class Middleware(Generic[P]):
     """Name a middleware and its options: ``Middleware(cls, *args, **kwargs)``.
 
@@ -32,11 +55,7 @@ class Middleware(Generic[P]):
     """
 
     def __init__(self, cls: MiddlewareFactory[P], *args: P.args, **kwargs: P.kwargs) -> None:
-        if not callable(cls):
-            raise TypeError(
-                f"Middleware needs a class or function that takes an app, not {cls!r}. "
-                "Write Middleware(SomeMiddleware, option=value)."
-            )
+        _check_factory(cls)
         self.cls = cls
         self.args = args
         self.kwargs = kwargs
@@ -94,7 +113,8 @@ def check_recipes(middleware: Iterable[Any] | None, place: str) -> list[Middlewa
         )
     recipes = list(middleware)
     for recipe in recipes:
-        if isinstance(recipe, (str, bytes, type)) or not isinstance(recipe, Iterable):
+        is_other = isinstance(recipe, (str, bytes, type)) or not isinstance(recipe, Iterable)
+        if is_other or (isinstance(recipe, tuple) and len(recipe) != 3):
             raise TypeError(
                 f"{place}: middleware must be made of Middleware, not {recipe!r:.200}. {example}"
             )

@@ -29,6 +29,12 @@ _QUOTED_CHARACTER = re.compile(r"\\(?:([0-3][0-7][0-7])|(.))", re.DOTALL)
 _FIRST_DATE = -11_644_473_600
 _LAST_DATE = 253_402_300_800
 
+# draft-ietf-httpbis-rfc6265bis s.5.6: name and value; the "=" between them is not counted
+_MAX_SIZE = 4096
+
+# RFC 6265 s.4.1.2.3: a host name, with neither scheme, port nor path
+is_domain = re.compile(r"[^/:@\s]+").fullmatch
+
 _SAME_SITE = frozenset({"strict", "lax", "none"})
 
 
@@ -122,6 +128,7 @@ def format_set_cookie(
         parts.append(f"SameSite={_check_samesite(samesite)}")
     if secure:
         parts.append("Secure")
+    _warn_if_ignored(key, _what_is_too_much(parts[0], domain))
     if not secure:
         _warn_if_ignored(key, _what_needs_secure(key, samesite, partitioned))
     elif key.startswith("__"):
@@ -141,6 +148,8 @@ def _check_name(name: str) -> str:
 
 def _quote(value: str) -> str:
     if not isinstance(value, str):
+        if value is None:
+            raise TypeError("The value of a cookie must be a str, not None: see delete_cookie().")
         if isinstance(value, (bytes, bytearray)):
             raise TypeError("The value of a cookie must be a str, not bytes: decode it first.")
         value = str(value)
@@ -210,6 +219,14 @@ def _format_date(timestamp: float) -> str:
 # draft-ietf-httpbis-rfc6265bis s.4.1.3: the prefixes of names, without regard to case
 _HOST_PREFIX = "__host-"
 _SECURE_PREFIXES = (_HOST_PREFIX, "__secure-")
+
+
+def _what_is_too_much(pair: str, domain: str | None) -> str | None:
+    if len(pair) - 1 > _MAX_SIZE:
+        return f"its name and value have more than {_MAX_SIZE} bytes"
+    if domain and not is_domain(domain):
+        return f"its domain {domain!r:.80} is no host name"
+    return None
 
 
 def _what_needs_secure(name: str, samesite: str | None, partitioned: bool) -> str | None:

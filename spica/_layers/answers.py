@@ -6,6 +6,7 @@ mistake that is named here, with the place.
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Generator
 from typing import TYPE_CHECKING, Any
 
 from spica.responses.base import Response
@@ -62,6 +63,10 @@ def explain_answer(answer: Any, source: Any) -> str:
     else:
         what = f"{_shorten(answer)} of type {type(answer).__name__}"
         remedy = "Wrap it in one, for example JSONResponse(...) or PlainTextResponse(...)."
+        if isinstance(answer, BaseException):
+            remedy = "Raise it."
+        elif isinstance(answer, (AsyncGenerator, Generator)):
+            remedy = "Wrap it in one: StreamingResponse(...)."
     return f"{describe(source)} returned {what}, but must return a Response. {remedy}"
 
 

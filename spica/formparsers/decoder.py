@@ -101,7 +101,7 @@ class MultipartDecoder:
         self._field_size = 0
         self._in_field = False
         self._seen_part = False
-        boundary = _check_boundary(parameters.get("boundary"))
+        boundary = _check_boundary(parameters.get("boundary"), content_type)
         self._delimiter = b"\r\n--" + boundary.encode("ascii")
         # What came before the first delimiter, as far as it may be its beginning; None after it. The body
         # begins with a delimiter without a line end before it: that one is put there.
@@ -158,7 +158,7 @@ class MultipartDecoder:
             # RFC 2046 s.5.1.1: the closing delimiter is not optional.
             reason = (
                 "the body ended before the closing boundary"
-                if self._seen_part
+                if self._preamble is None
                 else "the body has no part, and not the boundary named in Content-Type"
             )
             raise malformed(reason) from error
@@ -240,8 +240,10 @@ class MultipartDecoder:
         return malformed(text[:1].lower() + text[1:])
 
 
-def _check_boundary(boundary: str | None) -> str:
+def _check_boundary(boundary: str | None, content_type: str) -> str:
     if boundary is None:
+        if content_type and not content_type.lower().startswith("multipart/"):
+            raise MultiPartException("The Content-Type of the body is not multipart/form-data.")
         raise MultiPartException("Missing boundary in multipart.")
     # RFC 2046 s.5.1.1: 1 to 70 characters, all of them printable ASCII, the last not a space
     if not boundary or len(boundary) > MAX_BOUNDARY_SIZE:

@@ -14,7 +14,7 @@ from binascii import a2b_base64, b2a_base64
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from spica._http.cookies import format_set_cookie
+from spica._http.cookies import format_set_cookie, is_domain
 from spica.datastructures import Secret
 from spica.exceptions import SpicaConfigurationWarning
 
@@ -91,6 +91,11 @@ def check_cookie(name: str, path: str, domain: str | None, same_site: str, secur
         raise ValueError(
             f"SessionMiddleware: same_site={same_site!r} needs https_only=True: "
             "browsers drop a cookie that other sites may send and that is not secure."
+        )
+    if domain and not is_domain(domain):
+        raise ValueError(
+            f"SessionMiddleware: The domain of a cookie is {domain!r:.80}: "
+            "it must be a host name, or browsers drop the cookie."
         )
     try:
         format_set_cookie(name, path=path, domain=domain, samesite=same_site, secure=secure)

@@ -47,13 +47,15 @@ def check_flag(value: Any, place: str) -> Any:
     """Return ``value``, unless it is a text: every text counts as true, ``"false"`` too.
 
     Raises:
-        TypeError: it is a text.
+        TypeError: it is a text, or something else that is no flag, such as a route that was given first.
     """
     if isinstance(value, (str, bytes)):
         raise TypeError(
             f"{place} must be True or False, not the text {value!r:.80}, which would count as true. From the "
             "environment, read it with config(..., cast=bool)."
         )
+    if value is not None and not isinstance(value, int):
+        raise TypeError(f"{place} must be True or False, not {value!r:.80}.")
     return value
 
 

@@ -89,12 +89,16 @@ class AuthenticationMiddleware(Responder):
             scope["auth"], scope["user"] = AuthCredentials(), UnauthenticatedUser()
         elif isinstance(found, tuple) and len(found) == 2:
             scope["auth"], scope["user"] = found
+            if isinstance(found[1], AuthCredentials):
+                raise self._wrong("(user, credentials)")
         else:
-            # Its value is not shown: it may be a secret.
-            raise TypeError(
-                f"{type(self.backend).__name__}.authenticate() must return (credentials, user) "
-                f"or None, not {type(found).__name__}."
-            )
+            raise self._wrong(type(found).__name__)  # its value is not shown: it may be a secret
+
+    def _wrong(self, found: str) -> TypeError:
+        name = type(self.backend).__name__
+        return TypeError(
+            f"{name}.authenticate() must return (credentials, user) or None, not {found}."
+        )
 
     @staticmethod
     def default_on_error(conn: HTTPConnection[Any], exc: Exception) -> Response:

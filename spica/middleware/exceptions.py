@@ -21,6 +21,23 @@ if TYPE_CHECKING:
 __all__ = ["ExceptionMiddleware", "HTTPException"]
 
 
+def check_handler(key: Any, handler: Any) -> None:
+    """Refuse what can't be an exception handler, or is registered for nothing.
+
+    Raises:
+        TypeError: ``key`` is neither a status code nor an exception class, or ``handler`` can't be called.
+    """
+    if not isinstance(key, int) and not (isinstance(key, type) and issubclass(key, Exception)):
+        raise TypeError(
+            "An exception handler is registered for a status code or an Exception class, "
+            f"not for {key!r:.200}."
+        )
+    if not callable(handler):
+        raise TypeError(
+            f"The exception handler for {key!r} must be a function, not {handler!r:.200}."
+        )
+
+
 class ExceptionMiddleware(Boundary):
     """Answer exceptions by their handlers, found by status code first, then by class along the MRO.
 
@@ -60,19 +77,11 @@ class ExceptionMiddleware(Boundary):
             TypeError: the key is neither, or the handler can't be called.
         """
         key = exc_class_or_status_code
-        if not callable(handler):
-            raise TypeError(
-                f"The exception handler for {key!r} must be a function, not {handler!r}."
-            )
+        check_handler(key, handler)
         if isinstance(key, int):
             self._status_handlers[key] = handler
-        elif isinstance(key, type) and issubclass(key, Exception):
-            self._exception_handlers[key] = handler
         else:
-            raise TypeError(
-                f"An exception handler is registered for a status code or an Exception class, "
-                f"not for {key!r}."
-            )
+            self._exception_handlers[key] = handler
 
     async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a WebSocket; the lifespan passes through."""

@@ -52,7 +52,7 @@ class Response:
         ValueError: a header's name or value is not one that may be sent (RFC 9110 s.5), or is a
             Content-Length other than that of the body; the status does not have three digits.
         TypeError: the status is no int.
-        AttributeError: ``content`` is of a type that can't be encoded.
+        TypeError: ``content`` is of a type that can't be encoded.
     """
 
     media_type: str | None = None
@@ -112,7 +112,14 @@ class Response:
             return b""
         if isinstance(content, (bytes, memoryview)):
             return content
-        encoded: bytes = content.encode(self.charset)  # the user's own kind of text
+        try:
+            encode = content.encode  # the user's own kind of text
+        except AttributeError:
+            raise TypeError(
+                f"{type(self).__name__}: content must be text or bytes, not {content!r:.80} of type "
+                f"{type(content).__name__}. JSONResponse writes values as JSON."
+            ) from None
+        encoded: bytes = encode(self.charset)
         return encoded
 
     def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
@@ -355,6 +362,7 @@ class RedirectResponse(Response):
 
     Raises:
         ValueError: ``url`` contains what can't stand in a Location header.
+        TypeError: ``url`` is None or a function.
     """
 
     def __init__(
@@ -364,6 +372,8 @@ class RedirectResponse(Response):
         headers: Mapping[str, str] | None = None,
         background: BackgroundTask | None = None,
     ) -> None:
+        if url is None or callable(url):
+            raise TypeError(f"RedirectResponse: url must be a text or a URL, not {url!r:.80}.")
         super().__init__(b"", status_code, headers, None, background)
         location = urllib.parse.quote(str(url), safe=URL_SAFE)
         self.headers["location"] = location

@@ -41,7 +41,13 @@ async def send_chunks(chunks: AsyncIterable[Content], send: Send, charset: str) 
     try:
         async for chunk in chunks:
             if not isinstance(chunk, (bytes, memoryview)):
-                chunk = chunk.encode(charset)
+                try:
+                    chunk = chunk.encode(charset)
+                except AttributeError:
+                    raise TypeError(
+                        "A chunk of a streamed body must be text or bytes, "
+                        f"not {chunk!r:.80} of type {type(chunk).__name__}."
+                    ) from None
             try:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             except OSError as exc:

@@ -44,8 +44,9 @@ def _negotiate(
     if prefers_problem_details(b",".join(fields).decode("latin-1") if fields else None):
         text = detail if isinstance(detail, str) else str(detail)
         # The phrase of the status is the title.
-        is_phrase = text == HTTPException(status_code).detail
-        response = ProblemDetailsResponse(status_code, None if is_phrase else text, headers=headers)
+        says_nothing = not text or text == HTTPException(status_code).detail
+        detail = None if says_nothing else text
+        response = ProblemDetailsResponse(status_code, detail, headers=headers)
     else:
         response = PlainTextResponse(detail, status_code=status_code, headers=headers)
     response.headers.add_vary_header("Accept")  # RFC 9110 s.12.5.5

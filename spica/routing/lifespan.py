@@ -52,6 +52,11 @@ def _make_lifespan(lifespan: Any) -> LifespanContext:
             f"not {lifespan!r:.200}. "
             "Decorate an async generator function with @contextlib.asynccontextmanager."
         )
+    # What a function with @asynccontextmanager returns can be called, too: as a decorator.
+    if type(lifespan).__call__ is contextlib.AsyncContextDecorator.__call__:
+        raise TypeError(
+            "lifespan must be the function, not what it returns: write lifespan=name, not lifespan=name(app)."
+        )
     if inspect.isasyncgenfunction(lifespan):
         _warn_of_generator("async generator function")
         return contextlib.asynccontextmanager(lifespan)

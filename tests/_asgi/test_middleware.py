@@ -43,6 +43,26 @@ def test_what_cannot_be_called_is_refused() -> None:
         Middleware("Layer")  # type: ignore[arg-type]
 
 
+async def dispatch(request: Any, call_next: Any) -> Any: ...
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        (
+            dispatch,
+            "not the async function dispatch(). Write Middleware(BaseHTTPMiddleware, dispatch=dispatch).",
+        ),
+        (Spica(), ", which is an app. Write Middleware(Spica, option=value)."),
+    ],
+    ids=["a dispatch function", "an app"],
+)
+def test_what_makes_no_app_is_refused(wrong: Any, text: str) -> None:
+    with pytest.raises(TypeError) as info:
+        Middleware(wrong)
+    assert str(info.value).endswith(text)
+
+
 def test_the_first_is_the_outermost() -> None:
     recipes = [Middleware(function, "outer"), Middleware(function, "inner")]
     assert build_stack("app", recipes) == ("outer", ("inner", "app"))  # type: ignore[arg-type,comparison-overlap]
@@ -85,7 +105,7 @@ def test_what_is_no_list_is_refused(wrong: Any) -> None:
         Spica(middleware=wrong)
 
 
-@pytest.mark.parametrize("wrong", ["GZip", Layer, Layer(None), None], ids=repr)
+@pytest.mark.parametrize("wrong", ["GZip", Layer, Layer(None), None, (Layer, {})], ids=repr)
 def test_what_is_no_recipe_is_refused(wrong: Any) -> None:
     words = r"^Route\('/'\): middleware must be made of Middleware, not .*Write middleware=\[Middleware\("
     with pytest.raises(TypeError, match=words):

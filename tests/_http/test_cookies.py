@@ -225,6 +225,7 @@ def test_an_attribute_cannot_break_out(attribute: str, value: str) -> None:
         ({"expires": float("nan")}, ValueError, "must be a date in the years 1601 to 9999"),
         ({"expires": b"x"}, TypeError, "must be a datetime, a str, or an int"),
         ({"value": b"x"}, TypeError, "must be a str, not bytes"),
+        ({"value": None}, TypeError, r"must be a str, not None: see delete_cookie\(\)"),
         ({"value": "secret€"}, ValueError, "has a character outside latin-1"),
     ],
 )
@@ -245,6 +246,9 @@ def test_what_could_not_be_sent_is_refused(
         ({"key": "__Secure-a"}, "its name needs secure=True"),
         ({"key": "__Host-a", "secure": True, "path": "/x"}, "needs path='/' and no domain"),
         ({"key": "__host-a", "secure": True, "domain": "x.org"}, "needs path='/' and no domain"),
+        ({"value": "x" * 4096}, "'a': its name and value have more than 4096 bytes"),
+        ({"domain": "https://x.org"}, "'a': its domain 'https://x.org' is no host name"),
+        ({"domain": "x.org:8000"}, "its domain 'x.org:8000' is no host name"),
     ],
 )
 def test_a_cookie_that_browsers_drop_is_warned_of(settings: dict[str, Any], message: str) -> None:
@@ -254,10 +258,15 @@ def test_a_cookie_that_browsers_drop_is_warned_of(settings: dict[str, Any], mess
 
 @pytest.mark.parametrize(
     "settings",
-    [{"key": "__Host-a", "secure": True}, {"key": "__Secure-a", "secure": True, "path": "/x"}],
-    ids=str,
+    [
+        {"key": "__Host-a", "secure": True},
+        {"key": "__Secure-a", "secure": True, "path": "/x"},
+        {"value": "x" * 4095},
+        {"domain": ".example.org"},
+    ],
+    ids=lambda settings: str(settings)[:60],
 )
 def test_a_prefix_that_is_kept_is_not_warned_of(settings: dict[str, Any]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        format_set_cookie(**{"value": "b", **settings})
+        format_set_cookie(**{"key": "a", "value": "b", **settings})

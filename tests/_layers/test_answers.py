@@ -9,6 +9,7 @@ from stacks import ForeignPass
 
 from spica._layers.answers import describe, explain_answer, settle_answer
 from spica.applications import Spica
+from spica.exceptions import HTTPException
 from spica.middleware import Middleware
 from spica.middleware.base import BaseHTTPMiddleware
 from spica.requests import Request
@@ -33,6 +34,11 @@ WRONG = {
     "None": (lambda: None, "returned None, but must return a Response. Is a `return` missing?"),
     "a class": (lambda: Response, "returned the class Response, .* Return an instance: Response"),
     "a coroutine": (coroutine, "returned an awaitable, <coroutine .* Is an `await` missing"),
+    "a generator": (
+        (lambda: (c for c in "a")),
+        r"of type generator, .*StreamingResponse\(\.\.\.\)",
+    ),
+    "an exception": (lambda: HTTPException(404), r"of type HTTPException, .* Raise it\.$"),
     "a dict": (lambda: {"a": 1}, r"returned \{'a': 1\} of type dict, .* Wrap it in one"),
     "a long text": (lambda: "x" * 500, r"returned 'x{76}\.\.\. of type str"),
 }

@@ -264,6 +264,19 @@ class TestWhatIsNoCodec:
             Spica(json_codec=given)
         assert str(caught.value).startswith(text)
 
+    def test_a_class(self) -> None:
+        class Codec:
+            def encode(self, value: Any) -> bytes:
+                return b""
+
+            def decode(self, data: Any) -> Any: ...
+
+        with pytest.raises(TypeError) as caught:
+            Spica(json_codec=Codec)  # type: ignore[arg-type]
+        assert str(caught.value) == (
+            "Spica: json_codec must not be the class Codec: write Codec()."
+        )
+
     def test_that_writes_text(self) -> None:
         class Text:
             encode = staticmethod(json.dumps)

@@ -102,6 +102,11 @@ def test_chunks_of_other_types_than_bytes_are_taken(bodies):
         pytest.param("multipart/form-data", "Missing boundary in multipart.", id="none"),
         pytest.param("", "Missing boundary in multipart.", id="no-content-type"),
         pytest.param(
+            "application/json",
+            "The Content-Type of the body is not multipart/form-data.",
+            id="other-content-type",
+        ),
+        pytest.param(
             "multipart/form-data; boundary=",
             "Invalid multipart data. The boundary must have 1 to 256 characters.",
             id="empty",
@@ -153,7 +158,8 @@ def test_the_longest_boundary_works():
         (b"\r\n", "the body has no part, and not the boundary named in Content-Type"),
         (b"junk", "the body has no part, and not the boundary named in Content-Type"),
         (b"--other--\r\n", "the body has no part, and not the boundary named in Content-Type"),
-        (b"--limit\r\n", "the body has no part, and not the boundary named in Content-Type"),
+        (b"--limit\r\n", "the body ended before the closing boundary"),
+        (b"--limit\r\nContent-Dis", "the body ended before the closing boundary"),
         (
             b'--limit\r\nContent-Disposition: form-data; name="a"\r\n\r\ntext',
             "the body ended before the closing boundary",
@@ -163,7 +169,7 @@ def test_the_longest_boundary_works():
             "the body ended before the closing boundary",
         ),
     ],
-    ids=["blank", "junk", "other-boundary", "no-part", "in-a-part", "almost"],
+    ids=["blank", "junk", "other-boundary", "no-part", "in-a-head", "in-a-part", "almost"],
 )
 def test_a_body_without_its_closing_boundary_is_refused(body, reason):
     with pytest.raises(MultiPartException) as caught:

@@ -136,6 +136,19 @@ async def test_the_lifespan_passes():
     assert message == {"type": "passed", "user": None, "auth": None}
 
 
+async def test_a_pair_in_the_other_order():
+    class Swapped(AuthenticationBackend):
+        async def authenticate(self, conn):
+            return SimpleUser("ann"), AuthCredentials(["authenticated"])
+
+    with pytest.raises(TypeError) as caught:
+        await ask(AuthenticationMiddleware(whoami, Swapped()))
+    words = (
+        "Swapped.authenticate() must return (credentials, user) or None, not (user, credentials)."
+    )
+    assert str(caught.value) == words
+
+
 async def test_what_a_backend_must_return():
     class Odd(AuthenticationBackend):
         async def authenticate(self, conn):

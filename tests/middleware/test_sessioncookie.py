@@ -124,6 +124,11 @@ WRONG_COOKIES: dict[str, tuple[tuple[Any, ...], type[Exception], str]] = {
     ),
     "a path": (("s", "/;a", None, "lax", False), ValueError, "The path of a cookie is '/;a'"),
     "a domain": (("s", "/", "a\nb", "lax", False), ValueError, "The domain of a cookie is"),
+    "a URL for a domain": (
+        ("s", "/", "https://a.org", "lax", False),
+        ValueError,
+        "The domain of a cookie is 'https://a.org': it must be a host name, or browsers drop",
+    ),
     "same site": (("s", "/", None, "no", False), ValueError, "samesite must be either"),
     "same site None": (("s", "/", None, None, False), TypeError, "same_site must be 'lax'"),
     "same site without TLS": (

@@ -60,8 +60,17 @@ class TestContent:
         assert (await call(Reversed("abc"))).text == "cba"
 
     def test_what_cannot_be_encoded(self) -> None:
-        with pytest.raises(AttributeError):
-            Response(1)
+        with pytest.raises(TypeError) as info:
+            Response({"a": 1})
+        assert str(info.value) == (
+            "Response: content must be text or bytes, not {'a': 1} of type dict. "
+            "JSONResponse writes values as JSON."
+        )
+
+    @pytest.mark.parametrize("url", [None, print])
+    def test_a_redirect_to_nowhere(self, url: Any) -> None:
+        with pytest.raises(TypeError, match=r"^RedirectResponse: url must be a text or a URL"):
+            RedirectResponse(url)
 
     async def test_one_start_and_one_body(self) -> None:
         exchange = await call(Response("ab", 201))

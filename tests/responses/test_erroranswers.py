@@ -230,6 +230,13 @@ class TestLayersOutside:
         application = Spica(routes=[Route("/", endpoint)], problem_details=True)
         assert (await call(application, headers=JSON)).json["detail"] == "['a', 1]"
 
+    async def test_a_detail_that_says_nothing_is_left_out(self) -> None:
+        async def endpoint(request: Request) -> Response:
+            raise HTTPException(416, "")
+
+        application = Spica(routes=[Route("/", endpoint)], problem_details=True)
+        assert "detail" not in (await call(application, headers=JSON)).json
+
 
 def test_a_setting_that_is_none() -> None:
     with pytest.raises(TypeError, match="Spica: problem_details"):

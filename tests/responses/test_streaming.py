@@ -188,7 +188,9 @@ class TestErrors:
 
     async def test_a_chunk_of_another_type(self) -> None:
         exchange = await Exchange().run(StreamingResponse([1]))  # type: ignore[list-item]
-        assert isinstance(exchange.error, AttributeError)
+        assert repr(exchange.error) == (
+            "TypeError('A chunk of a streamed body must be text or bytes, not 1 of type int.')"
+        )
         assert not exchange.is_complete
 
 

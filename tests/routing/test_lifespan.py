@@ -21,6 +21,18 @@ async def test_an_application_without_a_lifespan_starts_and_stops(make: Any) -> 
     assert (await Server().run(make())).types == ["startup.complete", "shutdown.complete"]
 
 
+def test_the_context_in_the_place_of_its_function() -> None:
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Any) -> Any:
+        yield
+
+    with pytest.raises(TypeError) as caught:
+        Spica(lifespan=lifespan(None))  # type: ignore[arg-type]
+    assert str(caught.value) == (
+        "lifespan must be the function, not what it returns: write lifespan=name, not lifespan=name(app)."
+    )
+
+
 async def test_the_context_is_entered_and_left_with_the_application() -> None:
     steps: list[Any] = []
     app = Spica(lifespan=noting(steps))
