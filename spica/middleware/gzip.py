@@ -337,9 +337,12 @@ class GZipResponder(IdentityResponder):
 
     async def apply_compression(self, body: bytes, *, more_body: bool) -> bytes:
         """Return the next bytes of the compressed body, in a worker thread if ``body`` is large."""
-        if len(body) >= self.thread_minimum_size:
-            return await gzip_threads.run(self._compress, body, more_body)
-        return self._compress(body, more_body)
+        if len(body) < self.thread_minimum_size:
+            return self._compress(body, more_body)
+        # A stream has begun by then, and can't be answered with 503 any more.
+        is_stream = more_body or self._compressor is not None
+        run = gzip_threads.run_unbounded if is_stream else gzip_threads.run
+        return await run(self._compress, body, more_body)
 
     def _compress(self, body: bytes, more_body: bool) -> bytes:
         import zlib  # on use: most programs that import this send nothing large in their first second

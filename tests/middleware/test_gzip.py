@@ -5,6 +5,7 @@ import subprocess
 import sys
 import zlib
 
+import anyio
 import pytest
 from asgi_kit import Exchange, call, http_scope, websocket_scope
 from hypothesis import given
@@ -280,6 +281,48 @@ async def test_large_bodies_are_compressed_in_threads_of_their_own(limit):
     exchange = await call(responder)
     assert gzip.decompress(exchange.body).decode() == LARGE
     assert used == [limit <= len(LARGE)]
+
+
+STREAMED = [b"a" * 1000, b"b" * 1000]
+
+
+async def stream_chunks():
+    for chunk in STREAMED:
+        yield chunk
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Answer(StreamingResponse(stream_chunks(), media_type="text/plain")),
+        lambda: Foreign(start(), body(STREAMED[0], more_body=True), body(STREAMED[1])),
+    ],
+    ids=["value", "message"],
+)
+async def test_a_stream_waits_for_a_thread_as_long_as_it_takes(monkeypatch, make):
+    monkeypatch.setattr(gzip_threads, "max_wait_seconds", 0)
+    monkeypatch.setattr(gzip_threads, "total", 1)
+    limiter = gzip_threads.current()
+    exchange = Exchange(http_scope(headers=GZIP))
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            limiter.acquire_on_behalf_of_nowait(group)
+            group.start_soon(exchange.run, GZipMiddleware(make(), thread_minimum_size=1))
+            await anyio.wait_all_tasks_blocked()
+            limiter.release_on_behalf_of(group)
+    assert exchange.error is None
+    assert gzip.decompress(exchange.body) == b"".join(STREAMED)
+
+
+async def test_what_has_not_begun_is_a_503_where_no_thread_becomes_free(monkeypatch):
+    monkeypatch.setattr(gzip_threads, "max_wait_seconds", 0)
+    monkeypatch.setattr(gzip_threads, "total", 1)
+    limiter = gzip_threads.current()
+    limiter.acquire_on_behalf_of_nowait(limiter)
+    app = GZipMiddleware(Answer(PlainTextResponse(LARGE)), thread_minimum_size=1)
+    exchange = await Exchange(http_scope(headers=GZIP)).run(app)
+    limiter.release_on_behalf_of(limiter)
+    assert exchange.error.status_code == 503
 
 
 def test_the_threads_are_forty():
