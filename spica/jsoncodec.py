@@ -80,6 +80,34 @@ def _encode_slowly(value: Any) -> bytes:
     except RecursionError:
         # What could be read can be written: orjson reads 1024 levels, on every Python.
         return _encode_deep(value)
+    except (TypeError, ValueError) as exc:
+        place = _place_of_error(value)
+        if place:
+            exc.add_note(f"It stands at {place} of what was to be written as JSON.")
+        raise
+
+
+def _place_of_error(value: Any) -> str:
+    """Return where the first value without a form in JSON stands, as in ``['a'][0]``; ""."""
+    pending: list[tuple[str, Any]] = [("", value)]
+    seen: dict[int, Any] = {}  # the values themselves, so that no other gets their id
+    while pending:
+        place, item = pending.pop()
+        if id(item) in seen:
+            continue
+        seen[id(item)] = item
+        if isinstance(item, (dict, list, tuple)):
+            items = item.items() if isinstance(item, dict) else enumerate(item)
+            pending += reversed([(f"{place}[{key!r:.40}]", each) for key, each in items])
+            continue
+        try:
+            if item is None or isinstance(item, (str, int, float)):
+                _dump(item).encode()
+            else:
+                pending.append((place, _simplify(item)))
+        except (TypeError, ValueError):
+            return place
+    return ""
 
 
 def _dump(value: Any) -> str:

@@ -539,3 +539,34 @@ class TestDepth:
 @dataclasses.dataclass
 class Link:
     next: Any
+
+
+@dataclasses.dataclass
+class Holder:
+    held: Any
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        ({"a": [1, {"b": {1}}]}, "['a'][1]['b']"),
+        ([1, float("nan")], "[1]"),
+        ({"a": "\ud800"}, "['a']"),
+        ([Holder({"x": object()})], "[0]['held']['x']"),
+        ({"a": None, "b": ((b"",),)}, "['b'][0][0]"),
+    ],
+    ids=["set", "NaN", "surrogate", "dataclass", "tuple"],
+)
+def test_an_error_says_where_the_value_stands(value: Any, place: str) -> None:
+    with pytest.raises((TypeError, ValueError)) as info:
+        encode(value)
+    assert info.value.__notes__ == [f"It stands at {place} of what was to be written as JSON."]
+
+
+def test_an_error_without_a_place_has_no_note() -> None:
+    circle: list[Any] = []
+    circle.append(circle)
+    for value in ({1}, circle, {(1, 2): 3}):
+        with pytest.raises((TypeError, ValueError)) as info:
+            encode(value)
+        assert not hasattr(info.value, "__notes__")
