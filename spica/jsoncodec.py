@@ -88,7 +88,7 @@ def _encode_slowly(value: Any) -> bytes:
 
 
 def _place_of_error(value: Any) -> str:
-    """Return where the first value without a form in JSON stands, as in ``['a'][0]``; ""."""
+    """Return where the first value without a form in JSON stands, as in ``['a'][0]``, or nothing."""
     pending: list[tuple[str, Any]] = [("", value)]
     seen: dict[int, Any] = {}  # the values themselves, so that no other gets their id
     while pending:

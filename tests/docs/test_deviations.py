@@ -85,6 +85,27 @@ def test_a_raw_query_is_utf8():
     assert TestClient(raw).get("/").text == "ä"
 
 
+def test_a_parameter_of_a_url_is_not_none():
+    with pytest.raises(ValueError, match="Must not be None"):
+        Spica(routes=[Route("/{n}", hello)]).url_path_for("hello", n=None)
+
+
+def test_a_number_larger_than_the_floats_is_a_404():
+    assert client_of(Route("/{x:float}", hello)).get("/" + "9" * 400).status_code == 404
+
+
+def test_content_and_cookies_of_another_type():
+    with pytest.raises(TypeError, match="content must be text or bytes"):
+        Response({"a": 1})
+    with pytest.raises(TypeError, match="must be a str, not None"):
+        Response().set_cookie("a", None)
+
+
+def test_an_endpoint_takes_the_request():
+    with pytest.raises(TypeError, match="is called with one argument, the request"):
+        Route("/", lambda: Response())
+
+
 def test_a_url_is_hashable():
     assert len({URL("https://example.org"), URL("https://example.org")}) == 1
 
@@ -130,6 +151,18 @@ def test_file_names_are_as_sent(parameter, filename):
     content = FIELD + b"; " + parameter + b"\r\n\r\nx\r\n--b--\r\n"
 
     assert posted(echo_form, content, FORM).json() == [["a", filename]]
+
+
+def test_a_form_that_is_not_closed_is_closed_when_the_request_is_over():
+    kept = []
+
+    async def keep(request):
+        kept.append((await request.form())["a"])
+        return PlainTextResponse("kept")
+
+    client_of(Route("/", keep, methods=["POST"])).post("/", files={"a": b"x"})
+
+    assert kept[0].file.closed
 
 
 # -- responses -----------------------------------------------------------------------------------------
