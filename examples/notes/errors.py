@@ -1,9 +1,9 @@
-"""What is answered when something went wrong: a page for people, JSON for programs."""
+"""What is answered when something went wrong: a page for people, problem details for programs."""
 
 from notes.pages import templates
 from spica.exceptions import HTTPException
 from spica.requests import Request
-from spica.responses import JSONResponse, Response
+from spica.responses import ProblemDetailsResponse, Response
 
 TITLES = {404: "Not here", 413: "Too large", 500: "Our fault"}
 
@@ -12,7 +12,7 @@ def answer(
     request: Request, status_code: int, detail: str, headers: dict[str, str] | None = None
 ) -> Response:
     if request.url.path.startswith("/api/"):
-        return JSONResponse({"error": detail}, status_code=status_code, headers=headers)
+        return ProblemDetailsResponse(status_code, detail, headers=headers)
     context = {"title": TITLES.get(status_code, "That did not work"), "detail": detail}
     return templates.TemplateResponse(
         request, "error.html", context, status_code=status_code, headers=headers

@@ -77,7 +77,9 @@ async def create(request: Request) -> Response:
             return await list_notes(request, fields, problem, status_code=422)
         upload = form.get("attachment")
         if isinstance(upload, UploadFile) and upload.filename:
-            note = await run_in_threadpool(notebook.add, title, text, upload.filename, upload.file)
+            # Only for the headers of a download: the file itself is kept under a number.
+            name = upload.safe_filename
+            note = await run_in_threadpool(notebook.add, title, text, name, upload.file)
             task = BackgroundTask(notebook.compute_digest, note.id)
         else:
             note = await run_in_threadpool(notebook.add, title, text)

@@ -86,6 +86,7 @@ def test_the_list_has_pages(client):
     assert "Note 10" in first
     assert "Note 00" not in first
     assert "Note 00" in second
+    assert 'href="http://testserver/?page=2"' in first
 
 
 @pytest.mark.parametrize("page", ["0", "-1", "x", "", "9" * 5000])
@@ -123,6 +124,8 @@ def test_the_digest_of_an_attachment_is_computed_in_the_background(client):
 def test_a_hostile_name_of_an_attachment_is_only_a_name(client, tmp_path):
     attach(client, name="../../evil.txt")
     assert [path.name for path in (tmp_path / "attachments").iterdir()] == ["1"]
+    disposition = client.get("/notes/1/attachment").headers["content-disposition"]
+    assert disposition == 'attachment; filename="evil.txt"'
 
 
 def test_a_note_without_attachment_says_so(client):
@@ -158,7 +161,8 @@ def test_a_note_that_was_sent_as_json_is_answered_with_its_place(client):
 def test_json_that_is_no_note_is_refused(client, note):
     response = client.post("/api/notes", json=note)
     assert response.status_code == 422
-    assert list(response.json()) == ["error"]
+    assert response.headers["content-type"] == "application/problem+json"
+    assert list(response.json()) == ["type", "title", "status", "detail"]
 
 
 def test_half_a_character_is_refused(client):
@@ -187,7 +191,7 @@ def test_deleting_a_note_answers_with_nothing(client):
 def test_a_note_that_is_not_there_is_a_404_in_json(client, note_id):
     response = client.get(f"/api/notes/{note_id}")
     assert response.status_code == 404
-    assert response.json() == {"error": f"There is no note {note_id}."}
+    assert response.json()["detail"] == f"There is no note {note_id}."
 
 
 def test_another_method_is_answered_with_those_that_work(client):
