@@ -223,7 +223,13 @@ class AskedCandidate(AnyCandidate):
 
 
 def make_candidate(route: BaseRoute, order: int) -> Candidate:
-    """Return ``route`` in the form that is quickest without changing what it does."""
+    """Return ``route`` in the form that is quickest without changing what it does.
+
+    Raises:
+        TypeError: it is no route: something else was put into the list.
+    """
+    if not hasattr(route, "handle"):
+        raise TypeError(f"A list of routes has Route, Mount and the like, not {route!r:.200}.")
     if not _has_born(route, "handle", _BORN_HANDLE):
         return AnyCandidate(route, order)
     if _has_born(route, "matches", _BORN_MATCHES):

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
-from spica._layers.answers import settle_answer
+from spica._layers.answers import describe, settle_answer
 from spica._layers.boundary import answer_exception, answer_on_socket
 from spica._layers.responder import Ask, Responder, asker
 from spica.concurrency import is_async_callable, run_in_threadpool
@@ -82,6 +82,10 @@ class SocketFunction:
         try:
             await self.func(websocket)
         except Exception as exc:
+            traceback = exc.__traceback__
+            if type(exc) is TypeError and traceback is not None and traceback.tb_next is None:
+                # Raised in this very function: what was returned can't be awaited.
+                exc.add_note(f"The endpoint {describe(self.func)} must be an `async def` function.")
             if await answer_on_socket(websocket, exc):
                 return
             if not (isinstance(exc, WebSocketDisconnect) and is_over(websocket)):

@@ -46,6 +46,12 @@ def as_asgi3(app: Any) -> ASGI3App:
     except (TypeError, ValueError):  # written in C, without a signature
         return cast(ASGI3App, app)
     if _accepts(signature, 3):
+        # An instance of a class that is called with these is the application, and is awaited.
+        if type(app) is type and not hasattr(app, "__await__"):
+            name = app.__name__
+            raise TypeError(
+                f"TestClient needs an ASGI application, not the class {name}. Write {name}(...)."
+            )
         return cast(ASGI3App, app)
     if _accepts(signature, 1):
         return ASGI2Adapter(app)

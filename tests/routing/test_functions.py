@@ -64,6 +64,16 @@ async def test_a_websocket_function() -> None:
     assert exchange.types == ["websocket.accept", "websocket.send", "websocket.close"]
 
 
+async def test_a_websocket_function_without_async_is_named() -> None:
+    def function(websocket: Any) -> None: ...
+
+    with pytest.raises(TypeError) as caught:
+        await websocket_session(function)(websocket_scope(), None, None)  # type: ignore[arg-type]
+    [note] = caught.value.__notes__
+    assert "function (file " in note
+    assert note.endswith(") must be an `async def` function.")
+
+
 async def test_a_websocket_exception_nobody_handles_is_raised() -> None:
     async def endpoint(websocket: Any) -> None:
         raise ValueError("x")

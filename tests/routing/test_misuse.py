@@ -12,6 +12,7 @@ from spica.exceptions import SpicaConfigurationWarning
 from spica.responses import PlainTextResponse
 from spica.routing import Host, Mount, NoMatchFound, Route, Router, WebSocketRoute
 from spica.staticfiles import StaticFiles
+from spica.testclient import TestClient
 
 
 async def endpoint(request: Any) -> PlainTextResponse:
@@ -178,6 +179,14 @@ def test_what_may_well_be_meant_is_not_warned_of(path: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Route(path, endpoint)
+
+
+def test_what_is_no_route_in_the_list_is_named() -> None:
+    application = Spica()
+    application.routes.append(endpoint)  # type: ignore[arg-type]
+
+    with pytest.raises(TypeError, match=r"^A list of routes has Route, Mount and the like, not <"):
+        TestClient(application).get("/")
 
 
 # -- names ---------------------------------------------------------------------------------------------

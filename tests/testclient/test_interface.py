@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from spica.applications import Spica
 from spica.testclient.interface import ASGI2Adapter, as_asgi3
 
 
@@ -17,6 +18,8 @@ class AwaitableApp3:
     """An application as a class, whose instances are awaited: an endpoint."""
 
     def __init__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+    def __await__(self) -> Any: ...
 
 
 async def app3_with_more(name: str, scope: Any, receive: Any, send: Any) -> None: ...
@@ -64,6 +67,7 @@ async def test_an_asgi2_application_is_called_twice(app: Any) -> None:
     [
         pytest.param(None, "not None", id="None"),
         pytest.param("module:app", "not 'module:app'", id="text"),
+        pytest.param(Spica, "not the class Spica. Write Spica(...).", id="class"),
         pytest.param(lambda: None, "with the parameters ()", id="no parameters"),
         pytest.param(lambda a, b: None, "with the parameters (a, b)", id="two parameters"),
     ],
