@@ -35,13 +35,18 @@ async def settle_answer(answer: Any, request: Request[Any], source: Any) -> ASGI
     return check_app(answer, source)
 
 
+def is_app(answer: Any) -> bool:
+    """Return whether ``answer`` is an app of some kind, and no Response."""
+    return callable(answer) and not isinstance(answer, (type, Response))
+
+
 def check_app(answer: Any, source: Any) -> ASGIApp:
     """Return ``answer``, which is not a Response, if it can be an app. ``source`` made it.
 
     Raises:
         TypeError: it can't.
     """
-    if callable(answer) and not isinstance(answer, type):
+    if is_app(answer):
         app: ASGIApp = answer
         return app
     raise TypeError(explain_answer(answer, source))

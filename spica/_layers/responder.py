@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from spica._asgi.scope import AFTERMATH
 from spica._layers.aftermath import own_aftermath
-from spica._layers.answers import settle_answer
+from spica._layers.answers import is_app, settle_answer
 from spica.requests import Request
 from spica.responses.base import Response
 
@@ -107,7 +107,7 @@ class Responder:
             try:
                 answer: Any = await self._ask_outermost(request)
                 is_simple = isinstance(answer, Response) and not answer._receives
-                if not is_simple:
+                if not is_simple and not is_app(answer):
                     answer = await settle_answer(answer, request, scope.get("endpoint"))
             except Exception as exc:
                 answer = await self.answer_error(request, exc)
@@ -122,17 +122,17 @@ class Responder:
                     await self.guard(answer, request)(scope, channel, send)
                 finally:
                     _note_listener(request, channel)
-        except Exception as exc:
+        except BaseException as exc:
             await self._note(request, exc)
-        except BaseException:
-            await _abandon(request)
-            raise
         # Its own one: in the scope there may be one again that an app further in has put back.
         aftermath = request._aftermath
         if aftermath is not None and not aftermath.is_empty:
             await self._settle(request, aftermath)
 
-    async def _note(self, request: Request[Any], exc: Exception) -> None:
+    async def _note(self, request: Request[Any], exc: BaseException) -> None:
+        if not isinstance(exc, Exception):  # cancelled, or the end of the program
+            await _abandon(request)
+            raise exc
         try:
             is_raised = await self.report(request, exc)
         except BaseException:

@@ -30,7 +30,8 @@ def wrap_app_handling_exceptions(app: ASGIApp, conn: HTTPConnection[Any]) -> ASG
     if conn.scope["type"] == "websocket":
         return _GuardedSocket(app, conn)
     request: Any = conn
-    return GuardedApp(app, request)
+    # Named, the method is found quicker than through the slot for calls.
+    return GuardedApp(app, request).__call__
 
 
 class _GuardedSocket:

@@ -189,7 +189,7 @@ class QueryParams(ImmutableMultiDict[str, str]):
         **kwargs: Any,
     ) -> None:
         if len(args) == 1 and not kwargs and isinstance(args[0], (str, bytes)):
-            pairs = parse_query(args[0])
+            pairs = parse_query(args[0]) if args[0] else []  # most requests have no query
         else:
             read = tuple(parse_query(a) if isinstance(a, (str, bytes)) else a for a in args)
             given = pairs_of(type(self).__name__, read, kwargs)

@@ -149,7 +149,7 @@ class Response:
     def headers(self) -> MutableHeaders:
         """The headers, as a view that changes ``raw_headers``."""
         view = self._headers
-        if view is None or view.raw is not self.raw_headers:
+        if view is None or view._list is not self.raw_headers:
             view = self._headers = MutableHeaders(None, self.raw_headers)
         return view
 

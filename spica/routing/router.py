@@ -98,6 +98,11 @@ class Router(Responder):
             stack = build_stack(Boundary(stack), middleware, type(self).__name__)
         self.middleware_stack = limit_app(stack, place, max_body_size, form_limits)
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "app" in vars(cls) and cls.__call__ is _BORN_CALL:
+            type.__setattr__(cls, "__call__", _run_own_app)
+
     @property
     def lifespan_context(self) -> LifespanContext:
         """The router's own lifespans as one function, from the application to an async context manager.
@@ -267,6 +272,21 @@ class Router(Responder):
 Mount.router_class = Router
 asked_as(Router.app, "dispatch")
 asked_as(Router.not_found, "_answer_not_found")
+
+
+_BORN_CALL = Router.__call__
+
+
+async def _run_own_app(self: Router, scope: Scope, receive: Receive, send: Send) -> None:
+    """Run a router whose class has an ``app`` of its own, as FastAPI's has: it only knows messages.
+
+    So it need not be asked first. But who has replaced ``Router.__call__`` is to be heard.
+    """
+    if Router.__call__ is not _BORN_CALL:
+        await Router.__call__(self, scope, receive, send)
+        return
+    scope.setdefault("router", self)
+    await self.__dict__["middleware_stack"](scope, receive, send)  # not through the descriptor
 
 
 class _Dispatch(Responder):

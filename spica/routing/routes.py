@@ -141,7 +141,8 @@ class Route(PatternRoute):
         Those of a class endpoint are the ones it defines. Around one with middleware any method may be
         answered.
         """
-        served = methods_of(self.endpoint) if self.app is self.endpoint else None
+        is_class = self.__dict__["app"] is self.endpoint  # not through the descriptor
+        served = methods_of(self.endpoint) if is_class else None
         if served is None:
             return self.methods or None
         return served.intersection(self.methods) if self.methods else served
@@ -150,7 +151,7 @@ class Route(PatternRoute):
         """Return how well the scope matches, and ``endpoint`` and ``path_params``."""
         if scope["type"] != "http":
             return NO_MATCH, {}
-        # FastAPI asks its routes one by one, and most do not match: as few steps as can be until that is known.
+        # FastAPI asks its routes one by one, and most do not match: few steps until that is known.
         path, root_path = scope["path"], scope.get("root_path")
         found = self.path_regex.match(path_below(root_path, path) if root_path else path)
         if found is None:
@@ -166,7 +167,7 @@ class Route(PatternRoute):
         """Serve a request that matched; 405 with Allow where its method is not served."""
         methods = self.methods
         if not methods or scope["method"] in methods:
-            await self.app(scope, receive, send)
+            await self.__dict__["app"](scope, receive, send)  # quicker than through the descriptor
             return
         headers = {"Allow": ", ".join(sorted(methods))}
         if "app" in scope:
