@@ -91,6 +91,51 @@ class TestSelection:
         assert router.routes == []
 
 
+class OwnRouter(Router):
+    """As FastAPI's: it goes through the routes by itself."""
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        assert "router" in scope
+        for route in self.routes:
+            match, child_scope = route.matches(scope)
+            if match is Match.FULL:
+                scope.update(child_scope)
+                await route.handle(scope, receive, send)
+                return
+        await self.default(scope, receive, send)
+
+
+class TestAnAppOfItsOwn:
+    async def test_it_serves_behind_every_kind_of_layer(self) -> None:
+        router = OwnRouter([Route("/", answer)])
+        assert (await call(router)).text == "answer"
+        assert (await call(Spica(routes=[Mount("/m", router)]), path="/m/")).text == "answer"
+        router = OwnRouter([Route("/", answer)], middleware=[Middleware(CORSMiddleware)])
+        assert (await call(router)).text == "answer"
+
+    async def test_who_replaces_the_call_of_routers_hears_of_it(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        heard = []
+        born = Router.__call__
+
+        async def tell(self: Any, scope: Any, receive: Any, send: Any) -> None:
+            heard.append(self)
+            await born(self, scope, receive, send)
+
+        monkeypatch.setattr(Router, "__call__", tell)
+        router = OwnRouter([Route("/", answer)])
+        assert (await call(router)).text == "answer"
+        assert heard == [router]
+
+    async def test_a_subclass_may_have_a_call_of_its_own(self) -> None:
+        class Called(OwnRouter):
+            async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+                await PlainTextResponse("called")(scope, receive, send)
+
+        assert (await call(Called([Route("/", answer)]))).text == "called"
+
+
 class TestNotFound:
     @pytest.mark.parametrize("make", [Router, lambda routes: Spica(routes=routes)])
     async def test_404(self, make: Any) -> None:
