@@ -16,7 +16,10 @@ from spica._asgi.tasks import Signal, start_listening_task
 
 TURNS = 5
 """Turns of the event loop that the first question leaves to the listener: one to begin, and the others for
-servers whose ``receive`` gives way to others before it returns what is there. Later ones leave it one."""
+servers whose ``receive`` gives way to others before it returns what is there."""
+
+LATER_TURNS = 2
+"""Turns for the later ones. One would do if trio did not take what is ready in any order."""
 
 
 class Listener:
@@ -57,7 +60,7 @@ class Listener:
             if self._over.is_set:
                 break
             await anyio.lowlevel.checkpoint()
-        self._turns = 1
+        self._turns = LATER_TURNS
 
     def raise_error(self) -> None:
         """Raise what went wrong with the waiting, once."""

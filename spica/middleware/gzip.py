@@ -339,8 +339,7 @@ class GZipResponder(IdentityResponder):
         """Return the next bytes of the compressed body, in a worker thread if ``body`` is large."""
         if len(body) < self.thread_minimum_size:
             return self._compress(body, more_body)
-        # A stream has begun by then, and can't be answered with 503 any more.
-        is_stream = more_body or self._compressor is not None
+        is_stream = more_body or self._compressor is not None  # begun: too late for a 503
         run = gzip_threads.run_unbounded if is_stream else gzip_threads.run
         return await run(self._compress, body, more_body)
 

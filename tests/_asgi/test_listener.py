@@ -90,6 +90,16 @@ async def test_only_one_waits_in_receive() -> None:
     assert server.waiting == 1
 
 
+async def test_a_later_question_hears_what_has_just_happened() -> None:
+    """In whichever order the event loop runs the two: that of trio is another each time."""
+    for _ in range(20):
+        server = Server([])
+        request = Request(http_scope(), server)
+        assert not await request.is_disconnected()
+        server.put(DISCONNECT)
+        assert await request.is_disconnected()
+
+
 async def test_who_asks_again_after_the_client_has_left_begins_no_other() -> None:
     request = Request(http_scope(), Server([DISCONNECT]))
     assert await request.is_disconnected()
