@@ -40,7 +40,7 @@ SECTIONS: dict[str, list[str]] = {
 }
 """The written pages by section, without ``.md``. Reference and decisions are added by themselves."""
 
-UNLISTED: set[str] = set()
+UNLISTED = {"figures-fastapi"}
 """Pages that are only included in others."""
 
 INCLUDE = re.compile(r"^<!-- include (?P<file>[\w./-]+) -->$", re.MULTILINE)
