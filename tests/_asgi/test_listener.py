@@ -57,6 +57,20 @@ async def test_a_disconnect_behind_a_body_is_seen() -> None:
     assert await request.body() == b"abcd"
 
 
+async def test_a_disconnect_that_has_just_happened_is_seen_by_a_later_question() -> None:
+    for _ in range(10):  # trio runs the tasks of one turn in any order
+        has_left = anyio.Event()
+
+        async def receive(has_left: anyio.Event = has_left) -> Any:
+            await has_left.wait()
+            return DISCONNECT
+
+        request = Request(http_scope(), receive)
+        assert not await request.is_disconnected()
+        has_left.set()
+        assert await request.is_disconnected()
+
+
 @pytest.mark.parametrize("turns", [0, 1, 10])
 async def test_no_chunk_is_lost_where_a_cancelled_receive_loses_one(turns: int) -> None:
     request = Request(http_scope("POST"), Server(body_messages(*[b"x"] * 20), turns=turns))
