@@ -85,7 +85,7 @@ def _measure(comparison: Comparison, place: Place, wish: Wish) -> None:
 
 
 def _quick_baseline(ours: Outcome, place: Place) -> Outcome:
-    """Run the files of what failed on spica. What is listed passes on Starlette: a whole run has seen to that."""
+    """Run the files of what failed on spica. What is listed passes on Starlette: whole runs see to that."""
     failed = ours.ids("failed")
     listed = {test for test in failed if _is_listed(place.suite, test)}
     baseline = Outcome()

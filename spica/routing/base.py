@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 import inspect
+import sys
 from typing import TYPE_CHECKING, Any
 
 from spica._http.urls import format_suffix
@@ -39,6 +40,11 @@ class NoMatchFound(Exception):
             if close:
                 text += f' Did you mean "{close[0]}"?'
         return text
+
+
+def is_stand_in() -> bool:
+    """Return whether Starlette's name means spica in this process (``spica.compat``)."""
+    return sys.modules.get("starlette.routing") is sys.modules["spica.routing"]
 
 
 class Match(enum.Enum):

@@ -10,11 +10,11 @@ Standard: ASGI lifespan specification 2.0.
 from __future__ import annotations
 
 import math
-import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
 
+from spica.routing.base import is_stand_in
 from spica.routing.foreign_lifespan import ForeignLifespan
 from spica.routing.lifespan import (
     LifespanContext,
@@ -116,7 +116,8 @@ class _Surroundings:
         self.place = ""
         self.prefix = ""
         own: bool | None = getattr(router, "mounted_lifespans", None)
-        self.runs_mounted = _runs_mounted_by_default() if own is None else own
+        # Where spica stands in for Starlette, packages start by hand what they mount: it never did.
+        self.runs_mounted = not is_stand_in() if own is None else own
         self.startup_seconds: float | None = getattr(router, "max_startup_seconds", None)
         self.shutdown_seconds: float | None = getattr(router, "max_shutdown_seconds", None)
 
@@ -134,11 +135,6 @@ class _Surroundings:
 
 def _shorter(own: float | None, outer: float | None) -> float | None:
     return min((limit for limit in (own, outer) if limit is not None), default=None)
-
-
-def _runs_mounted_by_default() -> bool:
-    # Where spica stands in for Starlette, packages start by hand what they mount: it never did.
-    return sys.modules.get("starlette.routing") is not sys.modules["spica.routing"]
 
 
 class LifespanRun:

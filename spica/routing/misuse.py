@@ -15,6 +15,7 @@ from typing import Any
 from spica._asgi.places import place_of_caller, warn_at
 from spica.endpoints import HTTPEndpoint, WebSocketEndpoint
 from spica.exceptions import SpicaConfigurationWarning
+from spica.routing.base import is_stand_in
 from spica.routing.patterns import PARAM_REGEX
 
 _HARDLY_MEANT = re.compile(r"[{}?#]|<\w*:?\w+>|/(:\w+)")
@@ -22,6 +23,9 @@ _HARDLY_MEANT = re.compile(r"[{}?#]|<\w*:?\w+>|/(:\w+)")
 
 def check_endpoint(endpoint: Any, place: str, protocol: str) -> None:
     """Refuse what can't be the endpoint of a route for ``protocol``; errors name ``place``.
+
+    Where spica stands in for Starlette, a function that can't be called with one argument may pass: packages
+    make such routes and never serve them.
 
     Raises:
         TypeError: it can't be called, or not with one argument; or it is a class endpoint of the other
@@ -36,7 +40,7 @@ def check_endpoint(endpoint: Any, place: str, protocol: str) -> None:
             raise TypeError(f"{place}: {endpoint.__name__} serves WebSockets. Use WebSocketRoute.")
         if protocol == "websocket" and issubclass(endpoint, HTTPEndpoint):
             raise TypeError(f"{place}: {endpoint.__name__} serves HTTP. Use Route.")
-    elif not _takes(endpoint, 1):
+    elif not _takes(endpoint, 1) and not is_stand_in():
         conn = "request" if protocol == "http" else "websocket"
         raise TypeError(
             f"{place}: the endpoint is called with one argument, the {conn}, which "

@@ -250,3 +250,12 @@ async def test_lifespans_are_wrapped_by_assignment(serving):  # gradio, nicegui,
     with TestClient(serving) as client:
         assert client.get("/a").text == "a"
     assert seen == ["begin", "end"] * 2
+
+
+async def test_a_route_whose_endpoint_does_not_fit_may_be_made_and_never_served():
+    from starlette.routing import Route, WebSocketRoute
+
+    async def endpoint(item_id, more): ...
+
+    for route_class in (Route, WebSocketRoute):
+        assert route_class("/items/{item_id:int}", endpoint).endpoint is endpoint
