@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.cases import Case
 from benchmarks.environment import this_environment
 from benchmarks.fastapi_cases import SIDES, fastapi_cases
-from benchmarks.fastapi_load import measure_servers, servers_table, slower_ones
+from benchmarks.fastapi_load import NOISE, measure_servers, servers_table, slower_ones
 from benchmarks.fastapi_process import FastAPIProcess
 from benchmarks.load import has_wrk
 from benchmarks.measuring import note
@@ -24,10 +24,10 @@ PAGE = ROOT / "docs" / "figures-fastapi.md"
 def add_options(parser: argparse.ArgumentParser) -> None:
     names = [case.name for case in fastapi_cases()]
     parser.add_argument("--case", action="append", default=[], choices=names, help="only this row")
-    parser.add_argument("--rounds", type=int, default=31, help="of each side (default: 31)")
+    parser.add_argument("--rounds", type=int, default=61, help="of each side (default: 61)")
     parser.add_argument("--server", action="store_true", help="under uvicorn, with wrk as client")
-    parser.add_argument("--seconds", type=int, default=2, help="of a turn of wrk (default: 2)")
-    parser.add_argument("--turns", type=int, default=5, help="of wrk, each side (default: 5)")
+    parser.add_argument("--seconds", type=int, default=1, help="of a turn of wrk (default: 1)")
+    parser.add_argument("--turns", type=int, default=15, help="of wrk, each side (default: 15)")
     parser.add_argument(
         "--write", action="store_true", help="measure both and write docs/figures-fastapi.md"
     )
@@ -106,12 +106,13 @@ In memory: two processes, one on spica and one on Starlette, that take turns rou
 {in_memory}
 
 Under uvicorn: one worker on the first core, wrk with 32 connections on the second; both servers stand
-ready and take turns; medians.
+ready and take turns; medians, the last of the ratios of each turn. The same server twice differs by up
+to {NOISE:.0%}.
 
 {under_uvicorn}
 
-{where}. Trust the ratios, not the microseconds; `scripts/bench fastapi --write` makes both
-tables anew.
+{where}.
+Trust the ratios, not the microseconds; `scripts/bench fastapi --write` makes both tables anew.
 """,
         encoding="utf-8",
     )

@@ -59,10 +59,12 @@ def test_what_is_wrong_is_said(measured, said):
 def test_the_rates_of_servers_are_shown():
     rates = {
         "faster": {"spica": [30.0, 20.0, 10.0], "starlette": [10.0, 10.0, 10.0]},
-        "slower": {"spica": [9.0], "starlette": [10.0]},
+        "slower": {"spica": [9.4], "starlette": [10.0]},
+        "the same": {"spica": [9.6], "starlette": [10.0]},
     }
     assert servers_table(rates).splitlines()[2:] == [
         "| faster | 20 | 10 | 2.00 |",
-        "| slower | 9 | 10 | 0.90 |",
+        "| slower | 9 | 10 | 0.94 |",
+        "| the same | 10 | 10 | 0.96 |",
     ]
     assert slower_ones(rates) == ["slower"]
