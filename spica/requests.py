@@ -80,8 +80,8 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
 
     _url: URL | None = None
     _base_url: URL | None = None
-    _headers: Headers | None = None
-    _query_params: QueryParams | None = None
+    _headers: Headers | None
+    _query_params: QueryParams | None
     _cookies: dict[str, str] | None = None
     _state: State | None = None
 
@@ -90,6 +90,7 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
         if kind != "http" and kind != "websocket":
             raise _wrong_type("HTTPConnection", "'http' or 'websocket'", kind)
         self.scope = scope
+        self._headers = self._query_params = None
 
     @property
     def app(self) -> Any:
@@ -239,6 +240,7 @@ class Request(HTTPConnection[StateT]):
         self._receive = receive
         self._send = send
         self._aftermath = None
+        self._headers = self._query_params = None
 
     @property
     def method(self) -> str:
