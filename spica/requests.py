@@ -82,7 +82,7 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
     _base_url: URL | None = None
     _headers: Headers | None
     _query_params: QueryParams | None
-    _cookies: dict[str, str] | None = None
+    _cookies: dict[str, str] | None
     _state: State | None = None
 
     def __init__(self, scope: Scope, receive: Receive | None = None) -> None:
@@ -90,7 +90,7 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
         if kind != "http" and kind != "websocket":
             raise _wrong_type("HTTPConnection", "'http' or 'websocket'", kind)
         self.scope = scope
-        self._headers = self._query_params = None
+        self._headers = self._query_params = self._cookies = None
 
     @property
     def app(self) -> Any:
@@ -240,7 +240,7 @@ class Request(HTTPConnection[StateT]):
         self._receive = receive
         self._send = send
         self._aftermath = None
-        self._headers = self._query_params = None
+        self._headers = self._query_params = self._cookies = None
 
     @property
     def method(self) -> str:
