@@ -1,15 +1,12 @@
 """FastAPI on spica and on Starlette under uvicorn, with wrk as its client."""
 
 import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
 from benchmarks.cases import Case
 from benchmarks.fastapi_cases import SIDES
-from benchmarks.load import SERVER_CORE, Generator, Load, ratio
-from benchmarks.measuring import note
-from benchmarks.processes import Served
+from benchmarks.load import Generator, Load, measure, ratio
 from benchmarks.table import markdown_table
 
 NOISE = 0.05
@@ -48,16 +45,6 @@ def slower_ones(rates: dict[str, Rates]) -> list[str]:
 def _rates_of(case: Case, generator: Generator, seconds: int, turns: int) -> Rates:
     query = case.call.query.decode()
     load = Load(case.title, case.name, case.call.path + (f"?{query}" if query else ""))
-    rates: Rates = {side: [] for side in SIDES}
-    with ExitStack() as stack:
-        servers = {
-            side: stack.enter_context(Served("uvicorn", f"fastapi_{side}", case.name, SERVER_CORE))
-            for side in SIDES
-        }
-        for side, served in servers.items():
-            note(f"uvicorn, {case.title}, {side}")
-            generator.rate(served.port, load, 1)  # to warm up
-        for _ in range(turns):
-            for side, served in servers.items():
-                rates[side].append(generator.rate(served.port, load, seconds))
-    return rates
+    apps = [f"fastapi_{side}" for side in SIDES]
+    rates = measure("uvicorn", load, generator, seconds, turns, apps)
+    return dict(zip(SIDES, rates.values(), strict=True))

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,16 +100,21 @@ def has_wrk() -> bool:
 
 
 def measure(
-    server: str, load: Load, generator: Generator, seconds: int, rounds: int
+    server: str,
+    load: Load,
+    generator: Generator,
+    seconds: int,
+    rounds: int,
+    frameworks: Sequence[str] = FRAMEWORKS,
 ) -> dict[str, list[float]]:
     """Return the rates of all rounds, for each framework."""
-    rates: dict[str, list[float]] = {framework: [] for framework in FRAMEWORKS}
+    rates: dict[str, list[float]] = {framework: [] for framework in frameworks}
     with ExitStack() as stack:
         servers = {
             framework: stack.enter_context(
                 Served(server, framework, load.case_of(framework), SERVER_CORE)
             )
-            for framework in FRAMEWORKS
+            for framework in frameworks
         }
         for framework, served in servers.items():
             note(f"{server}, {load.title}, {framework}")
