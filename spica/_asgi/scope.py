@@ -26,7 +26,7 @@ FORM_LIMITS = "spica.form_limits"
 """The ``FormLimits`` that the layers have set. Absent, or None in it: the default."""
 
 AFTERMATH = "spica.aftermath"
-"""What is left to be done for the connection: see ``spica._layers.aftermath``."""
+"""What is left to be done for the connection: see ``spica._asgi.aftermath``."""
 
 PENDING_EDITS = "spica.pending_edits"
 """Edits of the layers an exception passed, innermost first; the error page receives them too."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from spica._asgi.aftermath import Aftermath, RequestErrors
-from spica._asgi.aftermath import aftermath_of as aftermath_of
+from spica._asgi.aftermath import Aftermath, RequestErrors, aftermath_of
 
 if TYPE_CHECKING:
     from spica.requests import Request

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, cast
 
-from spica._asgi.aftermath import Aftermath
+from spica._asgi.aftermath import Aftermath, aftermath_of
 from spica._asgi.body import BodyChannel
 from spica._asgi.scope import AFTERMATH
-from spica._layers.aftermath import aftermath_of
 from spica._layers.answers import settle_answer
 from spica._layers.begun import begin
 from spica._layers.ownership import HELD_HERE, getrefcount

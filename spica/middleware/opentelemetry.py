@@ -13,7 +13,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from spica._layers.aftermath import aftermath_of
+from spica._asgi.aftermath import aftermath_of
 from spica._layers.responder import Responder
 from spica.datastructures import URL
 from spica.middleware._http_semantics import known_methods

@@ -2,7 +2,8 @@
 
 from asgi_kit import http_scope
 
-from spica._layers.aftermath import aftermath_of, own_aftermath
+from spica._asgi.aftermath import aftermath_of
+from spica._layers.aftermath import own_aftermath
 from spica.requests import Request
 
 
