@@ -192,7 +192,7 @@ class Spica(Responder):
 
     def _error_layer(self) -> Responder:
         """Return the layer that answers errors; where building the stack failed, there is none."""
-        return self.__dict__.get("_outermost") or Responder()
+        return getattr(self, "_outermost", None) or Responder()
 
     def _ask_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
         request.scope["app"] = self

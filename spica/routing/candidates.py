@@ -37,6 +37,8 @@ async def partial_match(request: Request[Any]) -> ASGIApp:
 class Candidate:
     """A route at its place in the list."""
 
+    __slots__ = ("order", "pattern", "route")
+
     pattern: str | None
 
     def __init__(self, route: Any, order: int) -> None:
@@ -57,6 +59,8 @@ class Candidate:
 
 class AnyCandidate(Candidate):
     """A route that may be of any kind: compared by ``matches``, served by ``handle``."""
+
+    __slots__ = ("_ask",)
 
     def __init__(self, route: Any, order: int) -> None:
         super().__init__(route, order)
@@ -88,6 +92,8 @@ class AnyCandidate(Candidate):
 class PatternCandidate(Candidate):
     """A route with a path pattern, as it was born."""
 
+    __slots__ = ("conversions", "exact_path")
+
     def __init__(self, route: PatternRoute, order: int) -> None:
         super().__init__(route, order)
         self.pattern = route.path
@@ -105,6 +111,8 @@ class PatternCandidate(Candidate):
 
 class HTTPCandidate(PatternCandidate):
     """A ``Route``."""
+
+    __slots__ = ()
 
     def __init__(self, route: Route, order: int) -> None:
         super().__init__(route, order)
@@ -147,6 +155,8 @@ class HTTPCandidate(PatternCandidate):
 class ClassCandidate(HTTPCandidate):
     """A ``Route`` to a class endpoint, which serves the methods that it defines."""
 
+    __slots__ = ("methods",)
+
     def __init__(self, route: Route, methods: Set[str], order: int) -> None:
         super().__init__(route, order)
         self.methods = methods
@@ -160,6 +170,8 @@ class ClassCandidate(HTTPCandidate):
 
 class SocketCandidate(PatternCandidate):
     """A ``WebSocketRoute``."""
+
+    __slots__ = ()
 
     def enter(self, scope: Scope, path: str) -> Ask | None:
         """Match no HTTP request."""
@@ -178,6 +190,8 @@ class SocketCandidate(PatternCandidate):
 
 class MountCandidate(Candidate):
     """A ``Mount``, as it was born."""
+
+    __slots__ = ("conversions", "prefix")
 
     def __init__(self, route: Mount, order: int) -> None:
         super().__init__(route, order)
@@ -208,6 +222,8 @@ class MountCandidate(Candidate):
 
 class AskedCandidate(AnyCandidate):
     """A route with a ``matches`` of its own whose app is asked by value: a ``Host``, a subclass."""
+
+    __slots__ = ()
 
     def __init__(self, route: Route | AppRoute, order: int) -> None:
         super().__init__(route, order)
@@ -250,7 +266,8 @@ def make_candidate(route: BaseRoute, order: int) -> Candidate:
 
 def _has_born(route: BaseRoute, name: str, born: set[Any]) -> bool:
     """Return whether a method is one the class was born with, also on this very route."""
-    return getattr(type(route), name) in born and name not in getattr(route, "__dict__", ())
+    method = getattr(route, name)  # not by its __dict__: see InnerApp
+    return getattr(method, "__func__", None) in born and method.__self__ is route
 
 
 def _ask_endpoint(app: ASGIApp) -> Ask:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def mounted_app(route: AppRoute) -> ASGIApp:
     """Return what a mount or host was given, without the layers that were put around it."""
-    app: ASGIApp = route.__dict__.get("_base_app", route.app)
+    app: ASGIApp = getattr(route, "_base_app", route.app)
     return app
 
 
@@ -25,7 +25,7 @@ def router_of(app: Any) -> tuple[Any, Any]:
         if hasattr(type(router), "mounted_lifespans"):
             return router, app
         # A layer of ours may be around it.
-        app = app.__dict__.get("app") if isinstance(app, Responder) else None
+        app = getattr(app, "_inner", None) if isinstance(app, Responder) else None
     return None, None
 
 

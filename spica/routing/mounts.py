@@ -64,26 +64,22 @@ class AppRoute(BaseRoute):
     name: str | None
     lifespan: bool | None = None
     """Whether the lifespan of the application runs. None: where it is one of ours, as the router has it."""
-    app = InnerApp()
+    app = InnerApp(connects=False)
+    _inner: ASGIApp
     _ask: Ask
     _base_app: ASGIApp
-    _inner: ASGIApp
-    """The same as ``app``, without the step through its descriptor."""
     param_convertors: PathConvertors
 
     @property
     def routes(self) -> list[BaseRoute]:
         """The routes of the application; an empty list where it has none."""
-        app = self.__dict__.get("_base_app", self.app)
+        app = getattr(self, "_base_app", self.app)
         routes: list[BaseRoute] = getattr(app, "routes", [])
         return routes
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a connection that matched."""
         await self.app(scope, receive, send)
-
-    def _app_has_changed(self) -> None:
-        self._inner = self.app
 
     def _url_of_child(self, name: str, path_params: dict[str, Any]) -> URLPath:
         """Return the URL of a route of the application that ``name``, as this route has it, means.

@@ -57,6 +57,7 @@ class Router(Responder):
     """
 
     middleware_stack = InnerApp()
+    _inner: ASGIApp
     default = InnerApp("_default")
     _ask_default: Ask
     mounted_lifespans: bool | None = None
@@ -155,10 +156,11 @@ class Router(Responder):
 
     def _app_has_changed(self) -> None:
         # Without middleware of its own a router is asked for its route directly.
-        if "middleware_stack" in self.__dict__ and self._ask == self.dispatch:
-            self.__dict__["respond"] = self.dispatch
-        else:
-            self.__dict__.pop("respond", None)
+        is_direct = getattr(self, "_ask", None) == self.dispatch
+        if is_direct:
+            setattr(self, "respond", self.dispatch)  # noqa: B010  # a method is assigned to
+        elif getattr(self.respond, "__func__", None) is Router.dispatch:
+            del self.respond
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a connection by the routes, inside the router's middleware. Subclasses override this."""
@@ -286,7 +288,7 @@ async def _run_own_app(self: Router, scope: Scope, receive: Receive, send: Send)
         await Router.__call__(self, scope, receive, send)
         return
     scope.setdefault("router", self)
-    await self.__dict__["middleware_stack"](scope, receive, send)  # not through the descriptor
+    await self._inner(scope, receive, send)  # the middleware stack, not through its descriptor
 
 
 class _Dispatch(Responder):

@@ -55,7 +55,8 @@ class PatternRoute(BaseRoute):
     path_format: str
     param_convertors: PathConvertors
     endpoint: Any
-    app = InnerApp()
+    app = InnerApp(connects=False)
+    _inner: ASGIApp
     _ask: Ask
     _protocol: Literal["http", "websocket"] = "http"
 
@@ -141,7 +142,7 @@ class Route(PatternRoute):
         Those of a class endpoint are the ones it defines. Around one with middleware any method may be
         answered.
         """
-        is_class = self.__dict__["app"] is self.endpoint  # not through the descriptor
+        is_class = self._inner is self.endpoint  # the app, not through its descriptor
         served = methods_of(self.endpoint) if is_class else None
         if served is None:
             return self.methods or None
@@ -167,7 +168,7 @@ class Route(PatternRoute):
         """Serve a request that matched; 405 with Allow where its method is not served."""
         methods = self.methods
         if not methods or scope["method"] in methods:
-            await self.__dict__["app"](scope, receive, send)  # quicker than through the descriptor
+            await self._inner(scope, receive, send)  # the app, not through its descriptor
             return
         headers = {"Allow": ", ".join(sorted(methods))}
         if "app" in scope:
@@ -266,7 +267,7 @@ def _check_methods(methods: Collection[str], place: str) -> set[str]:
         # RFC 9110 s.9.1: a method is a token.
         if not isinstance(method, str) or not is_token(method):
             raise ValueError(f"{place}: {method!r} is not an HTTP method.")
-    checked = {method.upper() for method in methods}
+    checked = {sys.intern(method.upper()) for method in methods}
     if "GET" in checked:
         checked.add("HEAD")  # RFC 9110 s.9.3.2: a resource that has GET has HEAD
     return checked
