@@ -10,17 +10,20 @@ Standard: RFC 9110 s.15.5.14 (413 Content Too Large).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.aftermath import aftermath_of
 from spica._asgi.body import BodyLimit, BodyTooLarge
 from spica._asgi.scope import BODY_LIMIT, MAX_BODY_SIZE, declared_size
 from spica._asgi.sending import StartedSend
+from spica._layers.editor import apply_left_edits
 from spica._layers.responder import Responder
 from spica.responses.base import Response
 from spica.responses.erroranswers import answer_http_exception
 
 if TYPE_CHECKING:
+    from spica.datastructures.headers import RawHeaders
     from spica.requests import Request
     from spica.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -57,9 +60,11 @@ class RequestBodyLimitMiddleware(Responder):
             if not isinstance(answer, Response):
                 return RequestBodyLimitResponder(answer, self)
             if answer.status_code < 400:  # else it is refused already, with what layers have added
-                _check_answered(scope, limit, answer, request)
+                excess = _find_excess(scope, limit)
+                if excess is not None:
+                    return _replace(answer, request, excess)
         except BodyTooLarge as exc:
-            return answer_http_exception(scope, exc)
+            return apply_left_edits(scope, answer_http_exception(scope, exc))
         finally:
             _leave(scope, outer)
         return answer
@@ -90,7 +95,9 @@ class RequestBodyLimitResponder:
         except BodyTooLarge as exc:
             if started.has_started:
                 raise
-            await answer_http_exception(scope, exc)(scope, receive, send)
+            refusal = answer_http_exception(scope, exc)
+            refusal.raw_headers += started.kept_fields
+            await apply_left_edits(scope, refusal)(scope, receive, send)
         finally:
             _leave(scope, outer)
 
@@ -98,37 +105,51 @@ class RequestBodyLimitResponder:
 class _LimitedSend(StartedSend):
     """Refuse to start a response to a request whose body is announced as too large."""
 
-    __slots__ = ("limit", "scope")
+    __slots__ = ("kept_fields", "limit", "scope")
 
     def __init__(self, send: Send, scope: Scope, limit: BodyLimit) -> None:
         super().__init__(send)
         self.scope = scope
         self.limit = limit
+        self.kept_fields: RawHeaders = []  # of the start that was refused
 
     async def __call__(self, message: Message) -> None:
         """Send ``message`` on."""
         if message["type"] == "http.response.start" and message["status"] < 400:
-            _check_declared(self.scope, self.limit)
+            excess = _find_excess(self.scope, self.limit)
+            if excess is not None:
+                self.kept_fields = _kept_fields(message.get("headers", ()))
+                raise excess
         await super().__call__(message)
 
 
-def _check_answered(
-    scope: Scope, limit: BodyLimit, answer: Response, request: Request[Any]
-) -> None:
-    """Check Content-Length; what the answer that is dropped has promised is still done."""
-    try:
-        _check_declared(scope, limit)
-    except BodyTooLarge:
-        if answer.background is not None:
-            aftermath_of(request).add_task(answer.background)
-        raise
-
-
-def _check_declared(scope: Scope, limit: BodyLimit) -> None:
-    """Check Content-Length against the limit furthest in, also where nobody has read the body."""
+def _find_excess(scope: Scope, limit: BodyLimit) -> BodyTooLarge | None:
+    """Hold Content-Length against the limit furthest in, also where nobody has read the body."""
     max_body_size = limit.max_body_size
     if max_body_size is not None and declared_size(scope) > max_body_size:
-        raise BodyTooLarge(max_body_size)
+        return BodyTooLarge(max_body_size)
+    return None
+
+
+def _replace(answer: Response, request: Request[Any], excess: BodyTooLarge) -> Response:
+    """Return the refusal in the place of ``answer``; what that one has promised is still done."""
+    if answer.background is not None:
+        aftermath_of(request).add_task(answer.background)
+    refusal = answer_http_exception(request.scope, excess)
+    refusal.raw_headers += _kept_fields(answer.raw_headers)
+    return refusal
+
+
+def _kept_fields(raw_headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
+    """Return the fields of an answer that its refusal needs too.
+
+    WHATWG Fetch s.3.2: without those of CORS the page that asked sees a network error, and no status.
+    """
+    return [
+        (name, value)
+        for name, value in raw_headers
+        if name.startswith(b"access-control-") or name == b"vary"
+    ]
 
 
 def _leave(scope: Scope, outer: int | None) -> None:

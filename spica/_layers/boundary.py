@@ -17,6 +17,7 @@ from spica._asgi.sending import StartedSend
 from spica._layers.aftermath import own_aftermath, split_errors
 from spica._layers.answers import check_app, settle_answer
 from spica._layers.denial import deny
+from spica._layers.editor import apply_left_edits
 from spica._layers.responder import Responder
 from spica.concurrency import is_async_callable, run_in_threadpool
 from spica.exceptions import HTTPException
@@ -163,7 +164,7 @@ class Boundary(Responder):
             handled = await answer_exception(request, exc)
             if handled is None:
                 raise
-            return handled
+            return apply_left_edits(request.scope, handled)
         return answer
 
     async def report(self, request: Request[Any], exc: Exception) -> bool:
@@ -199,4 +200,5 @@ class GuardedApp:
                 raise RuntimeError(ALREADY_STARTED) from exc
             answer = await answer_exception(self.request, exc)
             if answer is not None:
+                answer = apply_left_edits(scope, answer)
                 await answer(scope, receive, started)

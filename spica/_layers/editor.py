@@ -6,7 +6,7 @@ a Response or an opaque app. It writes its edit once, as a function of a ``Start
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from spica._asgi.scope import PENDING_EDITS
@@ -56,10 +56,17 @@ def leave_edit(request: Request[Any], edit: Edit) -> None:
     request.scope.setdefault(PENDING_EDITS, []).append(edit)
 
 
-def apply_left_edits(request: Request[Any], response: Response) -> None:
-    """Apply the edits that were left while an exception passed, innermost first."""
-    for edit in request.scope.pop(PENDING_EDITS, ()):
-        edit(response)
+def take_left_edits(scope: Scope) -> Sequence[Edit]:
+    """Return the edits that were left while an exception passed, innermost first; they are left no more."""
+    edits: Sequence[Edit] = scope.pop(PENDING_EDITS, ())
+    return edits
+
+
+def apply_left_edits(scope: Scope, answer: ASGIApp) -> ASGIApp:
+    """Return ``answer``, that to an exception, with the edits that were left while it passed."""
+    for edit in take_left_edits(scope):
+        answer = edit_answer(answer, edit)
+    return answer
 
 
 class ResponseEditor:

@@ -24,8 +24,7 @@ from spica._layers.boundary import (
     note_late,
 )
 from spica._layers.codec import JSONCodecLayer
-from spica._layers.editor import apply_left_edits
-from spica._layers.ownership import own
+from spica._layers.editor import edit_answer, take_left_edits
 from spica._layers.responder import Responder
 from spica.concurrency import run_in_threadpool
 from spica.exceptions import HTTPException
@@ -99,9 +98,13 @@ class ServerErrorMiddleware(Responder):
                 exc = error
         if answer is None:
             answer = await self._answer_unhandled(request, exc)
-        if isinstance(answer, Response):
-            answer = own(answer)
-            apply_left_edits(request, answer)
+        for edit in take_left_edits(request.scope):
+            try:
+                answer = edit_answer(answer, edit)
+            except (
+                Exception
+            ) as error:  # a session that can't be written, say: the page is still sent
+                own_aftermath(request).add_failure(error)
         return answer
 
     async def _answer_unhandled(self, request: Request[Any], exc: Exception) -> ASGIApp:

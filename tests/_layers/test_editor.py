@@ -7,6 +7,7 @@ from asgi_kit import Exchange, call, http_scope
 from stacks import ForeignPass, Stamp
 
 from spica._layers.editor import ResponseEditor, apply_left_edits, edit_answer, leave_edit
+from spica._layers.responder import Responder
 from spica.applications import Spica
 from spica.exceptions import HTTPException
 from spica.middleware import Middleware
@@ -189,6 +190,45 @@ class TestErrorPages:
         assert (exchange.status, exchange.headers["x-stamp"]) == (403, "outer")
         assert exchange.error is None
 
+    @pytest.mark.parametrize("foreign", [False, True], ids=["by value", "by messages"])
+    @pytest.mark.parametrize("place", ["route", "mount"])
+    async def test_also_below_a_route_where_the_exception_layer_answers(
+        self, place: str, foreign: bool
+    ) -> None:
+        async def dispatch(request: Request, call_next: Any) -> Any:
+            raise HTTPException(403)
+
+        layers: list[Any] = [
+            Middleware(Stamp, "outer"),
+            *([Middleware(ForeignPass)] if foreign else []),
+            Middleware(BaseHTTPMiddleware, dispatch=dispatch),
+        ]
+        route: Any = Route("/", self.fail, middleware=layers)
+        if place == "mount":
+            route = Mount("/", routes=[Route("/", self.fail)], middleware=layers)
+        app = Spica(routes=[route], middleware=[Middleware(Stamp, "application")])
+        exchange = await Exchange().run(app)
+        assert (exchange.status, exchange.headers["x-stamp"]) == (403, "outer, application")
+        assert exchange.error is None
+
+    async def test_what_a_handler_keeps_for_all_is_not_edited(self) -> None:
+        async def dispatch(request: Request, call_next: Any) -> Any:
+            raise HTTPException(403)
+
+        async def handler(request: Request, exc: Exception) -> Response:
+            return SHARED
+
+        layers: list[Any] = [
+            Middleware(Stamp, "one"),
+            Middleware(BaseHTTPMiddleware, dispatch=dispatch),
+        ]
+        app = Spica(
+            routes=[Route("/", self.fail, middleware=layers)], exception_handlers={403: handler}
+        )
+        for _ in range(2):
+            assert (await call(app)).headers["x-stamp"] == "one"
+        assert "x-stamp" not in SHARED.headers
+
     async def test_an_answer_of_a_handler_is_edited_once(self) -> None:
         async def handler(request: Request, exc: Exception) -> Response:
             return PlainTextResponse("handled")
@@ -221,7 +261,47 @@ class TestErrorPages:
     async def test_edits_are_applied_once(self) -> None:
         request = Request(http_scope())
         leave_edit(request, stamp)
-        first, second = Response(), Response()
-        apply_left_edits(request, first)
-        apply_left_edits(request, second)
+        first = apply_left_edits(request.scope, Response())
+        second = apply_left_edits(request.scope, Response())
+        assert isinstance(first, Response)
+        assert isinstance(second, Response)
         assert (first.status_code, second.status_code) == (299, 200)
+
+    async def test_an_opaque_answer_of_the_handler_for_500_is_edited_too(self) -> None:
+        async def handler(request: Request, exc: Exception) -> Any:
+            return ForeignPass(PlainTextResponse("handled", status_code=500))
+
+        app = Spica(
+            routes=[Route("/", self.fail)],
+            middleware=[Middleware(Stamp, "one")],
+            exception_handlers={500: handler},
+        )
+        exchange = await Exchange().run(app)
+        assert (exchange.text, exchange.headers["x-stamp"]) == ("handled", "one")
+
+    async def test_an_edit_that_fails_does_not_take_the_page_away(self) -> None:
+        def fail(start: Any) -> None:
+            raise KeyError("edit")
+
+        class Leave(Responder):
+            def __init__(self, app: Any) -> None:
+                self.app = app
+
+            async def respond(self, request: Request) -> Any:
+                leave_edit(request, fail)
+                return await self._ask(request)
+
+        layers: list[Any] = [
+            Middleware(Stamp, "outer"),
+            Middleware(Leave),
+            Middleware(Stamp, "inner"),
+        ]
+        app = Spica(routes=[Route("/", self.fail)], middleware=layers)
+        exchange = await Exchange().run(app)
+        assert (exchange.status, exchange.text) == (500, "Internal Server Error")
+        assert exchange.headers["x-stamp"] == "inner, outer"
+        assert isinstance(exchange.error, ExceptionGroup)
+        assert [repr(error) for error in exchange.error.exceptions] == [
+            "ValueError('endpoint')",
+            "KeyError('edit')",
+        ]

@@ -178,6 +178,48 @@ class TestErrors:
         assert exchange.status == 413
         assert exchange.headers["access-control-allow-origin"] == "https://a.b"
 
+    @pytest.mark.parametrize("foreign", [False, True], ids=["by value", "by messages"])
+    @pytest.mark.parametrize("inside", ["application", "bare"])
+    async def test_a_refusal_in_place_of_an_answer_can_be_read_by_the_page_that_asked(
+        self, foreign: bool, inside: str
+    ) -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            answer = PlainTextResponse("ignored", headers={"etag": '"1"', "vary": "Accept"})
+            await answer(scope, receive, send)
+
+        if inside == "application":
+            route: Any = Mount("/", app) if foreign else posts(ignore)
+            layer = Middleware(CORSMiddleware, allow_origins=["https://a.b"])
+            stack: Any = Spica(routes=[route], middleware=[layer], max_body_size=10)
+        else:
+            endpoint: Any = app if foreign else posts(ignore).app
+            cors = CORSMiddleware(endpoint, allow_origins=["https://a.b"])
+            stack = RequestBodyLimitMiddleware(cors, 10)
+        headers = [("origin", "https://a.b"), ("content-length", "11")]
+        exchange = await call(stack, "POST", headers=headers, body=b"")
+        assert (exchange.status, exchange.text) == (413, "Content Too Large")
+        assert exchange.headers["access-control-allow-origin"] == "https://a.b"
+        assert "Origin" in exchange.headers["vary"]
+        assert "etag" not in exchange.headers
+
+    @pytest.mark.parametrize("foreign", [False, True], ids=["by value", "by messages"])
+    async def test_one_that_a_middleware_has_raised_gets_the_edits_of_those_around_it(
+        self, foreign: bool
+    ) -> None:
+        async def dispatch(request: Request, call_next: Any) -> Any:
+            await request.body()
+            return await call_next(request)
+
+        layers: list[Any] = [
+            Middleware(CORSMiddleware, allow_origins=["https://a.b"]),
+            *([Middleware(ForeignPass)] if foreign else []),
+            Middleware(BaseHTTPMiddleware, dispatch=dispatch),
+        ]
+        app = Spica(routes=[posts(count)], middleware=layers, max_body_size=10)
+        exchange = await call(app, "POST", headers=[("origin", "https://a.b")], body=b"x" * 11)
+        assert exchange.status == 413
+        assert exchange.raw_headers.count((b"access-control-allow-origin", b"https://a.b")) == 1
+
     async def test_after_the_response_has_started_it_is_raised(self) -> None:
         async def late(scope: Any, receive: Any, send: Any) -> None:
             await send({"type": "http.response.start", "status": 200})
