@@ -13,13 +13,15 @@ from typing import Any, Literal
 
 from spica.exceptions import SpicaConfigurationWarning
 from spica.routing.base import BaseRoute, place_of
+from spica.routing.candidates import BORN_MATCHES, Candidate
 from spica.routing.coverage import PatternShape
+from spica.routing.index import RouteIndex
 from spica.routing.mounts import AppRoute, Host, Mount
+from spica.routing.patterns import PARAM_REGEX
 from spica.routing.routes import PatternRoute, Route, WebSocketRoute
 
 ProblemKind = Literal["unreachable", "duplicate", "shadowed", "duplicate-name"]
 
-_BORN_MATCHES = (Route.matches, WebSocketRoute.matches, Mount.matches, Host.matches)
 _BORN_URLS = (PatternRoute.url_path_for, Mount.url_path_for, Host.url_path_for)
 
 
@@ -70,11 +72,19 @@ _ANY_METHOD = "any method"
 _HANDSHAKE = "WebSocket handshakes"
 
 
-class _Reach:
+# Hosts stand in the index below a segment that no path has, so that a mount of everything is found for them.
+_HOSTS = "/\0host/"
+
+
+class _Reach(Candidate):
     """What a route of a known kind takes: paths or hosts, methods, WebSockets."""
 
-    def __init__(self, route: Any) -> None:
-        self.route = route
+    __slots__ = ("is_host", "kinds", "pattern", "sample", "shape")
+
+    pattern: str
+
+    def __init__(self, route: Any, order: int) -> None:
+        super().__init__(route, order)
         self.is_host = isinstance(route, Host)
         if isinstance(route, Host):
             text, regex = _without_port(route.host), route.host_regex
@@ -84,6 +94,9 @@ class _Reach:
             text, regex = route.path, route.path_regex
         self.shape = PatternShape(text, regex, route.param_convertors)
         self.kinds = _kinds_of(route)
+        self.pattern = _HOSTS + text.lower() if self.is_host else text
+        self.sample = PARAM_REGEX.sub("0", self.pattern)
+        """A path of this form: the index gives all that may cover this for it."""
 
     def takes(self, kind: str) -> bool:
         """Return whether requests of this method, or handshakes, are taken."""
@@ -112,19 +125,27 @@ def _without_port(host: str) -> str:
 
 
 def _find_unreachable(routes: Sequence[Any], prefix: str, seen: set[int]) -> Iterator[RouteProblem]:
-    earlier: list[_Reach] = []
-    for route in routes:
-        if getattr(type(route), "matches", None) not in _BORN_MATCHES:
-            continue
-        reach = _Reach(route)
-        problem = _compare(reach, [one for one in earlier if one.covers(reach)], prefix)
-        earlier.append(reach)
+    known = [r for r in routes if getattr(type(r), "matches", None) in BORN_MATCHES]
+    reaches = [_Reach(route, order) for order, route in enumerate(known)]
+    index = RouteIndex(reaches)
+    for reach in reaches:
+        route = reach.route
+        problem = _compare(reach, _covering(reach, index), prefix)
         if problem is not None:
             yield problem
         is_reached = problem is None or problem.kind == "shadowed"
         if is_reached and isinstance(route, AppRoute) and _identity(route) not in seen:
             seen.add(_identity(route))  # reported once, wherever else it is mounted
             yield from _find_unreachable(_routes_of(route), prefix + _path_of(route), seen)
+
+
+def _covering(later: _Reach, index: RouteIndex) -> list[_Reach]:
+    """Return the earlier ones that cover all paths of ``later``, in their order.
+
+    They cover its sample, too, so only what the index has for that is compared.
+    """
+    candidates: Any = index.find(later.sample)
+    return [one for one in candidates if one.order < later.order and one.covers(later)]
 
 
 def _compare(later: _Reach, covering: Sequence[_Reach], prefix: str) -> RouteProblem | None:
@@ -240,7 +261,7 @@ def _routes_of(route: AppRoute) -> list[Any]:
 
 def _identity(route: AppRoute) -> int:
     """Return what tells one application from another, whatever middleware a mount has."""
-    return id(route.__dict__.get("_base_app", route.app))
+    return id(getattr(route, "_base_app", route.app))
 
 
 def _path_of(route: Any) -> str:

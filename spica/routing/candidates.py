@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from spica.requests import Request
     from spica.types import ASGIApp, Scope
 
-_BORN_MATCHES = {Route.matches, WebSocketRoute.matches, Mount.matches, Host.matches}
+BORN_MATCHES = {Route.matches, WebSocketRoute.matches, Mount.matches, Host.matches}
 _BORN_HANDLE = {Route.handle, WebSocketRoute.handle, AppRoute.handle}
 
 
@@ -248,7 +248,7 @@ def make_candidate(route: BaseRoute, order: int) -> Candidate:
         raise TypeError(f"A list of routes has Route, Mount and the like, not {route!r:.200}.")
     if not _has_born(route, "handle", _BORN_HANDLE):
         return AnyCandidate(route, order)
-    if _has_born(route, "matches", _BORN_MATCHES):
+    if _has_born(route, "matches", BORN_MATCHES):
         if isinstance(route, Route):
             # Not those of the route, which are looked up when it is compared: they may change.
             methods = methods_of(route.endpoint) if route.app is route.endpoint else None

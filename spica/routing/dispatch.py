@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 class RouteTable:
     """The routes of one router, indexed; the index follows every change of the list."""
 
+    __slots__ = ("_foreign", "routes")
+
     def __init__(self, routes: Iterable[BaseRoute]) -> None:
         self.routes: list[BaseRoute] = RouteList(routes)
         self._foreign: RouteList | None = None
 
     def find(self, path: str) -> Candidates:
         """Return the candidates for a route path, in the order of the list."""
-        index = self._current_index()
-        candidates = index.few or index.exact.get(path)
-        return index.find(path) if candidates is None else candidates
+        return self._current_index().find(path)
 
     def _current_index(self) -> RouteIndex:
         routes = self.routes
@@ -63,7 +63,7 @@ class RouteTable:
             index = self._current_index()
         candidates = index.few or index.exact.get(path)
         if candidates is None:
-            candidates = index.find(path)
+            candidates = index.search(path)
         by_path: tuple[Candidate, ...] = ()
         for candidate in candidates:
             ask = candidate.enter(scope, path)

@@ -73,6 +73,8 @@ _by_order = attrgetter("order")
 
 _NOWHERE: dict[str, _Node] = {}
 _NOBODY: list[Candidate] = []
+_NO_LISTS: dict[str, Candidates] = {}
+_NO_FIRSTS: frozenset[str] = frozenset()
 """What most nodes have not is one empty object for all of them, which is never changed."""
 
 
@@ -117,6 +119,8 @@ class _Node:
 class RouteIndex:
     """Find the routes that could match a path."""
 
+    __slots__ = ("_by_first", "_firsts", "_needs_first", "_root", "exact", "few")
+
     def __init__(self, candidates: Candidates) -> None:
         self.few: Candidates = candidates if len(candidates) == 1 else ()
         """The only candidate: it is quicker compared than looked up."""
@@ -131,15 +135,18 @@ class RouteIndex:
             if _is_static(path):
                 known = self.exact.get(path) or self._walk(path)
                 self.exact[path] = tuple(sorted((*known, candidate), key=_by_order))
-        self._by_first = _short_lists(varying)
-        self._firsts = {"/" + segment for segment in self._root.literals}
+        self._by_first = _short_lists(varying) if varying else _NO_LISTS
+        firsts = frozenset(["/" + segment for segment in self._root.literals])
+        self._firsts = firsts or _NO_FIRSTS
         self._needs_first = self._root.wild is None and not self._root.rests
 
     def find(self, path: str) -> Candidates:
-        """Return the candidates for a path that is not in ``exact``, in the order of the list.
+        """Return the candidates for a path, in the order of the list."""
+        candidates = self.few or self.exact.get(path)
+        return self.search(path) if candidates is None else candidates
 
-        Where there are not ``few``.
-        """
+    def search(self, path: str) -> Candidates:
+        """Return the candidates for a path that is not in ``exact``, where there are not ``few``."""
         end = path.find("/", 1)
         first = path[:end] if end > 0 else path
         found = self._by_first.get(first)

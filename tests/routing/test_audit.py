@@ -1,16 +1,21 @@
 """Routes that can't be reached, and names that can't be used, found without a request."""
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spica.applications import Spica
 from spica.convertors import CONVERTOR_TYPES, Convertor
 from spica.endpoints import HTTPEndpoint
 from spica.routing import Host, Match, Mount, Route, Router, WebSocketRoute
-from spica.routing.audit import find_problems
+from spica.routing.audit import _covering, _Reach, find_problems
 from spica.routing.base import place_of
+from spica.routing.coverage import PatternShape
+from spica.routing.index import RouteIndex
 
 
 def endpoint(request: Any) -> Any:
@@ -117,6 +122,17 @@ class Own(Convertor[str]):
 
     regex = "[ab]+"
 
+    def convert(self, value: str) -> str:
+        """Return the text."""
+        return value
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _convertors() -> Iterator[None]:
+    CONVERTOR_TYPES["own"] = Own()
+    yield
+    del CONVERTOR_TYPES["own"]
+
 
 FINE = {
     "the special one first": [get("/users/me"), get("/users/{id}")],
@@ -153,10 +169,7 @@ def test_nothing_is_said_of_what_works(routes: list[Any]) -> None:
     assert [problem for problem in kinds(*routes) if problem != "duplicate-name"] == []
 
 
-def test_a_convertor_of_an_unknown_kind_covers_itself_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setitem(CONVERTOR_TYPES, "own", Own())
+def test_a_convertor_of_an_unknown_kind_covers_itself_alone() -> None:
     assert kinds(get("/{a}"), get("/{b:own}", "b")) == []
     assert kinds(get("/{a:own}"), get("/{b:own}/c", "b")) == []
     assert kinds(get("/{a:own}"), get("/{b:own}", "b")) == ["duplicate"]
@@ -219,6 +232,62 @@ def test_an_app_whose_routes_are_something_else_is_passed_over() -> None:
             raise NotImplementedError
 
     assert kinds(Mount("/a", Other())) == []
+
+
+_SEGMENTS = (
+    "",
+    "a",
+    "0",
+    "{%s}",
+    "{%s:int}",
+    "{%s:float}",
+    "{%s:uuid}",
+    "{%s:path}",
+    "v{%s}",
+    "{%s:own}",
+)
+
+
+@st.composite
+def any_route(draw: st.DrawFn) -> Any:
+    """Draw a route, mount or host; no two parameters of it have the same name."""
+    segments = draw(st.lists(st.sampled_from(_SEGMENTS), min_size=1, max_size=4))
+    path = "/".join(text.replace("%s", f"P{place}") for place, text in enumerate(segments))
+    kind = draw(st.sampled_from(["route", "socket", "mount", "everything", "host"]))
+    if kind == "route":
+        return get("/" + path)
+    if kind == "socket":
+        return WebSocketRoute("/" + path, socket)
+    if kind == "host":
+        return Host(
+            draw(st.sampled_from(["A.b", "a.B:80", "{T}.b", "{t:own}.b", "{t:path}"])), foreign
+        )
+    return Mount("" if kind == "everything" else "/" + path, foreign)
+
+
+@given(st.lists(any_route(), max_size=12))
+def test_the_index_gives_all_that_cover_a_route(routes: list[Any]) -> None:
+    reaches = [_Reach(route, order) for order, route in enumerate(routes)]
+    index = RouteIndex(reaches)
+    for later in reaches:
+        by_scan = [one for one in reaches[: later.order] if one.covers(later)]
+        assert _covering(later, index) == by_scan
+
+
+@pytest.mark.parametrize(
+    "path", ["/a{}/b", "/a{}/{{b}}", "/{{a}}/b{}", "/x/{{a:int}}/b{}/{{c}}", "/a{}/{{b:path}}"]
+)
+def test_a_route_is_compared_with_few_others(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    covers, compared = PatternShape.covers, []
+
+    def count(self: PatternShape, other: PatternShape) -> bool:
+        compared.append(other)
+        return covers(self, other)
+
+    monkeypatch.setattr(PatternShape, "covers", count)
+    routes = [get(path.format(number)) for number in range(2000)]
+    assert kinds(*routes, routes[0]) == ["duplicate"]
+    assert len(compared) < 3 * len(routes)
 
 
 class TestNames:
