@@ -80,6 +80,8 @@ class Responder:
     A layer around another sets ``self.app`` and awaits ``self._ask(request)`` for the inner answer.
     """
 
+    __slots__ = ()  # so that one that is made for each route can be small
+
     app = InnerApp()
     _ask: Ask
     _connect: ASGIApp

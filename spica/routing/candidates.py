@@ -37,13 +37,16 @@ async def partial_match(request: Request[Any]) -> ASGIApp:
 class Candidate:
     """A route at its place in the list."""
 
-    __slots__ = ("order", "pattern", "route")
-
-    pattern: str | None
+    __slots__ = ("order", "route")
 
     def __init__(self, route: Any, order: int) -> None:
         self.route = route
         self.order = order
+
+    @property
+    def pattern(self) -> str | None:
+        """The pattern of the paths that it matches; None: only its ``matches`` knows."""
+        return None
 
     def enter(self, scope: Scope, path: str) -> Ask | None:
         """Return how the route is asked if it matches an HTTP request, its keys being set in ``scope``.
@@ -64,7 +67,6 @@ class AnyCandidate(Candidate):
 
     def __init__(self, route: Any, order: int) -> None:
         super().__init__(route, order)
-        self.pattern = None  # only its `matches` knows what it matches
         self._ask = asker(route.handle)
 
     def enter(self, scope: Scope, path: str) -> Ask | None:
@@ -96,9 +98,14 @@ class PatternCandidate(Candidate):
 
     def __init__(self, route: PatternRoute, order: int) -> None:
         super().__init__(route, order)
-        self.pattern = route.path
         self.exact_path = None if route.param_convertors else route.path  # the one path it matches
         self.conversions = conversions_of(route.param_convertors)
+
+    @property
+    def pattern(self) -> str:
+        """The path of the route."""
+        path: str = self.route.path
+        return path
 
     def _params(self, path: str) -> dict[str, Any] | None:
         return match_path(self.route.path_regex, self.conversions, path)
@@ -195,10 +202,14 @@ class MountCandidate(Candidate):
 
     def __init__(self, route: Mount, order: int) -> None:
         super().__init__(route, order)
-        self.pattern = route.path + "/{path:path}"
         self.prefix = None if len(route.param_convertors) > 1 else route.path + "/"
         self.conversions = conversions_of(route.param_convertors)
         route._ask = ask_function(route.app)
+
+    @property
+    def pattern(self) -> str:
+        """All that is below the path of the route."""
+        return f"{self.route.path}/{{path:path}}"
 
     def enter(self, scope: Scope, path: str) -> Ask | None:
         """Compare the prefix."""

@@ -32,6 +32,8 @@ class AsyncFunction(Responder):
     Below a boundary its function may be asked directly (``ask_function``): the boundary does the rest.
     """
 
+    __slots__ = ("__weakref__", "func")
+
     def __init__(self, func: Callable[[Request[Any]], Awaitable[Any]]) -> None:
         self.func = func
 
@@ -51,6 +53,8 @@ class AsyncFunction(Responder):
 
 class SyncFunction(AsyncFunction):
     """A ``def`` endpoint; it runs in a worker thread."""
+
+    __slots__ = ()
 
     async def respond(self, request: Request[Any]) -> ASGIApp:
         """Return the endpoint's response, or that of the handler for its exception."""

@@ -147,6 +147,8 @@ class OwnLifespan:
     hand. The run that this happens in takes note, and does not start it again.
     """
 
+    __slots__ = ("__weakref__", "functions", "router")
+
     def __init__(self, router: object, functions: Iterable[LifespanContext]) -> None:
         self.router = router
         self.functions = tuple(functions)
