@@ -101,9 +101,8 @@ class ServerErrorMiddleware(Responder):
         for edit in take_left_edits(request.scope):
             try:
                 answer = edit_answer(answer, edit)
-            except (
-                Exception
-            ) as error:  # a session that can't be written, say: the page is still sent
+            except Exception as error:
+                # A session that can't be written, for example. The page is still sent.
                 own_aftermath(request).add_failure(error)
         return answer
 

@@ -51,8 +51,8 @@ class Response:
     Raises:
         ValueError: a header's name or value is not one that may be sent (RFC 9110 s.5), or is a
             Content-Length other than that of the body; the status does not have three digits.
-        TypeError: the status is no int.
-        TypeError: ``content`` is of a type that can't be encoded.
+        TypeError: the status is no int; ``headers`` are no mapping; ``content`` is of a type that can't be
+            encoded.
     """
 
     media_type: str | None = None
@@ -137,7 +137,15 @@ class Response:
         make = _default_fields if is_short else _default_fields.__wrapped__
         fields = make(size, media_type, self.charset, self.status_code)
         if headers:
-            given = [encode_header(name, value) for name, value in headers.items()]
+            try:
+                items = headers.items()
+            except AttributeError:
+                raise TypeError(
+                    f"{type(self).__name__}: headers must be a mapping of names to values, not of type "
+                    f"{type(headers).__name__}. Write a dict; a name that comes more than once is added with "
+                    "response.headers.append(name, value)."
+                ) from None
+            given = [encode_header(name, value) for name, value in items]
             names = {name for name, _ in given}
             if size and b"content-length" in names:
                 check_length(given, size, type(self).__name__)
@@ -269,7 +277,7 @@ class Response:
 
     def _body_chunks(self) -> AsyncIterator[Any]:
         """Return the body that was not replaced as an iterator."""
-        return _one_chunk(self.body)
+        return one_chunk(self.body)
 
     def _copy(self) -> Self:
         """Return a copy to be edited for one request (see ``spica._layers.ownership``)."""
@@ -311,7 +319,8 @@ def _default_fields(
     return tuple(fields)
 
 
-async def _one_chunk(body: bytes | memoryview) -> AsyncIterator[bytes | memoryview]:
+async def one_chunk(body: Content) -> AsyncIterator[Content]:
+    """Yield a body that is there as a whole."""
     yield body
 
 

@@ -9,7 +9,7 @@ from spica._asgi.body import channel_of
 from spica._asgi.disconnect import run_until_disconnect
 from spica._asgi.sending import DenialSend
 from spica.concurrency import iterate_in_threadpool
-from spica.responses.base import Response
+from spica.responses.base import Response, one_chunk
 from spica.responses.chunks import (
     WITHOUT_BODY,
     Content,
@@ -32,9 +32,10 @@ ContentStream = AsyncContentStream | SyncContentStream
 class StreamingResponse(Response):
     """Send the chunks of ``content`` as they are made.
 
-    Chunks are text, bytes or memoryviews; each is one body message. There is no Content-Length unless
-    ``headers`` give one. When the client leaves, the iteration is cancelled, also while it waits for the
-    next chunk, and its iterator is closed; then the background task runs.
+    Chunks are text, bytes or memoryviews; each is one body message, and so is a ``content`` that is one of
+    these itself. There is no Content-Length unless ``headers`` give one. When the client leaves, the
+    iteration is cancelled, also while it waits for the next chunk, and its iterator is closed; then the
+    background task runs.
 
     Raises:
         TypeError: ``content`` can't be iterated over.
@@ -45,7 +46,7 @@ class StreamingResponse(Response):
 
     def __init__(
         self,
-        content: ContentStream,
+        content: ContentStream | Content,
         status_code: int = 200,
         headers: Mapping[str, str] | None = None,
         media_type: str | None = None,
@@ -53,6 +54,8 @@ class StreamingResponse(Response):
     ) -> None:
         if isinstance(content, AsyncIterable):
             self.body_iterator = content
+        elif isinstance(content, (str, bytes, memoryview)):
+            self.body_iterator = one_chunk(content)  # not letter by letter
         elif isinstance(content, Iterable):
             self.body_iterator = iterate_in_threadpool(content)
         else:

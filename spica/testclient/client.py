@@ -12,7 +12,7 @@ from urllib.parse import urljoin
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from spica.exceptions import SpicaDeprecationWarning
-from spica.testclient.interface import as_asgi3, codec_of
+from spica.testclient.interface import as_asgi3, check_backend, codec_of
 from spica.testclient.library import httpx
 from spica.testclient.lifespan import Lifespan
 from spica.testclient.transport import WEBSOCKET_SESSION, ApplicationTransport
@@ -71,9 +71,10 @@ class TestClient(httpx.Client):
 
         Raises:
             TypeError: `app` is no ASGI application.
+            ValueError: `backend` is no event loop that AnyIO knows.
         """
         self.async_backend: dict[str, Any] = {
-            "backend": backend,
+            "backend": check_backend(backend),
             "backend_options": backend_options or {},
         }
         self.app = as_asgi3(app)

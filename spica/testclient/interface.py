@@ -1,4 +1,4 @@
-"""The two forms an ASGI application may have, and the one the test client calls.
+"""What the test client is given: an application in one of two forms, its codec, an event loop.
 
 ASGI 3: one call, ``app(scope, receive, send)``. ASGI 2: two, ``app(scope)(receive, send)``.
 """
@@ -6,6 +6,8 @@ ASGI 3: one call, ``app(scope, receive, send)``. ASGI 2: two, ``app(scope)(recei
 import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
+
+import anyio
 
 from spica.jsoncodec import JSONCodec, default_codec
 from spica.types import Receive, Scope, Send
@@ -59,6 +61,20 @@ def as_asgi3(app: Any) -> ASGI3App:
         f"TestClient needs an ASGI application, a callable (scope, receive, send), "
         f"not {app!r} with the parameters {signature}."
     )
+
+
+def check_backend(backend: Any) -> Any:
+    """Return the name of an event loop, if it is one.
+
+    Raises:
+        ValueError: AnyIO does not know it.
+    """
+    known = anyio.get_all_backends()
+    if backend not in known:
+        raise ValueError(
+            f"TestClient: backend must be {' or '.join(map(repr, known))}, not {backend!r:.80}."
+        )
+    return backend
 
 
 def codec_of(app: Any) -> JSONCodec:

@@ -15,6 +15,7 @@ from spica.responses import (
     PlainTextResponse,
     RedirectResponse,
     Response,
+    StreamingResponse,
 )
 
 pytestmark = pytest.mark.anyio
@@ -105,6 +106,15 @@ class TestHeaders:
             (b"content-type", b"text/x"),
             (b"content-length", b"2"),
         ]
+
+    @pytest.mark.parametrize("make", [Response, StreamingResponse, RedirectResponse])
+    def test_what_is_no_mapping(self, make: Any) -> None:
+        with pytest.raises(TypeError) as info:
+            make("/", headers=[("a", "b")])
+        assert str(info.value) == (
+            f"{make.__name__}: headers must be a mapping of names to values, not of type list. Write a "
+            "dict; a name that comes more than once is added with response.headers.append(name, value)."
+        )
 
     def test_a_length_of_one_s_own(self) -> None:
         """As the answer to a HEAD has it."""

@@ -44,12 +44,21 @@ class Watched:
 
 
 class TestSending:
-    @pytest.mark.parametrize(
-        "make", [lambda: ["a", b"b", memoryview(b"c")], lambda: iter("abc"), lambda: "abc"]
-    )
+    @pytest.mark.parametrize("make", [lambda: ["a", b"b", memoryview(b"c")], lambda: iter("abc")])
     async def test_chunks_of_a_plain_iterable(self, make: Any) -> None:
         exchange = await call(StreamingResponse(make()))
         assert exchange.chunks == [b"a", b"b", b"c", b""]
+
+    @pytest.mark.parametrize("content", ["abc", b"abc", memoryview(b"abc")])
+    async def test_a_whole_body_is_one_chunk(self, content: Any) -> None:
+        exchange = await call(StreamingResponse(content))
+        assert exchange.chunks == [b"abc", b""]
+
+    async def test_text_in_another_charset(self) -> None:
+        class Latin(StreamingResponse):
+            charset = "latin-1"
+
+        assert (await call(Latin("\xe4"))).chunks == [b"\xe4", b""]
 
     async def test_chunks_of_an_async_iterable(self) -> None:
         exchange = await call(StreamingResponse(numbers()))

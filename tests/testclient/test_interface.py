@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from spica.applications import Spica
+from spica.testclient import TestClient
 from spica.testclient.interface import ASGI2Adapter, as_asgi3
 
 
@@ -76,3 +77,12 @@ def test_anything_else_is_refused(app: Any, text: str) -> None:
     with pytest.raises(TypeError, match=r"TestClient needs an ASGI application") as caught:
         as_asgi3(app)
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("backend", ["x", "", None, ["asyncio"]])
+def test_a_backend_that_is_none(backend: Any) -> None:
+    with pytest.raises(ValueError, match=r"^TestClient: backend must be ") as caught:
+        TestClient(app3, backend=backend)
+    assert str(caught.value) == (
+        f"TestClient: backend must be 'asyncio' or 'trio', not {backend!r}."
+    )
