@@ -147,7 +147,7 @@ class Response:
                 ) from None
             given = [encode_header(name, value) for name, value in items]
             names = {name for name, _ in given}
-            if size and b"content-length" in names:
+            if b"content-length" in names:
                 check_length(given, size, type(self).__name__)
             self.raw_headers = [*given, *(field for field in fields if field[0] not in names)]
         else:

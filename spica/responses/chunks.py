@@ -105,14 +105,17 @@ def check_status(status_code: int) -> None:
         )
 
 
-def check_length(raw_headers: RawHeaders, size: int, place: str) -> None:
+def check_length(raw_headers: RawHeaders, size: int | None, place: str) -> None:
     """Refuse a Content-Length that is not the ``size`` of a body in memory; errors name ``place``.
+
+    An empty body, and one whose size is not known yet, may be announced with any: it may be that of the
+    answer to a HEAD (RFC 9110 s.8.6).
 
     Raises:
         ValueError: it announces another length.
     """
     for name, value in raw_headers:
-        if name == b"content-length" and value != b"%d" % size:
+        if size and name == b"content-length" and value != b"%d" % size:
             raise ValueError(
                 f"{place} has the header Content-Length: {value.decode('latin-1')}, but its body has {size} "
                 "bytes. Leave the header out: it is set from the body."
