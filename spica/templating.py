@@ -11,6 +11,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from spica._asgi.places import place_of_caller, warn_at
+from spica.exceptions import SpicaConfigurationWarning
 from spica.requests import Request
 from spica.responses.base import HTMLResponse
 
@@ -68,9 +70,10 @@ class Jinja2Templates:
     """Render the templates of a directory, or of a Jinja2 environment, into responses.
 
     Give either ``directory``, one or several, or ``env``. For a directory, HTML and XML templates
-    are escaped by themselves; an environment keeps its own settings. Templates have ``request`` and
-    the function ``url_for(name, **path_params)``. ``context_processors`` are called with the
-    request for each response, in their order; what they return is added to the context.
+    are escaped by themselves; one that is not there is warned of. An environment keeps its own
+    settings. Templates have ``request`` and the function ``url_for(name, **path_params)``.
+    ``context_processors`` are called with the request for each response, in their order; what they
+    return is added to the context.
 
     Raises:
         TemplatesError: Both of ``directory`` and ``env`` are given, or neither.
@@ -96,6 +99,7 @@ class Jinja2Templates:
                 raise TypeError(
                     f"Jinja2Templates(directory={directory!r:.200}): {error}."
                 ) from None
+            _warn_of_missing(loader.searchpath)
             env = jinja2.Environment(loader=loader, autoescape=jinja2.select_autoescape())
         self.context_processors = _check_processors(context_processors)
         self.env = env
@@ -158,6 +162,18 @@ class Jinja2Templates:
 
         close = difflib.get_close_matches(name, known, 1)
         return f"{text} Did you mean {close[0]!r}?" if close else text
+
+
+def _warn_of_missing(places: Sequence[str]) -> None:
+    """Warn where none of the directories is there. It is no error: a program may make them later."""
+    if not any(map(os.path.isdir, places)):
+        where = " or ".join(repr(os.path.abspath(place)) for place in places)
+        head = "Jinja2Templates: there is no directory"
+        text = (
+            f"{head} {where:.300}: every template will be missing. Give the path of one that does not depend "
+            f'on the working directory. If it is made later: warnings.filterwarnings("ignore", "{head}").'
+        )
+        warn_at(place_of_caller(), text, SpicaConfigurationWarning)
 
 
 def _describe_place(place: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from spica.applications import Spica
 from spica.background import BackgroundTask
+from spica.exceptions import SpicaConfigurationWarning
 from spica.requests import Request
 from spica.responses.base import HTMLResponse
 from spica.routing import Route
@@ -222,6 +223,7 @@ def test_a_missing_template_says_where_it_was_looked_for_and_what_is_like_it(dir
     )
 
 
+@pytest.mark.filterwarnings("ignore:Jinja2Templates. there is no directory")
 def test_a_missing_directory_is_named(tmp_path):
     with pytest.raises(jinja2.TemplateNotFound) as caught:
         Jinja2Templates(tmp_path / "none").get_template("a.html")
@@ -304,3 +306,32 @@ def test_context_processors_are_a_list_of_functions(directory, wrong):
 def test_a_directory_is_a_path():
     with pytest.raises(TypeError, match=r"^Jinja2Templates\(directory=5\): "):
         Jinja2Templates(5)
+
+
+def test_a_directory_that_is_not_there_is_warned_of_at_the_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(SpicaConfigurationWarning) as caught:
+        Jinja2Templates("none")
+    assert str(caught[0].message) == (
+        f"Jinja2Templates: there is no directory {str(tmp_path / 'none')!r}: every template will be missing. "
+        "Give the path of one that does not depend on the working directory. If it is made later: "
+        'warnings.filterwarnings("ignore", "Jinja2Templates: there is no directory").'
+    )
+    assert caught[0].filename == __file__
+
+
+def test_one_directory_of_several_that_is_there_is_enough(directory, tmp_path):
+    assert Jinja2Templates([tmp_path / "none", directory]).get_template("plain.txt")
+
+
+def test_several_that_are_not_there_are_all_named(tmp_path):
+    with pytest.warns(SpicaConfigurationWarning, match=r"there is no directory '.*a' or '.*b': "):
+        Jinja2Templates([tmp_path / "a", tmp_path / "b"])
+
+
+def test_a_directory_may_be_made_later(tmp_path):
+    with pytest.warns(SpicaConfigurationWarning):
+        templates = Jinja2Templates(tmp_path / "later")
+    (tmp_path / "later").mkdir()
+    (tmp_path / "later" / "a.txt").write_text("there")
+    assert templates.get_template("a.txt").render() == "there"
