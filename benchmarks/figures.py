@@ -6,6 +6,7 @@ The last part is ``scripts/bench plot``, which writes its own page.
 """
 
 import argparse
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -20,7 +21,7 @@ MAIN_VERSION = "3.13"
 """The Python of everything that is measured on one only."""
 KEPT = ROOT / "build" / "bench"
 PAGES = (ROOT / "docs" / "figures.md", ROOT / "README.md")
-PARTS = ("cases", "server", "startup", "memory", "plot")
+PARTS = ("cases", "floor", "server", "startup", "memory", "plot")
 
 
 def bench(version: str, *words: str) -> subprocess.CompletedProcess[str]:
@@ -31,14 +32,24 @@ def bench(version: str, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=False)
 
 
-def measure_cases(rounds: int) -> bool:
-    """Measure the cases on each Python that is there; return whether all went well."""
+ON_EACH = ("cases", "floor")
+"""Parts that are measured on each Python, and kept as data."""
+
+
+def measure_on_each(part: str, rounds: int) -> bool:
+    """Measure a part on each Python that is there; return whether all went well."""
     done = True
     for version in VERSIONS:
-        file = KEPT / f"cases-{version}.json"
-        words = ("cases", "--rounds", str(rounds), "--json", str(file))
+        file = KEPT / f"{part}-{version}.json"
+        words = (part, "--rounds", str(rounds), "--json", str(file))
         done = bench(version, *words).returncode == 0 and done
     return done
+
+
+def kept_data(part: str) -> dict[str, str]:
+    """Return what was kept of a part, by the version of Python."""
+    files = {version: KEPT / f"{part}-{version}.json" for version in VERSIONS}
+    return {v: file.read_text(encoding="utf-8") for v, file in files.items() if file.exists()}
 
 
 def measure(part: str) -> bool:
@@ -57,23 +68,24 @@ def blocks() -> dict[str, str]:
         for part in PARTS
         if (KEPT / f"{part}.md").exists()
     }
-    results = {}
-    for version in VERSIONS:
-        file = KEPT / f"cases-{version}.json"
-        if file.exists():
-            results[version] = report.read_result(file.read_text(encoding="utf-8"))
+    results = {v: report.read_result(text) for v, text in kept_data("cases").items()}
     if MAIN_VERSION in results:
         main = results[MAIN_VERSION]
         found["environment"] = report.introduction(main)
         found["cases"] = report.cases_table(main.rows, main.environment.packages)
         found["verdict"] = report.verdict(main.rows)
         found["pythons"] = report.pythons_table({v: r.rows for v, r in results.items()})
+    floors = {f"Python {v}": json.loads(text) for v, text in kept_data("floor").items()}
+    if floors:
+        found["floor"] = report.floors_table(floors)
     return found
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--part", action="append", choices=PARTS, help="only this (default: all)")
-    parser.add_argument("--rounds", type=int, default=31, help="of the cases (default: 31)")
+    parser.add_argument(
+        "--rounds", type=int, default=31, help="of the cases and the floor (default: 31)"
+    )
     parser.add_argument("--write-only", action="store_true", help="measure nothing")
 
 
@@ -82,7 +94,8 @@ def run(options: argparse.Namespace) -> int:
     KEPT.mkdir(parents=True, exist_ok=True)
     done = True
     for part in [] if options.write_only else options.part or PARTS:
-        done = (measure_cases(options.rounds) if part == "cases" else measure(part)) and done
+        on_each = part in ON_EACH
+        done = (measure_on_each(part, options.rounds) if on_each else measure(part)) and done
     contents = blocks()
     for page in PAGES:
         write(page, contents)

@@ -10,6 +10,10 @@ from benchmarks.table import Row, markdown_table, microseconds, ratio_text
 PEERS = {"blacksheep": "BlackSheep", "falcon": "Falcon", "litestar": "Litestar"}
 
 
+Times = Mapping[str, tuple[str, float]]
+"""By the name of a step its title and its seconds."""
+
+
 @dataclass(frozen=True)
 class Result:
     """What one run measured."""
@@ -66,6 +70,19 @@ def pythons_table(rows: Mapping[str, Sequence[Row]]) -> str:
     for name, line in zip(lines, full, strict=True):
         line.append(ratio_text(targets[name]))
     return markdown_table([*head, "aim"], full)
+
+
+def floors_table(times: Mapping[str, Times]) -> str:
+    """Return the steps up to whole applications, for each Python by its name."""
+    titles = {step: title for found in times.values() for step, (title, _) in found.items()}
+    lines = [
+        [
+            title,
+            *(microseconds(found[step][1]) if step in found else "" for found in times.values()),
+        ]
+        for step, title in titles.items()
+    ]
+    return markdown_table(["microseconds", *times], lines)
 
 
 def verdict(rows: Sequence[Row]) -> str:

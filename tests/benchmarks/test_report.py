@@ -8,6 +8,7 @@ import pytest
 from benchmarks.environment import Environment, this_environment
 from benchmarks.report import (
     cases_table,
+    floors_table,
     introduction,
     pythons_table,
     read_result,
@@ -49,6 +50,22 @@ def test_each_python_has_its_columns():
     assert table.splitlines()[2:] == [
         "| Plain | 4.0 | 10.0 | 0.40 | 5.0 | 10.0 | 0.500 (missed) | 0.40 |",
         "| Late |  |  |  | 1.0 | 2.0 | 0.50 | 0.60 |",
+    ]
+
+
+def test_the_steps_of_each_python_stand_side_by_side():
+    table = floors_table(
+        {
+            "Python 3.11": {"bare": ("a bare app", 1e-6)},
+            "Python 3.12": {"bare": ("a bare app", 1.5e-6), "plain": ("the application", 4e-6)},
+        }
+    )
+
+    assert table.splitlines() == [
+        "| microseconds | Python 3.11 | Python 3.12 |",
+        "| --- | ---: | ---: |",
+        "| a bare app | 1.0 | 1.5 |",
+        "| the application |  | 4.0 |",
     ]
 
 
