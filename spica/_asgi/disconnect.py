@@ -22,32 +22,33 @@ if TYPE_CHECKING:
     import asyncio
 
     from spica._asgi.listener import Listener
-    from spica.types import Scope
+    from spica.types import Message, Scope, Send
 
 
-async def run_until_disconnect(
-    operation: Callable[[], Awaitable[None]], channel: BodyChannel
-) -> bool:
-    """Await ``operation()``, cancelled when the client leaves; return whether it ran to its end.
+Operation = Callable[["Send"], Awaitable[None]]
+"""What sends something with the ``send`` it is given."""
+
+
+async def run_until_disconnect(operation: Operation, send: Send, channel: BodyChannel) -> bool:
+    """Await ``operation(send)``, cancelled when the client leaves; return whether it ran to its end.
 
     An error of ``receive`` ends the operation too, and is raised; but not where ``send`` would tell of a
     disconnect as well.
     """
     loop = running_asyncio_loop()
     if loop is None:
-        return await _run_with_task_group(operation, channel)
-    return await _DisconnectWatch(loop, channel).run(operation)
+        return await _run_with_task_group(operation, send, channel)
+    return await _DisconnectWatch(loop, channel).run(operation, send)
 
 
-async def _run_with_task_group(
-    operation: Callable[[], Awaitable[None]], channel: BodyChannel
-) -> bool:
+async def _run_with_task_group(operation: Operation, send: Send, channel: BodyChannel) -> bool:
     is_complete = False
     error: Exception | None = None
+    watch = anyio.CancelScope()
     async with anyio.create_task_group() as task_group:
-        task_group.start_soon(_cancel_on_disconnect, channel, task_group.cancel_scope)
+        task_group.start_soon(_watch, watch, channel, task_group.cancel_scope)
         try:
-            await operation()
+            await operation(_LastSend(send, watch))
             is_complete = True
         except Exception as exc:
             error = exc  # raised outside the group, as it is
@@ -55,6 +56,32 @@ async def _run_with_task_group(
     if error is not None:
         raise error
     return is_complete
+
+
+class _LastSend:
+    """Watch no longer when the last message is sent.
+
+    ASGI, "Disconnect - receive event": it also comes when a response was sent. hypercorn tells it from
+    within the last ``send``, and then makes the connection ready for the next request, or closes it. A
+    ``send`` that were cancelled for that would leave the connection as it is, and the next request on it
+    without an answer.
+    """
+
+    __slots__ = ("_send", "_watch")
+
+    def __init__(self, send: Send, watch: anyio.CancelScope) -> None:
+        self._send = send
+        self._watch = watch
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self._watch.cancel()
+        await self._send(message)
+
+
+async def _watch(watch: anyio.CancelScope, channel: BodyChannel, scope: anyio.CancelScope) -> None:
+    with watch:
+        await _cancel_on_disconnect(channel, scope)
 
 
 async def _cancel_on_disconnect(channel: BodyChannel, scope: anyio.CancelScope) -> None:
@@ -83,12 +110,12 @@ class _DisconnectWatch:
         self._task: asyncio.Task[None] | None = None
         self._scope = anyio.CancelScope()
 
-    async def run(self, operation: Callable[[], Awaitable[None]]) -> bool:
+    async def run(self, operation: Operation, send: Send) -> bool:
         handle = self._loop.call_soon(self._begin)
         is_complete = False
         try:
             with self._scope:
-                await operation()
+                await operation(send)
                 is_complete = True
         finally:
             handle.cancel()

@@ -186,13 +186,12 @@ class WSGIResponder:
             body, size = await _receive_body(channel)
         except ClientDisconnect:
             return  # nobody waits for the answer
-        self._send = send
         try:
             environ = _make_environ(self.scope, body, size)
             # PEP 3333, "environ Variables": all CGI variables are texts.
             environ["SERVER_PORT"] = str(environ["SERVER_PORT"])
             environ["wsgi.errors"] = sys.stderr
-            await run_until_disconnect(_Running(self, environ), channel)
+            await run_until_disconnect(_Running(self, environ), send, channel)
         finally:
             body.close()
         if self.exc_info is not None:
@@ -311,8 +310,9 @@ class _Running:
         self._responder = responder
         self._environ = environ
 
-    async def __call__(self) -> None:
+    async def __call__(self, send: Send) -> None:
         responder = self._responder
+        responder._send = send
         try:
             await endpoint_threads.run(responder.wsgi, self._environ, responder.start_response)
         except OSError as exc:

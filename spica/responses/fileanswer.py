@@ -130,7 +130,7 @@ class FileAnswer(Response):
             await self._send_all(send)
         else:
             # From the first piece on: a server lets `send` wait for a slow client.
-            await run_until_disconnect(_Body(self, send), channel)
+            await run_until_disconnect(self._send_all, send, channel)
 
     async def _send_pieces(self, pieces: list[bytes], send: Send, *, is_end: bool) -> None:
         last = len(pieces) - 1 if is_end else -1
@@ -175,16 +175,3 @@ class FileAnswer(Response):
 
 def _make_absolute(path: str, result: list[str]) -> None:
     result.append(os.path.abspath(path))
-
-
-class _Body:
-    """``_send_all`` with its argument."""
-
-    __slots__ = ("answer", "send")
-
-    def __init__(self, answer: FileAnswer, send: Send) -> None:
-        self.answer = answer
-        self.send = send
-
-    async def __call__(self) -> None:
-        await self.answer._send_all(self.send)

@@ -84,7 +84,7 @@ class StreamingResponse(Response):
             if scope["type"] == "websocket":
                 await self.stream_response(DenialSend(send, scope))
             else:
-                await run_until_disconnect(_Sending(self, send), channel_of(receive, scope))
+                await run_until_disconnect(self.stream_response, send, channel_of(receive, scope))
         except Exception:
             if self.background is not None:
                 await self.background()
@@ -110,16 +110,3 @@ class StreamingResponse(Response):
         }
         await send_to_client(send, start)
         await send_chunks(self.body_iterator, send, self.charset)
-
-
-class _Sending:
-    """``stream_response`` with its argument."""
-
-    __slots__ = ("response", "send")
-
-    def __init__(self, response: StreamingResponse, send: Send) -> None:
-        self.response = response
-        self.send = send
-
-    async def __call__(self) -> None:
-        await self.response.stream_response(self.send)
