@@ -11,7 +11,7 @@ Three groups of threads do not wait for each other: those of endpoints and other
 import functools
 import types
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeGuard, TypeVar, cast
 
@@ -309,6 +309,13 @@ async def iterate_in_threadpool(iterator: Iterable[T]) -> AsyncIterator[T]:
 
             with anyio.CancelScope(shield=True):
                 await file_threads.run_unbounded(close)
+
+
+async def close_iterator(iterator: AsyncIterable[Any]) -> None:
+    """Close an async generator that was not run to its end; other iterators need no closing."""
+    aclose = getattr(iterator, "aclose", None)
+    if aclose is not None:
+        await aclose()
 
 
 async def run_until_first_complete(*args: tuple[Callable[..., Any], dict[str, Any]]) -> None:

@@ -24,6 +24,7 @@ from spica.concurrency import (
     ThreadLimiter,
     _DefaultThreadLimiter,
     background_threads,
+    close_iterator,
     endpoint_threads,
     file_threads,
     is_async_callable,
@@ -332,6 +333,29 @@ async def test_an_iterable_is_iterated_in_threads() -> None:
 @anyio_test
 async def test_a_list_is_iterated_as_well() -> None:
     assert [item async for item in iterate_in_threadpool([1, 2])] == [1, 2]
+
+
+async def test_an_async_generator_is_closed_and_other_iterators_need_it_not():
+    closed = []
+
+    async def numbers():
+        try:
+            yield 1
+        finally:
+            closed.append(True)
+
+    class Numbers:
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            return 1
+
+    begun = numbers()
+    await anext(begun)
+    await close_iterator(begun)
+    await close_iterator(Numbers())
+    assert closed == [True]
 
 
 def test_the_parameter_has_the_name_that_agents_pass() -> None:

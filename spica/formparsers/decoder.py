@@ -78,7 +78,6 @@ class MultipartDecoder:
         "_max_headers",
         "_max_part_size",
         "_preamble",
-        "_seen_part",
     )
 
     def __init__(
@@ -100,7 +99,6 @@ class MultipartDecoder:
         self._max_headers = max_headers
         self._field_size = 0
         self._in_field = False
-        self._seen_part = False
         boundary = _check_boundary(parameters.get("boundary"), content_type)
         self._delimiter = b"\r\n--" + boundary.encode("ascii")
         # What came before the first delimiter, as far as it may be its beginning; None after it. The body
@@ -185,7 +183,6 @@ class MultipartDecoder:
             head = PartHead(plain[1], None, self._charset, header_list)
         else:
             head = self._read_head(header_list)
-        self._seen_part = True
         self._in_field = head.filename is None
         if self._in_field:
             self._field_size = 0

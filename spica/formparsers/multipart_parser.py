@@ -3,6 +3,7 @@
 import math
 from collections.abc import AsyncIterator
 
+from spica.concurrency import close_iterator, file_threads
 from spica.datastructures import FormData, Headers, UploadFile
 from spica.formparsers.charsets import decode_text
 from spica.formparsers.decoder import MultipartDecoder, PartEvent, PartHead
@@ -69,7 +70,7 @@ class MultiPartParser:
             await self._collect(collector)
         except BaseException:
             collector.close_files()
-            await _close(self.stream)
+            await close_iterator(self.stream)
             raise
         return FormData(collector.items)
 
@@ -116,6 +117,7 @@ class _Collector:
         "_field_pieces",
         "_file",
         "_head",
+        "_in_memory",
         "_left",
         "_max_memory_size",
         "_memory_size",
@@ -128,6 +130,7 @@ class _Collector:
         self.items: list[tuple[str, str | UploadFile]] = []
         self._memory_size = memory_size
         self._opened: list[UploadFile] = []
+        self._in_memory: list[SpoolWriter] = []  # those that are written
         self._head: PartHead | None = None
         self._field_pieces: list[bytes] = []
         self._file: SpoolWriter | None = None
@@ -140,20 +143,28 @@ class _Collector:
                 await self._end_part()
             elif isinstance(event, PartHead):
                 self._head = event
-                self._keep(event.kept_size)
+                self._left -= event.kept_size
                 if event.filename is not None:
                     self._file = self._open_file(event)
             elif self._file is None:
                 pieces.append(event)
-                self._keep(len(event))
+                self._left -= len(event)
             elif self._file.write(event):
                 await self._file.flush()
+            if self._left < 0:
+                await self._make_room()
 
-    def _keep(self, size: int) -> None:
-        """Count bytes that stay in memory."""
-        self._left -= size
+    async def _make_room(self) -> None:
+        """Move the files that are in memory to the disk; what can only be in memory needs the place.
+
+        Raises:
+            MultiPartException: that is not enough.
+        """
+        files, self._in_memory = self._in_memory, []
+        self._left += sum(file.size_in_memory for file in files)
         if self._left < 0:
             raise too_much(self._max_memory_size)
+        await file_threads.run(_move_to_disk, files)
 
     async def _end_part(self) -> None:
         head = self._head
@@ -166,7 +177,9 @@ class _Collector:
             self.items.append((head.name, decode_text(data, head.charset)))
         else:
             self.items.append((head.name, await self._file.finish()))
-            self._left -= self._file.size_in_memory
+            if self._file.size_in_memory:
+                self._left -= self._file.size_in_memory
+                self._in_memory.append(self._file)
             self._file = None
 
     def _open_file(self, head: PartHead) -> SpoolWriter:
@@ -187,8 +200,6 @@ class _Collector:
             upload.file.close()
 
 
-async def _close(stream: AsyncIterator[bytes]) -> None:
-    """Close a stream that will not be read to its end, if it can be closed."""
-    close = getattr(stream, "aclose", None)
-    if close is not None:
-        await close()
+def _move_to_disk(files: list[SpoolWriter]) -> None:
+    for file in files:
+        file.move_to_disk()

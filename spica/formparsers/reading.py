@@ -65,7 +65,7 @@ class FormReader:
             parser = self._parser()
             form = source._form = FormData() if parser is None else await parser.parse()
             has_parts = isinstance(parser, MultiPartParser)
-            if has_parts and any(isinstance(value, UploadFile) for value in form.values()):
+            if has_parts and any(isinstance(value, UploadFile) for _, value in form.multi_items()):
                 # Whoever forgets to close it: its files go with the request, after its tasks.
                 aftermath_of(source).add_closer(form.close)
         return source._form

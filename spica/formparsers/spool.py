@@ -88,6 +88,12 @@ class SpoolWriter:
             self._file.seek(0)
         return self.upload
 
+    def move_to_disk(self) -> None:
+        """Take a file that was finished out of the memory; for a thread."""
+        file: Any = self._file
+        file.rollover()
+        self._on_disk = True
+
     def _drain(self) -> None:
         pending, self._pending, self._pending_size = self._pending, [], 0
         self._file.write(b"".join(pending))

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 
 from spica._http.filenames import make_safe_name
+from spica.concurrency import close_iterator
 from spica.datastructures import Headers
 from spica.formparsers.charsets import decode_text
 from spica.formparsers.decoder import MultipartDecoder, PartEvent, PartHead
@@ -51,9 +52,7 @@ class PartStream:
         self._part = None
         self._chunk = b""
         self._events.clear()
-        close = getattr(self._stream, "aclose", None)
-        if close is not None:
-            await close()
+        await close_iterator(self._stream)
 
     async def _next_piece(self) -> bytes | None:
         """Return the next bytes of the current part, None at its end."""

@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncIterator
 from itertools import islice
 
+from spica.concurrency import close_iterator
 from spica.datastructures import FormData, Headers, UploadFile
 from spica.formparsers.errors import MAX_MEMORY_SIZE, too_large, too_many, too_much
 from spica.formparsers.pacing import SLICE_SIZE, Pacer
@@ -59,9 +60,7 @@ class FormParser:
                         await pacer.rest()
                     decoder.feed(piece)
         except BaseException:
-            close = getattr(self.stream, "aclose", None)
-            if close is not None:
-                await close()
+            await close_iterator(self.stream)
             raise
         return FormData(decoder.finish())
 

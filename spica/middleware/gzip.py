@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from spica._asgi.order import COMPRESSES
 from spica._layers.responder import Responder
-from spica.concurrency import ThreadLimiter
+from spica.concurrency import ThreadLimiter, close_iterator
 from spica.middleware._gzip_rules import (
     DEFAULT_EXCLUDED_CONTENT_TYPES,
     IDENTITY,
@@ -29,7 +29,6 @@ from spica.middleware._gzip_rules import (
     vary_fields,
 )
 from spica.responses.base import Response
-from spica.responses.chunks import close_iterator
 from spica.responses.streaming import StreamingResponse
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from spica._asgi.aftermath import aftermath_of
 from spica._layers.responder import Responder
+from spica.concurrency import close_iterator
 from spica.datastructures import URL
 from spica.middleware._http_semantics import known_methods
 from spica.middleware._telemetry import Instruments, Observation
 from spica.responses.base import Response
-from spica.responses.chunks import close_iterator
 from spica.responses.streaming import StreamingResponse
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from spica._asgi.body import ClientDisconnect
+from spica.concurrency import close_iterator
 
 if TYPE_CHECKING:
     from spica.types import Message, Scope, Send
@@ -67,13 +68,6 @@ async def send_to_client(send: Send, message: Message) -> None:
         await send(message)
     except OSError as exc:
         raise ClientDisconnect from exc
-
-
-async def close_iterator(iterator: AsyncIterable[Any]) -> None:
-    """Close an async generator that was not run to its end; other iterators need no closing."""
-    aclose = getattr(iterator, "aclose", None)
-    if aclose is not None:
-        await aclose()
 
 
 async def send_without_body(

@@ -66,6 +66,68 @@ async def test_files_beyond_the_memory_go_to_the_disk() -> None:
         assert [await file.read() for file in files] == [b"x" * 600] * 2
 
 
+@pytest.mark.anyio
+async def test_files_in_memory_make_room_for_what_can_be_nowhere_else() -> None:
+    head = b'--b\r\nContent-Disposition: form-data; name="%b"'
+    files = [(head + b'; filename="f"\r\n\r\n') % b"f" + b"x" * 300 + b"\r\n"] * 3
+    field = (head + b"\r\n\r\n") % b"n" + b"y" * 200 + b"\r\n"
+    body = b"".join([*files, field, *files, b"--b--\r\n"])
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    headers = [(b"content-type", b"multipart/form-data; boundary=b")]
+    request = Request({"type": "http", "headers": headers}, receive)
+    async with request.form(max_memory_size=1200) as form:
+        assert form["n"] == "y" * 200
+        found = form.getlist("f")
+        assert [file.file._rolled for file in found] == [True] * 3 + [False, False, True]
+        assert [await file.read() for file in found] == [b"x" * 300] * 6
+        assert [file.size for file in found] == [300] * 6
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("room", "is_kept"), [(1, True), (0, True), (-1, False)])
+async def test_a_field_behind_files_may_be_as_large_as_without_them(
+    room: int, is_kept: bool
+) -> None:
+    head = b'--b\r\nContent-Disposition: form-data; name="%b"'
+    file = (head + b'; filename="f"\r\n\r\n') % b"f" + b"x" * 300 + b"\r\n"
+    field = (head + b"\r\n\r\n") % b"n" + b"y" * 900 + b"\r\n--b--\r\n"
+    of_head = len("Content-Disposition") + len('form-data; name="f"; filename="f"')
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": file + field, "more_body": False}
+
+    headers = [(b"content-type", b"multipart/form-data; boundary=b")]
+    request = Request({"type": "http", "headers": headers}, receive)
+    form = request.form(max_memory_size=of_head + len("n") + 900 + room)
+    if is_kept:
+        async with form as fields:
+            assert len(fields) == 2
+    else:
+        with pytest.raises(MultiPartException, match="max_memory_size"):
+            await form
+
+
+@pytest.mark.anyio
+async def test_a_file_before_a_field_of_the_same_name_is_closed_too() -> None:
+    head = b'--b\r\nContent-Disposition: form-data; name="f"'
+    body = head + b'; filename="f"\r\n\r\nxyz\r\n' + head + b"\r\n\r\ntext\r\n--b--\r\n"
+    forms: list[FormData] = []
+
+    async def endpoint(request: Request) -> Response:
+        forms.append(await request.form())
+        return PlainTextResponse("")
+
+    headers = [("content-type", "multipart/form-data; boundary=b")]
+    app = Spica(routes=[Route("/", endpoint, methods=["POST"])])
+    await call(app, "POST", headers=headers, body=body)
+    upload, text = forms[0].getlist("f")
+    assert text == "text"
+    assert upload.file.closed  # type: ignore[union-attr]
+
+
 async def run_with_form(endpoint: Any, **more: Any) -> Exchange:
     part = b'--b\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\nxyz\r\n--b--\r\n'
     headers = [("content-type", "multipart/form-data; boundary=b")]

@@ -88,6 +88,16 @@ async def test_bytes_for_the_disk_are_gathered(make, size, is_due):
     assert [count for _, count in file.writes] == [size]
 
 
+async def test_a_file_in_memory_can_be_moved_to_the_disk(make):
+    writer, file = make(10)
+    writer.write(b"abc")
+    upload = await writer.finish()
+    assert (file._rolled, writer.size_in_memory) == (False, 3)
+    writer.move_to_disk()
+    assert (file._rolled, writer.size_in_memory) == (True, 0)
+    assert await upload.read() == b"abc"
+
+
 async def test_what_was_flushed_is_not_written_again(make):
     writer, file = make(1)
     writer.write(b"abc")
