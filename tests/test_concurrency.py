@@ -4,7 +4,7 @@ import contextvars
 import functools
 import inspect
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -335,20 +335,21 @@ async def test_a_list_is_iterated_as_well() -> None:
     assert [item async for item in iterate_in_threadpool([1, 2])] == [1, 2]
 
 
-async def test_an_async_generator_is_closed_and_other_iterators_need_it_not():
-    closed = []
+@anyio_test
+async def test_an_async_generator_is_closed_and_other_iterators_need_it_not() -> None:
+    closed: list[bool] = []
 
-    async def numbers():
+    async def numbers() -> AsyncGenerator[int, None]:
         try:
             yield 1
         finally:
             closed.append(True)
 
     class Numbers:
-        def __aiter__(self):
+        def __aiter__(self) -> AsyncIterator[int]:
             return self
 
-        async def __anext__(self):
+        async def __anext__(self) -> int:
             return 1
 
     begun = numbers()
