@@ -41,7 +41,7 @@ async def send_chunks(chunks: AsyncIterable[Content], send: Send, charset: str) 
     """
     try:
         async for chunk in chunks:
-            if not isinstance(chunk, (bytes, memoryview)):
+            if type(chunk) is not bytes and not isinstance(chunk, (bytes, memoryview)):
                 try:
                     chunk = chunk.encode(charset)
                 except AttributeError:
