@@ -1,4 +1,4 @@
-"""Routes that are never reached, and policies that never take effect on theirs."""
+"""Routes that are never reached or slow to compare, and policies that never take effect on theirs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from spica.checks.walk import layers_of, routes_of
 from spica.middleware.cors import CORSMiddleware
 from spica.routing import Route
 from spica.routing.audit import find_problems
+from spica.routing.mounts import Mount
+from spica.routing.patterns import find_slow_param
+from spica.routing.routes import PatternRoute
 
 _MAKERS = {
     "unreachable": error,
@@ -26,6 +29,16 @@ def check_routes(application: Any) -> Iterator[Finding]:
         yield make(f"{problem.kind}-route", problem.message, problem.place)
     for entry in routes_of(application):
         route = entry.route
+        if isinstance(route, (PatternRoute, Mount)):
+            slow = find_slow_param(route.path_format, route.param_convertors)
+            if slow is not None:
+                yield warning(
+                    "slow-pattern",
+                    f"{type(route).__name__} {entry.path!r}: the parameter {slow!r} can begin at many "
+                    "places, each of which is tried on a long path that does not match. Write fewer "
+                    "parameters that may hold slashes, or a text in the place of the one before it.",
+                    entry.place,
+                )
         if isinstance(route, Route) and not _answers_preflights(route):
             yield error(
                 "cors-without-options",

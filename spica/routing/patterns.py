@@ -11,6 +11,7 @@ import re
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from spica.convertors import (
@@ -55,7 +56,7 @@ def compile_path(path: str) -> tuple[re.Pattern[str], str, PathConvertors]:
     is_host = not path.startswith("/")
     pieces = [path.removesuffix(_port_of(path))] if is_host else path.split("/")
     regex = "/".join([_compile_piece(piece, path, convertors) for piece in pieces])
-    regex = _look_at_end_first(regex, convertors)
+    regex = _bound_rests(regex, path, convertors)
     # The port of a Host field is not part of the name, which counts in any case (RFC 9110 s.4.2.3).
     path_format = PARAM_REGEX.sub(r"{\1}", path)
     return re.compile(rf"{regex}\Z", re.IGNORECASE if is_host else 0), path_format, convertors
@@ -82,21 +83,80 @@ def _compile_piece(piece: str, path: str, convertors: PathConvertors) -> str:
     return regex
 
 
-def _look_at_end_first(regex: str, convertors: PathConvertors) -> str:
-    """Let a regex of several parameters that may hold slashes begin with what follows the last of them.
+def _bound_rests(regex: str, path: str, convertors: PathConvertors) -> str:
+    """Let a regex with several ways to divide a path among its parameters try no more than it must.
 
-    Otherwise each way to divide the path is tried before it is seen that its end does not fit.
+    Otherwise each way would be tried before it is seen that a later part does not fit: a power of the
+    length of the path. What is matched, and how it is divided, stays the same.
     """
-    names = [name for name, convertor in convertors.items() if type(convertor) is PathConvertor]
-    if len(names) < 2:
+    params = list(PARAM_REGEX.finditer(path))
+    rests = [param for param in params if _is_rest(param, convertors)]
+    if not rests:
         return regex
-    groups = [f"(?P<{name}>{PathConvertor.regex})" for name in (names[0], names[-1])]
-    end = _GROUP_NAME.sub("(?:", regex.partition(groups[1])[2])
-    return (
-        regex.replace(groups[0], rf"(?={PathConvertor.regex}{end}\Z){groups[0]}", 1)
-        if end
-        else regex
-    )
+    is_divided = len(rests) > 1
+    for before, param in pairwise(params):
+        between = path[before.end() : param.start()]
+        if param is rests[-1]:
+            is_divided = is_divided or "/" not in between
+        elif before in rests:
+            # It can't hold the text that stands before it: what is before that would have taken more.
+            bounded = _regex_without(between, convertors[param[1]])
+            regex = regex.replace(_group(param, convertors), f"(?P<{param[1]}>{bounded})", 1)
+    end = _GROUP_NAME.sub("(?:", regex.partition(_group(rests[-1], convertors))[2])
+    if end and is_divided:
+        # What follows the last of them is looked at before all.
+        regex = regex.replace("(?P<", rf"(?={PathConvertor.regex}{end}\Z)(?P<", 1)
+    return regex
+
+
+def _is_rest(param: re.Match[str], convertors: PathConvertors) -> bool:
+    return type(convertors[param[1]]) is PathConvertor
+
+
+def _group(param: re.Match[str], convertors: PathConvertors) -> str:
+    return f"(?P<{param[1]}>{convertors[param[1]].regex})"
+
+
+def _regex_without(text: str, convertor: Convertor[Any]) -> str:
+    """Return the regex of ``convertor`` for what does not hold ``text``, but may begin it at its end."""
+    if type(convertor) is PathConvertor:
+        if not text:
+            return ""
+        other = rf"(?!{re.escape(text)})"
+        return rf"(?s:(?:{other}.)*.{{0,{len(text) - 1}}})"
+    if type(convertor) is StringConvertor and "/" not in text:
+        if not text:
+            return "[^/]"
+        # It is not empty, so it may end with the text.
+        other = rf"(?!{re.escape(text)})"
+        return rf"(?:{other}[^/])+[^/]{{0,{len(text)}}}|[^/]{{1,{len(text)}}}"
+    return convertor.regex  # there it makes no difference, or is not known
+
+
+def find_slow_param(path: str, convertors: PathConvertors) -> str | None:
+    """Return the first parameter that may make the time for a path grow with the square of its length.
+
+    That is a ``path`` with several others in its segment; or one that stands before another ``path`` and
+    behind a parameter of another kind, so that it may begin at many places and go on in many ways.
+    None: there is none among the built-in kinds.
+    """
+    params = list(PARAM_REGEX.finditer(path))
+    rests = [param for param in params if _is_rest(param, convertors)]
+    for index, param in enumerate(params):
+        if param not in rests:
+            continue
+        before, after = path[: param.start()], path[param.end() :]
+        segment = before.rpartition("/")[2] + after.partition("/")[0]
+        beside = [each for each in PARAM_REGEX.finditer(segment) if not _is_rest(each, convertors)]
+        if len(beside) > 1:
+            return param[1]
+        follows_other = index > 0 and params[index - 1] not in rests
+        is_divided = (
+            param is not rests[0] or "/" not in path[params[index - 1].end() : param.start()]
+        )
+        if follows_other and is_divided and param is not rests[-1]:
+            return param[1]
+    return None
 
 
 def _repeated(path: str) -> ValueError:

@@ -108,6 +108,18 @@ class TestRoutes:
         assert finding.place == f"{__file__}:{other.__code__.co_firstlineno}"
         assert finding.file_and_line == (__file__, other.__code__.co_firstlineno)
 
+    def test_a_pattern_that_may_be_slow(self) -> None:
+        mount = Mount("/{a:path}/{b}", routes=[Route("/", index)])
+        route = Route("/{a:path}/{b}/{c:path}/x/{d:path}", other)
+        (finding,) = examine(Spica(routes=[Mount("/m", routes=[route, mount])]))
+        assert (finding.severity, finding.code) == (WARNING, "slow-pattern")
+        assert finding.message == (
+            "Route '/m/{a:path}/{b}/{c:path}/x/{d:path}': the parameter 'c' can begin at many places, each "
+            "of which is tried on a long path that does not match. Write fewer parameters that may hold "
+            "slashes, or a text in the place of the one before it."
+        )
+        assert finding.place == f"{__file__}:{other.__code__.co_firstlineno}"
+
     @pytest.mark.parametrize(
         ("methods", "found"),
         [

@@ -1,5 +1,6 @@
 """From path patterns to matches and back."""
 
+import re
 import urllib.parse
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from spica.convertors import CONVERTOR_TYPES
 from spica.routing import compile_path, replace_params
-from spica.routing.patterns import check_path, encode_path
+from spica.routing.patterns import PARAM_REGEX, check_path, encode_path, find_slow_param
 
 MATCHING = {
     "static": ("/a/b", "/a/b", {}),
@@ -164,3 +165,68 @@ def test_a_segment_of_several_parameters_is_divided_as_a_whole(
 def test_a_long_segment_costs_no_power_of_its_length(pattern: str, character: str) -> None:
     # Without the atomic groups each place to divide at would be tried for each other one.
     assert compile_path(pattern)[0].match(f"/{character * 500_000}/{character * 500_000}/") is None
+
+
+_LITERALS = ("", "/", "/x/", "x", "xx", "/xx", "x/x/", "//", "-", "--")
+
+
+@st.composite
+def several_params(draw: st.DrawFn) -> str:
+    """Draw a pattern with a few parameters, most of which hold slashes, and texts that overlap."""
+    literal = st.sampled_from(_LITERALS)
+    kinds = draw(st.lists(st.sampled_from([":path", ":path", "", ":int"]), min_size=1, max_size=5))
+    params = [f"{{p{place}{kind}}}{draw(literal)}" for place, kind in enumerate(kinds)]
+    return f"/{draw(literal)}{''.join(params)}"
+
+
+@given(several_params(), st.lists(st.sampled_from(["/", "x", "-", "1", "\n", "/x/", "xx"])))
+def test_a_path_is_divided_as_by_the_plain_regex(pattern: str, pieces: list[str]) -> None:
+    regex, _, convertors = compile_path(pattern)
+    texts = PARAM_REGEX.split(pattern)[::3]
+    groups = [f"(?P<{name}>{convertor.regex})" for name, convertor in convertors.items()]
+    plain = "".join(
+        re.escape(text) + group for text, group in zip(texts, [*groups, ""], strict=True)
+    )
+    path = "/" + "".join(pieces)
+    found, expected = regex.match(path), re.match(plain + r"\Z", path)
+    assert (found and found.groupdict()) == (expected and expected.groupdict())
+
+
+@pytest.mark.parametrize(
+    ("pattern", "piece"),
+    [
+        ("/{a:path}/x/{b:path}/end", "/x/"),
+        ("/{a:path}/x/{b:path}/y/{c:path}", "/x/"),
+        ("/{a:path}/{b:path}/{c:path}/end", "/a/"),
+        ("/{a:path}/x/{b:path}/x/{c:path}/y/{d:path}", "/x/"),
+        ("/{a:path}{b:path}-{c:path}x", "/x/"),
+        ("/{s}-{a:path}/end", "-"),
+        ("/{a:path}-{s}", "-"),
+        ("/{a:path}/{b:path}.{s}", "."),
+        ("/{a:path}{s}/{n:int}", "a"),
+    ],
+)
+def test_a_long_path_is_refused_in_linear_time(pattern: str, piece: str) -> None:
+    regex, path_format, convertors = compile_path(pattern)
+    assert regex.match("/" + piece * 100_000 + "/!") is None
+    assert find_slow_param(path_format, convertors) is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "slow"),
+    [
+        ("/a", None),
+        ("/{s}-{t}-{u}", None),
+        ("/{s}/{a:path}", None),
+        ("/{s}/{a:path}/x/{b:path}", None),
+        ("/{a:path}/{s}/{b:path}", None),
+        ("/{s}-{a:path}/x/{b:path}", "a"),
+        ("/{a:path}/{n:int}/{b:path}/x/{c:path}", "b"),
+        ("/{s}.{t}-{a:path}", "a"),
+        ("/{a:path}-{s}.{t}/x", "a"),
+        ("/{a:path}/{s}/{t}", None),
+    ],
+)
+def test_a_pattern_that_may_be_slow_is_known(pattern: str, slow: str | None) -> None:
+    _, path_format, convertors = compile_path(pattern)
+    assert find_slow_param(path_format, convertors) == slow
