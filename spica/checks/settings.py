@@ -21,12 +21,12 @@ def check_settings(application: Any) -> Iterator[Finding]:
     for app in applications_of(application):
         if isinstance(app, Spica):
             yield from _check_application(app)
-        elif vars(app).get("middleware_stack") is not None:
+        elif getattr(app, "middleware_stack", None) is not None:
             yield from check_limit_layers(layers_of(app.middleware_stack), "A router", "")
     for entry in routes_of(application):
         route: Any = entry.route
         name = f"{type(route).__name__} {entry.path!r}"
-        layers = layers_of(vars(route).get("app"), getattr(route, "endpoint", None))
+        layers = layers_of(getattr(route, "app", None), getattr(route, "endpoint", None))
         yield from check_limit_layers(layers, name, entry.place)
     for threads in (endpoint_threads, file_threads):
         if threads.max_wait_seconds is None:

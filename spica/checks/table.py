@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from spica.checks.walk import RouteEntry, inner_app, routes_of
+from spica.checks.walk import RouteEntry, routes_of
 from spica.routing import Host, Mount, Route, WebSocketRoute
+from spica.routing.mounted import mounted_app
 
 
 def format_routes(application: Any) -> str:
@@ -25,7 +26,7 @@ def _row(entry: RouteEntry) -> tuple[str, str, str, str]:
     route: Any = entry.route
     name = getattr(route, "name", "") or ""
     if isinstance(route, (Mount, Host)):
-        return type(route).__name__.upper(), entry.path or "/", name, _describe(inner_app(route))
+        return type(route).__name__.upper(), entry.path or "/", name, _describe(mounted_app(route))
     if isinstance(route, WebSocketRoute):
         methods = "WEBSOCKET"
     else:

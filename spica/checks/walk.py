@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from spica.applications import Spica
 from spica.routing import BaseRoute, Router
 from spica.routing.base import place_of
+from spica.routing.mounted import mounted_app
 from spica.routing.mounts import AppRoute
 
 MAX_LAYERS = 100
@@ -45,12 +46,7 @@ def _routes(application: Any, prefix: str, seen: set[int]) -> Iterator[RouteEntr
         entry = RouteEntry(route, prefix)
         yield entry
         if isinstance(route, AppRoute):
-            yield from _routes(inner_app(route), entry.path, seen | {id(application)})
-
-
-def inner_app(route: Any) -> Any:
-    """Return what a mount or host serves, without the layers around it."""
-    return vars(route).get("_base_app", route.app)
+            yield from _routes(mounted_app(route), entry.path, seen | {id(application)})
 
 
 def applications_of(application: Any) -> Iterator[Any]:
@@ -59,7 +55,7 @@ def applications_of(application: Any) -> Iterator[Any]:
     yield application
     for entry in routes_of(application):
         if isinstance(entry.route, AppRoute):
-            inner = inner_app(entry.route)
+            inner = mounted_app(entry.route)
             if isinstance(inner, (Spica, Router)) and id(inner) not in seen:
                 seen.add(id(inner))
                 yield inner

@@ -16,6 +16,7 @@ from spica.routing.base import BaseRoute, place_of
 from spica.routing.candidates import BORN_MATCHES, Candidate
 from spica.routing.coverage import PatternShape
 from spica.routing.index import RouteIndex
+from spica.routing.mounted import mounted_app
 from spica.routing.mounts import AppRoute, Host, Mount
 from spica.routing.patterns import PARAM_REGEX
 from spica.routing.routes import PatternRoute, Route, WebSocketRoute
@@ -261,7 +262,7 @@ def _routes_of(route: AppRoute) -> list[Any]:
 
 def _identity(route: AppRoute) -> int:
     """Return what tells one application from another, whatever middleware a mount has."""
-    return id(getattr(route, "_base_app", route.app))
+    return id(mounted_app(route))
 
 
 def _path_of(route: Any) -> str:
