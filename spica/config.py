@@ -199,7 +199,8 @@ def _read_env_file(path: str | os.PathLike[str], encoding: str) -> dict[str, str
     values: dict[str, str] = {}
     with open(path, encoding=encoding) as file:
         for number, line in enumerate(file, 1):
-            line = line.strip()
+            # Some editors write a byte order mark, which is no part of the first key.
+            line = line.removeprefix("\ufeff").strip()
             if not line or line[0] == "#":
                 continue
             key, equals, value = line.removeprefix("export ").partition("=")

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+from spica._http.closecodes import check_close
+
 # Looked up for every HTTPException without a detail, so a dict and not HTTPStatus(code).phrase:
 # unknown codes are then no exception either.
 _PHRASES: dict[int, str] = {int(status): status.phrase for status in HTTPStatus}
@@ -77,24 +79,7 @@ class WebSocketException(Exception):
     """
 
     def __init__(self, code: int, reason: str | None = None) -> None:
-        if not isinstance(code, int):
-            raise TypeError(f"{type(self).__name__}: code must be an int, not {code!r:.80}.")
-        # RFC 6455 s.7.4: 1004 has no meaning, 1005, 1006 and 1015 stand for what was never sent,
-        # 1016 to 2999 are kept for the protocol, 3000 to 4999 are for applications.
-        if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
-            raise ValueError(
-                f"{type(self).__name__}: code {int(code)} may not be sent. Use 1000 to 1003, "
-                "1007 to 1014, or 3000 to 4999 for codes of your own."
-            )
-        if reason:
-            if not isinstance(reason, str):
-                raise TypeError(f"{type(self).__name__}: reason must be a str or None.")
-            # RFC 6455 s.5.5: a control frame carries 125 bytes, and two of them are the code.
-            if len(reason.encode()) > 123:
-                raise ValueError(
-                    f"{type(self).__name__}: reason may have 123 bytes of UTF-8, "
-                    f"this one has {len(reason.encode())}."
-                )
+        check_close(code, reason)
         self.code = code
         self.reason = reason or ""
 

@@ -232,3 +232,10 @@ def test_environ_is_the_environment_of_the_process(monkeypatch: pytest.MonkeyPat
 def test_undefined_is_what_a_missing_default_is() -> None:
     with pytest.raises(KeyError):
         Config(environ={}).get("A", default=config_module.undefined)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text("\ufeffKEY=value\nOTHER=1\n", "utf-8")
+    config = Config(path, environ={})
+    assert config.file_values == {"KEY": "value", "OTHER": "1"}

@@ -145,8 +145,3 @@ def declared_size(raw_headers: RawHeaders) -> int:
         if name.lower() == b"content-length" and value.isdigit() and len(value) < 20:
             return int(value)
     return 0
-
-
-def size_of(body: bytes | memoryview) -> int:
-    """Return the length of a body in bytes: a memoryview counts its items, which may be larger."""
-    return len(body) if type(body) is bytes else memoryview(body).nbytes

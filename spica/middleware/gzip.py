@@ -25,11 +25,11 @@ from spica.middleware._gzip_rules import (
     declared_size,
     encode_fields,
     normalize_types,
-    size_of,
     vary_fields,
 )
 from spica.responses.base import Response
-from spica.responses.streaming import StreamingResponse
+from spica.responses.chunks import size_of
+from spica.responses.streaming import StreamingResponse, is_plain_value
 
 if TYPE_CHECKING:
     from spica.requests import Request
@@ -107,7 +107,7 @@ class GZipMiddleware(Responder):
         """Return the inner answer, compressed if it is worth while and the client accepts it."""
         answer = await self._ask(request)
         scope = request.scope
-        if not isinstance(answer, Response) or not _is_value(answer):
+        if not isinstance(answer, Response) or not is_plain_value(answer):
             # What is no answer at all is named by whoever would send it.
             return self._responder(scope)._around(answer) if callable(answer) else answer
         in_memory = answer._replaced_body is None and not isinstance(answer, StreamingResponse)
@@ -387,12 +387,6 @@ class _EncodedChunks:
         """Close the stream, whether it was begun or not."""
         self._is_over = True
         await close_iterator(self._chunks if self._iterator is None else self._iterator)
-
-
-def _is_value(response: Response) -> bool:
-    """Return whether status, fields and ``body`` or ``body_iterator`` are all there is."""
-    call = type(response).__call__
-    return response._is_plain and (call is Response.__call__ or call is StreamingResponse.__call__)
 
 
 def _as_bytes(chunk: Any) -> bytes:

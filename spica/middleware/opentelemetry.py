@@ -20,7 +20,7 @@ from spica.datastructures import URL
 from spica.middleware._http_semantics import known_methods
 from spica.middleware._telemetry import Instruments, Observation
 from spica.responses.base import Response
-from spica.responses.streaming import StreamingResponse
+from spica.responses.streaming import StreamingResponse, is_plain_value
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -87,7 +87,7 @@ class OpenTelemetryMiddleware(Responder):
         except BaseException:
             scope.pop(OBSERVED, None)
             raise
-        if isinstance(answer, Response) and _is_value(answer):
+        if isinstance(answer, Response) and is_plain_value(answer):
             scope.pop(OBSERVED, None)
             return answer if observation is None else _observe_value(answer, observation)
         if callable(answer):
@@ -127,12 +127,6 @@ def _compile_urls(patterns: str | Sequence[str]) -> re.Pattern[str] | None:
                 f"expression: {exc}."
             ) from exc
     return re.compile("|".join(f"(?:{pattern})" for pattern in patterns)) if patterns else None
-
-
-def _is_value(response: Response) -> bool:
-    """Return whether sending runs nothing of the user's but its iterator and its background task."""
-    call = type(response).__call__
-    return response._is_plain and call in (Response.__call__, StreamingResponse.__call__)
 
 
 def _observe_value(response: Response, observation: Observation) -> Response:

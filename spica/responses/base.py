@@ -31,6 +31,7 @@ from spica.responses.chunks import (
     keep_length,
     send_chunks,
     send_without_body,
+    size_of,
 )
 
 if TYPE_CHECKING:
@@ -130,8 +131,7 @@ class Response:
         except AttributeError:
             size = None  # a response that streams has no body yet, and its length is not known
         else:
-            # A memoryview counts its items, which may be larger than bytes.
-            size = len(body) if type(body) is bytes else memoryview(body).nbytes
+            size = size_of(body)
         media_type = self.media_type
         is_short = media_type is None or len(media_type) <= _REMEMBERED_SIZE
         make = _default_fields if is_short else _default_fields.__wrapped__

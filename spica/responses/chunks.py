@@ -84,6 +84,11 @@ async def send_without_body(
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+def size_of(body: bytes | memoryview) -> int:
+    """Return the length of a body in bytes: a memoryview counts its items, which may be larger."""
+    return len(body) if type(body) is bytes else memoryview(body).nbytes
+
+
 def check_status(status_code: int) -> None:
     """Refuse what is no status code.
 
@@ -143,7 +148,7 @@ class _LengthSend:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.body":
             body = message.get("body", b"")
-            self.left -= len(body) if type(body) is bytes else memoryview(body).nbytes
+            self.left -= size_of(body)
             if self.left < 0:
                 raise RuntimeError(
                     f"The body of a response is longer than its Content-Length: {self.announced} bytes were "

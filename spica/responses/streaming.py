@@ -110,3 +110,12 @@ class StreamingResponse(Response):
         }
         await send_to_client(send, start)
         await send_chunks(self.body_iterator, send, self.charset)
+
+
+def is_plain_value(response: Response) -> bool:
+    """Tell whether status, headers and ``body`` or ``body_iterator`` are all there is to a response.
+
+    Sending it then runs nothing of the user's but its iterator and its background task.
+    """
+    call = type(response).__call__
+    return response._is_plain and call in (Response.__call__, StreamingResponse.__call__)
