@@ -8,6 +8,8 @@ Standards: RFC 3986 section 3.3 (segments of a path), RFC 8615 (``.well-known``)
 (names of files in forms).
 """
 
+import re
+
 MAX_NAME_SIZE = 200
 """Bytes of UTF-8 in a name that `make_safe_name` returns. File systems allow 255: this leaves room for
 what an application puts before or after it."""
@@ -31,6 +33,10 @@ _WINDOWS_DEVICES = frozenset(
     )
 )
 
+# The short name that Windows gives a file beside its own, and finds it by (MS-FSCC s.2.1.5.2.1): ".git" is
+# "GIT~1". Eight characters with the number, and three behind a dot.
+_is_short_name = re.compile(r"(?=[^.]{1,8}(?:\.|\Z))[^.]*~[0-9]+(?:\.[^.]{0,3})?").fullmatch
+
 
 def split_path(path: str, *, is_windows: bool) -> list[str] | None:
     """Split a relative path into its names; None if it could lead elsewhere than downwards.
@@ -46,7 +52,9 @@ def split_path(path: str, *, is_windows: bool) -> list[str] | None:
         return None
     # RFC 3986 s.3.3: "." and ".." are segments with a meaning, and an empty one is none to a file.
     names = [name for name in path.split("/") if name not in ("", ".")]
-    if ".." in names or (is_windows and any(map(_has_windows_meaning, names))):
+    if ".." in names:
+        return None
+    if is_windows and any(_has_windows_meaning(name) or _is_short_name(name) for name in names):
         return None
     return names
 

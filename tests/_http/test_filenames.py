@@ -63,10 +63,24 @@ def test_names_of_a_path(path, names):
         ("a.txt ", None),
         ("...", None),
         ("a\0", None),
+        # Short names: "GIT~1" is ".git".
+        ("GIT~1/config", None),
+        ("env~1", None),
+        ("HTPASS~1", None),
+        ("HT1A2~12.TXT", None),
+        ("a/READM~1.md", None),
+        ("longname~1", ["longname~1"]),
+        ("READM~1.html", ["READM~1.html"]),
+        ("a~.txt", ["a~.txt"]),
+        ("a~1b.txt", ["a~1b.txt"]),
     ],
 )
 def test_names_of_a_path_on_windows(path, names):
     assert split_path(path, is_windows=True) == names
+
+
+def test_a_short_name_is_one_on_windows_alone():
+    assert split_path("GIT~1/config", is_windows=False) == ["GIT~1", "config"]
 
 
 @given(st.text("./\\abC: \0", max_size=12), st.sampled_from([posixpath, ntpath]))
