@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextvars
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
@@ -51,20 +51,22 @@ class Signal:
         if self._event is not None:
             self._event.set()
 
-    async def wait(self) -> None:
-        """Wait until it has happened."""
-        if self.is_set:
-            return
+    def wait(self) -> Awaitable[None]:
+        """Return what is done, once awaited, when it has happened."""
         loop = running_asyncio_loop()
         if loop is None:
             if self._event is None:
                 self._event = anyio.Event()
-            await self._event.wait()
+                if self.is_set:
+                    self._event.set()
+            return self._event.wait()
+        # Each waits for a future of its own: it is cancelled with the task.
+        future = loop.create_future()
+        if self.is_set:
+            future.set_result(None)
         else:
-            # Each waits for a future of its own: it is cancelled with the task.
-            future = loop.create_future()
             self._futures += (future,)
-            await future
+        return future
 
 
 def start_side_task(function: AsyncFunction) -> SideTask:

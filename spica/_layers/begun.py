@@ -90,7 +90,11 @@ class BegunApp:
     async def start(self) -> BegunResponse:
         """Begin the app and wait for its response start."""
         self._task = start_side_task(self._run)
-        await self._wait_for(self._started)
+        try:
+            await self._started.wait()
+        except BaseException:
+            await self.abandon()
+            raise
         if self._start is None:
             self._raise_error()
             if self._is_disconnected:
@@ -102,7 +106,7 @@ class BegunApp:
         """Let the app send its body with ``send``, wait for its end, and raise its error."""
         self._target = send
         self._open.set()
-        await self._wait_for(self._over)
+        await self._wait_for_end()
         self._raise_error()
 
     def divert(self, hand_over: _HandOver) -> None:
@@ -141,7 +145,7 @@ class BegunApp:
         """End the app, whatever became of its response. Raise an error that is its own."""
         if not self._over.is_set:
             self.discard()
-            await self._wait_for(self._over)
+            await self._wait_for_end()
         if self._is_discarded:
             self._error = _own_error(self._error)
         self._raise_error()
@@ -152,10 +156,10 @@ class BegunApp:
         with anyio.CancelScope(shield=True):
             await self._over.wait()
 
-    async def _wait_for(self, signal: Signal) -> None:
+    async def _wait_for_end(self) -> None:
         """Wait for the app; if the caller is cancelled meanwhile, so is the app."""
         try:
-            await signal.wait()
+            await self._over.wait()
         except BaseException:
             await self.abandon()
             raise
@@ -202,12 +206,14 @@ class BegunApp:
                 self._start = message
                 self._started.set()
                 # Now the caller goes on, and they share a context: one of them at a time.
-                await self._open.wait()
+                if not self._open.is_set:
+                    await self._open.wait()
             else:
                 # Early hints, a push, a debug message: they come before the response.
                 await self._request._send(message)
             return
-        await self._open.wait()
+        if not self._open.is_set:
+            await self._open.wait()
         if self._target is not None:  # it is set before `_open` is
             await self._target(message)
 

@@ -37,13 +37,20 @@ class TestSignal:
         assert steps == ["woken"]
 
     async def test_several_waiters_are_woken(self) -> None:
-        signal = Signal()
+        signal, woken = Signal(), []
+
+        async def wait(number: int) -> None:
+            await signal.wait()
+            woken.append(number)
+
         with anyio.fail_after(5):
             async with anyio.create_task_group() as group:
-                group.start_soon(signal.wait)
-                group.start_soon(signal.wait)
+                group.start_soon(wait, 1)
+                group.start_soon(wait, 2)
                 await anyio.wait_all_tasks_blocked()
+                assert woken == []
                 signal.set()
+        assert sorted(woken) == [1, 2]
 
     async def test_it_can_be_set_again_and_after_a_waiter_has_gone(self) -> None:
         signal = Signal()
