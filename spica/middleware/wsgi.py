@@ -73,7 +73,7 @@ def _make_environ(scope: Scope, body: IO[bytes], size: int) -> dict[str, Any]:
         "REQUEST_METHOD": scope["method"],
         "SCRIPT_NAME": _to_native(script_name),
         "PATH_INFO": _to_native(path_info),
-        "QUERY_STRING": scope["query_string"].decode("ascii", "surrogateescape"),
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
         "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": scheme,
@@ -106,7 +106,8 @@ def _split_path(path: str, root_path: str) -> tuple[str, str]:
 
 def _to_native(text: str) -> str:
     """Return text as PEP 3333 has it, "Unicode Issues": each of its bytes as one character."""
-    return text.encode().decode("latin-1")
+    # PEP 383: a byte that the server could not decode is a surrogate.
+    return text.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
 def _add_header(environ: dict[str, Any], name: str, value: str) -> None:

@@ -94,6 +94,16 @@ def test_the_environment_has_what_pep_3333_asks_for():
     }
 
 
+def test_bytes_that_are_no_text_are_one_character_each():
+    """PEP 3333, "Unicode Issues": every text of the environment can be encoded as latin-1."""
+    scope = http_scope()
+    scope["query_string"] = b"a=\xff\xc3\xa9"
+    scope["path"] = "/\udcff"  # PEP 383: what a server makes of a byte that it can't decode
+    environ = build_environ(scope, b"")
+    assert environ["QUERY_STRING"].encode("latin-1") == b"a=\xff\xc3\xa9"
+    assert environ["PATH_INFO"].encode("latin-1") == b"/\xff"
+
+
 @pytest.mark.parametrize(
     ("root_path", "path", "script_name", "path_info"),
     [
