@@ -69,9 +69,9 @@ class _TemplateResponse(HTMLResponse):
 class Jinja2Templates:
     """Render the templates of a directory, or of a Jinja2 environment, into responses.
 
-    Give either ``directory``, one or several, or ``env``. For a directory, HTML and XML templates
-    are escaped by themselves; one that is not there is warned of. An environment keeps its own
-    settings. Templates have ``request`` and the function ``url_for(name, **path_params)``.
+    Give either ``directory``, one or several, or ``env``. Of a directory, templates whose names end
+    with .html, .htm or .xml are escaped by themselves, others are not; a directory that is not there
+    is warned of. An environment keeps its own settings. Templates have ``request`` and the function ``url_for(name, **path_params)``.
     ``context_processors`` are called with the request for each response, in their order; what they
     return is added to the context.
 

@@ -210,11 +210,6 @@ def unquote_string(value: str) -> str:
     return _QUOTED_PAIR.sub(r"\1", value) if "\\" in value else value
 
 
-def quote_string(value: str) -> str:
-    """Write `value` as a quoted string; the caller has checked it for controls."""
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
 def parse_media_type(value: str) -> tuple[str, dict[str, str]]:
     """Parse a Content-Type into ``("text/html", {"charset": "utf-8"})``.
 

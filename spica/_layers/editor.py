@@ -30,7 +30,7 @@ class Start(Protocol):
         ...
 
 
-Edit = Callable[[Any], None]
+Edit = Callable[[Start], None]
 """An edit of a ``Start``. It keeps no state of its own between two responses."""
 
 
