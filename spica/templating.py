@@ -71,9 +71,9 @@ class Jinja2Templates:
 
     Give either ``directory``, one or several, or ``env``. Of a directory, templates whose names end
     with .html, .htm or .xml are escaped by themselves, others are not; a directory that is not there
-    is warned of. An environment keeps its own settings. Templates have ``request`` and the function ``url_for(name, **path_params)``.
-    ``context_processors`` are called with the request for each response, in their order; what they
-    return is added to the context.
+    is warned of. An environment keeps its own settings. Templates have ``request`` and the function
+    ``url_for(name, **path_params)``. ``context_processors`` are called with the request for each
+    response, in their order; what they return is added to the context.
 
     Raises:
         TemplatesError: Both of ``directory`` and ``env`` are given, or neither.
