@@ -95,8 +95,8 @@ class BodyChannel:
         "_ahead",
         "_ahead_size",
         "_changed",
+        "_is_joined",
         "_receive",
-        "_scope",
         "body",
         "has_left",
         "is_handed_on",
@@ -106,12 +106,13 @@ class BodyChannel:
         "listener",
         "received",
         "refused",
+        "scope",
         "state",
     )
 
     def __init__(self, receive: Receive, scope: Scope) -> None:
         self._receive = receive
-        self._scope = scope
+        self.scope = scope
         self.state = UNREAD
         self.body = b""
         self.received = 0  # bytes taken from the server so far
@@ -123,6 +124,7 @@ class BodyChannel:
         self._ahead: list[Message] = []  # read by a poll, not yet given to a reader
         self._ahead_size = 0
         self._changed: anyio.Event | None = None
+        self._is_joined = False  # somebody reads it whole, chunk by chunk
         self.listener: Listener | None = None
         self.refused: BodyTooLarge | None = None  # for every later reader of a body over its limit
 
@@ -133,7 +135,7 @@ class BodyChannel:
         if self.refused is not None:
             raise self.refused
         limit = self._limit()
-        if limit is not None and not self.received and declared_size(self._scope) > limit:
+        if limit is not None and not self.received and declared_size(self.scope) > limit:
             raise self._refuse(limit)  # before a byte of it is asked for
         while not self._ahead:
             if self.state is DRAINED or self.state is DISCONNECTED:
@@ -193,13 +195,15 @@ class BodyChannel:
             ClientDisconnect: the client left before the end of its body.
             RuntimeError: the body was already read in chunks.
         """
+        if self.is_receiving or self._is_joined:
+            await self._wait_for_other_reader()
         if self.state is CACHED:
             return self._within(self.body, max_size)
         if self.refused is not None:
             raise self.refused
         if self.state is STREAMING:
             raise RuntimeError("Stream consumed")
-        if max_size is None and BODY_LIMIT not in self._scope:
+        if max_size is None and BODY_LIMIT not in self.scope:
             max_size = DEFAULT_MAX_BODY_SIZE
         if self.state is UNREAD:
             message = await self._take()
@@ -208,20 +212,29 @@ class BodyChannel:
                 self.body = self._within(message.get("body", b""), max_size)
                 self.state = CACHED
                 return self.body
-            self._put_back(message)
+            self._ahead.insert(0, message)
+            self._ahead_size += _size_of(message)
         self.body = await self._join(max_size)
         self.state = CACHED
         return self.body
 
+    async def _wait_for_other_reader(self) -> None:
+        """Wait while another, who came first, is about to have the whole body."""
+        while self._is_joined or (self.is_receiving and self.state is UNREAD and not self._ahead):
+            await self._wait_for_change()
+
     async def _join(self, max_size: int | float | None) -> bytes:
         gathering = Gathering()
         chunks = self.stream()
+        self._is_joined = True
         try:
             async for chunk in chunks:
                 gathering.add(chunk)
                 if max_size is not None and gathering.size > max_size:
                     raise self._refuse(max_size)
         finally:
+            self._is_joined = False
+            self._tell_change()
             await chunks.aclose()
         return gathering.join()
 
@@ -231,7 +244,7 @@ class BodyChannel:
         return body
 
     def _limit(self) -> int | None:
-        limit = self._scope.get(BODY_LIMIT)
+        limit = self.scope.get(BODY_LIMIT)
         return None if limit is None else limit.max_body_size
 
     def hand_on(self) -> None:
@@ -251,10 +264,6 @@ class BodyChannel:
     def _refuse(self, max_size: int | float) -> BodyTooLarge:
         self.refused = BodyTooLarge(max_size)
         return self.refused
-
-    def _put_back(self, message: Message) -> None:
-        self._ahead.insert(0, message)
-        self._ahead_size += _size_of(message)
 
     async def stream(self, *, ends_empty: bool = False) -> AsyncGenerator[bytes, None]:
         """Yield the body's chunks as they arrive; the cached body if somebody read it whole before.
@@ -287,7 +296,7 @@ class BodyChannel:
     @property
     def _is_simple(self) -> bool:
         """Whether `_take` would do no more than `_fetch`, to which it is a step."""
-        return not (self._ahead or self.is_receiving or self.refused or BODY_LIMIT in self._scope)
+        return not (self._ahead or self.is_receiving or self.refused or BODY_LIMIT in self.scope)
 
     def _begin_stream(self) -> None:
         if self.refused is not None:
@@ -334,16 +343,12 @@ class BodyChannel:
         of them the wait pauses until the reader has caught up.
         """
         while not self.has_left:
-            if self._may_read_ahead:
-                await self.read_ahead()
-            else:
+            is_full = self._ahead_size >= READ_AHEAD_SIZE or self.is_refused_outside
+            if self.is_receiving or is_full:
                 await self._wait_for_change()
+            else:
+                await self.read_ahead()
         return {"type": "http.disconnect"}
-
-    @property
-    def _may_read_ahead(self) -> bool:
-        is_full = self._ahead_size >= READ_AHEAD_SIZE or self.is_refused_outside
-        return not self.is_receiving and not is_full
 
     async def read_ahead(self) -> None:
         """Take one message from the server and keep it for the reader of the body."""
@@ -356,13 +361,6 @@ class BodyChannel:
         if self.state is UNREAD or self.state is STREAMING:
             self._ahead.append(message)
             self._ahead_size += _size_of(message)
-
-    @property
-    def send_tells(self) -> bool:
-        """Whether ``send`` raises OSError once the client has left (ASGI spec version 2.4)."""
-        version: str = self._scope.get("asgi", {}).get("spec_version", "2.0")
-        major, _, minor = version.partition(".")
-        return (major, minor.zfill(3)) >= ("2", "004")
 
     async def poll(self) -> bool:
         """Return whether the client has left, without waiting.

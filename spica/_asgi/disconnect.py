@@ -16,7 +16,7 @@ import anyio
 from spica._asgi.aftermath import Aftermath
 from spica._asgi.body import BodyChannel, ClientDisconnect
 from spica._asgi.eventloop import running_asyncio_loop
-from spica._asgi.scope import AFTERMATH
+from spica._asgi.scope import AFTERMATH, send_tells
 
 if TYPE_CHECKING:
     import asyncio
@@ -88,7 +88,7 @@ async def _cancel_on_disconnect(channel: BodyChannel, scope: anyio.CancelScope) 
     try:
         await channel.wait_for_disconnect()
     except Exception:
-        if channel.send_tells:
+        if send_tells(channel.scope):
             return
         scope.cancel()
         raise

@@ -144,6 +144,80 @@ class TestReading:
                 await body.read()
 
 
+class TestReadersAtOnce:
+    """Several ask for the whole body before it is there: each gets it, none waits for what never comes."""
+
+    @pytest.mark.parametrize("chunks", [[b"abcd"], [b"ab", b"", b"c", b"d"]], ids=["one", "many"])
+    @pytest.mark.parametrize("arrived", [0, 1])
+    async def test_each_has_all_of_it(self, chunks: list[bytes], arrived: int) -> None:
+        body = BodyChannel(Server(), http_scope())
+        found: list[bytes] = []
+
+        async def read() -> None:
+            found.append(await body.read())
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(read)
+                group.start_soon(read)
+                await anyio.wait_all_tasks_blocked()
+                messages = body_messages(*chunks)
+                body._receive.arrive(*messages[:arrived])  # type: ignore[attr-defined]
+                await anyio.wait_all_tasks_blocked()
+                group.start_soon(read)
+                await anyio.wait_all_tasks_blocked()
+                body._receive.arrive(*messages[arrived:])  # type: ignore[attr-defined]
+        assert found == [b"abcd"] * 3
+
+    async def test_one_that_is_cancelled_before_the_first_chunk_leaves_it_to_the_next(self) -> None:
+        body = BodyChannel(Server(), http_scope())
+        scope = anyio.CancelScope()
+
+        async def read() -> None:
+            with scope:
+                await body.read()
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(read)
+                await anyio.wait_all_tasks_blocked()
+                group.start_soon(self.cancel, scope, body)
+                assert await body.read() == b"abcd"
+
+    async def cancel(self, scope: anyio.CancelScope, body: Any) -> None:
+        await anyio.wait_all_tasks_blocked()
+        scope.cancel()
+        await anyio.wait_all_tasks_blocked()
+        body._receive.arrive(*body_messages(b"abcd"))
+
+    async def test_what_one_can_not_read_the_other_can_not_either(self) -> None:
+        body = BodyChannel(Server(), http_scope())
+        errors: list[BaseException] = []
+
+        async def read() -> None:
+            try:
+                await body.read(2)
+            except Exception as error:
+                errors.append(error)
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(read)
+                group.start_soon(read)
+                await anyio.wait_all_tasks_blocked()
+                body._receive.arrive(*body_messages(b"ab", b"c"))  # type: ignore[attr-defined]
+        assert [type(error) for error in errors] == [BodyTooLarge] * 2
+
+    async def test_a_stream_of_the_user_is_still_an_error(self) -> None:
+        body = BodyChannel(Server(), http_scope())
+        async with anyio.create_task_group() as group:
+            group.start_soon(collect, body)
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(RuntimeError, match=r"^Stream consumed$"):
+                await body.read()
+            body._receive.arrive(*body_messages(b"abcd"))  # type: ignore[attr-defined]
+
+
 class TestLeaving:
     async def test_before_the_body(self) -> None:
         body = channel(leaves=True)
@@ -202,7 +276,7 @@ class TestAsReceive:
 
     async def test_channels_over_channels_read_the_same(self) -> None:
         outer = channel(b"ab", b"cd")
-        inner = BodyChannel(outer, outer._scope)
+        inner = BodyChannel(outer, outer.scope)
         assert await outer.read() == b"abcd"
         assert await inner.read() == b"abcd"
 
@@ -393,7 +467,7 @@ class TestLimits:
 
     async def test_nor_does_one_in_a_channel_further_in(self) -> None:
         outer = channel(b"x" * 6, limit=5)
-        inner = BodyChannel(outer, outer._scope)
+        inner = BodyChannel(outer, outer.scope)
         async with anyio.create_task_group() as group:
             group.start_soon(inner.wait_for_disconnect)
             await anyio.wait_all_tasks_blocked()

@@ -1,9 +1,11 @@
 """The part of a path that patterns match, and the size that a request declares."""
 
+from typing import Any
+
 import pytest
 from asgi_kit import http_scope
 
-from spica._asgi.scope import declared_size, get_route_path
+from spica._asgi.scope import declared_size, get_route_path, send_tells
 
 
 @pytest.mark.parametrize(
@@ -38,3 +40,16 @@ class TestDeclaredSize:
 
     def test_without_one(self) -> None:
         assert declared_size(http_scope()) == 0
+
+
+@pytest.mark.parametrize(
+    ("version", "tells"),
+    [("2.0", False), ("2.3", False), ("2.4", True), ("2.10", True), ("3.0", True)],
+)
+def test_since_which_version_send_tells_of_a_disconnect(version: str, tells: bool) -> None:
+    assert send_tells({"asgi": {"version": "3.0", "spec_version": version}}) is tells
+
+
+@pytest.mark.parametrize("scope", [{}, {"asgi": {"version": "3.0"}}])
+def test_without_a_version_it_does_not(scope: Any) -> None:
+    assert send_tells(scope) is False
