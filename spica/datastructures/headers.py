@@ -32,9 +32,9 @@ class Headers(Mapping[str, str]):
         ValueError: a name or value in the mapping may not stand in a header.
     """
 
-    # The size of a long list when it was last looked at, and where each name stood in it. Whoever
-    # holds the list may change it, so that is checked before it is believed.
-    _index: tuple[int, dict[bytes, list[int]]] = (0, {})
+    # A long list when it was last looked at (its size, its first and last field) and where each name
+    # stood in it. Whoever holds the list may change it, so that is checked before it is believed.
+    _index: tuple[tuple[int, Any, Any], dict[bytes, list[int]]] = ((0, None, None), {})
 
     def __init__(
         self,
@@ -139,8 +139,8 @@ class Headers(Mapping[str, str]):
     def _positions(self, name: bytes) -> list[int]:
         """Find where a name stands in a long list."""
         pairs = self._list
-        size, index = self._index
-        if size == len(pairs):
+        (size, first, last), index = self._index
+        if size == len(pairs) and pairs[0] is first and pairs[-1] is last:
             positions = index.get(name)
             if positions is None:
                 return [at for at, pair in enumerate(pairs) if pair[0] == name]
@@ -150,7 +150,7 @@ class Headers(Mapping[str, str]):
         index = {}
         for at, pair in enumerate(pairs):
             index.setdefault(pair[0], []).append(at)
-        self._index = (len(pairs), index)
+        self._index = (len(pairs), pairs[0], pairs[-1]), index
         return index.get(name, [])
 
 

@@ -324,6 +324,17 @@ def test_a_change_of_a_long_list_is_seen() -> None:
     assert "name10" not in headers
 
 
+def test_a_field_that_comes_where_another_went_is_seen() -> None:
+    headers = MutableHeaders(raw=many(100))
+    assert headers.getlist("name5") == ["5"]
+    del headers["name50"]
+    headers.append("name5", "again")
+    assert headers.getlist("name5") == ["5", "again"]
+    del headers["name51"]
+    headers.raw.insert(0, (b"name99", b"first"))
+    assert headers.getlist("name99") == ["first", "99"]
+
+
 names = st.text("abAB-", min_size=1, max_size=3)
 values = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E)).map(str.strip)
 
