@@ -16,6 +16,10 @@ from urllib.parse import quote, quote_from_bytes, unquote_to_bytes, urlencode
 # it is none: a decoded path has no escapes.
 _NOT_IN_PATH = re.compile(r"[?#\\\x00-\x1f\x7f\ud800-\udfff]|%(?=[0-9A-Fa-f]{2})")
 
+# What would end a query (RFC 3986 s.3.4), and controls, some of which are dropped by who reads a URL.
+_END_AND_CONTROLS = b"#\x7f" + bytes(range(0x20))
+_QUERY_ESCAPES = {byte: f"%{byte:02X}" for byte in _END_AND_CONTROLS}
+
 # Every printable ASCII character but `#`, which would end the query (RFC 3986 s.3.4).
 _QUERY_SAFE = "".join(map(chr, range(0x21, 0x7F))).replace("#", "") + " "
 
@@ -53,7 +57,9 @@ def encode_query(query: bytes) -> str:
         text = query.decode()
     except UnicodeDecodeError:
         return quote_from_bytes(query, safe=_QUERY_SAFE)
-    return text.replace("#", "%23") if "#" in text else text
+    if len(query.translate(None, _END_AND_CONTROLS)) == len(query):
+        return text
+    return text.translate(_QUERY_ESCAPES)
 
 
 def parse_query(query: str | bytes) -> list[tuple[str, str]]:

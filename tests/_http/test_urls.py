@@ -113,6 +113,9 @@ def test_two_leading_slashes_do_not_name_a_host(path: str, expected: str) -> Non
         pytest.param(b"a=\xff&b=%41+ ", "a=%FF&b=%41+ ", id="not UTF-8"),
         pytest.param(b"a#b", "a%23b", id="number sign"),
         pytest.param(b"a#\xff", "a%23%FF", id="number sign, not UTF-8"),
+        pytest.param(b"a\x00\t\r\n\x1f\x7fb", "a%00%09%0D%0A%1F%7Fb", id="controls"),
+        pytest.param("é\n".encode(), "é%0A", id="control, UTF-8"),
+        pytest.param(b"\n\xff", "%0A%FF", id="control, not UTF-8"),
     ],
 )
 def test_a_query_never_fails_to_be_text(query: bytes, expected: str) -> None:

@@ -165,7 +165,7 @@ def test_a_scope_that_is_changed_later_does_not_change_the_url() -> None:
 
 
 @given(
-    st.text(),
+    st.text() | st.text().map("/".__add__),
     st.binary(),
     st.lists(st.tuples(st.sampled_from([b"host", b"x"]), st.binary())),
     st.none() | st.just(("h", 80)),
@@ -193,6 +193,7 @@ def test_no_request_has_no_url(path: str, query: bytes, headers: Any, server: An
         ("http://a:1/b", {"port": "2"}, "http://a:2/b"),
         ("http://[::1]/b", {"port": 8}, "http://[::1]:8/b"),
         ("http://[::1]:1/b", {"port": None}, "http://[::1]/b"),
+        ("http://:80/b", {"port": 8}, "http://:8/b"),
         ("http://a/b", {"hostname": "::1"}, "http://[::1]/b"),
         ("http://a/b", {"hostname": "::1", "port": 2}, "http://[::1]:2/b"),
         ("http://a/b", {"hostname": "[::1]"}, "http://[::1]/b"),
