@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from spica._asgi.aftermath import RequestErrors
 from spica._asgi.body import BodyTooLarge
-from spica._asgi.scope import EXCEPTION_HANDLERS
+from spica._asgi.scope import EXCEPTION_HANDLERS, PENDING_EDITS
 from spica._asgi.sending import StartedSend
 from spica._layers.aftermath import own_aftermath, split_errors
 from spica._layers.answers import check_app, settle_answer
@@ -164,7 +164,8 @@ class Boundary(Responder):
             handled = await answer_exception(request, exc)
             if handled is None:
                 raise
-            return apply_left_edits(request.scope, handled)
+            scope = request.scope
+            return apply_left_edits(scope, handled) if PENDING_EDITS in scope else handled
         return answer
 
     async def report(self, request: Request[Any], exc: Exception) -> bool:
