@@ -291,10 +291,7 @@ class TestJSON:
 
         app = Spica(routes=[Route("/", endpoint, methods=["POST"])])
         exchange = await Exchange(http_scope("POST"), body_messages(body)).run(app)
-        if exchange.status == 200:
-            assert body == b"NaN "  # the standard library reads it
-        else:
-            assert (exchange.status, exchange.error) == (400, None)
+        assert (exchange.status, exchange.error) == (400, None)
 
     async def test_an_endpoint_may_catch_it(self) -> None:
         with pytest.raises(json.JSONDecodeError):

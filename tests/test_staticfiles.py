@@ -690,6 +690,12 @@ def test_a_package_that_is_not_there_is_an_error(packages, text):
     assert str(caught.value) == text
 
 
+@pytest.mark.parametrize("packages", ["json", 5, True])
+def test_packages_are_a_list(packages):
+    with pytest.raises(TypeError, match=rf"packages={packages!r}\): give a list of package names"):
+        StaticFiles(packages=packages)
+
+
 @pytest.mark.parametrize("options", [{}, {"packages": []}])
 def test_nothing_to_serve_is_an_error(options):
     with pytest.raises(ValueError) as caught:

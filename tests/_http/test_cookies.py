@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spica._http.cookies import format_set_cookie, parse_cookies
+from spica._http.cookies import _format_date, format_set_cookie, parse_cookies
 from spica.exceptions import SpicaConfigurationWarning
 
 UTC = datetime.UTC
@@ -236,6 +236,24 @@ def test_what_could_not_be_sent_is_refused(
         format_set_cookie("a", **settings)
 
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "date"),
+    [
+        (-11_644_473_600, "Mon, 01 Jan 1601 00:00:00 GMT"),
+        (253_402_300_799, "Fri, 31 Dec 9999 23:59:59 GMT"),
+        (-11_644_473_601, None),
+        (253_402_300_800, None),
+    ],
+)
+def test_a_date_has_a_year_from_1601_to_9999(seconds: int, date: str | None) -> None:
+    """draft-ietf-httpbis-rfc6265bis s.5.1.1: earlier years are no dates, and later ones have five digits."""
+    if date is not None:
+        assert _format_date(seconds) == date
+    else:
+        with pytest.raises(ValueError, match=f"is {seconds} seconds since 1970: it must be a date"):
+            _format_date(seconds)
 
 
 @pytest.mark.parametrize(

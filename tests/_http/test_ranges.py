@@ -121,8 +121,9 @@ def test_the_errors_pickle(error):
     assert vars(copy) == vars(error)
 
 
-@given(st.text("bytes=0123456789-, ", max_size=60), st.integers(0, 50))
+@given(st.text("0123456789-, ", max_size=60).map("bytes=".__add__), st.integers(0, 50))
 @example("bytes=1-0", 10)
+@example("bytes=5-6,0-1,-1", 10)
 @settings(max_examples=200)
 def test_a_plan_is_inside_sorted_and_apart_or_a_documented_error(value, size):
     try:

@@ -90,6 +90,13 @@ class TestInForce:
         assert exchange.status == 400
         assert exchange.text == "Malformed JSON: Not JSON: line 1 column 1 (char 0)"
 
+    @pytest.mark.parametrize("layers", [[], [Middleware(Pass)]], ids=["value", "message"])
+    async def test_its_own_decode_error_is_told_as_it_is(self, layers: Any) -> None:
+        app = Spica(routes=[ECHO], middleware=layers, json_codec=Marked())
+        exchange = await call(app, "POST", body=b'#{"a": ]')
+        assert exchange.status == 400
+        assert exchange.text == "Malformed JSON: Expecting value: line 1 column 7 (char 6)"
+
     async def test_in_a_thread(self) -> None:
         app = Spica(routes=[Route("/", plain_echo)], json_codec=Marked())
         assert (await call(app)).body == b'#{"thread": true}'

@@ -6,7 +6,13 @@ import pytest
 from asgi_kit import Exchange, call, http_scope
 from stacks import ForeignPass, Stamp
 
-from spica._layers.editor import ResponseEditor, apply_left_edits, edit_answer, leave_edit
+from spica._layers.editor import (
+    PENDING_EDITS,
+    ResponseEditor,
+    apply_left_edits,
+    edit_answer,
+    leave_edit,
+)
 from spica._layers.responder import Responder
 from spica.applications import Spica
 from spica.exceptions import HTTPException
@@ -57,6 +63,19 @@ async def test_the_app_s_own_list_of_headers_is_not_changed() -> None:
 
     await call(ResponseEditor(app, stamp))
     assert headers == []
+
+
+@pytest.mark.parametrize("has_started", [False, True])
+async def test_an_error_leaves_its_edit_only_before_the_start(has_started: bool) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if has_started:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise ValueError("broken")
+
+    scope = http_scope()
+    exchange = await Exchange(scope).run(ResponseEditor(app, stamp))
+    assert repr(exchange.error) == "ValueError('broken')"
+    assert scope.get(PENDING_EDITS, []) == ([] if has_started else [stamp])
 
 
 class TestSharedResponses:

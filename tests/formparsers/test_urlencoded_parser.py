@@ -95,7 +95,8 @@ async def test_separators_without_fields_are_ignored_however_many(urlencoded):
 )
 async def test_the_size_of_a_field_is_limited(urlencoded, make, size):
     if size <= 10:
-        await urlencoded(make(size), max_part_size=10)
+        body = make(size)
+        assert await urlencoded(body, max_part_size=10) == parse_qsl(body.decode(), True)
     else:
         with pytest.raises(MultiPartException) as caught:
             await urlencoded(make(size), max_part_size=10)
@@ -108,6 +109,19 @@ async def test_a_field_that_is_too_large_is_not_read_to_its_end(chunks, urlencod
         await urlencoded(stream, max_part_size=1000)
     assert len(stream.chunks) == 39
     assert stream.is_closed
+
+
+@pytest.mark.parametrize(("size", "is_kept"), [(9, True), (10, True), (11, False)])
+@pytest.mark.parametrize("cut", [1, 9])
+async def test_the_memory_of_a_body_is_limited(chunks, size, is_kept, cut):
+    body = b"a=" + b"x" * (size - 2)
+    parser = FormParser(Headers(), chunks([body[:cut], body[cut:]]))
+    parser.max_memory_size = 10
+    if is_kept:
+        assert (await parser.parse())["a"] == "x" * (size - 2)
+    else:
+        with pytest.raises(MultiPartException, match=r"exceeded 10 bytes \(max_memory_size\)"):
+            await parser.parse()
 
 
 async def test_a_large_body_lets_other_tasks_run():

@@ -11,7 +11,7 @@ from spica.background import BackgroundTask
 from spica.exceptions import HTTPException
 from spica.middleware import Middleware
 from spica.middleware.base import BaseHTTPMiddleware
-from spica.middleware.body_limit import RequestBodyLimitMiddleware
+from spica.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY, RequestBodyLimitMiddleware
 from spica.middleware.cors import CORSMiddleware
 from spica.requests import Request
 from spica.responses import PlainTextResponse
@@ -97,6 +97,25 @@ async def test_a_size_that_is_none_is_not_trusted() -> None:
         Spica(routes=[posts(count)], max_body_size=10)
     )
     assert exchange.status == 413
+
+
+@pytest.mark.parametrize("is_opaque", [False, True], ids=["value", "message"])
+async def test_the_limit_stands_in_the_scope_of_what_is_inside(is_opaque: bool) -> None:
+    seen = []
+
+    async def look(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope[MAX_BODY_SIZE_SCOPE_KEY])
+        await PlainTextResponse("")(scope, receive, send)
+
+    async def endpoint(request: Request) -> PlainTextResponse:
+        seen.append(request.scope[MAX_BODY_SIZE_SCOPE_KEY])
+        return PlainTextResponse("")
+
+    scope = http_scope("POST")
+    layer = RequestBodyLimitMiddleware(look if is_opaque else posts(endpoint).app, 10)
+    await Exchange(scope, body_messages(b"x")).run(RequestBodyLimitMiddleware(layer, 20))
+    assert seen == [10]
+    assert MAX_BODY_SIZE_SCOPE_KEY not in scope
 
 
 class TestNesting:

@@ -68,6 +68,15 @@ def test_the_page_is_well_formed_and_names_the_error():
     assert "ZeroDivisionError: division by zero" in text
 
 
+@pytest.mark.parametrize(
+    ("module", "prefix"),
+    [("builtins", ""), ("__main__", ""), ("shop.errors", "<small>shop.errors.</small>")],
+)
+def test_the_page_names_the_module_of_an_error_unless_everybody_knows_it(module, prefix):
+    error = type("Lost", (Exception,), {"__module__": module})("x")
+    assert f"<h2>{prefix}Lost: x</h2>" in generate_html(error)
+
+
 def test_the_page_shows_frames_and_their_source():
     text = Balance(generate_html(caught(divide, 1, 0))).text
     assert "divide" in text

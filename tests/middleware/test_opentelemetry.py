@@ -616,6 +616,10 @@ def test_what_is_unknown_is_left_out():
         ("X-Goog-Signature=s", "X-Goog-Signature=REDACTED"),
         ("sig", "sig"),
         ("signal=1", "signal=1"),
+        (
+            "AWSAccessKeyId=1&Signature=2&sig=3&X-Goog-Signature=4&a=5",
+            "AWSAccessKeyId=REDACTED&Signature=REDACTED&sig=REDACTED&X-Goog-Signature=REDACTED&a=5",
+        ),
     ],
 )
 def test_secrets_of_clouds_are_redacted(query, told):

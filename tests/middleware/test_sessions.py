@@ -274,6 +274,10 @@ async def test_a_session_that_never_was_is_not_removed() -> None:
     assert await use_session(lambda r: r.session.clear()) == {"vary": "Cookie"}
 
 
+async def test_an_empty_cookie_that_is_only_read_stays() -> None:
+    assert await use_session(lambda r: r.session.get("a"), make_cookie({})) == {"vary": "Cookie"}
+
+
 async def test_an_old_session_has_ended() -> None:
     seen: list[Any] = []
     app = app_with(lambda request: seen.append(dict(request.session)), max_age=-1)

@@ -1,5 +1,6 @@
 """Files as answers: whole, in part, or refused."""
 
+import contextlib
 import hashlib
 import os
 import threading
@@ -150,6 +151,7 @@ async def test_a_status_without_content_has_none(path, status_code):
     assert answer.status == status_code
     assert answer.body == b""
     assert "content-length" not in answer.headers
+    assert {"etag", "last-modified"} <= answer.headers.keys()
 
 
 @pytest.mark.parametrize(
@@ -594,12 +596,18 @@ async def test_files_are_closed_at_the_end(tmp_path, size):
 
 
 @needs_proc
+async def test_open_files_are_counted(path):
+    with path.open("rb"), path.open("rb"):
+        assert open_files(path) == 2
+
+
+@needs_proc
 @pytest.mark.parametrize("send_fails", [True, False])
 async def test_files_are_closed_when_the_client_leaves(huge, send_fails):
-    try:
-        await Leaving(10, send_fails).of(FileResponse(huge))
-    except ClientDisconnect:
-        pass
+    answer = Leaving(10, send_fails)
+    with contextlib.suppress(ClientDisconnect):
+        await answer.of(FileResponse(huge))
+    assert 10 <= len(answer.messages) < huge.stat().st_size // FileResponse.chunk_size
     assert open_files(huge) == 0
 
 

@@ -159,6 +159,50 @@ class TestLeaving:
             await exchange.run(StreamingResponse(chunks()))
         assert cleaned == ["clean"]
 
+    async def test_a_generator_that_waits_at_its_end_is_closed_when_sending_is_cancelled(
+        self,
+    ) -> None:
+        """It stands at its yield, so that only who closes it can shield what it does at its end."""
+        steps = []
+
+        async def chunks() -> Any:
+            try:
+                yield b"x"
+            finally:
+                steps.append("begins")
+                await anyio.lowlevel.checkpoint()
+                steps.append("clean")
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.body":
+                scope.cancel()
+                await anyio.sleep_forever()
+
+        with anyio.CancelScope() as scope:
+            await StreamingResponse(chunks())(http_scope(), Exchange().receive, send)
+        assert scope.cancelled_caught
+        assert steps == ["begins", "clean"]
+
+    async def test_an_iterator_is_closed_that_was_never_asked_since_the_start_did_not_go_out(
+        self,
+    ) -> None:
+        class Rows:
+            is_closed = False
+
+            def __aiter__(self) -> Any:
+                return self
+
+            async def __anext__(self) -> bytes:
+                raise AssertionError("nobody is there to take it")
+
+            async def aclose(self) -> None:
+                self.is_closed = True
+
+        rows = Rows()
+        exchange = await Exchange(gone_after=0).run(StreamingResponse(rows))
+        assert isinstance(exchange.error, ClientDisconnect)
+        assert rows.is_closed
+
     async def test_a_plain_iterable_is_closed(self) -> None:
         ends = []
 

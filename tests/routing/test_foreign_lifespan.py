@@ -78,12 +78,16 @@ async def test_an_end_that_fails(answer: Any, kind: Any, text: str) -> None:
 
 
 async def test_an_app_that_has_ended_in_between() -> None:
+    steps = []
+
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await receive()
+        steps.append((await receive())["type"])
         await send({"type": "lifespan.startup.complete"})
+        steps.append("over")
 
     async with ForeignLifespan(app):
         await anyio.wait_all_tasks_blocked()
+        assert steps == ["lifespan.startup", "over"]
 
 
 async def test_it_is_cancelled_with_what_is_around_it() -> None:

@@ -48,7 +48,9 @@ async def test_what_it_yields_is_the_state() -> None:
 
 async def test_state_needs_a_server_with_a_place_for_it() -> None:
     server = Server(has_state=False)
-    with pytest.raises(RuntimeError, match='does not support "state"'):
+    with pytest.raises(
+        RuntimeError, match=r'^The server does not support "state" in the lifespan scope\.$'
+    ):
         await server.run(Spica(lifespan=noting([], {"pool": 1})))
     assert server.types == ["startup.failed"]
 

@@ -368,6 +368,12 @@ class TestFailures:
         with pytest.raises(TypeError, match=r"returned coroutine, not an async context manager"):
             await Server().run(Spica(lifespan=lifespan))  # type: ignore[arg-type]
 
+    @pytest.mark.parametrize("method", ["__aenter__", "__aexit__"])
+    async def test_half_a_context(self, method: str) -> None:
+        half = type("Half", (), {method: lambda self, *error: None})
+        with pytest.raises(TypeError, match=r"returned Half, not an async context manager"):
+            await Server().run(Spica(lifespan=lambda app: half()))
+
     async def test_a_server_that_stops_waiting(self) -> None:
         """A cancellation is thrown into each lifespan."""
         thrown: list[str] = []
@@ -392,6 +398,40 @@ class TestFailures:
 
             await Spica(lifespan=[lifespan, lifespan])(server.scope, receive, server.send)
         assert thrown in (["CancelledError"] * 2, ["Cancelled"] * 2)
+
+    async def test_failures_of_one_that_is_cancelled_are_logged(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A cancellation is raised on; what went wrong under it would else be lost."""
+        server = Server()
+
+        @contextlib.asynccontextmanager
+        async def failing(app: Any) -> AsyncIterator[None]:
+            try:
+                yield
+            finally:
+                raise ConnectionError("no flush")
+
+        @contextlib.asynccontextmanager
+        async def cancelled_again(app: Any) -> AsyncIterator[None]:
+            yield
+            await anyio.lowlevel.checkpoint()
+
+        async def receive() -> Any:
+            if server.messages:
+                return {"type": server.messages.pop()}
+            scope.cancel()
+            await anyio.sleep_forever()
+
+        server.messages = ["lifespan.startup"]
+        app = Spica(lifespan=[cancelled_again, failing])
+        with anyio.CancelScope() as scope:
+            await app(server.scope, receive, server.send)
+        assert scope.cancelled_caught
+        [record] = caplog.records
+        assert (record.name, record.getMessage()) == ("spica.lifespan", "A lifespan failed")
+        assert record.exc_info is not None
+        assert repr(record.exc_info[1]) == "ConnectionError('no flush')"
 
     async def test_a_task_group_that_a_lifespan_leaves_open(self) -> None:
         @contextlib.asynccontextmanager
@@ -473,6 +513,18 @@ class TestTime:
         )
         await Server().run(app)
         assert notes == ["a", "-a"]
+
+    @pytest.mark.parametrize("outer", [None, 10])
+    async def test_there_need_be_none_of_an_application_that_is_mounted(
+        self, outer: float | None
+    ) -> None:
+        notes = Notes()
+        inner = notes.app("b", max_startup_seconds=None, max_shutdown_seconds=None)
+        app = Spica(
+            routes=[Mount("/b", inner)], max_startup_seconds=outer, max_shutdown_seconds=outer
+        )
+        await Server().run(app)
+        assert notes == ["b", "-b"]
 
     async def test_the_time_between_does_not_count(self) -> None:
         """Once started, nothing runs out: the deadline is gone."""

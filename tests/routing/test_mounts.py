@@ -185,6 +185,7 @@ class TestMountLinks:
             ("org:other", {"org": "a"}),
             ("org", {"org": "a", "path": "", "more": 1}),
             ("org", {"path": ""}),
+            ("org", {"org": "a"}),
             ("item", {"org": "a", "id": 1}),
         ],
     )

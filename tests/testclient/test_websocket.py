@@ -195,6 +195,14 @@ def test_a_close_of_the_test_reaches_the_application(make_client: Any) -> None:
     assert app.received == [disconnect(3000, "bye")]
 
 
+def test_a_close_without_a_code_is_a_normal_one(make_client: Any) -> None:
+    """RFC 6455 s.7.4.1."""
+    app = Script(ACCEPT, RECEIVE)
+    with make_client(app).websocket_connect("/") as session:
+        session.close()
+    assert app.received == [{"type": "websocket.disconnect", "code": 1000, "reason": None}]
+
+
 def test_a_close_of_the_application_is_a_message_first(make_client: Any) -> None:
     close = {**CLOSE, "code": 4000, "reason": "bye"}
     with make_client(Script(ACCEPT, close)).websocket_connect("/") as session:
