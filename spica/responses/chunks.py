@@ -54,12 +54,29 @@ async def send_chunks(chunks: AsyncIterable[Content], send: Send, charset: str) 
             except OSError as exc:
                 raise ClientDisconnect from exc
     except BaseException:
-        # A generator that is only dropped is closed by the garbage collector, at an unknown time and
-        # perhaps in no task (PEP 525); its `finally` belongs to this request.
-        with anyio.CancelScope(shield=True):
-            await close_iterator(chunks)
+        await _give_up(chunks)
         raise
     await send_to_client(send, {"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def send_start(start: Message, send: Send, chunks: AsyncIterable[Content]) -> None:
+    """Send the start of a response whose body is ``chunks``, which are closed if that fails.
+
+    Raises:
+        ClientDisconnect: ``send`` told that the client has left (ASGI spec version 2.4).
+    """
+    try:
+        await send_to_client(send, start)
+    except BaseException:
+        await _give_up(chunks)
+        raise
+
+
+async def _give_up(chunks: AsyncIterable[Content]) -> None:
+    # A generator that is only dropped is closed by the garbage collector, at an unknown time and
+    # perhaps in no task (PEP 525); its `finally` belongs to this request.
+    with anyio.CancelScope(shield=True):
+        await close_iterator(chunks)
 
 
 async def send_to_client(send: Send, message: Message) -> None:

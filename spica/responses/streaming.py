@@ -15,7 +15,7 @@ from spica.responses.chunks import (
     Content,
     keep_length,
     send_chunks,
-    send_to_client,
+    send_start,
     send_without_body,
 )
 
@@ -108,7 +108,7 @@ class StreamingResponse(Response):
             "status": status_code,
             "headers": self.raw_headers[:],
         }
-        await send_to_client(send, start)
+        await send_start(start, send, self.body_iterator)
         await send_chunks(self.body_iterator, send, self.charset)
 
 

@@ -203,6 +203,26 @@ class TestLeaving:
         assert isinstance(exchange.error, ClientDisconnect)
         assert rows.is_closed
 
+    async def test_an_iterator_is_closed_that_was_never_asked_since_the_start_did_not_go_out(
+        self,
+    ) -> None:
+        class Rows:
+            is_closed = False
+
+            def __aiter__(self) -> Any:
+                return self
+
+            async def __anext__(self) -> bytes:
+                raise AssertionError("nobody is there to take it")
+
+            async def aclose(self) -> None:
+                self.is_closed = True
+
+        rows = Rows()
+        exchange = await Exchange(gone_after=0).run(StreamingResponse(rows))
+        assert isinstance(exchange.error, ClientDisconnect)
+        assert rows.is_closed
+
     async def test_a_plain_iterable_is_closed(self) -> None:
         ends = []
 
