@@ -6,18 +6,20 @@ import pytest
 from asgi_kit import websocket_scope
 
 from spica._layers.denial import deny
+from spica.background import BackgroundTask
 from spica.responses import PlainTextResponse
 
 pytestmark = pytest.mark.anyio
 
 
-async def denied(**scope: Any) -> list[Any]:
+async def denied(response: Any = None, **scope: Any) -> list[Any]:
+    response = response or PlainTextResponse("no", 403)
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await deny(PlainTextResponse("no", 403), websocket_scope(**scope), None, send)  # type: ignore[arg-type]
+    await deny(response, websocket_scope(**scope), None, send)  # type: ignore[arg-type]
     return sent
 
 
@@ -34,3 +36,18 @@ async def test_a_response_where_the_server_can() -> None:
 async def test_a_close_where_it_cannot(extensions: Any) -> None:
     sent = await denied(extensions=extensions)
     assert sent == [{"type": "websocket.close", "code": 1008, "reason": ""}]
+
+
+@pytest.mark.parametrize(
+    "extensions", [{}, {"websocket.http.response": {}}], ids=["close", "response"]
+)
+async def test_the_background_task_of_the_response_runs(extensions: Any) -> None:
+    done = []
+
+    async def task() -> None:
+        done.append("done")
+
+    await denied(
+        PlainTextResponse("no", 403, background=BackgroundTask(task)), extensions=extensions
+    )
+    assert done == ["done"]
