@@ -96,9 +96,11 @@ class RouteTable:
 def _build_index(routes: RouteList) -> RouteIndex:
     snapshot = list(routes)
     index = RouteIndex([make_candidate(route, order) for order, route in enumerate(snapshot)])
-    # Another thread may have changed the list meanwhile: then the next look-up builds it again.
-    if len(snapshot) == len(routes) and all(map(is_, snapshot, routes)):
-        routes.route_index = index
+    routes.route_index = index
+    # Another thread may have changed the list meanwhile: then the next look-up builds it again. Looked at
+    # only now, for a change that comes later takes the index out by itself.
+    if len(snapshot) != len(routes) or not all(map(is_, snapshot, routes)):
+        routes.route_index = None
     return index
 
 

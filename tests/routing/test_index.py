@@ -13,7 +13,7 @@ from spica.convertors import CONVERTOR_TYPES, Convertor, StringConvertor
 from spica.endpoints import HTTPEndpoint
 from spica.responses import PlainTextResponse
 from spica.routing import BaseRoute, Host, Match, Mount, Route, WebSocketRoute
-from spica.routing.dispatch import RouteTable
+from spica.routing.dispatch import RouteTable, _build_index
 from spica.routing.index import MAX_SEGMENTS, RouteList
 
 # Braces that stand for themselves are among the paths.
@@ -339,6 +339,23 @@ def test_methods_written_later_count() -> None:
     scope = http_scope("POST")
     table.select(scope, "/")
     assert scope["endpoint"] is endpoint
+
+
+def test_a_change_by_another_thread_while_the_index_is_put_in_is_noticed() -> None:
+    late = Route("/late", endpoint)
+
+    class Raced(RouteList):
+        """A list that another thread appends to right before it is given its index."""
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if value is not None and late not in self:
+                self.append(late)
+            super().__setattr__(name, value)
+
+    routes = Raced([Route("/early", endpoint)])
+    _build_index(routes)
+    assert routes == [routes[0], late]
+    assert routes.route_index is None
 
 
 def test_a_copied_list_has_an_index_of_its_own() -> None:
