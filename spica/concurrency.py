@@ -95,7 +95,8 @@ class ThreadLimiter:
         if self._of_loop is None:
             from anyio.lowlevel import RunVar
 
-            self._of_loop = RunVar(f"spica threads: {self.name}")
+            # With its id: early versions of AnyIO 4 tell variables apart by their names alone.
+            self._of_loop = RunVar(f"spica threads: {self.name} ({id(self)})")
         try:
             limiter = self._of_loop.get()
         except LookupError:

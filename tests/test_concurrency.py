@@ -222,6 +222,14 @@ async def test_a_call_that_is_cancelled_while_it_waits_gives_up_its_place() -> N
 
 
 @anyio_test
+async def test_limiters_of_one_name_are_two() -> None:
+    one, other = ThreadLimiter("same", 1), ThreadLimiter("same", 2)
+    assert one.current() is not other.current()
+    # All that early versions of AnyIO 4 look at is the name.
+    assert repr(one._of_loop) != repr(other._of_loop)
+
+
+@anyio_test
 async def test_limiters_do_not_wait_for_each_other() -> None:
     threads = ThreadLimiter("test", 1)
 
