@@ -155,17 +155,15 @@ class Spica(Responder):
         scope["app"] = self
         if scope["type"] == "lifespan":
             return StartupGuard(receive, send).run(self._run_lifespan, scope)
-        if self.middleware_stack is None:
-            self._build()
+        self._build_once()
         return self._connect_stack(scope, receive, send)
 
     async def _run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.middleware_stack is None:
-            self._build()
+        self._build_once()
         await self._connect_stack(scope, receive, send)
 
     def _build_once(self) -> None:
-        """Build the stack if there is none: the application that this one is mounted in starts."""
+        """Build the stack if there is none; an application that this one is mounted in does, too."""
         if self.middleware_stack is None:
             self._build()
 

@@ -47,8 +47,6 @@ _ATTRIBUTES = {
     method: method.lower().replace("-", "_") for method in STANDARD_METHODS + UNMISTAKABLE_METHODS
 }
 
-_CO_COROUTINE = 0x80  # inspect.CO_COROUTINE: a function made by `async def`
-
 
 class HTTPEndpoint:
     """Serve each HTTP method by the method of its name in lower case, `async def` or `def`.
@@ -119,7 +117,7 @@ class HTTPEndpoint:
 
     async def _respond(self, request: Request[Any]) -> ASGIApp:
         handler: Any = self._handler(self.scope["method"]) or self.method_not_allowed
-        if _is_async(handler):
+        if is_async_callable(handler):
             response = await handler(request)
         else:
             response = await run_in_threadpool(handler, request)
@@ -146,12 +144,6 @@ class HTTPEndpoint:
 
 def _attribute_name(method: str) -> str:
     return method.lower().replace("-", "_")
-
-
-def _is_async(handler: Any) -> bool:
-    # The flag is what is_async_callable() finds in the end for nearly all methods.
-    code = getattr(handler, "__code__", None)
-    return (code is not None and code.co_flags & _CO_COROUTINE != 0) or is_async_callable(handler)
 
 
 _BORN_AWAIT = HTTPEndpoint.__await__
