@@ -28,7 +28,7 @@ class Headers(Mapping[str, str]):
     all; `keys()`, `values()` and `items()` list each field there is. Bytes are read as latin-1.
 
     Raises:
-        TypeError: more than one source is given, or a name or value is no string.
+        TypeError: more than one source is given, `headers` is no mapping, or a name or value is no string.
         ValueError: a name or value in the mapping may not stand in a header.
     """
 
@@ -56,7 +56,14 @@ class Headers(Mapping[str, str]):
         elif headers is None:
             pairs = []
         else:
-            pairs = [encode_header(name, value) for name, value in headers.items()]
+            try:
+                items = headers.items()
+            except AttributeError:
+                raise TypeError(
+                    f"{type(self).__name__}: headers must be a mapping of names to values, not of type "
+                    f"{type(headers).__name__}. Write a dict, or give pairs of bytes as raw=[...]."
+                ) from None
+            pairs = [encode_header(name, value) for name, value in items]
         self._list: RawHeaders = pairs
 
     @property

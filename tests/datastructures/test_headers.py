@@ -106,6 +106,16 @@ def test_there_is_one_source(sources: dict[str, Any]) -> None:
         Headers(**sources)
 
 
+@pytest.mark.parametrize("make", [Headers, MutableHeaders])
+def test_pairs_are_no_mapping(make: Any) -> None:
+    with pytest.raises(TypeError) as caught:
+        make([("a", "b")])
+    assert str(caught.value) == (
+        f"{make.__name__}: headers must be a mapping of names to values, not of type list. Write a dict, or "
+        "give pairs of bytes as raw=[...]."
+    )
+
+
 def test_without_a_source_there_are_none() -> None:
     assert len(Headers()) == 0
     assert Headers().raw == []
