@@ -12,6 +12,7 @@ from spica.exceptions import WebSocketException
 def test_an_unexpected_frame_closes_with_1003():
     """RFC 6455 s.7.4.1."""
     error = UnexpectedFrame("text", "binary")
+    assert (error.expected, error.received) == ("text", "binary")
     assert isinstance(error, WebSocketException)
     assert (error.code, error.reason) == (1003, "Expected a text frame, received a binary frame.")
 

@@ -39,3 +39,11 @@ def test_the_same_warning_is_shown_once() -> None:
         for _ in range(2):
             warn_at(Place("app.py", 8), "seldom", SpicaConfigurationWarning)
     assert len(caught) == 1
+
+
+def test_a_filter_finds_a_warning_by_the_package() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warnings.filterwarnings("ignore", module="spica$")
+        warn_at(Place("app.py", 9), "filtered", SpicaConfigurationWarning)
+    assert caught == []

@@ -160,9 +160,20 @@ def test_a_name_may_be_of_the_limit(size):
         ("a" * 197 + ".txt", "a" * 196 + ".txt"),
         ("\u00e9" * 99 + ".txt", "\u00e9" * 98 + ".txt"),
         ("a." + "b" * 300, "a." + "b" * 198),
+        ("a" * 200 + "." + "b" * 19, "a" * 180 + "." + "b" * 19),
+        ("a" * 200 + "." + "b" * 20, "a" * 179 + "." + "b" * 20),
+        ("a" * 200 + "." + "b" * 21, "a" * 200),
         ("a" * 191 + ". . ." + "b" * 100 + ".txt", "a" * 191 + ".txt"),
     ],
-    ids=["one over", "in the middle of a character", "no extension", "blanks at the cut"],
+    ids=[
+        "one over",
+        "in the middle of a character",
+        "no extension",
+        "extension of 19",
+        "extension of 20",
+        "extension of 21",
+        "blanks at the cut",
+    ],
 )
 def test_a_long_name_is_cut_before_its_extension(sent, name):
     assert make_safe_name(sent) == name

@@ -20,12 +20,12 @@ def test_a_part_takes_data_and_headers_as_parsers_of_other_packages_do():
 
 
 def test_form_message_can_be_imported_and_warns_when_it_is_called():
-    assert [member.name for member in FormMessage] == [
-        "FIELD_START",
-        "FIELD_NAME",
-        "FIELD_DATA",
-        "FIELD_END",
-        "END",
+    assert [(member.name, member.value) for member in FormMessage] == [
+        ("FIELD_START", 1),
+        ("FIELD_NAME", 2),
+        ("FIELD_DATA", 3),
+        ("FIELD_END", 4),
+        ("END", 5),
     ]
     with pytest.warns(SpicaDeprecationWarning, match="`FormMessage` is deprecated"):
         FormMessage(1)

@@ -158,6 +158,22 @@ async def test_giving_up_closes_the_stream(chunks, multipart, two_parts):
     assert [part async for part in parts] == []
 
 
+@pytest.mark.parametrize("size", [100, 1_000_000])
+async def test_nothing_is_read_after_giving_up(chunks, multipart, bodies, split, size):
+    """Whether the rest is in the chunk that was being read or in those to come."""
+    body = bodies.body(bodies.file(b"f", b"x", b"y" * 300_000), bodies.field(b"a", b"1"))
+    stream = chunks(split(body, size))
+    parts = multipart(stream).parts()
+    part = await anext(parts)
+    await anext(part)
+    left = list(stream.chunks)
+    await parts.aclose()
+    with pytest.raises(RuntimeError, match="its stream was closed"):
+        await part.read()
+    assert [part async for part in parts] == []
+    assert stream.chunks == left
+
+
 async def test_a_part_has_a_name_under_which_it_can_be_kept(multipart, bodies):
     part = await anext(multipart(bodies.body(bodies.file(b"f", b"../x.txt", b""))).parts())
     assert (part.filename, part.safe_filename) == ("../x.txt", "x.txt")

@@ -197,6 +197,18 @@ async def test_a_preflight_says_all_that_is_allowed() -> None:
     }
 
 
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
+async def test_only_options_asks_for_a_preflight(method: str) -> None:
+    exchange = await call(
+        CORSMiddleware(CONSTANT, allow_origins=[ORIGIN]),
+        method,
+        headers=[("origin", ORIGIN), ("access-control-request-method", "PUT")],
+    )
+    assert exchange.status == 200
+    assert cors_headers(exchange) == {"allow-origin": ORIGIN, "vary": "Origin"}
+    assert exchange.text == "constant"
+
+
 async def test_a_preflight_where_all_is_allowed() -> None:
     layer = CORSMiddleware(CONSTANT, ["*"], ["*"], ["*"])
     exchange = await preflight(layer, "QUERY", headers="X-Anything, x-other")

@@ -1,5 +1,6 @@
 """Tests of spica/middleware/debug_page.py."""
 
+import dis
 import html.parser
 import inspect
 import json
@@ -214,6 +215,13 @@ def test_columns_count_characters_and_not_bytes():
     frame = debug_page._frame_info(compile_and_fail(source), 1)
     start = source.index("1 / 0")
     assert debug_page._columns(frame, source) == (start, start + 5)
+
+
+@pytest.mark.parametrize(("line", "columns"), [(6, None), (7, (1, 2))])
+def test_columns_of_another_line_say_nothing_of_this_one(line, columns):
+    positions = dis.Positions(line, line, 1, 2)
+    frame = inspect.FrameInfo(None, "x", 7, "f", ["abc"], 0, positions=positions)
+    assert debug_page._columns(frame, "abc") == columns
 
 
 def compile_and_fail(source):

@@ -250,6 +250,12 @@ async def test_responses_without_content_stay_as_they_are(status_code):
     assert exchange.raw_headers == []
 
 
+async def test_an_empty_body_is_not_encoded():
+    exchange = await ask(Answer(Response("")), minimum_size=0)
+    assert exchange.headers == {"content-length": "0", "vary": "Accept-Encoding"}
+    assert exchange.body == b""
+
+
 async def test_background_tasks_run():
     ran = []
 

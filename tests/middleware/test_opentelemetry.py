@@ -3,6 +3,7 @@
 import contextvars
 import subprocess
 import sys
+import time
 
 import anyio
 import pytest
@@ -391,6 +392,22 @@ async def test_a_stream_is_closed(telemetry):
     assert len(telemetry.spans) == 1
 
 
+async def test_a_stream_whose_iterator_is_another_object_is_closed(telemetry):
+    steps = []
+
+    class Chunks:
+        async def __aiter__(self):
+            try:
+                yield b"a"
+                yield b"b"
+            finally:
+                steps.append("closed")
+
+    layer = telemetry.around(Router([Route("/", lambda request: StreamingResponse(Chunks()))]))
+    await Exchange(gone_after=1).run(layer)
+    assert steps == ["closed"]
+
+
 async def test_a_shared_response_is_not_changed(telemetry):
     async def task():
         pass
@@ -631,10 +648,12 @@ def test_secrets_of_clouds_are_redacted(query, told):
 
 async def test_the_duration_is_measured(telemetry):
     app = Spica(routes=[Route("/{id}", plain)], middleware=[telemetry.recipe()])
+    began = time.perf_counter()
     await call(app, path="/1")
     await call(app, path="/2")
     (point,) = telemetry.points("http.server.request.duration")
     assert (point.count, point.explicit_bounds[0]) == (2, 0.005)
+    assert 0 < point.sum < time.perf_counter() - began
     assert dict(point.attributes) == {
         "http.request.method": "GET",
         "url.scheme": "http",

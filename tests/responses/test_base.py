@@ -302,6 +302,18 @@ class TestAsApp:
         exchange = await call(Events())
         assert (exchange.text, exchange.headers) == ("events", {"x-a": "1"})
 
+    @pytest.mark.parametrize("headers", [None, {"x-a": "1"}])
+    async def test_a_subclass_with_headers_of_its_own(self, headers: Any) -> None:
+        class Own(Response):
+            def init_headers(self, headers: Any = None) -> None:
+                super().init_headers({**(headers or {}), "x-own": "1"})
+
+        assert (await call(Own("a", headers=headers))).headers == {
+            **(headers or {}),
+            "x-own": "1",
+            "content-length": "1",
+        }
+
 
 class TestAsValue:
     async def test_the_body_can_be_iterated(self) -> None:

@@ -399,6 +399,41 @@ class TestFailures:
             await Spica(lifespan=[lifespan, lifespan])(server.scope, receive, server.send)
         assert thrown in (["CancelledError"] * 2, ["Cancelled"] * 2)
 
+    @pytest.mark.parametrize(
+        ("has_started", "types"),
+        [(False, ["startup.failed"]), (True, ["startup.complete", "shutdown.complete"])],
+    )
+    async def test_one_that_takes_a_cancellation_as_its_end(
+        self, has_started: bool, types: list[str]
+    ) -> None:
+        """After the start that is a shutdown; an application that has not started must not look so."""
+
+        class Stop(BaseException):
+            pass
+
+        @contextlib.asynccontextmanager
+        async def taking(app: Any) -> AsyncIterator[None]:
+            with contextlib.suppress(Stop):
+                yield
+
+        @contextlib.asynccontextmanager
+        async def stopping(app: Any) -> AsyncIterator[None]:
+            if not has_started:
+                raise Stop
+            yield
+
+        server = Server()
+
+        async def receive() -> Any:
+            if len(server.messages) == 1:
+                raise Stop
+            return await server.receive()
+
+        app = Spica(lifespan=[taking, stopping])
+        with contextlib.nullcontext() if has_started else pytest.raises(Stop):
+            await app(server.scope, receive, server.send)
+        assert server.types == types
+
     async def test_failures_of_one_that_is_cancelled_are_logged(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -254,6 +254,11 @@ class TestHost:
         with pytest.raises(NoMatchFound):
             host.url_path_for("item", **params)
 
+    def test_a_link_with_other_parameters_says_so(self) -> None:
+        host = Host("{tenant}.example.org", Router([Route("/{id:int}", tell, name="item")]))
+        with pytest.raises(NoMatchFound, match=r"There is a route of this name, with other param"):
+            host.url_path_for("item", id=7)
+
     def test_errors(self) -> None:
         with pytest.raises(ValueError, match="Host must not start with '/'"):
             Host("/a", foreign)

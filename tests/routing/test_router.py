@@ -128,6 +128,18 @@ class TestAnAppOfItsOwn:
         assert (await call(router)).text == "answer"
         assert heard == [router]
 
+    def test_a_class_beside_it_hears_of_subclasses(self) -> None:
+        seen = []
+
+        class Registry:
+            def __init_subclass__(cls, **options: Any) -> None:
+                seen.append((cls.__name__, options))
+
+        class Registered(Router, Registry, name="a"):
+            pass
+
+        assert seen == [("Registered", {"name": "a"})]
+
     async def test_a_subclass_may_have_a_call_of_its_own(self) -> None:
         class Called(OwnRouter):
             async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

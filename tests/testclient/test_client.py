@@ -157,7 +157,8 @@ def test_a_timeout_warns_at_the_line_of_the_test(app: Recorder, way: str) -> Non
     }
     with pytest.warns(SpicaDeprecationWarning, match="should not use the 'timeout'") as caught:
         calls[way]()
-    assert [warning.filename for warning in caught] == [__file__]
+    line = calls[way].__code__.co_firstlineno
+    assert [(warning.filename, warning.lineno) for warning in caught] == [(__file__, line)]
 
 
 # WebSockets
