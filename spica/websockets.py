@@ -300,8 +300,6 @@ class WebSocket(HTTPConnection[StateT]):
             return codec.decode(data)
         except JSONDecodeError as error:
             raise MalformedJSON(error.msg, error.doc, error.pos) from None
-        except ValueError as error:
-            raise MalformedJSON(str(error)) from error
 
     def iter_text(self) -> AsyncIterator[str]:
         """Iterate over the text frames until the peer leaves (see `receive_text()`)."""

@@ -99,7 +99,7 @@ def _shorten(name: str) -> str:
     if len(name.encode()) <= MAX_NAME_SIZE:
         return name
     stem, dot, extension = name.rpartition(".")
-    if not stem or len(extension.encode()) > _MAX_EXTENSION_SIZE:
+    if len(extension.encode()) > _MAX_EXTENSION_SIZE:  # or no dot
         stem, dot, extension = name, "", ""
     room = MAX_NAME_SIZE - len((dot + extension).encode())
     # A character that is cut in two is dropped.

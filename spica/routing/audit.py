@@ -133,9 +133,8 @@ def _find_unreachable(routes: Sequence[Any], prefix: str, seen: set[int]) -> Ite
         route = reach.route
         problem = _compare(reach, _covering(reach, index), prefix)
         if problem is not None:
-            yield problem
-        is_reached = problem is None or problem.kind == "shadowed"
-        if is_reached and isinstance(route, AppRoute) and _identity(route) not in seen:
+            yield problem  # an app takes all methods: none of them arrives below it then
+        elif isinstance(route, AppRoute) and _identity(route) not in seen:
             seen.add(_identity(route))  # reported once, wherever else it is mounted
             yield from _find_unreachable(_routes_of(route), prefix + _path_of(route), seen)
 
