@@ -228,6 +228,21 @@ def compile_and_fail(source):
     return caught(exec, compile(source, "x", "exec")).__traceback__.tb_next
 
 
+@pytest.mark.parametrize(
+    ("filename", "is_library"),
+    [
+        ("/usr/lib/python3/dist-packages/a.py", True),
+        ("/home/me/.venv/lib/python3.13/site-packages/a.py", True),
+        ("<frozen runpy>", True),
+        (debug_page.__file__, True),
+        (json.__file__, True),
+        ("/home/me/shop/a.py", False),
+    ],
+)
+def test_whose_a_file_is(filename, is_library):
+    assert debug_page._is_library(filename) is is_library
+
+
 # Lines
 
 

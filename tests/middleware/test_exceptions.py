@@ -222,6 +222,22 @@ class TestWebSockets:
         assert exchange.sent[-1]["code"] == 3000
         assert exchange.error is None
 
+    async def test_a_handler_can_send_after_the_handshake(self) -> None:
+        async def endpoint(websocket: Any) -> None:
+            await websocket.accept()
+            raise Base
+
+        async def handler(websocket: Any, exc: Exception) -> None:
+            await websocket.send_text("sorry")
+            await websocket.close(1011)
+
+        exchange = await self.run(endpoint, {Base: handler})
+        assert exchange.error is None
+        assert exchange.sent[1:] == [
+            {"type": "websocket.send", "text": "sorry"},
+            {"type": "websocket.close", "code": 1011, "reason": ""},
+        ]
+
     async def test_what_nobody_handles_is_raised(self) -> None:
         async def endpoint(websocket: Any) -> None:
             raise Base("socket")

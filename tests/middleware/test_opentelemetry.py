@@ -219,6 +219,17 @@ async def test_an_http_exception_on_its_way_out_is_an_answer(telemetry):
     assert telemetry.span.status.status_code is StatusCode.UNSET
 
 
+@pytest.mark.parametrize(("status_code", "is_error"), [(499, False), (500, True), (501, True)])
+async def test_an_http_exception_of_the_server_is_an_error(telemetry, status_code, is_error):
+    async def app(scope, receive, send):
+        raise HTTPException(status_code)
+
+    await Exchange().run(telemetry.around(app))
+    status = StatusCode.ERROR if is_error else StatusCode.UNSET
+    assert telemetry.span.status.status_code is status
+    assert telemetry.span.attributes.get("error.type") == ("HTTPException" if is_error else None)
+
+
 async def test_a_client_that_leaves_is_no_error(telemetry):
     async def app(scope, receive, send):
         raise ClientDisconnect

@@ -1,6 +1,7 @@
 """Routes that can't be reached, and names that can't be used, found without a request."""
 
 import functools
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from spica.applications import Spica
 from spica.convertors import CONVERTOR_TYPES, Convertor
 from spica.endpoints import HTTPEndpoint
 from spica.routing import Host, Match, Mount, Route, Router, WebSocketRoute
-from spica.routing.audit import _covering, _Reach, find_problems
+from spica.routing.audit import _covering, _Reach, find_problems, warn_of_routes
 from spica.routing.base import place_of
 from spica.routing.coverage import PatternShape
 from spica.routing.index import RouteIndex
@@ -184,6 +185,33 @@ def test_some_methods_that_never_arrive() -> None:
         f"Route('/{{a}}', methods=['GET', 'HEAD']) at {__file__}:{LINE} before it takes that. "
         "Leave these methods out, or change the order."
     )
+
+
+@pytest.mark.parametrize(
+    ("team", "item", "expected"),
+    [
+        ("org", "id", ["duplicate-name"]),
+        ("team", "id", []),
+        ("org", "item", []),
+    ],
+)
+def test_a_name_repeated_in_mounts_needs_the_same_parameters(
+    team: str, item: str, expected: list[str]
+) -> None:
+    """Those of the mount and those of the route."""
+    routes = [
+        Mount("/{org}/a", routes=[get("/{id}", "x")]),
+        Mount(f"/{{{team}}}/b", routes=[get(f"/{{{item}}}", "x")]),
+    ]
+    assert kinds(*routes) == expected
+
+
+def test_a_filter_finds_the_warnings_by_the_package() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warnings.filterwarnings("ignore", module=r"spica\.")
+        warn_of_routes([get("/a"), get("/a", "b")])
+    assert caught == []
 
 
 def test_what_a_problem_says() -> None:
