@@ -35,6 +35,8 @@ def main(arguments: Sequence[str]) -> int | str | None:
 def run(arguments: Sequence[str]) -> str | None:
     """Run a module or a file as a program, with Starlette's name meaning spica."""
     program = arguments[0]
+    if program.endswith(".py") and not os.path.isfile(program):
+        return f"spica.compat: there is no file {program!r} in {os.getcwd()}."
     install()
     os.environ[VARIABLE] = "1"
     if find_startup_file() is None:

@@ -65,6 +65,13 @@ def test_a_module_that_is_not_there_is_said_so(run):
     assert "there is no module 'no_such_module'" in done.stderr
 
 
+def test_a_file_that_is_not_there_is_said_so(run):
+    done = run("-m", "spica.compat", "no_such_file.py")
+    assert done.returncode == 1
+    assert done.stderr.startswith("spica.compat: there is no file 'no_such_file.py' in /")
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(("arguments", "status"), [([], 2), (["--help"], 0)])
 def test_how_it_is_used(arguments, status, run):
     done = run("-m", "spica.compat", *arguments)
