@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from spica._asgi import codec
 from spica._asgi.order import SESSION
+from spica._asgi.places import place_of_caller, warn_at
 from spica._http.cookies import parse_cookies
 from spica._layers.editor import edit_answer, leave_edit
 from spica._layers.responder import Responder
@@ -56,14 +57,28 @@ class Session(dict[str, Any]):
     _headers: RawHeaders = ()
     _stored: bytes = b""
     """The JSON it was read from."""
+    _is_sent: bool = False
+    """Whether the response that carries its cookie is made: a later change reaches nobody."""
 
     def mark_accessed(self) -> None:
         """Note that the response depends on the session."""
         self.accessed = True
 
     def mark_modified(self) -> None:
-        """Note that the session is to be written."""
+        """Note that the session is to be written.
+
+        Warns:
+            RuntimeWarning: the response that could carry the cookie was made before.
+        """
         self.accessed = self.modified = True
+        if self._is_sent:
+            warn_at(
+                place_of_caller(),
+                "The session was changed after its cookie was written, so the change is lost. Change it "
+                "before the response begins, and before a WebSocket is accepted: not in a background task, "
+                "in a body that streams, or in a middleware outside SessionMiddleware after call_next().",
+                RuntimeWarning,
+            )
 
     # What fails has changed nothing, and what leaves the size as it was has found, or not found, its
     # key: so each method notes its change once it is done.
@@ -233,6 +248,7 @@ class SessionMiddleware(Responder):
             and scope.get("session") is session
             and isinstance(answer, Response)
         ):
+            session._is_sent = True
             return answer
         return edit_answer(answer, _SaveSession(self, scope, session))
 
@@ -309,6 +325,7 @@ class _SaveSession:
             add_vary(raw, "Cookie")
             if cookie is not None:
                 raw.append(encode_header("set-cookie", cookie))
+        session._is_sent = True
 
     def find_session(self) -> Session:
         """Return the session: the one that was given, or one that a user put in its place.
@@ -351,6 +368,7 @@ class _HandshakeSend:
                 headers = MutableHeaders(raw=list(message.get("headers", ())))
                 headers.append("set-cookie", cookie)
                 message = {**message, "headers": headers.raw}
+            session._is_sent = True
         await self.send(message)
 
 

@@ -15,11 +15,13 @@ from itsdangerous import TimestampSigner
 
 from spica._asgi.middleware import Middleware
 from spica.applications import Spica
+from spica.background import BackgroundTask
 from spica.exceptions import HTTPException
+from spica.middleware.base import BaseHTTPMiddleware
 from spica.middleware.cors import CORSMiddleware
 from spica.middleware.sessions import Session, SessionMiddleware
 from spica.requests import Request
-from spica.responses import PlainTextResponse, Response
+from spica.responses import PlainTextResponse, Response, StreamingResponse
 from spica.routing import Route, WebSocketRoute
 from spica.websockets import WebSocket
 
@@ -408,6 +410,61 @@ async def test_an_answered_exception_carries_the_cookie() -> None:
     assert read_cookie(exchange.headers["set-cookie"]) == {"a": 1}
 
 
+# -- too late ------------------------------------------------------------------------------------------
+
+
+class Late:
+    """Change the session when the response was made, in one of the ways there are."""
+
+    def __init__(self, *, is_used: bool) -> None:
+        self.is_used = is_used
+
+    async def background(self, request: Request) -> Response:
+        return self.answer(request, Response(background=BackgroundTask(self.change, request)))
+
+    async def stream(self, request: Request) -> Response:
+        return self.answer(request, StreamingResponse(self.chunks(request)))
+
+    async def outside(self, request: Request) -> Response:
+        return self.answer(request, Response())
+
+    async def dispatch(self, request: Request, call_next: Any) -> Response:
+        response: Response = await call_next(request)
+        if request.url.path == "/outside":
+            await self.change(request)
+        return response
+
+    async def chunks(self, request: Request) -> Any:
+        await self.change(request)
+        yield b""
+
+    def answer(self, request: Request, response: Response) -> Response:
+        if self.is_used:
+            request.session["before"] = 1
+        return response
+
+    async def change(self, request: Request) -> None:
+        request.session.pop("user", None)
+        request.session["late"] = 1
+
+
+@pytest.mark.parametrize("is_used", [False, True], ids=["unused before", "written before"])
+@pytest.mark.parametrize("way", ["background", "stream", "outside"])
+async def test_a_change_that_comes_too_late_is_told(way: str, is_used: bool) -> None:
+    late = Late(is_used=is_used)
+    middleware = [
+        Middleware(BaseHTTPMiddleware, dispatch=late.dispatch),
+        Middleware(SessionMiddleware, secret_key=KEY),
+    ]
+    app = Spica(routes=[Route(f"/{way}", getattr(late, way))], middleware=middleware)
+    with pytest.warns(RuntimeWarning, match="so the change is lost") as warned:
+        exchange = await call(app, path=f"/{way}")
+    assert len(warned) == 1
+    assert warned[0].filename == __file__
+    cookie = exchange.headers.get("set-cookie")
+    assert (cookie and read_cookie(cookie)) == ({"before": 1} if is_used else None)
+
+
 async def test_the_error_about_a_session_passes_the_layers_around_it() -> None:
     app = app_with(lambda r: r.session.update(a="x" * 5000))
     app.user_middleware.insert(0, Middleware(CORSMiddleware, allow_origins=["*"]))
@@ -454,7 +511,8 @@ async def test_what_is_set_before_accepting_is_kept() -> None:
     async def endpoint(websocket: WebSocket) -> None:
         websocket.session["a"] = 1
         await websocket.accept(headers=[(b"a", b"b")])
-        websocket.session["b"] = 2
+        with pytest.warns(RuntimeWarning, match="before a WebSocket is accepted"):
+            websocket.session["b"] = 2
         await websocket.send_text("x")
 
     accept, frame = await connect(endpoint)
