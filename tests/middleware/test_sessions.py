@@ -452,7 +452,7 @@ class Late:
 @pytest.mark.parametrize("way", ["background", "stream", "outside"])
 async def test_a_change_that_comes_too_late_is_told(way: str, is_used: bool) -> None:
     late = Late(is_used=is_used)
-    middleware = [
+    middleware: list[Middleware[Any]] = [
         Middleware(BaseHTTPMiddleware, dispatch=late.dispatch),
         Middleware(SessionMiddleware, secret_key=KEY),
     ]
