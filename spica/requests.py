@@ -84,6 +84,8 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
     _query_params: QueryParams | None
     _cookies: dict[str, str] | None
     _state: State | None = None
+    _query_of: Any = None  # what they were made of: a layer may put something else into the scope
+    _cookies_of: Any = None
 
     def __init__(self, scope: Scope, receive: Receive | None = None) -> None:
         kind = scope["type"]
@@ -101,14 +103,14 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
     def url(self) -> URL:
         """The whole URL as the client sees it."""
         url = self._url
-        if url is None:
+        if url is None or not url._is_of(self.scope):
             url = self._url = URL("", self.scope)
         return url
 
     @property
     def base_url(self) -> URL:
         """The URL below which the application lives, with a trailing slash."""
-        if self._base_url is None:
+        if self._base_url is None or not self._base_url._is_of(self.scope, 3):
             scope = dict(self.scope)
             # A mount extends root_path; the application's own prefix is kept beside it.
             root_path = scope.get("app_root_path", scope.get("root_path", ""))
@@ -122,7 +124,7 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
     def headers(self) -> Headers:
         """The request headers."""
         headers = self._headers
-        if headers is None:
+        if headers is None or headers._list is not self.scope["headers"]:
             headers = self._headers = Headers(None, None, self.scope)
         return headers
 
@@ -130,10 +132,10 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
     def query_params(self) -> QueryParams:
         """The decoded query string."""
         query_params = self._query_params
-        if query_params is None:
-            query_params = self._query_params = QueryParams(
-                self.scope.get("query_string", b"")  # ASGI: that of a WebSocket may be left out
-            )
+        # ASGI: that of a WebSocket may be left out.
+        if query_params is None or self._query_of is not self.scope.get("query_string", b""):
+            query = self._query_of = self.scope.get("query_string", b"")
+            query_params = self._query_params = QueryParams(query)
         return query_params
 
     @property
@@ -149,8 +151,9 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
     def cookies(self) -> dict[str, str]:
         """The cookies; those of several Cookie headers together (RFC 9113 s.8.2.3)."""
         cookies = self._cookies
-        if cookies is None:
-            fields = [value for name, value in self.scope["headers"] if name == b"cookie"]
+        if cookies is None or self._cookies_of is not self.scope["headers"]:
+            headers = self._cookies_of = self.scope["headers"]
+            fields = [value for name, value in headers if name == b"cookie"]
             field = fields[0] if len(fields) == 1 else b"; ".join(fields)
             cookies = self._cookies = cookie_parser(field.decode("latin-1")) if fields else {}
         return cookies
@@ -300,7 +303,11 @@ class Request(HTTPConnection[StateT]):
         """
         value = getattr(self, "_json", None)
         if value is None:  # a body of `null` is decoded each time
-            value = self._json = await self._decode()
+            body = await self.body()
+            try:
+                value = self._json = codec.decode(body)
+            except json.JSONDecodeError as exc:
+                raise MalformedJSON(exc.msg, exc.doc, exc.pos) from None
         return value
 
     def form(
@@ -340,13 +347,6 @@ class Request(HTTPConnection[StateT]):
         """Close the files of the form, if it was read."""
         if self._form is not None:
             await self._form.close()
-
-    async def _decode(self) -> Any:
-        body = await self.body()
-        try:
-            return codec.decode(body)
-        except json.JSONDecodeError as exc:
-            raise MalformedJSON(exc.msg, exc.doc, exc.pos) from None
 
     # -- the connection --------------------------------------------------------------------------------
 

@@ -9,6 +9,8 @@ from asgi_kit import DISCONNECT, Exchange, Receive, body_messages, call, http_sc
 from spica.applications import Spica
 from spica.datastructures import Address, Headers, QueryParams, State
 from spica.exceptions import HTTPException
+from spica.middleware import Middleware
+from spica.middleware.base import BaseHTTPMiddleware
 from spica.requests import (
     ClientDisconnect,
     HTTPConnection,
@@ -163,6 +165,66 @@ class TestWhatTheScopeTells:
     def test_url_for_needs_a_router(self) -> None:
         with pytest.raises(RuntimeError, match="inside a Spica application or with a router"):
             Request(http_scope()).url_for("home")
+
+
+class TestScopeThatChanges:
+    """A middleware may put something else into the scope after it, or another, has looked at the request."""
+
+    CHANGED = {
+        "path": "/new",
+        "scheme": "https",
+        "query_string": b"q=2",
+        "headers": [(b"host", b"h"), (b"cookie", b"c=1"), (b"x", b"new")],
+    }
+
+    def look(self, conn: HTTPConnection) -> list[Any]:
+        return [
+            str(conn.url),
+            str(conn.base_url),
+            dict(conn.query_params),
+            conn.cookies,
+            conn.headers.get("x"),
+        ]
+
+    def test_it_is_seen(self) -> None:
+        request = Request(http_scope(path="/old", headers=[("x", "old")]))
+        assert self.look(request)[-1] == "old"
+        request.scope.update(self.CHANGED)
+        expected = ["https://h/new?q=2", "https://h/", {"q": "2"}, {"c": "1"}, "new"]
+        assert self.look(request) == expected
+
+    def test_what_has_not_changed_is_made_once(self) -> None:
+        request = Request(http_scope(path="/old", headers=[("x", "old")]))
+        self.look(request)
+        assert request.url is request.url
+        assert request.base_url is request.base_url
+        assert request.headers is request.headers
+        assert request.query_params is request.query_params
+        assert request.cookies is request.cookies
+
+    @pytest.mark.parametrize("foreign", [False, True], ids=["by value", "by messages"])
+    async def test_the_endpoint_sees_it(self, foreign: bool) -> None:
+        async def dispatch(request: Request, call_next: Any) -> Any:
+            self.look(request)
+            request.scope.update(self.CHANGED)
+            return await call_next(request)
+
+        class Foreign:
+            def __init__(self, app: Any) -> None:
+                self.app = app
+
+            async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+                await self.app(scope, receive, send)
+
+        async def endpoint(request: Request) -> JSONResponse:
+            return JSONResponse(self.look(request))
+
+        layers: list[Any] = [Middleware(BaseHTTPMiddleware, dispatch=dispatch)]
+        layers += [Middleware(Foreign)] if foreign else []
+        app = Spica(routes=[Route("/new", endpoint)], middleware=layers)
+        exchange = await call(app, path="/old")
+        expected = ["https://h/new?q=2", "https://h/", {"q": "2"}, {"c": "1"}, "new"]
+        assert json.loads(exchange.text) == expected
 
 
 class TestBody:

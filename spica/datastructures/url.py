@@ -54,6 +54,7 @@ class URL:
     _text: str | None
     _pieces: _Pieces | None
     _parts: SplitResult | None
+    _source: Any = None  # what of a scope it is made of
 
     def __init__(
         self, url: str | URL = "", scope: Mapping[str, Any] | None = None, **components: Any
@@ -78,6 +79,17 @@ class URL:
             self._text = str(url)
         else:
             raise TypeError(f"A URL is made of a string, not {type(url).__name__}.")
+
+    def _is_of(self, scope: Mapping[str, Any], count: int = 5) -> bool:
+        """Return whether the scope it is made of still says the same, as to the first ``count`` things."""
+        now = (
+            scope.get("scheme", "http"),
+            scope.get("headers", ()),
+            scope.get("server"),
+            scope["path"],
+            scope.get("query_string"),
+        )
+        return self._source is None or bool(self._source[:count] == now[:count])
 
     def _read(self) -> _Pieces:
         """Return what the scope has told, read once."""
