@@ -80,7 +80,7 @@ class Aftermath:
         return late
 
     def _steps(self) -> Iterator[Callable[[], Awaitable[None]]]:
-        """Give what is to be done one by one, also what a task has added meanwhile."""
+        """Give what is to be done one by one, also the apps and forms that a task has begun meanwhile."""
         begun = self.begun
         yield from [each.finish for each in reversed(begun)]
         yield from self.tasks
