@@ -285,3 +285,10 @@ async def test_a_partial_may_be_protected():
 
     protected = requires("admin")(functools.partial(endpoint, value=1))
     assert await protected(make_request("admin")) == 1
+
+
+def test_scopes_come_before_the_endpoint() -> None:
+    with pytest.raises(
+        TypeError, match=r"^requires\(\) needs the scopes first: write @requires\('"
+    ):
+        requires(lambda request: None)  # type: ignore[arg-type]

@@ -145,6 +145,33 @@ async def test_a_cancelled_caller_cancels_the_operation() -> None:
     assert steps == ["over"]
 
 
+async def test_a_cancelled_caller_waits_for_a_receive_that_takes_time_to_end() -> None:
+    steps = []
+    waits = anyio.Event()
+
+    async def receive() -> Any:
+        waits.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                for _ in range(20):
+                    await anyio.lowlevel.checkpoint()
+            steps.append("receive is over")
+
+    async def run() -> None:
+        try:
+            await run_until_disconnect(idle, nowhere, BodyChannel(receive, http_scope()))
+        finally:
+            steps.append("caller goes on")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        await waits.wait()
+        group.cancel_scope.cancel()
+    assert steps == ["receive is over", "caller goes on"]
+
+
 class HypercornSend:
     """A ``send`` that tells the client's leaving before the last message is all sent, as hypercorn does."""
 

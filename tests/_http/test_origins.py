@@ -96,6 +96,7 @@ def test_any_text_is_an_origin_or_refused_as_documented(text: str) -> None:
         r"https://.*\.example.org",
         r"https://a\.example.(org|com)",
         r"https://(a|b)\.example.org|https://c\.example\.net",
+        r"https://a.example|https://(b|c)\.org",
         r"(?:https|http)://(?P<name>\w+)\.example\.org",
         "",
     ],

@@ -466,6 +466,19 @@ class TestErrors:
             await Exchange().run(dispatching(foreign, pass_on))
         assert isinstance(info.value, Stop)
 
+    async def test_an_app_whose_body_is_not_read_any_further_hears_of_it(self) -> None:
+        foreign = Foreign(b"a", b"b", b"c")
+
+        async def read_one(request: Request, call_next: Any) -> Any:
+            response = await call_next(request)
+            chunk = await anext(response.body_iterator)
+            await response.body_iterator.aclose()
+            return PlainTextResponse(chunk)
+
+        exchange = await call(dispatching(foreign, read_one))
+        assert exchange.text == "a"
+        assert foreign.steps == ["begun", "nobody wants it", "over"]
+
 
 class TestBody:
     async def test_the_app_gets_what_a_middleware_has_read(self) -> None:

@@ -191,6 +191,9 @@ def test_no_request_has_no_url(path: str, query: bytes, headers: Any, server: An
         ("http://a/b", {"port": 8}, "http://a:8/b"),
         ("http://a:1/b", {"port": None}, "http://a/b"),
         ("http://a:1/b", {"port": "2"}, "http://a:2/b"),
+        ("http://a/b", {"port": 0}, "http://a:0/b"),
+        ("http://a/b", {"port": 65535}, "http://a:65535/b"),
+        ("http://a/b", {"port": "00080"}, "http://a:00080/b"),
         ("http://[::1]/b", {"port": 8}, "http://[::1]:8/b"),
         ("http://[::1]:1/b", {"port": None}, "http://[::1]/b"),
         ("http://:80/b", {"port": 8}, "http://:8/b"),
@@ -246,7 +249,7 @@ def test_what_is_no_hostname_is_refused(hostname: str) -> None:
         URL("http://a/b").replace(hostname=hostname)
 
 
-@pytest.mark.parametrize("port", [-1, 65536, "a", "1_0", "", "٣"])
+@pytest.mark.parametrize("port", [-1, 65536, "000080", "a", "1_0", "", "٣"])
 def test_what_is_no_port_is_refused(port: Any) -> None:
     with pytest.raises(ValueError, match="is no port: it is a number from 0 to 65535"):
         URL("http://a/b").replace(port=port)

@@ -93,13 +93,16 @@ async def test_separators_without_fields_are_ignored_however_many(urlencoded):
         pytest.param(lambda n: b"=" + b"%" * n, id="as-it-was-sent"),
     ],
 )
-async def test_the_size_of_a_field_is_limited(urlencoded, make, size):
+@pytest.mark.parametrize("cut", [1, 11, 100])
+async def test_the_size_of_a_field_is_limited(urlencoded, split, make, size, cut):
+    body = make(size)
     if size <= 10:
-        body = make(size)
-        assert await urlencoded(body, max_part_size=10) == parse_qsl(body.decode(), True)
+        assert await urlencoded(split(body, cut), max_part_size=10) == parse_qsl(
+            body.decode(), keep_blank_values=True
+        )
     else:
         with pytest.raises(MultiPartException) as caught:
-            await urlencoded(make(size), max_part_size=10)
+            await urlencoded(split(body, cut), max_part_size=10)
         assert caught.value.message == "Field exceeded maximum size of 10 bytes."
 
 

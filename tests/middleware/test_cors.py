@@ -197,6 +197,15 @@ async def test_a_preflight_says_all_that_is_allowed() -> None:
     }
 
 
+async def test_the_first_of_two_origins_counts() -> None:
+    """Browsers send one; whoever sends more gets nothing by it."""
+    layer = CORSMiddleware(CONSTANT, allow_origins=[ORIGIN])
+    fields = [("origin", "https://evil.example"), ("origin", ORIGIN)]
+    assert "access-control-allow-origin" not in (await call(layer, headers=fields)).headers
+    exchange = await call(layer, headers=fields[::-1])
+    assert exchange.headers["access-control-allow-origin"] == ORIGIN
+
+
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
 async def test_only_options_asks_for_a_preflight(method: str) -> None:
     exchange = await call(

@@ -464,6 +464,14 @@ async def test_a_start_that_is_not_to_be_encoded_is_sent_at_once():
 
 
 @pytest.mark.parametrize("kind", ["http.response.pathsend", "http.response.zerocopysend"])
+async def test_what_is_sent_otherwise_stays_where_nothing_is_encoded(kind):
+    headers = [(b"content-type", b"image/png")]
+    exchange = await ask(Foreign(start(headers=headers), {"type": kind, "path": "/x"}))
+    assert exchange.sent[-1] == {"type": kind, "path": "/x"}
+    assert exchange.raw_headers == headers
+
+
+@pytest.mark.parametrize("kind", ["http.response.pathsend", "http.response.zerocopysend"])
 @pytest.mark.parametrize("headers", [GZIP, ()], ids=["gzip", "identity"])
 async def test_files_sent_by_the_server_pass(kind, headers):
     exchange = await ask(Foreign(start(), {"type": kind, "path": "/f", "file": 3}), headers=headers)

@@ -419,6 +419,19 @@ async def test_a_stream_whose_iterator_is_another_object_is_closed(telemetry):
     assert steps == ["closed"]
 
 
+async def test_no_answer_at_all_is_named_and_leaves_nothing_in_the_scope(telemetry):
+    async def forget(request):
+        return None
+
+    layer = telemetry.around(Route("/", forget))
+    scope = http_scope()
+    exchange = await Exchange(scope).run(layer)
+    assert isinstance(exchange.error, TypeError)
+    assert "forget (file " in str(exchange.error)
+    assert OBSERVED not in scope
+    assert len(telemetry.spans) == 1
+
+
 async def test_a_shared_response_is_not_changed(telemetry):
     async def task():
         pass

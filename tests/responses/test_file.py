@@ -562,6 +562,24 @@ async def test_sending_stops_when_the_client_leaves(huge, may_read_on_loop, monk
     assert ran == [1]
 
 
+async def test_a_file_that_was_read_at_once_stops_too_when_the_client_leaves(path):
+    """A server lets ``send`` wait for a slow client."""
+    path.write_bytes(BIG[: 3 * FileResponse.chunk_size])
+
+    class Slow(Leaving):
+        async def send(self, message):
+            await super().send(message)
+            if message["type"] == "http.response.body":
+                self.has_left.set()
+                await anyio.sleep_forever()
+
+    answer, ran = Slow(after=10), []
+    with anyio.fail_after(5):
+        await answer.of(FileResponse(path, background=BackgroundTask(ran.append, 1)))
+    assert len(answer.messages) == 2
+    assert ran == [1]
+
+
 @pytest.mark.parametrize("after", [0, 1, 10])
 async def test_a_send_that_fails_is_a_disconnect(huge, after):
     answer = Leaving(after, send_fails=True)

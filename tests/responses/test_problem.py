@@ -46,6 +46,11 @@ def test_a_status_without_a_phrase_has_no_title() -> None:
     assert members(ProblemDetailsResponse(499)) == {"type": "about:blank", "status": 499}
 
 
+@pytest.mark.parametrize("status", [200, 999])
+def test_a_status_has_three_digits(status: int) -> None:
+    assert ProblemDetailsResponse(status).status_code == status
+
+
 def test_a_type_of_its_own_has_no_title_by_default() -> None:
     assert "title" not in members(ProblemDetailsResponse(400, type="/probs/a"))
 

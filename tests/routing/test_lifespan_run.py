@@ -237,7 +237,8 @@ class TestByHand:
 class TestSwitches:
     async def test_off_for_a_router(self) -> None:
         notes = Notes()
-        app = Spica(routes=[Mount("/a", notes.app("a"))], mounted_lifespans=False)
+        inner = notes.app("a", routes=[Mount("/b", notes.app("b"))])
+        app = Spica(routes=[Mount("/a", inner)], mounted_lifespans=False)
         await Server().run(app)
         assert notes == []
 
@@ -253,7 +254,7 @@ class TestSwitches:
     async def test_on_for_a_mount(self) -> None:
         notes = Notes()
         app = Spica(mounted_lifespans=False)
-        app.mount("/a", notes.app("a"), lifespan=True)
+        app.mount("/a", notes.app("a", routes=[Mount("/c", notes.app("c"))]), lifespan=True)
         app.mount("/b", notes.app("b"))
         await Server().run(app)
         assert notes == ["a", "-a"]

@@ -373,6 +373,11 @@ class TestSlashes:
         assert exchange.status == 307
         assert exchange.headers["location"].removeprefix("http://example.org") == location
 
+    @pytest.mark.parametrize("make", [Router, lambda routes: Spica(routes=routes)])
+    async def test_no_path_at_all_has_no_other(self, make: Any) -> None:
+        """As in "OPTIONS *", and where a server takes the root_path off: nothing leads to "/"."""
+        assert (await call(make([Route("/", saying("root"))]), path="")).status == 404
+
     async def test_it_is_relative_so_that_no_host_leads_elsewhere(self) -> None:
         """RFC 9110 s.10.2.2: Location is a reference, relative to the target."""
         exchange = await call(Router(self.routes), path="/b", headers=[("host", "evil.example")])
@@ -464,8 +469,15 @@ class TestAdding:
 
     @pytest.mark.parametrize("make", [Router, lambda routes: Spica(routes=routes)])
     def test_what_is_no_route_is_refused(self, make: Any) -> None:
-        with pytest.raises(TypeError, match="Router: routes must be Route, Mount and the like"):
+        with pytest.raises(
+            TypeError, match="Router: routes must be Route, Mount and the like"
+        ) as info:
             make([foreign])
+        assert str(info.value).endswith(">. Write Route('/path', function).")
+
+    def test_a_mapping_is_no_list_of_routes(self) -> None:
+        with pytest.raises(TypeError, match=r"Mount and the like, not '/'\.$"):
+            Router({"/": answer})  # type: ignore[arg-type]
 
 
 class TestAsApp:

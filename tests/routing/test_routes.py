@@ -346,3 +346,17 @@ class TestErrors:
     async def test_a_base_route_without_handle_says_so(self) -> None:
         with pytest.raises(NotImplementedError, match="BaseRoute must define handle"):
             await BaseRoute().handle({}, None, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("has_application", [True, False])
+async def test_one_that_is_handled_with_another_method_is_405(has_application: bool) -> None:
+    """As by a router that goes through its routes by itself: RFC 9110 s.15.5.6."""
+    route = Route("/", hello, methods=["POST"])
+
+    async def delegate(scope: Any, receive: Any, send: Any) -> None:
+        await route.handle(scope, receive, send)
+
+    exchange = await call(Spica(routes=[Mount("/", delegate)]) if has_application else delegate)
+    assert (exchange.status, exchange.text) == (405, "Method Not Allowed")
+    assert exchange.headers["allow"] == "POST"

@@ -62,6 +62,11 @@ async def test_what_is_sent_comes_out(messages: list[Any]) -> None:
         pytest.param([ACCEPT, {"type": "websocket.send"}], "either a 'text'", id="empty"),
         pytest.param([ACCEPT, {**TEXT, "text": b"a"}], "either a 'text'", id="text of bytes"),
         pytest.param([ACCEPT, {**TEXT, "bytes": b"a"}], "either a 'text'", id="both"),
+        pytest.param(
+            [ACCEPT, {"type": "websocket.send", "bytes": "a"}],
+            "either a 'text'",
+            id="bytes of text",
+        ),
         pytest.param([ACCEPT, {**CLOSE, "code": 1006}], "1006 may not be sent", id="close code"),
         pytest.param([ACCEPT, {**CLOSE, "reason": "a" * 124}], "this one has 124", id="reason"),
         pytest.param([{**DENIAL, "status": None}], "the status None", id="denial status"),
