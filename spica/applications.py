@@ -24,7 +24,7 @@ from spica.datastructures import State
 from spica.exceptions import SpicaConfigurationWarning
 from spica.middleware._settings import check_flag
 from spica.middleware.errors import ServerErrorMiddleware, outermost_of
-from spica.middleware.exceptions import ExceptionMiddleware, check_handler
+from spica.middleware.exceptions import ExceptionMiddleware, check_handler, check_handlers
 from spica.routing import Router
 from spica.routing.lifespan_run import MAX_SHUTDOWN_SECONDS, MAX_STARTUP_SECONDS
 
@@ -96,9 +96,7 @@ class Spica(Responder):
             max_startup_seconds=max_startup_seconds,
             max_shutdown_seconds=max_shutdown_seconds,
         )
-        self.exception_handlers = dict(exception_handlers or {})
-        for key, handler in self.exception_handlers.items():
-            check_handler(key, handler)
+        self.exception_handlers = check_handlers(exception_handlers, type(self).__name__)
         self.user_middleware = check_recipes(middleware, type(self).__name__)
         self.max_body_size = check_body_size(max_body_size, type(self).__name__)
         self.form_limits = form_limits

@@ -11,6 +11,7 @@ import dataclasses
 import datetime
 import enum
 import functools
+import inspect
 import json
 import re
 import sys
@@ -183,7 +184,8 @@ def _simplify(value: Any) -> Any:
     decimals = sys.modules.get("decimal")
     if isinstance(value, uuid.UUID) or (decimals and isinstance(value, decimals.Decimal)):
         return str(value)
-    raise TypeError(f"Object of type {kind.__name__} is not JSON serializable")
+    hint = ". Is an `await` missing?" if inspect.iscoroutine(value) else ""
+    raise TypeError(f"Object of type {kind.__name__} is not JSON serializable{hint}")
 
 
 def _to_exact_type(value: Any) -> Any:

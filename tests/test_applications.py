@@ -276,6 +276,15 @@ class TestAdding:
         with pytest.raises(TypeError):
             Spica().add_exception_handler(key, handler)
 
+    @pytest.mark.parametrize("handlers", [[hello], hello, 404], ids=repr)
+    def test_handlers_that_are_no_mapping(self, handlers: Any) -> None:
+        with pytest.raises(TypeError) as info:
+            Spica(exception_handlers=handlers)
+        assert str(info.value) == (
+            "Spica: exception_handlers must map status codes and exception classes to functions, "
+            f"not {handlers!r}. Write {{404: not_found}}."
+        )
+
     def test_a_route_in_the_place_of_debug(self) -> None:
         with pytest.raises(
             TypeError, match=r"^Spica: debug must be True or False, not Route\(path='/'"

@@ -283,6 +283,16 @@ def test_a_type_without_a_form_in_json_is_a_type_error(value: Any, name: str) ->
         encode(value)
 
 
+def test_a_coroutine_asks_for_an_await() -> None:
+    async def text() -> str:
+        return "text"
+
+    coroutine = text()
+    with pytest.raises(TypeError, match=r"^Object of type coroutine .* Is an `await` missing\?$"):
+        encode(coroutine)
+    coroutine.close()
+
+
 @pytest.mark.parametrize(
     "key", [(1, 2), UUID, datetime.date(2020, 1, 1), Plain.TEXT, b"a"], ids=str
 )

@@ -275,12 +275,12 @@ def encode_header(name: str, value: str) -> tuple[bytes, bytes]:
     try:
         encoded = encode_field_name(name)
     except AttributeError:
-        raise TypeError(f"The name of a header is a string, not {name!r:.80}.") from None
+        raise TypeError(f"The name of a header must be a string, not {name!r:.80}.") from None
     try:
         return encoded, encode_field_value(value)
     except AttributeError:
         kind = type(value).__name__
-        raise TypeError(f"The value of the header {name!r} is a string, not {kind}.") from None
+        raise TypeError(f"The value of the header {name!r} must be a string, not {kind}.") from None
     except ValueError as error:
         raise ValueError(f"In the header {name!r}: {error}") from None
 

@@ -38,6 +38,24 @@ def check_handler(key: Any, handler: Any) -> None:
         )
 
 
+def check_handlers(handlers: Any, place: str) -> dict[Any, Any]:
+    """Return the exception handlers as a dict of its own.
+
+    Raises:
+        TypeError: they are no mapping, or one of them fails `check_handler`.
+    """
+    try:
+        checked = dict(handlers or {})
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{place}: exception_handlers must map status codes and exception classes to functions, "
+            f"not {handlers!r:.200}. Write {{404: not_found}}."
+        ) from None
+    for key, handler in checked.items():
+        check_handler(key, handler)
+    return checked
+
+
 class ExceptionMiddleware(Boundary):
     """Answer exceptions by their handlers, found by status code first, then by class along the MRO.
 

@@ -323,5 +323,8 @@ def _check_routes(routes: Sequence[BaseRoute], place: str) -> Sequence[BaseRoute
     routes = list(routes)
     for route in routes:
         if not callable(getattr(route, "matches", None)):
-            raise TypeError(f"{place}: routes must be Route, Mount and the like, not {route!r}.")
+            hint = " Write Route('/path', function)." if callable(route) else ""
+            raise TypeError(
+                f"{place}: routes must be Route, Mount and the like, not {route!r:.200}.{hint}"
+            )
     return routes

@@ -286,9 +286,11 @@ def test_a_name_that_is_no_token_is_refused(place: Any, name: str) -> None:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_what_is_no_string_is_refused(place: Any) -> None:
-    with pytest.raises(TypeError, match=r"^The value of the header 'a' is a string, not int\.$"):
+    with pytest.raises(
+        TypeError, match=r"^The value of the header 'a' must be a string, not int\.$"
+    ):
         place("a", 1)
-    with pytest.raises(TypeError, match=r"^The name of a header is a string, not 1\.$"):
+    with pytest.raises(TypeError, match=r"^The name of a header must be a string, not 1\.$"):
         place(1, "a")
 
 
