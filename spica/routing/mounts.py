@@ -31,6 +31,7 @@ from spica.routing.patterns import (
     conversions_of,
     encode_path,
     match_path,
+    read_params,
     replace_params,
 )
 
@@ -251,11 +252,8 @@ class Host(AppRoute):
             if name == b"host":
                 field = value
                 break
-        params = match_path(
-            self.host_regex,
-            conversions_of(self.param_convertors),
-            parse_host_name(field.decode("latin-1")) or "",
-        )
+        found = self.host_regex.match(parse_host_name(field.decode("latin-1")) or "")
+        params = None if found is None else read_params(found, self.param_convertors)
         if params is None:
             return Match.NONE, {}
         outer = scope.get("path_params")

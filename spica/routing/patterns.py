@@ -235,6 +235,11 @@ def convert_params(found: re.Match[str], conversions: Conversions) -> dict[str, 
     return params
 
 
+def read_params(found: re.Match[str], convertors: PathConvertors) -> dict[str, Any] | None:
+    """Return the parameters of a path or host that matched; None if a convertor refuses one."""
+    return convert_params(found, conversions_of(convertors)) if convertors else found.groupdict()
+
+
 def replace_params(
     path: str, param_convertors: Mapping[str, Convertor[Any]], path_params: Mapping[str, Any]
 ) -> tuple[str, dict[str, Any]]:

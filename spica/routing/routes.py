@@ -32,9 +32,8 @@ from spica.routing.patterns import (
     PathConvertors,
     check_path,
     compile_path,
-    conversions_of,
-    convert_params,
     encode_path,
+    read_params,
     replace_params,
 )
 
@@ -59,13 +58,6 @@ class PatternRoute(BaseRoute):
     _inner: ASGIApp
     _ask: Ask
     _protocol: Literal["http", "websocket"] = "http"
-
-    def _params(self, found: re.Match[str]) -> dict[str, Any] | None:
-        """Return the path parameters of a path that the pattern matches; None if a convertor refuses one."""
-        convertors = self.param_convertors
-        return (
-            convert_params(found, conversions_of(convertors)) if convertors else found.groupdict()
-        )
 
     def _child_scope(self, scope: Scope, params: dict[str, Any]) -> Scope:
         outer = scope.get("path_params")
@@ -157,7 +149,7 @@ class Route(PatternRoute):
         found = self.path_regex.match(path_below(root_path, path) if root_path else path)
         if found is None:
             return NO_MATCH, {}
-        params = self._params(found)
+        params = read_params(found, self.param_convertors)
         if params is None:
             return NO_MATCH, {}
         methods = self.allowed_methods()
@@ -222,7 +214,7 @@ class WebSocketRoute(PatternRoute):
         if scope["type"] != "websocket":
             return NO_MATCH, {}
         found = self.path_regex.match(get_route_path(scope))
-        params = None if found is None else self._params(found)
+        params = None if found is None else read_params(found, self.param_convertors)
         if params is None:
             return NO_MATCH, {}
         return Match.FULL, self._child_scope(scope, params)
