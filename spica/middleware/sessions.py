@@ -65,11 +65,7 @@ class Session(dict[str, Any]):
         self.accessed = True
 
     def mark_modified(self) -> None:
-        """Note that the session is to be written.
-
-        Warns:
-            RuntimeWarning: the response that could carry the cookie was made before.
-        """
+        """Note that the session is to be written; a RuntimeWarning if it is too late for its cookie."""
         self.accessed = self.modified = True
         if self._is_sent:
             warn_at(
