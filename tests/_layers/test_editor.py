@@ -6,13 +6,8 @@ import pytest
 from asgi_kit import Exchange, call, http_scope
 from stacks import ForeignPass, Stamp
 
-from spica._layers.editor import (
-    PENDING_EDITS,
-    ResponseEditor,
-    apply_left_edits,
-    edit_answer,
-    leave_edit,
-)
+from spica._asgi.scope import PENDING_EDITS
+from spica._layers.editor import ResponseEditor, apply_left_edits, edit_answer, leave_edit
 from spica._layers.responder import Responder
 from spica.applications import Spica
 from spica.exceptions import HTTPException

@@ -133,6 +133,12 @@ class TestReplacing:
         assert params == {"a": "x", "b": "y"}
 
 
+def test_what_stands_for_itself_in_a_path_is_not_encoded() -> None:
+    """RFC 3986 s.3.3, pchar; and braces, of a parameter that was left open."""
+    path = "/a-._~!$&'()*+,;=:@/{b}"
+    assert encode_path(path) == path
+
+
 @given(st.text(min_size=1).filter(lambda text: "/" not in text))
 def test_an_encoded_path_is_decoded_to_itself(text: str) -> None:
     """RFC 3986 s.2.4: what has a meaning of its own is encoded, and decoded once."""
