@@ -1,12 +1,13 @@
 """The doctor says what the switch does, and what is wrong with it."""
 
+import importlib.metadata
 import re
 import subprocess
 import sys
 
 import pytest
 
-from spica.compat.doctor import tried_packages
+from spica.compat.doctor import _requires_starlette, tried_packages
 
 
 def examine(*, before=""):
@@ -52,6 +53,38 @@ def test_a_part_that_raises_another_error_is_no_error_either():
     status, text = examine(before="import sys; sys.modules['httpx2'] = sys.modules['httpx'] = None")
     assert status == 0
     assert text.count("starlette.testclient can't be used here: ") == 1
+
+
+class Installed(importlib.metadata.Distribution):
+    """A distribution that requires this."""
+
+    def __init__(self, requires):
+        self._requires = requires
+
+    requires = property(lambda self: self._requires)
+
+    def read_text(self, filename):
+        return None
+
+    def locate_file(self, path):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("requires", "is_dependent"),
+    [
+        (None, False),
+        ([], False),
+        (["anyio", "starlette>=0.40,<2"], True),
+        (["Starlette[full] (>=0.40)"], True),
+        (["starlette"], True),
+        (["starlette-csrf>=1"], False),
+        (["starlette>=0.40; extra == 'web'"], False),
+    ],
+    ids=str,
+)
+def test_who_uses_starlette(requires, is_dependent):
+    assert _requires_starlette(Installed(requires)) is is_dependent
 
 
 @pytest.mark.parametrize("package", tried_packages(), ids=lambda package: package["name"])

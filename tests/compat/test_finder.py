@@ -55,6 +55,7 @@ def test_specs_are_found_without_an_import():
     sys.modules.pop("starlette.schemas", None)
     assert importlib.util.find_spec("starlette").submodule_search_locations
     assert importlib.util.find_spec("starlette.schemas").origin.endswith("schemas.py")
+    assert importlib.util.find_spec("starlette.schemas").submodule_search_locations is None
     assert importlib.util.find_spec("starlette.middleware").submodule_search_locations
     assert "starlette.schemas" not in sys.modules
 
