@@ -7,7 +7,7 @@ import pytest
 from asgi_kit import DISCONNECT, Exchange, Receive, body_messages, call, http_scope, websocket_scope
 
 from spica.applications import Spica
-from spica.datastructures import Address, Headers, QueryParams, State
+from spica.datastructures import Address, Headers, MutableHeaders, QueryParams, State
 from spica.exceptions import HTTPException
 from spica.middleware import Middleware
 from spica.middleware.base import BaseHTTPMiddleware
@@ -201,6 +201,20 @@ class TestScopeThatChanges:
         assert request.headers is request.headers
         assert request.query_params is request.query_params
         assert request.cookies is request.cookies
+
+    @pytest.mark.parametrize("is_looked_at", [False, True])
+    def test_what_is_set_by_hand_stays(self, is_looked_at: bool) -> None:
+        """Programs put headers into a request by its private names, and then into the scope."""
+        request = Request(http_scope(path="/", headers=[("x", "old")]))
+        if is_looked_at:
+            self.look(request)
+        request._headers = MutableHeaders({"x": "by hand"})
+        request._query_params = QueryParams("q=3")
+        request._cookies = {"c": "3"}
+        assert request.headers["x"] == "by hand"
+        assert (request.query_params["q"], request.cookies) == ("3", {"c": "3"})
+        request.scope.update(headers=request.headers.raw)
+        assert request.headers["x"] == "by hand"
 
     @pytest.mark.parametrize("foreign", [False, True], ids=["by value", "by messages"])
     async def test_the_endpoint_sees_it(self, foreign: bool) -> None:

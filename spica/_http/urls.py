@@ -57,7 +57,7 @@ def encode_query(query: bytes) -> str:
         text = query.decode()
     except UnicodeDecodeError:
         return quote_from_bytes(query, safe=_QUERY_SAFE)
-    if len(query.translate(None, _END_AND_CONTROLS)) == len(query):
+    if "#" not in text and text.isprintable():
         return text
     return text.translate(_QUERY_ESCAPES)
 
