@@ -78,6 +78,17 @@ else:
     _Base = object
 
 
+def make_room(first: object, *classes: type) -> None:
+    """Set every attribute that the classes declare on ``first``, the first object of its class.
+
+    CPython keeps room in the objects of a class for the attributes of its first ones, and for one more. What
+    else is set later moves to a dict, which takes 0.2 us for each object.
+    """
+    for cls in classes:
+        for name in cls.__annotations__:
+            setattr(first, name, None)
+
+
 class ScopeMapping(_Base):
     """A read-only mapping over a scope, equal to itself only: a connection is a thing of its own.
 
