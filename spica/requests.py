@@ -76,7 +76,7 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
         RuntimeError: the scope is neither of type "http" nor "websocket".
     """
 
-    _url: URL | None = None
+    _url: URL | None
     _base_url: URL | None = None
     _headers: Headers | None
     _query_params: QueryParams | None
@@ -91,7 +91,7 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
         if kind != "http" and kind != "websocket":
             raise _wrong_type("HTTPConnection", "'http' or 'websocket'", kind)
         self.scope = scope
-        self._headers = self._query_params = self._cookies = None
+        self._url = self._headers = self._query_params = self._cookies = None
 
     @property
     def app(self) -> Any:
@@ -246,7 +246,7 @@ class Request(HTTPConnection[StateT]):
         self._receive = receive
         self._send = send
         self._aftermath = None
-        self._headers = self._query_params = self._cookies = None
+        self._url = self._headers = self._query_params = self._cookies = None
 
     @property
     def method(self) -> str:

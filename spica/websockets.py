@@ -117,7 +117,7 @@ class WebSocket(HTTPConnection[StateT]):
         self._send = send
         self.client_state = self.application_state = _CONNECTING
         self._is_plain = False
-        self._headers = self._query_params = self._cookies = None
+        self._url = self._headers = self._query_params = self._cookies = None
 
     # The raw messages
 

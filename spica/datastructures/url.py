@@ -54,12 +54,12 @@ class URL:
     _text: str | None
     _pieces: _Pieces | None
     _parts: SplitResult | None
-    _source: Any = None  # what of a scope it is made of
+    _source: Any  # what of a scope it is made of
 
     def __init__(
         self, url: str | URL = "", scope: Mapping[str, Any] | None = None, **components: Any
     ) -> None:
-        self._text = self._pieces = self._parts = None
+        self._text = self._pieces = self._parts = self._source = None
         if scope is not None:
             if url or components:
                 raise TypeError("A URL is made of a text, a scope or components; give one of them.")
