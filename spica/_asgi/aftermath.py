@@ -43,6 +43,12 @@ class Aftermath:
         self.begun = [*self.begun, begun]
         self.is_empty = False
 
+    def forget_begun(self, begun: Begun) -> None:
+        """Note that an app has ended well, so that nearly always nothing is left to be done."""
+        if len(self.begun) == 1 and self.begun[0] is begun:
+            self.begun = ()
+            self.is_empty = not (self.tasks or self.closers or self.failures)
+
     def add_task(self, task: Callable[[], Awaitable[None]]) -> None:
         """Note a task, to be run."""
         self.tasks = [*self.tasks, task]

@@ -42,7 +42,7 @@ async def begin(app: ASGIApp, request: Request[Any], aftermath: Aftermath) -> Be
         ClientDisconnect: it did so after it was told that the client has left.
         Exception: whatever the app raised before that.
     """
-    begun = BegunApp(app, request)
+    begun = BegunApp(app, request, aftermath)
     aftermath.add_begun(begun)
     return await begun.start()
 
@@ -51,6 +51,7 @@ class BegunApp:
     """An app in a task of its own, and what it has sent so far."""
 
     __slots__ = (
+        "_aftermath",
         "_app",
         "_error",
         "_hand_over",
@@ -69,9 +70,10 @@ class BegunApp:
 
     _task: SideTask
 
-    def __init__(self, app: ASGIApp, request: Request[Any]) -> None:
+    def __init__(self, app: ASGIApp, request: Request[Any], aftermath: Aftermath) -> None:
         self._app = app
         self._request = request
+        self._aftermath = aftermath
         self._start: Message | None = None
         self._target: Send | None = None  # where body messages go, once somebody wants them
         self._hand_over: _HandOver | None = None
@@ -108,6 +110,7 @@ class BegunApp:
         self._open.set()
         await self._wait_for_end()
         self._raise_error()
+        self._aftermath.forget_begun(self)
 
     def divert(self, hand_over: _HandOver) -> None:
         """Let the app send its body to ``hand_over``, which ends when the app does."""

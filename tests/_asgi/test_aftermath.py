@@ -54,6 +54,33 @@ async def test_apps_end_before_tasks_run_and_the_last_one_first() -> None:
     assert steps == [("finish", "b"), ("finish", "a"), "task"]
 
 
+async def test_an_app_that_has_ended_leaves_nothing() -> None:
+    aftermath = Aftermath()
+    begun = Begun("a", [])
+    aftermath.add_begun(begun)
+    assert not aftermath.is_empty
+    aftermath.forget_begun(begun)
+    assert aftermath.is_empty
+    assert aftermath.begun == ()
+
+
+async def test_what_else_there_is_stays_when_an_app_has_ended() -> None:
+    steps: list[Any] = []
+    aftermath = Aftermath()
+    begun = Begun("a", steps)
+    aftermath.add_begun(begun)
+    aftermath.add_failure(ValueError())
+    aftermath.forget_begun(begun)
+    assert not aftermath.is_empty
+
+    others = Aftermath()
+    for each in (begun, Begun("b", steps)):
+        others.add_begun(each)
+    others.forget_begun(begun)
+    await others.settle()
+    assert steps == [("finish", "b"), ("finish", "a")]
+
+
 async def test_each_step_is_taken_whatever_the_others_do() -> None:
     steps: list[Any] = []
 
