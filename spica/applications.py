@@ -61,8 +61,8 @@ class Spica(Responder):
     """
 
     middleware_stack = InnerApp("_stack")
-    _ask_stack: Ask | None
-    _connect_stack: ASGIApp
+    _layer_ask_stack: Ask | None
+    _layer_inner_connect_stack: ASGIApp
     _outermost: Responder
 
     # Here for subclasses that do not call __init__.
@@ -140,25 +140,25 @@ class Spica(Responder):
 
     # -- serving ---------------------------------------------------------------------------------------
 
-    def respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+    def _layer_respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
         """Return the answer to ``request``, through the layers."""
         request.scope["app"] = self
-        ask = self._ask_stack
+        ask = self._layer_ask_stack
         if ask is None:
             ask = self._build()
         return ask(request)
 
-    def connect(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve a WebSocket or the lifespan, through the layers."""
         scope["app"] = self
         if scope["type"] == "lifespan":
             return StartupGuard(receive, send).run(self._run_lifespan, scope)
         self._build_once()
-        return self._connect_stack(scope, receive, send)
+        return self._layer_inner_connect_stack(scope, receive, send)
 
     async def _run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._build_once()
-        await self._connect_stack(scope, receive, send)
+        await self._layer_inner_connect_stack(scope, receive, send)
 
     def _build_once(self) -> None:
         """Build the stack if there is none; an application that this one is mounted in does, too."""
@@ -172,7 +172,7 @@ class Spica(Responder):
         if self.json_codec is not None and stack is not None:
             stack = JSONCodecLayer(stack, self.json_codec)
         self.middleware_stack = stack
-        ask = self._ask_stack
+        ask = self._layer_ask_stack
         if ask is None:
             raise TypeError(
                 f"{type(self).__name__}.build_middleware_stack() must return an ASGI app, not None."
@@ -181,7 +181,7 @@ class Spica(Responder):
 
     # -- as the layer that runs the answer: errors are the server-error layer's ------------------------
 
-    def _app_has_changed(self) -> None:
+    def _layer_has_changed(self) -> None:
         stack = self.middleware_stack
         if stack is not None:
             self._outermost = outermost_of(stack)
@@ -190,23 +190,23 @@ class Spica(Responder):
         """Return the layer that answers errors; where building the stack failed, there is none."""
         return getattr(self, "_outermost", None) or Responder()
 
-    def _ask_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+    def _layer_ask_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
         request.scope["app"] = self
-        if self._ask_stack is None:
+        if self._layer_ask_stack is None:
             self._build()
-        return self._outermost._ask(request)
+        return self._outermost._layer_ask(request)
 
-    async def answer_error(self, request: Request[Any], exc: Exception) -> ASGIApp:
+    async def _layer_answer_error(self, request: Request[Any], exc: Exception) -> ASGIApp:
         """Let the server-error layer answer."""
-        return await self._error_layer().answer_error(request, exc)
+        return await self._error_layer()._layer_answer_error(request, exc)
 
-    def guard(self, answer: ASGIApp, request: Request[Any]) -> ASGIApp:
+    def _layer_guard(self, answer: ASGIApp, request: Request[Any]) -> ASGIApp:
         """Let the server-error layer guard."""
-        return self._error_layer().guard(answer, request)
+        return self._error_layer()._layer_guard(answer, request)
 
-    async def report(self, request: Request[Any], exc: Exception) -> bool:
+    async def _layer_report(self, request: Request[Any], exc: Exception) -> bool:
         """Tell the server-error layer of an error that came too late to be answered."""
-        return await self._error_layer().report(request, exc)
+        return await self._error_layer()._layer_report(request, exc)
 
     # -- adding to it ----------------------------------------------------------------------------------
 

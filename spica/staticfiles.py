@@ -150,7 +150,7 @@ class StaticFiles(Responder):
 
     # -- answering ---------------------------------------------------------------------------------
 
-    async def respond(self, request: Request[Any]) -> ASGIApp:
+    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
         """Return the response to ``request``, with its status and headers."""
         if not self.config_checked:
             await self.check_config()
@@ -158,7 +158,7 @@ class StaticFiles(Responder):
         response = await self.get_response(self.get_path(request.scope), request.scope)
         return await settle_answer(response, request, self.get_response)
 
-    async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a WebSocket.
 
         Raises:

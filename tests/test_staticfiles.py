@@ -366,7 +366,7 @@ async def test_a_lifespan_is_not_served(root):
 
 async def test_the_answer_can_be_had_as_a_value(root):
     request = Request(scope_for("/a.txt", range="bytes=0-1"))
-    response = await StaticFiles(directory=root).respond(request)
+    response = await StaticFiles(directory=root)._layer_respond(request)
     assert isinstance(response, Response)
     assert response.status_code == 206
     assert response.headers["content-length"] == "2"

@@ -45,7 +45,7 @@ class RequestBodyLimitMiddleware(Responder):
         checked = check_body_size(max_body_size, "RequestBodyLimitMiddleware")
         self.max_body_size = checked if isinstance(checked, int) else None
 
-    async def respond(self, request: Request[Any]) -> ASGIApp:
+    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
         """Return the inner answer, or 413 where the body is larger than the limit furthest in."""
         scope = request.scope
         outer = scope.get(MAX_BODY_SIZE)
@@ -56,7 +56,7 @@ class RequestBodyLimitMiddleware(Responder):
                 raise BodyTooLarge(
                     self.max_body_size
                 )  # a layer outside had read it with a larger one
-            answer = await self._ask(request)
+            answer = await self._layer_ask(request)
             if not isinstance(answer, Response):
                 return RequestBodyLimitResponder(answer, self)
             if answer.status_code < 400:  # else it is refused already, with what layers have added

@@ -147,13 +147,13 @@ class Boundary(Responder):
         self.app = app
         self._published = None
 
-    async def respond(self, request: Request[Any]) -> ASGIApp:
+    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
         """Return the inner answer, or that of the handler for its exception."""
         published = self._published
         if published is not None:
             request.scope[EXCEPTION_HANDLERS] = published
         try:
-            answer: Any = await self._ask(request)
+            answer: Any = await self._layer_ask(request)
             if not isinstance(answer, Response):
                 return GuardedApp(check_app(answer, request.scope.get("endpoint")), request)
             if not answer._is_plain:
@@ -168,7 +168,7 @@ class Boundary(Responder):
             return apply_left_edits(scope, handled) if PENDING_EDITS in scope else handled
         return answer
 
-    async def report(self, request: Request[Any], exc: Exception) -> bool:
+    async def _layer_report(self, request: Request[Any], exc: Exception) -> bool:
         """Say of an error that came after the response had started that a handler was there."""
         note_late(request, exc)
         return False

@@ -25,12 +25,12 @@ class JSONCodecLayer(Responder):
         self.json_codec = json_codec
         codec.look_up()
 
-    async def respond(self, request: Request[Any]) -> ASGIApp:
+    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
         """Return the inner answer, made with the codec; what is still to be made of it is made so too."""
         tasks = _put_off(request)
         token = codec.chosen.set(self.json_codec)
         try:
-            answer = await self._ask(request)
+            answer = await self._layer_ask(request)
         finally:
             codec.chosen.reset(token)
         aftermath = request._aftermath
@@ -41,14 +41,14 @@ class JSONCodecLayer(Responder):
             aftermath.tasks = [*tasks, *later]
         return answer if _is_made(answer) else _WithCodec(answer, self.json_codec)
 
-    async def report(self, request: Request[Any], exc: Exception) -> bool:
+    async def _layer_report(self, request: Request[Any], exc: Exception) -> bool:
         """Tell the layer inside, where that is one of ours."""
         app = self.app
-        return not isinstance(app, Responder) or await app.report(request, exc)
+        return not isinstance(app, Responder) or await app._layer_report(request, exc)
 
-    async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a WebSocket or the lifespan with the codec."""
-        await _WithCodec(self._connect, self.json_codec)(scope, receive, send)
+        await _WithCodec(self._layer_inner_connect, self.json_codec)(scope, receive, send)
 
 
 def _put_off(request: Request[Any]) -> Tasks:

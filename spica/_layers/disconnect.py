@@ -29,14 +29,14 @@ class CancelOnDisconnectMiddleware(Responder):
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def respond(self, request: Request[Any]) -> ASGIApp:
+    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
         """Return the inner answer.
 
         Raises:
             ClientDisconnect: the client has left meanwhile.
         """
         with CancelOnDisconnect(listen(request)):
-            answer = await self._ask(request)
+            answer = await self._layer_ask(request)
         if isinstance(answer, Response):
             return answer
         return _Cancellable(answer)

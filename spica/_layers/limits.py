@@ -57,12 +57,12 @@ class FormLimitMiddleware(Responder):
         self.app = app
         self.limits = check_form_limits(limits, "FormLimitMiddleware: limits")
 
-    def respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+    def _layer_respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
         """Return the inner answer."""
         scope = request.scope
         outer = scope.get(FORM_LIMITS)
         scope[FORM_LIMITS] = self.limits if outer is None else _combine(self.limits, outer)
-        return self._ask(request)
+        return self._layer_ask(request)
 
 
 @lru_cache(maxsize=256)

@@ -3,15 +3,16 @@
 Everything is an ASGI app, and ``await app(scope, receive, send)`` always works: that is the message path.
 A layer of ours is a ``Responder``. It can also be asked *who answers this request*::
 
-    answer = await layer.respond(request)     # an ASGI app, nearly always a Response
+    answer = await layer._layer_respond(request)     # an ASGI app, nearly always a Response
 
 without anything being sent. A Response is a value that layers outside can look at and edit; the answer
 of a mounted foreign app is that app itself, not yet run ("opaque"). So a stack of our layers is a chain of
 plain awaits: no wrapped ``send``, no task, no stream. The outermost layer runs what came out.
 
-A layer is written once, as ``respond``; its ``__call__`` is the one below. Whether a layer may be asked by
-value is decided when the stack or the route index is built: only if its class still has the ``__call__``
-it was born with. Tracing agents and subclasses replace it, and then it is opaque like any foreign app.
+A layer is written once, as ``_layer_respond``; its ``__call__`` is the one below. Whether a layer may be
+asked by value is decided when the stack or the route index is built: only if its class still has the
+``__call__`` it was born with. Tracing agents and subclasses replace it, and then it is opaque like any
+foreign app. Users write subclasses of layers: all names here begin with ``_layer_``, and theirs are free.
 """
 
 from __future__ import annotations
@@ -39,16 +40,16 @@ Ask = Callable[[Request[Any]], Awaitable["ASGIApp"]]
 class InnerApp:
     """Hold the app a layer stands around, and resolve once how that app is asked.
 
-    The app itself is kept as ``_inner``. Assigning it also sets ``_ask`` and, where scopes that are not HTTP
-    are handed on too, ``_connect``, so that a stack changed from outside stays right. All three have the
-    suffix. They are set as attributes, not in ``__dict__``: an object whose ``__dict__`` was asked for is
-    larger, and below Python 3.13 slower, ever after.
+    The app itself is kept as ``_layer_inner``. Assigning it also sets ``_layer_ask`` and, where scopes that
+    are not HTTP are handed on too, ``_layer_inner_connect``, so that a stack changed from outside stays
+    right. All three have the suffix. They are set as attributes, not in ``__dict__``: an object whose
+    ``__dict__`` was asked for is larger, and below Python 3.13 slower, ever after.
     """
 
     def __init__(self, suffix: str = "", *, connects: bool = True) -> None:
-        self._inner_name = "_inner" + suffix
-        self._ask_name = "_ask" + suffix
-        self._connect_name = "_connect" + suffix if connects else None
+        self._inner_name = "_layer_inner" + suffix
+        self._ask_name = "_layer_ask" + suffix
+        self._connect_name = "_layer_inner_connect" + suffix if connects else None
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -69,55 +70,55 @@ class InnerApp:
         set_attribute(instance, self._ask_name, None if app is None else asker(app))
         if self._connect_name is not None:
             set_attribute(instance, self._connect_name, connector(app))
-        after_change = getattr(instance, "_app_has_changed", None)
+        after_change = getattr(instance, "_layer_has_changed", None)
         if after_change is not None:
             after_change()
 
 
 class Responder:
-    """Base of every layer of ours: written as ``respond``, run as an ASGI app.
+    """Base of every layer of ours: written as ``_layer_respond``, run as an ASGI app.
 
-    A layer around another sets ``self.app`` and awaits ``self._ask(request)`` for the inner answer.
+    A layer around another sets ``self.app`` and awaits ``self._layer_ask(request)`` for the inner answer.
     """
 
     __slots__ = ()  # so that one that is made for each route can be small
 
     app = InnerApp()
-    _ask: Ask
-    _connect: ASGIApp
+    _layer_ask: Ask
+    _layer_inner_connect: ASGIApp
 
-    def respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+    def _layer_respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
         """Return the ASGI app that answers ``request``, once awaited; send nothing.
 
         Written as ``async def``, or as a plain function where there is nothing to do after the inner
         answer, and the inner awaitable can be handed on.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define respond(request).")
+        raise NotImplementedError(f"{type(self).__name__} must define _layer_respond(request).")
 
-    def connect(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve a scope that is not HTTP: WebSockets and lifespan stay on the message path.
 
         Written as ``async def``, or as a plain function that hands on the inner awaitable.
         """
-        return self._connect(scope, receive, send)
+        return self._layer_inner_connect(scope, receive, send)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Make the request, ask for its answer, and run that."""
         if scope["type"] != "http":
-            await self.connect(scope, receive, send)
+            await self._layer_connect(scope, receive, send)
             return
         if AFTERMATH in scope:
-            await self._call_inside(scope, receive, send)
+            await self._layer_call_inside(scope, receive, send)
             return
         request: Request[Any] = Request(scope, receive, send)
         try:
             try:
-                answer: Any = await self._ask_outermost(request)
+                answer: Any = await self._layer_ask_outermost(request)
                 is_simple = isinstance(answer, Response) and not answer._receives
                 if not is_simple and not is_app(answer):
                     answer = await settle_answer(answer, request, scope.get("endpoint"))
             except Exception as exc:
-                answer = await self.answer_error(request, exc)
+                answer = await self._layer_answer_error(request, exc)
                 is_simple = False
             if is_simple:
                 # Named, the method is found quicker than through the slot for calls.
@@ -126,38 +127,38 @@ class Responder:
                 # What may still ask for the body, or for a disconnect, goes through its one owner.
                 channel = request._channel()
                 try:
-                    await self.guard(answer, request)(scope, channel, send)
+                    await self._layer_guard(answer, request)(scope, channel, send)
                 finally:
                     _note_listener(request, channel)
         except BaseException as exc:
-            await self._note(request, exc)
+            await self._layer_note(request, exc)
         # Its own one: in the scope there may be one again that an app further in has put back.
         aftermath = request._aftermath
         if aftermath is not None and not aftermath.is_empty:
-            await self._settle(request, aftermath)
+            await self._layer_settle(request, aftermath)
 
-    async def _note(self, request: Request[Any], exc: BaseException) -> None:
+    async def _layer_note(self, request: Request[Any], exc: BaseException) -> None:
         if not isinstance(exc, Exception):  # cancelled, or the end of the program
             await _abandon(request)
             raise exc
         try:
-            is_raised = await self.report(request, exc)
+            is_raised = await self._layer_report(request, exc)
         except BaseException:
             await _abandon(request)
             raise
         if is_raised:
             own_aftermath(request).add_failure(exc)
 
-    async def _settle(self, request: Request[Any], aftermath: Aftermath) -> None:
+    async def _layer_settle(self, request: Request[Any], aftermath: Aftermath) -> None:
         """Do what is left to be done, and raise what went wrong."""
         late = await aftermath.settle()
         # It is settled: no layer outside may find it. Apps that ended meanwhile have put it back.
         request.scope.pop(AFTERMATH, None)
         for error in late:
-            await self.report(request, error)
+            await self._layer_report(request, error)
         aftermath.raise_failures()
 
-    async def _call_inside(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _layer_call_inside(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run inside an app that a dispatch middleware began, whose aftermath the scope has.
 
         What is left to be done here is done here: waiting for the outer one would be waiting for ourselves.
@@ -171,19 +172,19 @@ class Responder:
     # The server-error layer, and an application with one, are often the very layer that runs the answer.
     # What they do about errors is then done by the `try` that is there anyway.
 
-    def _ask_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
-        return self.respond(request)
+    def _layer_ask_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+        return self._layer_respond(request)
 
-    async def answer_error(self, request: Request[Any], exc: Exception) -> ASGIApp:
+    async def _layer_answer_error(self, request: Request[Any], exc: Exception) -> ASGIApp:
         """Return the answer to an exception that nobody further in has answered, or raise it."""
         own_aftermath(request).add_failure(exc)  # as it is: a layer outside may answer it
         raise exc
 
-    def guard(self, answer: ASGIApp, request: Request[Any]) -> ASGIApp:
+    def _layer_guard(self, answer: ASGIApp, request: Request[Any]) -> ASGIApp:
         """Return an opaque answer in what answers its exceptions."""
         return answer
 
-    async def report(self, request: Request[Any], exc: Exception) -> bool:
+    async def _layer_report(self, request: Request[Any], exc: Exception) -> bool:
         """Hear of an error that came too late to be answered; return whether it is to be raised."""
         return True
 
@@ -212,14 +213,14 @@ def asked_as(method: Any, name: str) -> None:
 def asker(app: ASGIApp) -> Ask:
     """Return how ``app`` is asked for its answer; one that can't be asked answers with itself."""
     if isinstance(app, Responder) and type(app).__call__ is _BORN_CALL:
-        return app.respond
+        return app._layer_respond
     if isinstance(app, MethodType) and app.__func__ in _ASKED_AS:
         ask: Ask = getattr(app.__self__, _ASKED_AS[app.__func__])
         return ask
     if isinstance(app, type):
         # A class is an app too, but as an answer it would look like a forgotten pair of brackets.
         app = partial(_run_instance, app)
-    return _Opaque(app).respond
+    return _Opaque(app)._layer_respond
 
 
 async def _run_instance(cls: Any, scope: Scope, receive: Receive, send: Send) -> None:
@@ -229,7 +230,7 @@ async def _run_instance(cls: Any, scope: Scope, receive: Receive, send: Send) ->
 def connector(app: Any) -> Any:
     """Return what serves a scope that is not HTTP: the app, without the steps that are for HTTP."""
     is_born = isinstance(app, Responder) and type(app).__call__ is _BORN_CALL
-    return app.connect if is_born else app
+    return app._layer_connect if is_born else app
 
 
 class _Opaque:
@@ -240,6 +241,6 @@ class _Opaque:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def respond(self, request: Request[Any]) -> ASGIApp:
+    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
         """Return the app itself, not yet run."""
         return self.app

@@ -61,7 +61,7 @@ class AuthenticationMiddleware(Responder):
             on_error or self.default_on_error
         )
 
-    async def respond(self, request: Request[Any]) -> ASGIApp:
+    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
         """Return the inner answer, or that of `on_error`."""
         try:
             await self._identify(request)
@@ -70,9 +70,9 @@ class AuthenticationMiddleware(Responder):
             if not isinstance(answer, Response) and hasattr(answer, "__await__"):
                 answer = await answer
             return await settle_answer(answer, request, self.on_error)
-        return await self._ask(request)
+        return await self._layer_ask(request)
 
-    async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Identify a WebSocket, or close it; let other scopes pass."""
         if scope["type"] == "websocket":
             try:

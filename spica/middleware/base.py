@@ -39,7 +39,7 @@ class BaseHTTPMiddleware(Responder):
     that streams it is ended in good order.
     """
 
-    _call_next: RequestResponseEndpoint
+    _layer_call_next: RequestResponseEndpoint
 
     def __init__(self, app: ASGIApp, dispatch: DispatchFunction | None = None) -> None:
         self.app = app
@@ -52,12 +52,12 @@ class BaseHTTPMiddleware(Responder):
             "or be given a function as `dispatch`."
         )
 
-    async def respond(self, request: Request[Any]) -> Response:
+    async def _layer_respond(self, request: Request[Any]) -> Response:
         """Return what the dispatch function returns, as a response that belongs to this request."""
         if request._aftermath is None:
             # Before the function can make a Request of its own: see spica._layers.aftermath.
             request._aftermath = request.scope.setdefault(AFTERMATH, Aftermath())
-        answer = await self.dispatch_func(request, self._call_next)
+        answer = await self.dispatch_func(request, self._layer_call_next)
         try:
             if answer._is_plain and answer.background is None and getrefcount(answer) <= HELD_HERE:
                 return answer
@@ -66,27 +66,27 @@ class BaseHTTPMiddleware(Responder):
         settled = await settle_answer(answer, request, self.dispatch_func)
         return await take_over(settled, request)
 
-    def _app_has_changed(self) -> None:
-        ask = self._ask
+    def _layer_has_changed(self) -> None:
+        ask = self._layer_ask
         # Of another dispatch middleware the answer is a response already.
-        is_owned = getattr(ask, "__func__", None) is BaseHTTPMiddleware.respond
-        self._call_next = (
-            cast("RequestResponseEndpoint", ask) if is_owned else _CallNext(ask).respond
+        is_owned = getattr(ask, "__func__", None) is BaseHTTPMiddleware._layer_respond
+        self._layer_call_next = (
+            cast("RequestResponseEndpoint", ask) if is_owned else _CallNext(ask)._layer_respond
         )
 
 
 class _CallNext:
     """What a dispatch function awaits for the response of the app inside."""
 
-    __slots__ = ("_ask",)
+    __slots__ = ("_layer_ask",)
 
     def __init__(self, ask: Ask) -> None:
-        self._ask = ask
+        self._layer_ask = ask
 
-    async def respond(self, request: Request[Any]) -> Response:
+    async def _layer_respond(self, request: Request[Any]) -> Response:
         if type(request._receive) is BodyChannel:
             request._receive.hand_on()
-        answer = await self._ask(request)
+        answer = await self._layer_ask(request)
         if (
             isinstance(answer, Response)
             and answer.background is None

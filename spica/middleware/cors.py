@@ -150,7 +150,7 @@ class CORSMiddleware(Responder):
 
     # -- the way of a request --------------------------------------------------------------------------
 
-    async def respond(self, request: Request[Any]) -> ASGIApp:
+    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
         """Return the inner answer with CORS headers, or the answer to a preflight."""
         scope = request.scope
         origin = None
@@ -167,7 +167,7 @@ class CORSMiddleware(Responder):
             return _MessageWriter(self)
         edit = self._unasked if origin is None else self._choose_edit(origin)
         try:
-            inner = await self._ask(request)
+            inner = await self._layer_ask(request)
         except Exception:
             leave_edit(request, edit)
             raise

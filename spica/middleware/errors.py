@@ -65,24 +65,24 @@ class ServerErrorMiddleware(Responder):
         self.handler = handler
         self.debug = check_flag(debug, "ServerErrorMiddleware: debug")
 
-    async def respond(self, request: Request[Any]) -> ASGIApp:
+    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
         """Return the inner answer, or one that tells of the error."""
         try:
-            answer = await self._ask(request)
+            answer = await self._layer_ask(request)
         except Exception as exc:
-            return await self.answer_error(request, exc)
-        return self.guard(answer, request)
+            return await self._layer_answer_error(request, exc)
+        return self._layer_guard(answer, request)
 
-    def _ask_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
-        return self._ask(request)
+    def _layer_ask_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+        return self._layer_ask(request)
 
-    def guard(self, answer: ASGIApp, request: Request[Any]) -> ASGIApp:
+    def _layer_guard(self, answer: ASGIApp, request: Request[Any]) -> ASGIApp:
         """Return an opaque answer in what answers its exceptions."""
         if isinstance(answer, Response):
             return answer
         return _GuardedServer(self, answer, request).__call__  # quicker than the slot for calls
 
-    async def answer_error(self, request: Request[Any], exc: Exception) -> ASGIApp:
+    async def _layer_answer_error(self, request: Request[Any], exc: Exception) -> ASGIApp:
         """Return the response for ``exc``, and see to it that ``exc`` is raised afterwards."""
         answer: ASGIApp | None = None
         if isinstance(exc, RequestErrors) and isinstance(exc.exceptions[0], HTTPException):
@@ -118,7 +118,7 @@ class ServerErrorMiddleware(Responder):
             aftermath.add_failure(error)
             return self.error_response(request, exc)
 
-    async def report(self, request: Request[Any], exc: Exception) -> bool:
+    async def _layer_report(self, request: Request[Any], exc: Exception) -> bool:
         """Let the handler see an error that came after the response had started."""
         if isinstance(exc, ClientDisconnect):
             return False  # a client that leaves is no error of the server's
@@ -175,7 +175,7 @@ def _handlers_within(app: Any) -> Handlers | None:
     return None
 
 
-_BORN = ServerErrorMiddleware.__call__, ServerErrorMiddleware.respond
+_BORN = ServerErrorMiddleware.__call__, ServerErrorMiddleware._layer_respond
 
 
 def outermost_of(stack: ASGIApp) -> Responder:
@@ -184,7 +184,7 @@ def outermost_of(stack: ASGIApp) -> Responder:
     It is the server-error layer, unless a subclass or a tracing agent has replaced how that is called.
     """
     cls: Any = type(stack)
-    if isinstance(stack, ServerErrorMiddleware) and (cls.__call__, cls.respond) == _BORN:
+    if isinstance(stack, ServerErrorMiddleware) and (cls.__call__, cls._layer_respond) == _BORN:
         return stack
     layer = _Outermost()
     layer.app = stack
@@ -194,10 +194,10 @@ def outermost_of(stack: ASGIApp) -> Responder:
 class _Outermost(Responder):
     """Run the answers of a stack that is not a server-error layer."""
 
-    async def report(self, request: Request[Any], exc: Exception) -> bool:
+    async def _layer_report(self, request: Request[Any], exc: Exception) -> bool:
         """Tell the server-error layer, where it is asked for answers and runs none itself."""
         app = self.app
-        return not isinstance(app, JSONCodecLayer) or await app.report(request, exc)
+        return not isinstance(app, JSONCodecLayer) or await app._layer_report(request, exc)
 
 
 class _GuardedServer:
@@ -217,5 +217,5 @@ class _GuardedServer:
         except Exception as exc:
             if started.has_started:
                 raise
-            answer = await self.layer.answer_error(self.request, exc)
+            answer = await self.layer._layer_answer_error(self.request, exc)
             await answer(scope, receive, send)

@@ -103,9 +103,9 @@ class GZipMiddleware(Responder):
         self.thread_minimum_size = thread_minimum_size
         self.exclude_content_types = self._gzip.exclude_content_types
 
-    async def respond(self, request: Request[Any]) -> ASGIApp:
+    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
         """Return the inner answer, compressed if it is worth while and the client accepts it."""
-        answer = await self._ask(request)
+        answer = await self._layer_ask(request)
         scope = request.scope
         if not isinstance(answer, Response) or not is_plain_value(answer):
             # What is no answer at all is named by whoever would send it.

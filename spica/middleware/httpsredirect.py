@@ -37,16 +37,16 @@ class HTTPSRedirectMiddleware(Responder):
         """Let only secure requests pass to `app`."""
         self.app = app
 
-    async def respond(self, request: Request[Any]) -> ASGIApp:
+    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
         """Return the inner answer, or the redirect."""
         scope = request.scope
         # ASGI "HTTP Connection Scope": the scheme is "http" where the server leaves it out.
         secure = _SECURE_SCHEMES.get(scope.get("scheme", "http"))
         if secure is None:
-            return await self._ask(request)
+            return await self._layer_ask(request)
         return _redirect(scope, secure)
 
-    async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Redirect a WebSocket in the same way; let other scopes pass."""
         secure = _SECURE_SCHEMES.get(scope.get("scheme", "ws"))
         if scope["type"] == "websocket" and secure is not None:

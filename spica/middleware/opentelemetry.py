@@ -69,15 +69,15 @@ class OpenTelemetryMiddleware(Responder):
         version: str | None = getattr(package, "__version__", None)
         self._instruments = Instruments("spica", version, tracer_provider, meter_provider)
 
-    async def respond(self, request: Request[Any]) -> ASGIApp:
+    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
         """Return the inner answer, observed until it is sent."""
         scope = request.scope
         if OBSERVED in scope or not self._instruments.are_active():
-            return await self._ask(request)
+            return await self._layer_ask(request)
         scope[OBSERVED] = True
         try:
             if self._is_excluded(scope):
-                observation, answer = None, await self._ask(request)
+                observation, answer = None, await self._layer_ask(request)
             else:
                 observation = Observation(self._instruments, scope, self._methods)
                 # Ends it also if nobody sends the answer, or if the request is cancelled. What is
@@ -98,7 +98,7 @@ class OpenTelemetryMiddleware(Responder):
     async def _ask_observed(self, request: Request[Any], observation: Observation) -> ASGIApp:
         token = observation.enter()
         try:
-            return await self._ask(request)
+            return await self._layer_ask(request)
         except BaseException as exc:
             observation.fail(exc)
             observation.end()

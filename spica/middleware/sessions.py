@@ -230,12 +230,12 @@ class SessionMiddleware(Responder):
         self.path = path
         self.security_flags = format_flags(same_site, https_only, domain, partitioned)
 
-    async def respond(self, request: Request[Any]) -> ASGIApp:
+    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
         """Return the inner answer, with the cookie if the session has changed."""
         scope = request.scope
         session = scope["session"] = _UnreadSession(self, scope["headers"])
         try:
-            answer = await self._ask(request)
+            answer = await self._layer_ask(request)
         except Exception:
             leave_edit(request, _SaveSession(self, scope, session))
             raise
@@ -248,7 +248,7 @@ class SessionMiddleware(Responder):
             return answer
         return edit_answer(answer, _SaveSession(self, scope, session))
 
-    async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a WebSocket with a session; the lifespan passes through."""
         if scope["type"] == "websocket":
             session = scope["session"] = _UnreadSession(self, scope["headers"])

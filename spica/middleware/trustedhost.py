@@ -68,15 +68,15 @@ class TrustedHostMiddleware(Responder):
                 stacklevel=2,
             )
 
-    async def respond(self, request: Request[Any]) -> ASGIApp:
+    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
         """Return the inner answer, or the refusal."""
         if not self.allow_any:
             refusal = self._refuse(request.scope)
             if refusal is not None:
                 return refusal
-        return await self._ask(request)
+        return await self._layer_ask(request)
 
-    async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a WebSocket in the same way; let other scopes pass."""
         if scope["type"] == "websocket" and not self.allow_any:
             refusal = self._refuse(scope)

@@ -63,11 +63,11 @@ class Candidate:
 class AnyCandidate(Candidate):
     """A route that may be of any kind: compared by ``matches``, served by ``handle``."""
 
-    __slots__ = ("_ask",)
+    __slots__ = ("_layer_ask",)
 
     def __init__(self, route: Any, order: int) -> None:
         super().__init__(route, order)
-        self._ask = asker(route.handle)
+        self._layer_ask = asker(route.handle)
 
     def enter(self, scope: Scope, path: str) -> Ask | None:
         """Let the route compare."""
@@ -78,7 +78,7 @@ class AnyCandidate(Candidate):
             return partial_match
         scope["route"] = self.route
         scope.update(child_scope)
-        return self._ask
+        return self._layer_ask
 
     def enter_socket(self, scope: Scope, path: str) -> ASGIApp | None:
         """Let the route compare."""
@@ -125,7 +125,7 @@ class HTTPCandidate(PatternCandidate):
         super().__init__(route, order)
         # Resolved anew here, and not when the route was made: classes may have been patched since. It is
         # read from the route when it is asked: an app that is put in its place later is noticed.
-        route._ask = _ask_endpoint(route.app)
+        route._layer_ask = _ask_endpoint(route.app)
 
     def enter(self, scope: Scope, path: str) -> Ask | None:
         """Compare the path, then the method."""
@@ -151,7 +151,7 @@ class HTTPCandidate(PatternCandidate):
         scope["route"] = route
         scope["endpoint"] = route.endpoint
         scope["path_params"] = params
-        ask: Ask = route._ask
+        ask: Ask = route._layer_ask
         return ask
 
     def enter_socket(self, scope: Scope, path: str) -> ASGIApp | None:
@@ -204,7 +204,7 @@ class MountCandidate(Candidate):
         super().__init__(route, order)
         self.prefix = None if len(route.param_convertors) > 1 else route.path + "/"
         self.conversions = conversions_of(route.param_convertors)
-        route._ask = ask_function(route.app)
+        route._layer_ask = ask_function(route.app)
 
     @property
     def pattern(self) -> str:
@@ -218,11 +218,11 @@ class MountCandidate(Candidate):
             if not route._enter(scope, path, self.conversions):
                 return None
         elif path.startswith(self.prefix):
-            descend(scope, route.path, route._inner)
+            descend(scope, route.path, route._layer_inner)
         else:
             return None
         scope["route"] = route
-        ask: Ask = route._ask
+        ask: Ask = route._layer_ask
         return ask
 
     def enter_socket(self, scope: Scope, path: str) -> ASGIApp | None:
@@ -238,14 +238,14 @@ class AskedCandidate(AnyCandidate):
 
     def __init__(self, route: Route | AppRoute, order: int) -> None:
         super().__init__(route, order)
-        route._ask = _ask_endpoint(route.app)
+        route._layer_ask = _ask_endpoint(route.app)
 
     def enter(self, scope: Scope, path: str) -> Ask | None:
         """Let the route compare, then ask its app."""
         ask = super().enter(scope, path)
         if ask is None or ask is partial_match:
             return ask
-        own_ask: Ask = self.route._ask
+        own_ask: Ask = self.route._layer_ask
         return own_ask
 
 

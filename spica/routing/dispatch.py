@@ -109,7 +109,7 @@ def _ask_by_path(candidates: Sequence[Candidate], scope: Scope, path: str) -> As
     first = candidates[0]
     if isinstance(first, HTTPCandidate):
         first.set_keys(scope, path)
-        return _OtherMethods([candidate.route for candidate in candidates]).respond
+        return _OtherMethods([candidate.route for candidate in candidates])._layer_respond
     # A route of its own kind answers other methods its own way.
     _, child_scope = first.route.matches(scope)
     scope["route"] = first.route
@@ -125,7 +125,7 @@ class _OtherMethods:
     def __init__(self, routes: Sequence[Any]) -> None:
         self._routes = routes
 
-    async def respond(self, request: Request[Any]) -> ASGIApp:
+    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
         """Return the answer to OPTIONS.
 
         Raises:

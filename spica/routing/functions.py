@@ -37,7 +37,7 @@ class AsyncFunction(Responder):
     def __init__(self, func: Callable[[Request[Any]], Awaitable[Any]]) -> None:
         self.func = func
 
-    async def respond(self, request: Request[Any]) -> ASGIApp:
+    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
         """Return the endpoint's response, or that of the handler for its exception."""
         try:
             answer = await self.func(request)
@@ -56,7 +56,7 @@ class SyncFunction(AsyncFunction):
 
     __slots__ = ()
 
-    async def respond(self, request: Request[Any]) -> ASGIApp:
+    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
         """Return the endpoint's response, or that of the handler for its exception."""
         try:
             return await settle_answer(
@@ -105,7 +105,7 @@ def is_over(websocket: WebSocket[Any]) -> bool:
 def ask_function(app: ASGIApp) -> Ask:
     """Return how ``app`` is asked below a boundary: an endpoint's function as it is."""
     ask = asker(app)
-    if isinstance(ask, MethodType) and ask.__func__ is AsyncFunction.respond:
+    if isinstance(ask, MethodType) and ask.__func__ is AsyncFunction._layer_respond:
         function: Ask = getattr(ask.__self__, "func")  # noqa: B009  # typed as object
         return function
     return ask

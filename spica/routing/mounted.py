@@ -25,7 +25,7 @@ def router_of(app: Any) -> tuple[Any, Any]:
         if hasattr(type(router), "mounted_lifespans"):
             return router, app
         # A layer of ours may be around it.
-        app = getattr(app, "_inner", None) if isinstance(app, Responder) else None
+        app = getattr(app, "_layer_inner", None) if isinstance(app, Responder) else None
     return None, None
 
 

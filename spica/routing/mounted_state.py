@@ -44,15 +44,15 @@ class StateLayer(Responder):
                 return
         holder.app = self.app
 
-    def respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+    def _layer_respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
         """Set the state, and return the application's answer."""
         self._lay_over(request.scope)
-        return self._ask(request)
+        return self._layer_ask(request)
 
-    def connect(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Set the state, and serve the WebSocket."""
         self._lay_over(scope)
-        return self._connect(scope, receive, send)
+        return self._layer_inner_connect(scope, receive, send)
 
     def _lay_over(self, scope: Scope) -> None:
         # The dict is this request's own (ASGI lifespan specification, "Lifespan State"); the layers outside

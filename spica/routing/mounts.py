@@ -66,8 +66,8 @@ class AppRoute(BaseRoute):
     lifespan: bool | None = None
     """Whether the lifespan of the application runs. None: where it is one of ours, as the router has it."""
     app = InnerApp(connects=False)
-    _inner: ASGIApp
-    _ask: Ask
+    _layer_inner: ASGIApp
+    _layer_ask: Ask
     _base_app: ASGIApp
     param_convertors: PathConvertors
 

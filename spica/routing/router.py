@@ -57,9 +57,9 @@ class Router(Responder):
     """
 
     middleware_stack = InnerApp()
-    _inner: ASGIApp
+    _layer_inner: ASGIApp
     default = InnerApp("_default")
-    _ask_default: Ask
+    _layer_ask_default: Ask
     mounted_lifespans: bool | None = None
     max_startup_seconds: float | None = MAX_STARTUP_SECONDS
     max_shutdown_seconds: float | None = MAX_SHUTDOWN_SECONDS
@@ -130,10 +130,10 @@ class Router(Responder):
 
     # -- serving ---------------------------------------------------------------------------------------
 
-    def respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+    def _layer_respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
         """Return the answer of the route that matches, through the router's middleware."""
         request.scope.setdefault("router", self)
-        return self._ask(request)
+        return self._layer_ask(request)
 
     def dispatch(self, request: Request[Any]) -> Awaitable[ASGIApp]:
         """Return the answer of the route that matches.
@@ -151,16 +151,16 @@ class Router(Responder):
         if ask is not None:
             return ask(request)
         if self.redirect_slashes and (location := self._other_slash(scope, path)) is not None:
-            return _Answer(RedirectResponse(location)).respond(request)
-        return self._ask_default(request)
+            return _Answer(RedirectResponse(location))._layer_respond(request)
+        return self._layer_ask_default(request)
 
-    def _app_has_changed(self) -> None:
+    def _layer_has_changed(self) -> None:
         # Without middleware of its own a router is asked for its route directly.
-        is_direct = getattr(self, "_ask", None) == self.dispatch
+        is_direct = getattr(self, "_layer_ask", None) == self.dispatch
         if is_direct:
-            setattr(self, "respond", self.dispatch)  # noqa: B010  # a method is assigned to
-        elif getattr(self.respond, "__func__", None) is Router.dispatch:
-            del self.respond
+            setattr(self, "_layer_respond", self.dispatch)  # noqa: B010  # a method is assigned to
+        elif getattr(self._layer_respond, "__func__", None) is Router.dispatch:
+            del self._layer_respond
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a connection by the routes, inside the router's middleware. Subclasses override this."""
@@ -172,7 +172,7 @@ class Router(Responder):
         else:
             await _Dispatch(self)(scope, receive, send)
 
-    def connect(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve a WebSocket or the lifespan, through the router's middleware."""
         if scope["type"] not in ("websocket", "lifespan"):
             raise RuntimeError(
@@ -180,7 +180,7 @@ class Router(Responder):
                 f"not {scope['type']!r}."
             )
         scope.setdefault("router", self)
-        return self._connect(scope, receive, send)
+        return self._layer_inner_connect(scope, receive, send)
 
     async def lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the lifespan context from startup to shutdown."""
@@ -288,7 +288,9 @@ async def _run_own_app(self: Router, scope: Scope, receive: Receive, send: Send)
         await Router.__call__(self, scope, receive, send)
         return
     scope.setdefault("router", self)
-    await self._inner(scope, receive, send)  # the middleware stack, not through its descriptor
+    await self._layer_inner(
+        scope, receive, send
+    )  # the middleware stack, not through its descriptor
 
 
 class _Dispatch(Responder):
@@ -297,7 +299,7 @@ class _Dispatch(Responder):
     def __init__(self, router: Router) -> None:
         self._router = router
 
-    def respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+    def _layer_respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
         """Return the answer of the route that matches."""
         return self._router.dispatch(request)
 
@@ -310,7 +312,7 @@ class _Answer:
     def __init__(self, answer: ASGIApp) -> None:
         self.answer = answer
 
-    async def respond(self, request: Request[Any]) -> ASGIApp:
+    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
         """Return the answer."""
         return self.answer
 

@@ -55,8 +55,8 @@ class PatternRoute(BaseRoute):
     param_convertors: PathConvertors
     endpoint: Any
     app = InnerApp(connects=False)
-    _inner: ASGIApp
-    _ask: Ask
+    _layer_inner: ASGIApp
+    _layer_ask: Ask
     _protocol: Literal["http", "websocket"] = "http"
 
     def _child_scope(self, scope: Scope, params: dict[str, Any]) -> Scope:
@@ -134,7 +134,7 @@ class Route(PatternRoute):
         Those of a class endpoint are the ones it defines. Around one with middleware any method may be
         answered.
         """
-        is_class = self._inner is self.endpoint  # the app, not through its descriptor
+        is_class = self._layer_inner is self.endpoint  # the app, not through its descriptor
         served = methods_of(self.endpoint) if is_class else None
         if served is None:
             return self.methods or None
@@ -160,7 +160,7 @@ class Route(PatternRoute):
         """Serve a request that matched; 405 with Allow where its method is not served."""
         methods = self.methods
         if not methods or scope["method"] in methods:
-            await self._inner(scope, receive, send)  # the app, not through its descriptor
+            await self._layer_inner(scope, receive, send)  # the app, not through its descriptor
             return
         headers = {"Allow": ", ".join(sorted(methods))}
         if "app" in scope:

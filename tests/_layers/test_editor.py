@@ -301,9 +301,9 @@ class TestErrorPages:
             def __init__(self, app: Any) -> None:
                 self.app = app
 
-            async def respond(self, request: Request) -> Any:
+            async def _layer_respond(self, request: Request) -> Any:
                 leave_edit(request, fail)
-                return await self._ask(request)
+                return await self._layer_ask(request)
 
         layers: list[Any] = [
             Middleware(Stamp, "outer"),

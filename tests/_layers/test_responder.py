@@ -26,8 +26,8 @@ class Layer(Responder):
     def __init__(self, app: Any) -> None:
         self.app = app
 
-    async def respond(self, request: Request) -> Any:
-        return await self._ask(request)
+    async def _layer_respond(self, request: Request) -> Any:
+        return await self._layer_ask(request)
 
 
 async def hello(request: Request) -> PlainTextResponse:
@@ -89,7 +89,7 @@ async def test_a_bound_method_is_asked_under_its_other_name() -> None:
 async def test_an_app_assigned_later_is_the_one_asked() -> None:
     layer = Layer(foreign)
     layer.app = Route("/", hello).app
-    assert isinstance(await layer.respond(a_request()), PlainTextResponse)
+    assert isinstance(await layer._layer_respond(a_request()), PlainTextResponse)
 
 
 async def test_an_app_that_was_never_set_is_a_plain_attribute_error() -> None:
@@ -99,8 +99,10 @@ async def test_an_app_that_was_never_set_is_a_plain_attribute_error() -> None:
 
 
 async def test_a_layer_without_respond_says_so() -> None:
-    with pytest.raises(NotImplementedError, match=r"Responder must define respond\(request\)"):
-        Responder().respond(a_request())
+    with pytest.raises(
+        NotImplementedError, match=r"Responder must define _layer_respond\(request\)"
+    ):
+        Responder()._layer_respond(a_request())
 
 
 # -- running -------------------------------------------------------------------------------------------
@@ -123,9 +125,9 @@ async def test_scopes_that_are_not_http_pass_through() -> None:
 
 async def test_the_answer_s_receive_has_what_a_layer_has_read() -> None:
     class Reading(Layer):
-        async def respond(self, request: Request) -> Any:
+        async def _layer_respond(self, request: Request) -> Any:
             await request.body()
-            return await self._ask(request)
+            return await self._layer_ask(request)
 
     async def echo(scope: Any, receive: Any, send: Any) -> None:
         await Response((await receive())["body"])(scope, receive, send)

@@ -30,6 +30,30 @@ def app_with(*dispatches: Any, endpoint: Any = hello, **options: Any) -> Spica:
     return Spica(routes=[route], middleware=middleware, **options)
 
 
+class TestNames:
+    """Subclasses are written by users: what is not documented must not take a name of theirs."""
+
+    DOCUMENTED = {"app", "dispatch", "dispatch_func"}
+
+    def test_only_documented_names_are_taken(self) -> None:
+        names = {*dir(BaseHTTPMiddleware), *dir(BaseHTTPMiddleware(hello))}  # type: ignore[arg-type]
+        taken = {name for name in names if not name.startswith(("__", "_layer_"))}
+        assert taken == self.DOCUMENTED
+
+    @pytest.mark.parametrize("name", ["connect", "_connect", "respond", "report", "guard", "_ask"])
+    async def test_a_method_of_any_name(self, name: str) -> None:
+        async def dispatch(self: Any, request: Request, call_next: Any) -> Any:
+            response = await call_next(request)
+            response.headers["x-own"] = getattr(self, name)("argument")
+            return response
+
+        own = {name: lambda self, argument: f"own {argument}", "dispatch": dispatch}
+        layer = type("Layer", (BaseHTTPMiddleware,), own)
+        app = Spica(routes=[Route("/", hello)], middleware=[Middleware(layer)])
+        exchange = await call(app)
+        assert exchange.headers["x-own"] == "own argument"
+
+
 class TestWriting:
     async def test_as_a_subclass(self) -> None:
         class Adds(BaseHTTPMiddleware):

@@ -36,7 +36,7 @@ class Answer(Responder):
     def __init__(self, answer):
         self.answer = answer
 
-    async def respond(self, request):
+    async def _layer_respond(self, request):
         return self.answer
 
 

@@ -98,7 +98,9 @@ async def written_by(use: Use, contents: Any = None, **settings: Any) -> Any:
 async def test_the_answer_of_an_app_without_session_is_passed_on_as_it_is() -> None:
     response = PlainTextResponse("constant")
     inner = SessionMiddleware(Spica(routes=[Route("/", Returning(response).answer)]), KEY)
-    answer = await inner.respond(Request(http_scope(headers=[("cookie", "session=garbage")])))
+    answer = await inner._layer_respond(
+        Request(http_scope(headers=[("cookie", "session=garbage")]))
+    )
     assert answer is response
 
 

@@ -153,9 +153,9 @@ class Stamp(Responder):
         self.app = app
         self.name = name
 
-    async def respond(self, request: Request) -> Any:
+    async def _layer_respond(self, request: Request) -> Any:
         try:
-            answer = await self._ask(request)
+            answer = await self._layer_ask(request)
         except Exception:
             leave_edit(request, self.edit)
             raise
