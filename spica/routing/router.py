@@ -135,7 +135,7 @@ class Router(Responder):
         request.scope.setdefault("router", self)
         return self._layer_ask(request)
 
-    def dispatch(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+    def _layer_dispatch(self, request: Request[Any]) -> Awaitable[ASGIApp]:
         """Return the answer of the route that matches.
 
         It has nothing to do after that answer, so it hands on what is to be awaited.
@@ -156,10 +156,10 @@ class Router(Responder):
 
     def _layer_has_changed(self) -> None:
         # Without middleware of its own a router is asked for its route directly.
-        is_direct = getattr(self, "_layer_ask", None) == self.dispatch
+        is_direct = getattr(self, "_layer_ask", None) == self._layer_dispatch
         if is_direct:
-            setattr(self, "_layer_respond", self.dispatch)  # noqa: B010  # a method is assigned to
-        elif getattr(self._layer_respond, "__func__", None) is Router.dispatch:
+            setattr(self, "_layer_respond", self._layer_dispatch)  # noqa: B010  # a method is assigned to
+        elif getattr(self._layer_respond, "__func__", None) is Router._layer_dispatch:
             del self._layer_respond
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -272,7 +272,7 @@ class Router(Responder):
 
 
 Mount.router_class = Router
-asked_as(Router.app, "dispatch")
+asked_as(Router.app, "_layer_dispatch")
 asked_as(Router.not_found, "_answer_not_found")
 
 
@@ -301,7 +301,7 @@ class _Dispatch(Responder):
 
     def _layer_respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
         """Return the answer of the route that matches."""
-        return self._router.dispatch(request)
+        return self._router._layer_dispatch(request)
 
 
 class _Answer:
