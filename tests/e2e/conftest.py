@@ -25,7 +25,10 @@ SERVERS = {
     "uvicorn-httptools": [*UVICORN, "--http", "httptools", "--loop", "uvloop"],
     "uvicorn-h11": [*UVICORN, "--http", "h11", "--loop", "asyncio", "--ws", "wsproto"],
     "granian": ["granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", "{port}"],
-    "hypercorn": ["hypercorn", "--bind", "127.0.0.1:{port}", "--graceful-timeout", "1"],
+    "hypercorn": [
+        *("hypercorn", "--bind", "127.0.0.1:{port}", "--graceful-timeout", "1"),
+        *("--config", str(HERE / "hypercorn.toml")),
+    ],
 }
 """The commands that start them; ``{port}`` stands for the port."""
 
