@@ -64,13 +64,7 @@ class URL:
             if url or components:
                 raise TypeError("A URL is made of a text, a scope or components; give one of them.")
             # Layers further in may change the scope: what is wanted of it is noted at once.
-            self._source = (
-                scope.get("scheme", "http"),
-                scope.get("headers", ()),
-                scope.get("server"),
-                scope["path"],
-                scope.get("query_string"),
-            )
+            self._source = _source_of(scope)
         elif components:
             if url:
                 raise TypeError("A URL is made of a text, a scope or components; give one of them.")
@@ -82,14 +76,8 @@ class URL:
 
     def _is_of(self, scope: Mapping[str, Any], count: int = 5) -> bool:
         """Return whether the scope it is made of still says the same, as to the first ``count`` things."""
-        now = (
-            scope.get("scheme", "http"),
-            scope.get("headers", ()),
-            scope.get("server"),
-            scope["path"],
-            scope.get("query_string"),
-        )
-        return self._source is None or bool(self._source[:count] == now[:count])
+        source = self._source
+        return source is None or bool(source[:count] == _source_of(scope)[:count])
 
     def _read(self) -> _Pieces:
         """Return what the scope has told, read once."""
@@ -256,6 +244,17 @@ class URLPath(str):
         if path and path[0] != "/":
             path = "/" + path
         return URL(_write(scheme, self.host or parts.netloc, parts.path.rstrip("/") + path, ""))
+
+
+def _source_of(scope: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what of a scope a URL is made of, the arguments of `_read_source`."""
+    return (
+        scope.get("scheme", "http"),
+        scope.get("headers", ()),
+        scope.get("server"),
+        scope["path"],
+        scope.get("query_string"),
+    )
 
 
 def _read_source(
