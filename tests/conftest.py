@@ -1,6 +1,7 @@
 """Fixtures every test may use."""
 
 import pytest
+from stable_ids import ADDRESS
 
 # What they assert is then alive under `python -O` as well: see tests/test_asserts.py.
 pytest.register_assert_rewrite("asgi_kit", "stacks")
@@ -10,3 +11,11 @@ pytest.register_assert_rewrite("asgi_kit", "stacks")
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Run an async test once on each event loop that spica supports."""
     return str(request.param)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Refuse a test id that differs between processes: ``pytest -n`` compares the ids of all workers."""
+    if ADDRESS.search(item.nodeid):
+        raise pytest.UsageError(
+            f"{item.nodeid}: pass ids=stable_id, so that the id has no address."
+        )

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from asgi_kit import Exchange, call, websocket_scope
+from stable_ids import stable_id
 from stacks import ForeignPass
 
 from spica.applications import Spica
@@ -276,7 +277,7 @@ class TestAdding:
         with pytest.raises(TypeError):
             Spica().add_exception_handler(key, handler)
 
-    @pytest.mark.parametrize("handlers", [[hello], hello, 404], ids=repr)
+    @pytest.mark.parametrize("handlers", [[hello], hello, 404], ids=stable_id)
     def test_handlers_that_are_no_mapping(self, handlers: Any) -> None:
         with pytest.raises(TypeError) as info:
             Spica(exception_handlers=handlers)

@@ -15,6 +15,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 from asgi_kit import call
+from stable_ids import stable_id
 from stacks import ForeignPass
 
 from spica import concurrency
@@ -468,7 +469,7 @@ async def async_generator() -> AsyncIterator[int]:
         functools.partial(functools.partial(AsyncCall())),
         mock.AsyncMock(),
     ],
-    ids=str,
+    ids=stable_id,
 )
 def test_what_gives_a_coroutine_is_async(obj: Any) -> None:
     assert is_async_callable(obj)
@@ -487,7 +488,7 @@ def test_what_gives_a_coroutine_is_async(obj: Any) -> None:
         len,
         None,
     ],
-    ids=str,
+    ids=stable_id,
 )
 def test_what_does_not_is_not(obj: Any) -> None:
     assert not is_async_callable(obj)

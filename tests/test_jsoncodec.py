@@ -15,6 +15,7 @@ import attrs
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from stable_ids import stable_id
 
 from spica import jsoncodec
 from spica.jsoncodec import JSONCodec, decode, default_codec, encode
@@ -276,7 +277,7 @@ def test_a_number_that_is_not_finite_is_a_value_error(wrap: Any, number: float) 
         ((x for x in ()), "generator"),
         ([1, {"a": object()}], "object"),
     ],
-    ids=str,
+    ids=stable_id,
 )
 def test_a_type_without_a_form_in_json_is_a_type_error(value: Any, name: str) -> None:
     with pytest.raises(TypeError, match=f"^Object of type {name} is not JSON serializable"):
@@ -475,7 +476,7 @@ def test_what_was_decoded_can_be_encoded(text: str) -> None:
     assert decode(encode(value)) == value
 
 
-@pytest.mark.parametrize("data", [None, 5, [], object()], ids=str)
+@pytest.mark.parametrize("data", [None, 5, [], object()], ids=stable_id)
 def test_what_is_neither_text_nor_bytes_is_a_type_error(data: Any) -> None:
     with pytest.raises(TypeError, match="JSON must be decoded from bytes or str, not"):
         decode(data)

@@ -74,6 +74,10 @@ class URL:
         else:
             raise TypeError(f"A URL is made of a string, not {type(url).__name__}.")
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the cached parts: Python 3.15 can't pickle a ``SplitResult`` made by its constructor."""
+        return {**self.__dict__, "_parts": None}
+
     def _is_of(self, scope: Mapping[str, Any], count: int = 5) -> bool:
         """Return whether the scope it is made of still says the same, as to the first ``count`` things."""
         source = self._source

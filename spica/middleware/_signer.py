@@ -22,6 +22,7 @@ _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 
 # RFC 4648 s.5: "-" and "_" stand for "+" and "/".
 _STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")
+_URL_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 _MAX_TIMESTAMP_SIZE = 8
 """Bytes of a timestamp that itsdangerous reads."""
@@ -116,9 +117,14 @@ class SessionSigner(TimestampSigner):
 
 
 def _decode(text: bytes) -> bytes:
-    """Read base64 without its padding, as leniently as itsdangerous does.
+    """Read base64 for URLs without its padding.
+
+    Python versions differ in the characters outside the alphabet that they skip, and so does itsdangerous
+    on them. No signer writes such characters, so this function refuses them everywhere.
 
     Raises:
-        ValueError: it is not base64.
+        ValueError: the text is not base64 for URLs (RFC 4648 s.3.3, s.5).
     """
+    if text.translate(None, _URL_ALPHABET):
+        raise ValueError("a character outside the base64 alphabet for URLs")
     return a2b_base64(text.translate(_STANDARD_ALPHABET) + b"=" * (-len(text) % 4))

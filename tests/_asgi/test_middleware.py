@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from stable_ids import stable_id
 
 from spica._asgi.middleware import build_stack
 from spica.applications import Spica
@@ -105,7 +106,7 @@ def test_what_is_no_list_is_refused(wrong: Any) -> None:
         Spica(middleware=wrong)
 
 
-@pytest.mark.parametrize("wrong", ["GZip", Layer, Layer(None), None, (Layer, {})], ids=repr)
+@pytest.mark.parametrize("wrong", ["GZip", Layer, Layer(None), None, (Layer, {})], ids=stable_id)
 def test_what_is_no_recipe_is_refused(wrong: Any) -> None:
     words = r"^Route\('/'\): middleware must be made of Middleware, not .*Write middleware=\[Middleware\("
     with pytest.raises(TypeError, match=words):

@@ -66,11 +66,10 @@ def test_any_garbage_is_refused_alike(value: str | bytes) -> None:
 
 @given(st.binary(max_size=12))
 def test_any_timestamp_is_read_alike(timestamp: bytes) -> None:
-    for stamp in (timestamp, urlsafe_b64encode(timestamp).rstrip(b"=")):
-        stamped = b"value." + stamp
-        signed = stamped + b"." + SIGNERS[0].get_signature(stamped)
-        for max_age in (None, 60):
-            assert_same(signed, max_age)
+    stamped = b"value." + urlsafe_b64encode(timestamp).rstrip(b"=")
+    signed = stamped + b"." + SIGNERS[0].get_signature(stamped)
+    for max_age in (None, 60):
+        assert_same(signed, max_age)
 
 
 def test_any_change_of_one_bit_is_refused() -> None:
@@ -86,9 +85,10 @@ def test_any_change_of_one_bit_is_refused() -> None:
                 ready.unsign(bytes(changed))
 
 
-@pytest.mark.parametrize("end", [b"", b"=", b"==", b"!", b"\xff", b"A"], ids=repr)
-def test_what_is_not_base64_in_a_signature_is_read_alike(end: bytes) -> None:
-    assert_same(SIGNERS[0].sign("value") + end)
+@pytest.mark.parametrize("end", [b"=", b"==", b"!", b"+", b"/", b"\xff", b"A"], ids=repr)
+def test_a_signature_with_more_characters_is_refused(end: bytes) -> None:
+    with pytest.raises(BadData):
+        SIGNERS[1].unsign(SIGNERS[0].sign("value") + end)
 
 
 @pytest.mark.parametrize("age", [59, 60, 61, -1], ids=repr)
