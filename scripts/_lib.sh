@@ -35,7 +35,7 @@ can_make_environments() { "$1" -I -c 'import ensurepip, venv' >/dev/null 2>&1; }
 # Print the Python to use: $PYTHON if set, else the first that fits.
 find_python() {
     local candidate found=''
-    for candidate in ${PYTHON:+"$PYTHON"} python3 python3.13 python3.12 python3.11 python; do
+    for candidate in ${PYTHON:+"$PYTHON"} python3 python3.15 python3.14 python3.13 python3.12 python3.11 python; do
         if is_python "$candidate"; then
             found=$candidate
             if can_make_environments "$candidate"; then
@@ -47,8 +47,8 @@ find_python() {
     if [ -n "$found" ]; then
         die "$found has no 'venv' module. On Debian and Ubuntu: apt-get install python3-venv"
     fi
-    die "Python 3.11 or later is needed, and neither python3 nor python3.13, python3.12 or python3.11" \
-        "is one. Install it, or name it: PYTHON=/path/to/python3 $0"
+    die "Python 3.11 or later is needed, and neither python3 nor python3.11 to python3.15 is one." \
+        "Install it, or name it: PYTHON=/path/to/python3 $0"
 }
 
 # Print the interpreter of exactly version X.Y ("$1"), or nothing when this machine has none.
