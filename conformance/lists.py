@@ -1,6 +1,7 @@
 """What is known to differ, and whether the tests agree with it."""
 
 import os
+import sys
 import tomllib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ class Entry:
     reason: str
     as_root: bool = False
     """Whether it differs only for the superuser, from whom no file is hidden."""
+    below_python: str = ""
+    """The first Python version on which it does not differ, such as "3.14"; empty if there is none."""
 
     def covers(self, test: str) -> bool:
         """Tell whether `test` is listed: by its id, or by its function or file for all below."""
@@ -52,16 +55,23 @@ class Verdict:
 
 
 def load(folder: Path = HERE) -> list[Entry]:
-    """Read both lists, but for what does not hold for the user who asks."""
+    """Read both lists, without the entries that do not apply to this user or this Python version."""
     return [*read_entries(folder / "deviations.toml"), *read_entries(folder / "private.toml")]
 
 
 def read_entries(path: Path, suite: str = "") -> list[Entry]:
-    """Read the entries of one list that are about `suite`; none is named where there is one only."""
+    """Read the entries of one list that apply here and name `suite`."""
     tables = tomllib.loads(path.read_text(encoding="utf-8"))["entry"]
     wanted = [table for table in tables if table.pop("suite", "") == suite]
     entries = [Entry(**{**table, "tests": tuple(table["tests"])}) for table in wanted]
-    return [entry for entry in entries if not entry.as_root or os.geteuid() == 0]
+    return [entry for entry in entries if applies_here(entry)]
+
+
+def applies_here(entry: Entry, version: tuple[int, int] = sys.version_info[:2]) -> bool:
+    """Return whether an entry applies to this user and this Python version."""
+    if entry.as_root and os.geteuid() != 0:
+        return False
+    return not entry.below_python or version < tuple(map(int, entry.below_python.split(".")))
 
 
 def judge(

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 try:
-    from conformance.lists import KINDS, MAX_DEVIATIONS, Entry, judge, load
+    from conformance.lists import KINDS, MAX_DEVIATIONS, Entry, applies_here, judge, load
 finally:
     sys.path.remove(str(ROOT))
 
@@ -40,6 +40,14 @@ def test_what_only_the_superuser_sees_is_listed_only_for_the_superuser(monkeypat
     as_root = load()
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert {entry.kind for entry in as_root} - {entry.kind for entry in load()} == {"machine"}
+
+
+@pytest.mark.parametrize(
+    ("version", "applies"), [((3, 9), True), ((3, 13), True), ((3, 14), False), ((3, 15), False)]
+)
+def test_an_entry_ends_with_a_python_version(version, applies):
+    entry = Entry("deviation", ("tests/a.py",), "why", below_python="3.14")
+    assert applies_here(entry, version) is applies
 
 
 @pytest.mark.parametrize(
