@@ -1,77 +1,79 @@
-"""The JSON codec: one way to read and write JSON for requests, responses, WebSockets and sessions.
+"""The JSON codec of requests, responses, WebSockets and sessions.
 
-What can be seen is what the standard library does with
-``json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))`` and `json.loads`,
-at the speed of orjson. Beyond it, dates, times, UUIDs, decimals, enums, dataclasses and attrs
-classes are written without a hook. What is read is RFC 8259 and nothing else.
-docs/decisions/0001-json-codec.md tells why, with the figures.
+`encode` and `decode` behave as the standard library does with
+``json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))`` and `json.loads`, at the
+speed of orjson. In addition, `encode` needs no hook for dates, times, UUIDs, decimals, enums, dataclasses
+and attrs classes, and `decode` accepts RFC 8259 and nothing else.
+docs/decisions/0001-json-codec.md gives the reasons and the figures.
 """
 
 import dataclasses
 import datetime
 import enum
 import functools
-import inspect
+import io
 import json
 import re
 import sys
+import threading
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import orjson
 
+from spica._json_fixes import suggest_fix
 from spica.exceptions import HTTPException
 
-# Subclasses and dataclasses come to _simplify: orjson would follow the memory of an OrderedDict and
-# not its order, and would write a cached property of a dataclass as if it were a field.
+# _simplify gets subclasses and dataclasses: orjson would ignore the order of an OrderedDict, and would write
+# a cached property of a dataclass as if it were a field.
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
-# Looked up as globals and not as attributes: these two are most of the cost of a small value.
+# Globals, since a lookup of an attribute shows in the time of a small value.
 _dumps = orjson.dumps
 _loads = orjson.loads
 
 
 class JSONCodec(Protocol):
-    """A pair of functions that write and read JSON; any object or module that has both will do."""
+    """A pair of functions that write and read JSON: any object or module that has both."""
 
     def encode(self, value: Any, /) -> bytes:
         """Return `value` as JSON in UTF-8.
 
         Raises:
-            TypeError: the value, or one inside it, is of a type that JSON has no form for.
-            ValueError: a number is NaN or infinite, text has a lone surrogate, or a value
-                contains itself.
+            TypeError: JSON has no form for the type of the value, or of one inside it.
+            ValueError: a number is NaN or infinite, a string has a lone surrogate, or a value contains
+                itself.
         """
 
     def decode(self, data: bytes | str, /) -> Any:
-        """Return the value of a JSON text.
+        """Return the value of a JSON document.
 
         Raises:
-            json.JSONDecodeError: the text is not JSON.
+            json.JSONDecodeError: the document is not JSON.
         """
 
 
 def encode(value: Any) -> bytes:
     """Return `value` as compact JSON in UTF-8.
 
-    Dates and times are written in the form of RFC 3339, UUIDs and decimals as strings, an enum as
-    its value, a dataclass or attrs instance as an object of all its fields.
+    Dates and times become strings in the form of RFC 3339, UUIDs and decimals become strings, an enum
+    becomes its value, and a dataclass or attrs instance becomes an object of all its fields.
 
     Raises:
-        TypeError: the value, or one inside it, is of a type that JSON has no form for.
-        ValueError: a number is NaN or infinite, text has a lone surrogate (`UnicodeEncodeError`),
-            or a value contains itself.
+        TypeError: JSON has no form for the type of the value, or of one inside it.
+        ValueError: a number is NaN or infinite, a string has a lone surrogate (`UnicodeEncodeError`), a
+            value contains itself, or the value is nested too deeply (1024 levels always work).
     """
     try:
         data = _dumps(value, _simplify, _OPTIONS)
     except TypeError:
-        # Integers over 64 bits, keys that are no strings, more than 254 levels; or an error, which
-        # then has the text that json gives it.
+        # json also writes integers beyond 64 bits, keys that are not strings, and more than 254 levels.
+        # It raises the usual error for the rest.
         return _encode_slowly(value)
-    # orjson writes null for NaN and infinity. Where there is none, CPython searches twice as fast from
-    # the end.
-    if data.rfind(b"null") >= 0 and _has_non_finite(value):
+    # orjson writes null for NaN and infinity. CPython's search is twice as fast from the end, which matters
+    # where there is no null.
+    if data.rfind(b"null") >= 0 and _may_be_non_finite(value, len(data)) and _has_non_finite(value):
         return _encode_slowly(value)
     return data
 
@@ -80,36 +82,10 @@ def _encode_slowly(value: Any) -> bytes:
     try:
         return _dump(value).encode()
     except RecursionError:
-        # What could be read can be written: orjson reads 1024 levels, on every Python.
         return _encode_deep(value)
     except (TypeError, ValueError) as exc:
-        place = _place_of_error(value)
-        if place:
-            exc.add_note(f"It stands at {place} of what was to be written as JSON.")
+        _add_place(exc, value)
         raise
-
-
-def _place_of_error(value: Any) -> str:
-    """Return where the first value without a form in JSON stands, as in ``['a'][0]``, or nothing."""
-    pending: list[tuple[str, Any]] = [("", value)]
-    seen: dict[int, Any] = {}  # the values themselves, so that no other gets their id
-    while pending:
-        place, item = pending.pop()
-        if id(item) in seen:
-            continue
-        seen[id(item)] = item
-        if isinstance(item, (dict, list, tuple)):
-            items = item.items() if isinstance(item, dict) else enumerate(item)
-            pending += reversed([(f"{place}[{key!r:.40}]", each) for key, each in items])
-            continue
-        try:
-            if item is None or isinstance(item, (str, int, float)):
-                _dump(item).encode()
-            else:
-                pending.append((place, _simplify(item)))
-        except (TypeError, ValueError):
-            return place
-    return ""
 
 
 def _dump(value: Any) -> str:
@@ -118,58 +94,74 @@ def _dump(value: Any) -> str:
     )
 
 
+_recursion_limit_lock = threading.RLock()
+
+
 def _encode_deep(value: Any) -> bytes:
-    """Encode a value that is nested deeper than the interpreter's limit, without recursion."""
-    written: list[str] = []
-    pending: list[Any] = [value]
-    open_ids: set[int] = set()  # of what the current value is inside of
+    """Encode a value after json has reached the limit of recursion once.
+
+    Python 3.11 counts the levels of json against `sys.getrecursionlimit()`. A higher limit for the moment
+    lets an endpoint send all that `decode` can read.
+    """
+    with _recursion_limit_lock:
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(limit + MAX_DECODED_LEVELS)
+        try:
+            return _dump(value).encode()
+        except RecursionError:
+            raise ValueError(
+                "The value is nested too deeply to be encoded as JSON. "
+                f"{MAX_DECODED_LEVELS} levels always work."
+            ) from None
+        finally:
+            sys.setrecursionlimit(limit)
+
+
+def _add_place(exc: TypeError | ValueError, value: Any) -> None:
+    """Say in an error where in `value` the culprit is."""
+    place = _place_of_error(value)
+    if not place:
+        return
+    sentence = f"The value is at {place} of what was passed."
+    if type(exc) in (TypeError, ValueError):
+        exc.args = (f"{str(exc).removesuffix('.')}. {sentence}",)
+    else:
+        exc.add_note(sentence)
+
+
+def _place_of_error(value: Any) -> str:
+    """Return the path to the first value that has no form in JSON, such as ``['a'][0]``, or ""."""
+    pending: list[tuple[str, Any]] = [("", value)]
+    seen: dict[int, Any] = {}  # holds the values, so that no other value gets the id of one
     while pending:
-        item = pending.pop()
-        if type(item) is _Text:
-            written.append(item)
-        elif type(item) is _End:
-            open_ids.discard(id(item.value))
-        elif item is None or isinstance(item, (str, int, float)):
-            written.append(_dump(item))
-        else:
-            if id(item) in open_ids:
-                raise ValueError("Circular reference detected")
-            open_ids.add(id(item))
-            pending.append(_End(item))
-            pending.extend(reversed(_take_apart(item)))
-    return "".join(written).encode()
-
-
-class _Text(str):
-    """A piece of the JSON text."""
-
-
-class _End:
-    """The end of a value, which it keeps until then, so that no other has its id."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
-def _take_apart(value: Any) -> list[Any]:
-    """Return the pieces and values that make up a value that is not simple."""
-    pieces: list[Any] = []
-    if isinstance(value, dict):
-        for key, item in value.items():
-            name = _dump({key: None})[1 : -len(":null}")]
-            pieces += [_Text("," if pieces else "{"), _Text(name + ":"), item]
-        return [*(pieces or [_Text("{")]), _Text("}")]
-    if isinstance(value, (list, tuple)):
-        for item in value:
-            pieces += [_Text("," if pieces else "["), item]
-        return [*(pieces or [_Text("[")]), _Text("]")]
-    return [_simplify(value)]
+        place, item = pending.pop()
+        if id(item) in seen:
+            continue
+        seen[id(item)] = item
+        try:
+            if isinstance(item, dict):
+                for key in item:
+                    _dump({key: None}).encode()
+                pending += reversed([(f"{place}[{key!r:.40}]", item[key]) for key in item])
+            elif isinstance(item, (list, tuple)):
+                pending += reversed(
+                    [(f"{place}[{index}]", each) for index, each in enumerate(item)]
+                )
+            elif item is None or isinstance(item, (str, int, float)):
+                _dump(item).encode()
+            else:
+                pending.append((place, _simplify(item)))
+        except (TypeError, ValueError):
+            return place
+    return ""
 
 
 def _simplify(value: Any) -> Any:
-    """Return a value of JSON's own types that stands for one of another type."""
+    """Return the value of one of JSON's own types that represents `value`.
+
+    Raises:
+        TypeError: there is none; the message names the fix.
+    """
     if isinstance(value, (str, int, float, dict, list, tuple)):
         return _to_exact_type(value)
     kind: Any = type(value)
@@ -180,16 +172,15 @@ def _simplify(value: Any) -> Any:
         return value.value
     if isinstance(value, (datetime.date, datetime.time)):
         return _format_time(value)
-    # There are no decimals where nobody has imported their module, and it costs a millisecond.
+    # Without an import of their module there are no decimals, and the import costs a millisecond.
     decimals = sys.modules.get("decimal")
     if isinstance(value, uuid.UUID) or (decimals and isinstance(value, decimals.Decimal)):
         return str(value)
-    hint = ". Is an `await` missing?" if inspect.iscoroutine(value) else ""
-    raise TypeError(f"Object of type {kind.__name__} is not JSON serializable{hint}")
+    raise TypeError(f"Object of type {kind.__name__} is not JSON serializable{suggest_fix(value)}")
 
 
 def _to_exact_type(value: Any) -> Any:
-    """Return an instance of a subclass as what json takes it for: its base."""
+    """Return an instance of a subclass as an instance of its base class, as json reads it."""
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
@@ -201,7 +192,7 @@ def _to_exact_type(value: Any) -> Any:
 
 @functools.lru_cache(maxsize=512)
 def _field_names(kind: type) -> tuple[str, ...] | None:
-    """Return the names of the fields of a dataclass or attrs class, None for another class."""
+    """Return the names of the fields of a dataclass or attrs class, or None for another class."""
     if dataclasses.is_dataclass(kind):
         return tuple(field.name for field in dataclasses.fields(kind))
     attributes = getattr(kind, "__attrs_attrs__", None)
@@ -209,7 +200,7 @@ def _field_names(kind: type) -> tuple[str, ...] | None:
 
 
 def _format_time(value: datetime.date | datetime.time) -> str:
-    """Write a date or time as the fast way does it, so that both ways agree."""
+    """Return a date or time as orjson writes it."""
     if type(value) is datetime.datetime:
         # RFC 3339 has no seconds in the offset of a time zone; isoformat() has them before 1900.
         return str(_loads(_dumps(value)))
@@ -222,9 +213,9 @@ _ALWAYS_FINITE = frozenset(
 
 
 def _has_non_finite(value: Any) -> bool:
-    """Tell whether a value that could be written has NaN or an infinity anywhere inside."""
+    """Return whether a value that orjson could write contains NaN or an infinity."""
     pending: list[Iterable[Any]] = [(value,)]
-    for container in pending:  # which grows while it is walked
+    for container in pending:  # grows during the iteration
         for item in container:
             kind = type(item)
             if kind in _ALWAYS_FINITE:
@@ -237,104 +228,194 @@ def _has_non_finite(value: Any) -> bool:
                 pending.append(item.values())
             elif kind is list or kind is tuple:
                 pending.append(item)
-            else:
+            elif kind is not orjson.Fragment:
                 pending.append((_simplify(item),))
     return False
 
 
-# For finding long numbers: digits and minus signs become "0", all else a blank.
-_DIGITS = bytes(0x30 if chr(code) in "-0123456789" else 0x20 for code in range(256))
-_LONG_NUMBER = b"0" * 20
-_BEYOND_19_DIGITS = re.compile(rb"([0-9]{19})[0-9]++")
+_PICKLED_SIZE = 2048
+"""Bytes of JSON from which a pickle is cheaper than a walk in Python."""
+
+# A pickled float is "G" and eight bytes, the highest first. NaN and the infinities have an exponent of ones.
+_PICKLED_NON_FINITE = re.compile(rb"G[\x7f\xff][\xf0-\xff]")
+
+
+def _may_be_non_finite(value: Any, size: int) -> bool:
+    """Return False if `value`, of `size` bytes in JSON, certainly has neither NaN nor an infinity.
+
+    pickle walks a value in C, which takes two thirds of the time of `_has_non_finite`. It reports False
+    only if it has seen every value; bytes of other values can look like a float that is not finite.
+    """
+    if size < _PICKLED_SIZE:
+        return True
+    pickled = io.BytesIO()
+    try:
+        _plain_pickler()(pickled, 5).dump(value)
+    except (TypeError, RecursionError):
+        return True
+    return _PICKLED_NON_FINITE.search(pickled.getbuffer()) is not None
+
+
+@functools.cache
+def _plain_pickler() -> Callable[[io.BytesIO, int], Any]:
+    """Return a pickler that runs no code of the values that it pickles."""
+    # An import of its own: it costs two milliseconds, and small responses do without it.
+    import pickle
+
+    class PlainPickler(pickle.Pickler):
+        def reducer_override(self, obj: Any, /) -> Any:
+            raise TypeError("Only the built-in types are pickled.")
+
+    return PlainPickler
+
+
+MAX_DECODED_LEVELS = 1024
+"""The levels of arrays and objects in one another that `decode` reads. The number is orjson's."""
+
+
+def _class_of_byte(code: int) -> int:
+    """Return "0" for a digit, " " for a byte that can precede a number, and "." for any other."""
+    if chr(code) in "0123456789":
+        return 0x30
+    # A number follows white space, punctuation, its own minus sign, or the byte order mark (its last byte).
+    return 0x20 if chr(code) in " \t\r\n[:,-\xbf" else 0x2E
+
+
+_BYTE_CLASSES = bytes(map(_class_of_byte, range(256)))
+_LONG_NUMBER = b" " + b"0" * 19
+
+_NUMBER_OF_19_DIGITS = re.compile(rb"[ \t\r\n\[:,\xbf](-?[0-9]{19,21})")
+
+# The digits of a long integer from the 20th on. Digits of a fraction or exponent do not match.
+_DIGITS_TO_BLANK = re.compile(rb"(?<![0-9.eE+-])(-?[0-9]{19})([0-9]++)(?![.eE])")
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
+_MAX_EXPLAINED_SIZE = 1024 * 1024
+"""Bytes up to which json reads a document that orjson has refused, for the sake of its messages."""
+
 
 def decode(data: bytes | str) -> Any:
-    """Return the value of a JSON text, given as str or as UTF-8.
+    """Return the value of a JSON document, given as a string or in UTF-8.
 
-    Stricter than `json.loads` where RFC 8259 is: NaN and Infinity are no values. What could not be
-    written again is refused as well: numbers beyond the floats, escapes of lone surrogates, more
-    than 1024 levels. Integers may have as many digits as the interpreter reads (4300 by default).
-    Of equal names the last counts. A byte order mark is passed over.
-
-    Raises:
-        json.JSONDecodeError: the text is not such JSON, or is not UTF-8.
-        TypeError: `data` is neither bytes nor str.
-    """
-    try:
-        value = _loads(data)
-    except ValueError:
-        return _decode_slowly(data, is_refused=True)
-    if len(data) < len(_LONG_NUMBER):
-        return value
-    # orjson reads integers over 64 bits as floats. They have 20 digits, or 19 and a sign.
-    raw = data if isinstance(data, bytes) else _to_bytes(data)
-    if raw.translate(_DIGITS).find(_LONG_NUMBER) < 0:
-        return value
-    return _decode_slowly(raw, is_refused=False)
-
-
-def _decode_slowly(data: Any, *, is_refused: bool) -> Any:
-    """Decode with the standard library, for the sake of its long numbers and of its errors.
+    This is stricter than `json.loads`, as RFC 8259 is: NaN and Infinity are errors. So is a document that
+    could not be encoded again: numbers beyond the range of floats, escapes of lone surrogates, more than
+    1024 levels. An integer may have as many digits as the interpreter reads (4300 by default). The last of
+    equal names wins. A byte order mark at the start of bytes is ignored (RFC 8259 s.8.1).
 
     Raises:
-        json.JSONDecodeError: it is refused here too, or was before for more than long numbers.
+        json.JSONDecodeError: `data` is not such a document, or not UTF-8. It names the position.
+        TypeError: `data` is neither bytes nor a string.
     """
-    text = _to_text(data)
+    raw = data if type(data) is bytes else _to_bytes(data)
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
-        raise
+        if (
+            len(raw) < len(_LONG_NUMBER)
+            or (raw.translate(_BYTE_CLASSES).rfind(_LONG_NUMBER) < 0 and not raw[:19].isdigit())
+            or not _has_long_integer(raw)
+        ):
+            return _loads(raw)
+        return _decode_long_integers(raw)
+    except orjson.JSONDecodeError as exc:
+        # Not the exception itself: it would keep this frame, and with it the document, alive in a cycle.
+        message, position = exc.msg, exc.pos
+    return _decode_refused(data, raw, message, position)
+
+
+def _has_long_integer(raw: bytes) -> bool:
+    """Return whether a document may have an integer beyond 64 bits, which orjson reads as a float."""
+    return any(
+        not -(2**63) <= int(found[1]) < 2**64 for found in _NUMBER_OF_19_DIGITS.finditer(b" " + raw)
+    )
+
+
+def _decode_long_integers(raw: bytes) -> Any:
+    """Decode a document with integers beyond 64 bits, which only json reads exactly.
+
+    Raises:
+        orjson.JSONDecodeError: orjson refuses the document even if these integers are short.
+        json.JSONDecodeError: an integer has too many digits, or the document is nested too deeply.
+    """
+    raw = raw.removeprefix(_BYTE_ORDER_MARK)
+    # Blanks in place of the digits keep every other byte where it is, for the position of an error.
+    _loads(_DIGITS_TO_BLANK.sub(_blank_digits, raw))
+    text = raw.decode()
+    try:
+        return json.loads(text)
     except RecursionError:
         raise json.JSONDecodeError("Nested too deeply", text, 0) from None
     except ValueError:
-        raise json.JSONDecodeError("Number with too many digits", text, 0) from None
-    if is_refused:
-        # Cut the long numbers to 19 digits: what is refused still was not refused for them.
+        raise json.JSONDecodeError("Number with too many digits", text, _too_long(text)) from None
+
+
+def _blank_digits(found: re.Match[bytes]) -> bytes:
+    return found[1] + b" " * len(found[2])
+
+
+def _too_long(text: str) -> int:
+    """Return the position of the first integer with more digits than the interpreter reads."""
+    digits = sys.get_int_max_str_digits() + 1
+    found = re.search(rf"(?<![0-9.eE+-])-?[0-9]{{{digits}}}", text)
+    return found.start() if found else 0
+
+
+def _decode_refused(data: bytes | str, raw: bytes, message: str, position: int) -> Any:
+    """Raise the error of json for a document that orjson refuses, or else the error of orjson.
+
+    orjson also refuses a byte order mark. Return the value of the document behind it.
+
+    Raises:
+        json.JSONDecodeError: the mark is not the only reason.
+    """
+    if not isinstance(data, str) and raw.startswith(_BYTE_ORDER_MARK):
+        raw = raw.removeprefix(_BYTE_ORDER_MARK)
+        if not raw.startswith(_BYTE_ORDER_MARK):
+            return decode(raw)
+    text = _to_text(raw)
+    if len(raw) <= _MAX_EXPLAINED_SIZE:
         try:
-            _loads(_BEYOND_19_DIGITS.sub(rb"\1", text.encode()))
-        except json.JSONDecodeError as error:
-            raise json.JSONDecodeError(error.msg, text, min(error.pos, len(text))) from None
-    return value
+            json.loads(text)
+        except json.JSONDecodeError:
+            raise
+        except (ValueError, RecursionError):
+            pass  # too many digits or levels
+    message = message[:1].upper() + message[1:]
+    raise json.JSONDecodeError(message, text, min(position, len(text)))
 
 
 def _to_bytes(data: Any) -> bytes:
     if isinstance(data, str):
-        # A lone surrogate is then reported as what is not UTF-8.
+        # A lone surrogate becomes bytes that are not UTF-8, and then the error for them.
         return data.encode("utf-8", "surrogatepass")
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)
     raise TypeError(f"JSON must be decoded from bytes or str, not {type(data).__name__}.")
 
 
-def _to_text(data: Any) -> str:
-    raw = _to_bytes(data)
-    if not isinstance(data, str):
-        raw = raw.removeprefix(_BYTE_ORDER_MARK)  # RFC 8259 s.8.1
+def _to_text(raw: bytes) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
-        text = raw.decode("utf-8", "replace")
-        raise json.JSONDecodeError("Not UTF-8", text, min(error.start, len(text))) from None
+        position = len(raw[: error.start].decode())
+    raise json.JSONDecodeError("Not UTF-8", raw.decode("utf-8", "replace"), position)
 
 
 class _DefaultCodec:
-    """The codec above as an object, to stand where another one could."""
+    """The codec of this module as an object."""
 
     encode = staticmethod(encode)
     decode = staticmethod(decode)
 
 
 default_codec: JSONCodec = _DefaultCodec()
-"""What is used where no codec was given."""
+"""The codec of an application that has no other."""
 
 
 class MalformedJSON(json.JSONDecodeError, HTTPException):
-    """A request body is not the JSON it should be.
+    """A request body is not JSON.
 
-    A JSONDecodeError for an endpoint that catches it; answered with 400 otherwise, which says where the
-    error is, and repeats nothing of the body.
+    It is a `json.JSONDecodeError` for an endpoint that catches it. Otherwise it becomes a 400 response that
+    names the position of the error and repeats nothing of the body.
     """
 
     def __init__(self, msg: str, doc: str, pos: int) -> None:

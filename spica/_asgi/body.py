@@ -27,6 +27,10 @@ DEFAULT_MAX_BODY_SIZE = 16 * 1024 * 1024
 """Bytes of a body that are kept in memory unless a limit was set: enough for large JSON documents, and
 finite, so that one client cannot fill the memory of a server."""
 
+DEFAULT_MAX_JSON_SIZE = 4 * 1024 * 1024
+"""Bytes of a JSON body that are decoded unless a limit was set. Decoding takes up to 40 times as much memory:
+160 MiB at most."""
+
 READ_AHEAD_SIZE = 1024 * 1024
 """Bytes that waiting for a disconnect may read ahead of whoever reads the body."""
 

@@ -14,6 +14,7 @@ FLOORS: dict[str, float] = {
     "spica._http": 1,
     # values and tools
     "spica.concurrency": 2,
+    "spica._json_fixes": 2,
     "spica.jsoncodec": 2,
     "spica.datastructures": 2,
     # plumbing all layers share
