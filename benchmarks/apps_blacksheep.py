@@ -14,7 +14,17 @@ from blacksheep import (
 from blacksheep.exceptions import Forbidden
 from blacksheep.server.responses import json, text
 
-from benchmarks.cases import ROUTES, ROWS, SMALL, STREAM_CHUNK, STREAM_CHUNKS, Apps, Material
+from benchmarks.cases import (
+    MIXED_ROWS,
+    ROUTES,
+    ROWS,
+    SMALL,
+    SMALL_WITH_NULL,
+    STREAM_CHUNK,
+    STREAM_CHUNKS,
+    Apps,
+    Material,
+)
 
 
 async def plain() -> Response:
@@ -27,6 +37,14 @@ async def small_json() -> Response:
 
 async def json_rows() -> Response:
     return json(ROWS)
+
+
+async def json_null() -> Response:
+    return json(SMALL_WITH_NULL)
+
+
+async def json_mixed_rows() -> Response:
+    return json(MIXED_ROWS)
 
 
 async def params(user_id: int, slug: str) -> Response:
@@ -100,12 +118,15 @@ def apps(material: Material) -> Apps:
         "plain": single("GET", "/", plain),
         "json": single("GET", "/", small_json),
         "json-rows": single("GET", "/", json_rows),
+        "json-null": single("GET", "/", json_null),
+        "json-mixed-rows": single("GET", "/", json_mixed_rows),
         "params": single("GET", "/users/{user_id}/posts/{slug}", params),
         "last-route": table,
         "not-found": table,
         "exception": single("GET", "/", refuse),
         "json-echo": single("POST", "/", json_echo),
         "json-body": single("POST", "/", json_body),
+        "json-mixed-body": single("POST", "/", json_body),
         "stream": single("GET", "/", stream),
         "middleware-1": single("GET", "/", plain, let_pass),
         "middleware-5": single("GET", "/", plain, *[let_pass] * 5),

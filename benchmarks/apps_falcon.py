@@ -6,7 +6,17 @@ from typing import Any
 import falcon
 import falcon.asgi
 
-from benchmarks.cases import ROUTES, ROWS, SMALL, STREAM_CHUNK, STREAM_CHUNKS, Apps, Material
+from benchmarks.cases import (
+    MIXED_ROWS,
+    ROUTES,
+    ROWS,
+    SMALL,
+    SMALL_WITH_NULL,
+    STREAM_CHUNK,
+    STREAM_CHUNKS,
+    Apps,
+    Material,
+)
 
 
 class Plain:
@@ -95,6 +105,8 @@ def apps(material: Material) -> Apps:
         "plain": single("/", Plain()),
         "json": single("/", Json(SMALL)),
         "json-rows": single("/", Json(ROWS)),
+        "json-null": single("/", Json(SMALL_WITH_NULL)),
+        "json-mixed-rows": single("/", Json(MIXED_ROWS)),
         "params": single("/users/{user_id:int}/posts/{slug}", Params()),
         "last-route": table,
         "not-found": table,
@@ -102,6 +114,7 @@ def apps(material: Material) -> Apps:
         "exception": single("/", Refuse()),
         "json-echo": single("/", JsonEcho()),
         "json-body": single("/", JsonBody()),
+        "json-mixed-body": single("/", JsonBody()),
         "stream": single("/", Stream()),
         "middleware-1": single("/", Plain(), Pass()),
         "middleware-5": single("/", Plain(), *(Pass() for _ in range(5))),

@@ -8,7 +8,17 @@ from litestar.background_tasks import BackgroundTask
 from litestar.exceptions import HTTPException
 from litestar.response import Stream
 
-from benchmarks.cases import ROUTES, ROWS, SMALL, STREAM_CHUNK, STREAM_CHUNKS, Apps, Material
+from benchmarks.cases import (
+    MIXED_ROWS,
+    ROUTES,
+    ROWS,
+    SMALL,
+    SMALL_WITH_NULL,
+    STREAM_CHUNK,
+    STREAM_CHUNKS,
+    Apps,
+    Material,
+)
 
 
 @get("/", media_type=MediaType.TEXT)
@@ -24,6 +34,16 @@ async def small_json() -> dict[str, Any]:
 @get("/")
 async def json_rows() -> list[dict[str, Any]]:
     return ROWS
+
+
+@get("/")
+async def json_null() -> dict[str, Any]:
+    return SMALL_WITH_NULL
+
+
+@get("/")
+async def json_mixed_rows() -> list[dict[str, Any]]:
+    return MIXED_ROWS
 
 
 @get("/users/{user_id:int}/posts/{slug:str}", media_type=MediaType.TEXT)
@@ -129,6 +149,8 @@ def apps(material: Material) -> Apps:
         "plain": application(plain),
         "json": application(small_json),
         "json-rows": application(json_rows),
+        "json-null": application(json_null),
+        "json-mixed-rows": application(json_mixed_rows),
         "params": application(params),
         "last-route": table,
         "not-found": table,
@@ -137,6 +159,7 @@ def apps(material: Material) -> Apps:
         "background": application(background),
         "json-echo": application(json_echo),
         "json-body": application(json_body),
+        "json-mixed-body": application(json_body),
         "stream": application(stream),
         "middleware-1": application(plain, middleware=[Pass]),
         "middleware-5": application(plain, middleware=[Pass] * 5),

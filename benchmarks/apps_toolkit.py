@@ -5,7 +5,17 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
-from benchmarks.cases import ROUTES, ROWS, SMALL, STREAM_CHUNK, STREAM_CHUNKS, Apps, Material
+from benchmarks.cases import (
+    MIXED_ROWS,
+    ROUTES,
+    ROWS,
+    SMALL,
+    SMALL_WITH_NULL,
+    STREAM_CHUNK,
+    STREAM_CHUNKS,
+    Apps,
+    Material,
+)
 
 MODULES = {
     "BackgroundTask": "background",
@@ -74,6 +84,12 @@ class Endpoints:
 
     async def json_rows(self, request: Any) -> Any:
         return self.kit.JSONResponse(ROWS)
+
+    async def json_null(self, request: Any) -> Any:
+        return self.kit.JSONResponse(SMALL_WITH_NULL)
+
+    async def json_mixed_rows(self, request: Any) -> Any:
+        return self.kit.JSONResponse(MIXED_ROWS)
 
     async def params(self, request: Any) -> Any:
         params = request.path_params
@@ -190,6 +206,8 @@ def simple_apps(kit: Toolkit, endpoints: Endpoints) -> Apps:
         "plain": endpoints.plain,
         "json": endpoints.json,
         "json-rows": endpoints.json_rows,
+        "json-null": endpoints.json_null,
+        "json-mixed-rows": endpoints.json_mixed_rows,
         "exception": endpoints.refuse,
         "background": endpoints.background,
         "stream": endpoints.stream,
@@ -200,6 +218,7 @@ def simple_apps(kit: Toolkit, endpoints: Endpoints) -> Apps:
     posted = {
         "json-echo": endpoints.json_echo,
         "json-body": endpoints.json_body,
+        "json-mixed-body": endpoints.json_body,
         "form": endpoints.form,
         "fields": endpoints.form,
         "upload": endpoints.upload,

@@ -18,6 +18,18 @@ ROWS = [
     {"id": n, "name": f"user {n}", "email": f"user{n}@example.org", "active": True, "score": n / 7}
     for n in range(1000)
 ]
+SMALL_WITH_NULL = {"id": 17, "name": "Ada", "active": None, "tags": ["a", "b"]}
+MIXED_ROWS = [
+    {
+        **row,
+        "manager": n // 10 if n % 2 else None,
+        "left": None,
+        "share": n / 7919,
+        "height": n * 0.1,
+    }
+    for n, row in enumerate(ROWS)
+]
+"""Rows as a database has them: nulls, and floats of which a few need 20 digits."""
 STREAM_CHUNK = b"x" * 1024
 STREAM_CHUNKS = 100
 ROUTES = 200
@@ -126,6 +138,22 @@ def all_cases() -> list[Case]:
             check="json",
         ),
         Case(
+            "json-null",
+            "small JSON with a null",
+            0.40,
+            Call(),
+            body=json_bytes(SMALL_WITH_NULL),
+            check="json",
+        ),
+        Case(
+            "json-mixed-rows",
+            "JSON response, 1000 rows with nulls and floats",
+            0.25,
+            Call(),
+            body=json_bytes(MIXED_ROWS),
+            check="json",
+        ),
+        Case(
             "params", "two path parameters", 0.45, Call("/users/42/posts/hello"), body=b"42 hello"
         ),
         Case("read", "url, query, headers, cookies read", 0.45, reading, body=read),
@@ -162,6 +190,13 @@ def all_cases() -> list[Case]:
             "JSON body of 1000 rows",
             0.65,
             post("/", "application/json", json_bytes(ROWS)),
+            body=b"1000",
+        ),
+        Case(
+            "json-mixed-body",
+            "JSON body, 1000 rows with floats",
+            0.50,
+            post("/", "application/json", json_bytes(MIXED_ROWS)),
             body=b"1000",
         ),
         Case(

@@ -7,6 +7,7 @@ and attrs classes, and `decode` accepts RFC 8259 and nothing else.
 docs/decisions/0001-json-codec.md gives the reasons and the figures.
 """
 
+import builtins
 import dataclasses
 import datetime
 import enum
@@ -28,6 +29,10 @@ from spica.exceptions import HTTPException
 # _simplify gets subclasses and dataclasses: orjson would ignore the order of an OrderedDict, and would write
 # a cached property of a dataclass as if it were a field.
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
+
+# json of Python 3.15 writes a frozendict, which is not a dict.
+_OBJECT_TYPES = tuple(filter(None, (dict, getattr(builtins, "frozendict", None))))
+_JSON_TYPES = (str, int, float, list, tuple, *_OBJECT_TYPES)
 
 # Globals, since a lookup of an attribute shows in the time of a small value.
 _dumps = orjson.dumps
@@ -162,7 +167,7 @@ def _simplify(value: Any) -> Any:
     Raises:
         TypeError: there is none; the message names the fix.
     """
-    if isinstance(value, (str, int, float, dict, list, tuple)):
+    if isinstance(value, _JSON_TYPES):
         return _to_exact_type(value)
     kind: Any = type(value)
     names = _field_names(kind)
@@ -187,7 +192,7 @@ def _to_exact_type(value: Any) -> Any:
         return int(value)
     if isinstance(value, float):
         return float(value)
-    return dict(value.items()) if isinstance(value, dict) else list(value)
+    return dict(value.items()) if isinstance(value, _OBJECT_TYPES) else list(value)
 
 
 @functools.lru_cache(maxsize=512)

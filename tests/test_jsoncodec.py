@@ -640,6 +640,13 @@ def test_an_orjson_fragment_is_written_beside_null() -> None:
     assert encode([fragment, None]) == b"[[null],null]"
 
 
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="frozendict is new in Python 3.15")
+def test_a_frozendict_is_an_object() -> None:
+    frozen = eval("frozendict")(a=[None])
+    for value in (frozen, [frozen, None, "x" * 3000], {1: frozen}):
+        assert encode(value) == stdlib(value)
+
+
 hostile_numbers = st.builds(
     "{}{}{}{}".format,
     st.sampled_from(["", "-", "+"]),
