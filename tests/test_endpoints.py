@@ -4,6 +4,7 @@ import pickle
 import threading
 
 import pytest
+from hostile_json import REFUSED, as_bytes
 
 from spica.endpoints import (
     BadMessage,
@@ -425,7 +426,10 @@ BAD_MESSAGES = [
     ("bytes", text("a"), "Expected bytes websocket messages, but got text"),
     ("json", text("{"), "Malformed JSON data received."),
     ("json", text(""), "Malformed JSON data received."),
-    ("json", binary(b"\xff"), "Malformed JSON data received."),
+    *(
+        ("json", binary(as_bytes(each)), "Malformed JSON data received.")
+        for each in REFUSED.values()
+    ),
 ]
 
 

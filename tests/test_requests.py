@@ -1,11 +1,15 @@
 """What an endpoint sees of a connection, and of a request's body."""
 
 import json
+import math
+import re
 from typing import Any
 
 import pytest
 from asgi_kit import DISCONNECT, Exchange, Receive, body_messages, call, http_scope, websocket_scope
+from hostile_json import REFUSED, as_bytes
 
+from spica._asgi.body import DEFAULT_MAX_JSON_SIZE
 from spica.applications import Spica
 from spica.datastructures import Address, Headers, MutableHeaders, QueryParams, State
 from spica.exceptions import HTTPException
@@ -340,6 +344,10 @@ class TestBody:
             await empty_send({})
 
 
+async def echo_json(request: Request) -> JSONResponse:
+    return JSONResponse(await request.json())
+
+
 class TestJSON:
     async def test_a_value(self) -> None:
         request = request_with(b'{"a":', b' [1, "\xc3\xa9"]}')
@@ -358,26 +366,51 @@ class TestJSON:
         request = request_with(body)
         assert [await request.json(), await request.json()] == [json.loads(body)] * 2
 
-    @pytest.mark.parametrize(
-        "body", [b"", b"{", b"\xff", b"NaN ", b"[" * 100_000, b'{"a":1}x', b"\xff\xfe\x00"]
-    )
-    async def test_what_is_none_is_a_400(self, body: bytes) -> None:
-        async def endpoint(request: Request) -> JSONResponse:
-            return JSONResponse(repr(await request.json()))
-
-        app = Spica(routes=[Route("/", endpoint, methods=["POST"])])
-        exchange = await Exchange(http_scope("POST"), body_messages(body)).run(app)
+    @pytest.mark.parametrize("document", REFUSED.values(), ids=REFUSED.keys())
+    async def test_what_is_none_is_a_400_with_the_position(self, document: str | bytes) -> None:
+        app = Spica(routes=[Route("/", echo_json, methods=["POST"])])
+        messages = body_messages(as_bytes(document))
+        exchange = await Exchange(http_scope("POST"), messages).run(app)
         assert (exchange.status, exchange.error) == (400, None)
+        assert re.fullmatch(r"Malformed JSON: .+: line \d+ column \d+ \(char \d+\)", exchange.text)
+
+    @pytest.mark.parametrize("levels", [200, 500, 1000, 1024])
+    async def test_a_deep_body_can_be_sent_back(self, levels: int) -> None:
+        app = Spica(routes=[Route("/", echo_json, methods=["POST"])])
+        body = b"[" * levels + b"]" * levels
+        assert (await call(app, "POST", body=body)).body == body
+
+    async def test_the_default_limit_is_smaller_than_that_of_a_body(self) -> None:
+        body = b'"' + b"x" * (DEFAULT_MAX_JSON_SIZE - 2) + b'"'
+        assert len(await request_with(body).json()) == len(body) - 2
+        request = request_with(body + b" ")
+        assert len(await request.body()) == len(body) + 1
+        with pytest.raises(HTTPException) as info:
+            await request.json()
+        assert info.value.status_code == 413
+
+    async def test_a_limit_of_the_call(self) -> None:
+        large = b"[" + b" " * DEFAULT_MAX_JSON_SIZE + b"]"
+        assert await request_with(large).json(max_size=math.inf) == []
+        assert await request_with(b"[1]").json(max_size=3) == [1]
+        with pytest.raises(HTTPException) as info:
+            await request_with(b"[1]").json(max_size=2)
+        assert info.value.status_code == 413
+
+    @pytest.mark.parametrize("place", ["application", "route"])
+    async def test_a_limit_further_out_replaces_the_default(self, place: str) -> None:
+        large = b"[" + b" " * DEFAULT_MAX_JSON_SIZE + b"]"
+        limits = {"max_body_size": 8 * 1024 * 1024}
+        route = Route("/", echo_json, methods=["POST"], **limits if place == "route" else {})
+        app = Spica(routes=[route], **limits if place == "application" else {})
+        assert (await call(app, "POST", body=large)).body == b"[]"
 
     async def test_an_endpoint_may_catch_it(self) -> None:
         with pytest.raises(json.JSONDecodeError):
             await request_with(b"{").json()
 
     async def test_the_answer_repeats_nothing_of_the_body(self) -> None:
-        async def endpoint(request: Request) -> JSONResponse:
-            return JSONResponse(await request.json())
-
-        app = Spica(routes=[Route("/", endpoint, methods=["POST"])])
+        app = Spica(routes=[Route("/", echo_json, methods=["POST"])])
         exchange = await call(app, "POST", body=b'{"password": secret}')
         assert exchange.text.startswith("Malformed JSON: ")
         assert "secret" not in exchange.text

@@ -5,6 +5,7 @@ import pickle
 from contextlib import suppress
 
 import pytest
+from hostile_json import REFUSED, as_bytes
 
 from spica.applications import Spica
 from spica.exceptions import HTTPException, WebSocketException
@@ -391,15 +392,9 @@ async def test_a_message_of_another_type_is_the_servers_mistake():
 
 @pytest.mark.parametrize(
     ("mode", "message"),
-    [
-        ("text", text("{")),
-        ("text", text("")),
-        ("text", text("[" * 100_000)),
-        ("text", text("\ud800")),
-        ("binary", binary(b"{")),
-        ("binary", binary(b'"\xff"')),
-    ],
-    ids=["cut", "empty", "deep", "surrogate", "binary", "not utf-8"],
+    [("text", text(each)) for each in [*REFUSED.values(), "\ud800"] if isinstance(each, str)]
+    + [("binary", binary(as_bytes(each))) for each in REFUSED.values()],
+    ids=lambda value: repr(value)[:50],
 )
 async def test_what_is_not_json(mode, message):
     websocket = await accepted(Peer(message))

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from asgi_kit import Exchange, call, http_scope, websocket_scope
+from hostile_json import REFUSED, as_bytes
 from itsdangerous import TimestampSigner
 
 from spica._asgi.middleware import Middleware
@@ -169,7 +170,11 @@ UNREADABLE = {
     "not UTF-8": f"session={TimestampSigner(KEY).sign(b64encode(bytes([255]))).decode()}",
     "a list": make_cookie([["user", "me"]]),
     "null": f"session={TimestampSigner(KEY).sign(b64encode(b'null')).decode()}",
-    "too deep": f"session={TimestampSigner(KEY).sign(b64encode(b'[' * 3000)).decode()}",
+    **{
+        name: f"session={TimestampSigner(KEY).sign(b64encode(inside)).decode()}"
+        for name, document in REFUSED.items()
+        if len(inside := b'{"a": ' + as_bytes(document) + b"}") < 20_000
+    },
 }
 
 
