@@ -53,4 +53,4 @@ def suggest_fix(value: Any) -> str:
     for kind, fix in _FIXES_BY_TYPE:
         if isinstance(value, kind):
             return fix
-    return ". Pass a value of one of JSON's types instead, such as a dict or a string."
+    return ". Pass a dict or a string instead, or another type that JSON has."

@@ -89,7 +89,7 @@ def _encode_slowly(value: Any) -> bytes:
     except RecursionError:
         return _encode_deep(value)
     except (TypeError, ValueError) as exc:
-        _add_place(exc, value)
+        _explain(exc, value)
         raise
 
 
@@ -122,15 +122,17 @@ def _encode_deep(value: Any) -> bytes:
             sys.setrecursionlimit(limit)
 
 
-def _add_place(exc: TypeError | ValueError, value: Any) -> None:
-    """Say in an error where in `value` the culprit is."""
+def _explain(exc: TypeError | ValueError, value: Any) -> None:
+    """Add to an error of json where in `value` the cause is, and the fix for a key."""
+    message = str(exc)
+    if message.startswith("keys must be"):
+        message += ". Use `str(key)` as the key."
     place = _place_of_error(value)
-    if not place:
-        return
-    sentence = f"The value is at {place} of what was passed."
+    sentence = f"The value is at {place} of what was passed." if place else ""
     if type(exc) in (TypeError, ValueError):
-        exc.args = (f"{str(exc).removesuffix('.')}. {sentence}",)
-    else:
+        stop = "" if message[-1:] in ".?" or not sentence else "."
+        exc.args = (f"{message}{stop} {sentence}".rstrip(),)
+    elif sentence:
         exc.add_note(sentence)
 
 

@@ -1,5 +1,6 @@
 """The JSON codec: what json.dumps does where json can, and RFC 8259 on the way in."""
 
+import array
 import collections
 import contextlib
 import dataclasses
@@ -10,14 +11,17 @@ import functools
 import gc
 import json
 import math
+import pathlib
 import re
 import struct
 import sys
+import types
 import uuid
 from typing import Any
 
 import attrs
 import orjson
+import pydantic
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -25,6 +29,7 @@ from stable_ids import stable_id
 
 from spica import jsoncodec
 from spica.jsoncodec import JSONCodec, decode, default_codec, encode
+from spica.responses import JSONResponse
 
 UTC = datetime.UTC
 NAN, INFINITY = float("nan"), float("inf")
@@ -578,6 +583,80 @@ def test_an_error_without_a_place_has_none() -> None:
         with pytest.raises((TypeError, ValueError)) as info:
             encode(value)
         assert "The value is at" not in str(info.value)
+
+
+class Model(pydantic.BaseModel):
+    name: str
+
+
+class Attribute:
+    """An object of a library that is not installed here, recognised by an attribute of its class."""
+
+    def __init_subclass__(cls, **attributes: Any) -> None:
+        for name, value in attributes.items():
+            setattr(cls, name, value)
+
+
+class Struct(Attribute, __struct_fields__=("name",)): ...
+
+
+class SQLAlchemyModel(Attribute, __mapper__=object()): ...
+
+
+class DjangoModel(Attribute, _meta=object()): ...
+
+
+class Frame(Attribute, to_dict=dict): ...
+
+
+class Array(Attribute, tolist=list): ...
+
+
+async def items() -> Any:
+    yield 1
+
+
+FIXES: list[tuple[Any, str]] = [
+    (Model(name="a"), 'Pass its `.model_dump(mode="json")` instead'),
+    (Struct(), "Pass `msgspec.to_builtins(value)` instead"),
+    (SQLAlchemyModel(), "Pass a dict of the columns that the client may see"),
+    (DjangoModel(), "Pass a dict of the fields that the client may see"),
+    (Frame(), "Pass its `.to_dict()` instead"),
+    (Array(), "Pass its `.tolist()` instead"),
+    (array.array("d", [1.0]), "Pass its `.tolist()` instead"),
+    (JSONResponse(1), "Return the response itself instead"),
+    (Model, "are the brackets missing?"),
+    (len, "Pass what it returns: are the brackets missing?"),
+    (lambda: 1, "Pass what it returns: are the brackets missing?"),
+    (b"a", "Pass a string: `.decode()` for text, base64 for other bytes"),
+    (datetime.timedelta(1), "Pass its `.total_seconds()` instead"),
+    (1j, "Pass its real and imaginary parts instead"),
+    (types.MappingProxyType({}), "Pass `dict(value)` instead"),
+    ({1}, "Pass `sorted(value)` or `list(value)` instead"),
+    ({}.keys(), "Pass `sorted(value)` or `list(value)` instead"),
+    (pathlib.Path("a"), "Pass `str(value)` instead"),
+    (KeyError("a"), "Pass `str(value)` instead"),
+    ((each for each in ()), "Pass `list(value)` instead, or use a StreamingResponse"),
+    (range(2), "Pass `list(value)` instead"),
+    (collections.deque(), "Pass `list(value)` instead"),
+    (items(), "Collect the items with `[item async for item in items]`"),
+    (object(), "Pass a dict or a string instead"),
+]
+
+
+@pytest.mark.parametrize(("value", "fix"), FIXES, ids=lambda value: type(value).__name__)
+def test_an_error_names_the_fix_and_the_place(value: Any, fix: str) -> None:
+    name = re.escape(f"Object of type {type(value).__name__} is not JSON serializable. ")
+    with pytest.raises(TypeError, match=f"^{name}.*{re.escape(fix)}"):
+        encode(value)
+    with pytest.raises(TypeError, match=f"^{name}.*{re.escape(fix)}.* is at \\['a'\\]\\[1\\] of"):
+        encode({"a": [None, value]})
+
+
+def test_an_error_about_a_key_names_the_fix_and_the_place() -> None:
+    words = r"not decimal.Decimal\. Use `str\(key\)` as the key\. The value is at \['a'\] of what"
+    with pytest.raises(TypeError, match=words):
+        encode({"a": {decimal.Decimal(1): 2}})
 
 
 class TestLargeValues:

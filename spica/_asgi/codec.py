@@ -1,9 +1,9 @@
-"""Which JSON codec is in force: that of the application that serves, or the default one.
+"""The current JSON codec: that of the application that serves the request, or the default one.
 
-A JSONResponse is written where it is made, by an endpoint that does not say for which application. So the
-codec of an application is a context variable, set while the application is at work. Where no application has
-one of its own, nothing is looked up: ``encode`` and ``decode`` are then those of ``spica.jsoncodec``. They
-are to be called by ``codec.encode(...)``, with the name of this module.
+An endpoint creates a JSONResponse without naming an application. So the codec of an application is a context
+variable, which its outermost layer sets. As long as no application has a codec of its own, ``encode`` and
+``decode`` are the functions of ``spica.jsoncodec``, without a lookup. Call them through the module, as
+``codec.encode(...)``: they change when the first application has a codec.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ encode: Callable[[Any], bytes] = jsoncodec.encode
 decode: Callable[[Any], Any] = jsoncodec.decode
 
 chosen: ContextVar[JSONCodec] = ContextVar("spica_json_codec", default=default_codec)
-"""The codec in force."""
+"""The current codec."""
 
 
 def look_up() -> None:
-    """Look up from now on which codec is in force: an application has one of its own."""
+    """Look the current codec up from now on, since an application has one of its own."""
     global encode, decode
     encode, decode = _encode, _decode
 
@@ -39,15 +39,15 @@ def _decode(data: bytes | str) -> Any:
     except json.JSONDecodeError:
         raise
     except (ValueError, RecursionError) as exc:
-        # What the codec says may repeat the text, and goes to a client.
+        # The client gets the message, and the message of a foreign codec may repeat the document.
         raise json.JSONDecodeError("Not JSON", "", 0) from exc
 
 
 def check_codec(codec: Any, place: str) -> JSONCodec | None:
-    """Return ``codec`` if it is one, or None; errors name ``place``.
+    """Return ``codec`` after a check of its methods, or None for None; errors name ``place``.
 
     Raises:
-        TypeError: it has no methods ``encode`` and ``decode``, or what it writes is no bytes.
+        TypeError: it lacks ``encode`` or ``decode``, or ``encode`` does not return bytes.
     """
     if codec is None:
         return None

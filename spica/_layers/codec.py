@@ -1,4 +1,4 @@
-"""The layer of an application that has a JSON codec of its own: it is in force for all that is inside."""
+"""The layer of an application with a JSON codec of its own, which everything inside the layer uses."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from spica.responses.base import Response
 if TYPE_CHECKING:
     from spica.jsoncodec import JSONCodec
     from spica.requests import Request
-    from spica.types import ASGIApp, Message, Receive, Scope, Send
+    from spica.types import ASGIApp, Receive, Scope, Send
 
 Tasks = Sequence[Callable[[], Awaitable[None]]]
 
 
 class JSONCodecLayer(Responder):
-    """Put ``json_codec`` in force for an application, and for those mounted in it that have none."""
+    """Select ``json_codec`` for an application, and for mounted applications that have none."""
 
     def __init__(self, app: ASGIApp, json_codec: JSONCodec) -> None:
         self.app = app
@@ -26,7 +26,7 @@ class JSONCodecLayer(Responder):
         codec.look_up()
 
     async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
-        """Return the inner answer, made with the codec; what is still to be made of it is made so too."""
+        """Return the inner response. Its stream, its background tasks and the endpoint use the codec."""
         tasks = _put_off(request)
         token = codec.chosen.set(self.json_codec)
         try:
@@ -42,7 +42,7 @@ class JSONCodecLayer(Responder):
         return answer if _is_made(answer) else _WithCodec(answer, self.json_codec)
 
     async def _layer_report(self, request: Request[Any], exc: Exception) -> bool:
-        """Tell the layer inside, where that is one of ours."""
+        """Pass the error on to the layer inside, if it is one of ours."""
         app = self.app
         return not isinstance(app, Responder) or await app._layer_report(request, exc)
 
@@ -52,12 +52,12 @@ class JSONCodecLayer(Responder):
 
 
 def _put_off(request: Request[Any]) -> Tasks:
-    """Return the background tasks that are to be run when the response has been sent."""
+    """Return the background tasks that run after the response."""
     return () if request._aftermath is None else request._aftermath.tasks
 
 
 def _is_made(answer: ASGIApp) -> bool:
-    """Return whether an answer has all that there will be of it: no stream, no app, no task."""
+    """Return whether nothing of an answer remains to be made: it is not a stream or app, and has no task."""
     return (
         isinstance(answer, Response)
         and type(answer).__call__ is Response.__call__
@@ -84,7 +84,11 @@ class _TaskWithCodec:
 
 
 class _WithCodec:
-    """Run an app with a codec."""
+    """Run an app with a codec.
+
+    An app that a dispatch middleware runs shares the context of the middleware. On trio the codec stays
+    selected there until the app returns (docs/decisions/0010-codec-per-application.md).
+    """
 
     __slots__ = ("app", "json_codec")
 
@@ -93,29 +97,8 @@ class _WithCodec:
         self.json_codec = json_codec
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        outward = _Outward(send, self.json_codec)
-        codec.chosen.set(self.json_codec)
+        token = codec.chosen.set(self.json_codec)
         try:
-            await self.app(scope, receive, outward)
+            await self.app(scope, receive, send)
         finally:
-            codec.chosen.set(outward.outside)
-
-
-class _Outward:
-    """Send with the codec outside: a dispatch middleware there goes on, in the same context, meanwhile."""
-
-    __slots__ = ("inside", "outside", "send")
-
-    def __init__(self, send: Send, inside: JSONCodec) -> None:
-        self.send = send
-        self.inside = inside
-        self.outside = codec.chosen.get()
-
-    async def __call__(self, message: Message) -> None:
-        codec.chosen.set(self.outside)
-        try:
-            await self.send(message)
-        finally:
-            # The layers outside may have ended meanwhile, each with the codec further out.
-            self.outside = codec.chosen.get()
-            codec.chosen.set(self.inside)
+            codec.chosen.reset(token)

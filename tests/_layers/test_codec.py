@@ -173,10 +173,16 @@ class TestMounted:
     @pytest.mark.parametrize("layers", [[], [Middleware(Pass)]], ids=["value", "message"])
     async def test_an_application_with_one_uses_its_own(self, layers: Any) -> None:
         inner = Spica(routes=[ECHO], middleware=layers, json_codec=Marked("%"))
+        app = Spica(routes=[Mount("/in", inner)], json_codec=Marked())
+        before = codec.chosen.get()
+        assert (await call(app, "POST", "/in/", body=b"%[1]")).body == b"%[1]"
+        assert codec.chosen.get() is before
+
+    async def test_a_middleware_outside_uses_that_of_its_application(self) -> None:
+        inner = Spica(routes=[ECHO], json_codec=Marked("%"))
         layer = Middleware(BaseHTTPMiddleware, dispatch=respond_with_json)
-        for outer, body in (([], b"%[1]"), ([layer], b'#"outside"')):
-            app = Spica(routes=[Mount("/in", inner)], middleware=outer, json_codec=Marked())
-            assert (await call(app, "POST", "/in/", body=b"%[1]")).body == body
+        app = Spica(routes=[Mount("/in", inner)], middleware=[layer], json_codec=Marked())
+        assert (await call(app, "POST", "/in/", body=b"%[1]")).body == b'#"outside"'
 
 
 @pytest.mark.anyio
@@ -364,44 +370,3 @@ class TestWhatIsMadeLater:
         assert (await call(app)).text == "now"
         assert written == [b'#"later"', b'#"thread"']
         assert codec.chosen.get() is before
-
-
-async def take_turns(scope: Any, receive: Any, send: Any) -> None:
-    """Answer as a foreign app that lets others run between its messages."""
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await anyio.wait_all_tasks_blocked()
-    body = codec.encode("inside")
-    await send({"type": "http.response.body", "body": body, "more_body": True})
-    await anyio.wait_all_tasks_blocked()
-    await send({"type": "http.response.body", "body": codec.encode("inside")})
-    await anyio.wait_all_tasks_blocked()
-
-
-async def pause(request: Request, call_next: Any) -> Response:
-    response: Response = await call_next(request)
-    await anyio.wait_all_tasks_blocked()
-    response.headers["x-codec"] = codec.encode("outside").decode()
-    return response
-
-
-async def pause_and_replace(request: Request, call_next: Any) -> Response:
-    await pause(request, call_next)
-    return JSONResponse("outside")
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize(
-    ("dispatch", "body"), [(pause, b'<"inside"<"inside"'), (pause_and_replace, b'>"outside"')]
-)
-async def test_a_begun_app_has_its_own_and_what_is_outside_another(
-    dispatch: Any, body: bytes
-) -> None:
-    """They share a context, and go on in turns."""
-    inner = Spica(routes=[Mount("/", take_turns)], json_codec=Marked("<"))
-    layers = [Middleware(BaseHTTPMiddleware, dispatch=dispatch)]
-    app = Spica(routes=[Mount("/", inner)], middleware=layers, json_codec=Marked(">"))
-    before = codec.chosen.get()
-    exchange = await call(app)
-    assert exchange.body == body
-    assert exchange.headers.get("x-codec") in (None, '>"outside"')
-    assert codec.chosen.get() is before
