@@ -21,7 +21,7 @@ from spica.formparsers import (
     reading,
     streamed,
 )
-from spica.jsoncodec import decode
+from spica.jsoncodec import decode, encode
 from spica.middleware import _sessioncookie, debug_page, gzip
 from spica.middleware.cors import CORSMiddleware
 from spica.responses import FileResponse
@@ -43,7 +43,8 @@ def form(name: str) -> Any:
 
 
 LIMITS: dict[str, tuple[float, str]] = {
-    "body that is kept in memory (`body()`, `json()`)": (body.DEFAULT_MAX_BODY_SIZE / MIB, "MiB"),
+    "body that `body()` keeps in memory": (body.DEFAULT_MAX_BODY_SIZE / MIB, "MiB"),
+    "body that `json()` decodes": (body.DEFAULT_MAX_JSON_SIZE / MIB, "MiB"),
     "body read ahead while waiting for a disconnect": (body.READ_AHEAD_SIZE / MIB, "MiB"),
     "digits of a Content-Length": (scope.MAX_LENGTH_DIGITS, ""),
     "digits of an integer in JSON": (sys.int_info.default_max_str_digits, ""),
@@ -88,7 +89,9 @@ LIMITS: dict[str, tuple[float, str]] = {
 
 ELSEWHERE = {
     "body of any kind, also streams and mounted apps": "none",
-    "nesting of JSON": "1024 levels",
+    "nesting of JSON, read": "1024 levels",
+    "nesting of JSON, written": "1024 levels",
+    "value of another number in JSON": "that of the largest float, 1.8e308",
     "body of a request for WSGI in memory": "1 MiB",
     "wait for one of these threads": "30 seconds",
     "value of `{number:float}` in a path": "that of the largest float, 1.8e308",
@@ -129,6 +132,13 @@ def test_the_nesting_of_json() -> None:
     decode(b"[" * 1024 + b"]" * 1024)
     with pytest.raises(ValueError, match=r"(?i)recursion|nest|depth|deep"):
         decode(b"[" * 1025 + b"]" * 1025)
+    assert len(encode(decode(b"[" * 1024 + b"]" * 1024))) == 2048
+
+
+def test_the_largest_number_in_json() -> None:
+    assert decode(b"1.7976931348623157e308") == sys.float_info.max
+    with pytest.raises(ValueError, match="infinity"):
+        decode(b"1e309")
 
 
 def test_the_body_for_wsgi() -> None:
