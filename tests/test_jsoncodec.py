@@ -830,6 +830,24 @@ def test_an_error_names_its_position(data: Any, message: str, position: int) -> 
     assert (info.value.msg, info.value.pos) == (message, position)
 
 
+@pytest.mark.parametrize("end", [", 36893488147419103232]", ", 1e400]", ""])
+def test_a_document_is_not_decoded_again_while_its_first_value_is_alive(
+    monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    alive: list[int] = []
+
+    def count_and_load(text: str) -> Any:
+        kept = [each for each in gc.get_objects() if type(each) is dict and "unmistakable" in each]
+        alive.append(len(kept))
+        return load(text)
+
+    load = json.loads
+    monkeypatch.setattr(jsoncodec.json, "loads", count_and_load)
+    with contextlib.suppress(json.JSONDecodeError):
+        decode('[{"unmistakable": [[]]}' + end)
+    assert alive == [0]
+
+
 def test_a_refused_document_is_freed_with_its_error() -> None:
     def kept() -> list[Any]:
         return [each for each in gc.get_objects() if isinstance(each, json.JSONDecodeError)]
