@@ -12,13 +12,14 @@ import dataclasses
 import datetime
 import enum
 import functools
-import io
 import json
+import math
 import re
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any, Protocol
 
 import orjson
@@ -78,8 +79,10 @@ def encode(value: Any) -> bytes:
         return _encode_slowly(value)
     # orjson writes null for NaN and infinity. CPython's search is twice as fast from the end, which matters
     # where there is no null.
-    if data.rfind(b"null") >= 0 and _may_be_non_finite(value, len(data)) and _has_non_finite(value):
-        return _encode_slowly(value)
+    if data.rfind(b"null") >= 0:
+        search = _has_non_finite if len(data) < _LARGE_SIZE else _has_non_finite_in_columns
+        if search(value):
+            return _encode_slowly(value)
     return data
 
 
@@ -240,40 +243,51 @@ def _has_non_finite(value: Any) -> bool:
     return False
 
 
-_PICKLED_SIZE = 2048
-"""Bytes of JSON from which a pickle is cheaper than a walk in Python."""
-
-# A pickled float is "G" and eight bytes, the highest first. NaN and the infinities have an exponent of ones.
-_PICKLED_NON_FINITE = re.compile(rb"G[\x7f\xff][\xf0-\xff]")
+_LARGE_SIZE = 2048
+"""Bytes of JSON from which the search by columns is the faster one."""
 
 
-def _may_be_non_finite(value: Any, size: int) -> bool:
-    """Return False if `value`, of `size` bytes in JSON, certainly has neither NaN nor an infinity.
+def _has_non_finite_in_columns(value: Any) -> bool:
+    """Return what `_has_non_finite` returns, in half to three quarters of its time for a large value.
 
-    pickle walks a value in C, which takes two thirds of the time of `_has_non_finite`. It reports False
-    only if it has seen every value; bytes of other values can look like a float that is not finite.
+    A column holds the values of one key of a list of objects, or all values of one depth. The types in a
+    column are collected in C, so that Python code runs once for each type and not once for each value.
     """
-    if size < _PICKLED_SIZE:
-        return True
-    pickled = io.BytesIO()
+    pending: list[Sequence[Any]] = [(value,)]
+    for column in pending:  # grows during the iteration
+        kinds = set(map(type, column))
+        for kind in kinds - _ALWAYS_FINITE:
+            items: Sequence[Any] = column
+            if len(kinds) > 1:
+                items = [item for item in column if type(item) is kind]
+            if kind is float:
+                # The sum is never finite if an item is not. It can also overflow.
+                if not math.isfinite(sum(items)) and not all(map(math.isfinite, items)):
+                    return True
+            elif kind is dict:
+                columns = _columns_of(items)
+                if columns is not None:
+                    pending += columns
+                elif _has_non_finite(items):
+                    return True
+            elif kind is list or kind is tuple:
+                pending.append(list(chain.from_iterable(items)))
+            elif kind is not orjson.Fragment:
+                pending.append([_simplify(item) for item in items])
+    return False
+
+
+def _columns_of(rows: Sequence[dict[Any, Any]]) -> list[Sequence[Any]] | None:
+    """Return the values of dicts by their position, or None if the dicts differ in their size."""
+    size = len(rows[0])
+    if len(rows) <= size:
+        return [list(chain.from_iterable(map(dict.values, rows)))]
+    if not size == len(rows[len(rows) // 2]) == len(rows[-1]):
+        return None
     try:
-        _plain_pickler()(pickled, 5).dump(value)
-    except (TypeError, RecursionError):
-        return True
-    return _PICKLED_NON_FINITE.search(pickled.getbuffer()) is not None
-
-
-@functools.cache
-def _plain_pickler() -> Callable[[io.BytesIO, int], Any]:
-    """Return a pickler that runs no code of the values that it pickles."""
-    # An import of its own: it costs two milliseconds, and small responses do without it.
-    import pickle
-
-    class PlainPickler(pickle.Pickler):
-        def reducer_override(self, obj: Any, /) -> Any:
-            raise TypeError("Only the built-in types are pickled.")
-
-    return PlainPickler
+        return list(zip(*map(dict.values, rows), strict=True))
+    except ValueError:
+        return None
 
 
 MAX_DECODED_LEVELS = 1024
