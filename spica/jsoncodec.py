@@ -264,30 +264,23 @@ def _has_non_finite_in_columns(value: Any) -> bool:
                 # The sum is never finite if an item is not. It can also overflow.
                 if not math.isfinite(sum(items)) and not all(map(math.isfinite, items)):
                     return True
-            elif kind is dict:
-                columns = _columns_of(items)
-                if columns is not None:
-                    pending += columns
-                elif _has_non_finite(items):
+            elif kind is dict and len(set(map(len, items))) > 1:
+                if _has_non_finite(items):  # columns do not pay for dicts of different sizes
                     return True
-            elif kind is list or kind is tuple:
-                pending.append(list(chain.from_iterable(items)))
-            elif kind is not orjson.Fragment:
-                pending.append([_simplify(item) for item in items])
+            else:
+                pending += _columns_inside(kind, items)
     return False
 
 
-def _columns_of(rows: Sequence[dict[Any, Any]]) -> list[Sequence[Any]] | None:
-    """Return the values of dicts by their position, or None if the dicts differ in their size."""
-    size = len(rows[0])
-    if len(rows) <= size:
-        return [list(chain.from_iterable(map(dict.values, rows)))]
-    if not size == len(rows[len(rows) // 2]) == len(rows[-1]):
-        return None
-    try:
-        return list(zip(*map(dict.values, rows), strict=True))
-    except ValueError:
-        return None
+def _columns_inside(kind: type, items: Sequence[Any]) -> list[Sequence[Any]]:
+    """Return the values inside values of one type, and for dicts of one size."""
+    if kind is dict:
+        values = map(dict.values, items)
+        has_rows = len(items) > len(items[0])
+        return list(zip(*values, strict=True)) if has_rows else [list(chain.from_iterable(values))]
+    if kind is list or kind is tuple:
+        return [list(chain.from_iterable(items))]
+    return [] if kind is orjson.Fragment else [[_simplify(item) for item in items]]
 
 
 MAX_DECODED_LEVELS = 1024
