@@ -3,11 +3,13 @@
 The scope is the ASGI connection dict (ASGI HTTP & WebSocket specification, "Connection Scope"). spica
 writes to the one dict the server made, so that a layer outside sees afterwards what was found inside:
 the route, its parameters, the prefix of a mount. Keys that other packages read keep the name that they
-know; ``path`` and ``raw_path`` are never rewritten.
+know. ``path`` and ``raw_path`` are rewritten in one case only: the first mount puts back a prefix that a
+proxy has stripped, since the application below needs a path that includes ``root_path``.
 """
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +53,33 @@ def path_below(root_path: str, path: str) -> str:
         if not rest or rest[0] == "/":
             return rest
     return path
+
+
+def public_path(scope: Scope) -> str:
+    """Return the path as the client requested it, with the prefix that a proxy has stripped.
+
+    The ASGI specification has ``path`` include ``root_path``. Some servers and frameworks set ``root_path``
+    and leave ``path`` as the proxy sent it, so a path that is not below ``root_path`` gets the prefix here.
+    """
+    path: str = scope["path"]
+    prefix: str = scope.get("root_path", "").rstrip("/")
+    # A path without a slash in front is not a path: "*" of OPTIONS, or a whole URL (RFC 9112 s.3.2).
+    if not prefix or path[:1] != "/" or path == prefix or path.startswith(prefix + "/"):
+        return path
+    return prefix + path
+
+
+def restore_prefix(scope: Scope) -> None:
+    """Put the prefix that a proxy has stripped back into ``path`` and ``raw_path``."""
+    path = public_path(scope)
+    if path is scope["path"]:
+        return
+    prefix = path[: len(path) - len(scope["path"])]
+    scope["path"] = path
+    if scope.get("raw_path") is not None:
+        scope["raw_path"] = (
+            urllib.parse.quote(prefix, safe="/%:@!$&'()*+,;=~").encode() + scope["raw_path"]
+        )
 
 
 MAX_LENGTH_DIGITS = 20

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.order import ANSWERS, REDIRECTS
+from spica._asgi.scope import public_path
 from spica._http.host import format_host, parse_host, read_host
 from spica._layers.denial import deny
 from spica._layers.responder import Responder
@@ -59,7 +60,8 @@ def _redirect(scope: Scope, scheme: str) -> Response:
     netloc = _find_netloc(scope)
     if netloc is None:
         return answer_status(scope, 400, "Invalid host header")
-    return RedirectResponse(URL(scope=scope).replace(scheme=scheme, netloc=netloc))
+    url = URL(scope={**scope, "path": public_path(scope)})
+    return RedirectResponse(url.replace(scheme=scheme, netloc=netloc))
 
 
 def _find_netloc(scope: Scope) -> str | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.order import CHECKS_HOST
+from spica._asgi.scope import public_path
 from spica._http.host import find_host, format_host, parse_host, parse_host_name
 from spica._layers.denial import deny
 from spica._layers.responder import Responder
@@ -113,7 +114,8 @@ class TrustedHostMiddleware(Responder):
             # A port that cannot stand in a URL is left out.
             _, port = parse_host(text) or (host, None)
             netloc = format_host("www." + host, port)
-            return RedirectResponse(URL(scope=scope).replace(netloc=netloc))
+            url = URL(scope={**scope, "path": public_path(scope)})
+            return RedirectResponse(url.replace(netloc=netloc))
         return _refusal(scope)
 
 

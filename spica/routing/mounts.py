@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from spica._asgi.middleware import Middleware, build_stack
-from spica._asgi.scope import get_route_path
+from spica._asgi.scope import get_route_path, restore_prefix
 from spica._http.host import parse_host_name
 from spica._layers.boundary import Boundary
 from spica._layers.limits import limit_app
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from spica.types import ASGIApp, Receive, Scope, Send
 
 
-CHILD_KEYS = ("path_params", "app_root_path", "root_path")
-"""Keys of the scope that a mount goes on from."""
+CHILD_KEYS = ("path_params", "app_root_path", "root_path", "path", "raw_path")
+"""Keys of the scope that a mount reads and may change."""
 
 
 def descend(scope: Scope, prefix: str, app: ASGIApp) -> None:
@@ -53,6 +53,9 @@ def descend(scope: Scope, prefix: str, app: ASGIApp) -> None:
     if "app_root_path" not in scope:
         # The prefix of the whole application stays known to what is mounted.
         scope["app_root_path"] = root_path
+        if root_path:
+            # From here on `root_path` grows with each mount, and foreign apps cut it off `path`.
+            restore_prefix(scope)
     if "path_params" not in scope:
         scope["path_params"] = {}
     scope["root_path"] = root_path + prefix
@@ -167,9 +170,12 @@ class Mount(AppRoute):
             return Match.NONE, {}
         child_scope = {key: scope[key] for key in CHILD_KEYS if key in scope}
         conversions = conversions_of(self.param_convertors)
-        if self._enter(child_scope, get_route_path(scope), conversions):
-            return Match.FULL, child_scope
-        return Match.NONE, {}
+        if not self._enter(child_scope, get_route_path(scope), conversions):
+            return Match.NONE, {}
+        for key in ("path", "raw_path"):
+            if child_scope.get(key) is scope.get(key):
+                child_scope.pop(key, None)  # only changes are returned
+        return Match.FULL, child_scope
 
     def _enter(self, scope: Scope, route_path: str, conversions: Conversions) -> bool:
         """Make ``scope`` that of the application if the path is below the prefix; say whether it is."""

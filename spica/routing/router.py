@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.middleware import Middleware, build_stack
-from spica._asgi.scope import get_route_path, path_below
+from spica._asgi.scope import get_route_path, path_below, public_path
 from spica._layers.boundary import Boundary
 from spica._layers.limits import limit_app
 from spica._layers.responder import InnerApp, Responder, asked_as
@@ -210,7 +210,8 @@ class Router(Responder):
         if not other or not self._table.has_match(scope, other, whole):
             return None
         # Without scheme and host (RFC 9110 s.10.2.2), so that no Host header can lead elsewhere.
-        location = encode_path("/" + whole.lstrip("/"))
+        # A prefix that the proxy has stripped must be in it: the client's next request passes the proxy, too.
+        location = encode_path("/" + public_path({**scope, "path": whole}).lstrip("/"))
         query = scope.get("query_string", b"")
         return f"{location}?{query.decode('latin-1')}" if query else location
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from asgi_kit import http_scope
 
-from spica._asgi.scope import declared_size, get_route_path, send_tells
+from spica._asgi.scope import declared_size, get_route_path, public_path, restore_prefix, send_tells
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,33 @@ def test_route_paths(path: str, root_path: str, expected: str) -> None:
 
 def test_a_scope_without_a_root_path() -> None:
     assert get_route_path({"path": "/a"}) == "/a"
+
+
+@pytest.mark.parametrize(
+    ("path", "root_path", "expected"),
+    [
+        ("/a", "", "/a"),
+        ("/a", "/api", "/api/a"),
+        ("/a", "/api/", "/api/a"),
+        ("/apis", "/api", "/api/apis"),
+        ("/", "/api", "/api/"),
+        ("/api", "/api", "/api"),
+        ("/api/a", "/api", "/api/a"),
+        ("/a", "/", "/a"),
+        ("*", "/api", "*"),
+        ("http://example.org/a", "/api", "http://example.org/a"),
+    ],
+)
+def test_public_paths(path: str, root_path: str, expected: str) -> None:
+    assert public_path({"path": path, "root_path": root_path}) == expected
+
+
+def test_a_restored_prefix_is_in_the_raw_path_too() -> None:
+    scope = {"path": "/é", "raw_path": b"/%C3%A9", "root_path": "/ä b"}
+    restore_prefix(scope)
+    assert (scope["path"], scope["raw_path"]) == ("/ä b/é", b"/%C3%A4%20b/%C3%A9")
+    restore_prefix(scope)
+    assert scope["path"] == "/ä b/é"
 
 
 class TestDeclaredSize:

@@ -139,3 +139,9 @@ async def test_wss_passes():
 
 async def test_the_lifespan_passes():
     assert await ask(kind="lifespan") == [{"type": "passed"}]
+
+
+@pytest.mark.parametrize("path", ["/p", "/api/p"])
+async def test_a_prefix_that_the_proxy_strips_is_in_the_new_url(path):
+    start, _ = await ask(b"a.org", path=path, root_path="/api")
+    assert (b"location", b"https://a.org/api/p?q=1") in start["headers"]

@@ -125,6 +125,12 @@ async def test_www_is_put_before_a_host(host, location):
     assert dict(sent[0]["headers"])[b"location"] == location
 
 
+async def test_a_prefix_that_the_proxy_strips_is_in_the_new_url():
+    middleware = TrustedHostMiddleware(passed, ["www.example.org"])
+    sent = await ask(middleware, b"example.org", root_path="/api")
+    assert dict(sent[0]["headers"])[b"location"] == b"http://www.example.org/api/p?q=1"
+
+
 @pytest.mark.parametrize(
     "settings",
     [

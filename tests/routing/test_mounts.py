@@ -46,6 +46,42 @@ class TestMount:
         assert told["base_url"] == "http://example.org/api/"
         assert told["url"] == "http://example.org/api/a/c"
 
+    @pytest.mark.parametrize("root_path", ["/api", "/api/"])
+    @pytest.mark.parametrize("path", ["/a/b/c", "/api/a/b/c"])
+    async def test_a_prefix_may_be_in_the_path_or_stripped_by_the_proxy(
+        self, path: str, root_path: str
+    ) -> None:
+        inner = Mount("/{x}", routes=[Route("/c", tell)])
+        for app in (
+            Spica(routes=[Mount("/a", routes=[inner])]),
+            Router([Mount("/a", Router([inner]))]),
+        ):
+            told = (await call(app, path=path, root_path=root_path)).json
+            assert (told["path"], told["root_path"]) == ("/api/a/b/c", "/api/a/b")
+            assert told["base_url"] == "http://example.org/api/"
+            assert told["url"] == "http://example.org/api/a/b/c"
+
+    async def test_a_foreign_app_gets_a_path_with_the_stripped_prefix(self) -> None:
+        app = Router([Mount("/a", app=foreign)])
+        assert (await call(app, path="/a/c", root_path="/api")).text == "/api/a /api/a/c"
+
+    def test_matches_returns_the_path_only_where_it_changes(self) -> None:
+        mount = Mount("/a", app=foreign)
+        _, whole = mount.matches(http_scope(path="/api/a/c", root_path="/api"))
+        _, stripped = mount.matches(http_scope(path="/a/c", root_path="/api"))
+        assert "path" not in whole
+        assert (stripped["path"], stripped["raw_path"]) == ("/api/a/c", b"/api/a/c")
+
+    @pytest.mark.parametrize("path", ["/a/ws", "/api/a/ws"])
+    async def test_a_websocket_below_a_stripped_prefix(self, path: str) -> None:
+        async def endpoint(websocket: Any) -> None:
+            await websocket.close(reason=websocket.url.path)
+
+        app = Spica(routes=[Mount("/a", routes=[WebSocketRoute("/ws", endpoint)])])
+        scope = websocket_scope(path, root_path="/api")
+        exchange = await Exchange(scope, [{"type": "websocket.connect"}]).run(app)
+        assert exchange.sent[0]["reason"] == "/api/a/ws"
+
     async def test_parameters_of_the_prefix_reach_the_endpoint(self) -> None:
         app = Spica(routes=[Mount("/{org}", routes=[Route("/{id:int}", tell)])])
         told = (await call(app, path="/acme/7")).json

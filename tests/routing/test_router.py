@@ -388,8 +388,9 @@ class TestSlashes:
         exchange = await call(app, path="//evil.example/x")
         assert exchange.headers["location"] == "/evil.example/x/"
 
-    async def test_it_keeps_the_prefix_of_the_application(self) -> None:
-        exchange = await call(Router(self.routes), path="/api/b", root_path="/api")
+    @pytest.mark.parametrize("path", ["/b", "/api/b"])
+    async def test_it_has_the_prefix_of_the_application(self, path: str) -> None:
+        exchange = await call(Router(self.routes), path=path, root_path="/api")
         assert exchange.headers["location"] == "/api/b/"
 
     async def test_special_characters_stay_encoded(self) -> None:
