@@ -49,8 +49,8 @@ def parse_host(header: str) -> tuple[str, int | None] | None:
 def parse_host_name(header: str) -> str | None:
     """Return the host of a Host field, in lower case and without its port.
 
-    To say who is meant, any port will do (RFC 3986 s.3.2.3 sets no bound), also one that
-    `parse_host` refuses. A value that is no host or longer than `MAX_HOST_SIZE` gives None.
+    Any port is accepted here (RFC 3986 s.3.2.3 sets no bound), also one that `parse_host` refuses.
+    A value that is not a host, or is longer than `MAX_HOST_SIZE`, gives None.
     """
     if len(header) > MAX_HOST_SIZE:
         return None
@@ -61,8 +61,8 @@ def parse_host_name(header: str) -> str | None:
 def find_host(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
     """Find the value of the Host field among the header pairs of a scope, good or bad.
 
-    None where no Host field is, and where two lines contradict each other: RFC 9112 s.3.2 calls a
-    request with more than one invalid. A mere repetition is let pass.
+    None if there is no Host field, or if two of them contradict each other: RFC 9112 s.3.2 calls a
+    request with more than one invalid. A repetition of the same value passes.
     """
     found: bytes | None = None
     for name, value in headers:
@@ -71,6 +71,14 @@ def find_host(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
                 return None
             found = value
     return found
+
+
+def has_contradicting_hosts(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Return whether a request has several Host fields with different values.
+
+    Answer such a request with 400 (RFC 9112 s.3.2): a proxy in front may have acted on another one.
+    """
+    return len({value for name, value in headers if name == b"host"}) > 1
 
 
 def read_host(headers: Iterable[tuple[bytes, bytes]]) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from spica._asgi.order import ANSWERS, REDIRECTS
 from spica._asgi.scope import public_path
-from spica._http.host import format_host, parse_host, read_host
+from spica._http.host import format_host, has_contradicting_hosts, parse_host, read_host
 from spica._layers.denial import deny
 from spica._layers.responder import Responder
 from spica.datastructures import URL
@@ -69,10 +69,8 @@ def _find_netloc(scope: Scope) -> str | None:
     field = read_host(scope["headers"])
     if field is not None:
         parsed = parse_host(field)
-    elif len({value for name, value in scope["headers"] if name == b"host"}) > 1:
-        # RFC 9112 s.3.2: contradicting hosts. Who read the request before us may have acted on the
-        # other one, so nothing is told the client but that.
-        parsed = None
+    elif has_contradicting_hosts(scope["headers"]):
+        parsed = None  # RFC 9112 s.3.2
     else:
         # HTTP/1.0 has no Host field, and others may be malformed. The server knows where it was
         # reached, and nothing of what the client said gets into that URL.

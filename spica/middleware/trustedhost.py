@@ -35,9 +35,9 @@ class TrustedHostMiddleware(Responder):
     """Answer 400 unless the Host field names one of `allowed_hosts`.
 
     An allowed host is a name, ``*.example.org`` for every name below one (but not the name itself),
-    an address (IPv6 in brackets), or ``*`` for all. Port, whatever its number, and case do not
-    count; a colon without a port is malformed here, since no client writes one. With
-    `www_redirect`, a host is sent to ``www.`` before it with a 307 if only that is allowed.
+    an address (IPv6 in brackets), or ``*`` for all. The port and upper case do not count. A colon
+    without a port is malformed, since clients do not write one, and a final dot makes another name. With
+    `www_redirect`, a host gets a 307 to the same name with ``www.`` if only that one is allowed.
     """
 
     middleware_traits = (CHECKS_HOST,)

@@ -14,19 +14,19 @@ from spica._layers.responder import asker
 from spica.endpoints import HTTPEndpoint, answer, answers_by_value, methods_of
 from spica.routing.base import BaseRoute, Match
 from spica.routing.functions import ask_function
-from spica.routing.mounts import AppRoute, Host, Mount, descend
+from spica.routing.mounts import AppRoute, Host, Mount, descend, read_host_name, refuse_hosts
 from spica.routing.patterns import conversions_of, match_path
 from spica.routing.routes import PatternRoute, Route, WebSocketRoute
 
 if TYPE_CHECKING:
-    from collections.abc import Set
+    from collections.abc import Iterable, Set
 
     from spica._layers.responder import Ask
     from spica.requests import Request
     from spica.types import ASGIApp, Scope
 
 BORN_MATCHES = {Route.matches, WebSocketRoute.matches, Mount.matches, Host.matches}
-_BORN_HANDLE = {Route.handle, WebSocketRoute.handle, AppRoute.handle}
+_BORN_HANDLE = {Route.handle, WebSocketRoute.handle, AppRoute.handle, Host.handle}
 
 
 async def partial_match(request: Request[Any]) -> ASGIApp:
@@ -47,6 +47,11 @@ class Candidate:
     def pattern(self) -> str | None:
         """The pattern of the paths that it matches; None: only its ``matches`` knows."""
         return None
+
+    def is_full_match(self, scope: Scope) -> bool:
+        """Return whether the route fully matches a scope, which is not changed."""
+        matched: bool = self.route.matches(scope)[0] is Match.FULL
+        return matched
 
     def enter(self, scope: Scope, path: str) -> Ask | None:
         """Return how the route is asked if it matches an HTTP request, its keys being set in ``scope``.
@@ -231,8 +236,72 @@ class MountCandidate(Candidate):
         return app
 
 
+class HostsCandidate(Candidate):
+    """A run of ``Host`` routes that stand next to each other in the list.
+
+    The Host header is read once for all of them. Names without parameters are looked up, so the cost does
+    not grow with their number; only those with parameters are compared one by one.
+    """
+
+    __slots__ = ("names", "patterns")
+
+    def __init__(self, route: Host, order: int) -> None:
+        super().__init__(route, order)
+        self.names: dict[str, tuple[int, Host]] = {}
+        self.patterns: list[tuple[int, Host]] = []
+        self.add(route, order)
+
+    def add(self, route: Host, order: int) -> None:
+        """Add the next route of the run."""
+        route._layer_ask = _ask_endpoint(route.app)
+        if type(route) is Host and not route.param_convertors:
+            self.names.setdefault(route._plain_name(), (order, route))  # the first one wins
+        else:
+            self.patterns.append((order, route))
+
+    def find(self, name: str) -> tuple[Host, dict[str, Any]] | None:
+        """Return the first route in the list that matches a host name, with its parameters."""
+        named = self.names.get(name)
+        for order, route in self.patterns:
+            if named is not None and named[0] < order:
+                break
+            params = route._read_params(name)
+            if params is not None:
+                return route, params
+        return None if named is None else (named[1], {})
+
+    def is_full_match(self, scope: Scope) -> bool:
+        """Look the host up."""
+        name = read_host_name(scope)
+        return name is not None and self.find(name) is not None
+
+    def enter(self, scope: Scope, path: str) -> Ask | None:
+        """Look the host up."""
+        name = read_host_name(scope)
+        if name is None:
+            return _refuse_hosts
+        found = self.find(name)
+        if found is None:
+            return None
+        route, params = found
+        scope["route"] = route
+        scope.update(route._child_scope(scope, params))
+        return route._layer_ask
+
+    def enter_socket(self, scope: Scope, path: str) -> ASGIApp | None:
+        """Look the host up."""
+        ask = self.enter(scope, path)
+        if ask is None:
+            return None
+        app: ASGIApp = refuse_hosts if ask is _refuse_hosts else scope["route"].app
+        return app
+
+
+_refuse_hosts = asker(refuse_hosts)
+
+
 class AskedCandidate(AnyCandidate):
-    """A route with a ``matches`` of its own whose app is asked by value: a ``Host``, a subclass."""
+    """A route with a ``matches`` of its own whose app is asked by value: a subclass."""
 
     __slots__ = ()
 
@@ -247,6 +316,23 @@ class AskedCandidate(AnyCandidate):
             return ask
         own_ask: Ask = self.route._layer_ask
         return own_ask
+
+
+def make_candidates(routes: Iterable[BaseRoute]) -> list[Candidate]:
+    """Return the candidates of a list of routes, in their order; a run of hosts is one of them.
+
+    Raises:
+        TypeError: something in the list is not a route.
+    """
+    candidates: list[Candidate] = []
+    for order, route in enumerate(routes):
+        candidate = make_candidate(route, order)
+        last = candidates[-1] if candidates else None
+        if isinstance(candidate, HostsCandidate) and isinstance(last, HostsCandidate):
+            last.add(candidate.route, order)
+        else:
+            candidates.append(candidate)
+    return candidates
 
 
 def make_candidate(route: BaseRoute, order: int) -> Candidate:
@@ -270,6 +356,8 @@ def make_candidate(route: BaseRoute, order: int) -> Candidate:
             return SocketCandidate(route, order)
         if isinstance(route, Mount):
             return MountCandidate(route, order)
+        if isinstance(route, Host):
+            return HostsCandidate(route, order)
     if isinstance(route, (Route, AppRoute)):
         return AskedCandidate(route, order)
     return AnyCandidate(route, order)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from spica._layers.responder import asker
 from spica.exceptions import HTTPException
 from spica.responses.base import PlainTextResponse, Response
-from spica.routing.base import BaseRoute, Match
-from spica.routing.candidates import Candidate, HTTPCandidate, make_candidate, partial_match
+from spica.routing.base import BaseRoute
+from spica.routing.candidates import Candidate, HTTPCandidate, make_candidates, partial_match
 from spica.routing.index import Candidates, RouteIndex, RouteList
 
 if TYPE_CHECKING:
@@ -90,12 +90,12 @@ class RouteTable:
         if not candidates:
             return False
         scope = {**scope, "path": whole_path}
-        return any(candidate.route.matches(scope)[0] is Match.FULL for candidate in candidates)
+        return any(candidate.is_full_match(scope) for candidate in candidates)
 
 
 def _build_index(routes: RouteList) -> RouteIndex:
     snapshot = list(routes)
-    index = RouteIndex([make_candidate(route, order) for order, route in enumerate(snapshot)])
+    index = RouteIndex(make_candidates(snapshot))
     routes.route_index = index
     # Another thread may have changed the list meanwhile: then the next look-up builds it again. Looked at
     # only now, for a change that comes later takes the index out by itself.

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from spica._asgi.middleware import Middleware, build_stack
 from spica._asgi.scope import get_route_path, restore_prefix
-from spica._http.host import parse_host_name
+from spica._http.host import find_host, has_contradicting_hosts, parse_host_name
 from spica._layers.boundary import Boundary
+from spica._layers.denial import deny
 from spica._layers.limits import limit_app
 from spica._layers.responder import InnerApp
 from spica.datastructures import URLPath
-from spica.exceptions import MisuseError
+from spica.exceptions import HTTPException, MisuseError
+from spica.responses.base import PlainTextResponse
 from spica.routing.base import (
     LINK_KEYS,
     BaseRoute,
@@ -225,11 +227,46 @@ class Mount(AppRoute):
         )
 
 
+_PORT = re.compile(r":\d+\Z")
+_FINAL_DOT = re.compile(r"(?<=[^.])\.(?=(:\d+)?\Z)")
+
+_CONTRADICTING = "Contradicting Host header fields"
+
+
+def read_host_name(scope: Scope) -> str | None:
+    """Return the host name that ``Host`` compares; "" if it is missing or malformed.
+
+    None: the Host headers contradict each other.
+    """
+    headers = scope.get("headers", ())
+    field = find_host(headers)
+    if field is None:
+        return None if has_contradicting_hosts(headers) else ""
+    name = parse_host_name(field.decode("latin-1")) or ""
+    # RFC 1034 s.3.1: a final dot is the root of the DNS. The name is the same one without it.
+    return name.removesuffix(".")
+
+
+async def refuse_hosts(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a connection whose Host headers contradict each other: 400 (RFC 9112 s.3.2)."""
+    if scope["type"] == "websocket":
+        await deny(PlainTextResponse(_CONTRADICTING, status_code=400), scope, receive, send)
+    elif "app" in scope:
+        raise HTTPException(status_code=400, detail=_CONTRADICTING)
+    else:
+        await PlainTextResponse(_CONTRADICTING, status_code=400)(scope, receive, send)
+
+
 class Host(AppRoute):
     """Serve an application for a host name, which may have parameters: ``"{tenant}.example.org"``.
 
-    The port is ignored and case does not matter (RFC 9110 s.4.2.3). A malformed Host header matches none.
-    ``lifespan`` is that of ``Mount``.
+    The port, upper case (RFC 9110 s.4.2.3) and a final dot do not count. A malformed Host header, or a
+    missing one, matches no ``Host``. A request whose Host headers contradict each other gets a 400 here
+    (RFC 9112 s.3.2). ``lifespan`` is that of ``Mount``.
+
+    Raises:
+        ValueError: ``host`` has a scheme or a path.
+        TypeError: ``app`` is not an ASGI app.
     """
 
     def __init__(
@@ -247,26 +284,39 @@ class Host(AppRoute):
         self.lifespan = check_choice(lifespan, f"Host({host!r}): lifespan")
         self._base_app = self.app = app
         self.name = name
-        self.host_regex, self.host_format, self.param_convertors = compile_path(host)
+        # A request's host comes without its final dot, too.
+        pattern = _FINAL_DOT.sub("", host)
+        self.host_regex, self.host_format, self.param_convertors = compile_path(pattern)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Return whether the Host header matches, and ``path_params`` and ``endpoint``."""
         if scope["type"] not in ("http", "websocket"):
             return Match.NONE, {}
-        field = b""
-        for name, value in scope.get("headers", ()):
-            if name == b"host":
-                field = value
-                break
-        found = self.host_regex.match(parse_host_name(field.decode("latin-1")) or "")
-        params = None if found is None else read_params(found, self.param_convertors)
+        name = read_host_name(scope)
+        params = {} if name is None else self._read_params(name)
         if params is None:
             return Match.NONE, {}
+        return Match.FULL, self._child_scope(scope, params)
+
+    def _plain_name(self) -> str:
+        """Return the one host name that matches, where there are no parameters."""
+        return _PORT.sub("", self.host_format).lower()
+
+    def _read_params(self, name: str) -> dict[str, Any] | None:
+        """Return the parameters of a host name if it matches, else None."""
+        found = self.host_regex.match(name)
+        return None if found is None else read_params(found, self.param_convertors)
+
+    def _child_scope(self, scope: Scope, params: dict[str, Any]) -> Scope:
         outer = scope.get("path_params")
-        return Match.FULL, {
-            "path_params": {**outer, **params} if outer else params,
-            "endpoint": self.app,
-        }
+        return {"path_params": {**outer, **params} if outer else params, "endpoint": self.app}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a connection that matched; 400 if its Host headers contradict each other."""
+        if has_contradicting_hosts(scope.get("headers", ())):
+            await refuse_hosts(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
         """Return the path of the host (its name, with ``path``), or of a route of its application.

@@ -11,6 +11,7 @@ from spica._http.host import (
     _check,
     _parse,
     find_host,
+    has_contradicting_hosts,
     format_host,
     parse_host,
     parse_host_name,
@@ -141,6 +142,23 @@ def test_the_value_is_found_as_it_is(
 ) -> None:
     # RFC 9112 s.3.2
     assert find_host(headers) == expected
+
+
+@pytest.mark.parametrize(
+    ("hosts", "expected"),
+    [
+        ([], False),
+        ([b"a"], False),
+        ([b"a", b"a"], False),
+        ([b"a", b"b"], True),
+        ([b"", b"a"], True),
+    ],
+)
+def test_fields_with_different_values_contradict_each_other(
+    hosts: list[bytes], expected: bool
+) -> None:
+    # RFC 9112 s.3.2
+    assert has_contradicting_hosts([(b"host", host) for host in hosts]) is expected
 
 
 @pytest.mark.parametrize(

@@ -247,9 +247,74 @@ class TestHost:
     def host_scope(self, host: str, path: str = "/") -> Any:
         return http_scope(path=path, headers=[("host", host)])
 
-    @pytest.mark.parametrize("host", ["api.example.org", "API.example.org:8000"])
-    def test_it_matches_in_any_case_and_with_any_port(self, host: str) -> None:
-        assert Host("api.example.org", foreign).matches(self.host_scope(host))[0] is Match.FULL
+    @pytest.mark.parametrize("pattern", ["api.example.org", "Api.example.org.:80", "api.{x}.org."])
+    @pytest.mark.parametrize(
+        "host",
+        ["api.example.org", "API.example.org:8000", "api.example.org.", "api.example.org.:1"],
+    )
+    async def test_case_port_and_a_final_dot_do_not_count(self, pattern: str, host: str) -> None:
+        route = Host(pattern, foreign)
+        assert route.matches(self.host_scope(host))[0] is Match.FULL
+        assert (await Exchange(self.host_scope(host)).run(Router([route]))).status == 200
+
+    @pytest.mark.parametrize("pattern", ["a.org", "{name}.org", "c.org"])
+    @pytest.mark.parametrize("outer", [Spica, Router])
+    async def test_contradicting_host_fields_are_400(self, pattern: str, outer: Any) -> None:
+        """RFC 9112 s.3.2."""
+        app = outer(routes=[Host(pattern, foreign), Mount("/", foreign)])
+        headers = [("host", "a.org"), ("host", "b.org")]
+        exchange = await call(app, headers=headers)
+        assert (exchange.status, exchange.text) == (400, "Contradicting Host header fields")
+        assert (await call(app.routes[0], headers=headers)).status == 400
+        repeated = await call(app, headers=[("host", "a.org"), ("host", "a.org")])
+        assert repeated.status == 200
+
+    @pytest.mark.parametrize("extensions", [{}, {"websocket.http.response": {}}])
+    async def test_contradicting_host_fields_refuse_a_handshake(self, extensions: Any) -> None:
+        headers = [("host", "a.org"), ("host", "b.org")]
+        scope = websocket_scope(headers=headers, extensions=extensions)
+        exchange = await Exchange(scope).run(Spica(routes=[Host("a.org", foreign)]))
+        start = exchange.sent[0]
+        assert start["type"] in ("websocket.close", "websocket.http.response.start")
+        assert start.get("status", 400) == 400
+
+    async def test_contradicting_host_fields_do_not_matter_to_routes_before_it(self) -> None:
+        routes = [Route("/", tell), Host("a.org", foreign)]
+        headers = [("host", "a.org"), ("host", "b.org")]
+        assert (await call(Router(routes), headers=headers)).status == 200
+
+    @pytest.mark.parametrize(
+        ("host", "answer"),
+        [("a.org", "a"), ("b.org", "any b"), ("c.org", "any c"), ("A.org:1", "a"), ("x", "404")],
+    )
+    async def test_the_first_of_several_hosts_that_matches_is_served(
+        self, host: str, answer: str
+    ) -> None:
+        async def tenant(request: Request) -> PlainTextResponse:
+            return PlainTextResponse(f"any {request.path_params['name']}")
+
+        routes = [
+            Host("a.org", PlainTextResponse("a")),
+            Host("A.org", PlainTextResponse("second a")),
+            Host("{name}.org", Router([Route("/", tenant)])),
+            Host("b.org", PlainTextResponse("b")),
+            Host("{rest:path}.org", PlainTextResponse("rest")),
+        ]
+        exchange = await Exchange(self.host_scope(host)).run(Router(routes))
+        assert (exchange.text if exchange.status == 200 else str(exchange.status)) == answer
+
+    async def test_the_cost_does_not_grow_with_the_number_of_names(self) -> None:
+        compared = []
+
+        class Pattern(str):
+            def match(self, name: str) -> None:
+                compared.append(name)
+
+        routes = [Host(f"h{number}.org", PlainTextResponse(str(number))) for number in range(200)]
+        for route in routes:
+            route.host_regex = Pattern()  # type: ignore[assignment]
+        exchange = await Exchange(self.host_scope("h199.org")).run(Router(routes))
+        assert (exchange.text, compared) == ("199", [])
 
     @pytest.mark.parametrize("host", ["example.org", "x.api.example.org", "", "a b", "["])
     def test_other_and_malformed_hosts_do_not_match(self, host: str) -> None:
