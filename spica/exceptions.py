@@ -3,11 +3,12 @@
 Only the words: what is answered when one of them is raised is decided by the exception layer.
 """
 
+import warnings
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from spica._http.closecodes import check_close
+from spica._http.closecodes import check_close, describe_excess
 
 # Looked up for every HTTPException without a detail, so a dict and not HTTPStatus(code).phrase:
 # unknown codes are then no exception either.
@@ -71,15 +72,20 @@ class WebSocketException(Exception):
 
     Attributes:
         code: the close code, for example 1008 (policy violation).
-        reason: a text for the peer, at most 123 bytes of UTF-8; empty by default.
+        reason: a string for the peer's log; empty by default. A close frame carries 123 bytes of UTF-8
+            (RFC 6455 s.5.5). A longer reason is cut when it is sent, and you get a
+            `SpicaConfigurationWarning` here.
 
     Raises:
-        TypeError: `code` is not an integer, or `reason` neither text nor None.
-        ValueError: `code` is none that may be sent, or `reason` is too long.
+        TypeError: `code` is not an integer, or `reason` is neither a string nor None.
+        ValueError: `code` may not be sent.
     """
 
     def __init__(self, code: int, reason: str | None = None) -> None:
         check_close(code, reason)
+        excess = describe_excess(reason)
+        if excess:
+            warnings.warn(excess, SpicaConfigurationWarning, stacklevel=2)
         self.code = code
         self.reason = reason or ""
 

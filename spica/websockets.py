@@ -9,15 +9,19 @@ this module speaks the WebSocket messages of the ASGI specification.
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from json import JSONDecodeError
-from typing import Any, TypeAlias
+from typing import Any
 
 from spica._asgi import codec
-from spica._asgi.frames import Frames, MalformedJSON, UnexpectedFrame
-from spica._asgi.handshake import past_handshake
-from spica._http.closecodes import check_close
-from spica._http.fields import encode_field_name, encode_field_value, is_token
+from spica._asgi.frames import (
+    Frames,
+    MalformedJSON,
+    UnexpectedFrame,
+    check_close_message,
+    prepare_reason,
+)
+from spica._asgi.handshake import HandshakeHeaders, check_accept, encode_headers, past_handshake
 from spica.requests import HTTPConnection, StateT
 from spica.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,8 +34,6 @@ __all__ = [
     "WebSocketDisconnected",
     "WebSocketState",
 ]
-
-HandshakeHeaders: TypeAlias = "Iterable[tuple[bytes | str, bytes | str]] | Mapping[str, str]"
 
 
 class WebSocketState(enum.Enum):
@@ -148,7 +150,7 @@ class WebSocket(HTTPConnection[StateT]):
         Raises:
             WebSocketDisconnected: The connection was closed or denied by us before.
             RuntimeError: The message has no place here.
-            TypeError, ValueError: The close code or reason may not be sent.
+            TypeError, ValueError: A close code, a subprotocol or a header may not be sent.
             WebSocketDisconnect: The connection broke (code 1006).
         """
         allowed = _AFTER_SEND.get(self.application_state)
@@ -160,7 +162,9 @@ class WebSocket(HTTPConnection[StateT]):
             raise _out_of_place(allowed, kind)
         # ASGI "Close": code and reason of a refused handshake are never sent.
         if kind == "websocket.close" and self.application_state is _CONNECTED:
-            check_close(message.get("code", 1000), message.get("reason"))
+            message = check_close_message(message)
+        elif kind == "websocket.accept":
+            check_accept(message, self.scope)
         elif state is _DISCONNECTED and message.get("more_body", False):
             state = _RESPONSE
         self.application_state = state
@@ -197,15 +201,11 @@ class WebSocket(HTTPConnection[StateT]):
             headers: Header lines for the response to the handshake.
 
         Raises:
-            ValueError: A header or the subprotocol has characters that may not stand there.
+            ValueError: The peer did not offer the subprotocol and would have to fail the connection
+                (RFC 6455 s.4.1); a header has characters that are not allowed, or belongs to the server.
             RuntimeError: The connection was accepted already.
         """
-        # RFC 6455 s.4.1: a subprotocol is a token.
-        if subprotocol is not None and not is_token(subprotocol):
-            raise ValueError(
-                f"The subprotocol {subprotocol!r:.80} is not a token (RFC 9110 s.5.6.2)."
-            )
-        lines = _encode_headers(headers) if headers else []
+        lines = encode_headers(headers) if headers else []
         if self.client_state is _CONNECTING:
             await self.receive()
         await self.send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": lines})
@@ -213,12 +213,14 @@ class WebSocket(HTTPConnection[StateT]):
     async def close(self, code: int = 1000, reason: str | None = None) -> None:
         """Close the connection; before `accept()` it refuses the handshake with a 403.
 
-        Args (a refusal has neither, and they are not looked at then):
-            code: Why (RFC 6455 s.7.4): 1000 to 1003, 1007 to 1014, or 3000 to 4999.
-            reason: A text for the peer's log, at most 123 bytes of UTF-8.
+        Args (a refusal has neither, so they are not checked then):
+            code: The close code (RFC 6455 s.7.4): 1000 to 1003, 1007 to 1014, or 3000 to 4999.
+            reason: A string for the peer's log. Over 123 bytes of UTF-8 (RFC 6455 s.5.5) it is cut at a
+                character and ends with "...", and you get a `SpicaConfigurationWarning`.
 
         Raises:
-            ValueError: `code` or `reason` may not be sent (TypeError: they are no int and str).
+            ValueError: `code` may not be sent.
+            TypeError: `code` is not an int, or `reason` is neither str nor None.
             WebSocketDisconnected: The connection was closed by us before.
         """
         await self.send({"type": "websocket.close", "code": code, "reason": reason or ""})
@@ -372,10 +374,13 @@ class WebSocketClose:
     """Close a connection, or refuse its handshake: an ASGI app for where no endpoint stands."""
 
     def __init__(self, code: int = 1000, reason: str | None = None) -> None:
-        """Prepare to close with `code` and `reason`; ValueError if they may not be sent."""
-        check_close(code, reason)
+        """Prepare to close with `code` and `reason`, which are those of `WebSocket.close()`.
+
+        Raises:
+            ValueError, TypeError: As in `WebSocket.close()`.
+        """
         self.code = code
-        self.reason = reason or ""
+        self.reason = prepare_reason(code, reason)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the close message, whatever was received."""
@@ -391,8 +396,3 @@ def _out_of_place(allowed: Iterable[str], kind: object) -> RuntimeError:
 def _check_mode(mode: str) -> None:
     if mode not in ("text", "binary"):
         raise RuntimeError('The "mode" argument should be "text" or "binary".')
-
-
-def _encode_headers(headers: HandshakeHeaders) -> list[tuple[bytes, bytes]]:
-    lines = headers.items() if isinstance(headers, Mapping) else headers
-    return [(encode_field_name(name), encode_field_value(value)) for name, value in lines]

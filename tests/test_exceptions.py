@@ -128,10 +128,14 @@ def test_a_reason_that_fits_a_close_frame_is_accepted(reason: str) -> None:
 
 
 @pytest.mark.parametrize("reason", ["a" * 124, "é" * 62])
-def test_a_reason_that_does_not_fit_a_close_frame_is_refused(reason: str) -> None:
+def test_a_reason_that_does_not_fit_a_close_frame_warns_and_stays_whole(reason: str) -> None:
     # RFC 6455 s.5.5
-    with pytest.raises(ValueError, match=r"123 bytes of UTF-8 .*, this one has 124: '"):
-        WebSocketException(1000, reason)
+    with pytest.warns(
+        SpicaConfigurationWarning, match=r"123 bytes.*, and this one has 124"
+    ) as caught:
+        exc = WebSocketException(1000, reason)
+    assert exc.reason == reason
+    assert caught[0].filename == __file__
 
 
 def test_a_reason_that_is_no_text_is_refused() -> None:

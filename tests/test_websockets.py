@@ -8,7 +8,7 @@ import pytest
 from hostile_json import REFUSED, as_bytes
 
 from spica.applications import Spica
-from spica.exceptions import HTTPException, WebSocketException
+from spica.exceptions import HTTPException, SpicaConfigurationWarning, WebSocketException
 from spica.responses.base import PlainTextResponse
 from spica.routing import WebSocketRoute
 from spica.websockets import (
@@ -126,7 +126,7 @@ async def test_accept_after_a_raw_receive_does_not_wait_again():
 async def test_accept_sends_headers_with_lower_case_names(headers):
     """ASGI "Accept": header names must be lower-cased."""
     peer = Peer(CONNECT)
-    await connect(peer).accept(subprotocol="chat", headers=headers)
+    await connect(peer, subprotocols=["chat"]).accept(subprotocol="chat", headers=headers)
     assert peer.sent == [
         {
             "type": "websocket.accept",
@@ -156,6 +156,45 @@ async def test_accept_refuses_what_may_not_stand_in_a_header(arguments):
 async def test_a_wrong_subprotocol_is_named():
     with pytest.raises(ValueError, match=r"^The subprotocol 'a b' is not a token \(RFC 9110 s"):
         await connect(Peer(CONNECT)).accept("a b")
+
+
+@pytest.mark.parametrize(
+    ("offered", "words"),
+    [
+        ({}, "It offered none."),
+        ({"subprotocols": []}, "It offered none."),
+        ({"subprotocols": ["soap", "Chat"]}, "It offered 'soap', 'Chat'. Accept one of these"),
+    ],
+    ids=["no key", "none", "others"],
+)
+async def test_a_subprotocol_must_be_one_that_the_peer_offered(offered, words):
+    """RFC 6455 s.4.1: the client must fail a connection with another one."""
+    peer = Peer(CONNECT)
+    websocket = connect(peer, **offered)
+    with pytest.raises(ValueError, match=f"did not offer the subprotocol 'chat'.*{words}"):
+        await websocket.accept("chat")
+    with pytest.raises(ValueError, match="did not offer the subprotocol 'chat'"):
+        await websocket.send({"type": "websocket.accept", "subprotocol": "chat"})
+    assert peer.sent == []
+    await websocket.close()
+    assert [message["type"] for message in peer.sent] == ["websocket.close"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Sec-WebSocket-Protocol", r"Write accept\(subprotocol=...\)"),
+        ("sec-websocket-extensions", "which the server writes"),
+        ("Connection", "which the server writes"),
+        ("Content-Length", "which the server writes"),
+    ],
+)
+async def test_accept_refuses_headers_of_the_handshake_itself(name, words):
+    """ASGI "Accept"; RFC 6455 s.4.2.2."""
+    peer = Peer(CONNECT)
+    with pytest.raises(ValueError, match=words):
+        await connect(peer).accept(headers={name: "1"})
+    assert peer.sent == []
 
 
 async def test_accept_twice():
@@ -283,8 +322,32 @@ async def test_close_refuses_a_code_that_may_not_be_sent():
 
 async def test_a_raw_close_is_checked_too():
     websocket = await accepted(Peer())
-    with pytest.raises(ValueError, match="123 bytes"):
-        await websocket.send({"type": "websocket.close", "code": 1000, "reason": "x" * 124})
+    with pytest.raises(ValueError, match="Close code 1005 may not be sent"):
+        await websocket.send({"type": "websocket.close", "code": 1005})
+
+
+async def test_a_reason_that_is_too_long_is_cut_with_a_warning_at_the_line():
+    """RFC 6455 s.5.5. The close code still arrives."""
+    raw = {"type": "websocket.close", "code": 3000, "reason": "é" * 62}
+    for close in (
+        lambda socket: socket.close(3000, raw["reason"]),
+        lambda socket: socket.send(raw),
+    ):
+        peer = Peer()
+        websocket = await accepted(peer)
+        with pytest.warns(SpicaConfigurationWarning, match="123 bytes of UTF-8") as caught:
+            await close(websocket)
+        assert peer.sent == [{"type": "websocket.close", "code": 3000, "reason": "é" * 60 + "..."}]
+        assert caught[0].filename == __file__
+    assert raw["reason"] == "é" * 62
+
+
+async def test_websocket_close_cuts_its_reason():
+    peer = Peer()
+    with pytest.warns(SpicaConfigurationWarning, match="123 bytes of UTF-8"):
+        app = WebSocketClose(1008, "x" * 124)
+    await app({"type": "websocket"}, peer.receive, peer.send)
+    assert peer.sent == [{"type": "websocket.close", "code": 1008, "reason": "x" * 120 + "..."}]
 
 
 async def test_a_raw_close_needs_no_code():

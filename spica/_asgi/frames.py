@@ -1,4 +1,4 @@
-"""Frames that a WebSocket peer has sent: one after another, and what can be wrong with one.
+"""Frames that a WebSocket peer has sent, what can be wrong with one, and the close frame that we send.
 
 Both errors close the connection when nobody handles them (RFC 6455 s.7.4.1), and both are also the
 error that the plain look-up or decoding would raise, so that code written for that one goes on.
@@ -8,7 +8,10 @@ from collections.abc import Awaitable, Callable
 from json import JSONDecodeError
 from typing import Generic, TypeVar
 
-from spica.exceptions import WebSocketException
+from spica._asgi.places import place_of_caller, warn_at
+from spica._http.closecodes import check_close, describe_excess, fit_reason
+from spica.exceptions import SpicaConfigurationWarning, WebSocketException
+from spica.types import Message
 
 T = TypeVar("T")
 
@@ -74,3 +77,26 @@ class MalformedJSON(WebSocketException, JSONDecodeError):
     def __str__(self) -> str:
         place = f"line {self.lineno} column {self.colno} (char {self.pos})"
         return f"{self.code}: {self.reason} {self.msg}: {place}"
+
+
+def prepare_reason(code: int, reason: str | None) -> str:
+    """Check a close code, and return the reason as a close frame can carry it; warn if it is cut.
+
+    Raises:
+        ValueError: `code` may not be sent.
+        TypeError: `code` is not an int, or `reason` is neither str nor None.
+    """
+    check_close(code, reason)
+    if not reason:
+        return ""
+    excess = describe_excess(reason)
+    if excess:
+        warn_at(place_of_caller(), excess, SpicaConfigurationWarning)
+    return fit_reason(reason)
+
+
+def check_close_message(message: Message) -> Message:
+    """Return a `websocket.close` message that may be sent; errors are those of `prepare_reason`."""
+    reason = message.get("reason")
+    fitting = prepare_reason(message.get("code", 1000), reason)
+    return message if not reason or fitting == reason else {**message, "reason": fitting}

@@ -14,11 +14,13 @@ def may_send_code(code: int) -> bool:
 
 
 def check_close(code: int, reason: str | None) -> None:
-    """Refuse a close code or reason that may not stand in a close frame.
+    """Refuse a close code that may not stand in a close frame, and values of a wrong type.
+
+    The size of the reason is the business of `fit_reason`.
 
     Raises:
         TypeError: `code` is not an int, or `reason` is neither str nor None.
-        ValueError: `code` may not be sent, or `reason` is over 123 bytes of UTF-8.
+        ValueError: `code` may not be sent.
     """
     if not isinstance(code, int):
         raise TypeError(f"A close code must be an int, not {code!r}.")
@@ -27,14 +29,33 @@ def check_close(code: int, reason: str | None) -> None:
             f"Close code {int(code)} may not be sent (RFC 6455 s.7.4). Use 1000 to 1003, "
             "1007 to 1014, or 3000 to 4999 for codes of your own."
         )
-    if not reason:
-        return
-    if not isinstance(reason, str):
+    if reason and not isinstance(reason, str):
         raise TypeError(f"A close reason must be a str or None, not {type(reason).__name__}.")
-    size = len(reason.encode())
-    if size > MAX_CLOSE_REASON_SIZE:
-        raise ValueError(
-            f"A close reason may have {MAX_CLOSE_REASON_SIZE} bytes of UTF-8 (RFC 6455 s.5.5), "
-            f"this one has {size}: {reason[:40]!r}... "
-            "Shorten it, or send the text in a message before closing."
-        )
+
+
+def fit_reason(reason: str) -> str:
+    """Return a close reason that fits a close frame: cut at a character, with "..." at the end.
+
+    A reason is for people (RFC 6455 s.7.1.6), and often has the text of an error in it. An exception here
+    would lose the close code. Surrogates, which have no UTF-8, become "?".
+    """
+    raw = reason.encode("utf-8", "replace")
+    if len(raw) > MAX_CLOSE_REASON_SIZE:
+        raw = raw[: MAX_CLOSE_REASON_SIZE - len(_CUT)]
+        return raw.decode("utf-8", "ignore") + _CUT
+    return raw.decode()
+
+
+def describe_excess(reason: str | None) -> str:
+    """Return the text of a warning about a reason that `fit_reason` cuts; "" if it fits."""
+    size = len(reason.encode("utf-8", "replace")) if reason else 0
+    if reason is None or size <= MAX_CLOSE_REASON_SIZE:
+        return ""
+    return (
+        f"A close reason may have {MAX_CLOSE_REASON_SIZE} bytes of UTF-8 (RFC 6455 s.5.5), "
+        f"and this one has {size}: {reason[:40]!r}... It is cut. "
+        "Shorten it, or send the text in a message before closing."
+    )
+
+
+_CUT = "..."

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from spica._asgi.handshake import HandshakeSend
 from spica._asgi.order import EXCEPTION_LAYER
 from spica._asgi.scope import EXCEPTION_HANDLERS
+from spica._http.closecodes import fit_reason
 from spica._layers.boundary import Boundary, answer_on_socket
 from spica.exceptions import HTTPException, WebSocketException
 from spica.requests import Request
@@ -126,4 +127,4 @@ class ExceptionMiddleware(Boundary):
 
     async def websocket_exception(self, websocket: WebSocket[Any], exc: WebSocketException) -> None:
         """Close the WebSocket with the exception's code and reason."""
-        await websocket.close(code=exc.code, reason=exc.reason)
+        await websocket.close(code=exc.code, reason=fit_reason(exc.reason))

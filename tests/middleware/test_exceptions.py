@@ -7,7 +7,7 @@ from asgi_kit import Exchange, call, websocket_scope
 from stacks import ForeignPass
 
 from spica.applications import Spica
-from spica.exceptions import HTTPException, WebSocketException
+from spica.exceptions import HTTPException, SpicaConfigurationWarning, WebSocketException
 from spica.middleware.exceptions import ExceptionMiddleware
 from spica.requests import Request
 from spica.responses import PlainTextResponse, StreamingResponse
@@ -209,6 +209,20 @@ class TestWebSockets:
 
         exchange = await self.run(endpoint, extensions={"websocket.http.response": {}})
         assert exchange.sent[0]["status"] == 403
+
+    async def test_a_reason_that_is_too_long_keeps_the_code(self) -> None:
+        """RFC 6455 s.5.5."""
+
+        async def endpoint(websocket: Any) -> None:
+            await websocket.accept()
+            with pytest.warns(SpicaConfigurationWarning, match="123 bytes of UTF-8"):
+                exc = WebSocketException(1008, "x" * 124)
+            raise exc
+
+        exchange = await self.run(endpoint)
+        assert exchange.error is None
+        assert exchange.sent[-1]["code"] == 1008
+        assert exchange.sent[-1]["reason"] == "x" * 120 + "..."
 
     async def test_a_handler_closes_itself(self) -> None:
         async def endpoint(websocket: Any) -> None:
