@@ -28,6 +28,7 @@ from spica.responses.chunks import (
     Content,
     check_length,
     check_status,
+    correct_length,
     keep_length,
     send_chunks,
     send_without_body,
@@ -46,8 +47,9 @@ class Response:
     """Answer a request with a body from memory.
 
     ``content`` is text, encoded with ``charset``, or bytes; None: an empty body. ``headers`` come first;
-    Content-Length and Content-Type are added unless they are among them. ``background`` is awaited when
-    the response has been sent.
+    Content-Length and Content-Type are added unless they are among them. If you replace ``body`` later,
+    Content-Length follows when the response is sent. ``background`` is awaited when the response has been
+    sent.
 
     Raises:
         ValueError: a header's name or value is not one that may be sent (RFC 9110 s.5), or is a
@@ -70,6 +72,8 @@ class Response:
     """Look up, for a request, what status and headers depend on, and return the response that has them."""
     _replaced_body: AsyncIterator[Content] | None = None
     _headers: MutableHeaders | None = None
+    _measured_body: bytes | memoryview | None = None
+    """The body that Content-Length was made for. Another one in ``body`` was put in its place later."""
 
     def __init__(
         self,
@@ -85,7 +89,7 @@ class Response:
             if len(media_type) > _REMEMBERED_SIZE:
                 self._has_own_headers = True
         self.background = background
-        self.body = body = self.render(content)
+        self.body = self._measured_body = body = self.render(content)
         if headers is None and type(body) is bytes and not self._has_own_headers:
             # What init_headers does then, without the step to it.
             fields = _default_fields(len(body), self.media_type, self.charset, status_code)
@@ -132,6 +136,7 @@ class Response:
             size = None  # a response that streams has no body yet, and its length is not known
         else:
             size = size_of(body)
+            self._measured_body = body
         media_type = self.media_type
         is_short = media_type is None or len(media_type) <= _REMEMBERED_SIZE
         make = _default_fields if is_short else _default_fields.__wrapped__
@@ -238,6 +243,8 @@ class Response:
             if status_code != 200 and status_code in WITHOUT_BODY:
                 await send_without_body(send, status_code, self.raw_headers, self._replaced_body)
             else:
+                if self._replaced_body is None and self.body is not self._measured_body:
+                    correct_length(self, scope)
                 await send(
                     {
                         "type": "http.response.start",

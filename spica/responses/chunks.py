@@ -157,6 +157,30 @@ def check_length(raw_headers: RawHeaders, size: int | None, place: str) -> None:
             )
 
 
+def correct_length(response: Any, scope: Scope) -> None:
+    """Make Content-Length that of a body that was put into ``response`` after its headers were made.
+
+    A response without the header stays without it.
+
+    Raises:
+        TypeError: the body is not bytes.
+    """
+    body = response.body
+    if not isinstance(body, (bytes, bytearray, memoryview)):
+        raise TypeError(
+            f"{type(response).__name__}: body must be bytes, not {body!r:.80} of type "
+            f"{type(body).__name__}. Write response.body = response.render(...)."
+        )
+    if not body and scope.get("method") == "HEAD":
+        return  # RFC 9110 s.8.6: the length may be that of the answer to a GET
+    length = b"%d" % memoryview(body).nbytes
+    headers = response.raw_headers
+    for index, (name, value) in enumerate(headers):
+        if name == b"content-length" and value != length:
+            headers[index] = (name, length)
+    response._measured_body = body
+
+
 def keep_length(send: Send, raw_headers: RawHeaders, scope: Scope) -> Send:
     """Return a ``send`` that holds the body to the Content-Length among ``raw_headers``, if there is one."""
     # RFC 9110 s.8.6: what a GET would get may be announced in the answer to a HEAD.

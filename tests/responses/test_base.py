@@ -5,9 +5,12 @@ from typing import Any
 
 import anyio
 import pytest
-from asgi_kit import Exchange, call, http_scope
+from asgi_kit import Exchange, call, http_scope, websocket_scope
 
+from spica.applications import Spica
 from spica.background import BackgroundTask
+from spica.middleware import Middleware
+from spica.middleware.base import BaseHTTPMiddleware
 from spica.requests import ClientDisconnect
 from spica.responses import (
     HTMLResponse,
@@ -17,6 +20,7 @@ from spica.responses import (
     Response,
     StreamingResponse,
 )
+from spica.routing import Route
 
 pytestmark = pytest.mark.anyio
 
@@ -313,6 +317,74 @@ class TestAsApp:
             "x-own": "1",
             "content-length": "1",
         }
+
+
+class TestChangedBody:
+    """RFC 9112 s.8: a Content-Length that is not that of the body breaks the connection."""
+
+    @pytest.mark.parametrize("headers", [None, {"Content-Length": "2", "x-a": "1"}])
+    @pytest.mark.parametrize("body", [b"", b"longer", memoryview(b"view"), bytearray(b"array")])
+    async def test_its_length_is_sent(self, body: Any, headers: Any) -> None:
+        response = Response("ab", headers=headers)
+        response.body = body
+        exchange = await call(response)
+        assert exchange.body == bytes(body)
+        assert exchange.headers["content-length"] == str(len(body))
+
+    async def test_a_middleware_changes_it(self) -> None:
+        class Shout(BaseHTTPMiddleware):
+            async def dispatch(self, request: Any, call_next: Any) -> Any:
+                response = await call_next(request)
+                response.body = response.body.upper() + b"!"
+                return response
+
+        async def endpoint(request: Any) -> Response:
+            return JSONResponse({"a": "b"})
+
+        app = Spica(routes=[Route("/", endpoint)], middleware=[Middleware(Shout)])
+        exchange = await call(app)
+        assert (exchange.text, exchange.headers["content-length"]) == ('{"A":"B"}!', "10")
+
+    async def test_again_for_the_next_request(self) -> None:
+        response = Response("ab")
+        for body in (b"abc", b"a", b"a"):
+            response.body = body
+            assert (await call(response)).headers["content-length"] == str(len(body))
+
+    async def test_a_length_that_was_taken_away_stays_away(self) -> None:
+        response = Response("ab")
+        del response.headers["content-length"]
+        response.body = b"abc"
+        assert (await call(response)).headers == {}
+
+    @pytest.mark.parametrize("status", [204, 304])
+    async def test_a_status_without_content_stays_without(self, status: int) -> None:
+        response = Response(status_code=status)
+        response.body = b"abc"
+        exchange = await call(response)
+        assert (exchange.body, exchange.headers) == (b"", {})
+
+    @pytest.mark.parametrize(("body", "length"), [(b"", "2"), (b"abc", "3")])
+    async def test_the_answer_to_a_head(self, body: bytes, length: str) -> None:
+        """RFC 9110 s.8.6: without a body, the length is that of the answer to a GET."""
+        response = Response("ab")
+        response.body = body
+        assert (await call(response, "HEAD")).headers["content-length"] == length
+
+    async def test_it_must_be_bytes(self) -> None:
+        response = Response("ab")
+        response.body = "text"  # type: ignore[assignment]
+        exchange = await Exchange().run(response)
+        assert isinstance(exchange.error, TypeError)
+        assert "Response: body must be bytes, not 'text' of type str" in str(exchange.error)
+        assert exchange.sent == []
+
+    async def test_a_denial_response(self) -> None:
+        response = Response("ab", 403)
+        response.body = b"abc"
+        scope = websocket_scope(extensions={"websocket.http.response": {}})
+        exchange = await Exchange(scope).run(response)
+        assert (b"content-length", b"3") in exchange.sent[0]["headers"]
 
 
 class TestAsValue:
