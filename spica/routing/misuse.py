@@ -18,7 +18,7 @@ from spica.exceptions import SpicaConfigurationWarning
 from spica.routing.base import is_stand_in
 from spica.routing.patterns import PARAM_REGEX
 
-_HARDLY_MEANT = re.compile(r"[{}?#]|<\w*:?\w+>|/(:\w+)")
+_HARDLY_MEANT = re.compile(r"[{}?#]|<\w*:?\w+>|/(:\w+|\*+\w*(?=/|\Z))")
 
 
 def check_endpoint(endpoint: Any, place: str, protocol: str) -> None:

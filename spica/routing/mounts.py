@@ -36,6 +36,7 @@ from spica.routing.patterns import (
     read_params,
     replace_params,
 )
+from spica.routing.spelling import check_host_spelling, check_spelling
 
 if TYPE_CHECKING:
     from spica._layers.responder import Ask
@@ -121,7 +122,7 @@ class Mount(AppRoute):
     for that of any ASGI app, False leaves it to you.
 
     Raises:
-        ValueError: neither ``app`` nor ``routes`` is given, or the path is none.
+        ValueError: neither ``app`` nor ``routes`` is given, or the path is not that of a route.
     """
 
     def __init__(
@@ -140,6 +141,7 @@ class Mount(AppRoute):
         self.lifespan = check_choice(lifespan, f"{place}: lifespan")
         if path:
             check_path(path, place)
+            check_spelling(path, place)
             warn_of_path(path, place)
         self.path = path.rstrip("/")
         self._base_app = self._find_app(app, routes, place)
@@ -265,7 +267,7 @@ class Host(AppRoute):
     (RFC 9112 s.3.2). ``lifespan`` is that of ``Mount``.
 
     Raises:
-        ValueError: ``host`` has a scheme or a path.
+        ValueError: ``host`` has a scheme, a path or a ``*``, or braces that are not a parameter.
         TypeError: ``app`` is not an ASGI app.
     """
 
@@ -279,6 +281,7 @@ class Host(AppRoute):
                 f"Host({host!r}): a host has neither scheme nor path. "
                 f"Write {host.partition('://')[2].partition('/')[0] or host.partition('/')[0]!r}."
             )
+        check_host_spelling(host, f"Host({host!r})")
         check_mounted(app, f"Host({host!r})")
         self.host = host
         self.lifespan = check_choice(lifespan, f"Host({host!r}): lifespan")

@@ -36,6 +36,7 @@ from spica.routing.patterns import (
     read_params,
     replace_params,
 )
+from spica.routing.spelling import check_spelling
 
 if TYPE_CHECKING:
     from spica._layers.responder import Ask
@@ -91,8 +92,8 @@ class Route(PatternRoute):
     a response; it is off by default, since work that was begun may have to be finished.
 
     Raises:
-        ValueError: the path does not begin with "/", repeats a parameter or names an unknown convertor;
-            a method is not a token.
+        ValueError: the path does not begin with "/", repeats a parameter, names an unknown convertor, or has
+            braces or angle brackets that are not a parameter; a method is not a token.
         TypeError: ``endpoint`` can't be called, or is a plain function that is to be cancelled, or
             ``methods`` is a single text.
     """
@@ -112,6 +113,7 @@ class Route(PatternRoute):
     ) -> None:
         place = f"Route({path!r})"
         self.path = check_path(path, place)
+        check_spelling(path, place)
         warn_of_path(path, place)
         self.endpoint = endpoint
         self.name = get_name(endpoint) if name is None else name
@@ -186,7 +188,8 @@ class WebSocketRoute(PatternRoute):
     ``endpoint`` is an async function ``(websocket)``, or an ASGI app or class endpoint.
 
     Raises:
-        ValueError: the path does not begin with "/", repeats a parameter or names an unknown convertor.
+        ValueError: the path does not begin with "/", repeats a parameter, names an unknown convertor, or has
+            braces or angle brackets that are not a parameter.
         TypeError: ``endpoint`` can't be called.
     """
 
@@ -202,6 +205,7 @@ class WebSocketRoute(PatternRoute):
     ) -> None:
         place = f"WebSocketRoute({path!r})"
         self.path = check_path(path, place)
+        check_spelling(path, place)
         warn_of_path(path, place)
         self.endpoint = endpoint
         self.name = get_name(endpoint) if name is None else name
