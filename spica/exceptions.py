@@ -85,7 +85,7 @@ class WebSocketException(Exception):
         check_close(code, reason)
         excess = describe_excess(reason)
         if excess:
-            warnings.warn(excess, SpicaConfigurationWarning, stacklevel=2)
+            warnings.warn(f"{excess} It is cut.", SpicaConfigurationWarning, stacklevel=2)
         self.code = code
         self.reason = reason or ""
 

@@ -8,6 +8,7 @@ Standards: ASGI extension "Debug" (``http.response.debug``): a test sees templat
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from spica._asgi.places import place_of_caller, warn_at
 from spica.exceptions import SpicaConfigurationWarning
 from spica.requests import Request
 from spica.responses.base import HTMLResponse
+from spica.routing.base import is_stand_in
 
 try:
     import jinja2
@@ -34,6 +36,68 @@ ContextProcessor = Callable[[Request[Any]], dict[str, Any]]
 """A plain function that adds to the context of every template."""
 
 DEBUG = "http.response.debug"
+
+
+TEXT_TYPES = {
+    "txt": "text/plain",
+    "text": "text/plain",
+    "md": "text/markdown",
+    "csv": "text/csv",
+    "tsv": "text/tab-separated-values",
+    "css": "text/css",
+    "js": "text/javascript",
+    "mjs": "text/javascript",
+    "json": "application/json",
+    "jsonl": "application/jsonl",
+    "yaml": "application/yaml",
+    "yml": "application/yaml",
+    "toml": "application/toml",
+    "ini": "text/plain",
+    "cfg": "text/plain",
+    "conf": "text/plain",
+    "ics": "text/calendar",
+    "sh": "text/plain",
+    "sql": "text/plain",
+    "tex": "text/plain",
+}
+"""Endings of templates that do not escape, with the media types that they are answered as.
+
+Escaping is for HTML and XML, and would change what these say. No browser reads one of these types as HTML.
+"""
+
+_TEMPLATE_ENDINGS = frozenset({"j2", "jinja", "jinja2", "tmpl", "tpl", "template"})
+"""Endings that say nothing about what a template is for."""
+
+_MARKUP = re.compile(
+    r"\s*(?:text/html|(?:application|text)/xml|[\w.-]+/[\w.-]+\+xml)\b", re.IGNORECASE
+)
+"""Media types in which a browser may run scripts (WHATWG MIME Sniffing s.4.6)."""
+
+
+def find_text_type(name: Any) -> str | None:
+    """Return the media type of a template for text by its name; None: it may be HTML."""
+    if not isinstance(name, str):
+        return None  # a template itself may be given
+    *stem, ending = name.rpartition("/")[2].lower().split(".")
+    while stem and ending in _TEMPLATE_ENDINGS:
+        ending = stem.pop()
+    return TEXT_TYPES.get(ending) if stem else None
+
+
+def _escapes(name: str | None) -> bool:
+    return name is None or find_text_type(name) is None
+
+
+def _default_autoescape() -> Callable[[str | None], bool]:
+    # Programs written for Starlette may put markup into templates of other names: they stay as they are.
+    return jinja2.select_autoescape() if is_stand_in() else _escapes
+
+
+def _is_markup(headers: Mapping[str, str] | None, media_type: str | None) -> bool:
+    for name, value in (headers or {}).items():
+        if name.lower() == "content-type":
+            media_type = value
+    return media_type is None or _MARKUP.match(media_type) is not None
 
 
 class TemplatesError(ValueError, AssertionError):
@@ -69,15 +133,19 @@ class _TemplateResponse(HTMLResponse):
 class Jinja2Templates:
     """Render the templates of a directory, or of a Jinja2 environment, into responses.
 
-    Give either ``directory``, one or several, or ``env``. Of a directory, templates whose names end
-    with .html, .htm or .xml are escaped by themselves, others are not; a directory that is not there
-    is warned of. An environment keeps its own settings. Templates have ``request`` and the function
-    ``url_for(name, **path_params)``. ``context_processors`` are called with the request for each
-    response, in their order; what they return is added to the context.
+    Give either ``directory``, one or several, or ``env``. You get a warning if none of the directories
+    exists. Templates have ``request`` and the function ``url_for(name, **path_params)``.
+    ``context_processors`` are called with the request for each response, in their order; what they return
+    is added to the context.
+
+    The templates of a directory escape what is put into them, whatever their names, and so do those from
+    strings. Only templates for text do not, and they are not answered as HTML: ``mail.txt``,
+    ``data.json.j2``, and the other endings of ``TEXT_TYPES``. An environment keeps its own settings, and
+    you get a warning if a template that does not escape is answered as HTML.
 
     Raises:
         TemplatesError: Both of ``directory`` and ``env`` are given, or neither.
-        TypeError: ``directory`` is no path, or ``context_processors`` no list of functions.
+        TypeError: ``directory`` is not a path, or ``context_processors`` not a list of functions.
     """
 
     def __init__(
@@ -100,9 +168,10 @@ class Jinja2Templates:
                     f"Jinja2Templates(directory={directory!r:.200}): {error}."
                 ) from None
             _warn_of_missing(loader.searchpath)
-            env = jinja2.Environment(loader=loader, autoescape=jinja2.select_autoescape())
+            env = jinja2.Environment(loader=loader, autoescape=_default_autoescape())
         self.context_processors = _check_processors(context_processors)
         self.env = env
+        self._checked: set[str | None] = set()
         env.globals.setdefault("url_for", _url_for)
 
     def get_template(self, name: str) -> jinja2.Template:
@@ -130,7 +199,8 @@ class Jinja2Templates:
     ) -> _TemplateResponse:
         """Render the template ``name``, now, and return the response with it.
 
-        ``context`` is not changed: the request and what the processors return go into a copy.
+        ``context`` is not changed: the request and what the processors return go into a copy. The
+        ``media_type`` is that of the name for the endings of ``TEXT_TYPES``, and else that of HTML.
 
         Raises:
             TypeError: ``request`` is not one, or a context processor does not return a mapping.
@@ -146,7 +216,28 @@ class Jinja2Templates:
         for processor in self.context_processors:
             context.update(_run_processor(processor, request))
         template = self.get_template(name)
+        if media_type is None:
+            media_type = find_text_type(name)
+        if name not in self._checked:
+            self._check_escaping(name, template, headers, media_type)
         return _TemplateResponse(template, context, status_code, headers, media_type, background)
+
+    def _check_escaping(
+        self, name: Any, template: Any, headers: Mapping[str, str] | None, media_type: str | None
+    ) -> None:
+        """Warn once of a template that does not escape and is answered as HTML."""
+        self._checked.add(name)
+        escapes = self.env.autoescape
+        if callable(escapes):
+            escapes = escapes(getattr(template, "name", None))
+        if escapes or is_stand_in() or not _is_markup(headers, media_type):
+            return
+        text = (
+            f"Jinja2Templates: the template {name!r} is answered as HTML, and does not escape what is put "
+            "into it. Give the environment autoescape=True, or the response another media_type. If the "
+            'template is safe: warnings.filterwarnings("ignore", "Jinja2Templates: the template").'
+        )
+        warn_at(place_of_caller(), text, SpicaConfigurationWarning)
 
     def _describe_missing(self, name: str) -> str:
         """Say where a template was looked for, and which has a name like it."""

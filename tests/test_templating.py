@@ -88,6 +88,86 @@ def test_html_is_escaped_and_text_is_not(directory, name, body):
     assert response.body == body
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "page.j2",
+        "page.jinja",
+        "page.html.j2",
+        "page.XML.jinja2",
+        "page.svg",
+        "page.xhtml",
+        "page.tpl",
+        "page",
+    ]
+    + ["txt", ".txt.d/page.rss", "page.unknown"],
+)
+def test_every_template_that_may_be_html_is_escaped(name):
+    templates = Jinja2Templates(".")
+    templates.env.loader = jinja2.DictLoader({name: "{{ name }}"})
+    response = templates.TemplateResponse(make_request(), name, {"name": "<i>"})
+    assert response.body == b"&lt;i&gt;"
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type"),
+    [
+        ("mail.txt", "text/plain; charset=utf-8"),
+        ("a.b/mail.TXT.j2", "text/plain; charset=utf-8"),
+        ("data.json.jinja2", "application/json"),
+        ("app.js", "text/javascript; charset=utf-8"),
+        ("list.csv.tpl.j2", "text/csv; charset=utf-8"),
+    ],
+)
+def test_text_is_not_escaped_and_not_answered_as_html(name, media_type):
+    templates = Jinja2Templates(".")
+    templates.env.loader = jinja2.DictLoader({name: "{{ name }}"})
+    response = templates.TemplateResponse(make_request(), name, {"name": "<i>"})
+    assert (response.body, response.headers["content-type"]) == (b"<i>", media_type)
+
+
+def test_a_template_from_a_string_is_escaped():
+    template = Jinja2Templates(".").env.from_string("{{ name }}")
+    assert template.render(name="<") == "&lt;"
+    response = Jinja2Templates(".").TemplateResponse(make_request(), template, {"name": "<"})
+    assert response.body == b"&lt;"
+
+
+UNSAFE = "the template 'a.j2' is answered as HTML, and does not escape"
+
+
+@pytest.mark.parametrize("autoescape", [False, jinja2.select_autoescape()])
+@pytest.mark.parametrize(
+    "options", [{}, {"media_type": "image/svg+xml"}, {"headers": {"Content-Type": "text/html"}}]
+)
+def test_an_environment_that_does_not_escape_is_warned_of_once(autoescape, options):
+    loader = jinja2.DictLoader({"a.j2": "{{ name }}"})
+    templates = Jinja2Templates(env=jinja2.Environment(loader=loader, autoescape=autoescape))
+    with pytest.warns(SpicaConfigurationWarning, match=UNSAFE) as caught:
+        response = templates.TemplateResponse(make_request(), "a.j2", {"name": "<"}, **options)
+    assert (response.body, caught[0].filename) == (b"<", __file__)
+    templates.TemplateResponse(make_request(), "a.j2", {"name": "<"}, **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"media_type": "text/plain"}, {"headers": {"content-type": "application/json"}}]
+)
+def test_an_environment_for_text_is_not_warned_of(options):
+    loader = jinja2.DictLoader({"a.j2": "{{ name }}"})
+    templates = Jinja2Templates(env=jinja2.Environment(loader=loader))
+    response = templates.TemplateResponse(make_request(), "a.j2", {"name": "<"}, **options)
+    assert response.body == b"<"
+
+
+def test_names_decide_as_in_starlette_where_spica_stands_in_for_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "starlette.routing", sys.modules["spica.routing"])
+    templates = Jinja2Templates(".")
+    templates.env.loader = jinja2.DictLoader({"a.j2": "{{ name }}", "a.html": "{{ name }}"})
+    assert templates.TemplateResponse(make_request(), "a.j2", {"name": "<"}).body == b"<"
+    assert templates.TemplateResponse(make_request(), "a.html", {"name": "<"}).body == b"&lt;"
+
+
 def test_several_directories_are_looked_through_in_order(directory, tmp_path):
     (tmp_path / "hello.html").write_text("first")
     templates = Jinja2Templates([tmp_path, str(directory)])
@@ -97,12 +177,12 @@ def test_several_directories_are_looked_through_in_order(directory, tmp_path):
 
 def test_an_environment_keeps_its_settings():
     loader = jinja2.DictLoader({"a.html": "{{ name }}"})
-    env = jinja2.Environment(loader=loader, autoescape=False)
+    env = jinja2.Environment(loader=loader, autoescape=True)
     env.globals["url_for"] = own = object()
     templates = Jinja2Templates(env=env)
     assert templates.env is env
     assert env.globals["url_for"] is own
-    assert templates.TemplateResponse(make_request(), "a.html", {"name": "<"}).body == b"<"
+    assert templates.TemplateResponse(make_request(), "a.html", {"name": "<"}).body == b"&lt;"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +252,7 @@ def make_app():
 
 def test_templates_make_urls():
     loader = jinja2.DictLoader({"a": "{{ url_for('user', name='an na') }}"})
-    templates = Jinja2Templates(env=jinja2.Environment(loader=loader))
+    templates = Jinja2Templates(env=jinja2.Environment(loader=loader, autoescape=True))
     request = make_request(app=make_app(), server=("example.org", 80), scheme="http")
     response = templates.TemplateResponse(request, "a")
     assert response.body == b"http://example.org/users/an%20na"
@@ -187,7 +267,8 @@ def test_templates_make_urls_with_query_and_fragment():
     app.mount("/inner", make_app(), name="inner")
     templates = Jinja2Templates(env=jinja2.Environment(loader=jinja2.DictLoader({"a": text})))
     request = make_request(app=app, server=("example.org", 80), scheme="http")
-    first, second = templates.TemplateResponse(request, "a").body.decode().split()
+    response = templates.TemplateResponse(request, "a", media_type="text/plain")
+    first, second = response.body.decode().split()
     assert first == "http://example.org/users/a?page=2&tag=x&tag=y%26z#end"
     assert second == "http://example.org/inner/users/b?raw=1"
 

@@ -91,7 +91,7 @@ def prepare_reason(code: int, reason: str | None) -> str:
         return ""
     excess = describe_excess(reason)
     if excess:
-        warn_at(place_of_caller(), excess, SpicaConfigurationWarning)
+        warn_at(place_of_caller(), f"{excess} It is cut.", SpicaConfigurationWarning)
     return fit_reason(reason)
 
 

@@ -47,13 +47,13 @@ def fit_reason(reason: str) -> str:
 
 
 def describe_excess(reason: str | None) -> str:
-    """Return the text of a warning about a reason that `fit_reason` cuts; "" if it fits."""
+    """Return what is wrong with a reason that `fit_reason` cuts; "" if it fits."""
     size = len(reason.encode("utf-8", "replace")) if reason else 0
     if reason is None or size <= MAX_CLOSE_REASON_SIZE:
         return ""
     return (
         f"A close reason may have {MAX_CLOSE_REASON_SIZE} bytes of UTF-8 (RFC 6455 s.5.5), "
-        f"and this one has {size}: {reason[:40]!r}... It is cut. "
+        f"and this one has {size}: {reason[:40]!r}... "
         "Shorten it, or send the text in a message before closing."
     )
 

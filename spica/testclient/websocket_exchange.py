@@ -8,7 +8,7 @@ from enum import Enum
 
 import anyio
 
-from spica._http.closecodes import check_close
+from spica._http.closecodes import check_close, describe_excess
 from spica.testclient.exchange import Exchange
 from spica.testclient.messages import (
     message_body,
@@ -129,6 +129,8 @@ class WebSocketExchange(Exchange):
         code, reason = message.get("code", 1000), message.get("reason")
         try:
             check_close(code, reason)
+            if excess := describe_excess(reason):
+                raise ValueError(excess)
         except (TypeError, ValueError) as error:
             raise AssertionError(f"The application sent {CLOSE!r}: {error}") from None
         self.side = WebSocketSide.CLOSED
