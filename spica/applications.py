@@ -222,10 +222,16 @@ class Spica(Responder):
         self.router.add_route(path, route, methods, name, include_in_schema)
 
     def mount(
-        self, path: str, app: ASGIApp, name: str | None = None, *, lifespan: bool | None = None
+        self,
+        path: str,
+        app: ASGIApp,
+        name: str | None = None,
+        *,
+        lifespan: bool | None = None,
+        serve_bare_path: bool | None = None,
     ) -> None:
-        """Serve ``app`` below a path prefix; ``lifespan`` as for ``Mount``."""
-        self.router.mount(path, app, name, lifespan=lifespan)
+        """Serve ``app`` below a path prefix; ``lifespan`` and ``serve_bare_path`` as for ``Mount``."""
+        self.router.mount(path, app, name, lifespan=lifespan, serve_bare_path=serve_bare_path)
 
     def host(
         self, host: str, app: ASGIApp, name: str | None = None, *, lifespan: bool | None = None

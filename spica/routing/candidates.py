@@ -14,6 +14,7 @@ from spica._layers.responder import asker
 from spica.endpoints import HTTPEndpoint, answer, answers_by_value, methods_of
 from spica.routing.base import BaseRoute, Match
 from spica.routing.functions import ask_function
+from spica.routing.hosttable import HostTable
 from spica.routing.mounts import AppRoute, Host, Mount, descend, read_host_name, refuse_hosts
 from spica.routing.patterns import conversions_of, match_path
 from spica.routing.routes import PatternRoute, Route, WebSocketRoute
@@ -63,6 +64,10 @@ class Candidate:
     def enter_socket(self, scope: Scope, path: str) -> ASGIApp | None:
         """Return the app for a WebSocket if the route matches, its keys being set in ``scope``."""
         raise NotImplementedError
+
+    def enter_socket_last(self, scope: Scope, path: str) -> ASGIApp | None:
+        """Return the app for a WebSocket that no route matches, if the route matches it partially."""
+        return None
 
 
 class AnyCandidate(Candidate):
@@ -221,66 +226,73 @@ class MountCandidate(Candidate):
         route = self.route
         if self.prefix is None:
             if not route._enter(scope, path, self.conversions):
-                return None
+                return self._compare_bare(scope, path)
         elif path.startswith(self.prefix):
             descend(scope, route.path, route._layer_inner)
         else:
-            return None
+            return self._compare_bare(scope, path)
+        scope["route"] = route
+        ask: Ask = route._layer_ask
+        return ask
+
+    def _compare_bare(self, scope: Scope, path: str) -> Ask | None:
+        match = self.route._match_bare(scope, path)
+        if match is Match.FULL:
+            return self.enter_bare(scope, path)
+        return None if match is Match.NONE else partial_match
+
+    def enter_bare(self, scope: Scope, path: str) -> Ask:
+        """Return how the route is asked for its path without the trailing slash."""
+        route = self.route
+        route._enter_bare(scope, path, self.conversions)
         scope["route"] = route
         ask: Ask = route._layer_ask
         return ask
 
     def enter_socket(self, scope: Scope, path: str) -> ASGIApp | None:
         """Compare the prefix."""
-        app: ASGIApp | None = self.route.app if self.enter(scope, path) is not None else None
+        ask = self.enter(scope, path)
+        app: ASGIApp | None = None if ask is None or ask is partial_match else self.route.app
+        return app
+
+    def enter_socket_last(self, scope: Scope, path: str) -> ASGIApp | None:
+        """Compare the path without the trailing slash, where no other route matches."""
+        if self.route._match_bare(scope, path) is Match.NONE:
+            return None
+        self.enter_bare(scope, path)
+        app: ASGIApp = self.route.app
         return app
 
 
 class HostsCandidate(Candidate):
     """A run of ``Host`` routes that stand next to each other in the list.
 
-    The Host header is read once for all of them. Names without parameters are looked up, so the cost does
-    not grow with their number; only those with parameters are compared one by one.
+    The Host header is read once for all of them.
     """
 
-    __slots__ = ("names", "patterns")
+    __slots__ = ("table",)
 
     def __init__(self, route: Host, order: int) -> None:
         super().__init__(route, order)
-        self.names: dict[str, tuple[int, Host]] = {}
-        self.patterns: list[tuple[int, Host]] = []
+        self.table = HostTable()
         self.add(route, order)
 
     def add(self, route: Host, order: int) -> None:
         """Add the next route of the run."""
         route._layer_ask = _ask_endpoint(route.app)
-        if type(route) is Host and not route.param_convertors:
-            self.names.setdefault(route._plain_name(), (order, route))  # the first one wins
-        else:
-            self.patterns.append((order, route))
-
-    def find(self, name: str) -> tuple[Host, dict[str, Any]] | None:
-        """Return the first route in the list that matches a host name, with its parameters."""
-        named = self.names.get(name)
-        for order, route in self.patterns:
-            if named is not None and named[0] < order:
-                break
-            params = route._read_params(name)
-            if params is not None:
-                return route, params
-        return None if named is None else (named[1], {})
+        self.table.add(route, order)
 
     def is_full_match(self, scope: Scope) -> bool:
         """Look the host up."""
         name = read_host_name(scope)
-        return name is not None and self.find(name) is not None
+        return name is not None and self.table.find(name) is not None
 
     def enter(self, scope: Scope, path: str) -> Ask | None:
         """Look the host up."""
         name = read_host_name(scope)
         if name is None:
             return _refuse_hosts
-        found = self.find(name)
+        found = self.table.find(name)
         if found is None:
             return None
         route, params = found

@@ -17,7 +17,13 @@ from spica._layers.responder import asker
 from spica.exceptions import HTTPException
 from spica.responses.base import PlainTextResponse, Response
 from spica.routing.base import BaseRoute
-from spica.routing.candidates import Candidate, HTTPCandidate, make_candidates, partial_match
+from spica.routing.candidates import (
+    Candidate,
+    HTTPCandidate,
+    MountCandidate,
+    make_candidates,
+    partial_match,
+)
 from spica.routing.index import Candidates, RouteIndex, RouteList
 
 if TYPE_CHECKING:
@@ -78,8 +84,13 @@ class RouteTable:
 
         None: no route matches the path.
         """
-        for candidate in self.find(path):
+        candidates = self.find(path)
+        for candidate in candidates:
             app = candidate.enter_socket(scope, path)
+            if app is not None:
+                return app
+        for candidate in candidates:
+            app = candidate.enter_socket_last(scope, path)
             if app is not None:
                 return app
         return None
@@ -110,6 +121,8 @@ def _ask_by_path(candidates: Sequence[Candidate], scope: Scope, path: str) -> As
     if isinstance(first, HTTPCandidate):
         first.set_keys(scope, path)
         return _OtherMethods([candidate.route for candidate in candidates])._layer_respond
+    if isinstance(first, MountCandidate):
+        return first.enter_bare(scope, path)
     # A route of its own kind answers other methods its own way.
     _, child_scope = first.route.matches(scope)
     scope["route"] = first.route

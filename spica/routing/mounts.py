@@ -117,9 +117,14 @@ class Mount(AppRoute):
     Give ``app``, or ``routes`` to mount a router of these. ``path`` is "" or begins with "/"; it may have
     parameters. The application sees the prefix in ``root_path``; ``path`` stays the whole path.
     ``max_body_size``, in bytes, overrides the limits outside, and so do ``form_limits``. ``lifespan`` says
-    whether the application's
-    lifespan runs: by default that of spica's own applications and routers does (see ``Router``), True asks
-    for that of any ASGI app, False leaves it to you.
+    whether the application's lifespan runs: by default that of spica's own applications and routers does
+    (see ``Router``), True asks for that of any ASGI app, False leaves it to you.
+
+    ``serve_bare_path`` says how the path without its trailing slash is answered, ``/api`` for
+    ``Mount("/api", ...)``. With True the application serves it as ``/api/``. With False the router redirects
+    it there (307). By default GET and HEAD are redirected, because relative links in a page depend on the
+    slash, and the application serves other methods and WebSockets, unless another route does: many clients
+    do not follow a redirect.
 
     Raises:
         ValueError: neither ``app`` nor ``routes`` is given, or the path is not that of a route.
@@ -136,9 +141,11 @@ class Mount(AppRoute):
         max_body_size: int | float | None = None,
         form_limits: FormLimits | None = None,
         lifespan: bool | None = None,
+        serve_bare_path: bool | None = None,
     ) -> None:
         place = f"Mount({path!r})"
         self.lifespan = check_choice(lifespan, f"{place}: lifespan")
+        self.serve_bare_path = check_choice(serve_bare_path, f"{place}: serve_bare_path")
         if path:
             check_path(path, place)
             check_spelling(path, place)
@@ -155,6 +162,8 @@ class Mount(AppRoute):
         )
 
     path_regex: re.Pattern[str]
+    serve_bare_path: bool | None = None
+    """Whether the application serves the path without its trailing slash. None: all but GET and HEAD."""
     router_class: ClassVar[Callable[..., ASGIApp]]
     """What ``routes`` are made into: ``Router``, which sets it, since a router in turn makes mounts."""
 
@@ -174,12 +183,46 @@ class Mount(AppRoute):
             return Match.NONE, {}
         child_scope = {key: scope[key] for key in CHILD_KEYS if key in scope}
         conversions = conversions_of(self.param_convertors)
-        if not self._enter(child_scope, get_route_path(scope), conversions):
-            return Match.NONE, {}
+        route_path = get_route_path(scope)
+        match = Match.FULL
+        if not self._enter(child_scope, route_path, conversions):
+            match = self._match_bare(scope, route_path)
+            if match is Match.NONE:
+                return Match.NONE, {}
+            self._enter_bare(child_scope, route_path, conversions)
         for key in ("path", "raw_path"):
             if child_scope.get(key) is scope.get(key):
                 child_scope.pop(key, None)  # only changes are returned
-        return Match.FULL, child_scope
+        return match, child_scope
+
+    def _match_bare(self, scope: Scope, route_path: str) -> Match:
+        """Return how well the path matches that is the prefix without its trailing slash.
+
+        A partial match is served only if no other route fully matches.
+        """
+        serves = self.serve_bare_path
+        if serves is None and scope.get("method") not in ("GET", "HEAD"):
+            match = Match.PARTIAL
+        elif serves:
+            match = Match.FULL
+        else:
+            return Match.NONE
+        if len(self.param_convertors) == 1:
+            is_bare = route_path == self.path
+        else:
+            conversions = conversions_of(self.param_convertors)
+            is_bare = match_path(self.path_regex, conversions, route_path + "/") is not None
+        return match if is_bare else Match.NONE
+
+    def _enter_bare(self, scope: Scope, route_path: str, conversions: Conversions) -> None:
+        """Make ``scope`` that of the application for the bare path, to which a slash is added.
+
+        Its routes, and foreign apps, know the root of what they serve as "/".
+        """
+        scope["path"] += "/"
+        if scope.get("raw_path") is not None:
+            scope["raw_path"] += b"/"
+        self._enter(scope, route_path + "/", conversions)
 
     def _enter(self, scope: Scope, route_path: str, conversions: Conversions) -> bool:
         """Make ``scope`` that of the application if the path is below the prefix; say whether it is."""

@@ -238,10 +238,17 @@ class Router(Responder):
     # -- adding routes ---------------------------------------------------------------------------------
 
     def mount(
-        self, path: str, app: ASGIApp, name: str | None = None, *, lifespan: bool | None = None
+        self,
+        path: str,
+        app: ASGIApp,
+        name: str | None = None,
+        *,
+        lifespan: bool | None = None,
+        serve_bare_path: bool | None = None,
     ) -> None:
         """Add a ``Mount``."""
-        self.routes.append(Mount(path, app=app, name=name, lifespan=lifespan))
+        mount = Mount(path, app=app, name=name, lifespan=lifespan, serve_bare_path=serve_bare_path)
+        self.routes.append(mount)
 
     def host(
         self, host: str, app: ASGIApp, name: str | None = None, *, lifespan: bool | None = None

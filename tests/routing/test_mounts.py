@@ -239,6 +239,113 @@ class TestMountLinks:
         assert exchange.json["params"] == {"org": "a?b é", "id": 7}
 
 
+async def say_hello(websocket: Any) -> None:
+    await websocket.accept()
+    await websocket.send_text(websocket.url.path)
+    await websocket.close()
+
+
+SERVED: list[Any] = [Route("/", tell, methods=["GET", "POST"]), WebSocketRoute("/", say_hello)]
+
+
+class TestBarePath:
+    @pytest.mark.parametrize(
+        ("option", "method", "status"),
+        [
+            (None, "GET", 307),
+            (None, "HEAD", 307),
+            (None, "POST", 200),
+            (None, "PUT", 405),
+            (True, "GET", 200),
+            (True, "HEAD", 200),
+            (True, "POST", 200),
+            (False, "GET", 307),
+            (False, "POST", 307),
+        ],
+    )
+    @pytest.mark.parametrize("pattern", ["/mcp", "/{x}", "/{x:int}p"])
+    async def test_it_is_served_or_redirected(
+        self, pattern: str, option: bool | None, method: str, status: int
+    ) -> None:
+        path = "/7p" if "int" in pattern else "/mcp"
+        for inner in (SERVED, [Mount("/", routes=SERVED)]):
+            app = Spica(routes=[Mount(pattern, routes=inner, serve_bare_path=option)])
+            exchange = await call(app, method, f"{path}?q=1")
+            assert exchange.status == status
+            assert exchange.headers.get("location") == (f"{path}/?q=1" if status == 307 else None)
+
+    @pytest.mark.parametrize("path", ["/a/mcp", "/api/a/mcp"])
+    async def test_the_application_sees_a_slash_at_the_end(self, path: str) -> None:
+        app = Router([Mount("/a", routes=[Mount("/mcp", app=Router(SERVED))])])
+        told = (await call(app, "POST", path, root_path="/api")).json
+        assert (told["path"], told["root_path"]) == ("/api/a/mcp/", "/api/a/mcp")
+
+    async def test_a_foreign_app_sees_it_too(self) -> None:
+        seen: list[Any] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            seen.append((scope["path"], scope["raw_path"], scope["root_path"]))
+            await PlainTextResponse("ok")(scope, receive, send)
+
+        await call(Router([Mount("/mcp", app=app, serve_bare_path=True)]), path="/mcp")
+        assert seen == [("/mcp/", b"/mcp/", "/mcp")]
+
+    @pytest.mark.parametrize(("option", "sent"), [(None, 3), (True, 3), (False, 1)])
+    @pytest.mark.parametrize("pattern", ["/mcp", "/{x}"])
+    async def test_a_websocket(self, pattern: str, option: bool | None, sent: int) -> None:
+        app = Spica(routes=[Mount(pattern, routes=SERVED, serve_bare_path=option)])
+        exchange = await Exchange(websocket_scope("/mcp"), [{"type": "websocket.connect"}]).run(app)
+        assert len(exchange.sent) == sent
+        if sent == 3:
+            assert exchange.sent[1]["text"] == "/mcp/"
+
+    async def test_another_route_for_the_path_wins_by_default(self) -> None:
+        async def other(request: Request) -> PlainTextResponse:
+            return PlainTextResponse("other")
+
+        async def other_socket(websocket: Any) -> None:
+            await websocket.close(reason="other")
+
+        routes = [
+            Mount("/mcp", routes=SERVED),
+            Route("/mcp", other, methods=["POST"]),
+            WebSocketRoute("/mcp", other_socket),
+        ]
+        assert (await call(Router(routes), "POST", "/mcp")).text == "other"
+        exchange = await Exchange(websocket_scope("/mcp"), []).run(Router(routes))
+        assert exchange.sent[0]["reason"] == "other"
+        routes[0] = Mount("/mcp", routes=SERVED, serve_bare_path=True)
+        assert (await call(Router(routes), "POST", "/mcp")).json["path"] == "/mcp/"
+
+    async def test_a_route_with_other_methods_before_it_keeps_its_405(self) -> None:
+        app = Router([Route("/mcp", tell), Mount("/mcp", routes=SERVED)])
+        assert (await call(app, "POST", "/mcp")).status == 405
+
+    @pytest.mark.parametrize(
+        ("option", "method", "match"),
+        [
+            (None, "GET", Match.NONE),
+            (None, "POST", Match.PARTIAL),
+            (True, "GET", Match.FULL),
+            (False, "POST", Match.NONE),
+        ],
+    )
+    def test_matches_agrees(self, option: bool | None, method: str, match: Match) -> None:
+        mount = Mount("/mcp", app=foreign, serve_bare_path=option)
+        found, child_scope = mount.matches(http_scope(method, "/mcp"))
+        assert found is match
+        assert child_scope.get("path") == (None if match is Match.NONE else "/mcp/")
+
+    async def test_mount_methods_take_the_option(self) -> None:
+        for app in (Spica(), Router()):
+            app.mount("/mcp", Router(SERVED), serve_bare_path=True)
+            assert (await call(app, path="/mcp")).json["path"] == "/mcp/"
+
+    def test_it_is_yes_or_no(self) -> None:
+        with pytest.raises(TypeError, match="serve_bare_path must be True, False or None, not 'x'"):
+            Mount("/a", app=foreign, serve_bare_path="x")  # type: ignore[arg-type]
+
+
 class TestHost:
     def test_it_takes_an_app(self) -> None:
         with pytest.raises(TypeError, match=r"^Host\('a.b'\): app must be an ASGI app, not 5"):
