@@ -156,8 +156,8 @@ class CORSMiddleware(Responder):
         origin = None
         for name, value in scope["headers"]:
             if name == b"origin":
-                origin = value.decode("latin-1")
-                break
+                text = value.decode("latin-1")
+                origin = text if origin is None or origin == text else _NO_ORIGIN
         if origin is not None and scope["method"] == "OPTIONS":
             headers = Headers(scope=scope)
             if "access-control-request-method" in headers:
@@ -202,9 +202,11 @@ class CORSMiddleware(Responder):
         return edit
 
     def _may_name(self, origin: str) -> bool:
-        # RFC 6454 s.6.2: an origin is printable ASCII. Others are let in by settings that let all in,
-        # but can't be written into a header.
-        return origin.isprintable() and origin.isascii() and self.is_allowed_origin(origin)
+        # RFC 6454 s.6.2: an origin is printable ASCII, without blanks and commas. Settings that allow all
+        # origins allow other texts too, but a response must not repeat them.
+        if not (origin and origin.isprintable() and origin.isascii()):
+            return False
+        return " " not in origin and "," not in origin and self.is_allowed_origin(origin)
 
     # -- preflights ------------------------------------------------------------------------------------
 
@@ -212,21 +214,22 @@ class CORSMiddleware(Responder):
         """Return the answer to a preflight: 200, or 400 with the names of what is not allowed."""
         headers = dict(self.preflight_headers)
         failures = []
-        origin = request_headers.get("origin", "")
+        origin = _only(request_headers, "origin")
         if not self._may_name(origin):
             failures.append("origin")
         elif not self.allow_all_origins or self.allow_credentials:
             headers["Access-Control-Allow-Origin"] = origin
-        if request_headers.get("access-control-request-method") not in self.allow_methods:
+        if _only(request_headers, "access-control-request-method") not in self.allow_methods:
             failures.append("method")
-        requested = request_headers.get("access-control-request-headers")
-        if requested is not None:
+        lines = request_headers.getlist("access-control-request-headers")
+        if lines:
+            requested = ", ".join(lines)  # RFC 9110 s.5.3
             if not self._allows_headers(requested):
                 failures.append("headers")
             elif self.allow_all_headers:
                 # The field itself: with credentials, "*" is just a name (WHATWG Fetch s.3.2.3).
                 headers["Access-Control-Allow-Headers"] = requested
-        if "access-control-request-private-network" in request_headers:
+        if request_headers.get("access-control-request-private-network") == "true":
             if self.allow_private_network:
                 headers["Access-Control-Allow-Private-Network"] = "true"
             else:
@@ -257,8 +260,9 @@ class CORSMiddleware(Responder):
         """Send `message` on, with CORS headers if it starts the response."""
         if message["type"] == "http.response.start":
             headers = MutableHeaders(raw=list(message.get("headers", ())))
-            origin = request_headers.get("origin")
-            edit = self._unasked if origin is None else self._choose_edit(origin)
+            has_origin = "origin" in request_headers
+            origin = _only(request_headers, "origin") or _NO_ORIGIN
+            edit = self._choose_edit(origin) if has_origin else self._unasked
             edit.merge(headers)
             if edit.origin is not None:
                 self.allow_explicit_origin(headers, edit.origin)
@@ -270,6 +274,16 @@ class CORSMiddleware(Responder):
         """Write into `headers` that pages of this origin may read the response."""
         headers["Access-Control-Allow-Origin"] = origin
         headers.add_vary_header("Origin")
+
+
+_NO_ORIGIN = "\n"
+"""Stands for several Origin headers that contradict each other: no setting allows it by name."""
+
+
+def _only(headers: Headers, name: str) -> str:
+    """Return the value of a header that may come once; "" if it is missing, or its lines contradict."""
+    values = set(headers.getlist(name))
+    return values.pop() if len(values) == 1 else ""
 
 
 class _SetFields:

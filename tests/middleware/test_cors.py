@@ -158,7 +158,17 @@ async def test_origins_may_be_added_and_removed_while_serving() -> None:
     assert "access-control-allow-origin" not in (await get(layer)).headers
 
 
-@pytest.mark.parametrize("origin", ["https://a\x01b", "https://\xe9", "https://a\r\nX-Evil: 1"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://a\x01b",
+        "https://\xe9",
+        "https://a\r\nX-Evil: 1",
+        "",
+        "https://a,https://b",
+        "https://a ",
+    ],
+)
 async def test_an_origin_that_can_not_be_written_is_not_allowed(origin: str) -> None:
     """RFC 6454 s.6.2: an origin is printable ASCII."""
     layer = CORSMiddleware(CONSTANT, allow_origins=["*"], allow_credentials=True)
@@ -197,13 +207,56 @@ async def test_a_preflight_says_all_that_is_allowed() -> None:
     }
 
 
-async def test_the_first_of_two_origins_counts() -> None:
-    """Browsers send one; whoever sends more gets nothing by it."""
-    layer = CORSMiddleware(CONSTANT, allow_origins=[ORIGIN])
-    fields = [("origin", "https://evil.example"), ("origin", ORIGIN)]
-    assert "access-control-allow-origin" not in (await call(layer, headers=fields)).headers
-    exchange = await call(layer, headers=fields[::-1])
+class Subclass(CORSMiddleware):
+    """Writes its headers message by message."""
+
+    async def send(self, message: Any, send: Any, request_headers: Any) -> None:
+        await super().send(message, send, request_headers)
+
+
+@pytest.mark.parametrize("cls", [CORSMiddleware, Subclass])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"allow_origins": [ORIGIN, "https://b.org"]},
+        {"allow_origins": ["*"], "allow_credentials": True},
+    ],
+)
+async def test_of_two_origins_that_contradict_each_other_none_is_allowed(
+    cls: Any, settings: Any
+) -> None:
+    """RFC 6454 s.7.3: a user agent sends one. A proxy may have looked at the other one."""
+    layer = cls(CONSTANT, **settings)
+    fields = [("origin", ORIGIN), ("origin", "https://b.org")]
+    request_method = ("access-control-request-method", "GET")
+    for headers in (fields, fields[::-1]):
+        exchange = await call(layer, headers=headers)
+        assert "access-control-allow-origin" not in exchange.headers
+        exchange = await call(layer, "OPTIONS", headers=[*headers, request_method])
+        assert (exchange.status, exchange.text) == (400, "Disallowed CORS origin")
+    exchange = await call(layer, headers=[fields[0], fields[0]])
     assert exchange.headers["access-control-allow-origin"] == ORIGIN
+
+
+async def test_of_two_methods_that_contradict_each_other_none_is_allowed() -> None:
+    name = "access-control-request-method"
+    headers = [("origin", ORIGIN), (name, "GET"), (name, "DELETE")]
+    exchange = await call(CORSMiddleware(CONSTANT, [ORIGIN]), "OPTIONS", headers=headers)
+    assert (exchange.status, exchange.text) == (400, "Disallowed CORS method")
+
+
+@pytest.mark.parametrize(
+    ("allowed", "status"), [(["X-A"], 400), (["X-A", "X-B"], 200), (["*"], 200)]
+)
+async def test_several_lines_of_header_names_are_one_list(allowed: Any, status: int) -> None:
+    """RFC 9110 s.5.3."""
+    name = "access-control-request-headers"
+    headers = [("origin", ORIGIN), ("access-control-request-method", "GET")]
+    layer = CORSMiddleware(CONSTANT, [ORIGIN], allow_headers=allowed)
+    exchange = await call(layer, "OPTIONS", headers=[*headers, (name, "x-a"), (name, "x-b")])
+    assert exchange.status == status
+    if allowed == ["*"]:
+        assert exchange.headers["access-control-allow-headers"] == "x-a, x-b"
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
@@ -266,6 +319,8 @@ async def test_private_networks_are_open_where_they_are_allowed() -> None:
     exchange = await preflight(layer, private_network="true")
     assert exchange.headers["access-control-allow-private-network"] == "true"
     assert "access-control-allow-private-network" not in (await preflight(layer)).headers
+    exchange = await preflight(CORSMiddleware(CONSTANT, [ORIGIN]), private_network="false")
+    assert exchange.status == 200
 
 
 async def test_header_names_that_can_not_be_written_are_refused() -> None:
