@@ -26,6 +26,7 @@ from spica.middleware._settings import check_flag
 from spica.middleware.errors import ServerErrorMiddleware, outermost_of
 from spica.middleware.exceptions import ExceptionMiddleware, check_handler, check_handlers
 from spica.routing import Router
+from spica.routing.decorators import HandlerDecorators, RouteDecorators
 from spica.routing.lifespan_run import MAX_SHUTDOWN_SECONDS, MAX_STARTUP_SECONDS
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from spica.types import ASGIApp, ExceptionHandler, Lifespan, Receive, Scope, Send
 
 
-class Spica(Responder):
+class Spica(RouteDecorators, HandlerDecorators, Responder):
     """An application: routes, middleware, exception handlers and a lifespan.
 
     ``debug`` shows tracebacks to clients. ``routes`` are tried in order. ``middleware`` stands around them,
@@ -220,6 +221,12 @@ class Spica(Responder):
     ) -> None:
         """Add a route to the router."""
         self.router.add_route(path, route, methods, name, include_in_schema)
+
+    def add_websocket_route(
+        self, path: str, route: Callable[..., Any], name: str | None = None
+    ) -> None:
+        """Add a WebSocket route to the router."""
+        self.router.add_websocket_route(path, route, name)
 
     def mount(
         self,

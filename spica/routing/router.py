@@ -13,6 +13,7 @@ from spica._layers.responder import InnerApp, Responder, asked_as
 from spica.exceptions import HTTPException
 from spica.responses.base import PlainTextResponse, RedirectResponse
 from spica.routing.base import LINK_KEYS, BaseRoute, NoMatchFound, known_names, url_with_suffix
+from spica.routing.decorators import RouteDecorators
 from spica.routing.dispatch import RouteTable
 from spica.routing.lifespan import OwnLifespan, make_lifespans
 from spica.routing.lifespan_run import (
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from spica.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 
-class Router(Responder):
+class Router(RouteDecorators, Responder):
     """Serve the first of ``routes`` that matches.
 
     With ``redirect_slashes`` a path that matches only with its trailing slash added or taken off is

@@ -1,0 +1,195 @@
+"""Decorators that add routes: ``@app.get("/")`` on applications and routers.
+
+Each one calls the method that adds the same without a decorator, for example ``add_route``. A subclass that
+overrides this method therefore sees every route. A subclass may define decorators of the same names with
+other parameters, as FastAPI does: its own win.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from spica.exceptions import MisuseError
+
+if TYPE_CHECKING:
+    from spica.types import ExceptionHandler
+
+EndpointT = TypeVar("EndpointT", bound=Callable[..., Any])
+HandlerT = TypeVar("HandlerT", bound="ExceptionHandler")
+
+
+class RouteDecorators:
+    """The decorators of applications and routers. Each returns the function or class unchanged."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def add_route(
+            self,
+            path: str,
+            endpoint: Callable[..., Any],
+            /,
+            methods: Collection[str] | None = None,
+            name: str | None = None,
+            include_in_schema: bool = True,
+        ) -> None:
+            """Add a route."""
+
+        def add_websocket_route(
+            self, path: str, endpoint: Callable[..., Any], /, name: str | None = None
+        ) -> None:
+            """Add a WebSocket route."""
+
+    def route(
+        self,
+        path: str,
+        methods: Collection[str] | None = None,
+        name: str | None = None,
+        include_in_schema: bool = True,
+    ) -> Callable[[EndpointT], EndpointT]:
+        """Add a ``Route`` to the function or class endpoint below.
+
+        ``methods`` are those of ``Route``: GET and HEAD for a function, and for a class the ones it defines.
+
+        Raises:
+            TypeError: ``path`` is not a string: the decorator was written without its parentheses.
+            TypeError, ValueError: those of ``Route``, when the decorator is applied.
+        """
+        _check_path(path, "route")
+        return self._add_below(path, methods, name, include_in_schema)
+
+    def get(
+        self, path: str, *, name: str | None = None, include_in_schema: bool = True
+    ) -> Callable[[EndpointT], EndpointT]:
+        """Add a route for GET and HEAD; see ``route``."""
+        _check_path(path, "get")
+        return self._add_below(path, ("GET",), name, include_in_schema)
+
+    def post(
+        self, path: str, *, name: str | None = None, include_in_schema: bool = True
+    ) -> Callable[[EndpointT], EndpointT]:
+        """Add a route for POST; see ``route``."""
+        _check_path(path, "post")
+        return self._add_below(path, ("POST",), name, include_in_schema)
+
+    def put(
+        self, path: str, *, name: str | None = None, include_in_schema: bool = True
+    ) -> Callable[[EndpointT], EndpointT]:
+        """Add a route for PUT; see ``route``."""
+        _check_path(path, "put")
+        return self._add_below(path, ("PUT",), name, include_in_schema)
+
+    def patch(
+        self, path: str, *, name: str | None = None, include_in_schema: bool = True
+    ) -> Callable[[EndpointT], EndpointT]:
+        """Add a route for PATCH; see ``route``."""
+        _check_path(path, "patch")
+        return self._add_below(path, ("PATCH",), name, include_in_schema)
+
+    def delete(
+        self, path: str, *, name: str | None = None, include_in_schema: bool = True
+    ) -> Callable[[EndpointT], EndpointT]:
+        """Add a route for DELETE; see ``route``."""
+        _check_path(path, "delete")
+        return self._add_below(path, ("DELETE",), name, include_in_schema)
+
+    def head(
+        self, path: str, *, name: str | None = None, include_in_schema: bool = True
+    ) -> Callable[[EndpointT], EndpointT]:
+        """Add a route for HEAD alone, where it needs less work than GET; see ``route``."""
+        _check_path(path, "head")
+        return self._add_below(path, ("HEAD",), name, include_in_schema)
+
+    def options(
+        self, path: str, *, name: str | None = None, include_in_schema: bool = True
+    ) -> Callable[[EndpointT], EndpointT]:
+        """Add a route for OPTIONS, which is otherwise answered with ``Allow``; see ``route``."""
+        _check_path(path, "options")
+        return self._add_below(path, ("OPTIONS",), name, include_in_schema)
+
+    def query(
+        self, path: str, *, name: str | None = None, include_in_schema: bool = True
+    ) -> Callable[[EndpointT], EndpointT]:
+        """Add a route for QUERY, a GET with a body (IETF HTTPBIS draft); see ``route``."""
+        _check_path(path, "query")
+        return self._add_below(path, ("QUERY",), name, include_in_schema)
+
+    def websocket_route(
+        self, path: str, name: str | None = None
+    ) -> Callable[[EndpointT], EndpointT]:
+        """Add a ``WebSocketRoute`` to the function or class endpoint below; see ``route``."""
+        _check_path(path, "websocket_route")
+
+        def add(endpoint: EndpointT) -> EndpointT:
+            self.add_websocket_route(path, endpoint, name=name)
+            return endpoint
+
+        return add
+
+    def websocket(self, path: str, name: str | None = None) -> Callable[[EndpointT], EndpointT]:
+        """Add a ``WebSocketRoute``: another name of ``websocket_route``."""
+        _check_path(path, "websocket")
+        return RouteDecorators.websocket_route(self, path, name)
+
+    def _add_below(
+        self,
+        path: str,
+        methods: Collection[str] | None,
+        name: str | None,
+        include_in_schema: bool,
+    ) -> Callable[[EndpointT], EndpointT]:
+        def add(endpoint: EndpointT) -> EndpointT:
+            self.add_route(
+                path, endpoint, methods=methods, name=name, include_in_schema=include_in_schema
+            )
+            return endpoint
+
+        return add
+
+
+class HandlerDecorators:
+    """The decorator of applications for exception handlers."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def add_exception_handler(
+            self, exc_class_or_status_code: int | type[Exception], handler: ExceptionHandler
+        ) -> None:
+            """Register a handler."""
+
+    def exception_handler(
+        self, exc_class_or_status_code: int | type[Exception]
+    ) -> Callable[[HandlerT], HandlerT]:
+        """Register the function below for a status code or an exception class.
+
+        It is ``add_exception_handler`` as a decorator, and returns the function unchanged.
+
+        Raises:
+            TypeError: the argument is neither: the decorator was written without its parentheses.
+        """
+        key: object = exc_class_or_status_code
+        if not isinstance(key, (int, type)):
+            raise TypeError(
+                f"exception_handler needs a status code or an exception class, not {key!r:.200}. "
+                "Write @app.exception_handler(404)."
+            )
+
+        def add(handler: HandlerT) -> HandlerT:
+            self.add_exception_handler(exc_class_or_status_code, handler)
+            return handler
+
+        return add
+
+
+def _check_path(path: object, name: str) -> None:
+    """Refuse a decorator that was written without its parentheses: the route would never be added."""
+    if not isinstance(path, str):
+        raise TypeError(
+            f"{name} needs a path, not {path!r:.200}. Write @app.{name}('/path') above the function."
+        )
+    if not path.startswith("/"):
+        raise MisuseError(f"{name}({path!r}): a path begins with '/'. Write {'/' + path!r}.")
