@@ -108,7 +108,17 @@ class _Reach(Candidate):
         if self.is_host != other.is_host:
             # A mount of everything leaves nothing for hosts behind it.
             return isinstance(self.route, Mount) and not self.route.path
-        return self.shape.covers(other.shape)
+        return self.shape.covers(other.shape) or self._serves_bare_path_of(other)
+
+    def _serves_bare_path_of(self, other: _Reach) -> bool:
+        """Return whether this is a mount that serves the path of ``other`` without a slash behind it."""
+        route = self.route
+        return (
+            isinstance(route, Mount)
+            and route.serve_bare_path is True
+            and isinstance(other.route, PatternRoute)
+            and other.route.path == route.path
+        )
 
 
 def _kinds_of(route: Any) -> frozenset[str]:

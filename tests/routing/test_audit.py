@@ -76,6 +76,11 @@ UNREACHABLE = {
     "several together": [of(["POST"], "/{a}"), get("/{a}", "g"), of(["GET", "POST"], "/a")],
     "HEAD is where GET is": [get("/{a}"), of(["HEAD"], "/a")],
     "a mount of the prefix": [Mount("/api", foreign), get("/api/users")],
+    "the bare path of a mount": [Mount("/api", foreign, serve_bare_path=True), get("/api")],
+    "a socket there": [
+        Mount("/{a}", foreign, serve_bare_path=True),
+        WebSocketRoute("/{a}", socket),
+    ],
     "a mount of everything": [Mount("/", foreign), get("/users")],
     "a socket below a mount": [Mount("/api", foreign), WebSocketRoute("/api/ws", socket)],
     "a socket": [WebSocketRoute("/{a}", socket), WebSocketRoute("/a", socket, name="b")],
