@@ -27,9 +27,9 @@ _DEFAULT_PORTS = (80, 443)
 class HTTPSRedirectMiddleware(Responder):
     """Answer every request that came without TLS with a 307 to the same URL with it.
 
-    The ports 80 and 443 are left out of the new URL, others stay. Where the Host field names nothing
-    a URL can carry, the new URL points to the server itself; where that has no address either, or
-    two Host fields contradict each other, the answer is 400.
+    The new URL leaves out the ports 80 and 443 and keeps others. Its path has the prefix that a proxy
+    strips (``root_path``). If the Host field is missing or malformed, the URL has the address of the server.
+    If the server has none, or two Host fields contradict each other, the client gets a 400.
     """
 
     middleware_traits = (ANSWERS, REDIRECTS)
@@ -72,8 +72,8 @@ def _find_netloc(scope: Scope) -> str | None:
     elif has_contradicting_hosts(scope["headers"]):
         parsed = None  # RFC 9112 s.3.2
     else:
-        # HTTP/1.0 has no Host field, and others may be malformed. The server knows where it was
-        # reached, and nothing of what the client said gets into that URL.
+        # HTTP/1.0 has no Host field, and a client may send a malformed one. The address of the server
+        # takes nothing from the client.
         host, port = scope.get("server") or ("", None)
         parsed = parse_host(format_host(host, port))
     if parsed is None:

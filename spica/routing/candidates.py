@@ -348,10 +348,10 @@ def make_candidates(routes: Iterable[BaseRoute]) -> list[Candidate]:
 
 
 def make_candidate(route: BaseRoute, order: int) -> Candidate:
-    """Return ``route`` in the form that is quickest without changing what it does.
+    """Return the fastest form of ``route`` that does the same.
 
     Raises:
-        TypeError: it is no route: something else was put into the list.
+        TypeError: something in the list is not a route.
     """
     if not hasattr(route, "handle"):
         raise TypeError(f"A list of routes has Route, Mount and the like, not {route!r:.200}.")

@@ -80,7 +80,7 @@ class RouteTable:
         return _ask_by_path(by_path, scope, path) if by_path else None
 
     def select_socket(self, scope: Scope, path: str) -> ASGIApp | None:
-        """Return the app for a WebSocket, the route's keys being set in ``scope``.
+        """Return the app for a WebSocket, and set the keys of its route in ``scope``.
 
         None: no route matches the path.
         """
@@ -116,7 +116,7 @@ def _build_index(routes: RouteList) -> RouteIndex:
 
 
 def _ask_by_path(candidates: Sequence[Candidate], scope: Scope, path: str) -> Ask:
-    """Return who answers a method that none of the routes for a path serves."""
+    """Return how a method is answered that no route for a path serves."""
     first = candidates[0]
     if isinstance(first, HTTPCandidate):
         first.set_keys(scope, path)

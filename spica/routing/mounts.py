@@ -49,10 +49,10 @@ CHILD_KEYS = ("path_params", "app_root_path", "root_path", "path", "raw_path")
 
 
 def descend(scope: Scope, prefix: str, app: ASGIApp) -> None:
-    """Make ``scope`` that of ``app``, which is mounted below ``prefix``."""
+    """Change ``scope`` into that of ``app``, which is mounted below ``prefix``."""
     root_path = scope.get("root_path", "")
     if root_path and root_path[-1] == "/":
-        root_path = root_path.rstrip("/")  # a server may be told "/api/"
+        root_path = root_path.rstrip("/")  # some servers have "/api/"
     if "app_root_path" not in scope:
         # The prefix of the whole application stays known to what is mounted.
         scope["app_root_path"] = root_path
@@ -66,11 +66,11 @@ def descend(scope: Scope, prefix: str, app: ASGIApp) -> None:
 
 
 class AppRoute(BaseRoute):
-    """What routes to another application share. It needs only the attributes, not ``__init__``."""
+    """The common part of routes to another application. Subclasses may skip ``__init__``."""
 
     name: str | None
     lifespan: bool | None = None
-    """Whether the lifespan of the application runs. None: where it is one of ours, as the router has it."""
+    """Whether the lifespan of the application runs. None: the router decides, for applications of spica."""
     app = InnerApp(connects=False)
     _layer_inner: ASGIApp
     _layer_ask: Ask
@@ -89,10 +89,10 @@ class AppRoute(BaseRoute):
         await self.app(scope, receive, send)
 
     def _url_of_child(self, name: str, path_params: dict[str, Any]) -> URLPath:
-        """Return the URL of a route of the application that ``name``, as this route has it, means.
+        """Return the URL of the route of the application that has this name behind the name of this route.
 
         Raises:
-            NoMatchFound: there is none.
+            NoMatchFound: no route has the name and these parameters.
         """
         child_name = self._child_name(name)
         if child_name is not None:
@@ -104,7 +104,7 @@ class AppRoute(BaseRoute):
         raise NoMatchFound(name, path_params, known_names(self.routes or ()))
 
     def _child_name(self, name: str) -> str | None:
-        """Return ``name`` as the application knows it; None if it is of another."""
+        """Return ``name`` as the application knows it; None if it does not begin with the name here."""
         if not self.name:
             return name
         prefix = self.name + ":"
@@ -215,9 +215,9 @@ class Mount(AppRoute):
         return match if is_bare else Match.NONE
 
     def _enter_bare(self, scope: Scope, route_path: str, conversions: Conversions) -> None:
-        """Make ``scope`` that of the application for the bare path, to which a slash is added.
+        """Change ``scope`` into that of the application for the bare path, and add a slash to the path.
 
-        Its routes, and foreign apps, know the root of what they serve as "/".
+        The routes of the application, and foreign apps, know their root as "/".
         """
         scope["path"] += "/"
         if scope.get("raw_path") is not None:
@@ -225,8 +225,8 @@ class Mount(AppRoute):
         self._enter(scope, route_path + "/", conversions)
 
     def _enter(self, scope: Scope, route_path: str, conversions: Conversions) -> bool:
-        """Make ``scope`` that of the application if the path is below the prefix; say whether it is."""
-        if len(self.param_convertors) == 1:  # only the rest: the prefix is a plain text
+        """Change ``scope`` into that of the application and return True if the path is below the prefix."""
+        if len(self.param_convertors) == 1:  # only the rest: the prefix has no parameters
             if not route_path.startswith(self.path + "/"):
                 return False
             descend(scope, self.path, self.app)
@@ -255,7 +255,7 @@ class Mount(AppRoute):
             if rest or path_params.keys() != self.param_convertors.keys():
                 raise NoMatchFound(name, path_params, (self.name,))
             return URLPath(path=encode_path(path))
-        # `path` stands for the rest below the prefix here; a route below may have one of its own.
+        # Here `path` is the rest below the prefix. A route below may have a parameter of the same name.
         own_names = self.param_convertors.keys() - {"path"}
         own = {key: value for key, value in path_params.items() if key in own_names}
         rest = {key: value for key, value in path_params.items() if key not in own_names}

@@ -47,7 +47,7 @@ NO_MATCH = Match.NONE  # an attribute of an Enum class costs more
 
 
 class PatternRoute(BaseRoute):
-    """What routes with a path pattern share. It needs only the attributes, not ``__init__``."""
+    """The common part of routes with a path pattern. Subclasses may skip ``__init__``."""
 
     path: str
     name: str
@@ -83,19 +83,18 @@ class PatternRoute(BaseRoute):
 class Route(PatternRoute):
     """Send the requests for a path to an endpoint.
 
-    ``endpoint`` is a function ``(request) -> response``, plain or async, which serves GET and HEAD unless
-    ``methods`` says otherwise; or an ASGI app or class endpoint, which serves every method unless
-    ``methods`` are given. Methods are tokens, written in upper case. ``middleware`` stands around this
-    endpoint alone, the first outermost. ``max_body_size``, in bytes, overrides the limits outside;
-    so do ``form_limits``.
-    ``cancel_on_disconnect`` cancels the endpoint, not the middleware, when the client leaves before there is
-    a response; it is off by default, since work that was begun may have to be finished.
+    ``endpoint`` is a function ``(request) -> response``, plain or async, which serves GET and HEAD unless you
+    give ``methods``; or an ASGI app or class endpoint, which serves every method unless you give
+    ``methods``. Methods are tokens and become upper case. ``middleware`` wraps this endpoint alone, the first
+    one outermost. ``max_body_size``, in bytes, overrides the limits of outer layers, and so do
+    ``form_limits``. ``cancel_on_disconnect`` cancels the endpoint, but not the middleware, when the client
+    leaves before there is a response. It is off by default, because some work must be finished.
 
     Raises:
         ValueError: the path does not begin with "/", repeats a parameter, names an unknown convertor, or has
             braces or angle brackets that are not a parameter; a method is not a token.
-        TypeError: ``endpoint`` can't be called, or is a plain function that is to be cancelled, or
-            ``methods`` is a single text.
+        TypeError: ``endpoint`` can't be called, or ``cancel_on_disconnect`` is set for a plain function, or
+            ``methods`` is a single string.
     """
 
     def __init__(
