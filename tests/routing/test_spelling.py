@@ -79,7 +79,7 @@ def test_a_brace_without_its_partner(path: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("path", "advice"),
     [
-        ("/{a:unknown}", "Known convertors: float, int, path, str, uuid. Add one with spica"),
+        ("/{a:unknown}", "path, str, uuid. Add one with spica.convertors.register_url"),
         ("/{a:integer}", "Did you mean '{a:int}'?"),
         ("/{a:string}", "Did you mean '{a:str}'?"),
         ("/{int:id}", "The name comes first: write '{id:int}'."),
