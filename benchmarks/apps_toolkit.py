@@ -222,6 +222,8 @@ def simple_apps(kit: Toolkit, endpoints: Endpoints) -> Apps:
         "form": endpoints.form,
         "fields": endpoints.form,
         "upload": endpoints.upload,
+        "small-upload": endpoints.upload,
+        "files": endpoints.form,
     }
     routes: dict[str, Any] = {name: kit.Route("/", endpoint) for name, endpoint in got.items()}
     for name, endpoint in posted.items():

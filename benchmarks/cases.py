@@ -117,6 +117,15 @@ def all_cases() -> list[Case]:
     form = urlencode({f"field{n}": f"value {n}" for n in range(20)}).encode()
     fields = multipart([(f'name="field{n}"', b"value %d" % n) for n in range(500)])
     upload = multipart([('name="file"; filename="data.bin"', bytes(5 * 1024 * 1024))])
+    small_upload = multipart(
+        [
+            *((f'name="field{n}"', b"value %d" % n) for n in range(5)),
+            ('name="file"; filename="data.bin"', bytes(100 * 1024)),
+        ]
+    )
+    files = multipart(
+        [(f'name="file{n}"; filename="data.bin"', bytes(4 * 1024)) for n in range(20)]
+    )
     last = ROUTES // 2 - 1
     hello = b"Hello, world!"
     boundary = "multipart/form-data; boundary=frontier"
@@ -214,6 +223,14 @@ def all_cases() -> list[Case]:
             post("/", boundary, upload),
             body=str(5 * 1024 * 1024).encode(),
         ),
+        Case(
+            "small-upload",
+            "multipart, 100 KB file and 5 fields",
+            0.50,
+            post("/", boundary, small_upload),
+            body=str(100 * 1024).encode(),
+        ),
+        Case("files", "multipart, 20 files of 4 KB", 0.50, post("/", boundary, files), body=b"20"),
         Case(
             "stream",
             "stream of 100 chunks",

@@ -360,8 +360,12 @@ class Request(HTTPConnection[StateT]):
 
     async def close(self) -> None:
         """Close the files of the form, if it was read."""
-        if self._form is not None:
-            await self._form.close()
+        form = self._form
+        if form is not None:
+            await form.close()
+            aftermath = getattr(self, "_aftermath", None)
+            if aftermath is not None:
+                aftermath.forget_closer(form.close)
 
     # -- the connection --------------------------------------------------------------------------------
 

@@ -59,6 +59,12 @@ class Aftermath:
         self.closers = [*self.closers, closer]
         self.is_empty = False
 
+    def forget_closer(self, closer: Callable[[], Awaitable[None]]) -> None:
+        """Drop a closer that has run, so that nearly always nothing is left to do."""
+        if len(self.closers) == 1 and self.closers[0] == closer:
+            self.closers = ()
+            self.is_empty = not (self.begun or self.tasks or self.failures)
+
     def add_failure(self, exc: Exception) -> bool:
         """Note an error, to be raised; return whether it was not noted already."""
         is_new = not self.has_failure(exc)

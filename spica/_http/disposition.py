@@ -17,19 +17,29 @@ _match_usual = re.compile(
     r'form-data; name="([^"\\]*+)"(?:; filename="([^"\\]*+)")?\Z', re.DOTALL
 ).match
 
-# RFC 8187 s.3.2.1: the charsets of an extended value; a fixed table, since a request names them.
+# RFC 8187 s.3.2.1: a program must know UTF-8 and may know ISO-8859-1. Requests name these, so the table is
+# fixed.
 _CHARSETS = {"utf-8": "utf-8", "iso-8859-1": "latin-1"}
 
 # RFC 8187 s.3.2.1: value-chars = *( pct-encoded / attr-char )
 _is_extended_value = re.compile(r"(?:%[0-9A-Fa-f]{2}|[!#$&+.^_`|~0-9A-Za-z-])*+\Z").match
 
+# RFC 2045 s.5.1: token, to which headers outside ASCII add their characters.
+_match_mime_token = re.compile(r'[^\x00-\x20\x7f()<>@,;:\\"/\[\]?=]++').match
+
+# RFC 2231 s.3 and s.4.1: filename*0="a"; filename*1*=%62. A number has at most three digits here.
+_match_section = re.compile(r"([^*]++)\*(0|[1-9][0-9]{0,2})(\*?)\Z").match
+
 
 def parse_disposition(value: bytes | str, charset: str = "utf-8") -> tuple[str, dict[str, str]]:
     """Parse ``form-data; name="a"; filename="b"`` into ``("form-data", {"name": ..., ...})``.
 
-    The type and the names are in lower case. Of equal names the first counts. A valid ``filename*``
-    is returned as ``filename``, whatever else is given. Bytes are decoded with `charset`, and as
-    latin-1 if they are not in it. Nothing is refused: what cannot be read is left out.
+    The type and the names are in lower case. Of equal names the first counts. Bytes are decoded with
+    `charset`, and as latin-1 if they are not valid in it. Nothing is refused: a parameter without a value
+    is left out.
+
+    A ``filename*`` is returned as ``filename``. In a form, a plain ``filename`` wins where both are
+    present, since RFC 7578 s.4.2 forbids ``filename*``. Elsewhere ``filename*`` wins (RFC 6266 s.4.3).
     """
     text = value if isinstance(value, str) else _decode(value, charset)
     usual = _match_usual(text)
@@ -39,18 +49,86 @@ def parse_disposition(value: bytes | str, charset: str = "utf-8") -> tuple[str, 
             {"name": field} if filename is None else {"name": field, "filename": filename}
         )
     disposition, semicolon, rest = text.partition(";")
-    parameters: dict[str, str] = {}
+    disposition = disposition.strip(" \t").lower()
+    parameters = list(iterate_parameters(semicolon + rest, limit=None))
+    if disposition == "form-data":
+        return disposition, _read_form_parameters(parameters)
+    plain: dict[str, str] = {}
     extended: dict[str, str] = {}
-    for name, raw in iterate_parameters(semicolon + rest):
+    for name, raw in parameters:
         if name[-1] == "*":
             decoded = _decode_extended(raw)
             if decoded is not None:
                 extended.setdefault(name[:-1], decoded)
         else:
-            parameters.setdefault(name, _unquote(raw))
+            plain.setdefault(name, _unquote(raw))
     # RFC 6266 s.4.3: filename* is preferred to filename
-    parameters.update(extended)
-    return disposition.strip(" \t").lower(), parameters
+    return disposition, plain | extended
+
+
+def _read_form_parameters(parameters: list[tuple[str, str]]) -> dict[str, str]:
+    """Return the parameters of a part of a form.
+
+    The rules are those on which Werkzeug and Python's ``email`` package agree. A parameter without a value
+    does not count. Every other ``filename`` makes the part a file, however odd its form.
+    """
+    plain: dict[str, str] = {}
+    extended: dict[str, str] = {}
+    sections: dict[str, dict[int, tuple[bool, str]]] = {}
+    for name, raw in parameters:
+        value = _read_form_value(raw) if raw else None
+        if value is None:
+            continue
+        section = _match_section(name)
+        if section is not None:
+            numbered = sections.setdefault(section[1], {})
+            numbered.setdefault(int(section[2]), (bool(section[3]), value))
+        elif name[-1] == "*":
+            extended.setdefault(name[:-1], _decode_any_extended(value))
+        else:
+            plain.setdefault(name, value)
+    joined = {name: _join_sections(numbered) for name, numbered in sections.items()}
+    # RFC 7578 s.4.2 forbids filename*, so it counts only where nothing else names the file.
+    return extended | joined | plain
+
+
+def _read_form_value(raw: str) -> str | None:
+    """Return a value: of a quoted string that is never closed, the rest; else a token up to its end."""
+    if raw[0] == '"':
+        return _unquote(raw) if len(raw) > 1 and raw[-1] == '"' else raw[1:]
+    token = _match_mime_token(raw)
+    return None if token is None else token[0]
+
+
+def _join_sections(numbered: dict[int, tuple[bool, str]]) -> str:
+    """Join ``filename*0="a"; filename*1="b"`` (RFC 2231 s.3), in the order of the numbers."""
+    pieces: list[str] = []
+    encoded = ""
+    charset = "utf-8"
+    for number, (is_encoded, text) in sorted(numbered.items()):
+        if is_encoded:
+            if number == 0:
+                charset, text = _split_extended(text)
+            encoded += text
+        else:
+            pieces.append(unquote_to_bytes(encoded).decode(charset, "replace") + text)
+            encoded = ""
+    return "".join(pieces) + unquote_to_bytes(encoded).decode(charset, "replace")
+
+
+def _decode_any_extended(text: str) -> str:
+    """Decode ``utf-8'en'%e2%82%ac`` as far as possible, whatever is wrong with it."""
+    charset, encoded = _split_extended(text)
+    return unquote_to_bytes(encoded).decode(charset, "replace")
+
+
+def _split_extended(text: str) -> tuple[str, str]:
+    """Split an extended value into the codec and the encoded text; UTF-8 where no known one is named."""
+    charset, _, rest = text.partition("'")
+    _language, apostrophe, encoded = rest.partition("'")
+    if not apostrophe:
+        return "utf-8", text
+    return _CHARSETS.get(charset.lower(), "utf-8"), encoded
 
 
 def _decode(value: bytes, charset: str) -> str:

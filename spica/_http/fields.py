@@ -182,13 +182,15 @@ _PARAMETER = re.compile(
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 
 
-def iterate_parameters(text: str) -> Iterator[tuple[str, str]]:
+def iterate_parameters(
+    text: str, limit: int | None = MAX_PARAMETERS
+) -> Iterator[tuple[str, str]]:
     """Find each ``; name=value`` in `text`: the name in lower case, the value still in its quotes.
 
-    Parameters without a name or without ``=`` are passed over; the rest is not looked at after
-    `MAX_PARAMETERS`.
+    Parameters without a name or without ``=`` are skipped. At most `limit` parameters are read; None reads
+    all of them, in linear time.
     """
-    for match in islice(_PARAMETER.finditer(text), MAX_PARAMETERS):
+    for match in islice(_PARAMETER.finditer(text), limit):
         yield match[1].lower(), match[2].rstrip(" \t")
 
 

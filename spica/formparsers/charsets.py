@@ -1,18 +1,21 @@
 """Text encodings that a client may name.
 
-Most are in a list here. Other names are looked up in Python's registry, since an application may
-have registered a codec of its own, but not without bounds: Python remembers every name it was ever
-asked for, and some of its codecs are no text encodings, or take quadratic time.
+Clients choose these names, so the names of all encodings come from two fixed tables: the list here and
+Python's own aliases. Python's codec registry would remember each unknown name forever, and some of its
+codecs are not text encodings or take quadratic time.
 """
 
 import codecs
+from encodings import normalize_encoding
+from encodings.aliases import aliases
 
-MAX_LOOKED_UP = 256
-"""How many names outside the list are ever looked up; the ones after that count as unknown."""
+CHARSET_FIELD = "_charset_"
+"""The name of the field whose value is the encoding of the form (RFC 7578 s.4.6)."""
 
-_MAX_NAME_SIZE = 40
+MAX_NAME_SIZE = 40
+"""Characters of the name of an encoding. Longer names are unknown."""
 
-# WHATWG Encoding s.4.2 names these, with more spellings; what browsers and mail programs send.
+# WHATWG Encoding s.4.2 has these names and more spellings. Browsers and mail programs send them.
 _NAMES = """
     utf-8 utf8 us-ascii ascii
     iso-8859-1 latin-1 latin1 l1
@@ -31,51 +34,68 @@ _KNOWN = frozenset(_NAMES.split())
 # Python has another name for these.
 _PYTHON_NAMES = {"windows-874": "cp874", "macintosh": "mac-roman"}
 
-# Codecs that turn bytes into text in a way that is none of a form's.
+# The modules of Python's encodings: those that have aliases, and those that have none.
+_MODULES = frozenset(aliases.values()) | frozenset(
+    """
+    cp720 cp737 cp856 cp874 cp875 cp1006 iso8859_1 koi8_t koi8_u mac_arabic mac_croatian mac_farsi
+    mac_romanian utf_8_sig
+    """.split()
+)
+
+# Codecs whose text has nothing to do with the text of a form.
 _UNFIT = frozenset(
     ["idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"]
 )
 
-_looked_up: set[str] = set()
+_ASCII = bytes(range(0x20, 0x7F))
 
 
 def find_charset(name: str | None) -> str:
-    """Return the codec for a charset named by a client: UTF-8 for none, latin-1 for an unknown one.
+    """Return the codec for a charset that a client named: UTF-8 for none, latin-1 for an unknown one.
 
-    Latin-1 never fails and loses nothing: the text can be turned back into the bytes received.
+    Latin-1 never fails and loses nothing, so the application can get the received bytes back.
     """
     if not name:
         return "utf-8"
+    return look_up_charset(name) or "latin-1"
+
+
+def look_up_charset(name: str) -> str | None:
+    """Return the codec for a charset that a client named, None for an unknown one.
+
+    No name leaves a trace, so one client cannot change the answer that another one gets.
+    """
     name = name.strip().lower()
-    if name not in _KNOWN:
-        return _look_up(name)
-    return _PYTHON_NAMES.get(name, name)
-
-
-def _look_up(name: str) -> str:
-    """Find a codec that is not in the list; latin-1 if there is none that fits."""
-    if name not in _looked_up:
-        if len(_looked_up) >= MAX_LOOKED_UP or len(name) > _MAX_NAME_SIZE:
-            return "latin-1"
-        _looked_up.add(name)
+    if name in _KNOWN:
+        return _PYTHON_NAMES.get(name, name)
+    if len(name) > MAX_NAME_SIZE or not name.isascii() or not name:
+        return None
+    module = normalize_encoding(name)
+    module = aliases.get(module) or aliases.get(module.replace(".", "_")) or module
+    if module not in _MODULES:
+        return None
     try:
-        canonical = codecs.lookup(name).name
-        if canonical in _UNFIT:
-            return "latin-1"
-        # Only text encodings can do this; any other codec is a LookupError here.
-        b"a".decode(name)
+        if codecs.lookup(module).name in _UNFIT:
+            return None
+        # Only a text encoding can do this. Any other codec raises LookupError.
+        b"a".decode(module)
     except (LookupError, ValueError):
-        return "latin-1"
-    return name
+        return None
+    return module
 
 
 def is_ascii_based(charset: str) -> bool:
-    """Tell whether ASCII text is the same bytes in `charset` (a name from `find_charset`)."""
-    return not charset.startswith(("utf-16", "utf-32"))
+    """Return whether ASCII text is the same bytes in `charset` (a name from `find_charset`)."""
+    if charset == "utf-8":
+        return True
+    try:
+        return _ASCII.decode(charset).encode("ascii") == _ASCII
+    except UnicodeError:
+        return False
 
 
 def decode_text(data: bytes, charset: str) -> str:
-    """Decode `data`; when it is not valid in `charset`, as latin-1."""
+    """Decode `data`; as latin-1 if it is not valid in `charset`."""
     try:
         return data.decode(charset)
     except UnicodeError:

@@ -1,25 +1,25 @@
 """Turn the chunks of a ``multipart/form-data`` body into events, within limits. No I/O.
 
-RFC 7578 is the format, RFC 2046 s.5.1 its boundaries. The scanning itself is done by the package
-`multipart` (docs/decisions/0002-multipart-parser.md tells why that one).
+RFC 7578 is the format, and RFC 2046 s.5.1 describes its boundaries (`MultipartScanner`).
 """
 
-import re
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from spica._http.disposition import parse_disposition
 from spica._http.fields import parse_media_type
-from spica.formparsers.charsets import decode_text, find_charset, is_ascii_based
+from spica.formparsers.charsets import (
+    CHARSET_FIELD,
+    MAX_NAME_SIZE,
+    decode_text,
+    find_charset,
+    is_ascii_based,
+    look_up_charset,
+)
 from spica.formparsers.errors import MultiPartException, beyond, malformed, too_large, too_many
-
-if TYPE_CHECKING:
-    from multipart import MultipartSegment, PushMultipartParser
+from spica.formparsers.scanner import MultipartScanner, RawHeaders, UsualHead
 
 MAX_BOUNDARY_SIZE = 256
-"""Bytes of a boundary. RFC 2046 s.5.1.1 allows 70; some clients take that lightly."""
-
-# What browsers send for a field; everything else is read with more care.
-_PLAIN_FIELD = re.compile(r'form-data; name="([ !#-\[\]-~]*)"').fullmatch
+"""Bytes of a boundary. RFC 2046 s.5.1.1 allows 70, and some clients send more."""
 
 _MISSING_NAME = 'The Content-Disposition header field "name" must be provided.'
 
@@ -27,57 +27,65 @@ _MISSING_NAME = 'The Content-Disposition header field "name" must be provided.'
 class PartHead:
     """Begin a part: its name, its file name if it is a file, and its headers."""
 
-    __slots__ = ("charset", "filename", "header_list", "name")
+    __slots__ = ("_headers", "charset", "filename", "name")
 
     def __init__(
-        self, name: str, filename: str | None, charset: str, header_list: list[tuple[str, str]]
+        self, name: str, filename: str | None, charset: str, headers: RawHeaders | UsualHead
     ) -> None:
         self.name = name
         self.filename = filename
         self.charset = charset
-        self.header_list = header_list
+        self._headers = headers
 
     @property
     def kept_size(self) -> int:
         """Characters that are kept of it: the name of a field, all headers of a file."""
         if self.filename is None:
             return len(self.name)
-        return sum(len(name) + len(value) for name, value in self.header_list)
+        headers = self._headers
+        if isinstance(headers, UsualHead):
+            return headers.size
+        return sum(len(name) + len(value) for name, value in headers)
 
-    def raw_headers(self) -> list[tuple[bytes, bytes]]:
-        """Return the headers as ASGI has them: lower-case names, values as they were sent."""
-        return [
-            (name.lower().encode("latin-1"), value.rstrip(" \t").encode("latin-1"))
-            for name, value in self.header_list
-        ]
+    def raw_headers(self) -> RawHeaders:
+        """Return the headers as ASGI has them: lower-case names, values as the client sent them."""
+        headers = self._headers
+        if isinstance(headers, UsualHead):
+            headers = self._headers = headers.raw_headers()
+        return headers
 
 
-# A part begins, a piece of its body, it ends.
+# A part begins, a piece of its body arrives, or the part ends.
 PartEvent: TypeAlias = PartHead | bytes | None
 
 
-class MultipartDecoder:
+class MultipartDecoder(MultipartScanner):
     """Decode one body: `feed` it chunk by chunk, then `finish`.
 
-    Limits: `max_files` and `max_fields` in number, `max_part_size` in bytes of a field (files are
-    not limited by it), `max_headers` in number of headers of a part, `max_header_size` in bytes of
-    one header line.
+    Args:
+        content_type: the Content-Type of the request, with the boundary.
+        max_files: number of files.
+        max_fields: number of parts that are not files.
+        max_part_size: bytes of a field. It does not limit files.
+        max_header_size: bytes of one header of a part.
+        max_headers: number of headers of a part.
+
+    Raises:
+        MultiPartException: the Content-Type has no usable boundary, or names another media type (415).
     """
 
     __slots__ = (
         "_charset",
-        "_delimiter",
-        "_engine",
+        "_charset_pieces",
+        "_events",
         "_field_size",
         "_fields_left",
         "_files_left",
         "_in_field",
+        "_is_fed",
         "_max_fields",
         "_max_files",
-        "_max_header_size",
-        "_max_headers",
         "_max_part_size",
-        "_preamble",
     )
 
     def __init__(
@@ -90,27 +98,20 @@ class MultipartDecoder:
         max_header_size: int | float,
         max_headers: int | float,
     ) -> None:
-        parameters = parse_media_type(content_type)[1]
+        media_type, parameters = parse_media_type(content_type)
+        boundary = _check_boundary(parameters.get("boundary"), media_type)
+        super().__init__(
+            boundary.encode("ascii"), max_header_size=max_header_size, max_headers=max_headers
+        )
         self._charset = find_charset(parameters.get("charset"))
+        self._charset_pieces: list[bytes] | None = None
         self._max_files = self._files_left = max_files
         self._max_fields = self._fields_left = max_fields
         self._max_part_size = max_part_size
-        self._max_header_size = max_header_size
-        self._max_headers = max_headers
         self._field_size = 0
         self._in_field = False
-        boundary = _check_boundary(parameters.get("boundary"), content_type)
-        self._delimiter = b"\r\n--" + boundary.encode("ascii")
-        # What came before the first delimiter, as far as it may be its beginning; None after it. The body
-        # begins with a delimiter without a line end before it: that one is put there.
-        self._preamble: bytes | None = b"\r\n"
-        self._engine: PushMultipartParser = _load_engine()(
-            boundary,
-            max_header_size=max_header_size,
-            max_header_count=max_headers,
-            # Every byte is a character of latin-1: this keeps the header as it was sent.
-            header_charset="latin-1",
-        )
+        self._is_fed = False
+        self._events: list[PartEvent] = []
 
     def feed(self, chunk: bytes) -> list[PartEvent]:
         """Take the next chunk of the body, and return the events that are complete with it.
@@ -118,129 +119,126 @@ class MultipartDecoder:
         Raises:
             MultiPartException: the body is malformed, or a limit was passed.
         """
-        events: list[PartEvent] = []
-        add = events.append
-        if type(chunk) is not bytes:
-            chunk = bytes(chunk)
-        if self._preamble is not None:
-            chunk = self._skip_preamble(self._preamble + chunk)
-            if not chunk:
-                return events
-        try:
-            for event in self._engine.parse(chunk):
-                if event is None:
-                    add(None)
-                elif isinstance(event, bytes):
-                    if self._in_field:
-                        self._field_size += len(event)
-                        if self._field_size > self._max_part_size:
-                            raise too_large("Part", self._max_part_size)
-                    add(event)
-                else:
-                    add(self._begin(event))
-        except ValueError as error:
-            raise self._explain(error) from error
+        events = self._events = []
+        if chunk:
+            self._is_fed = True
+            self.scan(chunk if type(chunk) is bytes else bytes(chunk))
         return events
 
     def finish(self) -> None:
-        """Tell that the body has ended. One of no bytes at all is a form without parts.
+        """Report the end of the body. A body of no bytes at all is a form without parts.
 
         Raises:
             MultiPartException: the closing boundary has not come, so something is missing.
         """
-        if self._preamble == b"\r\n":
-            return  # nothing was fed, so nothing was cut off
-        try:
-            self._engine.close()
-        except ValueError as error:
-            # RFC 2046 s.5.1.1: the closing delimiter is not optional.
-            reason = (
-                "the body ended before the closing boundary"
-                if self._preamble is None
-                else "the body has no part, and not the boundary named in Content-Type"
-            )
-            raise malformed(reason) from error
+        if self.is_closed or not self._is_fed:
+            return
+        # RFC 2046 s.5.1.1: the closing delimiter is not optional.
+        if self.is_started:
+            raise malformed("the body ended before the closing boundary")
+        raise malformed("the body has no part, and not the boundary named in Content-Type")
 
-    def _skip_preamble(self, data: bytes) -> bytes:
-        """Return what follows the preamble, beginning with the first delimiter; nothing as long as it lasts.
+    def begin_usual_part(self, head: UsualHead) -> None:
+        """Add the head of a part in the form that browsers send."""
+        charset = self._charset
+        content_type = head.content_type
+        if content_type is not None and b"charset" in content_type.lower():
+            charset = self._charset_of(content_type)
+        filename = None if head.filename is None else head.filename.decode("ascii")
+        self._begin(PartHead(head.name.decode("ascii"), filename, charset, head))
 
-        RFC 2046 s.5.1.1: a delimiter stands at the beginning of a line. The engine looks at that only where
-        the line before it is in the same chunk.
+    def begin_part(self, headers: RawHeaders) -> None:
+        """Add the head of a part.
+
+        Raises:
+            MultiPartException: the head has no Content-Disposition, none of a form, or no name.
         """
-        start = data.find(self._delimiter)
-        if start >= 0:
-            self._preamble = None
-            return data[start + 2 :]
-        self._preamble = data[-len(self._delimiter) + 1 :]
-        return b""
+        # Of equal headers the first counts, as in the email package.
+        values = dict(reversed(headers))
+        disposition = values.get(b"content-disposition")
+        if disposition is None:
+            raise MultiPartException(_MISSING_NAME)
+        kind, parameters = parse_disposition(self._decode_header(disposition))
+        # RFC 7578 s.4.2: the disposition type must be form-data.
+        if kind != "form-data":
+            raise malformed(f"invalid Content-Disposition {kind[:40]!r} of a part, not 'form-data'")
+        name = parameters.get("name")
+        if name is None:
+            raise MultiPartException(_MISSING_NAME)
+        filename = parameters.get("filename")
+        # The values may have been percent-encoded, so they may contain anything.
+        _refuse_breaks(name, "name")
+        _refuse_breaks(filename or "", "filename")
+        content_type = values.get(b"content-type", b"")
+        charset = self._charset
+        if b"charset" in content_type.lower():
+            charset = self._charset_of(content_type)
+        self._begin(PartHead(name, filename, charset, headers))
 
-    def _begin(self, segment: "MultipartSegment") -> PartHead:
-        """Make the head of a part, and count the part."""
-        header_list: list[tuple[str, str]] = segment.headerlist
-        # A part with one header has a Content-Disposition: the engine has seen to that.
-        plain = _PLAIN_FIELD(header_list[0][1]) if len(header_list) == 1 else None
-        if plain is not None:
-            head = PartHead(plain[1], None, self._charset, header_list)
-        else:
-            head = self._read_head(header_list)
-        self._in_field = head.filename is None
+    def add_data(self, data: bytes) -> None:
+        """Add a piece of the body of a part."""
         if self._in_field:
+            self._field_size += len(data)
+            if self._field_size > self._max_part_size:
+                raise too_large("Part", self._max_part_size)
+            if self._charset_pieces is not None:
+                self._charset_pieces.append(data)
+                if self._field_size > MAX_NAME_SIZE:
+                    self._charset_pieces = None
+        self._events.append(data)
+
+    def end_part(self) -> None:
+        """Add the end of a part."""
+        if self._charset_pieces is not None:
+            self._take_charset(b"".join(self._charset_pieces))
+        self._events.append(None)
+
+    def _begin(self, head: PartHead) -> None:
+        """Count a part and add its head."""
+        if head.filename is None:
+            self._in_field = True
             self._field_size = 0
+            self._charset_pieces = [] if head.name == CHARSET_FIELD else None
             self._fields_left -= 1
             if self._fields_left < 0:
                 raise too_many("fields", self._max_fields)
         else:
+            self._in_field = False
+            self._charset_pieces = None
             self._files_left -= 1
             if self._files_left < 0:
                 raise too_many("files", self._max_files)
-        return head
+        self._events.append(head)
 
-    def _read_head(self, header_list: list[tuple[str, str]]) -> PartHead:
-        name = filename = None
-        charset = self._charset
-        for key, value in header_list:
-            _refuse_breaks(value, key)
-            if key == "Content-Disposition":
-                parameters = parse_disposition(self._decode_header(value))[1]
-                name = parameters.get("name")
-                filename = parameters.get("filename")
-                # A `filename*` is percent-encoded, so anything may come out of it.
-                _refuse_breaks(filename or "", "filename*")
-            elif key == "Content-Type" and "charset" in value.lower():
-                # RFC 7578 s.4.5: a part may say how its text is encoded.
-                charset = find_charset(parse_media_type(value)[1].get("charset"))
-        if name is None:
-            raise MultiPartException(_MISSING_NAME)
-        return PartHead(name, filename, charset, header_list)
+    def _charset_of(self, content_type: bytes) -> str:
+        # RFC 7578 s.4.5: a part may name the encoding of its text.
+        parameters = parse_media_type(content_type.decode("latin-1"))[1]
+        charset = parameters.get("charset")
+        return self._charset if charset is None else find_charset(charset)
 
-    def _decode_header(self, value: str) -> str:
+    def _take_charset(self, name: bytes) -> None:
+        # RFC 7578 s.4.6: the field `_charset_` names the default encoding.
+        charset = look_up_charset(name.decode("latin-1"))
+        if charset is not None and is_ascii_based(charset):
+            self._charset = charset
+
+    def _decode_header(self, value: bytes) -> str:
         """Decode the bytes that browsers put into a header in the encoding of the form."""
-        if value.isascii() and "\x1b" not in value:
-            return value
-        # RFC 7578 s.5.1.1: UTF-8 is to be expected, whatever else may come.
+        # RFC 7578 s.5.1.1: expect UTF-8, whatever else may come.
         charset = self._charset if is_ascii_based(self._charset) else "utf-8"
-        return decode_text(value.encode("latin-1"), charset)
-
-    def _explain(self, error: ValueError) -> MultiPartException:
-        """Translate an error of the engine."""
-        text = str(error.args[0]) if error.args else type(error).__name__
-        if text == "Maximum segment header length exceeded":
-            return beyond(
-                f"A header of a part exceeded maximum size of {self._max_header_size} bytes."
-            )
-        if text == "Maximum segment header count exceeded":
-            return beyond(
-                f"Too many headers in a part. Maximum number of headers is {self._max_headers}."
-            )
-        if text == "Missing Content-Disposition segment header":
-            return MultiPartException(_MISSING_NAME)
-        return malformed(text[:1].lower() + text[1:])
+        if charset == "utf-8" and value.isascii():
+            return value.decode("ascii")
+        return decode_text(value, charset)
 
 
-def _check_boundary(boundary: str | None, content_type: str) -> str:
+def _check_boundary(boundary: str | None, media_type: str) -> str:
+    if media_type and not media_type.startswith("multipart/"):
+        # RFC 9110 s.15.5.16
+        raise MultiPartException(
+            f"The Content-Type of the body is not multipart/form-data but {media_type!r:.80}.",
+            status_code=415,
+        )
     if boundary is None:
-        if content_type and not content_type.lower().startswith("multipart/"):
-            raise MultiPartException("The Content-Type of the body is not multipart/form-data.")
         raise MultiPartException("Missing boundary in multipart.")
     # RFC 2046 s.5.1.1: 1 to 70 characters, all of them printable ASCII, the last not a space
     if not boundary or len(boundary) > MAX_BOUNDARY_SIZE:
@@ -253,18 +251,4 @@ def _check_boundary(boundary: str | None, content_type: str) -> str:
 def _refuse_breaks(value: str, name: str) -> None:
     # RFC 9110 s.5.5: these three could change the meaning of what follows them.
     if "\n" in value or "\r" in value or "\0" in value:
-        raise malformed(f"{name:.40} of a part has a CR, LF or NUL in it")
-
-
-def _load_engine() -> "type[PushMultipartParser]":
-    """Import the package that scans, the one place where that is done."""
-    try:
-        from multipart import PushMultipartParser
-    except ImportError as error:
-        # Old releases of python-multipart install a package of the same name without this class.
-        raise ImportError(
-            "Multipart forms need the package `multipart`, version 2 or later "
-            "(not `python-multipart`): pip install 'spica[multipart]'."
-        ) from error
-    engine: type[PushMultipartParser] = PushMultipartParser
-    return engine
+        raise malformed(f"{name} of a part has a CR, LF or NUL in it")

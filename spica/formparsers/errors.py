@@ -1,9 +1,13 @@
-"""What is raised for a form that a client sent wrong, or that goes over a limit."""
+"""Exceptions for a form that is malformed, that goes over a limit, or that the server cannot store."""
+
+import errno
 
 from spica.exceptions import HTTPException
 
 MAX_MEMORY_SIZE = 16 * 1024 * 1024
-"""Bytes of a form that are kept in memory, unless told otherwise: as much as of any other body."""
+"""Bytes of a form that are kept in memory by default: as much as of any other body."""
+
+LOGGER_NAME = "spica.formparsers"
 
 
 class MultiPartException(HTTPException):
@@ -44,6 +48,20 @@ def too_big(limit: int | float) -> MultiPartException:
     """Build the error for a form of more than `limit` bytes, files included."""
     message = f"The form exceeded {limit} bytes (max_total_size)."
     return MultiPartException(message, status_code=413)  # RFC 9110 s.15.5.14
+
+
+def cannot_store(error: OSError) -> HTTPException:
+    """Log why the files of a form cannot be stored, and build the error for the client: 503, try again."""
+    import logging  # costs more than all of this module, and is for failures only
+
+    hint = ""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        hint = " Raise the limit of open files (ulimit -n), or lower max_files in FormLimits."
+    logging.getLogger(LOGGER_NAME).error("The files of a form cannot be stored: %s.%s", error, hint)
+    # RFC 9110 s.15.6.4: a temporary overload, with a hint when to try again.
+    return HTTPException(
+        503, "The server cannot store files at the moment.", headers={"Retry-After": "10"}
+    )
 
 
 def malformed(reason: str) -> MultiPartException:

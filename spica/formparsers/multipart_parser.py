@@ -1,16 +1,23 @@
 """Read a whole ``multipart/form-data`` body into a `FormData` (RFC 7578)."""
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import ParamSpec, TypeVar
 
 from spica.concurrency import close_iterator, file_threads
 from spica.datastructures import FormData, Headers, UploadFile
 from spica.formparsers.charsets import decode_text
 from spica.formparsers.decoder import MultipartDecoder, PartEvent, PartHead
-from spica.formparsers.errors import MAX_MEMORY_SIZE, too_big, too_much
+from spica.formparsers.errors import MAX_MEMORY_SIZE, cannot_store, too_big, too_much
 from spica.formparsers.pacing import SLICE_SIZE, Pacer
-from spica.formparsers.spool import SpoolWriter, open_spool
+from spica.formparsers.spool import DiskWriter, UploadStorage
 from spica.formparsers.streamed import PartStream
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# A list of tiny pieces takes 50 times the memory of their bytes.
+_MAX_PIECES = 64
 
 
 class MultiPartParser:
@@ -31,7 +38,8 @@ class MultiPartParser:
     spool_max_size = 1024 * 1024
     """Bytes of a file that are kept in memory, before it moves to the disk."""
     max_part_size: int | float = 1024 * 1024
-    """Bytes of a field, unless the constructor is told otherwise."""
+    """Bytes of a field, unless the constructor gets another limit."""
+    _has_files = True
 
     def __init__(
         self,
@@ -72,6 +80,7 @@ class MultiPartParser:
             collector.close_files()
             await close_iterator(self.stream)
             raise
+        self._has_files = collector.has_files
         return FormData(collector.items)
 
     def parts(self) -> PartStream:
@@ -111,95 +120,137 @@ class MultiPartParser:
 
 
 class _Collector:
-    """Put the events of a body together: fields as text, files into spools."""
+    """Put the events of a body together: fields as strings, files as uploads."""
 
     __slots__ = (
-        "_field_pieces",
-        "_file",
+        "_file_memory",
+        "_gathered",
         "_head",
         "_in_memory",
         "_left",
         "_max_memory_size",
-        "_memory_size",
-        "_opened",
+        "_pieces",
+        "_size",
+        "_spool_max_size",
+        "_storage",
+        "_writer",
+        "has_files",
         "items",
     )
 
-    def __init__(self, memory_size: int, max_memory_size: int | float) -> None:
-        self._max_memory_size = self._left = max_memory_size
+    def __init__(self, spool_max_size: int, max_memory_size: int | float) -> None:
         self.items: list[tuple[str, str | UploadFile]] = []
-        self._memory_size = memory_size
-        self._opened: list[UploadFile] = []
-        self._in_memory: list[SpoolWriter] = []  # those that are written
+        self.has_files = False
+        self._spool_max_size = spool_max_size
+        self._max_memory_size = self._left = max_memory_size
+        self._storage = UploadStorage()
+        self._in_memory: list[UploadFile] = []  # complete files
+        # Of the current part:
         self._head: PartHead | None = None
-        self._field_pieces: list[bytes] = []
-        self._file: SpoolWriter | None = None
+        self._file_memory: int | None = None  # bytes of a file before it goes to disk; None for a field
+        self._size = 0
+        self._pieces: list[bytes] = []
+        self._gathered = bytearray()  # pieces that came before these
+        self._writer: DiskWriter | None = None
 
     async def add(self, events: list[PartEvent]) -> None:
         """Take the next events of the body."""
-        pieces = self._field_pieces
         for event in events:
             if event is None:
                 await self._end_part()
-            elif isinstance(event, PartHead):
-                self._head = event
-                self._left -= event.kept_size
-                if event.filename is not None:
-                    self._file = self._open_file(event)
-            elif self._file is None:
-                pieces.append(event)
-                self._left -= len(event)
-            elif self._file.write(event):
-                await self._file.flush()
+            elif isinstance(event, bytes):
+                await self._add_piece(event)
+            else:
+                self._begin_part(event)
             if self._left < 0:
                 await self._make_room()
 
+    def _begin_part(self, head: PartHead) -> None:
+        self._head = head
+        self._size = 0
+        self._left -= head.kept_size
+        if head.filename is None:
+            self._file_memory = None
+        else:
+            # A spool of size 0 would never leave the memory.
+            self._file_memory = max(1, int(min(self._spool_max_size, self._left)))
+
+    async def _add_piece(self, piece: bytes) -> None:
+        writer = self._writer
+        if writer is not None:
+            self._size += len(piece)
+            if writer.write(piece):
+                await _use_disk(writer.flush)
+            return
+        size = len(piece)
+        self._size += size
+        self._pieces.append(piece)
+        if len(self._pieces) == _MAX_PIECES:
+            self._gathered += b"".join(self._pieces)
+            self._pieces.clear()
+        if self._file_memory is None:
+            self._left -= size
+        elif self._size > self._file_memory:
+            self._writer = DiskWriter(self._storage)
+            if self._writer.write(self._take_data()):
+                await _use_disk(self._writer.flush)
+
+    def _take_data(self) -> bytes:
+        """Return the bytes of the current part that are in memory, and forget them."""
+        pieces = self._pieces
+        if self._gathered:
+            data = bytes(self._gathered) + b"".join(pieces)
+            self._gathered = bytearray()
+        else:
+            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        return data
+
     async def _make_room(self) -> None:
-        """Move the files that are in memory to the disk; what can only be in memory needs the place.
+        """Move the files that are in memory to disk; fields cannot move and need the memory.
 
         Raises:
             MultiPartException: that is not enough.
         """
         files, self._in_memory = self._in_memory, []
-        self._left += sum(file.size_in_memory for file in files)
+        self._left += sum(upload.size or 0 for upload in files)
         if self._left < 0:
             raise too_much(self._max_memory_size)
-        await file_threads.run(_move_to_disk, files)
+        await _use_disk(self._storage.move_to_disk, files)
 
     async def _end_part(self) -> None:
         head = self._head
         if head is None:
             raise RuntimeError("A part has ended that has not begun.")
-        if self._file is None:
-            pieces = self._field_pieces
-            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            pieces.clear()
-            self.items.append((head.name, decode_text(data, head.charset)))
+        if head.filename is None:
+            self.items.append((head.name, decode_text(self._take_data(), head.charset)))
+            return
+        writer, self._writer = self._writer, None
+        if writer is None:
+            file = self._storage.keep(self._take_data(), self._file_memory or 1)
         else:
-            self.items.append((head.name, await self._file.finish()))
-            if self._file.size_in_memory:
-                self._left -= self._file.size_in_memory
-                self._in_memory.append(self._file)
-            self._file = None
-
-    def _open_file(self, head: PartHead) -> SpoolWriter:
-        # A spool of size 0 would never leave the memory.
-        memory_size = max(1, int(min(self._memory_size, self._left)))
+            file = await _use_disk(writer.finish)
         upload = UploadFile(
-            open_spool(memory_size),
-            size=0,
-            filename=head.filename,
-            headers=Headers(raw=head.raw_headers()),
+            file, size=self._size, filename=head.filename, headers=Headers(raw=head.raw_headers())
         )
-        self._opened.append(upload)
-        return SpoolWriter(upload, memory_size)
+        self.items.append((head.name, upload))
+        self.has_files = True
+        if writer is None and self._size:
+            self._left -= self._size
+            self._in_memory.append(upload)
 
     def close_files(self) -> None:
-        """Close every file that was opened, which removes it from the disk."""
-        for upload in self._opened:
-            upload.file.close()
+        """Close every file that was opened, which removes it from disk."""
+        self._storage.close()
 
 
-def _move_to_disk(files: list[SpoolWriter]) -> None:
-    for file in files:
-        file.move_to_disk()
+async def _use_disk(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run `work` in a thread.
+
+    Raises:
+        HTTPException: 503, the system cannot open another file, or the disk is full.
+    """
+    try:
+        return await file_threads.run(work, *args, **kwargs)
+    except OSError as error:
+        raise cannot_store(error) from error

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from spica._asgi.aftermath import HasAftermath, aftermath_of
 from spica._asgi.scope import BODY_LIMIT, FORM_LIMITS
-from spica.datastructures import FormData, Headers, UploadFile
+from spica.datastructures import FormData, Headers
 from spica.formparsers.limits import MAX_TOTAL_SIZE, FormLimits, check_limit
 from spica.formparsers.multipart_parser import MultiPartParser
 from spica.formparsers.streamed import PartStream
@@ -64,9 +64,8 @@ class FormReader:
         if source._form is None:
             parser = self._parser()
             form = source._form = FormData() if parser is None else await parser.parse()
-            has_parts = isinstance(parser, MultiPartParser)
-            if has_parts and any(isinstance(value, UploadFile) for _, value in form.multi_items()):
-                # Whoever forgets to close it: its files go with the request, after its tasks.
+            if isinstance(parser, MultiPartParser) and parser._has_files:
+                # A form that the endpoint leaves open is closed after the background tasks.
                 aftermath_of(source).add_closer(form.close)
         return source._form
 

@@ -1,23 +1,27 @@
-"""Where the bytes of an uploaded file go: memory first, then a temporary file on disk."""
+"""Where the bytes of uploaded files go: memory first, then temporary files on disk."""
 
 import sys
+from collections.abc import Iterable
 from typing import Any, BinaryIO
 
-from spica.concurrency import file_threads
 from spica.datastructures import UploadFile
+from spica.formparsers.shared_file import SharedSpool
 
 WRITE_SIZE = 512 * 1024
 """Bytes gathered before they are written to disk, in one visit to a thread."""
 
+MAX_OPEN_FILES = 16
+"""Temporary files of one form. Further uploads share one more, so that few large forms cannot use up the
+descriptors of the process: systems often allow 1024."""
 
 _PACKAGE = "spica.formparsers"
 
 
 def __getattr__(name: str) -> Any:
-    """Fetch `SpooledTemporaryFile` for this package when it is first asked for.
+    """Fetch `SpooledTemporaryFile` for this package when code first asks for it.
 
-    `tempfile` takes long to import, and applications without uploads need it not. The class is kept
-    as a plain attribute of the package, where tests of applications replace it.
+    `tempfile` takes long to import, and applications without uploads do not need it. The class is a plain
+    attribute of the package, where tests of applications replace it.
     """
     if name != "SpooledTemporaryFile":
         raise AttributeError(f"module {_PACKAGE!r} has no attribute {name!r}")
@@ -34,71 +38,103 @@ def open_spool(max_size: int) -> BinaryIO:
     return file
 
 
-class SpoolWriter:
-    """Write one uploaded file; the event loop writes to memory only, a thread to the disk."""
+class UploadStorage:
+    """Hold the files of one form, with a bounded number of descriptors."""
 
-    __slots__ = (
-        "_file",
-        "_memory_left",
-        "_on_disk",
-        "_pending",
-        "_pending_size",
-        "_size",
-        "upload",
-    )
+    __slots__ = ("_on_disk", "_shared", "files")
 
-    def __init__(self, upload: UploadFile, memory_size: int) -> None:
-        self.upload = upload
-        self._file = upload.file
-        self._memory_left = memory_size
-        self._on_disk = False
+    def __init__(self) -> None:
+        self._on_disk = 0
+        self._shared: SharedSpool | None = None
+        self.files: list[BinaryIO] = []
+        """All files that were opened."""
+
+    def keep(self, data: bytes, max_size: int) -> BinaryIO:
+        """Return a file in memory that can be read from its start, and moves to disk at `max_size` bytes."""
+        file = open_spool(max_size)
+        self.files.append(file)
+        if data:
+            file.write(data)
+            file.seek(0)
+        return file
+
+    def open_on_disk(self) -> BinaryIO:
+        """Open an empty file on disk. Call this in a thread.
+
+        Raises:
+            OSError: the system cannot open another file.
+        """
+        if self._on_disk >= MAX_OPEN_FILES:
+            file: BinaryIO = self._open_shared()
+            self.files.append(file)
+            return file
+        spool: Any = open_spool(1)
+        self.files.append(spool)
+        spool.rollover()
+        self._on_disk += 1
+        return spool  # type: ignore[no-any-return]
+
+    def move_to_disk(self, uploads: Iterable[UploadFile]) -> None:
+        """Move complete files from memory to disk. Call this in a thread.
+
+        Raises:
+            OSError: the system cannot open another file, or the disk is full.
+        """
+        for upload in uploads:
+            spool: Any = upload.file
+            if self._on_disk < MAX_OPEN_FILES:
+                spool.rollover()
+                self._on_disk += 1
+                continue
+            file = self._open_shared()
+            self.files.append(file)
+            file.write(spool.read())
+            file.seek(0)
+            upload.file = file
+            spool.close()
+
+    def close(self) -> None:
+        """Close all files, which removes them from disk."""
+        for file in self.files:
+            file.close()
+
+    def _open_shared(self) -> Any:
+        if self._shared is None:
+            self._shared = SharedSpool()
+        return self._shared.open()
+
+
+class DiskWriter:
+    """Write one uploaded file to disk while it arrives, in a thread."""
+
+    __slots__ = ("_pending", "_pending_size", "_storage", "file")
+
+    def __init__(self, storage: UploadStorage) -> None:
+        self._storage = storage
         self._pending: list[bytes] = []
         self._pending_size = 0
-        self._size = 0
-
-    @property
-    def size_in_memory(self) -> int:
-        """Bytes of the file that are not on the disk."""
-        return 0 if self._on_disk else self._size
+        self.file: BinaryIO | None = None
 
     def write(self, chunk: bytes) -> bool:
-        """Take a chunk; True when `flush` must be awaited before the next one."""
-        size = len(chunk)
-        self._size += size
-        if not self._on_disk:
-            self._memory_left -= size
-            if self._memory_left >= 0:
-                self._file.write(chunk)
-                return False
-            self._on_disk = True
+        """Take a chunk; True when `flush` must run in a thread before the next one."""
         self._pending.append(chunk)
-        self._pending_size += size
+        self._pending_size += len(chunk)
         return self._pending_size >= WRITE_SIZE
 
-    async def flush(self) -> None:
-        """Write what was gathered, in a thread."""
-        await file_threads.run(self._drain)
+    def flush(self) -> BinaryIO:
+        """Write the chunks that were taken, and return the file.
 
-    async def finish(self) -> UploadFile:
-        """Write the rest, and return the file ready to be read from its start."""
-        self.upload.size = self._size
-        if self._on_disk:
-            await file_threads.run(self._drain_and_rewind)
-        else:
-            self._file.seek(0)
-        return self.upload
-
-    def move_to_disk(self) -> None:
-        """Take a file that was finished out of the memory; for a thread."""
-        file: Any = self._file
-        file.rollover()
-        self._on_disk = True
-
-    def _drain(self) -> None:
+        Raises:
+            OSError: the system cannot open another file, or the disk is full.
+        """
+        if self.file is None:
+            self.file = self._storage.open_on_disk()
         pending, self._pending, self._pending_size = self._pending, [], 0
-        self._file.write(b"".join(pending))
+        self.file.write(b"".join(pending))
+        return self.file
 
-    def _drain_and_rewind(self) -> None:
-        if self._pending:
-            self._drain()
-        self._file.seek(0)
+    def finish(self) -> BinaryIO:
+        """Write the rest, and return the file ready to be read from its start."""
+        file = self.flush()
+        file.seek(0)
+        return file

@@ -20,14 +20,51 @@ from spica._http.disposition import format_disposition, parse_disposition
         ('form-data; name="a\\"b\\\\c"', {"name": 'a"b\\c'}),
         ('form-data; name="C:\\new.txt"', {"name": "C:\\new.txt"}),
         ('form-data; name="%22"', {"name": "%22"}),
-        ('form-data; name="never closed', {"name": '"never closed'}),
+        ('form-data; name="never closed', {"name": "never closed"}),
+        ('form-data; name="a"; filename="never closed', {"name": "a", "filename": "never closed"}),
         ("form-data", {}),
         ("form-data; name", {}),
+        ("form-data; name=; filename=", {}),
+        ("form-data; name=@", {}),
+        ("form-data; name=a b; filename=c/d", {"name": "a", "filename": "c"}),
+        ('form-data; name="a"b', {"name": "a"}),
+        ("form-data; name=a" + "; x=1" * 99 + "; filename=b", {"name": "a", "filename": "b"}),
     ],
 )
 def test_a_part_of_a_form_is_parsed(value: str, parameters: dict[str, str]) -> None:
-    assert parse_disposition(value) == ("form-data", parameters)
-    assert parse_disposition(value.encode()) == ("form-data", parameters)
+    kind, found = parse_disposition(value)
+    found.pop("x", None)
+    assert (kind, found) == ("form-data", parameters)
+    assert parse_disposition(value.encode()) == parse_disposition(value)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "filename"),
+    [
+        ("filename=x; filename*=utf-8''y", "x"),
+        ("filename*=utf-8''y; filename=x", "x"),
+        ("filename*=utf-8''%e2%82%ac", "€"),
+        ("filename*=iso-8859-1'en'%e9", "é"),
+        ("filename*=utf-8''%ff", "\ufffd"),
+        ("filename*=utf-8''%2", "%2"),
+        ("filename*=xyz", "xyz"),
+        ("filename*=foo''%41", "A"),
+        ("filename*=\"utf-8''%41\"", "A"),
+        ('filename*0="x"; filename*1="y"', "xy"),
+        ('filename*1="y"; filename*0="x"', "xy"),
+        ('filename*1="y"', "y"),
+        ("filename*0*=utf-8''%e2%82; filename*1*=%ac; filename*2=b", "€b"),
+        ('filename*0="x"; filename="y"', "y"),
+    ],
+)
+def test_whatever_names_a_file_makes_a_part_a_file(parameters: str, filename: str) -> None:
+    """RFC 7578 s.4.2 forbids filename*; the meaning is that of Werkzeug or the email package."""
+    _, found = parse_disposition(f'form-data; name="a"; name*=utf-8\'\'b; {parameters}')
+    assert found == {"name": "a", "filename": filename}
+
+
+def test_an_extended_name_counts_where_nothing_else_names_a_part() -> None:
+    assert parse_disposition("form-data; name*=utf-8''b") == ("form-data", {"name": "b"})
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,17 @@
+import errno
+import math
+
 import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spica.datastructures import FormData, Headers, UploadFile
+from spica.exceptions import HTTPException
 from spica.formparsers import MultiPartException, MultiPartParser
+from spica.formparsers.decoder import PartHead
+from spica.formparsers.multipart_parser import _Collector
+from spica.formparsers.spool import MAX_OPEN_FILES
 
 pytestmark = pytest.mark.anyio
 
@@ -162,11 +169,12 @@ async def test_a_cut_body_leaves_no_file(multipart, bodies, spools):
     body = bodies.body(bodies.file(b"f", b"x", b"content"), bodies.file(b"g", b"x", b"content"))
     with pytest.raises(MultiPartException, match="ended before the closing boundary"):
         await multipart(body[:-20]).parse()
-    assert [file.closed for file in spools] == [True, True]
+    assert [file.closed for file in spools] == [True]
 
 
 async def test_an_error_of_the_stream_leaves_no_file(chunks, multipart, bodies, spools):
-    stream = chunks([bodies.file(b"f", b"x", b"content")], error=OSError("gone"))
+    file = bodies.file(b"f", b"x", b"content")
+    stream = chunks([file + file], error=OSError("gone"))
     with pytest.raises(OSError, match="gone"):
         await multipart(stream).parse()
     assert [file.closed for file in spools] == [True]
@@ -183,13 +191,56 @@ async def test_a_full_disk_leaves_no_file(multipart, bodies, spools, monkeypatch
     parser = multipart([bodies.file(b"f", b"x", b"y" * 20), bodies.body()])
     monkeypatch.setattr(MultiPartParser, "spool_max_size", 10)
     monkeypatch.setattr("spica.formparsers.SpooledTemporaryFile.rollover", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(HTTPException) as caught:
         await parser.parse()
+    assert (caught.value.status_code, caught.value.headers) == (503, {"Retry-After": "10"})
     assert [file.closed for file in spools] == [True]
 
 
 def full_disk(file):
     raise OSError("No space left on device")
+
+
+async def test_a_form_without_a_descriptor_left_is_a_503_and_logged(
+    multipart, bodies, spools, monkeypatch, caplog
+):
+    body = bodies.body(bodies.file(b"f", b"x", b"y" * 600), bodies.field(b"a", b"z" * 600))
+    monkeypatch.setattr("spica.formparsers.SpooledTemporaryFile.rollover", no_descriptor)
+    with pytest.raises(HTTPException) as caught:
+        await multipart(body, max_memory_size=1000).parse()
+    assert caught.value.status_code == 503
+    assert [file.closed for file in spools] == [True]
+    [record] = caplog.records
+    assert record.name == "spica.formparsers"
+    assert "Too many open files. Raise the limit of open files (ulimit -n)" in record.getMessage()
+
+
+def no_descriptor(file):
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+@pytest.mark.parametrize("size", [100, 1100], ids=["moved", "large"])
+async def test_a_form_of_many_files_opens_few(multipart, bodies, spools, size):
+    """One form of 990 files and a large field took 990 descriptors."""
+    files = [bodies.file(b"f", b"x%d" % n, b"%04d" % n * (size // 4)) for n in range(300)]
+    body = bodies.body(*files, bodies.field(b"a", b"z" * 60_000))
+    parser = multipart(body, max_memory_size=100_000)
+    parser.spool_max_size = 1000
+    form = await parser.parse()
+    assert sum(file._rolled and not file.closed for file in spools) == MAX_OPEN_FILES
+    contents = [await upload.read() for upload in form.getlist("f")]
+    assert contents == [b"%04d" % n * (size // 4) for n in range(300)]
+    await form.close()
+    assert all(upload.file.closed for upload in form.getlist("f"))
+
+
+async def test_tiny_pieces_take_no_more_memory_than_their_bytes(bodies):
+    collector = _Collector(1024 * 1024, math.inf)
+    head = PartHead("a", None, "utf-8", [])
+    await collector.add([head, *[b"xy"] * 10_000])
+    assert len(collector._pieces) < 64
+    await collector.add([None])
+    assert collector.items == [("a", "xy" * 10_000)]
 
 
 async def test_a_cancellation_leaves_no_file(multipart, bodies, spools):

@@ -1,40 +1,25 @@
 import tempfile
-import threading
 
 import pytest
 
 import spica.formparsers
 from spica.datastructures import UploadFile
-from spica.formparsers.spool import WRITE_SIZE, SpoolWriter, open_spool
+from spica.formparsers.spool import (
+    MAX_OPEN_FILES,
+    WRITE_SIZE,
+    DiskWriter,
+    UploadStorage,
+    open_spool,
+)
 
 pytestmark = pytest.mark.anyio
 
 
-class WatchedFile(tempfile.SpooledTemporaryFile):
-    """A file that remembers which thread wrote to it, and how much at a time."""
-
-    def __init__(self, max_size):
-        super().__init__(max_size=max_size)
-        self.writes = []
-
-    def write(self, data):
-        self.writes.append((threading.current_thread(), len(data)))
-        return super().write(data)
-
-
 @pytest.fixture
-def make():
-    """Make a writer over a watched file with this much memory."""
-    files = []
-
-    def writer(memory_size):
-        file = WatchedFile(memory_size)
-        files.append(file)
-        return SpoolWriter(UploadFile(file, size=0), memory_size), file
-
-    yield writer
-    for file in files:
-        file.close()
+def storage():
+    storage = UploadStorage()
+    yield storage
+    storage.close()
 
 
 def test_the_class_of_the_file_is_looked_up_in_the_package_when_a_file_is_opened(monkeypatch):
@@ -58,56 +43,54 @@ def test_the_package_has_no_other_names_by_magic():
         _ = spica.formparsers.x
 
 
-@pytest.mark.parametrize(("size", "is_on_disk"), [(9, False), (10, False), (11, True)])
-async def test_a_file_stays_in_memory_up_to_its_limit(make, size, is_on_disk):
-    writer, file = make(10)
-    writer.write(b"x" * size)
-    upload = await writer.finish()
-    assert file._rolled is is_on_disk
-    assert file.read() == b"x" * size
-    assert upload.size == size
+@pytest.mark.parametrize("data", [b"", b"abc"])
+def test_a_file_in_memory_is_read_from_its_start(storage, data):
+    file = storage.keep(data, 10)
+    assert not file._rolled
+    assert file.read() == data
 
 
-async def test_memory_is_written_by_the_event_loop_and_the_disk_by_a_thread(make):
-    writer, file = make(10)
-    assert not writer.write(b"123456")
-    assert file.writes == [(threading.current_thread(), 6)]
-    assert not writer.write(b"789012")
-    await writer.finish()
-    assert len(file.writes) == 2
-    assert file.writes[1][0] is not threading.current_thread()
+def test_a_file_in_memory_moves_to_disk_beyond_its_size(storage):
+    file = storage.keep(b"abc", 3)
+    file.write(b"wxyz")
+    assert file._rolled
 
 
 @pytest.mark.parametrize(("size", "is_due"), [(WRITE_SIZE - 1, False), (WRITE_SIZE, True)])
-async def test_bytes_for_the_disk_are_gathered(make, size, is_due):
-    writer, file = make(1)
+def test_bytes_for_the_disk_are_gathered(storage, size, is_due):
+    writer = DiskWriter(storage)
     assert not writer.write(b"12")
     assert writer.write(b"x" * (size - 2)) is is_due
-    assert file.writes == []
-    await writer.flush()
-    assert [count for _, count in file.writes] == [size]
+    assert storage.files == []
 
 
-async def test_a_file_in_memory_can_be_moved_to_the_disk(make):
-    writer, file = make(10)
+def test_a_writer_writes_each_chunk_once(storage):
+    writer = DiskWriter(storage)
     writer.write(b"abc")
-    upload = await writer.finish()
-    assert (file._rolled, writer.size_in_memory) == (False, 3)
-    writer.move_to_disk()
-    assert (file._rolled, writer.size_in_memory) == (True, 0)
-    assert await upload.read() == b"abc"
-
-
-async def test_what_was_flushed_is_not_written_again(make):
-    writer, file = make(1)
-    writer.write(b"abc")
-    await writer.flush()
+    writer.flush()
     writer.write(b"d")
-    await writer.finish()
-    assert file.read() == b"abcd"
+    assert writer.finish().read() == b"abcd"
 
 
-async def test_a_file_without_bytes_is_empty(make):
-    writer, file = make(10)
-    assert (await writer.finish()).size == 0
-    assert file.read() == b""
+def test_files_moved_to_disk_keep_their_content(storage):
+    uploads = [UploadFile(storage.keep(b"%d" % n, 10)) for n in range(MAX_OPEN_FILES + 3)]
+    storage.move_to_disk(uploads)
+    assert [upload.file.read() for upload in uploads] == [b"%d" % n for n in range(len(uploads))]
+    assert all(upload.file._rolled for upload in uploads)
+
+
+def test_a_form_opens_a_bounded_number_of_files(storage, spools):
+    uploads = [UploadFile(storage.keep(b"x", 10)) for _ in range(1000)]
+    storage.move_to_disk(uploads)
+    written = [DiskWriter(storage).finish() for _ in range(100)]
+    shared = {file._shared for file in storage.files if hasattr(file, "_shared")}
+    assert sum(not file.closed for file in spools) == MAX_OPEN_FILES
+    assert len(shared) == 1
+    assert {file._shared for file in written} == shared
+
+
+def test_closing_the_storage_closes_every_file(storage):
+    storage.move_to_disk([UploadFile(storage.keep(b"x", 10)) for _ in range(MAX_OPEN_FILES + 1)])
+    storage.close()
+    assert all(file.closed for file in storage.files)
+    assert storage._shared._file.closed
