@@ -339,7 +339,7 @@ class Request(HTTPConnection[StateT]):
         Other content types give an empty form. A limit that is None is as ``FormLimits`` set it further out.
 
         Raises:
-            MultiPartException: 400, the body is not a form or over a limit; 413 for memory and the whole.
+            HTTPException: 400 (malformed, over a limit), 413 (memory, the whole), 415 (charset), 503 (disk).
         """
         from spica.formparsers import FormReader  # here, where a form is wanted
 
@@ -352,7 +352,7 @@ class Request(HTTPConnection[StateT]):
         Nothing is stored. A part has ``name`` and ``filename``; ``async for`` or ``part.read()`` reads it.
 
         Raises:
-            HTTPException: 400, the body is not a multipart form.
+            HTTPException: 415, the body is not a multipart form; 400, it is malformed.
         """
         from spica.formparsers import read_parts
 
@@ -360,12 +360,8 @@ class Request(HTTPConnection[StateT]):
 
     async def close(self) -> None:
         """Close the files of the form, if it was read."""
-        form = self._form
-        if form is not None:
-            await form.close()
-            aftermath = getattr(self, "_aftermath", None)
-            if aftermath is not None:
-                aftermath.forget_closer(form.close)
+        if self._form is not None:
+            await self._form.close()
 
     # -- the connection --------------------------------------------------------------------------------
 

@@ -182,9 +182,7 @@ _PARAMETER = re.compile(
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 
 
-def iterate_parameters(
-    text: str, limit: int | None = MAX_PARAMETERS
-) -> Iterator[tuple[str, str]]:
+def iterate_parameters(text: str, limit: int | None = MAX_PARAMETERS) -> Iterator[tuple[str, str]]:
     """Find each ``; name=value`` in `text`: the name in lower case, the value still in its quotes.
 
     Parameters without a name or without ``=`` are skipped. At most `limit` parameters are read; None reads

@@ -23,10 +23,7 @@ class Need(NamedTuple):
     what: str
 
 
-NEEDS = (
-    Need(frozenset({"form", "parts"}), "multipart", "multipart", "multipart forms"),
-    Need(frozenset({"OpenAPIResponse"}), "yaml", "schemas", "an OpenAPI schema"),
-)
+NEEDS = (Need(frozenset({"OpenAPIResponse"}), "yaml", "schemas", "an OpenAPI schema"),)
 SOCKET_MODULES = ("websockets", "wsproto")
 """Packages one of which uvicorn needs for WebSockets."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from spica._http.filenames import make_safe_name
 from spica.concurrency import file_threads
@@ -71,10 +71,10 @@ class UploadFile:
 
         Done even if the caller is being cancelled.
         """
-        if getattr(self.file, "closed", False):
-            return
         if self._in_memory:
             self.file.close()
+            return
+        if getattr(self.file, "closed", False):
             return
         from anyio import CancelScope
 
@@ -108,6 +108,9 @@ async def _call(in_memory: bool, method: Callable[[A], T], argument: A) -> T:
 class FormData(ImmutableMultiDict[str, "UploadFile | str"]):
     """Hold the fields of a form: strings, and an `UploadFile` for each file."""
 
+    # The request closes the form at its end, unless `close` has run before.
+    _aftermath: Any = None
+
     def __init__(
         self,
         *args: FormData | Mapping[str, str | UploadFile] | Iterable[tuple[str, str | UploadFile]],
@@ -128,5 +131,8 @@ class FormData(ImmutableMultiDict[str, "UploadFile | str"]):
                     await value.close()
                 except Exception as error:
                     failure = failure or error
+        if self._aftermath is not None:
+            self._aftermath.forget_closer(self.close)
+            self._aftermath = None
         if failure is not None:
             raise failure

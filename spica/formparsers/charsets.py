@@ -35,12 +35,11 @@ _KNOWN = frozenset(_NAMES.split())
 _PYTHON_NAMES = {"windows-874": "cp874", "macintosh": "mac-roman"}
 
 # The modules of Python's encodings: those that have aliases, and those that have none.
-_MODULES = frozenset(aliases.values()) | frozenset(
-    """
+_WITHOUT_ALIASES = """
     cp720 cp737 cp856 cp874 cp875 cp1006 iso8859_1 koi8_t koi8_u mac_arabic mac_croatian mac_farsi
     mac_romanian utf_8_sig
-    """.split()
-)
+"""
+_MODULES = frozenset(aliases.values()) | frozenset(_WITHOUT_ALIASES.split())
 
 # Codecs whose text has nothing to do with the text of a form.
 _UNFIT = frozenset(

@@ -16,7 +16,7 @@ from spica.formparsers.charsets import (
     look_up_charset,
 )
 from spica.formparsers.errors import MultiPartException, beyond, malformed, too_large, too_many
-from spica.formparsers.scanner import MultipartScanner, RawHeaders, UsualHead
+from spica.formparsers.scanner import MultipartScanner, RawHeaders, UsualHead, headers_of, size_of
 
 MAX_BOUNDARY_SIZE = 256
 """Bytes of a boundary. RFC 2046 s.5.1.1 allows 70, and some clients send more."""
@@ -28,6 +28,8 @@ class PartHead:
     """Begin a part: its name, its file name if it is a file, and its headers."""
 
     __slots__ = ("_headers", "charset", "filename", "name")
+
+    _headers: RawHeaders | UsualHead
 
     def __init__(
         self, name: str, filename: str | None, charset: str, headers: RawHeaders | UsualHead
@@ -43,15 +45,15 @@ class PartHead:
         if self.filename is None:
             return len(self.name)
         headers = self._headers
-        if isinstance(headers, UsualHead):
-            return headers.size
+        if isinstance(headers, tuple):
+            return size_of(headers)
         return sum(len(name) + len(value) for name, value in headers)
 
     def raw_headers(self) -> RawHeaders:
         """Return the headers as ASGI has them: lower-case names, values as the client sent them."""
         headers = self._headers
-        if isinstance(headers, UsualHead):
-            headers = self._headers = headers.raw_headers()
+        if isinstance(headers, tuple):
+            headers = self._headers = headers_of(headers)
         return headers
 
 
@@ -140,12 +142,18 @@ class MultipartDecoder(MultipartScanner):
 
     def begin_usual_part(self, head: UsualHead) -> None:
         """Add the head of a part in the form that browsers send."""
+        _disposition, name, filename, content_type = head
         charset = self._charset
-        content_type = head.content_type
         if content_type is not None and b"charset" in content_type.lower():
             charset = self._charset_of(content_type)
-        filename = None if head.filename is None else head.filename.decode("ascii")
-        self._begin(PartHead(head.name.decode("ascii"), filename, charset, head))
+        self._begin(
+            PartHead(
+                name.decode("ascii"),
+                None if filename is None else filename.decode("ascii"),
+                charset,
+                head,
+            )
+        )
 
     def begin_part(self, headers: RawHeaders) -> None:
         """Add the head of a part.

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import AsyncIterator, Callable
-from typing import ParamSpec, TypeVar
+from typing import BinaryIO, ParamSpec, TypeVar
 
 from spica.concurrency import close_iterator, file_threads
 from spica.datastructures import FormData, Headers, UploadFile
@@ -147,7 +147,9 @@ class _Collector:
         self._in_memory: list[UploadFile] = []  # complete files
         # Of the current part:
         self._head: PartHead | None = None
-        self._file_memory: int | None = None  # bytes of a file before it goes to disk; None for a field
+        self._file_memory: int | None = (
+            None  # bytes of a file before it goes to disk; None for a field
+        )
         self._size = 0
         self._pieces: list[bytes] = []
         self._gathered = bytearray()  # pieces that came before these
@@ -157,9 +159,18 @@ class _Collector:
         """Take the next events of the body."""
         for event in events:
             if event is None:
-                await self._end_part()
+                if self._writer is None:
+                    self._end_in_memory()
+                else:
+                    await self._end_on_disk(self._writer)
             elif isinstance(event, bytes):
-                await self._add_piece(event)
+                self._size += len(event)
+                if self._writer is not None:
+                    if self._writer.write(event):
+                        await _use_disk(self._writer.flush)
+                elif self._keep_piece(event):
+                    self._writer = DiskWriter(self._storage)
+                    self._writer.write(self._take_data())
             else:
                 self._begin_part(event)
             if self._left < 0:
@@ -173,27 +184,20 @@ class _Collector:
             self._file_memory = None
         else:
             # A spool of size 0 would never leave the memory.
-            self._file_memory = max(1, int(min(self._spool_max_size, self._left)))
+            left = self._left
+            size = self._spool_max_size
+            self._file_memory = size if 1 <= size <= left else max(1, int(min(size, left)))
 
-    async def _add_piece(self, piece: bytes) -> None:
-        writer = self._writer
-        if writer is not None:
-            self._size += len(piece)
-            if writer.write(piece):
-                await _use_disk(writer.flush)
-            return
-        size = len(piece)
-        self._size += size
+    def _keep_piece(self, piece: bytes) -> bool:
+        """Keep a piece of the current part in memory; return whether the part has to go to disk."""
         self._pieces.append(piece)
         if len(self._pieces) == _MAX_PIECES:
             self._gathered += b"".join(self._pieces)
             self._pieces.clear()
         if self._file_memory is None:
-            self._left -= size
-        elif self._size > self._file_memory:
-            self._writer = DiskWriter(self._storage)
-            if self._writer.write(self._take_data()):
-                await _use_disk(self._writer.flush)
+            self._left -= len(piece)
+            return False
+        return self._size > self._file_memory
 
     def _take_data(self) -> bytes:
         """Return the bytes of the current part that are in memory, and forget them."""
@@ -218,26 +222,31 @@ class _Collector:
             raise too_much(self._max_memory_size)
         await _use_disk(self._storage.move_to_disk, files)
 
-    async def _end_part(self) -> None:
+    def _end_in_memory(self) -> None:
         head = self._head
         if head is None:
             raise RuntimeError("A part has ended that has not begun.")
+        data = self._take_data()
         if head.filename is None:
-            self.items.append((head.name, decode_text(self._take_data(), head.charset)))
+            self.items.append((head.name, decode_text(data, head.charset)))
             return
-        writer, self._writer = self._writer, None
-        if writer is None:
-            file = self._storage.keep(self._take_data(), self._file_memory or 1)
-        else:
-            file = await _use_disk(writer.finish)
-        upload = UploadFile(
-            file, size=self._size, filename=head.filename, headers=Headers(raw=head.raw_headers())
-        )
-        self.items.append((head.name, upload))
-        self.has_files = True
-        if writer is None and self._size:
+        upload = self._add_upload(head, self._storage.keep(data, self._file_memory or 1))
+        if data:
             self._left -= self._size
             self._in_memory.append(upload)
+
+    async def _end_on_disk(self, writer: DiskWriter) -> None:
+        self._writer = None
+        file = await _use_disk(writer.finish)
+        if self._head is not None:
+            self._add_upload(self._head, file)
+
+    def _add_upload(self, head: PartHead, file: BinaryIO) -> UploadFile:
+        headers = Headers(raw=head.raw_headers())
+        upload = UploadFile(file, size=self._size, filename=head.filename, headers=headers)
+        self.items.append((head.name, upload))
+        self.has_files = True
+        return upload
 
     def close_files(self) -> None:
         """Close every file that was opened, which removes it from disk."""

@@ -66,7 +66,8 @@ class FormReader:
             form = source._form = FormData() if parser is None else await parser.parse()
             if isinstance(parser, MultiPartParser) and parser._has_files:
                 # A form that the endpoint leaves open is closed after the background tasks.
-                aftermath_of(source).add_closer(form.close)
+                aftermath = form._aftermath = aftermath_of(source)
+                aftermath.add_closer(form.close)
         return source._form
 
     def _parser(self) -> FormParser | MultiPartParser | None:

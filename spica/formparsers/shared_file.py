@@ -15,8 +15,9 @@ def open_temporary_file() -> BinaryIO:
     """Open a temporary file without a name; the system removes it when it is closed."""
     from tempfile import TemporaryFile  # takes long to import, and few requests need it
 
-    file: Any = TemporaryFile()
-    return file  # type: ignore[no-any-return]  # its class depends on the system
+    file: Any = TemporaryFile()  # noqa: SIM115  # the caller closes it
+    opened: BinaryIO = file
+    return opened
 
 
 class SharedSpool:
@@ -144,11 +145,11 @@ class SharedFile(io.BufferedIOBase):
         """Write at the current position."""
         self._check_open()
         data = bytes(data)
-        if self._own is None and self._position == self._size:
-            if self._shared.append(self._start + self._size, data):
-                self._size += len(data)
-                self._position = self._size
-                return len(data)
+        is_at_end = self._own is None and self._position == self._size
+        if is_at_end and self._shared.append(self._start + self._size, data):
+            self._size += len(data)
+            self._position = self._size
+            return len(data)
         return self.separate().write(data)
 
     def truncate(self, size: int | None = None, /) -> int:

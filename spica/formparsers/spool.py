@@ -68,11 +68,11 @@ class UploadStorage:
             file: BinaryIO = self._open_shared()
             self.files.append(file)
             return file
-        spool: Any = open_spool(1)
+        spool = open_spool(1)
         self.files.append(spool)
-        spool.rollover()
+        _roll_over(spool)
         self._on_disk += 1
-        return spool  # type: ignore[no-any-return]
+        return spool
 
     def move_to_disk(self, uploads: Iterable[UploadFile]) -> None:
         """Move complete files from memory to disk. Call this in a thread.
@@ -81,9 +81,9 @@ class UploadStorage:
             OSError: the system cannot open another file, or the disk is full.
         """
         for upload in uploads:
-            spool: Any = upload.file
+            spool = upload.file
             if self._on_disk < MAX_OPEN_FILES:
-                spool.rollover()
+                _roll_over(spool)
                 self._on_disk += 1
                 continue
             file = self._open_shared()
@@ -102,6 +102,10 @@ class UploadStorage:
         if self._shared is None:
             self._shared = SharedSpool()
         return self._shared.open()
+
+
+def _roll_over(spool: Any) -> None:
+    spool.rollover()
 
 
 class DiskWriter:

@@ -1,16 +1,36 @@
-"""Read an ``application/x-www-form-urlencoded`` body into a `FormData` (WHATWG URL s.5.1)."""
+"""Read an ``application/x-www-form-urlencoded`` body into a `FormData` (WHATWG URL s.5.1).
+
+WHATWG URL knows UTF-8 only. Clients from before that name another encoding, in Content-Type or in a field
+``_charset_`` (HTML s.4.10.5.1.1), and get their text decoded with it.
+"""
 
 import re
 from collections.abc import AsyncIterator
 from itertools import islice
+from urllib.parse import unquote_to_bytes
 
+from spica._http.fields import parse_media_type
 from spica.concurrency import close_iterator
 from spica.datastructures import FormData, Headers, UploadFile
-from spica.formparsers.errors import MAX_MEMORY_SIZE, too_large, too_many, too_much
+from spica.formparsers.charsets import (
+    CHARSET_FIELD,
+    is_ascii_based,
+    look_up_charset,
+)
+from spica.formparsers.errors import (
+    MAX_MEMORY_SIZE,
+    MultiPartException,
+    too_large,
+    too_many,
+    too_much,
+)
 from spica.formparsers.pacing import SLICE_SIZE, Pacer
 
 _FIELD = re.compile(rb"[^&]+")
+_find_charset_field = re.compile(rb"(?:\A|&)" + CHARSET_FIELD.encode() + rb"=([^&]*+)").search
 _LONE_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+_UTF_8 = frozenset(["utf-8", "utf8", "utf_8", "ascii", "us-ascii"])  # ASCII is a part of UTF-8
 
 # Separators while a block is being decoded: two characters that no byte decodes to.
 _FIELD_END = "\u0100"
@@ -44,9 +64,11 @@ class FormParser:
         """Read the body to its end, and return its fields, blank ones too.
 
         Raises:
-            MultiPartException: a limit was passed. Nothing else makes a body invalid.
+            MultiPartException: 400 or 413, a limit was passed; 415, the Content-Type names an unknown
+                charset. Nothing else makes a body invalid.
         """
-        decoder = _Decoder(self.max_fields, self.max_part_size)
+        charset = _charset_of(self.headers.get("content-type") or "")
+        decoder = _Decoder(self.max_fields, self.max_part_size, charset)
         pacer = Pacer()
         left = self.max_memory_size
         try:
@@ -65,12 +87,44 @@ class FormParser:
         return FormData(decoder.finish())
 
 
+def _charset_of(content_type: str) -> str:
+    """Return the codec for the charset that a Content-Type names; UTF-8 for none.
+
+    Raises:
+        MultiPartException: 415, the charset is unknown, or ASCII is not a part of it.
+    """
+    if "charset" not in content_type.lower():
+        return "utf-8"
+    name = parse_media_type(content_type)[1].get("charset")
+    if not name:
+        return "utf-8"
+    charset = look_up_charset(name)
+    if charset is None or not is_ascii_based(charset):
+        # RFC 9110 s.15.5.16
+        raise MultiPartException(
+            f"The form is in the charset {name!r:.80}, which is not supported. Use UTF-8.",
+            status_code=415,
+        )
+    return charset
+
+
 class _Decoder:
-    """Decode a body chunk by chunk. A field is decoded when its end has come, and not before."""
+    """Decode a body chunk by chunk. A field is decoded when it is complete."""
 
-    __slots__ = ("_items", "_last", "_max_fields", "_max_part_size", "_tail", "_tail_size")
+    __slots__ = (
+        "_charset",
+        "_items",
+        "_last",
+        "_max_fields",
+        "_max_part_size",
+        "_tail",
+        "_tail_size",
+    )
 
-    def __init__(self, max_fields: int | float, max_part_size: int | float) -> None:
+    def __init__(
+        self, max_fields: int | float, max_part_size: int | float, charset: str = "utf-8"
+    ) -> None:
+        self._charset = charset
         self._max_fields = max_fields
         self._max_part_size = max_part_size
         self._items: list[tuple[str, str | UploadFile]] = []
@@ -124,13 +178,46 @@ class _Decoder:
             block = b"&".join(found)
         if len(block) > self._max_part_size:
             self._check_sizes(block)
-        self._items += _decode_fields(block)
+        if b"_charset_=" in block:
+            match = _find_charset_field(block)
+            if match is not None:
+                # The field counts for what follows it, as in multipart forms (RFC 7578 s.4.6).
+                self._decode(block[: match.start()])
+                self._take_charset(match[1])
+                block = block[match.start() :]
+        self._decode(block)
+
+    def _decode(self, block: bytes) -> None:
+        if self._charset in _UTF_8:
+            self._items += _decode_fields(block)
+        else:
+            self._items += _decode_legacy(block, self._charset)
+
+    def _take_charset(self, value: bytes) -> None:
+        charset = look_up_charset(unquote_to_bytes(value).decode("latin-1"))
+        if charset is not None and is_ascii_based(charset):
+            self._charset = charset
 
     def _check_sizes(self, block: bytes) -> None:
         limit = self._max_part_size
         for field in block.split(b"&"):
             if len(field) > limit and len(field) - (b"=" in field) > limit:
                 raise too_large("Field", limit)
+
+
+def _decode_legacy(block: bytes, charset: str) -> list[tuple[str, str | UploadFile]]:
+    """Split and decode complete fields that are not in UTF-8. Bytes that do not fit become U+FFFD."""
+    items: list[tuple[str, str | UploadFile]] = []
+    for field in block.replace(b"+", b" ").split(b"&"):
+        if field:
+            name, _, value = field.partition(b"=")
+            items.append(
+                (
+                    unquote_to_bytes(name).decode(charset, "replace"),
+                    unquote_to_bytes(value).decode(charset, "replace"),
+                )
+            )
+    return items
 
 
 def _decode_fields(block: bytes) -> list[tuple[str, str | UploadFile]]:

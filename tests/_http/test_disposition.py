@@ -59,7 +59,7 @@ def test_a_part_of_a_form_is_parsed(value: str, parameters: dict[str, str]) -> N
 )
 def test_whatever_names_a_file_makes_a_part_a_file(parameters: str, filename: str) -> None:
     """RFC 7578 s.4.2 forbids filename*; the meaning is that of Werkzeug or the email package."""
-    _, found = parse_disposition(f'form-data; name="a"; name*=utf-8\'\'b; {parameters}')
+    _, found = parse_disposition(f"form-data; name=\"a\"; name*=utf-8''b; {parameters}")
     assert found == {"name": "a", "filename": filename}
 
 

@@ -24,6 +24,7 @@ from spica.middleware.sessions import SessionMiddleware
 from spica.middleware.trustedhost import TrustedHostMiddleware
 from spica.responses import PlainTextResponse
 from spica.routing import Host, Mount, Route, Router, WebSocketRoute
+from spica.schemas import OpenAPIResponse
 
 ERROR, WARNING, INFO = Severity
 
@@ -271,23 +272,29 @@ class TestExtras:
         app = Spica(routes=[Route("/upload", endpoint)])
         return list(check_extras(app, lambda module: module in installed))
 
-    def test_a_form_needs_a_parser(self) -> None:
+    def test_a_schema_needs_a_writer(self) -> None:
+        async def schema(request: Any) -> Any:
+            return OpenAPIResponse({})
+
+        (finding,) = self.missing(schema)
+        assert (finding.severity, finding.code) == (ERROR, "missing-extra")
+        assert finding.message == (
+            "The endpoint of '/upload' seems to use an OpenAPI schema, for which 'yaml' is needed: "
+            "pip install 'spica[schemas]'."
+        )
+        assert self.missing(schema, "yaml") == []
+
+    def test_a_form_needs_nothing(self) -> None:
         async def upload(request: Any) -> Any:
             async with request.form() as form:
                 return PlainTextResponse(form["a"])
 
-        (finding,) = self.missing(upload)
-        assert (finding.severity, finding.code) == (ERROR, "missing-extra")
-        assert finding.message == (
-            "The endpoint of '/upload' seems to use multipart forms, for which 'multipart' is needed: "
-            "pip install 'spica[multipart]'."
-        )
-        assert self.missing(upload, "multipart") == []
+        assert self.missing(upload) == []
 
     def test_within_a_class_and_a_comprehension(self) -> None:
         class Upload(HTTPEndpoint):
             async def post(self, request: Any) -> Any:
-                return PlainTextResponse(str([part async for part in request.parts()]))
+                return [OpenAPIResponse(part) async for part in request.parts()]
 
         assert len(self.missing(Upload)) == 1
 
@@ -296,7 +303,7 @@ class TestExtras:
 
     def test_sockets_need_a_package_under_uvicorn(self) -> None:
         app = Spica(routes=[WebSocketRoute("/", chat)])
-        (finding,) = check_extras(app, lambda module: module in ("uvicorn", "multipart", "yaml"))
+        (finding,) = check_extras(app, lambda module: module in ("uvicorn", "yaml"))
         assert finding.message.startswith(
             "There are WebSocket routes, and uvicorn refuses every handshake"
         )

@@ -515,7 +515,9 @@ def test_the_charset_field_names_the_encoding_of_what_follows(bodies, value, cha
         bodies.part(b'form-data; name="c"', b"", b"Content-Type: text/plain; x=charset"),
     )
     decoder = make()
-    events = [event for at in range(0, len(body), size) for event in decoder.feed(body[at : at + size])]
+    events = [
+        event for at in range(0, len(body), size) for event in decoder.feed(body[at : at + size])
+    ]
     charsets = [event.charset for event in events if isinstance(event, PartHead)]
     assert charsets == ["utf-8", "utf-8", charset, "koi8-r", charset]
 

@@ -49,7 +49,10 @@ MEANINGS = {
         b"--limit \t\r\n" + A + b"\r\n1\r\n--limit--  \r\n",
         [a1],
     ),
-    "the longest padding": (b"--limit" + b" " * MAX_PADDING + b"\r\n" + A + b"\r\n1\r\n--limit--", [a1]),
+    "the longest padding": (
+        b"--limit" + b" " * MAX_PADDING + b"\r\n" + A + b"\r\n1\r\n--limit--",
+        [a1],
+    ),
     "a longer word is content": (
         OPEN + A + b"\r\n1\r\n--limitx\r\n2\r\n" + CLOSE,
         [("a", None, b"1\r\n--limitx\r\n2")],
@@ -105,7 +108,10 @@ def test_a_body_has_one_meaning(case, size):
 REFUSED = {
     "no headers": (OPEN + b"\r\n1\r\n" + CLOSE, '"name" must be provided'),
     "an open part at the end": (OPEN + CLOSE, "closing boundary follows the beginning of a part"),
-    "text behind the closing boundary": (ONE + b"--limit--x\r\n", "text follows the closing boundary"),
+    "text behind the closing boundary": (
+        ONE + b"--limit--x\r\n",
+        "text follows the closing boundary",
+    ),
     "text before the first boundary on its line": (b"x" + ONE, "has no part"),
     "blanks inside the closing boundary": (ONE + b"--limit --\r\n", "before the closing boundary"),
     "content that runs into the boundary": (
@@ -165,8 +171,12 @@ def bodies(draw):
     for _ in range(draw(st.integers(1, 3))):
         fold = draw(st.sampled_from([b" ", b"\r\n ", b"\n\t"]))
         filename = draw(st.sampled_from([b"", b'; filename="f"', b"; filename*=utf-8''f"]))
-        content = draw(st.sampled_from([b"", b"1", b"\n\n", b"--limitx", b"\r\n--limit x\r\n", b"x\r"]))
-        head_end = draw(st.sampled_from([b"\r\n", b"\n"]))  # CR and LF in a row would be one line end
+        content = draw(
+            st.sampled_from([b"", b"1", b"\n\n", b"--limitx", b"\r\n--limit x\r\n", b"x\r"])
+        )
+        head_end = draw(
+            st.sampled_from([b"\r\n", b"\n"])
+        )  # CR and LF in a row would be one line end
         pieces += [b"--limit", draw(padding), draw(line_ends)]
         pieces += [b"Content-Disposition: form-data;", fold, b'name="a"', filename, head_end]
         pieces += [head_end, content, draw(line_ends)]

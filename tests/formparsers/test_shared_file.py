@@ -145,4 +145,9 @@ def test_a_closed_file_refuses_every_use(shared, use):
 
 def test_a_file_tells_what_it_can_do(make):
     file = make(b"")
-    assert (file.readable(), file.writable(), file.seekable(), file.mode) == (True, True, True, "rb+")
+    assert (file.readable(), file.writable(), file.seekable(), file.mode) == (
+        True,
+        True,
+        True,
+        "rb+",
+    )

@@ -177,3 +177,67 @@ def test_any_split_gives_the_same_fields(body, cuts):
     edges = sorted({0, len(body), *(cut for cut in cuts if cut < len(body))})
     pieces = [body[a:b] for a, b in pairwise(edges)]
     assert decode(pieces) == decode([body])
+
+
+# Other encodings than UTF-8
+
+
+@pytest.fixture
+def in_charset(chunks):
+    """Parse a body whose Content-Type names a charset, in chunks of one size."""
+
+    async def parse(charset, body, size=1000):
+        kind = f"application/x-www-form-urlencoded; charset={charset}"
+        pieces = [body[start : start + size] for start in range(0, len(body), size)]
+        parser = FormParser(Headers({"content-type": kind}), chunks(pieces))
+        return (await parser.parse()).multi_items()
+
+    return parse
+
+
+@pytest.mark.parametrize("size", [1, 4, 1000])
+@pytest.mark.parametrize(
+    ("charset", "body"),
+    [
+        ("windows-1251", b"%EF=%E6+%E6&b=1"),
+        ("windows-1251", b"\xef=\xe6 \xe6&&b=1"),
+        ('"Windows-1251"', b"%ef=%e6%20%e6&b=1"),
+        ("koi8-r", b"%D0=%D6+%D6&b=1"),
+        ("UTF-8", b"%D0%BF=%D0%B6+%D0%B6&b=1"),
+        ("iso-8859-5", b"%DF=%D6+%D6&b=1"),
+    ],
+)
+async def test_a_form_is_decoded_in_the_charset_it_names(in_charset, charset, body, size):
+    assert await in_charset(charset, body, size) == [("п", "ж ж"), ("b", "1")]
+
+
+async def test_bytes_outside_the_charset_are_replaced(in_charset):
+    assert await in_charset("shift_jis", b"a=%83%65%83&b=%26%3D") == [
+        ("a", "テ\ufffd"),
+        ("b", "&="),
+    ]
+
+
+@pytest.mark.parametrize("charset", ["klingon", "utf-16", "base64", "unicode_escape", "x" * 99])
+async def test_a_charset_that_is_unknown_or_not_based_on_ascii_is_a_415(in_charset, charset):
+    with pytest.raises(MultiPartException, match="is not supported") as caught:
+        await in_charset(charset, b"a=1")
+    assert caught.value.status_code == 415
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [(b"windows-1251", "ж"), (b"utf-8", "\ufffd"), (b"", "\ufffd"), (b"no", "\ufffd")],
+)
+async def test_the_charset_field_names_the_encoding_of_what_follows(
+    urlencoded, split, name, text, size
+):
+    """HTML s.4.10.5.1.1: browsers fill in a hidden field of that name."""
+    body = b"x_charset_=1&a=%E6&_charset_=" + name + b"&b=%E6"
+    assert await urlencoded(split(body, size)) == [
+        ("x_charset_", "1"),
+        ("a", "\ufffd"),
+        ("_charset_", name.decode()),
+        ("b", text),
+    ]
