@@ -6,6 +6,7 @@ was made from it would not notice.
 """
 
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
@@ -91,16 +92,19 @@ class Config:
     """Look settings up: ``config("DEBUG", cast=bool, default=False)``.
 
     Args:
-        env_file: a file of ``KEY=value`` lines; blank lines and lines that begin with ``#`` are
-            passed over, one pair of quotes around a value is taken off. A missing file is a warning.
-        environ: where to look first; the environment of the process by default.
-        env_prefix: what stands before each key in the environment and in the file.
-        encoding: how the file is encoded.
+        env_file: a file of ``KEY=value`` lines, in the format of docker compose and python-dotenv. A
+            missing file is a warning.
+        environ: the mapping with precedence over the file; the environment of the process by default.
+        env_prefix: the prefix of each key in the environment and in the file.
+        encoding: the encoding of the file.
 
     Attributes:
-        environ: the mapping that is looked in first.
+        environ: the mapping with precedence over the file.
         env_prefix: the prefix of all keys.
-        file_values: what was read from the file.
+        file_values: the values of the file.
+
+    Raises:
+        ValueError: a quote in the file is never closed. The message names the file and the line.
     """
 
     def __init__(
@@ -117,7 +121,7 @@ class Config:
         self._encoding = encoding
         if env_file is not None:
             if os.path.isfile(env_file):
-                self.file_values = _read_env_file(env_file, encoding)
+                self.file_values = _read_env_file(env_file, encoding, environ)
             else:
                 warnings.warn(
                     f"Config file '{os.fspath(env_file)}' not found.",
@@ -131,7 +135,7 @@ class Config:
         For programs and tests that mean it: values handed out before stay what they were.
         """
         if self._env_file is not None and os.path.isfile(self._env_file):
-            self.file_values = _read_env_file(self._env_file, self._encoding)
+            self.file_values = _read_env_file(self._env_file, self._encoding, self.environ)
         if isinstance(self.environ, Environ):
             self.environ.forget_reads()
 
@@ -195,25 +199,119 @@ class Config:
             raise ValueError(f"Config '{key}' is not a valid {name}.") from None
 
 
-def _read_env_file(path: str | os.PathLike[str], encoding: str) -> dict[str, str]:
-    values: dict[str, str] = {}
+# Quoted values may have several lines. A comment may follow the closing quote.
+_QUOTED = re.compile(
+    r"""[ \t]*+(?:"((?:[^"\\]|\\.)*+)"|'((?:[^'\\]|\\.)*+)')[ \t]*+(?:\#[^\n]*+)?(?=\n|\Z)""",
+    re.DOTALL,
+)
+_COMMENT = re.compile(r"[ \t]#")
+_VARIABLE = r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*+)(?::-(?P<default>[^}]*+))?\}"
+_IN_DOUBLE_QUOTES = re.compile(r"\\(?P<escaped>.)|" + _VARIABLE, re.DOTALL)
+_IN_PLAIN = re.compile(_VARIABLE)
+_IN_SINGLE_QUOTES = re.compile(r"\\(['\\])")
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\"}
+
+
+class _EnvFile:
+    """Read the assignments of an env file, as docker compose and python-dotenv do where the two agree."""
+
+    def __init__(self, path: str | os.PathLike[str], text: str, environ: Mapping[str, str]) -> None:
+        self.values: dict[str, str] = {}
+        self._path = os.fspath(path)
+        self._text = text
+        self._environ = environ
+        self._line = 1
+
+    def read(self) -> dict[str, str]:
+        """Read the whole text, and return the values.
+
+        Raises:
+            ValueError: a quote is never closed, or text follows it.
+        """
+        text = self._text
+        position = 0
+        while position < len(text):
+            end = text.find("\n", position)
+            end = len(text) if end < 0 else end
+            line = text[position:end].strip()
+            if line and line[0] != "#":
+                key, equals, _ = line.partition("=")
+                key = _without_export(key.strip())
+                if equals and key:
+                    start = text.index("=", position) + 1
+                    end = self._read_value(key, start, end)
+                else:
+                    self._warn("the line is not KEY=value, and is skipped.")
+            self._line += text.count("\n", position, end + 1)
+            position = end + 1
+        return self.values
+
+    def _read_value(self, key: str, start: int, end: int) -> int:
+        """Read the value at ``start`` of a line that ends at ``end``; return where its last line ends."""
+        text = self._text
+        quoted = _QUOTED.match(text, start)
+        if quoted is not None:
+            double, single = quoted.groups()
+            if double is not None:
+                self.values[key] = _IN_DOUBLE_QUOTES.sub(self._replace, double)
+            else:
+                self.values[key] = _IN_SINGLE_QUOTES.sub(r"\1", single)
+            return quoted.end()
+        plain = text[start:end]
+        if plain.lstrip(" \t")[:1] in ('"', "'"):
+            # The value may be a secret, so that the message does not show it.
+            raise ValueError(
+                f"{self._path}:{self._line}: the value of {key!r} begins with a quote that is never closed, "
+                "or text follows the closing quote. Close it, put \\ before quotes inside, or remove it."
+            )
+        comment = _COMMENT.search(plain)
+        if comment is not None:
+            plain = plain[: comment.start()]
+        self.values[key] = _IN_PLAIN.sub(self._replace, plain.strip())
+        return end
+
+    def _replace(self, match: re.Match[str]) -> str:
+        """Return what an escape or a ``${NAME}`` means."""
+        found = match.groupdict()
+        escaped = found.get("escaped")
+        if escaped is not None:
+            return _ESCAPES.get(escaped, match[0])
+        name, default = found["name"], found["default"]
+        value = self._environ.get(name, self.values.get(name))
+        if value or default is None:
+            if value is None:
+                self._warn(f"${{{name}}} is not set, and counts as empty.")
+            return value or ""
+        return default
+
+    def _warn(self, message: str) -> None:
+        warnings.warn(
+            f"{self._path}:{self._line}: {message}",
+            SpicaConfigurationWarning,
+            stacklevel=_stacklevel_of_caller(),
+        )
+
+
+def _without_export(key: str) -> str:
+    """Return a key without the word with which shells export it."""
+    if key.startswith(("export ", "export\t")):
+        return key[len("export ") :].lstrip()
+    return key
+
+
+def _stacklevel_of_caller() -> int:
+    """Return the stacklevel for a warning of our caller that names the first line outside this module."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__") in _LIBRARY:
+        frame = frame.f_back
+        level += 1
+    return level
+
+
+def _read_env_file(
+    path: str | os.PathLike[str], encoding: str, environ: Mapping[str, str]
+) -> dict[str, str]:
     with open(path, encoding=encoding) as file:
-        for number, line in enumerate(file, 1):
-            # Some editors write a byte order mark, which is no part of the first key.
-            line = line.removeprefix("\ufeff").strip()
-            if not line or line[0] == "#":
-                continue
-            key, equals, value = line.removeprefix("export ").partition("=")
-            key = key.strip()
-            if not equals or not key:
-                warnings.warn(
-                    f"{os.fspath(path)}:{number}: the line is no KEY=value, and is passed over.",
-                    SpicaConfigurationWarning,
-                    stacklevel=3,
-                )
-                continue
-            value = value.strip()
-            if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
-                value = value[1:-1]
-            values[key] = value
-    return values
+        # Some editors write a byte order mark, which does not belong to the first key.
+        text = file.read().removeprefix("\ufeff")
+    return _EnvFile(path, text, environ).read()

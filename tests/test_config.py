@@ -101,12 +101,34 @@ def test_a_prefix_stands_before_keys_in_the_environment_and_in_the_file(
         ("  A  =  1  ", {"A": "1"}),
         ("A=", {"A": ""}),
         ("A=b=c", {"A": "b=c"}),
-        ("A=b # c", {"A": "b # c"}),
+        ("A=b # c", {"A": "b"}),
+        ("A=b#c", {"A": "b#c"}),
+        ("A=#c", {"A": "#c"}),
+        ("A= #c", {"A": ""}),
+        ("A=b\t# c # d", {"A": "b"}),
         ('A="b c"', {"A": "b c"}),
         ("A='b'", {"A": "b"}),
         ("""A="'b'" """, {"A": "'b'"}),
-        ('A="b', {"A": '"b'}),
-        ('A="', {"A": '"'}),
+        ('A="b" # c', {"A": "b"}),
+        ("A='b'#c", {"A": "b"}),
+        ('A="b # c"', {"A": "b # c"}),
+        ('A=b"c"', {"A": 'b"c"'}),
+        (r'A="a\n\r\t\"\\b"', {"A": 'a\n\r\t"\\b'}),
+        (r'A="\q\$"', {"A": r"\q\$"}),
+        (r"A='a\nb\'\\'", {"A": "a\\nb'\\"}),
+        (r"A=a\nb\"", {"A": 'a\\nb\\"'}),
+        ('A="one\ntwo"\nB=3', {"A": "one\ntwo", "B": "3"}),
+        ("A='one\n#two\n' # c\nB=3", {"A": "one\n#two\n", "B": "3"}),
+        ("A=1\r\nB='2\r\n3'\r\n", {"A": "1", "B": "2\n3"}),
+        ("\ufeffA=1", {"A": "1"}),
+        ("export\tA=1\nexport=2", {"A": "1", "export": "2"}),
+        ("A=1\nB=${A}2", {"A": "1", "B": "12"}),
+        ('A=1\nB="${A}\\n${HOME}"', {"A": "1", "B": "1\n/root"}),
+        ("A=1\nB='${A}'", {"A": "1", "B": "${A}"}),
+        ("A=${B:-c}", {"A": "c"}),
+        ("B=\nA=${B:-c d}", {"B": "", "A": "c d"}),
+        ("A=${B:-}", {"A": ""}),
+        ("A=$B$$${}${B-c}${1}", {"A": "$B$$${}${B-c}${1}"}),
         ("A=é", {"A": "é"}),
         ("export A=1", {"A": "1"}),
         ("A=1\nA=2", {"A": "2"}),
@@ -114,7 +136,40 @@ def test_a_prefix_stands_before_keys_in_the_environment_and_in_the_file(
     ],
 )
 def test_a_line_of_the_file_is_read(env_file: WriteFile, line: str, values: dict[str, str]) -> None:
-    assert Config(env_file(line)).file_values == values
+    """Docker compose and python-dotenv agree on these, or the text stays as it is."""
+    assert Config(env_file(line), environ={"HOME": "/root"}).file_values == values
+
+
+def test_a_key_in_pem_format_survives(env_file: WriteFile) -> None:
+    """Its value was its first line, with the quote."""
+    key = "-----BEGIN PRIVATE KEY-----\nMIIE+/=\n-----END PRIVATE KEY-----\n"
+    config = Config(env_file(f'KEY="{key}"\nB=1'), environ={})
+    assert config.file_values == {"KEY": key, "B": "1"}
+
+
+@pytest.mark.parametrize("value", ['"b', '"', "'b", '"b\\"', '"b"c', "'a' 'b'"])
+def test_a_quote_that_is_not_closed_is_an_error_that_names_the_line_and_not_the_value(
+    env_file: WriteFile, value: str
+) -> None:
+    path = env_file(f'A="1\n2"\nSECRET={value}\nC=1\n')
+    with pytest.raises(
+        ValueError, match=r"\.env:3: the value of 'SECRET' begins with a quote"
+    ) as caught:
+        Config(path)
+    assert value not in str(caught.value).replace("'SECRET'", "")
+
+
+def test_a_variable_that_is_not_set_is_warned_of(env_file: WriteFile) -> None:
+    path = env_file("\nA=x${NOWHERE}y")
+    with pytest.warns(SpicaConfigurationWarning, match=r"\.env:2: \${NOWHERE} is not set") as seen:
+        config = Config(path, environ={})
+    assert config("A") == "xy"
+    assert seen[0].filename == __file__
+
+
+def test_variables_come_from_the_environment_first(env_file: WriteFile) -> None:
+    config = Config(env_file("A=file\nB=${A}"), environ={"A": "environ"})
+    assert config("B") == "environ"
 
 
 def test_the_encoding_of_the_file_can_be_given(tmp_path: Path) -> None:
@@ -130,7 +185,7 @@ def test_a_line_that_sets_nothing_is_warned_of_with_its_number(
 ) -> None:
     path = env_file(f"B=1\n{line}\n")
 
-    with pytest.warns(SpicaConfigurationWarning, match=r"\.env:2: the line is no KEY=value"):
+    with pytest.warns(SpicaConfigurationWarning, match=r"\.env:2: the line is not KEY=value"):
         config = Config(path)
 
     assert config.file_values == {"B": "1"}

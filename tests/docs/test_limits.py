@@ -19,6 +19,8 @@ from spica.formparsers import (
     decoder,
     limits,
     reading,
+    scanner,
+    spool,
     streamed,
 )
 from spica.jsoncodec import decode, encode
@@ -65,7 +67,9 @@ LIMITS: dict[str, tuple[float, str]] = {
         "MiB",
     ),
     "bytes of a safe file name": (filenames.MAX_NAME_SIZE, ""),
-    "unknown charsets looked up": (charsets.MAX_LOOKED_UP, ""),
+    "temporary files of a form": (spool.MAX_OPEN_FILES + 1, ""),
+    "blanks behind a boundary": (scanner.MAX_PADDING, "bytes"),
+    "length of the name of a charset": (charsets.MAX_NAME_SIZE, ""),
     "length of a Host": (host.MAX_HOST_SIZE, "bytes"),
     "length of an origin a pattern is tried on": (origins.MAX_ORIGIN_SIZE, ""),
     "members of a list in a header": (fields.MAX_LIST_ITEMS, ""),
