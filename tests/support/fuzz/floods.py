@@ -187,7 +187,7 @@ FLOODS: dict[str, Flood] = {
     "separators in drops": form("/form", {200}, lambda: itertools.repeat(b"&", 100000), FIELDS),
     # multipart forms
     "an endless preamble": form("/form/small", {413}, endless(b"x")),
-    "a preamble of boundaries": form("/form/small", {413}, endless(b"--b")),
+    "a preamble of boundaries": form("/form/small", {400}, endless(b"--b")),
     "a preamble of line ends": form("/form/small", {413}, endless(b"\r\n--")),
     "an endless epilogue": form("/form/small", {413}, endless(b"x", b"--b--\r\n")),
     "an endless header": form("/form", {400}, endless(b"x", b"--b\r\nX: ")),
