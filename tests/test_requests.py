@@ -472,6 +472,36 @@ class TestForm:
         exchange = await call(app, "POST", body=b"--other", headers=self.multipart)
         assert exchange.status == 400
 
+    async def test_parts_of_another_media_type_are_a_415(self) -> None:
+        async def endpoint(request: Request) -> PlainTextResponse:
+            return PlainTextResponse(str([part.name async for part in request.parts()]))
+
+        app = Spica(routes=[Route("/", endpoint, methods=["POST"])])
+        headers = [("content-type", "application/json; charset=utf-8")]
+        exchange = await call(app, "POST", body=b'{"a": 1}', headers=headers)
+        assert exchange.status == 415
+        assert exchange.text == (
+            "The Content-Type of the body is not multipart/form-data but 'application/json'."
+        )
+
+    async def test_a_body_of_another_media_type_is_an_empty_form(self) -> None:
+        headers = [("content-type", "application/json")]
+        form = await request_with(b'{"a": 1}', headers=headers).form()
+        assert form.multi_items() == []
+
+    async def test_an_urlencoded_form_in_an_unknown_charset_is_a_415(self) -> None:
+        async def endpoint(request: Request) -> PlainTextResponse:
+            return PlainTextResponse(str(await request.form()))
+
+        app = Spica(routes=[Route("/", endpoint, methods=["POST"])])
+        headers = [("content-type", "application/x-www-form-urlencoded; charset=klingon")]
+        exchange = await call(app, "POST", body=b"a=1", headers=headers)
+        assert exchange.status == 415
+        assert (
+            exchange.text
+            == "The form is in the charset 'klingon', which is not supported. Use UTF-8."
+        )
+
     async def test_parts_one_by_one(self) -> None:
         request = request_with(self.file_body[:50], self.file_body[50:], headers=self.multipart)
         seen = [(part.name, part.filename, await part.read()) async for part in request.parts()]

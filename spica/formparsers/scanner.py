@@ -247,7 +247,8 @@ class MultipartScanner:
     def _undecided_from(self, data: bytes, position: int) -> int:
         """Return where the end of `data` may be the beginning of a delimiter, or its length."""
         size = len(data)
-        if self._at_line_start and self._token.startswith(data[position : position + size]):
+        is_short = size - position < self._token_size
+        if is_short and self._at_line_start and self._token.startswith(data[position:]):
             return position
         tail = max(position, size - self._token_size - 1)
         last = max(data.rfind(b"\n", tail), data.rfind(b"\r", tail))

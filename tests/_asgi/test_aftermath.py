@@ -190,3 +190,34 @@ async def test_what_is_to_be_closed_is_closed_last(end: str) -> None:
     assert steps[-1] == "close"
     assert steps[0] == ("finish" if end == "settle" else "abandon", "app")
     assert ("task" in steps) == (end == "settle")
+
+
+async def test_a_closer_that_has_run_is_forgotten() -> None:
+    aftermath = Aftermath()
+    closed: list[int] = []
+
+    async def first() -> None:
+        closed.append(1)
+
+    async def second() -> None:
+        closed.append(2)
+
+    aftermath.add_closer(first)
+    aftermath.forget_closer(second)
+    assert not aftermath.is_empty
+    aftermath.forget_closer(first)
+    assert aftermath.is_empty
+    assert await aftermath.settle() == []
+    assert closed == []
+
+
+async def test_forgetting_a_closer_keeps_the_rest() -> None:
+    aftermath = Aftermath()
+
+    async def close() -> None:
+        pass
+
+    aftermath.add_closer(close)
+    aftermath.add_task(waiting_task)
+    aftermath.forget_closer(close)
+    assert not aftermath.is_empty

@@ -5,14 +5,15 @@ import anyio
 import pytest
 from asgi_kit import Exchange, call
 
+from spica._asgi.aftermath import aftermath_of
 from spica.applications import Spica
 from spica.background import BackgroundTask
 from spica.datastructures import FormData
 from spica.exceptions import HTTPException
-from spica.formparsers import MultiPartException
+from spica.formparsers import MultiPartException, MultiPartParser
 from spica.middleware import Middleware
 from spica.middleware.base import BaseHTTPMiddleware
-from spica.requests import Request
+from spica.requests import ClientDisconnect, Request
 from spica.responses import PlainTextResponse, Response
 from spica.routing import Route
 from spica.types import Message
@@ -183,3 +184,46 @@ async def test_a_form_left_open_is_closed_when_the_request_is_cancelled() -> Non
     with anyio.CancelScope() as scope:
         await run_with_form(endpoint)
     assert forms[0]["f"].file.closed  # type: ignore[union-attr]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("way", ["async with", "form.close", "request.close"])
+async def test_a_form_that_was_closed_leaves_nothing_to_do_after_the_response(way: str) -> None:
+    seen: list[bool] = []
+
+    async def endpoint(request: Request) -> Response:
+        if way == "async with":
+            async with request.form() as form:
+                seen.append(aftermath_of(request).is_empty)
+        else:
+            form = await request.form()
+            seen.append(aftermath_of(request).is_empty)
+            await (form.close() if way == "form.close" else request.close())
+        seen.append(aftermath_of(request).is_empty)
+        assert form["f"].file.closed  # type: ignore[union-attr]
+        return PlainTextResponse("ok")
+
+    assert (await run_with_form(endpoint)).text == "ok"
+    assert seen == [False, True]
+
+
+@pytest.mark.anyio
+async def test_a_client_that_leaves_in_the_middle_leaves_no_file(
+    spools: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = b'--b\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n'
+    messages: list[Message] = [
+        {"type": "http.request", "body": part + b"x" * 600 + b"\r\n" + part, "more_body": True},
+        {"type": "http.request", "body": b"y" * 600, "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    monkeypatch.setattr(MultiPartParser, "spool_max_size", 500)
+    headers = [(b"content-type", b"multipart/form-data; boundary=b")]
+    request = Request({"type": "http", "headers": headers}, receive)
+    with pytest.raises(ClientDisconnect):
+        await request.form()
+    assert [file.closed for file in spools] == [True]

@@ -47,7 +47,7 @@ async def read(parser: FormParser | MultiPartParser, body: Body) -> Any:
     try:
         form = await parser.parse()
     except MultiPartException as error:
-        demand(error.status_code in (400, 413), "a status", error.status_code)
+        demand(error.status_code in (400, 413, 415), "a status", error.status_code)
         result: Any = "refused"  # by which limit depends on what comes first
     else:
         demand(len(form.multi_items()) <= 8, "more parts than the limits allow")
