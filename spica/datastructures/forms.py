@@ -108,8 +108,9 @@ async def _call(in_memory: bool, method: Callable[[A], T], argument: A) -> T:
 class FormData(ImmutableMultiDict[str, "UploadFile | str"]):
     """Hold the fields of a form: strings, and an `UploadFile` for each file."""
 
-    # The request closes the form at its end, unless `close` has run before.
-    _aftermath: Any = None
+    # The cleanup of the request, which closes the form unless `close` has run before. The cleanup refers to
+    # the form, so a strong reference here would keep both, and the files, until the next garbage collection.
+    _aftermath: Callable[[], Any] = staticmethod(lambda: None)
 
     def __init__(
         self,
@@ -131,8 +132,8 @@ class FormData(ImmutableMultiDict[str, "UploadFile | str"]):
                     await value.close()
                 except Exception as error:
                     failure = failure or error
-        if self._aftermath is not None:
-            self._aftermath.forget_closer(self.close)
-            self._aftermath = None
+        aftermath = self._aftermath()
+        if aftermath is not None:
+            aftermath.forget_closer(self.close)
         if failure is not None:
             raise failure

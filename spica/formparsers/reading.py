@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Generator, Iterable
 from dataclasses import fields
 from typing import Any, Protocol
+from weakref import ref
 
 from spica._asgi.aftermath import HasAftermath, aftermath_of
 from spica._asgi.scope import BODY_LIMIT, FORM_LIMITS
@@ -66,8 +67,9 @@ class FormReader:
             form = source._form = FormData() if parser is None else await parser.parse()
             if isinstance(parser, MultiPartParser) and parser._has_files:
                 # A form that the endpoint leaves open is closed after the background tasks.
-                aftermath = form._aftermath = aftermath_of(source)
+                aftermath = aftermath_of(source)
                 aftermath.add_closer(form.close)
+                form._aftermath = ref(aftermath)
         return source._form
 
     def _parser(self) -> FormParser | MultiPartParser | None:
