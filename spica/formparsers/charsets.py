@@ -2,10 +2,12 @@
 
 Clients choose these names, so the names of all encodings come from two fixed tables: the list here and
 Python's own aliases. Python's codec registry would remember each unknown name forever, and some of its
-codecs are not text encodings or take quadratic time.
+codecs are not text encodings or take quadratic time. Only the charset of a whole form may also be a codec
+that the application has registered.
 """
 
 import codecs
+import encodings
 from encodings import normalize_encoding
 from encodings.aliases import aliases
 
@@ -49,6 +51,48 @@ _UNFIT = frozenset(
 _ASCII = bytes(range(0x20, 0x7F))
 
 
+def find_charset_of_form(name: str | None) -> str | None:
+    """Return the codec for the charset of a whole form: UTF-8 for no name, None for an unknown one.
+
+    A form names one charset, so this one may also be a codec that the application has registered.
+    """
+    if not name:
+        return "utf-8"
+    return look_up_charset(name) or _look_up_registered(name.strip().lower())
+
+
+def _look_up_registered(name: str) -> str | None:
+    if len(name) > MAX_NAME_SIZE or not name.isascii() or not name.isprintable():
+        return None
+    try:
+        return name if _is_fit(name) else None
+    except (LookupError, ValueError):
+        # Python remembers unknown names without a bound.
+        remembered = getattr(encodings, "_cache", {})
+        for key in (name, normalize_encoding(name)):
+            if remembered.get(key, key) is None:
+                remembered.pop(key, None)
+        return None
+
+
+def _is_fit(name: str) -> bool:
+    """Return whether a codec decodes text, in a way that fits forms.
+
+    Raises:
+        LookupError: there is no such codec.
+    """
+    if codecs.lookup(name).name in _UNFIT:
+        return False
+    try:
+        # Only a text encoding can do this. Any other codec raises LookupError.
+        b"a".decode(name)
+    except UnicodeError:
+        return True  # one of more bytes for a character
+    except LookupError:
+        return False
+    return True
+
+
 def find_charset(name: str | None) -> str:
     """Return the codec for a charset that a client named: UTF-8 for none, latin-1 for an unknown one.
 
@@ -74,13 +118,9 @@ def look_up_charset(name: str) -> str | None:
     if module not in _MODULES:
         return None
     try:
-        if codecs.lookup(module).name in _UNFIT:
-            return None
-        # Only a text encoding can do this. Any other codec raises LookupError.
-        b"a".decode(module)
-    except (LookupError, ValueError):
+        return module if _is_fit(module) else None
+    except LookupError:  # the module is for another system, as mbcs is
         return None
-    return module
 
 
 def is_ascii_based(charset: str) -> bool:

@@ -12,6 +12,7 @@ from spica.formparsers.charsets import (
     MAX_NAME_SIZE,
     decode_text,
     find_charset,
+    find_charset_of_form,
     is_ascii_based,
     look_up_charset,
 )
@@ -105,7 +106,7 @@ class MultipartDecoder(MultipartScanner):
         super().__init__(
             boundary.encode("ascii"), max_header_size=max_header_size, max_headers=max_headers
         )
-        self._charset = find_charset(parameters.get("charset"))
+        self._charset = find_charset_of_form(parameters.get("charset")) or "latin-1"
         self._charset_pieces: list[bytes] | None = None
         self._max_files = self._files_left = max_files
         self._max_fields = self._fields_left = max_fields

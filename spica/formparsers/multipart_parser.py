@@ -123,6 +123,7 @@ class _Collector:
     """Put the events of a body together: fields as strings, files as uploads."""
 
     __slots__ = (
+        "_file",
         "_file_memory",
         "_gathered",
         "_head",
@@ -150,6 +151,7 @@ class _Collector:
         self._file_memory: int | None = (
             None  # bytes of a file before it goes to disk; None for a field
         )
+        self._file: BinaryIO | None = None
         self._size = 0
         self._pieces: list[bytes] = []
         self._gathered = bytearray()  # pieces that came before these
@@ -168,8 +170,8 @@ class _Collector:
                 if self._writer is not None:
                     if self._writer.write(event):
                         await _use_disk(self._writer.flush)
-                elif self._keep_piece(event):
-                    self._writer = DiskWriter(self._storage)
+                elif self._keep_piece(event) and self._file is not None:
+                    self._writer = DiskWriter(self._storage, self._file)
                     self._writer.write(self._take_data())
             else:
                 self._begin_part(event)
@@ -181,12 +183,13 @@ class _Collector:
         self._size = 0
         self._left -= head.kept_size
         if head.filename is None:
-            self._file_memory = None
+            self._file_memory = self._file = None
         else:
             # A spool of size 0 would never leave the memory.
             left = self._left
             size = self._spool_max_size
             self._file_memory = size if 1 <= size <= left else max(1, int(min(size, left)))
+            self._file = self._storage.open(self._file_memory)
 
     def _keep_piece(self, piece: bytes) -> bool:
         """Keep a piece of the current part in memory; return whether the part has to go to disk."""
@@ -220,18 +223,21 @@ class _Collector:
         self._left += sum(upload.size or 0 for upload in files)
         if self._left < 0:
             raise too_much(self._max_memory_size)
-        await _use_disk(self._storage.move_to_disk, files)
+        await _use_disk(self._storage.make_room, files)
 
     def _end_in_memory(self) -> None:
         head = self._head
         if head is None:
             raise RuntimeError("A part has ended that has not begun.")
         data = self._take_data()
-        if head.filename is None:
+        file = self._file
+        if file is None:
             self.items.append((head.name, decode_text(data, head.charset)))
             return
-        upload = self._add_upload(head, self._storage.keep(data, self._file_memory or 1))
+        upload = self._add_upload(head, file)
         if data:
+            file.write(data)
+            file.seek(0)
             self._left -= self._size
             self._in_memory.append(upload)
 

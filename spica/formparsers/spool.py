@@ -49,75 +49,60 @@ class UploadStorage:
         self.files: list[BinaryIO] = []
         """All files that were opened."""
 
-    def keep(self, data: bytes, max_size: int) -> BinaryIO:
-        """Return a file in memory that can be read from its start, and moves to disk at `max_size` bytes."""
+    def open(self, max_size: int) -> BinaryIO:
+        """Open an empty file in memory, which moves to disk beyond `max_size` bytes."""
         file = open_spool(max_size)
         self.files.append(file)
-        if data:
-            file.write(data)
-            file.seek(0)
         return file
 
-    def open_on_disk(self) -> BinaryIO:
-        """Open an empty file on disk. Call this in a thread.
+    def move_to_disk(self, file: BinaryIO) -> BinaryIO:
+        """Return a file on disk with the content of a file in memory. Call this in a thread.
 
         Raises:
-            OSError: the system cannot open another file.
+            OSError: the system cannot open another file, or the disk is full.
         """
-        if self._on_disk >= MAX_OPEN_FILES:
-            file: BinaryIO = self._open_shared()
-            self.files.append(file)
+        spool: Any = file
+        if self._on_disk < MAX_OPEN_FILES:
+            spool.rollover()
+            self._on_disk += 1
             return file
-        spool = open_spool(1)
-        self.files.append(spool)
-        _roll_over(spool)
-        self._on_disk += 1
-        return spool
+        if self._shared is None:
+            self._shared = SharedSpool()
+        shared: Any = self._shared.open()
+        self.files.append(shared)
+        file.seek(0)
+        shared.write(file.read())
+        file.close()
+        moved: BinaryIO = shared
+        return moved
 
-    def move_to_disk(self, uploads: Iterable[UploadFile]) -> None:
+    def make_room(self, uploads: Iterable[UploadFile]) -> None:
         """Move complete files from memory to disk. Call this in a thread.
 
         Raises:
             OSError: the system cannot open another file, or the disk is full.
         """
         for upload in uploads:
-            spool = upload.file
-            if self._on_disk < MAX_OPEN_FILES:
-                _roll_over(spool)
-                self._on_disk += 1
-                continue
-            file = self._open_shared()
-            self.files.append(file)
-            file.write(spool.read())
-            file.seek(0)
-            upload.file = file
-            spool.close()
+            upload.file = self.move_to_disk(upload.file)
+            upload.file.seek(0)
 
     def close(self) -> None:
         """Close all files, which removes them from disk."""
         for file in self.files:
             file.close()
 
-    def _open_shared(self) -> Any:
-        if self._shared is None:
-            self._shared = SharedSpool()
-        return self._shared.open()
-
-
-def _roll_over(spool: Any) -> None:
-    spool.rollover()
-
 
 class DiskWriter:
     """Write one uploaded file to disk while it arrives, in a thread."""
 
-    __slots__ = ("_pending", "_pending_size", "_storage", "file")
+    __slots__ = ("_file", "_is_on_disk", "_pending", "_pending_size", "_storage")
 
-    def __init__(self, storage: UploadStorage) -> None:
+    def __init__(self, storage: UploadStorage, file: BinaryIO) -> None:
         self._storage = storage
+        self._file = file
+        self._is_on_disk = False
         self._pending: list[bytes] = []
         self._pending_size = 0
-        self.file: BinaryIO | None = None
 
     def write(self, chunk: bytes) -> bool:
         """Take a chunk; True when `flush` must run in a thread before the next one."""
@@ -131,11 +116,12 @@ class DiskWriter:
         Raises:
             OSError: the system cannot open another file, or the disk is full.
         """
-        if self.file is None:
-            self.file = self._storage.open_on_disk()
+        if not self._is_on_disk:
+            self._file = self._storage.move_to_disk(self._file)
+            self._is_on_disk = True
         pending, self._pending, self._pending_size = self._pending, [], 0
-        self.file.write(b"".join(pending))
-        return self.file
+        self._file.write(b"".join(pending))
+        return self._file
 
     def finish(self) -> BinaryIO:
         """Write the rest, and return the file ready to be read from its start."""

@@ -14,6 +14,7 @@ from spica.concurrency import close_iterator
 from spica.datastructures import FormData, Headers, UploadFile
 from spica.formparsers.charsets import (
     CHARSET_FIELD,
+    find_charset_of_form,
     is_ascii_based,
     look_up_charset,
 )
@@ -98,7 +99,7 @@ def _charset_of(content_type: str) -> str:
     name = parse_media_type(content_type)[1].get("charset")
     if not name:
         return "utf-8"
-    charset = look_up_charset(name)
+    charset = find_charset_of_form(name)
     if charset is None or not is_ascii_based(charset):
         # RFC 9110 s.15.5.16
         raise MultiPartException(

@@ -8,6 +8,7 @@ from spica.formparsers.charsets import (
     MAX_NAME_SIZE,
     decode_text,
     find_charset,
+    find_charset_of_form,
     is_ascii_based,
     look_up_charset,
 )
@@ -60,9 +61,13 @@ def test_the_names_that_python_knows_are_known(name, charset):
 
 @pytest.fixture
 def searches():
-    """The names that Python's registry of codecs asks other codecs for."""
+    """The names that Python's registry of codecs asks for; x-own is a codec of it."""
     asked = []
-    search = asked.append
+
+    def search(name):
+        asked.append(name)
+        return codecs.lookup("cp1250") if name == "x_own" else None
+
     codecs.register(search)
     yield asked
     codecs.unregister(search)
@@ -76,6 +81,27 @@ def test_unknown_names_change_nothing_for_other_clients(searches):
     assert find_charset("ibm857") == "cp857"
     assert searches == []
     assert set(encodings._cache) - set(before) <= {"cp857"}
+
+
+def test_a_form_may_name_a_codec_that_the_application_registered(searches):
+    assert find_charset_of_form("X-Own") == "x-own"
+    assert find_charset("X-Own") == "latin-1"  # a part may not: a form has many
+
+
+@pytest.mark.parametrize("name", ["x-never-{}", "x.never.{}", "never {}", "X__never{}"])
+def test_the_charset_of_a_form_is_looked_up_once_and_leaves_no_trace(searches, name):
+    before = set(encodings._cache)
+    for number in range(300):
+        assert find_charset_of_form(name.format(number)) is None
+    assert len(searches) == 300
+    assert set(encodings._cache) == before
+    assert find_charset_of_form("windows-1251") == "windows-1251"
+
+
+@pytest.mark.parametrize("name", ["x" * (MAX_NAME_SIZE + 1), "a\0b", "кои", "base64", "idna"])
+def test_no_other_name_of_a_form_is_looked_up(searches, name):
+    assert find_charset_of_form(name) is None
+    assert searches == []
 
 
 def test_text_that_is_invalid_in_its_charset_is_latin_1():

@@ -226,4 +226,4 @@ async def test_a_client_that_leaves_in_the_middle_leaves_no_file(
     request = Request({"type": "http", "headers": headers}, receive)
     with pytest.raises(ClientDisconnect):
         await request.form()
-    assert [file.closed for file in spools] == [True]
+    assert [file.closed for file in spools] == [True, True]

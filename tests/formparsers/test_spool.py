@@ -43,54 +43,61 @@ def test_the_package_has_no_other_names_by_magic():
         _ = spica.formparsers.x
 
 
-@pytest.mark.parametrize("data", [b"", b"abc"])
-def test_a_file_in_memory_is_read_from_its_start(storage, data):
-    file = storage.keep(data, 10)
-    assert not file._rolled
-    assert file.read() == data
+@pytest.fixture
+def fill(storage):
+    """Make a file in memory with a content, at its start."""
+
+    def file(content):
+        spool = storage.open(10)
+        spool.write(content)
+        spool.seek(0)
+        return spool
+
+    return file
 
 
-def test_a_file_in_memory_moves_to_disk_beyond_its_size(storage):
-    file = storage.keep(b"abc", 3)
-    file.write(b"wxyz")
-    assert file._rolled
+@pytest.mark.parametrize(("size", "is_on_disk"), [(3, False), (4, True)])
+def test_a_file_in_memory_moves_to_disk_beyond_its_size(storage, size, is_on_disk):
+    file = storage.open(3)
+    file.write(b"x" * size)
+    assert file._rolled is is_on_disk
 
 
 @pytest.mark.parametrize(("size", "is_due"), [(WRITE_SIZE - 1, False), (WRITE_SIZE, True)])
 def test_bytes_for_the_disk_are_gathered(storage, size, is_due):
-    writer = DiskWriter(storage)
+    file = storage.open(10)
+    writer = DiskWriter(storage, file)
     assert not writer.write(b"12")
     assert writer.write(b"x" * (size - 2)) is is_due
-    assert storage.files == []
+    assert file.tell() == 0
 
 
 def test_a_writer_writes_each_chunk_once(storage):
-    writer = DiskWriter(storage)
+    writer = DiskWriter(storage, storage.open(10))
     writer.write(b"abc")
     writer.flush()
     writer.write(b"d")
     assert writer.finish().read() == b"abcd"
 
 
-def test_files_moved_to_disk_keep_their_content(storage):
-    uploads = [UploadFile(storage.keep(b"%d" % n, 10)) for n in range(MAX_OPEN_FILES + 3)]
-    storage.move_to_disk(uploads)
+def test_files_moved_to_disk_keep_their_content(storage, fill):
+    uploads = [UploadFile(fill(b"%d" % n)) for n in range(MAX_OPEN_FILES + 3)]
+    storage.make_room(uploads)
     assert [upload.file.read() for upload in uploads] == [b"%d" % n for n in range(len(uploads))]
     assert all(upload.file._rolled for upload in uploads)
 
 
-def test_a_form_opens_a_bounded_number_of_files(storage, spools):
-    uploads = [UploadFile(storage.keep(b"x", 10)) for _ in range(1000)]
-    storage.move_to_disk(uploads)
-    written = [DiskWriter(storage).finish() for _ in range(100)]
+def test_a_form_opens_a_bounded_number_of_files(storage, spools, fill):
+    storage.make_room([UploadFile(fill(b"x")) for _ in range(1000)])
+    written = [DiskWriter(storage, storage.open(1)).finish() for _ in range(100)]
     shared = {file._shared for file in storage.files if hasattr(file, "_shared")}
     assert sum(not file.closed for file in spools) == MAX_OPEN_FILES
     assert len(shared) == 1
     assert {file._shared for file in written} == shared
 
 
-def test_closing_the_storage_closes_every_file(storage):
-    storage.move_to_disk([UploadFile(storage.keep(b"x", 10)) for _ in range(MAX_OPEN_FILES + 1)])
+def test_closing_the_storage_closes_every_file(storage, fill):
+    storage.make_room([UploadFile(fill(b"x")) for _ in range(MAX_OPEN_FILES + 1)])
     storage.close()
     assert all(file.closed for file in storage.files)
     assert storage._shared._file.closed
