@@ -67,11 +67,12 @@ class MultiPartParser:
     async def parse(self) -> FormData:
         """Read the body to its end, and return its fields and files; the caller closes the form.
 
-        Whatever stops it (an error, a cancellation), no temporary file is left.
+        An error or a cancellation leaves no temporary file.
 
         Raises:
-            MultiPartException: the body is malformed or incomplete, or a limit was passed.
-            ImportError: the package that scans the body is not installed.
+            MultiPartException: the body is malformed or incomplete, or a limit was passed; 415, it is of
+                another media type.
+            HTTPException: 503, the system cannot store the files.
         """
         collector = _Collector(self.spool_max_size, self.max_memory_size)
         try:
@@ -89,7 +90,6 @@ class MultiPartParser:
         Raises:
             MultiPartException: there is no usable boundary. The iteration raises it, too, when the
                 body is malformed or incomplete, or a limit was passed.
-            ImportError: the package that scans the body is not installed.
         """
         return PartStream(self.stream, self._make_decoder())
 
