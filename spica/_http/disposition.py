@@ -17,6 +17,11 @@ _match_usual = re.compile(
     r'form-data; name="([^"\\]*+)"(?:; filename="([^"\\]*+)")?\Z', re.DOTALL
 ).match
 
+# RFC 6266 appendix D: many clients don't resolve a backslash in a quoted string, and some decode "%41".
+_is_misread = re.compile(r"""[^ -~]|["\\]|%(?=[0-9A-Fa-f]{2})""")
+
+_has_ascii_word = re.compile(r"[0-9A-Za-z]").search
+
 # RFC 8187 s.3.2.1: a program must know UTF-8 and may know ISO-8859-1. Requests name these, so the table is
 # fixed.
 _CHARSETS = {"utf-8": "utf-8", "iso-8859-1": "latin-1"}
@@ -160,7 +165,11 @@ def _decode_extended(raw: str) -> str | None:
 
 
 def format_disposition(disposition: str, filename: str) -> str:
-    """Write ``attachment; filename="report.pdf"``, or ``filename*`` when the name asks for it.
+    """Format a Content-Disposition field, for example ``attachment; filename="report.pdf"``.
+
+    A name that needs quoting is written twice, as ``filename="my report.pdf"`` for every client and as
+    ``filename*``, which is exact. Outside ASCII, ``filename`` is only an approximation, and it is left out
+    if no letter or digit of the name's stem would remain.
 
     Raises:
         ValueError: `disposition` is no token such as ``attachment`` or ``inline``.
@@ -173,7 +182,25 @@ def format_disposition(disposition: str, filename: str) -> str:
     # A lone surrogate stands for a byte that was no UTF-8 in the file system; it becomes "?".
     if quote(filename, errors="replace") == filename:
         return f'{disposition}; filename="{filename}"'
-    # RFC 6266 s.4.3: characters outside ASCII; all that would need quoting goes here as well.
     # RFC 8187 s.3.2.1: "/" is not among the characters that stand for themselves.
-    encoded = quote(filename, safe="", errors="replace")
-    return f"{disposition}; filename*=utf-8''{encoded}"
+    exact = f"filename*=utf-8''{quote(filename, safe='', errors='replace')}"
+    fallback = _approximate(filename)
+    # RFC 6266 appendix D: send both, and `filename` first, for clients that read the first one only.
+    return (
+        f'{disposition}; filename="{fallback}"; {exact}' if fallback else f"{disposition}; {exact}"
+    )
+
+
+def _approximate(filename: str) -> str:
+    """Return a name in ASCII that can be quoted without escapes; empty if nothing of it would be left."""
+    if not filename.isascii():
+        from unicodedata import normalize
+
+        # A letter with a mark becomes the letter and the mark, which is then dropped.
+        filename = "".join(
+            char for char in normalize("NFKD", filename) if not 0x300 <= ord(char) < 0x370
+        )
+        stem = filename.rpartition(".")[0] or filename
+        if not _has_ascii_word(stem):
+            return ""
+    return _is_misread.sub("_", filename)

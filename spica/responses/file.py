@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from spica._http.conditional import format_http_date, select_fields
 from spica._http.disposition import format_disposition
 from spica._http.fileplan import FileFacts, FilePlan, plan_file
+from spica._http.mediatypes import guess_media_type
 from spica._http.ranges import (
     Segment,
     format_closing_delimiter,
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
 
 
 def guess_type(url: str | os.PathLike[str], strict: bool = True) -> tuple[str | None, str | None]:
-    """Guess media type and encoding from a file name, as ``mimetypes.guess_type`` does."""
+    """Return what ``mimetypes.guess_type`` says about a URL or path: its media type and its coding.
+
+    ``FileResponse`` does not use it: see ``spica._http.mediatypes``.
+    """
     import mimetypes  # on use: it reads files of the system when it is first called
 
     return mimetypes.guess_type(url, strict)
@@ -84,7 +88,7 @@ class FileResponse(Response):
         *,
         conditional: bool = False,
     ) -> None:
-        guessed = None if media_type is not None else guess_type(filename or path)[0]
+        guessed = None if media_type is not None else guess_media_type(filename or path)
         self.media_type = media_type or guessed or "application/octet-stream"
         self.status_code = status_code
         self.init_headers(headers)

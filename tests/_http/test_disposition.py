@@ -142,16 +142,27 @@ def test_the_cost_is_linear(piece: str) -> None:
     [
         ("a.txt", 'attachment; filename="a.txt"'),
         ("", 'attachment; filename=""'),
-        ("a b.txt", "attachment; filename*=utf-8''a%20b.txt"),
-        ("é.txt", "attachment; filename*=utf-8''%C3%A9.txt"),
-        ('a"b', "attachment; filename*=utf-8''a%22b"),
-        ("a\r\nb", "attachment; filename*=utf-8''a%0D%0Ab"),
+        ("a b.txt", "attachment; filename=\"a b.txt\"; filename*=utf-8''a%20b.txt"),
+        (
+            "a(1),b;c.txt",
+            "attachment; filename=\"a(1),b;c.txt\"; filename*=utf-8''a%281%29%2Cb%3Bc.txt",
+        ),
+        ("é.txt", "attachment; filename=\"e.txt\"; filename*=utf-8''%C3%A9.txt"),
+        ("€ 1", "attachment; filename=\"_ 1\"; filename*=utf-8''%E2%82%AC%201"),
+        ("你好.txt", "attachment; filename*=utf-8''%E4%BD%A0%E5%A5%BD.txt"),
+        ("你好", "attachment; filename*=utf-8''%E4%BD%A0%E5%A5%BD"),
+        ('a"b', "attachment; filename=\"a_b\"; filename*=utf-8''a%22b"),
+        ("a\\b", "attachment; filename=\"a_b\"; filename*=utf-8''a%5Cb"),
+        ("a%41.txt", "attachment; filename=\"a_41.txt\"; filename*=utf-8''a%2541.txt"),
+        ("100%.txt", "attachment; filename=\"100%.txt\"; filename*=utf-8''100%25.txt"),
+        ("a\r\nb", "attachment; filename=\"a__b\"; filename*=utf-8''a%0D%0Ab"),
         ("a/b", 'attachment; filename="a/b"'),
-        ("a/ b", "attachment; filename*=utf-8''a%2F%20b"),
-        ("a\udcff", "attachment; filename*=utf-8''a%3F"),
+        ("a/ b", "attachment; filename=\"a/ b\"; filename*=utf-8''a%2F%20b"),
+        ("a\udcff", "attachment; filename=\"a_\"; filename*=utf-8''a%3F"),
     ],
 )
 def test_a_file_name_is_written(filename: str, written: str) -> None:
+    # RFC 6266 s.4.3 and appendix D
     assert format_disposition("attachment", filename) == written
 
 
