@@ -87,8 +87,8 @@ def plan_file(method: str, request: Mapping[str, str], facts: FileFacts) -> File
         if outcome is not Outcome.PROCEED:
             return _plan_unsent(outcome, facts)
     wanted = request.get("range")
-    # RFC 9110 s.14.2: Range is defined for GET; HEAD shows what GET would say.
-    if wanted is None or method not in ("GET", "HEAD"):
+    # RFC 9110 s.14.2: Range is defined for GET only, and must be ignored with HEAD.
+    if wanted is None or method != "GET":
         return whole
     if not allows_range(request.get("if-range"), etag, last_modified):
         return whole

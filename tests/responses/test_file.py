@@ -197,6 +197,14 @@ async def test_one_response_answers_many_requests(path):
     [
         pytest.param("a.png", {}, "image/png", id="guessed"),
         pytest.param("a", {}, "application/octet-stream", id="unknown"),
+        pytest.param("a.json.gz", {}, "application/gzip", id="compressed"),
+        pytest.param("data:text/html,x", {}, "application/octet-stream", id="no-url"),
+        pytest.param(
+            "a",
+            {"filename": "data:text/html,x.txt"},
+            "text/plain; charset=utf-8",
+            id="no-url-either",
+        ),
         pytest.param("a", {"filename": "b.html"}, "text/html; charset=utf-8", id="from-filename"),
         pytest.param("a.png", {"media_type": "x/y"}, "x/y", id="given"),
         pytest.param("a.png", {"headers": {"Content-Type": "x/z"}}, "x/z", id="header"),
@@ -228,7 +236,9 @@ def test_content_disposition(options, disposition):
 
 def test_a_name_beyond_ascii_is_encoded_as_in_rfc_8187():
     response = FileResponse("x", filename="ä b.txt")
-    assert "filename*=utf-8''%C3%A4%20b.txt" in response.headers["content-disposition"]
+    assert response.headers["content-disposition"] == (
+        "attachment; filename=\"a b.txt\"; filename*=utf-8''%C3%A4%20b.txt"
+    )
 
 
 async def test_a_name_can_add_no_header(path):
@@ -402,12 +412,33 @@ async def test_several_large_ranges(big, may_read_on_loop, monkeypatch):
     assert answer.headers["content-length"] == str(len(answer.body))
 
 
-@pytest.mark.parametrize("value", ["bytes=0-4", "bytes=0-4,10-14"])
-async def test_head_shows_the_headers_of_a_range(path, value):
+@pytest.mark.parametrize("value", ["bytes=0-4", "bytes=0-4,10-14", "bytes=900-", "bytes=9-1"])
+async def test_head_ignores_a_range(path, value):
+    # RFC 9110 s.14.2: GET is the only method for which Range is defined.
     answer = await Answer("HEAD", range=value).of(FileResponse(path))
-    assert answer.status == 206
-    assert answer.body == b""
-    assert int(answer.headers["content-length"]) >= 5
+    assert (answer.status, answer.body) == (200, b"")
+    assert answer.headers["content-length"] == str(len(TEXT))
+    assert answer.headers["accept-ranges"] == "bytes"
+
+
+@pytest.mark.parametrize(
+    ("value", "start", "stop"),
+    [
+        ("bytes=0-", 0, 100),
+        ("bytes=0-0", 0, 1),
+        ("bytes=-1", 99, 100),
+        ("bytes=-500", 0, 100),
+        ("bytes=99-1000", 99, 100),
+        ("Bytes = 5 - 9", 5, 10),
+        ("bytes=0-4,3-9", 0, 10),
+        ("bytes=0-0,900-", 0, 1),
+    ],
+)
+async def test_ranges_as_players_send_them(path, value, start, stop):
+    # RFC 9110 s.14.1.1, s.14.1.2, s.15.3.7.2
+    answer = await Answer(range=value).of(FileResponse(path))
+    assert (answer.status, answer.body) == (206, TEXT[start:stop])
+    assert answer.headers["content-range"] == f"bytes {start}-{stop - 1}/100"
 
 
 async def test_other_methods_have_no_ranges(path):
