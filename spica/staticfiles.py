@@ -1,8 +1,8 @@
 """Serve the files of a directory, or of Python packages.
 
-Which of them is meant is decided from the request's path; nothing outside the directories is ever
-looked at. Sending is done by ``FileResponse``. A small file is found, opened and read in one visit
-to a worker thread.
+The path of the request decides which file is served. Each file is opened from its directory down, without
+following links, and is read through the descriptor that was checked (``spica.responses.opening``).
+``FileResponse`` sends it. A small file is found, opened and read in one visit to a worker thread.
 
 Standards: RFC 9110 section 13 (preconditions), section 15.4.5 (304).
 """
@@ -13,7 +13,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from spica._asgi.scope import get_route_path
 from spica._http.conditional import Outcome, evaluate, is_not_modified, select_fields
@@ -26,7 +26,10 @@ from spica.datastructures import Headers
 from spica.exceptions import HTTPException
 from spica.responses.base import RedirectResponse, Response
 from spica.responses.file import FileResponse
-from spica.responses.filereader import FIRST_BLOCK_SIZE, read_small_file
+from spica.responses.fileanswer import PATHSEND
+from spica.responses.filereader import FIRST_BLOCK_SIZE
+from spica.responses.finding import MAX_TRIES, Finding, Found
+from spica.responses.opening import Opened, open_below, open_path
 from spica.websockets import WebSocketClose
 
 if TYPE_CHECKING:
@@ -38,8 +41,11 @@ PathLike = str | os.PathLike[str]
 
 _NOT_FOUND: tuple[str, os.stat_result | None] = ("", None)
 
-# What the system answers where it knows that there is no such file.
+# The system's errors for a path at which there is no file.
 _NO_SUCH_FILE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP))
+
+
+_COPY_FIELDS = frozenset((b"if-none-match", b"if-modified-since"))
 
 
 class NotModifiedResponse(Response):
@@ -58,16 +64,6 @@ class NotModifiedResponse(Response):
     def __init__(self, headers: Headers) -> None:
         kept = {name: value for name, value in headers.items() if name in self.NOT_MODIFIED_HEADERS}
         super().__init__(status_code=304, headers=kept)
-
-
-class _Found(NamedTuple):
-    """A file that answers a request."""
-
-    path: str
-    status: os.stat_result
-    content: bytes | None
-    is_index: bool = False
-    status_code: int = 200
 
 
 class StaticFiles(Responder):
@@ -94,6 +90,7 @@ class StaticFiles(Responder):
     # Here, too, for subclasses that do not call our `__init__`.
     config_checked = False
     dotfiles = False
+    follow_symlink = False
 
     def __init__(
         self,
@@ -184,23 +181,61 @@ class StaticFiles(Responder):
         """
         if scope["method"] not in ("GET", "HEAD"):
             raise HTTPException(status_code=405, headers={"Allow": "GET, HEAD"})
-        max_size = FIRST_BLOCK_SIZE if _wants_all(scope) else -1
-        results: list[_Found | None] = []
-        await file_threads.run(self._find_into, results, path, max_size)
-        found = results[0]
+        finding = Finding(
+            self._open,
+            path,
+            is_html=self.html,
+            wants_directory=self._wants_directory(path, scope),
+            max_size=self._max_content_size(scope),
+        )
+        await file_threads.run(finding.run)
+        found = finding.found
         if found is None:
             raise HTTPException(status_code=404)
+        try:
+            response = self._answer_with(found, scope)
+        except BaseException:
+            found.close()
+            raise
+        if getattr(response, "_reader", None) is not found.reader:
+            found.close()
+        return response
+
+    def _answer_with(self, found: Found, scope: Scope) -> Response:
         if found.is_index and not scope["path"].endswith("/"):
-            # Else the links in it would lead elsewhere.
+            # Otherwise the relative links in it would lead elsewhere.
             return RedirectResponse(_with_slash(scope))
         response = self.file_response(found.path, found.status, scope, found.status_code)
+        # A subclass may have put another file in its place.
         if (
-            found.content is not None
-            and isinstance(response, FileResponse)
+            isinstance(response, FileResponse)
             and response.stat_result is found.status
+            and response.path == found.path
         ):
-            response._content = found.content
+            response._content, response._reader = found.content, found.reader
         return response
+
+    def _wants_directory(self, path: str, scope: Scope) -> bool:
+        """Return whether the request names a directory, so that no file can answer it.
+
+        RFC 3986 s.3.3: "/a.txt/" is another resource than "/a.txt". A subclass may serve one file for many
+        paths; then ``path`` is not that of the request.
+        """
+        has_slash = scope.get("path", "").endswith(("/", "/."))
+        return has_slash and path != "." and path == self.get_path(scope)
+
+    def _max_content_size(self, scope: Scope) -> int | None:
+        """Return the size of files whose content is likely to be needed at once, in bytes.
+
+        It is -1 if the client has a copy and most likely gets a 304, and None if nothing will be read here.
+        """
+        if scope["method"] == "HEAD":
+            return None
+        # A server that opens the path follows every link on the way, also one that was swapped in since.
+        if self.follow_symlink and PATHSEND in (scope.get("extensions") or ()):
+            return None
+        has_copy = not _COPY_FIELDS.isdisjoint([name for name, _ in scope.get("headers", ())])
+        return -1 if has_copy else FIRST_BLOCK_SIZE
 
     def file_response(
         self,
@@ -244,75 +279,71 @@ class StaticFiles(Responder):
     # -- finding: in a worker thread ---------------------------------------------------------------
 
     def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
-        """Return the full path and the status of what ``path`` means; ``("", None)`` if nothing.
+        """Return the full path and the status of what is at ``path``; ``("", None)`` if nothing is.
 
         Called in a worker thread. ``path`` is relative to each of the directories; the first that
-        has it counts. What is found may be a directory.
+        has it counts. The result may be a directory.
+
+        If you override it, the file is opened by the path that you return, and sent only if it is the one
+        whose status you return.
 
         Raises:
             OSError: The system does not tell, for example for a lack of permissions.
         """
+        opened = self._open_original(path, reads=False)
+        return _NOT_FOUND if opened is None else (opened.path, opened.status)
+
+    def _open(self, path: str) -> Opened | None:
+        """Open what is at ``path``, and turn what a client may cause into an answer.
+
+        Raises:
+            HTTPException: 401: the system does not let us read it.
+        """
+        is_original = getattr(self.lookup_path, "__func__", None) is _LOOKUP_PATH
+        try:
+            return self._open_original(path) if is_original else self._open_looked_up(path)
+        except PermissionError:
+            raise HTTPException(status_code=401) from None
+        except ValueError:  # a name that the file system can't encode
+            return None
+        except OSError as exc:
+            if exc.errno in _NO_SUCH_FILE:
+                return None
+            raise
+
+    def _open_original(self, path: str, *, reads: bool = True) -> Opened | None:
         names = split_path(path, is_windows=os.name == "nt")
         if names is None or not (self.dotfiles or are_visible(names)):
-            return _NOT_FOUND
+            return None
         for directory in self.all_directories:
             root = os.path.abspath(directory)
             try:
                 if self.follow_symlink:
-                    full_path = os.path.join(root, *names)
-                    return full_path, os.stat(full_path)
-                found = _look_inside(root, names)
+                    return open_path(os.path.join(root, *names), reads=reads)
+                opened = open_below(root, names, reads=reads)
             except (FileNotFoundError, NotADirectoryError):
                 continue
-            if found is not None:
-                return found
-        return _NOT_FOUND
+            if opened is not None:
+                return opened
+        return None
 
-    def _find_into(self, results: list[_Found | None], path: str, max_size: int) -> None:
-        # An idle worker thread keeps what its last call returned, here the content of a file.
-        results.append(self._find(path, max_size))
+    def _open_looked_up(self, path: str) -> Opened | None:
+        """Open what a subclass finds, and look whether it is still what it found."""
+        for _ in range(MAX_TRIES):
+            full_path, status = self.lookup_path(path)
+            if status is None:
+                return None
+            if not stat.S_ISREG(status.st_mode):
+                return Opened(full_path, status)
+            opened = open_path(full_path)
+            # A status without an inode was made by hand.
+            if not status.st_ino or os.path.samestat(status, opened.status):
+                return opened
+            opened.close()
+        return None
 
-    def _find(self, path: str, max_size: int) -> _Found | None:
-        """Find the file that answers a request; read it if it has ``max_size`` bytes at most."""
-        full_path, status = self._look_up(path)
-        if status is not None and stat.S_ISREG(status.st_mode):
-            return self._load(full_path, max_size)
-        if not self.html:
-            return None
-        if status is not None and stat.S_ISDIR(status.st_mode):
-            index = self._find_page(os.path.join(path, "index.html"), max_size)
-            if index is not None:
-                return index._replace(is_index=True)
-        page = self._find_page("404.html", max_size)
-        return page and page._replace(status_code=404)
 
-    def _find_page(self, path: str, max_size: int) -> _Found | None:
-        full_path, status = self._look_up(path)
-        if status is None or not stat.S_ISREG(status.st_mode):
-            return None
-        return self._load(full_path, max_size)
-
-    def _look_up(self, path: str) -> tuple[str, os.stat_result | None]:
-        """Look a path up, and answer what a client may cause as one."""
-        try:
-            return self.lookup_path(path)
-        except PermissionError:
-            raise HTTPException(status_code=401) from None
-        except ValueError:  # a name that the file system can't encode
-            return _NOT_FOUND
-        except OSError as exc:
-            if exc.errno in _NO_SUCH_FILE:
-                return _NOT_FOUND
-            raise
-
-    def _load(self, full_path: str, max_size: int) -> _Found | None:
-        try:
-            status, content = read_small_file(full_path, max_size)
-        except PermissionError:
-            raise HTTPException(status_code=401) from None
-        except FileNotFoundError:  # it was there a moment ago
-            return None
-        return _Found(full_path, status, content) if stat.S_ISREG(status.st_mode) else None
+_LOOKUP_PATH = StaticFiles.lookup_path
 
 
 def _check_settings(directory: Any, packages: Any) -> None:
@@ -347,40 +378,8 @@ def _package_directory(package: str | tuple[str, str]) -> str:
     return directory
 
 
-def _wants_all(scope: Scope) -> bool:
-    """Tell whether a request is likely to need the file's content at once."""
-    if scope["method"] == "HEAD" or "http.response.pathsend" in (scope.get("extensions") or ()):
-        return False
-    # One who has a copy most likely gets a 304.
-    return not select_fields(scope.get("headers", ())).keys() & {
-        "if-none-match",
-        "if-modified-since",
-    }
-
-
 def _with_slash(scope: Scope) -> str:
     """Return the URL of a request with a slash at the end of the path, without scheme and host."""
     url = encode_leading_slashes(encode_path(scope["path"])) + "/"
     query = scope.get("query_string", b"")
     return f"{url}?{encode_query(query)}" if query else url
-
-
-def _look_inside(root: str, names: list[str]) -> tuple[str, os.stat_result] | None:
-    """Look for a path below ``root``; None if links lead out of it.
-
-    Names without ``..`` can only lead out by a link, so only a link makes the two paths worth
-    resolving.
-    """
-    path, status = root, None
-    for name in names:
-        path = os.path.join(path, name)
-        status = os.lstat(path)
-        if stat.S_ISLNK(status.st_mode):
-            break
-    else:
-        return path, status or os.stat(root)
-    real_root = os.path.realpath(root)
-    real_path = os.path.realpath(os.path.join(root, *names), strict=True)
-    if real_path != real_root and os.path.commonpath((real_root, real_path)) != real_root:
-        return None
-    return real_path, os.stat(real_path)

@@ -14,6 +14,7 @@ from spica.requests import Request
 from spica.responses.base import Response
 from spica.responses.file import FileResponse
 from spica.responses.filereader import FIRST_BLOCK_SIZE
+from spica.responses.finding import Finding
 from spica.staticfiles import NotModifiedResponse, StaticFiles
 
 pytestmark = pytest.mark.anyio
@@ -102,7 +103,6 @@ async def status_of(app, path, **options):
         ("a.txt", b"a.txt"),
         ("//a.txt", b"a.txt"),
         ("/./a.txt", b"a.txt"),
-        ("/a.txt/", b"a.txt"),
         ("/css/../a.txt", b"a.txt"),
         ("/css//style.css", b"css/style.css"),
         ("/css/deep/x.css", b"css/deep/x.css"),
@@ -150,10 +150,160 @@ async def test_ranges_are_served(root, value, size):
     assert (b"bc" if value == "bytes=1-2" else b"\r\n\r\na\r\n") in answer.body
 
 
-async def test_a_server_that_can_is_given_the_path(root):
-    extensions = {"http.response.pathsend": {}}
-    answer = await get(StaticFiles(directory=root), "/a.txt", extensions=extensions)
+PATHSEND = {"http.response.pathsend": {}}
+
+
+async def test_a_server_that_can_is_given_the_path_where_links_are_followed(root):
+    app = StaticFiles(directory=root, follow_symlink=True)
+    answer = await get(app, "/a.txt", extensions=PATHSEND)
     assert answer.messages[1] == {"type": "http.response.pathsend", "path": str(root / "a.txt")}
+
+
+@pytest.mark.parametrize("size", [5, FIRST_BLOCK_SIZE + 1])
+async def test_no_server_opens_a_path_again_where_links_are_not_followed(root, size):
+    # Between our look and the server's, a link may take the place of the file.
+    (root / "a.txt").write_bytes(b"x" * size)
+    answer = await get(StaticFiles(directory=root), "/a.txt", extensions=PATHSEND)
+    assert answer.body == b"x" * size
+
+
+class SwapAfterLook:
+    """A function of the system that puts a link in the place of a file after it has seen it."""
+
+    def __init__(self, function, file, target):
+        self.function, self.file, self.target = function, file, target
+        self.has_swapped = False
+
+    def __call__(self, *args, **kwargs):
+        result = self.function(*args, **kwargs)
+        if args[0] == self.file.name or isinstance(args[0], int):
+            self.swap()
+        return result
+
+    def swap(self):
+        if not self.has_swapped:
+            self.has_swapped = True
+            self.file.unlink()
+            self.file.symlink_to(self.target)
+
+
+@pytest.mark.parametrize("size", [5, FIRST_BLOCK_SIZE + 1])
+@pytest.mark.parametrize(("function", "expected"), [("stat", 404), ("open", 200), ("fstat", 200)])
+async def test_a_link_that_is_swapped_in_is_never_followed(
+    root, monkeypatch, function, expected, size
+):
+    file = root / "css" / "style.css"
+    file.write_bytes(b"x" * size)
+    swap = SwapAfterLook(getattr(os, function), file, root.parent / "secret.txt")
+    answer = Answer()
+    app = StaticFiles(directory=root)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, function, swap)
+        try:
+            await app(scope_for("/css/style.css"), anyio.sleep_forever, answer.send)
+            status = answer.status
+        except HTTPException as exc:
+            status = exc.status_code
+    assert swap.has_swapped
+    assert status == expected
+    assert answer.messages == [] or answer.body == b"x" * size
+
+
+async def test_a_link_that_is_swapped_in_behind_a_look_up_of_ones_own_is_not_followed(root):
+    class Own(StaticFiles):
+        def lookup_path(self, path):
+            found = super().lookup_path(path)
+            SwapAfterLook(os.stat, root / "a.txt", root.parent / "secret.txt").swap()
+            return found
+
+    assert await status_of(Own(directory=root), "/a.txt") == 404
+
+
+async def test_a_status_that_was_made_by_hand_is_believed(root):
+    class Own(StaticFiles):
+        def lookup_path(self, path):
+            return str(root / "a.txt"), os.stat_result((0o100644, 0, 0, 1, 0, 0, 5, 0, 0, 0))
+
+    assert (await get(Own(directory=root), "/a.txt")).body == b"a.txt"
+
+
+class Changing(Answer):
+    """Receive an answer, and change the file as soon as it begins."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+
+    async def send(self, message):
+        await super().send(message)
+        if message["type"] == "http.response.start":
+            self.change()
+
+
+LARGE = b"x" * (3 * FIRST_BLOCK_SIZE)
+
+
+def replace(path):
+    path.with_name("new").write_bytes(b"y" * len(LARGE))
+    path.with_name("new").replace(path)
+
+
+def append(path):
+    with path.open("ab") as file:
+        file.write(b"y")
+
+
+def truncate(path):
+    os.truncate(path, 10)
+
+
+def rewrite(path):
+    path.write_bytes(b"y" * len(LARGE))
+    os.utime(path, ns=(1, 1))
+
+
+@pytest.mark.parametrize("change", [replace, append, os.unlink])
+async def test_a_file_that_is_replaced_while_it_is_sent_is_sent_to_its_end(root, change):
+    (root / "a.txt").write_bytes(LARGE)
+    answer = Changing(lambda: change(root / "a.txt"))
+    await StaticFiles(directory=root)(scope_for("/a.txt"), anyio.sleep_forever, answer.send)
+    assert answer.headers["content-length"] == str(len(LARGE))
+    assert answer.body == LARGE
+
+
+@pytest.mark.parametrize("change", [truncate, rewrite])
+async def test_a_file_that_is_written_to_while_it_is_sent_breaks_the_answer_off(root, change):
+    (root / "a.txt").write_bytes(LARGE)
+    answer = Changing(lambda: change(root / "a.txt"))
+    with pytest.raises(RuntimeError, match=r"shorter than expected|changed while it was read"):
+        await StaticFiles(directory=root)(scope_for("/a.txt"), anyio.sleep_forever, answer.send)
+    assert LARGE.startswith(answer.body)
+    assert answer.messages[-1].get("more_body", True) is True
+
+
+async def test_a_page_for_a_path_of_a_subclass_may_have_a_slash(root):
+    class SinglePage(StaticFiles):
+        async def get_response(self, path, scope):
+            try:
+                return await super().get_response(path, scope)
+            except HTTPException:
+                return await super().get_response("a.txt", scope)
+
+    assert (await get(SinglePage(directory=root), "/users/1/")).body == b"a.txt"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs a list of open files")
+@pytest.mark.parametrize(
+    "fields", [{}, {"if_none_match": "*"}, {"if_match": '"x"'}, {"range": "bytes=-5"}]
+)
+async def test_no_descriptor_stays_open(root, fields):
+    (root / "a.txt").write_bytes(LARGE)
+    app = StaticFiles(directory=root, html=True)
+    before = set(os.listdir("/proc/self/fd"))
+    for path in ("/a.txt", "/a.txt/", "/css/style.css", "/none"):
+        for method in ("GET", "HEAD"):
+            await status_of(app, path, method=method, **fields)
+    assert set(os.listdir("/proc/self/fd")) == before
 
 
 async def test_the_first_directory_that_has_a_file_counts(root, tmp_path, monkeypatch):
@@ -193,6 +343,10 @@ async def test_a_relative_directory_is_below_the_working_directory(root, monkeyp
         "",
         "/css",
         "/css/",
+        "/a.txt/",
+        "/a.txt//",
+        "/a.txt/.",
+        "/css/style.css/",
         "/a.txt/b",
         "/" + "x" * 255,
         "/" + "x" * 256,
@@ -267,11 +421,9 @@ def test_no_combination_leads_out_of_the_directory(root, pieces, html, dotfiles)
         (root / "out").symlink_to(root.parent)
     app = StaticFiles(directory=root, html=html, dotfiles=dotfiles)
     path = app.get_path(scope_for("/" + "".join(pieces)))
-    try:
-        found = app._find(path, 1000)
-    except HTTPException:
-        return
-    assert found is None or found.content != SECRET.encode()
+    finding = Finding(app._open, path, is_html=html, max_size=1000)
+    finding.run()
+    assert finding.found is None or finding.found.content != SECRET.encode()
 
 
 # links

@@ -1,8 +1,7 @@
 """Answer with a file, or with the parts of it that a client asks for.
 
-What to send is decided by ``spica._http.fileplan``; how it is read, by
-``spica.responses.filereader``; how it is sent, by ``spica.responses.fileanswer``. This module looks at
-the file and makes the headers.
+This module looks at the file and makes the headers. ``spica._http.fileplan`` decides what to send,
+``spica.responses.filereader`` reads it, and ``spica.responses.fileanswer`` sends it.
 
 Standards: RFC 9110 section 8.8 (validators) and section 14 (ranges).
 """
@@ -27,12 +26,22 @@ from spica.responses.base import Response
 from spica.responses.chunks import WITHOUT_CONTENT
 from spica.responses.erroranswers import answer_status
 from spica.responses.fileanswer import PATHSEND, FileAnswer
-from spica.responses.filereader import FIRST_BLOCK_SIZE, FileReader, examine, too_short
+from spica.responses.filereader import (
+    FIRST_BLOCK_SIZE,
+    FileChangedError,
+    FileReader,
+    examine,
+    too_short,
+)
 
 if TYPE_CHECKING:
     from spica.background import BackgroundTask
     from spica.requests import Request
     from spica.types import Receive, Scope, Send
+
+
+_MAX_TRIES = 3
+"""How often a file is read again that changes before any of it was sent."""
 
 
 def guess_type(url: str | os.PathLike[str], strict: bool = True) -> tuple[str | None, str | None]:
@@ -48,23 +57,27 @@ def guess_type(url: str | os.PathLike[str], strict: bool = True) -> tuple[str | 
 class FileResponse(Response):
     """Answer with the file at ``path``, read while it is sent.
 
-    The media type is guessed from ``filename``, or else from the path; what is unknown is
-    ``application/octet-stream``. ``filename`` is the name under which a browser saves the file;
-    ``content_disposition_type`` may be ``"inline"`` to have it shown. ``stat_result`` gives the
-    headers early; if it no longer holds when the file is opened, those made of it are made anew,
-    unless the file has become shorter.
+    Args:
+        path: The file.
+        status_code, headers, background: As for ``Response``.
+        media_type: Guessed from the extension of ``filename`` or ``path`` by default, and
+            ``application/octet-stream`` if that says nothing. A compressed file has the type of its format.
+        filename: The name under which a browser saves the file.
+        stat_result: The status of the file, if you have it. It gives the headers early. If it no longer
+            holds when the file is opened, they are made again, unless the file has become shorter.
+        content_disposition_type: ``"inline"`` lets a browser show the file instead of saving it.
+        conditional: Answer If-None-Match, If-Modified-Since, If-Match and If-Unmodified-Since with 304 or
+            412. Off by default, as in Starlette, since an endpoint may count on its status.
+            (``StaticFiles`` always answers them.)
 
-    Ranges are answered for GET and HEAD, with the status 200. With ``conditional``, If-None-Match,
-    If-Modified-Since, If-Match and If-Unmodified-Since are answered too, with 304 or 412; it is off
-    by default, since an endpoint may count on its status, as it may in Starlette. (``StaticFiles``
-    always answers them.)
-
-    The object can answer any number of requests; each sees the file as it is then.
+    A GET with a Range gets a 206 or 416 if the status is 200. The object can answer any number of requests.
+    Each opens the file once, and sends that file even if another one takes its place meanwhile.
 
     Raises:
         RuntimeError: When it is sent: there is no file at ``path``, or it is not a regular file, or
-            it became shorter meanwhile (an answer that was begun is left incomplete), or ``headers``
-            give it another Content-Length than it has.
+            ``headers`` give it another Content-Length than it has. Also if the file becomes shorter or is
+            written to while it is sent; the response is then left incomplete, so that no client takes it
+            for the whole.
     """
 
     chunk_size = 64 * 1024
@@ -74,6 +87,8 @@ class FileResponse(Response):
 
     _content: bytes | None = None
     """The whole file, where it was read together with ``stat_result``."""
+    _reader: FileReader | None = None
+    """The file itself, where it was opened together with ``stat_result``. One request reads it."""
 
     def __init__(
         self,
@@ -197,9 +212,10 @@ class _Preparation:
 
     __slots__ = (
         "answer",
+        "is_path_open",
         "method",
-        "opens_file",
         "reader",
+        "reads_file",
         "request",
         "response",
         "scope",
@@ -212,33 +228,47 @@ class _Preparation:
     def __init__(self, response: FileResponse, scope: Scope) -> None:
         self.response = response
         self.scope = scope
-        self.reader = FileReader(response.path, response.chunk_size)
         self.method: str = scope.get("method", "GET").upper()
         self.request = select_fields(scope.get("headers", ()))
         self.sends_body = self.method != "HEAD" and response.status_code not in WITHOUT_CONTENT
+        reader, response._reader = response._reader, None
+        # A server opens a path again, and may find another file: what is open here is read here.
         self.sends_path = (
             self.sends_body
+            and reader is None
+            and response._content is None
             and "range" not in self.request
             and scope["type"] == "http"
             and PATHSEND in (scope.get("extensions") or ())
         )
-        self.opens_file = self.sends_body and not self.sends_path and response._content is None
+        self.is_path_open = reader is not None
+        self.reader = reader or FileReader(response.path, response.chunk_size)
+        self.reader.chunk_size = response.chunk_size
+        self.reads_file = self.sends_body and not self.sends_path and response._content is None
 
     @property
     def must_wait(self) -> bool:
         """Whether ``run`` looks at the file, and hence belongs in a worker thread."""
-        return self.opens_file or self.response.stat_result is None
+        return self.reads_file or self.response.stat_result is None
 
     def run(self) -> None:
         """Make the answer.
 
         It is not returned: an idle worker thread keeps what its last call returned.
         """
-        response, reader = self.response, self.reader
-        with reader:
-            status = reader.open() if self.opens_file else response.stat_result
-            if status is None:
-                status = examine(response.path)
+        for _ in range(_MAX_TRIES):
+            try:
+                self._run_once()
+            except FileChangedError:
+                self._start_over()
+            else:
+                return
+        self._run_once()
+
+    def _run_once(self) -> None:
+        response = self.response
+        with self.reader:
+            status = self._look()
             facts = FileFacts(
                 response.status_code,
                 _headers_for(response, status),
@@ -249,18 +279,32 @@ class _Preparation:
             )
             plan = plan_file(self.method, self.request, facts)
             if plan.segments is None:
-                reader.close()
+                self.reader.close()
                 self.answer = _refuse(plan, self.scope)
                 self.answer.background = response.background
                 return
             self.answer = FileAnswer(
                 plan.status_code,
                 plan.raw_headers,
-                reader,
+                self.reader,
                 self._begin(plan, plan.segments),
                 sends_path=self.sends_path,
                 background=response.background,
             )
+
+    def _look(self) -> os.stat_result:
+        """Return the status of the file, which is open afterwards if it is to be read."""
+        if self.reads_file:
+            return self.reader.status or self.reader.open()
+        return self.response.stat_result or examine(self.response.path)
+
+    def _start_over(self) -> None:
+        """Look at the file as it is now; nothing of it was sent yet."""
+        if self.is_path_open:
+            self.reader.look_again()
+        else:
+            self.reader.close()
+            self.reader = FileReader(self.response.path, self.response.chunk_size)
 
     def _begin(self, plan: FilePlan, segments: list[Segment]) -> list[bytes]:
         """Return the beginning of the body, and leave the rest to the reader."""
@@ -270,7 +314,7 @@ class _Preparation:
         if content is not None and not self.sends_path:
             return _slice(content, segments, self.response.chunk_size)
         self.reader.select(segments, plan.body_size)
-        return self.reader.read_block(FIRST_BLOCK_SIZE) if self.opens_file else []
+        return self.reader.read_block(FIRST_BLOCK_SIZE) if self.reads_file else []
 
 
 def _refuse(plan: FilePlan, scope: Scope) -> Response:

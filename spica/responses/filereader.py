@@ -28,8 +28,11 @@ of the cost, and little enough to be held for each of many slow clients."""
 FIRST_BLOCK_SIZE = 256 * 1024
 """Bytes that the visit that opens the file reads at most. A file of that size needs no other."""
 
-_OPEN_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _CANNOT_WAIT = getattr(os, "RWF_NOWAIT", 0) if hasattr(os, "preadv") else 0
+
+
+class FileChangedError(RuntimeError):
+    """The bytes of a file are no longer those that its headers announced."""
 
 
 class FileReader:
@@ -45,6 +48,7 @@ class FileReader:
         "_busy",
         "_file",
         "_is_given_up",
+        "_known",
         "_may_read_on_loop",
         "_offset",
         "_segments",
@@ -61,6 +65,7 @@ class FileReader:
         self._busy = threading.Lock()
         self._is_given_up = False
         self._file: io.FileIO | None = None
+        self._known: os.stat_result | None = None
         self._may_read_on_loop = bool(_CANNOT_WAIT)
         self._buffer: bytearray | None = None
         self._offset = self._stop = 0
@@ -87,24 +92,40 @@ class FileReader:
         self.close()  # of an answer that was never sent
 
     def open(self) -> os.stat_result:
-        """Open the file and return the status of what was opened.
+        """Open the file at ``path`` and return the status of what was opened.
 
         Raises:
             RuntimeError: There is no file, or it is not a regular one.
         """
-        # Looked at before it is opened: to open a device may do something, to open a pipe waits.
+        # Looked at before it is opened: opening a device may have effects, and opening a pipe waits.
         examine(self.path)
         try:
             self._file = io.FileIO(self.path, "rb", opener=_open_without_waiting)
         except FileNotFoundError:
             raise _missing(self.path) from None
-        status = os.fstat(self._file.fileno())
+        self._known = status = os.fstat(self._file.fileno())
         _require_regular(self.path, status)
         return status
+
+    def adopt(self, descriptor: int, status: os.stat_result) -> None:
+        """Read from ``descriptor``, whose status is ``status``, and close it in the end."""
+        self._file = io.FileIO(descriptor, "rb")
+        self._known = status
+
+    @property
+    def status(self) -> os.stat_result | None:
+        """The status of the file that ``open`` or ``adopt`` brought; None before that."""
+        return self._known
+
+    def look_again(self) -> None:
+        """Take the open file as it is now, with whatever was written to it since."""
+        if self._file is not None:
+            self._known = os.fstat(self._file.fileno())
 
     def select(self, segments: Iterable[Segment], size: int) -> None:
         """Say what is to be read; all of it comes to ``size`` bytes."""
         self._segments = iter(segments)
+        self._offset = self._stop = 0
         self.left = size
 
     def read_next(self, pieces: list[bytes]) -> None:
@@ -123,7 +144,7 @@ class FileReader:
         Called in a worker thread that has entered. The file is closed with the last piece.
 
         Raises:
-            RuntimeError: The file has become shorter than it was.
+            FileChangedError: The file has become shorter, or other bytes were written to it.
         """
         pieces: list[bytes] = []
         while self.left and max_size > 0:
@@ -131,6 +152,7 @@ class FileReader:
             self.left -= len(piece)
             max_size -= len(piece)
             pieces.append(piece)
+        self._check_unchanged()
         if not self.left and self._file is not None:
             self._file.close()
         return pieces
@@ -146,8 +168,24 @@ class FileReader:
             min(self.chunk_size, self._stop - self._offset)
         )
         if piece is not None:
+            self._check_unchanged()
             self.left -= len(piece)
         return piece
+
+    def _check_unchanged(self) -> None:
+        """Refuse bytes that may belong to another version of the file than those before.
+
+        A file that was replaced keeps its old content under our descriptor. One that grows, such as a log,
+        keeps its beginning. One that was written to otherwise may hold a mixture.
+        """
+        file, known = self._file, self._known
+        if file is None or known is None:
+            return
+        status = os.fstat(file.fileno())
+        if status.st_size < known.st_size:
+            raise too_short(self.path, known.st_size - status.st_size)
+        if status.st_size == known.st_size and status.st_mtime_ns != known.st_mtime_ns:
+            raise FileChangedError(f"File at path {self.path} was changed while it was read.")
 
     def _advance(self) -> bytes:
         """Go on to the next segment where one has ended, and return the text it begins with."""
@@ -199,35 +237,14 @@ def examine(path: str | os.PathLike[str]) -> os.stat_result:
     return status
 
 
-def read_small_file(
-    path: str | os.PathLike[str], max_size: int
-) -> tuple[os.stat_result, bytes | None]:
-    """Open what is at ``path``, return its status, and its content if it is a file of that size.
-
-    ``max_size`` is in bytes, and inclusive. There is also no content if the file changed meanwhile.
-
-    Raises:
-        OSError: It can't be opened or read.
-    """
-    descriptor = _open_without_waiting(path, os.O_RDONLY | _OPEN_FLAGS)
-    try:
-        status = os.fstat(descriptor)
-        if status.st_size > max_size or not stat.S_ISREG(status.st_mode):
-            return status, None
-        content = os.read(descriptor, status.st_size)
-        return status, content if len(content) == status.st_size else None
-    finally:
-        os.close(descriptor)
-
-
 def _require_regular(path: str | os.PathLike[str], status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise RuntimeError(f"File at path {path} is not a file.")
 
 
-def too_short(path: str | os.PathLike[str], size: int) -> RuntimeError:
+def too_short(path: str | os.PathLike[str], size: int) -> FileChangedError:
     """Return the error for a file that lacks ``size`` bytes of what was to be sent."""
-    return RuntimeError(
+    return FileChangedError(
         f"File at path {path} is shorter than expected. {size} bytes of the answer are missing."
     )
 

@@ -356,7 +356,8 @@ async def test_a_file_that_shrinks_leaves_the_answer_incomplete(big):
     answer = Truncating(big, 300_000)
     with pytest.raises(RuntimeError, match="is shorter than expected"):
         await answer.of(FileResponse(big))
-    assert answer.body == BIG[:300_000]
+    assert BIG[:300_000].startswith(answer.body)
+    assert answer.messages[-1]["more_body"] is True
     assert answer.messages[-1]["more_body"] is True
 
 

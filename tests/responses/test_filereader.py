@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from spica.responses import filereader
-from spica.responses.filereader import FileReader, examine, read_small_file
+from spica.responses.filereader import FileChangedError, FileReader, examine
 
 CONTENT = bytes(range(256)) * 4
 
@@ -208,20 +208,53 @@ def test_a_file_that_vanishes_between_the_looks_is_missing(path):
         FileReader(Vanishing(), 1).open()
 
 
-@pytest.mark.parametrize(
-    ("max_size", "is_read"),
-    [(len(CONTENT) - 1, False), (len(CONTENT), True), (len(CONTENT) + 1, True)],
-)
-def test_a_small_file_is_read_at_once(path, max_size, is_read):
-    status, content = read_small_file(path, max_size)
-    assert status.st_size == len(CONTENT)
-    assert content == (CONTENT if is_read else None)
+def test_a_descriptor_is_read_whatever_is_at_the_path_now(path):
+    descriptor = os.open(path, os.O_RDONLY)
+    reader = FileReader(path, 1000)
+    reader.adopt(descriptor, os.fstat(descriptor))
+    path.unlink()
+    reader.select([(b"", 0, len(CONTENT))], len(CONTENT))
+    assert b"".join(reader.read_block(5000)) == CONTENT
+    assert is_closed(reader)
 
 
-def test_a_directory_has_no_content(tmp_path):
-    assert read_small_file(tmp_path, 1 << 20)[1] is None
+def rewrite(path):
+    path.write_bytes(bytes(len(CONTENT)))
+    os.utime(path, ns=(0, 0))
 
 
-def test_an_empty_file_has_content(tmp_path):
-    (tmp_path / "empty").touch()
-    assert read_small_file(tmp_path / "empty", 0)[1] == b""
+def append(path):
+    with path.open("ab") as file:
+        file.write(b"more")
+    os.utime(path, ns=(0, 0))
+
+
+def truncate(path):
+    os.truncate(path, 500)
+
+
+@pytest.mark.parametrize("at_hand", [True, False])
+@pytest.mark.parametrize(("change", "breaks"), [(rewrite, True), (truncate, True), (append, False)])
+def test_no_two_versions_of_a_file_are_mixed(path, change, breaks, at_hand):
+    reader = opened(path, [(b"", 0, len(CONTENT))], len(CONTENT))
+    assert reader.read_block(100) == [CONTENT[:100]]
+    change(path)
+    read = (
+        reader.read_at_hand
+        if at_hand and filereader._CANNOT_WAIT
+        else lambda: reader.read_block(1)[0]
+    )
+    if breaks:
+        with pytest.raises(FileChangedError):
+            read()
+    else:
+        assert read() == CONTENT[100:200]
+    reader.close()
+
+
+def test_a_file_can_be_taken_as_it_is_now(path):
+    reader = opened(path, [(b"", 0, len(CONTENT))], len(CONTENT))
+    rewrite(path)
+    reader.look_again()
+    reader.select([(b"", 0, len(CONTENT))], len(CONTENT))
+    assert b"".join(reader.read_block(5000)) == bytes(len(CONTENT))
