@@ -224,6 +224,13 @@ class StaticFiles(Responder):
         has_slash = scope.get("path", "").endswith(("/", "/."))
         return has_slash and path != "." and path == self.get_path(scope)
 
+    def _sends_path(self, scope: Scope) -> bool:
+        """Return whether the server opens the file, by its path.
+
+        It follows every link on the way, also one that was swapped in since we looked.
+        """
+        return self.follow_symlink and PATHSEND in (scope.get("extensions") or ())
+
     def _max_content_size(self, scope: Scope) -> int | None:
         """Return the size of files whose content is likely to be needed at once, in bytes.
 
@@ -231,8 +238,7 @@ class StaticFiles(Responder):
         """
         if scope["method"] == "HEAD":
             return None
-        # A server that opens the path follows every link on the way, also one that was swapped in since.
-        if self.follow_symlink and PATHSEND in (scope.get("extensions") or ()):
+        if self._sends_path(scope):
             return None
         has_copy = not _COPY_FIELDS.isdisjoint([name for name, _ in scope.get("headers", ())])
         return -1 if has_copy else FIRST_BLOCK_SIZE
@@ -260,7 +266,9 @@ class StaticFiles(Responder):
             if evaluate(scope["method"], preconditions, etag, last_modified) is Outcome.FAILED:
                 raise HTTPException(status_code=412)
         if self.is_not_modified(headers, Headers(raw=request_headers)):
-            return NotModifiedResponse(headers)
+            not_modified = NotModifiedResponse(headers)
+            not_modified._whole_headers = [] if self._sends_path(scope) else headers.raw
+            return not_modified
         return response
 
     def is_not_modified(self, response_headers: Headers, request_headers: Headers) -> bool:

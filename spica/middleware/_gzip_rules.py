@@ -3,14 +3,17 @@
 Pure functions of header fields. Nothing is compressed or sent here.
 
 Standards: RFC 9110 s.8.4 (Content-Encoding), s.8.8.1 (weak validators), s.12.5.3 (Accept-Encoding),
-s.12.5.5 (Vary); RFC 9530 (digests).
+s.12.5.5 (Vary), s.14.3 (Accept-Ranges), s.15.3.7 (206), s.15.4.5 (304); RFC 9111 s.5.2.2.6
+(no-transform); RFC 6839 (suffixes of media types); RFC 9530 (digests).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from spica._http.conditional import parse_entity_tag, parse_entity_tags
 from spica._http.fields import parse_quality_list, split_list
+from spica.datastructures.headers import add_vary
 from spica.responses.chunks import WITHOUT_CONTENT
 
 RawHeaders = list[tuple[bytes, bytes]]
@@ -18,10 +21,25 @@ RawHeaders = list[tuple[bytes, bytes]]
 DEFAULT_EXCLUDED_CONTENT_TYPES = (
     # Their frames must not wait for others.
     *("text/event-stream", "application/grpc"),
-    # They are compressed already.
-    *("application/zip", "application/gzip", "application/x-gzip", "font/woff2", "font/woff"),
-    *("audio/*", "video/*"),
-    *("image/webp", "image/avif", "image/jpeg", "image/png", "image/gif"),
+    # They are compressed already: archives,
+    *("application/zip", "application/gzip", "application/x-gzip", "application/zstd"),
+    *("application/x-bzip", "application/x-bzip2", "application/x-xz", "application/x-lzma"),
+    *("application/x-brotli", "application/x-compress", "application/x-lz4", "application/x-lzip"),
+    *("application/x-7z-compressed", "application/vnd.rar", "application/x-rar-compressed"),
+    *("application/java-archive", "application/vnd.android.package-archive"),
+    # documents (viewers ask for ranges of a PDF, which a compressed answer can't offer),
+    "application/pdf",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    "application/vnd.oasis.opendocument.text",
+    "application/vnd.oasis.opendocument.spreadsheet",
+    "application/vnd.oasis.opendocument.presentation",
+    # fonts, sound and pictures.
+    *("font/woff2", "font/woff", "application/font-woff", "application/font-woff2"),
+    *("audio/*", "video/*", "application/ogg"),
+    *("image/webp", "image/avif", "image/jpeg", "image/png", "image/gif", "image/apng"),
+    *("image/jxl", "image/jp2", "image/heic", "image/heif"),
 )
 """Media types that are not compressed unless the setting says otherwise."""
 
@@ -36,6 +54,12 @@ _COMMON_ACCEPTS = frozenset(
 _BOUND_TO_BYTES = frozenset(
     {b"content-encoding", b"content-range", b"content-digest", b"repr-digest", b"content-md5"}
 )
+
+# RFC 9110 s.14.4: Content-Range tells which bytes of the content a 206 has, but not how they are encoded.
+_BOUND_TO_CODING = _BOUND_TO_BYTES - {b"content-range"}
+
+# Formats that have a suffix for the media types that are built on them (RFC 6839, RFC 8878).
+_SUFFIXED = frozenset({"application/zip", "application/gzip", "application/zstd"})
 
 
 def accepts_gzip(headers: Iterable[tuple[bytes, bytes]]) -> bool:
@@ -57,7 +81,7 @@ def accepts_gzip(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 class EncodableTypes:
     """Which responses may be encoded, by their status and their fields."""
 
-    __slots__ = ("_excluded", "_excluded_prefixes")
+    __slots__ = ("_excluded", "_excluded_prefixes", "_excluded_suffixes")
 
     def __init__(self, excluded: Sequence[str]) -> None:
         self._excluded = frozenset(excluded)
@@ -67,20 +91,64 @@ class EncodableTypes:
             for name in excluded
             if name.endswith("/*") or name == "application/grpc"
         )
+        # RFC 6839 s.3: "application/epub+zip" is a zip file.
+        self._excluded_suffixes = tuple(
+            "+" + name.partition("/")[2] for name in excluded if name in _SUFFIXED
+        )
 
     def allow(self, status_code: int, raw_headers: Iterable[tuple[bytes, bytes]]) -> bool:
         """Return whether this response would be encoded for a client that accepts it."""
         if status_code == 206 or status_code in WITHOUT_CONTENT:
             return False
+        return self._allow_fields(raw_headers, _BOUND_TO_BYTES)
+
+    def allow_whole(
+        self, raw_headers: RawHeaders, minimum_size: int, whole: RawHeaders | None
+    ) -> bool:
+        """Return whether the 200 that a 206 or 304 stands for would be encoded.
+
+        ``whole`` are the fields of that 200, if they are known. If they are not, the answer is yes unless
+        something speaks against it.
+        """
+        if whole is not None:
+            return declared_size(whole) >= minimum_size and self.allow(200, whole)
+        size = _size_of_whole(raw_headers)
+        if size is not None and size < minimum_size:
+            return False
+        return self._allow_fields(raw_headers, _BOUND_TO_CODING)
+
+    def _allow_fields(
+        self, raw_headers: Iterable[tuple[bytes, bytes]], forbidden: frozenset[bytes]
+    ) -> bool:
         for name, value in raw_headers:
             name = name.lower()
-            if name in _BOUND_TO_BYTES:
+            if name in forbidden:
                 return False
             if name == b"content-type":
-                media_type = value.partition(b";")[0].strip().lower().decode("latin-1")
-                if media_type in self._excluded or media_type.startswith(self._excluded_prefixes):
+                if self._is_excluded(value.partition(b";")[0].strip().lower().decode("latin-1")):
+                    return False
+            elif name == b"cache-control" and b"no-transform" in value.lower():
+                # RFC 9111 s.5.2.2.6. A word that only contains it is another directive.
+                directives = split_list(value.decode("latin-1").lower())
+                if "no-transform" in directives:
                     return False
         return True
+
+    def _is_excluded(self, media_type: str) -> bool:
+        return (
+            media_type in self._excluded
+            or media_type.startswith(self._excluded_prefixes)
+            or media_type.endswith(self._excluded_suffixes)
+        )
+
+
+def _size_of_whole(raw_headers: RawHeaders) -> int | None:
+    """Return the size of the whole that a 206 has one part of, in bytes; None if it does not tell."""
+    for name, value in raw_headers:
+        if name.lower() == b"content-range":
+            size = value.rpartition(b"/")[2].strip()
+            return int(size) if size.isdigit() and len(size) < 20 else None
+    return None
 
 
 def normalize_types(content_types: Sequence[str]) -> tuple[str, ...]:
@@ -117,26 +185,59 @@ def check_settings(
 
 
 def vary_fields(raw_headers: RawHeaders) -> RawHeaders:
-    """Return the fields with Accept-Encoding in Vary (RFC 9110 s.12.5.5), in a new list."""
-    for name, value in raw_headers:
-        if name.lower() == b"vary":
-            names = [member.lower() for member in split_list(value.decode("latin-1"))]
-            if "*" in names or "accept-encoding" in names:
-                return raw_headers[:]
-    return [*raw_headers, (b"vary", b"Accept-Encoding")]
+    """Return the fields with Accept-Encoding in Vary (RFC 9110 s.12.5.5), one line, in a new list."""
+    present = [value for name, value in raw_headers if name.lower() == b"vary"]
+    if not present:
+        return [*raw_headers, (b"vary", b"Accept-Encoding")]
+    names = [member.lower() for value in present for member in split_list(value.decode("latin-1"))]
+    if "*" in names or (len(present) == 1 and "accept-encoding" in names):
+        return raw_headers[:]
+    # All lines become one, where the first one was.
+    at = [name.lower() for name, _ in raw_headers].index(b"vary")
+    line = [(b"vary", b", ".join(present))]
+    add_vary(line, "Accept-Encoding")
+    rest = [field for field in raw_headers[at:] if field[0].lower() != b"vary"]
+    return [*raw_headers[:at], *line, *rest]
 
 
 def encode_fields(raw_headers: RawHeaders, coding: str, size: int | None) -> RawHeaders:
     """Return the fields of an encoded response; ``size`` is its length in bytes, if that is known."""
-    fields = vary_fields([field for field in raw_headers if field[0].lower() != b"content-length"])
-    for index, (name, value) in enumerate(fields):
-        # RFC 9110 s.8.8.1: what has a strong validator is the same in every byte.
-        if name.lower() == b"etag" and not value.startswith(b"W/"):
-            fields[index] = name, b"W/" + value
+    # RFC 9110 s.14.3: ranges are those of the file as it is, so a compressed response offers none.
+    dropped = (b"content-length", b"accept-ranges")
+    fields = vary_fields([field for field in raw_headers if field[0].lower() not in dropped])
+    _weaken_etag(fields)
     fields.append((b"content-encoding", coding.encode("ascii")))
     if size is not None:
         fields.append((b"content-length", b"%d" % size))
     return fields
+
+
+def revalidated_fields(
+    raw_headers: RawHeaders, request_headers: Iterable[tuple[bytes, bytes]] | None
+) -> RawHeaders:
+    """Return the fields of a 304 for a client that gets the 200 encoded (RFC 9110 s.15.4.5).
+
+    With ``request_headers`` it is not certain that the 200 is encoded. Then the tag stays strong if the
+    client names the strong one and not the weak one.
+    """
+    fields = vary_fields(raw_headers)
+    if request_headers is not None:
+        asked = [value for name, value in request_headers if name == b"if-none-match"]
+        tags = parse_entity_tags(b", ".join(asked).decode("latin-1"))
+        for name, value in fields:
+            if name.lower() == b"etag":
+                tag = parse_entity_tag(value.decode("latin-1"))
+                if tag in tags and tag._replace(is_weak=True) not in tags:
+                    return fields
+    _weaken_etag(fields)
+    return fields
+
+
+def _weaken_etag(fields: RawHeaders) -> None:
+    for index, (name, value) in enumerate(fields):
+        # RFC 9110 s.8.8.1: equal strong validators mean equal bytes, and these bytes are others.
+        if name.lower() == b"etag" and not value.startswith(b"W/"):
+            fields[index] = name, b"W/" + value
 
 
 def declared_size(raw_headers: RawHeaders) -> int:
@@ -145,3 +246,10 @@ def declared_size(raw_headers: RawHeaders) -> int:
         if name.lower() == b"content-length" and value.isdigit() and len(value) < 20:
             return int(value)
     return 0
+
+
+def is_length_wrong(raw_headers: RawHeaders, size: int) -> bool:
+    """Return whether a Content-Length announces another length than ``size`` bytes."""
+    return any(
+        name.lower() == b"content-length" and value != b"%d" % size for name, value in raw_headers
+    )

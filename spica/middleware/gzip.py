@@ -1,7 +1,7 @@
 """Compress responses with gzip, for clients that accept it.
 
-An answer in memory is compressed as a value, a stream chunk by chunk as it is iterated over, and an app
-that is only known by running it through ``send``. ``_gzip_rules`` decides for all three.
+A response in memory is compressed as a value, a stream chunk by chunk while it is iterated over, and the
+messages of a foreign app as they pass ``send``. ``_gzip_rules`` decides for all three.
 
 Standards: RFC 9110 s.8.4.1.3, RFC 1952 (gzip); ASGI extensions "Path Send" and "Zero Copy Send".
 """
@@ -24,11 +24,14 @@ from spica.middleware._gzip_rules import (
     check_settings,
     declared_size,
     encode_fields,
+    is_length_wrong,
     normalize_types,
+    revalidated_fields,
     vary_fields,
 )
 from spica.responses.base import Response
 from spica.responses.chunks import size_of
+from spica.responses.fileanswer import FileAnswer
 from spica.responses.streaming import StreamingResponse, is_plain_value
 
 if TYPE_CHECKING:
@@ -49,6 +52,9 @@ gzip_threads = ThreadLimiter("gzip", 40, max_wait_seconds=30)
 _GZIP_WINDOW = 31  # zlib: a window of 32 KiB, and the header and trailer of gzip
 _DEFAULT_THREAD_SIZE = 128 * 1024
 
+# RFC 9110 s.15.3.7, s.15.4.5: they carry Vary and ETag as the 200 in their place would.
+_STANDING_FOR_200 = (206, 304)
+
 # Bodies that the server takes from somewhere else.
 _FOREIGN_BODIES = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
 
@@ -56,13 +62,20 @@ _FOREIGN_BODIES = frozenset({"http.response.pathsend", "http.response.zerocopyse
 class GZipMiddleware(Responder):
     """Compress responses of at least ``minimum_size`` bytes, and all that stream, with gzip.
 
-    ``compresslevel`` is that of zlib: 1 is fastest, 9, the default, smallest. Bodies and chunks of at
-    least ``thread_minimum_size`` bytes are compressed in a worker thread. Media types among
-    ``exclude_content_types`` (``type/*`` stands for all of a type) are sent as they are, and so are
-    partial content, responses that have a Content-Encoding, and files the server sends by their path.
+    Args:
+        app: The app whose responses are compressed.
+        minimum_size: Smaller bodies are sent as they are, in bytes.
+        compresslevel: That of zlib: 1 is fastest, 9, the default, smallest.
+        thread_minimum_size: Bodies and chunks of at least so many bytes are compressed in a worker thread.
+        exclude_content_types: Media types that are sent as they are; ``type/*`` means all of a type. The
+            default has the formats that are compressed already.
 
-    Each chunk of a stream is flushed, so that the client sees it at once. A strong ETag becomes weak.
-    Vary names Accept-Encoding on all that may be compressed, whatever this client accepts.
+    Partial content (206) is sent as it is, and so are responses that have a Content-Encoding or the directive
+    ``no-transform``, and files that the server sends by their path.
+
+    Each chunk of a stream is flushed, so that the client sees it at once. A strong ETag becomes weak, and
+    Accept-Ranges is dropped. Vary names Accept-Encoding on all that may be compressed, whatever this client
+    accepts, and on its 304 and 206. A body that is not as long as its Content-Length stays incomplete.
 
     Raises:
         TypeError: a size is not an int, or ``exclude_content_types`` is a single string.
@@ -108,8 +121,15 @@ class GZipMiddleware(Responder):
         answer = await self._layer_ask(request)
         scope = request.scope
         if not isinstance(answer, Response) or not is_plain_value(answer):
+            if isinstance(answer, FileAnswer) and answer._is_by_path:
+                return answer  # the server opens the file itself, for HEAD as for GET
             # What is no answer at all is named by whoever would send it.
             return self._responder(scope)._around(answer) if callable(answer) else answer
+        return await self._encode_value(answer, scope)
+
+    async def _encode_value(self, answer: Response, scope: Scope) -> Response:
+        if answer.status_code in _STANDING_FOR_200:
+            return self._responder(scope)._edit_partial(answer, scope)
         in_memory = answer._replaced_body is None and not isinstance(answer, StreamingResponse)
         is_head = scope.get("method") == "HEAD"
         if in_memory and size_of(answer.body) < self.minimum_size and (answer.body or not is_head):
@@ -118,7 +138,7 @@ class GZipMiddleware(Responder):
             return answer
         if in_memory:
             return await self._responder(scope)._encode_in_memory(answer, is_head)
-        return self._responder(scope)._encode_stream(answer)
+        return self._responder(scope)._encode_stream(answer, is_head)
 
     def _responder(self, scope: Scope) -> IdentityResponder:
         return self._gzip if accepts_gzip(scope["headers"]) else self._identity
@@ -137,12 +157,47 @@ class _Phase(enum.Enum):
 _BEFORE_START, _HOLDING_START, _ENCODING, _PASSING = _Phase
 
 
+class _Length:
+    """Hold a body to its Content-Length, which is not sent with its encoded form.
+
+    Nothing else would notice that it is incomplete: the encoding would just be ended.
+    """
+
+    __slots__ = ("announced", "left")
+
+    def __init__(self, announced: int) -> None:
+        self.announced = self.left = announced
+
+    @classmethod
+    def of(cls, raw_headers: RawHeaders) -> _Length | None:
+        """Return the length that the fields announce, if they do."""
+        for name, value in raw_headers:
+            if name.lower() == b"content-length" and value.isdigit() and len(value) < 20:
+                return cls(int(value))
+        return None
+
+    def count(self, size: int, *, is_end: bool) -> None:
+        """Count ``size`` bytes more.
+
+        Raises:
+            RuntimeError: The body is longer or shorter than was announced. Its end is then not sent, so that
+                the client sees that it is incomplete (RFC 9112 s.8).
+        """
+        self.left -= size
+        if self.left < 0 or (is_end and self.left):
+            relation = "longer" if self.left < 0 else "shorter"
+            raise RuntimeError(
+                f"The body of a response is {relation} than its Content-Length of {self.announced} bytes, by "
+                f"{abs(self.left)} bytes. Leave the header out, or set it to the length of what is sent."
+            )
+
+
 class IdentityResponder:
     """Run an app and leave its bodies as they are, but name Accept-Encoding in Vary.
 
-    It is what a client gets that does not accept gzip, and the base of what encodes: a subclass sets
-    ``content_encoding`` and overrides ``apply_compression``, and may keep what it needs as attributes,
-    since each run has an object of its own.
+    It serves clients that do not accept gzip, and it is the base of the classes that encode. A subclass sets
+    ``content_encoding`` and overrides ``apply_compression``. It may keep its state as attributes, since each
+    run has an object of its own.
 
     Raises:
         TypeError: ``minimum_size`` is not an int, or ``exclude_content_types`` is a single string.
@@ -153,6 +208,8 @@ class IdentityResponder:
 
     _phase = _BEFORE_START
     _is_head = False
+    _length: _Length | None = None
+    _request_headers: RawHeaders = []  # never changed in place
     _start: Message  # held while the phase is _HOLDING_START
 
     def __init__(
@@ -176,6 +233,7 @@ class IdentityResponder:
         run = self._around(self.app)
         run.send = send
         run._is_head = scope.get("method") == "HEAD"
+        run._request_headers = scope.get("headers", [])
         await run.app(scope, receive, run.send_with_compression)
         if run._phase is _HOLDING_START:
             await run._pass_start()  # without a body: the server shall see it
@@ -197,7 +255,7 @@ class IdentityResponder:
         self, raw_headers: RawHeaders, body: bytes, is_head: bool
     ) -> tuple[RawHeaders, bytes]:
         """Return the fields and the body to be sent for a body that is all there."""
-        # RFC 9110 s.9.3.2: the fields of an answer to HEAD are those that GET would get.
+        # RFC 9110 s.9.3.2: the response to a HEAD has the fields that GET would get.
         is_bodiless = is_head and not body
         size = declared_size(raw_headers) if is_bodiless else len(body)
         if size < self.minimum_size:
@@ -206,8 +264,23 @@ class IdentityResponder:
             return self._stream_fields(raw_headers), body
         if self.content_encoding == IDENTITY or not body:
             return vary_fields(raw_headers), body
+        if not is_head and is_length_wrong(raw_headers, len(body)):
+            # As it is, server and client see that it is incomplete. Encoded, it would look whole.
+            return vary_fields(raw_headers), body
         encoded = await self.apply_compression(body, more_body=False)
         return encode_fields(raw_headers, self.content_encoding, len(encoded)), encoded
+
+    def _partial_fields(
+        self, status_code: int, raw_headers: RawHeaders, whole: RawHeaders | None
+    ) -> RawHeaders:
+        """Return the fields of a 206 or 304, where ``whole`` are those of the 200, if they are known."""
+        if not self._types.allow_whole(raw_headers, self.minimum_size, whole):
+            return raw_headers
+        if status_code == 206 or self.content_encoding == IDENTITY:
+            return vary_fields(
+                raw_headers
+            )  # the part is one of the file as it is, and so is the tag
+        return revalidated_fields(raw_headers, self._request_headers if whole is None else None)
 
     def _stream_fields(self, raw_headers: RawHeaders) -> RawHeaders:
         """Return the fields to be sent where the length of the body is not known."""
@@ -229,12 +302,26 @@ class IdentityResponder:
             response.body = encoded
         return response
 
-    def _encode_stream(self, response: Response) -> Response:
+    def _encode_stream(self, response: Response, is_head: bool) -> Response:
         response = response._copy()
-        response.raw_headers = self._stream_fields(response.raw_headers)
+        raw_headers = response.raw_headers
+        response.raw_headers = self._stream_fields(raw_headers)
         if self.content_encoding != IDENTITY:
-            chunks, encoder = response.body_iterator, self._around(self.app)
-            response.body_iterator = _EncodedChunks(chunks, response.charset, encoder)
+            encoder = self._around(self.app)
+            encoder._length = None if is_head else _Length.of(raw_headers)
+            response.body_iterator = _EncodedChunks(
+                response.body_iterator, response.charset, encoder
+            )
+        return response
+
+    def _edit_partial(self, response: Response, scope: Scope) -> Response:
+        run = self._around(self.app)
+        run._request_headers = scope["headers"]
+        raw_headers = response.raw_headers
+        fields = run._partial_fields(response.status_code, raw_headers, response._whole_headers)
+        if fields is not raw_headers:
+            response = response._copy()
+            response.raw_headers = fields
         return response
 
     # -- by messages -----------------------------------------------------------------------------------
@@ -267,8 +354,11 @@ class IdentityResponder:
     async def _begin(self, message: Message) -> None:
         raw_headers = list(message.get("headers", ()))  # ASGI lets an app leave them out
         message = {**message, "headers": raw_headers}
-        if not self._types.allow(message["status"], raw_headers):
+        status_code = message["status"]
+        if not self._types.allow(status_code, raw_headers):
             self._phase = _PASSING
+            if status_code in _STANDING_FOR_200:
+                message["headers"] = self._partial_fields(status_code, raw_headers, None)
             await self.send(message)
         else:
             self._phase = _HOLDING_START
@@ -286,6 +376,7 @@ class IdentityResponder:
         if message.get("more_body", False):
             await self._pass_start(self._stream_fields(raw_headers))
             self._phase = _PASSING if self.content_encoding == IDENTITY else _ENCODING
+            self._length = None if self._is_head else _Length.of(raw_headers)
             await self.send_with_compression(message)
             return
         body = _as_bytes(message.get("body", b""))
@@ -299,6 +390,8 @@ class IdentityResponder:
     async def _send_next(self, message: Message) -> None:
         more_body = message.get("more_body", False)
         body = _as_bytes(message.get("body", b""))
+        if self._length is not None:
+            self._length.count(len(body), is_end=not more_body)
         encoded = await self.apply_compression(body, more_body=more_body)
         if not more_body:
             self._phase = _PASSING
@@ -378,10 +471,15 @@ class _EncodedChunks:
             chunk = await anext(self._iterator)
         except StopAsyncIteration:
             self._is_over = True
-            return await self._encoder.apply_compression(b"", more_body=False)
+            return await self._encode(b"", is_end=True)
         if isinstance(chunk, str):
             chunk = chunk.encode(self._charset)
-        return await self._encoder.apply_compression(_as_bytes(chunk), more_body=True)
+        return await self._encode(_as_bytes(chunk), is_end=False)
+
+    async def _encode(self, chunk: bytes, *, is_end: bool) -> bytes:
+        if self._encoder._length is not None:
+            self._encoder._length.count(len(chunk), is_end=is_end)
+        return await self._encoder.apply_compression(chunk, more_body=not is_end)
 
     async def aclose(self) -> None:
         """Close the stream, whether it was begun or not."""

@@ -74,6 +74,8 @@ class Response:
     _headers: MutableHeaders | None = None
     _measured_body: bytes | memoryview | None = None
     """The body that Content-Length was made for. Another one in ``body`` was put in its place later."""
+    _whole_headers: list[tuple[bytes, bytes]] | None = None
+    """The fields of the 200 that a 304 stands for, if they are known."""
 
     def __init__(
         self,

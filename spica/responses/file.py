@@ -212,6 +212,7 @@ class _Preparation:
 
     __slots__ = (
         "answer",
+        "is_by_path",
         "is_path_open",
         "method",
         "reader",
@@ -233,14 +234,13 @@ class _Preparation:
         self.sends_body = self.method != "HEAD" and response.status_code not in WITHOUT_CONTENT
         reader, response._reader = response._reader, None
         # A server opens a path again, and may find another file: what is open here is read here.
-        self.sends_path = (
-            self.sends_body
-            and reader is None
+        self.is_by_path = (
+            reader is None
             and response._content is None
-            and "range" not in self.request
             and scope["type"] == "http"
             and PATHSEND in (scope.get("extensions") or ())
         )
+        self.sends_path = self.is_by_path and self.sends_body and "range" not in self.request
         self.is_path_open = reader is not None
         self.reader = reader or FileReader(response.path, response.chunk_size)
         self.reader.chunk_size = response.chunk_size
@@ -281,9 +281,11 @@ class _Preparation:
             if plan.segments is None:
                 self.reader.close()
                 self.answer = _refuse(plan, self.scope)
+                if plan.status_code == 304:
+                    self.answer._whole_headers = [] if self.is_by_path else facts.raw_headers
                 self.answer.background = response.background
                 return
-            self.answer = FileAnswer(
+            self.answer = answer = FileAnswer(
                 plan.status_code,
                 plan.raw_headers,
                 self.reader,
@@ -291,6 +293,7 @@ class _Preparation:
                 sends_path=self.sends_path,
                 background=response.background,
             )
+            answer._is_by_path = self.is_by_path
 
     def _look(self) -> os.stat_result:
         """Return the status of the file, which is open afterwards if it is to be read."""

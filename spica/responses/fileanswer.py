@@ -44,6 +44,8 @@ class FileAnswer(Response):
     """
 
     _is_plain, _receives = True, True
+    _is_by_path = False
+    """Whether the server opens the file, or would if this were a GET for all of it."""
     _iterator: AsyncIterator[bytes] | None = None
     _sent_in_turn = 0
 

@@ -15,6 +15,7 @@ from spica._http.fields import encode_field_value
 from spica._layers.responder import Responder
 from spica.middleware._gzip_rules import accepts_gzip, declared_size, encode_fields, vary_fields
 from spica.middleware.base import BaseHTTPMiddleware
+from spica.middleware.cors import CORSMiddleware
 from spica.middleware.gzip import (
     DEFAULT_EXCLUDED_CONTENT_TYPES,
     GZipMiddleware,
@@ -23,6 +24,8 @@ from spica.middleware.gzip import (
     gzip_threads,
 )
 from spica.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
+from spica.routing import Route, Router
+from spica.staticfiles import StaticFiles
 
 pytestmark = pytest.mark.anyio
 
@@ -112,9 +115,11 @@ def test_any_bytes_are_answered(field):
     ("given_fields", "vary"),
     [
         ([], [b"Accept-Encoding"]),
-        ([(b"vary", b"Cookie")], [b"Cookie", b"Accept-Encoding"]),
+        ([(b"vary", b"Cookie")], [b"Cookie, Accept-Encoding"]),
         ([(b"vary", b"Cookie, accept-ENCODING")], [b"Cookie, accept-ENCODING"]),
         ([(b"vary", b"*")], [b"*"]),
+        ([(b"vary", b"Origin"), (b"Vary", b"Cookie")], [b"Origin, Cookie, Accept-Encoding"]),
+        ([(b"x", b"y"), (b"VARY", b"Origin")], [b"Origin, Accept-Encoding"]),
     ],
 )
 def test_vary_names_accept_encoding_once(given_fields, vary):
@@ -200,7 +205,17 @@ async def test_a_client_without_gzip_is_told_that_it_matters():
 
 
 UNTOUCHED = {
-    "partial content": Response(b"x" * 600, 206, {"content-range": "bytes 0-599/9000"}),
+    "partial content": Response(
+        b"x" * 600, 206, {"content-range": "bytes 0-599/9000", "vary": "*"}
+    ),
+    "a part of little": Response(b"x" * 9, 206, {"content-range": "bytes 0-8/499"}),
+    "a part of an image": Response(b"x", 206, {"content-range": "bytes 0-0/900"}, "image/png"),
+    "not to be transformed": Response(
+        b"x" * 600, headers={"cache-control": "no-store, No-Transform"}
+    ),
+    "a PDF": Response(b"x" * 600, media_type="application/pdf"),
+    "an e-book": Response(b"x" * 600, media_type="application/epub+zip"),
+    "a compressed file": Response(b"x" * 600, media_type="application/zstd"),
     "encoded already": Response(b"x" * 600, headers={"content-encoding": "br"}),
     "with a digest": Response(b"x" * 600, headers={"repr-digest": "sha-256=:AA==:"}),
     "an image": Response(b"x" * 600, media_type="image/png"),
@@ -244,10 +259,131 @@ async def test_excluded_types_can_be_set(excluded, media_type, encoded):
     assert ("content-encoding" in exchange.headers) is encoded
 
 
-@pytest.mark.parametrize("status_code", [204, 304])
-async def test_responses_without_content_stay_as_they_are(status_code):
-    exchange = await ask(Answer(Response(status_code=status_code)), minimum_size=0)
+async def test_a_response_without_content_stays_as_it_is():
+    exchange = await ask(Answer(Response(status_code=204)), minimum_size=0)
     assert exchange.raw_headers == []
+
+
+async def test_a_directive_that_only_contains_no_transform_is_another_one():
+    response = PlainTextResponse(LARGE, headers={"cache-control": "x-no-transform"})
+    assert (await ask(Answer(response))).headers["content-encoding"] == "gzip"
+
+
+async def test_a_compressed_response_offers_no_ranges():
+    """RFC 9110 s.14.3."""
+    response = PlainTextResponse(LARGE, headers={"accept-ranges": "bytes"})
+    assert "accept-ranges" not in (await ask(Answer(response))).headers
+    assert (await ask(Answer(response), headers=())).headers["accept-ranges"] == "bytes"
+
+
+@pytest.mark.parametrize("by_value", [True, False], ids=["value", "message"])
+@pytest.mark.parametrize("headers", [GZIP, ()], ids=["gzip", "identity"])
+async def test_a_part_names_vary_and_keeps_its_tag(headers, by_value):
+    """RFC 9110 s.15.3.7."""
+    fields = {"content-range": "bytes 0-8/900", "etag": '"a"'}
+    response = Response(b"x" * 9, 206, fields)
+    app = (
+        Answer(response) if by_value else Foreign(start(206, response.raw_headers), body(b"x" * 9))
+    )
+    exchange = await ask(app, headers=headers)
+    assert exchange.headers["vary"] == "Accept-Encoding"
+    assert (exchange.headers["etag"], exchange.body) == ('"a"', b"x" * 9)
+
+
+@pytest.mark.parametrize("by_value", [True, False], ids=["value", "message"])
+@pytest.mark.parametrize(
+    ("accept", "if_none_match", "etag"),
+    [
+        ("gzip", 'W/"a"', 'W/"a"'),
+        ("gzip", '"a"', '"a"'),
+        ("gzip", '"b", "a", W/"a"', 'W/"a"'),
+        ("gzip", "*", 'W/"a"'),
+        ("gzip", None, 'W/"a"'),
+        ("br", 'W/"a"', '"a"'),
+    ],
+)
+async def test_a_304_has_vary_and_the_tag_of_its_200(accept, if_none_match, etag, by_value):
+    """RFC 9110 s.15.4.5."""
+    response = Response(status_code=304, headers={"etag": '"a"'})
+    app = Answer(response) if by_value else Foreign(start(304, response.raw_headers), body(b""))
+    headers = [("accept-encoding", accept)]
+    headers += [("if-none-match", if_none_match)] if if_none_match else []
+    exchange = await ask(app, headers=headers)
+    assert exchange.headers == {"etag": etag, "vary": "Accept-Encoding"}
+
+
+@pytest.mark.parametrize("extensions", [{}, {"http.response.pathsend": {}}], ids=["body", "path"])
+@pytest.mark.parametrize("headers", [GZIP, []], ids=["gzip", "identity"])
+@pytest.mark.parametrize(("name", "size"), [("a.txt", 10), ("a.txt", 9000), ("a.png", 9000)])
+@pytest.mark.parametrize("make", ["response", "static"])
+async def test_304_and_head_of_a_file_agree_with_its_200(
+    tmp_path, name, size, headers, extensions, make
+):
+    """RFC 9110 s.9.3.2, s.15.4.5."""
+    (tmp_path / name).write_bytes(b"x" * size)
+    if make == "static":
+        inner = StaticFiles(directory=tmp_path, follow_symlink=True)
+    else:
+        inner = Router(
+            [Route("/{rest}", lambda request: FileResponse(tmp_path / name, conditional=True))]
+        )
+    app = GZipMiddleware(inner)
+
+    async def get(method="GET", *more):
+        scope = http_scope(method, f"/{name}", headers=[*headers, *more], extensions=extensions)
+        return await Exchange(scope).run(app)
+
+    whole, head = await get(), await get("HEAD")
+    not_modified = await get("GET", ("if-none-match", whole.headers["etag"]))
+    assert not_modified.status == 304
+    for field in ("etag", "vary"):
+        assert not_modified.headers.get(field) == whole.headers.get(field), field
+    whole_fields = {n: v for n, v in whole.headers.items() if n != "content-length"}
+    assert {n: v for n, v in head.headers.items() if n != "content-length"} == whole_fields
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("chunks", [[b"x" * 600], [b"x" * 300, b"x" * 300], [b"x" * 1200]])
+@pytest.mark.parametrize("by_value", [True, False], ids=["value", "message"])
+async def test_a_body_of_another_length_than_announced_is_never_complete(chunks, by_value, method):
+    """RFC 9112 s.8."""
+    fields = {"content-length": "900"}
+    if by_value:
+        app = Answer(StreamingResponse(Chunks(*chunks), headers=fields))
+    else:
+        messages = [body(chunk, True) for chunk in chunks]
+        app = Foreign(start(headers=[(b"content-length", b"900")]), *messages, body(b""))
+    exchange = await Exchange(http_scope(method, headers=GZIP)).run(GZipMiddleware(app))
+    if method == "HEAD":
+        assert exchange.error is None
+    else:
+        assert isinstance(exchange.error, RuntimeError)
+        assert "than its Content-Length of 900 bytes, by 300 bytes" in str(exchange.error)
+        assert not exchange.is_complete
+
+
+async def test_a_stream_of_the_announced_length_is_compressed():
+    response = StreamingResponse(Chunks(b"x" * 300, "y" * 300), headers={"content-length": "600"})
+    exchange = await ask(Answer(response))
+    assert gzip.decompress(exchange.body) == b"x" * 300 + b"y" * 300
+
+
+async def test_one_message_of_another_length_than_announced_stays_as_it_is():
+    # The server sees the contradiction, and breaks the connection off.
+    fields = [(b"content-length", b"900")]
+    exchange = Exchange(http_scope(headers=GZIP))
+    await exchange.run(GZipMiddleware(Foreign(start(headers=fields), body(b"x" * 600))))
+    assert exchange.raw_headers == [*fields, (b"vary", b"Accept-Encoding")]
+    assert exchange.body == b"x" * 600
+
+
+@pytest.mark.parametrize("by_value", [True, False], ids=["value", "message"])
+async def test_layers_that_vary_send_one_line(by_value):
+    inner = Answer(PlainTextResponse(LARGE)) if by_value else Foreign(start(), body(LARGE.encode()))
+    app = GZipMiddleware(CORSMiddleware(inner, allow_origins=["https://a.org"]))
+    scope = http_scope(headers=[*GZIP, ("origin", "https://a.org")])
+    exchange = await Exchange(scope).run(app)
+    assert [v for n, v in exchange.raw_headers if n == b"vary"] == [b"Origin, Accept-Encoding"]
 
 
 async def test_an_empty_body_is_not_encoded():
@@ -402,6 +538,7 @@ async def test_a_stream_for_a_client_without_gzip_is_untouched():
 
 async def test_a_replaced_body_is_compressed():
     response = PlainTextResponse("short")
+    del response.headers["content-length"]
     response.body_iterator = Chunks("long", "er")
     exchange = await ask(Answer(response))
     assert gzip.decompress(exchange.body) == b"longer"
