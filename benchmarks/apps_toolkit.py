@@ -257,7 +257,8 @@ def stack_apps(kit: Toolkit, endpoints: Endpoints) -> Apps:
 
 def static_apps(kit: Toolkit, endpoints: Endpoints) -> Apps:
     files = kit.StaticFiles(directory=endpoints.material.directory)
-    return {"static": kit.Application(routes=[kit.Mount("/static", files)])}
+    app = kit.Application(routes=[kit.Mount("/static", files)])
+    return {"static": app, "static-304": app, "static-60k": app}
 
 
 def nested(kit: Toolkit, endpoints: Endpoints) -> Any:

@@ -5,6 +5,7 @@ that it supports, by the name of the case.
 """
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,11 @@ Apps = dict[str, Any]
 """An ASGI app for each case, by its name."""
 
 
+MEDIUM_SIZE = 60 * 1024
+FILE_TIME = 1_700_000_000
+FILE_DATE = b"Tue, 14 Nov 2023 22:13:20 GMT"
+
+
 @dataclass(frozen=True)
 class Material:
     """What the apps are made of: files to serve and the size of the route table."""
@@ -53,9 +59,16 @@ class Material:
     def large_file(self) -> Path:
         return self.directory / "large.bin"
 
+    @property
+    def medium_file(self) -> Path:
+        return self.directory / "medium.txt"
+
     def write(self) -> None:
         self.small_file.write_bytes(b"s" * 1024)
+        self.medium_file.write_bytes(b"m" * MEDIUM_SIZE)
         self.large_file.write_bytes(bytes(8 * 1024 * 1024))
+        # A time of its own, so that a client can have the file already.
+        os.utime(self.small_file, (FILE_TIME, FILE_TIME))
 
 
 @dataclass(frozen=True)
@@ -248,7 +261,21 @@ def all_cases() -> list[Case]:
             body=bytes(8 * 1024 * 1024),
             check="length",
         ),
-        Case("static", "StaticFiles 1 KB", 0.35, Call("/static/small.txt"), body=b"s" * 1024),
+        Case("static", "StaticFiles 1 KB", 0.05, Call("/static/small.txt"), body=b"s" * 1024),
+        Case(
+            "static-304",
+            "StaticFiles, not modified",
+            0.05,
+            Call("/static/small.txt", headers=[(b"if-modified-since", FILE_DATE)]),
+            status=304,
+        ),
+        Case(
+            "static-60k",
+            "StaticFiles 60 KB",
+            0.10,
+            Call("/static/medium.txt"),
+            body=b"m" * MEDIUM_SIZE,
+        ),
         Case("middleware-1", "1 dispatch middleware", 0.04, Call(), body=hello),
         Case("middleware-5", "5 dispatch middlewares", 0.01, Call(), body=hello),
         Case(

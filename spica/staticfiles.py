@@ -27,6 +27,7 @@ from spica.exceptions import HTTPException
 from spica.responses.base import RedirectResponse, Response
 from spica.responses.file import FileResponse
 from spica.responses.fileanswer import PATHSEND
+from spica.responses.filememory import FileMemory, Kept, StaticMemory
 from spica.responses.filereader import FIRST_BLOCK_SIZE
 from spica.responses.finding import MAX_TRIES, Finding, Found
 from spica.responses.opening import Opened, open_below, open_path
@@ -44,6 +45,8 @@ _NOT_FOUND: tuple[str, os.stat_result | None] = ("", None)
 # The system's errors for a path at which there is no file.
 _NO_SUCH_FILE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP))
 
+
+_DEFAULT_MEMORY = StaticMemory()
 
 _COPY_FIELDS = frozenset((b"if-none-match", b"if-modified-since"))
 
@@ -69,28 +72,34 @@ class NotModifiedResponse(Response):
 class StaticFiles(Responder):
     """Serve files, as an ASGI app to be mounted.
 
-    ``directory`` is where they are; ``packages`` names Python packages whose folder ``statics`` is
-    served too, or pairs of a package and a folder in it. With ``html``, a directory is answered
-    with its ``index.html``, and what is not found with ``404.html``. ``check_dir`` looks for the
-    directory at once and not when the first request comes. Links that lead out of a directory are
-    only followed with ``follow_symlink``.
+    Args:
+        directory: Where the files are.
+        packages: Names of Python packages whose folder ``statics`` is served too, or pairs of a package and
+            a folder in it. ``directory`` comes first.
+        html: Answer for a directory with its ``index.html``, and for what is missing with ``404.html``.
+        check_dir: Look for the directory at once, and not at the first request.
+        follow_symlink: Follow links that lead out of a directory.
+        dotfiles: Serve names that begin with a dot. Off by default, unlike in Starlette, because ``.env``,
+            ``.git`` and ``.htpasswd`` are hardly ever there to be shown. ``.well-known`` is always served
+            (RFC 8615).
+        memory: How much of the small files is kept in memory; a changed file is served within 2 seconds by
+            default. None: every request reads from the disk. That is also so while ``debug`` is on, and in a
+            subclass with a ``lookup_path`` of its own.
 
-    Names that begin with a dot are not found unless ``dotfiles`` is set: such files (``.env``,
-    ``.git``, ``.htpasswd``) are nearly never there to be shown, and Starlette shows them.
-    ``.well-known`` is always served, as it exists for that (RFC 8615).
-
-    Preconditions are answered with 304 and 412, ranges with 206.
+    A precondition that fails gets a 412, a client that has the file a 304, and a range a 206.
 
     Raises:
         RuntimeError: A directory or package is not there.
-        TypeError: ``directory`` is not a path, or ``packages`` is not a list.
-        ValueError: Neither of the two is given.
+        TypeError: ``directory`` is not a path, ``packages`` is not a list, or ``memory`` is of another type.
+        ValueError: Neither ``directory`` nor ``packages`` is given.
     """
 
     # Here, too, for subclasses that do not call our `__init__`.
     config_checked = False
     dotfiles = False
     follow_symlink = False
+    memory: StaticMemory | None = None
+    _memory: FileMemory | None = None
 
     def __init__(
         self,
@@ -101,8 +110,9 @@ class StaticFiles(Responder):
         check_dir: bool = True,
         follow_symlink: bool = False,
         dotfiles: bool = False,
+        memory: StaticMemory | None = _DEFAULT_MEMORY,
     ) -> None:
-        _check_settings(directory, packages)
+        _check_settings(directory, packages, memory)
         if check_dir and directory is not None and not os.path.isdir(directory):
             raise RuntimeError(
                 f"Directory '{os.fspath(directory)}' does not exist: there is no directory at "
@@ -113,6 +123,8 @@ class StaticFiles(Responder):
         self.packages, self.directory = packages, directory
         self.all_directories = self.get_directories(directory, packages)
         self.config_checked = False
+        self.memory = memory
+        self._memory = None if memory is None else FileMemory(memory, self._look_again)
         if not self.all_directories and type(self) is StaticFiles:
             raise ValueError(
                 "StaticFiles has nothing to serve: pass directory='...', packages=[...], or both."
@@ -181,17 +193,13 @@ class StaticFiles(Responder):
         """
         if scope["method"] not in ("GET", "HEAD"):
             raise HTTPException(status_code=405, headers={"Allow": "GET, HEAD"})
-        finding = Finding(
-            self._open,
-            path,
-            is_html=self.html,
-            wants_directory=self._wants_directory(path, scope),
-            max_size=self._max_content_size(scope),
-        )
-        await file_threads.run(finding.run)
-        found = finding.found
-        if found is None:
-            raise HTTPException(status_code=404)
+        memory = self._memory_for(scope)
+        kept = None if memory is None else memory.get(path)
+        if kept is not None:
+            recalled = self._recall(kept, path, scope)
+            if recalled is not None:
+                return recalled
+        found = await self._find(path, scope, memory)
         try:
             response = self._answer_with(found, scope)
         except BaseException:
@@ -200,6 +208,23 @@ class StaticFiles(Responder):
         if getattr(response, "_reader", None) is not found.reader:
             found.close()
         return response
+
+    async def _find(self, path: str, scope: Scope, memory: FileMemory | None) -> Found:
+        started_at = 0.0 if memory is None else memory.clock()
+        finding = Finding(
+            self._open,
+            path,
+            is_html=self.html,
+            wants_directory=self._wants_directory(path, scope),
+            max_size=self._max_content_size(scope, memory),
+        )
+        await file_threads.run(finding.run)
+        found = finding.found
+        if found is None:
+            raise HTTPException(status_code=404)
+        if memory is not None and found.status_code == 200:
+            memory.put(path, found, started_at)
+        return found
 
     def _answer_with(self, found: Found, scope: Scope) -> Response:
         if found.is_index and not scope["path"].endswith("/"):
@@ -212,7 +237,9 @@ class StaticFiles(Responder):
             and response.stat_result is found.status
             and response.path == found.path
         ):
-            response._content, response._reader = found.content, found.reader
+            response._content = found.content
+            if not self._sends_path(scope, found.status):
+                response._reader = found.reader
         return response
 
     def _wants_directory(self, path: str, scope: Scope) -> bool:
@@ -224,24 +251,68 @@ class StaticFiles(Responder):
         has_slash = scope.get("path", "").endswith(("/", "/."))
         return has_slash and path != "." and path == self.get_path(scope)
 
-    def _sends_path(self, scope: Scope) -> bool:
+    def _sends_path(self, scope: Scope, status: os.stat_result) -> bool:
         """Return whether the server opens the file, by its path.
 
         It follows every link on the way, also one that was swapped in since we looked.
         """
-        return self.follow_symlink and PATHSEND in (scope.get("extensions") or ())
+        if not self.follow_symlink or PATHSEND not in (scope.get("extensions") or ()):
+            return False
+        memory = self._memory_for(scope)
+        return memory is None or status.st_size > memory.max_file_size
 
-    def _max_content_size(self, scope: Scope) -> int | None:
-        """Return the size of files whose content is likely to be needed at once, in bytes.
+    def _max_content_size(self, scope: Scope, memory: FileMemory | None) -> int | None:
+        """Return the size up to which a file is read at once, in bytes; None if it need not even be open.
 
-        It is -1 if the client has a copy and most likely gets a 304, and None if nothing will be read here.
+        It is -1 if the client has a copy and most likely gets a 304. A file that memory may keep is read in
+        any case.
         """
+        least = None if memory is None else memory.max_file_size
         if scope["method"] == "HEAD":
+            return least
+        if self.follow_symlink and PATHSEND in (scope.get("extensions") or ()):
+            return least
+        if _COPY_FIELDS.isdisjoint([name for name, _ in scope.get("headers", ())]):
+            return FIRST_BLOCK_SIZE
+        return -1 if least is None else least
+
+    # -- from memory -------------------------------------------------------------------------------
+
+    def _memory_for(self, scope: Scope) -> FileMemory | None:
+        """Return what keeps files in memory, where it may be used for a request."""
+        memory = self._memory
+        if memory is None or getattr(self.lookup_path, "__func__", None) is not _LOOKUP_PATH:
             return None
-        if self._sends_path(scope):
+        return None if getattr(scope.get("app"), "debug", False) else memory
+
+    def _recall(self, kept: Kept, path: str, scope: Scope) -> Response | None:
+        """Return the response for a file in memory; None if the disk has to tell."""
+        found = kept.found
+        if found.is_index:
+            if not scope["path"].endswith("/"):
+                return self._answer_with(found, scope)
+        elif self._wants_directory(path, scope):
             return None
-        has_copy = not _COPY_FIELDS.isdisjoint([name for name, _ in scope.get("headers", ())])
-        return -1 if has_copy else FIRST_BLOCK_SIZE
+        # Subclasses make responses of their own, for each request.
+        is_original = (
+            getattr(self.file_response, "__func__", None) is _FILE_RESPONSE
+            and getattr(self.is_not_modified, "__func__", None) is _IS_NOT_MODIFIED
+        )
+        if not is_original:
+            return self._answer_with(found, scope)
+        if not kept.has_responses:
+            response = FileResponse(found.path, stat_result=found.status)
+            not_modified = NotModifiedResponse(response.headers)
+            not_modified._whole_headers = response.raw_headers
+            kept.set_responses(response, not_modified)
+        answer = kept.answer(scope["method"], scope.get("headers", []))
+        return self._answer_with(found, scope) if answer is None else answer
+
+    def _look_again(self, path: str) -> Found | None:
+        """Return what is on the disk for a path in memory, without its content."""
+        finding = Finding(self._open, path, is_html=self.html)
+        finding.run()
+        return finding.found
 
     def file_response(
         self,
@@ -267,7 +338,9 @@ class StaticFiles(Responder):
                 raise HTTPException(status_code=412)
         if self.is_not_modified(headers, Headers(raw=request_headers)):
             not_modified = NotModifiedResponse(headers)
-            not_modified._whole_headers = [] if self._sends_path(scope) else headers.raw
+            not_modified._whole_headers = (
+                [] if self._sends_path(scope, stat_result) else headers.raw
+            )
             return not_modified
         return response
 
@@ -352,10 +425,17 @@ class StaticFiles(Responder):
 
 
 _LOOKUP_PATH = StaticFiles.lookup_path
+_FILE_RESPONSE = StaticFiles.file_response
+_IS_NOT_MODIFIED = StaticFiles.is_not_modified
 
 
-def _check_settings(directory: Any, packages: Any) -> None:
-    """Refuse settings of wrong types, which would else be found out by a request."""
+def _check_settings(directory: Any, packages: Any, memory: Any) -> None:
+    """Refuse settings of wrong types, which only a request would find otherwise."""
+    if memory is not None and not isinstance(memory, StaticMemory):
+        raise TypeError(
+            f"StaticFiles(memory={memory!r:.80}): pass StaticMemory(...), or None to read every file from "
+            "the disk."
+        )
     if directory is not None and not isinstance(directory, (str, os.PathLike)):
         raise TypeError(
             f"StaticFiles(directory={directory!r}): a path is a str or os.PathLike, "

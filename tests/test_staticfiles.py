@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 
 import anyio
 import pytest
@@ -13,9 +14,10 @@ from spica.exceptions import HTTPException
 from spica.requests import Request
 from spica.responses.base import Response
 from spica.responses.file import FileResponse
+from spica.responses.filememory import get_checker
 from spica.responses.filereader import FIRST_BLOCK_SIZE
 from spica.responses.finding import Finding
-from spica.staticfiles import NotModifiedResponse, StaticFiles
+from spica.staticfiles import NotModifiedResponse, StaticFiles, StaticMemory
 
 pytestmark = pytest.mark.anyio
 
@@ -154,7 +156,7 @@ PATHSEND = {"http.response.pathsend": {}}
 
 
 async def test_a_server_that_can_is_given_the_path_where_links_are_followed(root):
-    app = StaticFiles(directory=root, follow_symlink=True)
+    app = StaticFiles(directory=root, follow_symlink=True, memory=None)
     answer = await get(app, "/a.txt", extensions=PATHSEND)
     assert answer.messages[1] == {"type": "http.response.pathsend", "path": str(root / "a.txt")}
 
@@ -883,3 +885,275 @@ def test_a_setting_of_another_type_is_an_error(options, text):
     with pytest.raises(TypeError) as caught:
         StaticFiles(**options)
     assert str(caught.value) == text
+
+
+# memory
+
+
+class Clock:
+    """Seconds that pass only when they are told to."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+class Visits:
+    """Count how often a file is opened on the disk."""
+
+    def __init__(self, monkeypatch):
+        self.count = 0
+        self.open = os.open
+        monkeypatch.setattr(os, "open", self)
+
+    def __call__(self, path, *args, **kwargs):
+        self.count += not os.path.isdir(path) and str(path).endswith((".txt", ".css", ".html"))
+        return self.open(path, *args, **kwargs)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    # Files that the test has just written count as old, so that they are kept.
+    real = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: real() + 3600 * 10**9)
+    return Clock()
+
+
+@pytest.fixture
+def visits(monkeypatch):
+    return Visits(monkeypatch)
+
+
+def remembering(root, clock, cls=StaticFiles, **options):
+    return cls(directory=root, memory=StaticMemory(clock=clock), **options)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"if_none_match": "*"},
+        {"range": "bytes=1-2"},
+        {"range": "bytes=9-"},
+        {"if_match": '"b"'},
+    ],
+    ids=str,
+)
+async def test_a_file_in_memory_is_answered_as_from_the_disk(root, clock, visits, method, fields):
+    app = remembering(root, clock)
+    answers = []
+    for _ in range(3):
+        answer = Answer()
+        try:
+            await app(scope_for("/a.txt", method, **fields), anyio.sleep_forever, answer.send)
+        except HTTPException as exc:
+            answers.append(exc.status_code)
+        else:
+            answers.append((answer.status, sorted(answer.headers.items()), answer.body))
+    assert answers[1:] == answers[:1] * 2
+    assert visits.count == 1
+
+
+async def test_a_304_from_memory_takes_no_thread(root, clock, visits):
+    app = remembering(root, clock)
+    etag = (await get(app, "/a.txt", method="HEAD")).headers["etag"]
+    answer = await get(app, "/a.txt", if_none_match=etag)
+    assert (answer.status, answer.headers["etag"], visits.count) == (304, etag, 1)
+
+
+@pytest.mark.parametrize("path", ["/css/", "/"])
+async def test_an_index_is_kept_and_its_bare_path_redirected(root, clock, visits, path):
+    (root / "index.html").write_text("top")
+    app = remembering(root, clock, html=True)
+    first, second = await get(app, path), await get(app, path)
+    assert (second.status, second.body, visits.count) == (200, first.body, 1)
+    assert (await get(app, path.rstrip("/"))).status == 307
+
+
+async def test_a_slash_behind_a_file_in_memory_is_a_404(root, clock):
+    app = remembering(root, clock)
+    await get(app, "/a.txt")
+    assert [await status_of(app, path) for path in ("/a.txt/", "/a.txt/.")] == [404, 404]
+
+
+def wait_for_checks():
+    get_checker().submit(int).result(timeout=10)
+
+
+def new_content(root):
+    (root / "a.txt").write_bytes(b"newer")
+
+
+def new_file(root):
+    (root / "b.txt").write_bytes(b"newer")
+    (root / "b.txt").replace(root / "a.txt")
+
+
+def shorter(root):
+    os.truncate(root / "a.txt", 2)
+
+
+def link_inside(root):
+    (root / "b.txt").write_bytes(b"newer")
+    (root / "a.txt").unlink()
+    (root / "a.txt").symlink_to("b.txt")
+
+
+@pytest.mark.parametrize(
+    ("change", "content"),
+    [(new_content, b"newer"), (new_file, b"newer"), (shorter, b"a."), (link_inside, b"newer")],
+)
+@pytest.mark.parametrize("steps", [[0.5] * 6, [1.0, 1.0, 1.0], [3.0]], ids=str)
+async def test_a_change_is_served_within_three_seconds(root, clock, change, content, steps):
+    app = remembering(root, clock)
+    assert (await get(app, "/a.txt")).body == b"a.txt"
+    change(root)
+    seen = []
+    for seconds in steps:
+        clock.now += seconds
+        answer = await get(app, "/a.txt")
+        assert answer.headers["content-length"] == str(len(answer.body))
+        seen.append(answer.body)
+        wait_for_checks()
+    assert seen[-1] == content
+    assert set(seen) <= {b"a.txt", content}
+
+
+def delete(root):
+    (root / "a.txt").unlink()
+
+
+def link_outside(root):
+    (root / "a.txt").unlink()
+    (root / "a.txt").symlink_to("../secret.txt")
+
+
+def forbid(root):
+    (root / "a.txt").chmod(0)
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [(delete, 404), (link_outside, 404), pytest.param(forbid, 401, marks=needs_permissions)],
+)
+async def test_a_file_that_may_no_longer_be_served_is_gone_within_three_seconds(
+    root, clock, change, status
+):
+    app = remembering(root, clock)
+    await get(app, "/a.txt")
+    change(root)
+    for _ in range(3):
+        clock.now += 1.0
+        last = await status_of(app, "/a.txt")
+        wait_for_checks()
+    assert last == status
+
+
+async def test_a_file_that_comes_first_now_replaces_one_in_memory(root, tmp_path, clock):
+    (tmp_path / "first").mkdir()
+
+    class Two(StaticFiles):
+        def get_directories(self, directory=None, packages=None):
+            return [tmp_path / "first", root]
+
+    app = remembering(root, clock, Two)
+    assert (await get(app, "/a.txt")).body == b"a.txt"
+    (tmp_path / "first" / "a.txt").write_bytes(b"first")
+    clock.now += 3.0
+    assert (await get(app, "/a.txt")).body == b"first"
+
+
+class Debugged:
+    debug = True
+
+
+@pytest.mark.parametrize(
+    ("options", "app"), [({"memory": None}, None), ({}, Debugged())], ids=["none", "debug"]
+)
+async def test_without_memory_each_request_sees_the_disk(root, clock, options, app):
+    files = StaticFiles(directory=root, **options)
+    for content in (b"one", b"two"):
+        (root / "a.txt").write_bytes(content)
+        answer = Answer()
+        await files({**scope_for("/a.txt"), "app": app}, anyio.sleep_forever, answer.send)
+        assert answer.body == content
+
+
+async def test_large_files_are_not_kept(root, clock, visits):
+    (root / "a.txt").write_bytes(LARGE)
+    app = remembering(root, clock)
+    assert [(await get(app, "/a.txt")).body == LARGE for _ in range(2)] == [True, True]
+    assert visits.count == 2
+
+
+class OwnLookup(StaticFiles):
+    def lookup_path(self, path):
+        self.calls.append(path)
+        return super().lookup_path(path)
+
+
+class OwnFileResponse(StaticFiles):
+    def file_response(self, *args, **kwargs):
+        self.calls.append(args[0])
+        return super().file_response(*args, **kwargs)
+
+
+class OwnNotModified(StaticFiles):
+    def is_not_modified(self, response_headers, request_headers):
+        self.calls.append(response_headers)
+        return False
+
+
+class OwnResponse(StaticFiles):
+    async def get_response(self, path, scope):
+        self.calls.append(path)
+        return await super().get_response(path, scope)
+
+
+class OwnPath(StaticFiles):
+    def get_path(self, scope):
+        self.calls.append(scope)
+        return super().get_path(scope)
+
+
+@pytest.mark.parametrize("cls", [OwnLookup, OwnFileResponse, OwnNotModified, OwnResponse, OwnPath])
+async def test_memory_bypasses_no_method_of_a_subclass(root, clock, cls):
+    app = remembering(root, clock, cls)
+    app.calls = []
+    for _ in range(3):
+        assert (await get(app, "/a.txt")).status == 200
+    assert len(app.calls) == 3
+
+
+async def test_a_method_that_is_replaced_later_is_not_bypassed(root, clock, monkeypatch):
+    app = remembering(root, clock)
+    await get(app, "/a.txt")
+    monkeypatch.setattr(app, "file_response", lambda *args: Response("own"))
+    assert (await get(app, "/a.txt")).body == b"own"
+    monkeypatch.setattr(app, "lookup_path", lambda path: ("", None))
+    assert await status_of(app, "/a.txt") == 404
+
+
+async def test_a_layer_that_edits_a_response_from_memory_edits_its_own(root, clock):
+    app = remembering(root, clock)
+    for _ in range(3):
+        request = Request(scope_for("/a.txt"))
+        response = await app._layer_respond(request)
+        assert "set-cookie" not in response.headers
+        response.headers["set-cookie"] = "a=1"
+
+
+async def test_a_subclass_without_our_constructor_has_no_memory(root):
+    class Own(StaticFiles):
+        def __init__(self):
+            self.directory, self.html, self.all_directories = root, False, [root]
+
+    assert (await get(Own(), "/a.txt")).body == b"a.txt"
+
+
+def test_a_memory_of_another_type_is_an_error(root):
+    with pytest.raises(TypeError, match=r"StaticFiles\(memory=32\): pass StaticMemory"):
+        StaticFiles(directory=root, memory=32)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -29,6 +30,8 @@ class Found(NamedTuple):
     reader: FileReader | None = None
     is_index: bool = False
     status_code: int = 200
+    read_at: int = 0
+    """When the content was read, in nanoseconds since 1970."""
 
     def close(self) -> None:
         """Close the file, if it is open."""
@@ -114,8 +117,9 @@ def _load(opened: Opened, max_size: int | None) -> Found | None:
         reader = FileReader(path, FileResponse.chunk_size)
         reader.adopt(descriptor, status)
         return Found(path, status, reader=reader)
+    read_at = time.time_ns()
     try:
         content = read_content(opened)
     finally:
         opened.close()
-    return None if content is None else Found(path, status, content)
+    return None if content is None else Found(path, status, content, read_at=read_at)
