@@ -34,6 +34,9 @@ _QUIET_NANOSECONDS = 100_000_000
 """A file that changed so shortly before it was read is not kept: somebody may be at work on it."""
 
 
+_COPY_FIELDS = frozenset((b"if-none-match", b"if-modified-since"))
+
+
 @dataclass(frozen=True, slots=True)
 class StaticMemory:
     """How much of its files ``StaticFiles`` keeps in memory, and for how long.
@@ -105,20 +108,18 @@ class Kept:
 
         It is a copy, because layers outside may edit it.
         """
-        tag = date = None
-        for name, value in headers:
-            if name in PRECONDITION_FIELDS:
-                if name == b"if-none-match" and tag is None:
-                    tag = value
-                elif name == b"if-modified-since" and date is None:
-                    date = value
-                else:
-                    return None
-        if tag is None and date is None:
+        fields = [field for field in headers if field[0] in PRECONDITION_FIELDS]
+        if not fields:
             whole = self._head if method == "HEAD" else self._whole
             return whole and whole._copy()
-        # RFC 9110 s.13.1.3: with If-None-Match, If-Modified-Since is ignored.
-        has_copy = date == self._last_modified if tag is None else tag in self._tags
+        conditions = dict(fields)
+        if len(conditions) != len(fields) or not conditions.keys() <= _COPY_FIELDS:
+            return None
+        tag = conditions.get(b"if-none-match")
+        if tag is None:
+            has_copy = conditions[b"if-modified-since"] == self._last_modified
+        else:
+            has_copy = tag in self._tags  # RFC 9110 s.13.1.3: If-Modified-Since is then ignored
         return self._not_modified._copy() if has_copy else None
 
 

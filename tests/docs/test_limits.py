@@ -28,6 +28,7 @@ from spica.middleware import _sessioncookie, debug_page, gzip
 from spica.middleware.cors import CORSMiddleware
 from spica.responses import FileResponse
 from spica.routing import Router
+from spica.staticfiles import StaticMemory
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "limits.md"
 HEAD = "| limit | default | why this | where it is set | beyond it |"
@@ -86,6 +87,9 @@ LIMITS: dict[str, tuple[float, str]] = {
     "a session's cookie, name and value": (_sessioncookie.MAX_COOKIE_SIZE, "bytes"),
     "reason of a WebSocket close": (closecodes.MAX_CLOSE_REASON_SIZE, "bytes"),
     "a body message of a file": (FileResponse.chunk_size / KIB, "KiB"),
+    "a static file that is kept in memory": (StaticMemory().max_file_size / KIB, "KiB"),
+    "static files in memory together": (StaticMemory().max_size / MIB, "MiB"),
+    "age of a static file in memory": (2 * StaticMemory().fresh_seconds, "seconds"),
     "bytes below which nothing is compressed": (default(gzip.GZipMiddleware, "minimum_size"), ""),
     "seconds that a preflight is kept": (default(CORSMiddleware, "max_age"), ""),
     "frames on the debug page": (debug_page.MAX_FRAMES, ""),
