@@ -283,6 +283,22 @@ async def test_a_file_that_is_written_to_while_it_is_sent_breaks_the_answer_off(
     assert answer.messages[-1].get("more_body", True) is True
 
 
+@pytest.mark.parametrize("change", [truncate, rewrite])
+async def test_a_file_that_changes_before_it_is_sent_is_sent_as_it_is_then(root, change):
+    class Own(StaticFiles):
+        def file_response(self, full_path, *args):
+            response = super().file_response(full_path, *args)
+            change(root / "a.txt")
+            return response
+
+    (root / "a.txt").write_bytes(LARGE)
+    answer = await get(Own(directory=root), "/a.txt")
+    assert answer.body == (root / "a.txt").read_bytes()
+    assert answer.headers["content-length"] == str(len(answer.body))
+    again = await get(StaticFiles(directory=root), "/a.txt", method="HEAD")
+    assert again.headers == answer.headers
+
+
 async def test_a_page_for_a_path_of_a_subclass_may_have_a_slash(root):
     class SinglePage(StaticFiles):
         async def get_response(self, path, scope):

@@ -305,6 +305,7 @@ class _Preparation:
         """Look at the file as it is now; nothing of it was sent yet."""
         if self.is_path_open:
             self.reader.look_again()
+            self.response = _without_status(self.response)
         else:
             self.reader.close()
             self.reader = FileReader(self.response.path, self.response.chunk_size)
@@ -341,9 +342,7 @@ def _headers_for(response: FileResponse, status: os.stat_result) -> list[tuple[b
         # Somebody may be writing it right now: half a file must not pass for a whole one.
         raise too_short(response.path, known.st_size - status.st_size)
     if known is None or not _is_same_content(known, status):
-        stale = () if known is None else _stat_fields(known)
-        response = response._copy()
-        response.raw_headers = [field for field in response.raw_headers if field not in stale]
+        response = _without_status(response)
         response.set_stat_headers(status)
     for name, value in response.raw_headers:
         if name == b"content-length" and value != b"%d" % status.st_size:
@@ -353,6 +352,16 @@ def _headers_for(response: FileResponse, status: os.stat_result) -> list[tuple[b
                 "it is set from the file."
             )
     return response.raw_headers[:]
+
+
+def _without_status(response: FileResponse) -> FileResponse:
+    """Return a copy without the headers that were made from a file's status."""
+    known = response.stat_result
+    stale = () if known is None else _stat_fields(known)
+    response = response._copy()
+    response.stat_result = None
+    response.raw_headers = [field for field in response.raw_headers if field not in stale]
+    return response
 
 
 def _is_same_content(known: os.stat_result, status: os.stat_result) -> bool:

@@ -167,7 +167,12 @@ def _resolve(root: str, names: list[str]) -> tuple[str, list[str]] | None:
         OSError: There is no such file, or a link leads in a circle.
     """
     real_root = os.path.realpath(root)
-    real_path = os.path.realpath(os.path.join(root, *names), strict=True)
+    try:
+        real_path = os.path.realpath(os.path.join(root, *names), strict=True)
+    except OSError as exc:
+        if exc.errno != errno.EINVAL:
+            raise
+        return root, names  # a link became something else while it was read
     if real_path != real_root and os.path.commonpath((real_root, real_path)) != real_root:
         return None
     below = real_path[len(real_root) :].strip(os.sep)

@@ -1,5 +1,6 @@
 """Opening files below a directory, also while somebody swaps links into the path."""
 
+import errno
 import os
 import stat
 import sys
@@ -153,6 +154,18 @@ def test_a_path_that_never_holds_still_counts_as_missing(root, monkeypatch):
     )
     with pytest.raises(FileNotFoundError, match="changed while it was opened"):
         open_below(str(root), ["link"])
+
+
+def test_a_link_that_becomes_a_file_while_it_is_read_is_read_as_one(root, monkeypatch):
+    (root / "link").symlink_to("a.txt")
+
+    def readlink(path, **options):
+        os.unlink(path)
+        os.rename(root / "dir" / "a.txt", path)
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "readlink", readlink)
+    assert read(root, "link") == b"public"
 
 
 def test_open_path_follows_links(root):
