@@ -94,7 +94,7 @@ class StaticFiles(Responder):
         ValueError: Neither ``directory`` nor ``packages`` is given.
     """
 
-    # Here, too, for subclasses that do not call our `__init__`.
+    # Defaults for subclasses that do not call our `__init__`.
     config_checked = False
     dotfiles = False
     follow_symlink = False
@@ -178,7 +178,7 @@ class StaticFiles(Responder):
         await WebSocketClose()(scope, receive, send)
 
     def get_path(self, scope: Scope) -> str:
-        """Return the path that is asked for, relative to a directory, as the system spells it."""
+        """Return the requested path, relative to a directory, as the system spells it."""
         route_path = get_route_path(scope)
         if "\0" in route_path:
             return route_path  # not normalised: some versions of Python cut it off there
@@ -279,7 +279,7 @@ class StaticFiles(Responder):
     # -- from memory -------------------------------------------------------------------------------
 
     def _memory_for(self, scope: Scope) -> FileMemory | None:
-        """Return what keeps files in memory, where it may be used for a request."""
+        """Return the files in memory, or None if this request must read from the disk."""
         memory = self._memory
         if memory is None or getattr(self.lookup_path, "__func__", None) is not _LOOKUP_PATH:
             return None
@@ -309,7 +309,7 @@ class StaticFiles(Responder):
         return self._answer_with(found, scope) if answer is None else answer
 
     def _look_again(self, path: str) -> Found | None:
-        """Return what is on the disk for a path in memory, without its content."""
+        """Look a path up on the disk again, without reading the file."""
         finding = Finding(self._open, path, is_html=self.html)
         finding.run()
         return finding.found
@@ -345,7 +345,7 @@ class StaticFiles(Responder):
         return response
 
     def is_not_modified(self, response_headers: Headers, request_headers: Headers) -> bool:
-        """Tell whether the client has what would be sent, by If-None-Match or If-Modified-Since."""
+        """Return whether If-None-Match or If-Modified-Since show that the client has the file."""
         conditions = {
             name: ", ".join(values)
             for name in ("if-none-match", "if-modified-since")
@@ -360,7 +360,7 @@ class StaticFiles(Responder):
     # -- finding: in a worker thread ---------------------------------------------------------------
 
     def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
-        """Return the full path and the status of what is at ``path``; ``("", None)`` if nothing is.
+        """Return the full path and the status of the file at ``path``; ``("", None)`` without one.
 
         Called in a worker thread. ``path`` is relative to each of the directories; the first that
         has it counts. The result may be a directory.
@@ -375,7 +375,7 @@ class StaticFiles(Responder):
         return _NOT_FOUND if opened is None else (opened.path, opened.status)
 
     def _open(self, path: str) -> Opened | None:
-        """Open what is at ``path``, and turn what a client may cause into an answer.
+        """Open the file at ``path``, and turn the errors that a client can cause into responses.
 
         Raises:
             HTTPException: 401: the system does not let us read it.
@@ -409,7 +409,7 @@ class StaticFiles(Responder):
         return None
 
     def _open_looked_up(self, path: str) -> Opened | None:
-        """Open what a subclass finds, and look whether it is still what it found."""
+        """Open the file that a subclass finds, if it still has the status that was returned."""
         for _ in range(MAX_TRIES):
             full_path, status = self.lookup_path(path)
             if status is None:

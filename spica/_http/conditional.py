@@ -1,8 +1,8 @@
 """Conditional requests: entity tags, HTTP dates, and the order in which preconditions count.
 
-Everything here takes field values as text and returns a decision; nothing is sent, read or
-awaited. Text that is no entity tag or no date never raises: what cannot be understood matches
-nothing. Every function takes linear time in the size of its input.
+Everything here takes field values as strings and returns a decision. Nothing is sent, read or awaited.
+An invalid entity tag or date never raises, and matches nothing. Every function takes linear time in the
+size of its input.
 
 Standards: RFC 9110 section 5.6.7 (dates), section 8.8 (validators), section 13 (preconditions).
 """
@@ -42,7 +42,7 @@ class EntityTag(NamedTuple):
 
 
 class Outcome(Enum):
-    """What the preconditions of a request come to."""
+    """The result of the preconditions of a request."""
 
     PROCEED = "proceed"
     NOT_MODIFIED = "not modified"
@@ -113,7 +113,7 @@ def _four_digits(year: str) -> str:
 
 
 def _seconds(year: str, month: str, day: str, clock: str) -> int | None:
-    """Compute seconds since 1970 from the words of a date, or None where one is no number."""
+    """Compute seconds since 1970 from the words of a date, or return None if one is not a number."""
     numbers = [year, day, *clock.split(":")]
     month_number = _MONTH_NUMBER.get(month.lower())
     if len(numbers) != 5 or month_number is None:
@@ -153,7 +153,7 @@ def parse_entity_tags(value: str) -> list[EntityTag]:
             continue
         quote = position + 2 if value.startswith("W/", position) else position
         end = value.find('"', quote + 1) if value.startswith('"', quote) else -1
-        if end < 0:  # not quoted, or never closed: take what stands before the next comma
+        if end < 0:  # not quoted, or never closed: it ends before the next comma
             end = value.find(",", position)
             end = length if end < 0 else end
         else:
@@ -164,19 +164,19 @@ def parse_entity_tags(value: str) -> list[EntityTag]:
 
 
 def is_strong_match(first: EntityTag, second: EntityTag) -> bool:
-    """Tell whether two tags name the same bytes (RFC 9110 s.8.8.3.2, strong comparison)."""
+    """Return whether two tags name the same bytes (RFC 9110 s.8.8.3.2, strong comparison)."""
     return not first.is_weak and not second.is_weak and first.opaque == second.opaque
 
 
 def is_weak_match(first: EntityTag, second: EntityTag) -> bool:
-    """Tell whether two tags name equivalent content (RFC 9110 s.8.8.3.2, weak comparison)."""
+    """Return whether two tags name equivalent content (RFC 9110 s.8.8.3.2, weak comparison)."""
     return first.opaque == second.opaque
 
 
 def is_not_modified(
     request: Mapping[str, str], etag: str | None, last_modified: str | None
 ) -> bool:
-    """Tell whether the client's copy is still good, as If-None-Match or else If-Modified-Since ask.
+    """Return whether the client's copy is still good, as If-None-Match or else If-Modified-Since ask.
 
     `request` maps lower-case field names to values; `etag` and `last_modified` are the
     response's field values.
@@ -188,7 +188,7 @@ def is_not_modified(
             return True
         return _has_match(if_none_match, etag, is_strong=False)
     if_modified_since = request.get("if-modified-since")
-    # RFC 9110 s.13.1.3: a value that is no valid date is ignored.
+    # RFC 9110 s.13.1.3: an invalid date is ignored.
     return _is_at_most(last_modified, if_modified_since) is True
 
 
@@ -199,7 +199,7 @@ def evaluate(
 
     The representation is one that exists. `request` maps lower-case field names to values (see
     `select_fields`); `etag` and `last_modified` are the field values that a 200 would carry.
-    If-Range is not looked at here: see `allows_range`.
+    For If-Range, see `allows_range`.
     """
     if not request:
         return Outcome.PROCEED
@@ -209,7 +209,7 @@ def evaluate(
         if if_match.strip(" \t") != "*" and not _has_match(if_match, etag, is_strong=True):
             return Outcome.FAILED
     elif _is_at_most(last_modified, request.get("if-unmodified-since")) is False:  # step 2
-        # RFC 9110 s.13.1.4: a value that is no valid date is ignored.
+        # RFC 9110 s.13.1.4: an invalid date is ignored.
         return Outcome.FAILED
     is_read = method in ("GET", "HEAD")
     if not is_read and "if-none-match" not in request:
@@ -220,7 +220,7 @@ def evaluate(
 
 
 def allows_range(if_range: str | None, etag: str | None, last_modified: str | None) -> bool:
-    """Tell whether If-Range, if it is there, lets the Range field count (RFC 9110 s.13.1.5).
+    """Return whether If-Range, if it is there, lets the Range field count (RFC 9110 s.13.1.5).
 
     A weak tag never does. A date must be the very Last-Modified that was sent. We do not ask that
     it be a second older than the response's Date, as section 8.8.2.2 has it for a strong date: a
@@ -240,7 +240,7 @@ def allows_range(if_range: str | None, etag: str | None, last_modified: str | No
 
 
 def _has_match(value: str, etag: str | None, *, is_strong: bool) -> bool:
-    """Tell whether a list of entity tags has the given one in it."""
+    """Return whether a list of entity tags has the given one in it."""
     tags = parse_entity_tags(value)
     if not is_strong and len(tags) == 1 and tags[0].opaque == "*":
         return True
@@ -252,11 +252,11 @@ def _has_match(value: str, etag: str | None, *, is_strong: bool) -> bool:
 
 
 def _is_at_most(first: str | None, second: str | None) -> bool | None:
-    """Tell whether a date is no later than another; None where either is no date."""
+    """Return whether a date is not later than another; None if either is not a date."""
     if first is None or second is None:
         return None
     if first == second:
-        return True  # the usual case: a client sends back what it was given
+        return True  # the usual case: a client sends back the date that it received
     earlier, later = parse_http_date(first), parse_http_date(second)
     if earlier is None or later is None:
         return None

@@ -172,17 +172,17 @@ def format_disposition(disposition: str, filename: str) -> str:
     if no letter or digit of the name's stem would remain.
 
     Raises:
-        ValueError: `disposition` is no token such as ``attachment`` or ``inline``.
+        ValueError: `disposition` is not a token such as ``attachment`` or ``inline``.
     """
     if not is_token(disposition):
         raise ValueError(
             f"A content disposition must be a token such as 'attachment' or 'inline', "
             f"not {disposition!r:.80}."
         )
-    # A lone surrogate stands for a byte that was no UTF-8 in the file system; it becomes "?".
+    # A lone surrogate represents a byte that was not UTF-8 in the file system. It becomes "?".
     if quote(filename, errors="replace") == filename:
         return f'{disposition}; filename="{filename}"'
-    # RFC 8187 s.3.2.1: "/" is not among the characters that stand for themselves.
+    # RFC 8187 s.3.2.1: "/" must be encoded.
     exact = f"filename*=utf-8''{quote(filename, safe='', errors='replace')}"
     fallback = _approximate(filename)
     # RFC 6266 appendix D: send both, and `filename` first, for clients that read the first one only.

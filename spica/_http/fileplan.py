@@ -1,4 +1,4 @@
-"""What is answered to a request for a file: all of it, parts of it, or that it is not sent.
+"""Plan the response to a request for a file: the whole file, parts of it, or a refusal.
 
 A pure decision: method, request fields, headers and size in, a plan out, which
 ``spica.responses.file`` carries out.
@@ -28,7 +28,7 @@ MultipartLayout = Callable[
 ]
 """``FileResponse.generate_multipart``."""
 
-# RFC 9110 s.15.4.5: a 304 need not repeat what the client has.
+# RFC 9110 s.15.4.5: a 304 need not repeat fields that the client has.
 _KNOWN_TO_CLIENT = frozenset(
     (
         b"accept-ranges",
@@ -58,7 +58,7 @@ class FilePlan(NamedTuple):
 
 
 class FileFacts(NamedTuple):
-    """What is known of a file and of the answer that would send all of it.
+    """The facts about a file, and the response that would send all of it.
 
     ``size`` is in bytes; ``raw_headers`` are those of the whole answer.
     """
@@ -72,7 +72,7 @@ class FileFacts(NamedTuple):
 
 
 def plan_file(method: str, request: Mapping[str, str], facts: FileFacts) -> FilePlan:
-    """Decide what a request for a file is answered with.
+    """Return the plan for a request.
 
     ``request`` has the request's fields by lower-case name: see ``conditional.select_fields``.
     """
@@ -118,11 +118,11 @@ def _plan_partial(ranges: list[tuple[int, int]], facts: FileFacts) -> FilePlan:
         content_range = format_content_range(start, stop, facts.size)
         raw_headers.append((b"content-range", content_range.encode("ascii")))
         return FilePlan(206, raw_headers, [(b"", start, stop)])
-    # RFC 2046 s.5.1.1: it must not occur in a part; nobody can know it beforehand.
+    # RFC 2046 s.5.1.1: it must not occur in a part, so it must be unpredictable.
     boundary = os.urandom(13).hex()
     content_type = _text(dict(facts.raw_headers), b"content-type") or "application/octet-stream"
     length, part_header = facts.generate_multipart(ranges, boundary, facts.size, content_type)
-    # RFC 9110 s.15.3.7.2: Content-Range stands in the parts, and must not stand here.
+    # RFC 9110 s.15.3.7.2: Content-Range goes into the parts, and must not be here.
     replaced = (b"content-length", b"content-type", b"content-range")
     raw_headers = _without(facts.raw_headers, replaced)
     multipart_type = f"multipart/byteranges; boundary={boundary}"

@@ -1,6 +1,6 @@
 """Which of several media types a client prefers (RFC 9110 s.12.5.1, Accept).
 
-Pure functions; the cost is linear in the header, of which ``MAX_LIST_ITEMS`` members are looked at.
+Pure functions; the cost is linear in the header, of which ``MAX_LIST_ITEMS`` members are parsed.
 """
 
 from __future__ import annotations

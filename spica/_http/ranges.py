@@ -1,4 +1,4 @@
-"""Byte ranges: what a Range field asks for, and how several ranges are laid out in one body.
+"""Byte ranges: parse a Range field, and lay out several ranges in one body.
 
 Pure decisions over numbers and text; reading and sending is done by `spica.responses.file`. Every
 function takes linear time in the size of the field, plus the sorting of at most `max_ranges` pairs.
@@ -13,7 +13,7 @@ from collections.abc import Callable
 _BEYOND_ANY_FILE = 10**19
 
 Segment = tuple[bytes, int, int]
-"""A text to send, then the bytes of a file from one offset to before another."""
+"""Bytes to send first, then the bytes of a file from one offset to before another."""
 
 
 class MalformedRangeHeader(Exception):
@@ -52,7 +52,7 @@ def plan_ranges(value: str, size: int, max_ranges: int) -> list[tuple[int, int]]
         raise MalformedRangeHeader
     if unit.strip(" \t").lower() != "bytes":
         return None  # RFC 9110 s.14.2: a unit that is not understood MUST be ignored
-    # RFC 9110 s.5.6.1: empty list elements are skipped. So is what is no range, as long as there is
+    # RFC 9110 s.5.6.1: empty list elements are skipped. So are invalid ranges, as long as there is
     # one (s.14.2 leaves it to the server).
     specs = [spec for part in ranges.split(",") if (spec := _parse_range(part)) is not None]
     if not specs:
@@ -82,7 +82,7 @@ def _parse_range(text: str) -> tuple[int | None, int | None] | None:
 
 
 def _clip(start: int | None, end: int | None, size: int) -> tuple[int, int] | None:
-    """Find what a range means for so many bytes; None if it lies outside (RFC 9110 s.14.1.2)."""
+    """Clip a range to a size; None if it lies outside (RFC 9110 s.14.1.2)."""
     if start is None:
         length = end or 0
         return (max(size - length, 0), size) if length and size else None
@@ -116,7 +116,7 @@ def format_content_range(start: int, stop: int, size: int) -> str:
 
 
 def format_part_header(boundary: str, content_type: str, start: int, stop: int, size: int) -> bytes:
-    """Format what stands before one part of a multipart/byteranges body (RFC 9110 s.14.6)."""
+    """Format the header of one part of a multipart/byteranges body (RFC 9110 s.14.6)."""
     return (
         f"--{boundary}\r\n"
         f"Content-Type: {content_type}\r\n"
@@ -126,7 +126,7 @@ def format_part_header(boundary: str, content_type: str, start: int, stop: int, 
 
 
 def format_closing_delimiter(boundary: str) -> bytes:
-    """Format what ends a multipart body (RFC 2046 s.5.1.1)."""
+    """Format the end of a multipart body (RFC 2046 s.5.1.1)."""
     return f"--{boundary}--".encode("latin-1")
 
 

@@ -1,4 +1,4 @@
-"""Whether a response is compressed, and what that does to its fields: the rules of ``GZipMiddleware``.
+"""The rules of ``GZipMiddleware``: which responses are compressed, and with which fields.
 
 Pure functions of header fields. Nothing is compressed or sent here.
 
@@ -45,7 +45,7 @@ DEFAULT_EXCLUDED_CONTENT_TYPES = (
 
 IDENTITY = "identity"
 
-# What browsers and the usual clients send; anything else is parsed.
+# The values of browsers and the usual clients; anything else is parsed.
 _COMMON_ACCEPTS = frozenset(
     {b"gzip", b"gzip, deflate", b"gzip, deflate, br", b"gzip, deflate, br, zstd"}
 )
@@ -73,7 +73,7 @@ def accepts_gzip(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     if b"gzip" not in field.lower() and b"*" not in field:
         return False
     weights = dict(parse_quality_list(field.decode("latin-1")))
-    # RFC 9110 s.8.4.1.3: "x-gzip" is equivalent to "gzip"; s.12.5.3: "*" is all that is not listed.
+    # RFC 9110 s.8.4.1.3: "x-gzip" is equivalent to "gzip". s.12.5.3: "*" means all others.
     weight = weights.get("gzip", weights.get("x-gzip", weights.get("*", 0.0)))
     return weight > 0 and weight >= weights.get(IDENTITY, 0.0)
 

@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 gzip_threads = ThreadLimiter("gzip", 40, max_wait_seconds=30)
-"""The threads that compress what is large: at most 40, never behind code of the user."""
+"""The threads that compress large bodies: at most 40, never behind the user's code."""
 
 _GZIP_WINDOW = 31  # zlib: a window of 32 KiB, and the header and trailer of gzip
 _DEFAULT_THREAD_SIZE = 128 * 1024
@@ -123,7 +123,7 @@ class GZipMiddleware(Responder):
         if not isinstance(answer, Response) or not is_plain_value(answer):
             if isinstance(answer, FileAnswer) and answer._is_by_path:
                 return answer  # the server opens the file itself, for HEAD as for GET
-            # What is no answer at all is named by whoever would send it.
+            # The layer that sends the answer reports one that is not an app.
             return self._responder(scope)._around(answer) if callable(answer) else answer
         return await self._encode_value(answer, scope)
 
@@ -153,7 +153,7 @@ class _Phase(enum.Enum):
     PASSING = enum.auto()
 
 
-# Members as module globals: an attribute of an Enum class costs more than what is done here.
+# Members as module globals: an attribute of an Enum class costs more than the rest.
 _BEFORE_START, _HOLDING_START, _ENCODING, _PASSING = _Phase
 
 
@@ -188,7 +188,7 @@ class _Length:
             relation = "longer" if self.left < 0 else "shorter"
             raise RuntimeError(
                 f"The body of a response is {relation} than its Content-Length of {self.announced} bytes, by "
-                f"{abs(self.left)} bytes. Leave the header out, or set it to the length of what is sent."
+                f"{abs(self.left)} bytes. Leave the header out, or set it to the length of the body."
             )
 
 
@@ -236,7 +236,7 @@ class IdentityResponder:
         run._request_headers = scope.get("headers", [])
         await run.app(scope, receive, run.send_with_compression)
         if run._phase is _HOLDING_START:
-            await run._pass_start()  # without a body: the server shall see it
+            await run._pass_start()  # without a body: the server must see that
 
     async def apply_compression(self, body: bytes, *, more_body: bool) -> bytes:
         """Return ``body``, one chunk or the last one, encoded, with nothing held back."""
@@ -249,7 +249,7 @@ class IdentityResponder:
         twin.app = app
         return twin
 
-    # -- what becomes of a response --------------------------------------------------------------------
+    # -- fields and body of a response ------------------------------------------------------------------
 
     async def _encode_whole(
         self, raw_headers: RawHeaders, body: bytes, is_head: bool
@@ -329,7 +329,7 @@ class IdentityResponder:
     send: Send
 
     async def send_with_compression(self, message: Message) -> None:
-        """Send ``message`` of the app, encoded if it is part of what is to be encoded.
+        """Send ``message`` of the app, encoded if it is part of a body to encode.
 
         Raises:
             RuntimeError: a file was to be sent by the server after chunks that were encoded.
@@ -349,7 +349,7 @@ class IdentityResponder:
                     f"{kind!r} can't follow body chunks that are compressed: send the file alone, or "
                     "give the response a Content-Encoding of its own."
                 )
-            await self.send(message)  # early hints, trailers, and what the future brings
+            await self.send(message)  # early hints, trailers, and future extensions
 
     async def _begin(self, message: Message) -> None:
         raw_headers = list(message.get("headers", ()))  # ASGI lets an app leave them out
@@ -401,7 +401,7 @@ class IdentityResponder:
 class GZipResponder(IdentityResponder):
     """Run an app and compress its responses with gzip, whatever the client accepts.
 
-    The parameters and errors are those of ``GZipMiddleware``, which asks what the client accepts.
+    The parameters and errors are those of ``GZipMiddleware``, which checks Accept-Encoding.
     """
 
     content_encoding = "gzip"
@@ -448,7 +448,7 @@ class GZipResponder(IdentityResponder):
 
 
 class _EncodedChunks:
-    """The chunks of a stream, each encoded and flushed, and what ends the encoding."""
+    """The chunks of a stream, each encoded and flushed, and the end of the encoding."""
 
     __slots__ = ("_charset", "_chunks", "_encoder", "_is_over", "_iterator")
 

@@ -45,7 +45,7 @@ _MAX_TRIES = 3
 
 
 def guess_type(url: str | os.PathLike[str], strict: bool = True) -> tuple[str | None, str | None]:
-    """Return what ``mimetypes.guess_type`` says about a URL or path: its media type and its coding.
+    """Return the media type and the coding of a URL or path, from ``mimetypes.guess_type``.
 
     ``FileResponse`` does not use it: see ``spica._http.mediatypes``.
     """
@@ -152,19 +152,19 @@ class FileResponse(Response):
         return length, header
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the file, or what the request wants of it, then run the background task.
+        """Send the file, or the requested ranges of it, then run the background task.
 
-        The task also runs when the sending fails, or the client has left before the end.
+        The task also runs if sending fails or the client leaves early.
 
         Raises:
             RuntimeError: The file is not one that can be sent: see the class.
-            ClientDisconnect: ``send`` told that the client has left (ASGI spec version 2.4).
+            ClientDisconnect: ``send`` reported that the client has left (ASGI spec version 2.4).
         """
         answer = await self._answer(scope)
         await answer(scope, receive, send)
 
     async def _resolve(self, request: Request[Any]) -> Response:
-        """Return what ``request`` gets, as a response with its status and headers."""
+        """Return the response to ``request``, with its final status and headers."""
         return await self._answer(request.scope)
 
     async def _answer(self, scope: Scope) -> Response:
@@ -208,7 +208,7 @@ class _PartHeader:
 
 
 class _Preparation:
-    """Look at a file for one request, decide what is answered, and read the beginning of it."""
+    """Check a file for one request, plan the response, and read the first block."""
 
     __slots__ = (
         "answer",
@@ -233,7 +233,7 @@ class _Preparation:
         self.request = select_fields(scope.get("headers", ()))
         self.sends_body = self.method != "HEAD" and response.status_code not in WITHOUT_CONTENT
         reader, response._reader = response._reader, None
-        # A server opens a path again, and may find another file: what is open here is read here.
+        # A server opens the path again, and may find another file. An open file is therefore read here.
         self.is_by_path = (
             reader is None
             and response._content is None
@@ -254,7 +254,7 @@ class _Preparation:
     def run(self) -> None:
         """Make the answer.
 
-        It is not returned: an idle worker thread keeps what its last call returned.
+        It is not returned, because an idle worker thread keeps its last return value alive.
         """
         for _ in range(_MAX_TRIES):
             try:
@@ -339,7 +339,7 @@ def _headers_for(response: FileResponse, status: os.stat_result) -> list[tuple[b
     """
     known = response.stat_result
     if known is not None and status.st_size < known.st_size:
-        # Somebody may be writing it right now: half a file must not pass for a whole one.
+        # A program may be writing it right now, and half a file must not pass for a whole one.
         raise too_short(response.path, known.st_size - status.st_size)
     if known is None or not _is_same_content(known, status):
         response = _without_status(response)

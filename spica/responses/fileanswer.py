@@ -1,4 +1,4 @@
-"""What one request gets of a file: a response whose status and headers are settled.
+"""A response from a file, for one request, with its final status and headers.
 
 ``FileResponse`` makes it when it knows the request. To the layers outside it is a response like any
 other; its body is read while it is sent, or while ``body_iterator`` is iterated over.
@@ -37,7 +37,7 @@ _BYTES_A_TURN = 1024 * 1024
 
 
 class FileAnswer(Response):
-    """Send what was read of a file, then what ``reader`` has left.
+    """Send the pieces of a file that were read already, then read and send the rest.
 
     With ``sends_path`` the server is given the path instead, and the reader is only for a layer that
     wants to have the body.
@@ -69,11 +69,11 @@ class FileAnswer(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer until its end or until the client leaves, then run the background task.
 
-        The task also runs when the sending fails.
+        The task also runs if sending fails.
 
         Raises:
             RuntimeError: The file became shorter, or can't be read any more.
-            ClientDisconnect: ``send`` told that the client has left (ASGI spec version 2.4).
+            ClientDisconnect: ``send`` reported that the client has left (ASGI spec version 2.4).
         """
         try:
             try:
@@ -91,7 +91,7 @@ class FileAnswer(Response):
             await self.background()
 
     def _body_chunks(self) -> AsyncIterator[Any]:
-        """Return the body as chunks that are made as they are asked for; it can be had once."""
+        """Return the body as chunks that are read on demand; it can be iterated over once."""
         if self._iterator is None:
             self._iterator = self._iterate()
         return self._iterator

@@ -2,7 +2,7 @@
 
 A file that was found is answered from memory, without a thread, for ``fresh_seconds``. After that it is
 still answered from memory while a thread looks at the disk; a file that has changed is forgotten, and the
-next request reads it. An entry that nobody has looked at for twice that time is not used at all, so that no
+next request reads it. An entry that was not checked for twice that time is not used at all, so that no
 answer is older, however seldom a file is requested.
 
 Memory is bounded in bytes; the file that was used least recently goes first.
@@ -31,7 +31,7 @@ _SETTLING_NANOSECONDS = 2_000_000_000
 coarsest file systems count in steps of two seconds. Such a file is read again at its first check."""
 
 _QUIET_NANOSECONDS = 100_000_000
-"""A file that changed so shortly before it was read is not kept: somebody may be at work on it."""
+"""A file that changed so shortly before it was read is not kept: a program may still be writing it."""
 
 
 _COPY_FIELDS = frozenset((b"if-none-match", b"if-modified-since"))
@@ -149,7 +149,7 @@ class FileMemory:
         self._changing = threading.Lock()
 
     def get(self, path: str) -> Kept | None:
-        """Return the file at ``path``, unless it is not in memory or nobody has looked at it for long."""
+        """Return the file at ``path``, unless it is not in memory or its last check is too old."""
         kept = self._kept.get(path)
         if kept is None:
             return None

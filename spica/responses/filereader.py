@@ -1,12 +1,12 @@
 """Read parts of a file with as few visits to a worker thread as can be.
 
-To change threads costs far more than to read what the operating system already holds in memory. So
+Changing threads costs far more than reading bytes that the operating system holds in memory. So
 one visit opens the file and reads its beginning; after that, pieces that are in memory are read on
 the event loop by a call that refuses to wait for the disk (Linux: ``preadv2`` with ``RWF_NOWAIT``),
 and only pieces that are not, or all where there is no such call, are fetched by a thread, many at a
 time.
 
-No HTTP here: what to read is decided by ``spica.responses.file``.
+There is no HTTP here: ``spica.responses.file`` decides which parts are read.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class FileReader:
     """Hand out segments of a file in pieces.
 
     Worker threads enter it (``with reader:``) for whatever may have to wait for a disk. ``close``
-    may be called at any moment from the event loop, also while a thread is at work whose waiter was
+    may be called at any moment from the event loop, also while a thread is reading whose waiter was
     cancelled: the thread then closes the file when it leaves.
     """
 
@@ -79,7 +79,7 @@ class FileReader:
             self.close()
 
     def close(self) -> None:
-        """Close the file, now or, if a thread is at work on it, when that thread is done."""
+        """Close the file, now or as soon as a thread that is reading it is done."""
         self._is_given_up = True
         if self._busy.acquire(blocking=False):
             try:
@@ -92,12 +92,12 @@ class FileReader:
         self.close()  # of an answer that was never sent
 
     def open(self) -> os.stat_result:
-        """Open the file at ``path`` and return the status of what was opened.
+        """Open the file at ``path`` and return its status.
 
         Raises:
             RuntimeError: There is no file, or it is not a regular one.
         """
-        # Looked at before it is opened: opening a device may have effects, and opening a pipe waits.
+        # Check the type first: opening a device may have effects, and opening a pipe waits.
         examine(self.path)
         try:
             self._file = io.FileIO(self.path, "rb", opener=_open_without_waiting)
@@ -123,7 +123,7 @@ class FileReader:
             self._known = os.fstat(self._file.fileno())
 
     def select(self, segments: Iterable[Segment], size: int) -> None:
-        """Say what is to be read; all of it comes to ``size`` bytes."""
+        """Set the segments to read, ``size`` bytes in all."""
         self._segments = iter(segments)
         self._offset = self._stop = 0
         self.left = size
@@ -131,7 +131,7 @@ class FileReader:
     def read_next(self, pieces: list[bytes]) -> None:
         """Enter, open the file if it is not open yet, and add the next block to ``pieces``.
 
-        It is not returned: an idle worker thread keeps what its last call returned.
+        It is not returned, because an idle worker thread keeps its last return value alive.
         """
         with self:
             if self._file is None:
@@ -160,7 +160,7 @@ class FileReader:
     def read_at_hand(self) -> bytes | None:
         """Read the next piece if that needs no waiting; None if a thread has to do it.
 
-        Called on the event loop, and never while a thread is at work.
+        Called on the event loop, and never while a thread is reading.
         """
         if not self._may_read_on_loop or self._file is None:
             return None
@@ -243,7 +243,7 @@ def _require_regular(path: str | os.PathLike[str], status: os.stat_result) -> No
 
 
 def too_short(path: str | os.PathLike[str], size: int) -> FileChangedError:
-    """Return the error for a file that lacks ``size`` bytes of what was to be sent."""
+    """Return the error for a file that is ``size`` bytes shorter than announced."""
     return FileChangedError(
         f"File at path {path} is shorter than expected. {size} bytes of the answer are missing."
     )

@@ -22,7 +22,7 @@ _DIRECTORY = object()
 
 
 class Found(NamedTuple):
-    """A file that answers a request: its content if it is small, or else what reads it."""
+    """A file that answers a request, with its content if it is small, or else with its reader."""
 
     path: str
     status: os.stat_result
@@ -42,12 +42,12 @@ class Found(NamedTuple):
 class Finding:
     """Look for one path. The result is kept in ``found``.
 
-    It is not returned, because an idle worker thread keeps what its last call returned.
+    It is not returned, because an idle worker thread keeps its last return value alive.
 
     Args:
         open_file: Opens a path relative to the directory; None if nothing is there.
         path: The path that the request asks for.
-        is_html: Whether ``index.html`` answers for a directory, and ``404.html`` for what is missing.
+        is_html: Whether ``index.html`` answers for a directory, and ``404.html`` for a missing file.
         wants_directory: Whether no regular file at ``path`` itself may answer.
         max_size: Files of at most so many bytes are read at once. None: no file is kept open.
     """

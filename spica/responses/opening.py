@@ -1,8 +1,8 @@
-"""Open files below a directory, so that what was checked is what is read.
+"""Open files below a directory, and read the very file that was checked.
 
-A path names another file as soon as somebody swaps a link into it. This module therefore walks from a
+A path names another file as soon as a link is swapped into it. This module therefore walks from a
 descriptor of the directory down, one name at a time, and follows no link on the way. The status comes from
-the descriptor that is read, and nobody opens the path a second time.
+the descriptor that is read, and the path is never opened a second time.
 
 Links that stay inside the directory still work: they are resolved first, and the resolved path is walked.
 
@@ -27,7 +27,7 @@ _MAX_TRIES = 4
 
 _READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-# A pipe that nobody writes to must not hold the thread, nor a terminal become ours.
+# A pipe without a writer must not block the thread, and a terminal must not become ours.
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 # Walking through a directory needs the right to search it, not the right to list it.
 _DIRECTORY = _READ | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_PATH", 0)
@@ -36,8 +36,8 @@ _DIRECTORY = _READ | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_PATH", 0)
 class Opened(NamedTuple):
     """A file or directory that exists, and the descriptor to read it from.
 
-    The descriptor is None for everything but a regular file, and after a mere look-up. Whoever gets it
-    closes it.
+    The descriptor is None for everything but a regular file, and after a look-up with
+    ``reads=False``. The caller closes it.
     """
 
     path: str
@@ -55,7 +55,7 @@ class _LinkFoundError(Exception):
 
 
 def open_path(path: str, *, follows_last: bool = True, reads: bool = True) -> Opened:
-    """Open what is at ``path``, wherever links lead.
+    """Open the file at ``path``, and follow links.
 
     Raises:
         OSError: It can't be opened.
@@ -64,7 +64,7 @@ def open_path(path: str, *, follows_last: bool = True, reads: bool = True) -> Op
 
 
 def open_below(root: str, names: list[str], *, reads: bool = True) -> Opened | None:
-    """Open what ``names`` lead to below the directory ``root``; None if links lead out of it.
+    """Open the file at ``names`` below the directory ``root``; None if links lead out of it.
 
     ``root`` itself may be a link. ``names`` must not contain ``..``. With ``reads=False`` nothing but the
     status is returned.
@@ -81,7 +81,7 @@ def open_below(root: str, names: list[str], *, reads: bool = True) -> Opened | N
         try:
             return open_without_links(*resolved, reads=reads)
         except _LinkFoundError:
-            # Somebody may have swapped the link in just now, so resolve from the start each time.
+            # The link may be new, so resolve the path from the start each time.
             resolved = _resolve(root, names)
     raise FileNotFoundError(errno.ENOENT, "The path changed while it was opened", names[-1])
 
@@ -137,7 +137,7 @@ def _open_directory(name: str, directory: int) -> int:
 
 def _open_last(name: str, path: str, directory: int | None, no_link: int, *, reads: bool) -> Opened:
     """Open the last name of a path, if it is a regular file."""
-    # Looked at before it is opened: opening a device may have effects.
+    # Check the type first: opening a device may have effects.
     status = os.stat(name, dir_fd=directory, follow_symlinks=not no_link)
     if stat.S_ISLNK(status.st_mode):
         raise _LinkFoundError
