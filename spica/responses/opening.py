@@ -30,7 +30,8 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 # A pipe without a writer must not block the thread, and a terminal must not become ours.
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 # Walking through a directory needs the right to search it, not the right to list it.
-_DIRECTORY = _READ | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_PATH", 0)
+_SEARCH = getattr(os, "O_PATH", 0) or getattr(os, "O_SEARCH", 0)
+_DIRECTORY = _READ | getattr(os, "O_DIRECTORY", 0) | _SEARCH
 
 
 class Opened(NamedTuple):
