@@ -1,6 +1,8 @@
 """The files of directories and packages: what is found, and what is never."""
 
+import copy
 import os
+import pickle
 import sys
 import time
 
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from spica.datastructures import Headers
 from spica.exceptions import HTTPException
+from spica.middleware.gzip import GZipMiddleware
 from spica.requests import Request
 from spica.responses.base import Response
 from spica.responses.file import FileResponse
@@ -670,6 +673,23 @@ async def test_the_page_is_no_200_and_so_has_no_preconditions(root, fields):
     assert (answer.status, answer.body) == (404, b"nothing here")
 
 
+async def test_a_file_with_a_slash_gets_the_page_for_what_is_not_found(root):
+    (root / "404.html").write_text("not here")
+    answer = await get(StaticFiles(directory=root, html=True), "/a.txt/")
+    assert (answer.status, answer.body) == (404, b"not here")
+
+
+@pytest.mark.parametrize("name", ["a.json.gz", "a.svgz", "a.tgz", "a.GZ"])
+async def test_a_compressed_file_has_the_type_of_its_format(root, name):
+    # RFC 9110 s.8.4: without Content-Encoding, the type is that of the bytes that are sent.
+    (root / name).write_bytes(b"x" * 600)
+    answer = await get(
+        GZipMiddleware(StaticFiles(directory=root)), f"/{name}", accept_encoding="gzip"
+    )
+    assert answer.headers["content-type"] == "application/gzip"
+    assert "content-encoding" not in answer.headers
+
+
 async def test_without_html_there_is_no_index_and_no_page(root):
     (root / "404.html").touch()
     for path in ("/css/", "/none"):
@@ -1160,6 +1180,16 @@ async def test_a_layer_that_edits_a_response_from_memory_edits_its_own(root, clo
         response = await app._layer_respond(request)
         assert "set-cookie" not in response.headers
         response.headers["set-cookie"] = "a=1"
+
+
+@pytest.mark.parametrize("copy_of", [copy.deepcopy, lambda app: pickle.loads(pickle.dumps(app))])
+async def test_a_copy_of_the_app_has_a_memory_of_its_own(root, copy_of):
+    app = StaticFiles(directory=root)
+    await get(app, "/a.txt")
+    other = copy_of(app)
+    assert (await get(other, "/a.txt")).body == b"a.txt"
+    assert other._memory is not app._memory
+    assert other._memory._find.__self__ is other
 
 
 async def test_a_subclass_without_our_constructor_has_no_memory(root):

@@ -139,6 +139,7 @@ class FileMemory:
     """
 
     def __init__(self, settings: StaticMemory, find: Callable[[str], Found | None]) -> None:
+        self._settings = settings
         self.max_file_size = min(settings.max_file_size, settings.max_size)
         self.clock = settings.clock
         self._max_size = settings.max_size
@@ -147,6 +148,14 @@ class FileMemory:
         self._kept: OrderedDict[str, Kept] = OrderedDict()
         self._size = 0
         self._changing = threading.Lock()
+
+    # An application is pickled to be sent to other processes, and copied. The files stay here.
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self._settings, self._find
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        FileMemory.__init__(self, *state)
 
     def get(self, path: str) -> Kept | None:
         """Return the file at ``path``, unless it is not in memory or its last check is too old."""
