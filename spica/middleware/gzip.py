@@ -121,8 +121,8 @@ class GZipMiddleware(Responder):
         answer = await self._layer_ask(request)
         scope = request.scope
         if not isinstance(answer, Response) or not is_plain_value(answer):
-            if isinstance(answer, FileAnswer) and answer._is_by_path:
-                return answer  # the server opens the file itself, for HEAD as for GET
+            if isinstance(answer, FileAnswer) and answer.is_by_path:
+                return answer  # for HEAD as for GET
             # The layer that sends the answer reports one that is not an app.
             return self._responder(scope)._around(answer) if callable(answer) else answer
         return await self._encode_value(answer, scope)

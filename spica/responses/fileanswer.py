@@ -45,7 +45,6 @@ class FileAnswer(Response):
 
     _is_plain, _receives = True, True
     _is_by_path = False
-    """Whether the server opens the file, or would if this were a GET for all of it."""
     _iterator: AsyncIterator[bytes] | None = None
     _sent_in_turn = 0
 
@@ -65,6 +64,11 @@ class FileAnswer(Response):
         self._reader = reader
         self._pieces = pieces
         self._sends_path = sends_path
+
+    @property
+    def is_by_path(self) -> bool:
+        """Whether the server opens the file itself, or would if this were a GET for all of it."""
+        return self._is_by_path and self._replaced_body is None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer until its end or until the client leaves, then run the background task.

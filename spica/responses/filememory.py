@@ -83,6 +83,8 @@ class Kept:
         "is_checked",
     )
 
+    _tags: tuple[bytes, ...]
+
     def __init__(self, found: Found, checked_at: float) -> None:
         self.found = found
         self.checked_at = checked_at
@@ -96,9 +98,11 @@ class Kept:
 
     def set_responses(self, response: Response, not_modified: Response) -> None:
         """Remember the 200, made for this file, and the 304 in its place."""
-        etag = response.headers["etag"].encode("latin-1")
-        self._tags = (etag, b"W/" + etag)  # RFC 9110 s.13.1.2: weak comparison
-        self._last_modified = response.headers["last-modified"].encode("latin-1")
+        fields = dict(response.raw_headers)
+        etag = fields.get(b"etag")
+        # RFC 9110 s.13.1.2: weak comparison
+        self._tags = () if etag is None else (etag, b"W/" + etag)
+        self._last_modified = fields.get(b"last-modified")
         self._head = _in_memory(response, b"")
         self._not_modified = not_modified
         self._whole = _in_memory(response, self.found.content or b"")

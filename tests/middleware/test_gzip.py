@@ -342,6 +342,16 @@ async def test_304_and_head_of_a_file_agree_with_its_200(
     assert {n: v for n, v in head.headers.items() if n != "content-length"} == whole_fields
 
 
+async def test_a_file_whose_body_was_replaced_is_compressed(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"x" * 9000)
+    scope = http_scope(headers=GZIP, extensions={"http.response.pathsend": {}})
+    response = await FileResponse(tmp_path / "a.txt")._answer(scope)
+    del response.headers["content-length"]
+    response.body_iterator = Chunks(b"y" * 9000)
+    exchange = await Exchange(scope).run(GZipMiddleware(Answer(response)))
+    assert gzip.decompress(exchange.body) == b"y" * 9000
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("chunks", [[b"x" * 600], [b"x" * 300, b"x" * 300], [b"x" * 1200]])
 @pytest.mark.parametrize("by_value", [True, False], ids=["value", "message"])

@@ -262,6 +262,14 @@ def test_other_preconditions_need_a_closer_look(kept, fields):
     assert kept.answer("GET", fields) is None
 
 
+def test_a_response_without_validators_answers_no_precondition():
+    kept = Kept(file_of(3), 0.0)
+    kept.set_responses(Response("xxx"), Response(status_code=304))
+    assert kept.answer("GET", [(b"if-none-match", b'"a"')]) is None
+    assert kept.answer("GET", [(b"if-modified-since", b"x")]) is None
+    assert kept.answer("GET", []).body == b"xxx"
+
+
 def test_edits_of_a_response_do_not_reach_the_next_request(kept):
     kept.answer("GET", []).headers["set-cookie"] = "a=1"
     assert "set-cookie" not in kept.answer("GET", []).headers
