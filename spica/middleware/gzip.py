@@ -30,7 +30,7 @@ from spica.middleware._gzip_rules import (
     vary_fields,
 )
 from spica.responses.base import Response
-from spica.responses.chunks import size_of
+from spica.responses.chunks import correct_length, size_of
 from spica.responses.fileanswer import FileAnswer
 from spica.responses.streaming import StreamingResponse, is_plain_value
 
@@ -137,7 +137,7 @@ class GZipMiddleware(Responder):
         if not self._gzip._types.allow(answer.status_code, answer.raw_headers):
             return answer
         if in_memory:
-            return await self._responder(scope)._encode_in_memory(answer, is_head)
+            return await self._responder(scope)._encode_in_memory(answer, scope)
         return self._responder(scope)._encode_stream(answer, is_head)
 
     def _responder(self, scope: Scope) -> IdentityResponder:
@@ -290,16 +290,19 @@ class IdentityResponder:
 
     # -- by value --------------------------------------------------------------------------------------
 
-    async def _encode_in_memory(self, response: Response, is_head: bool) -> Response:
+    async def _encode_in_memory(self, response: Response, scope: Scope) -> Response:
+        if response.body is not response._measured_body:
+            response = response._copy()
+            correct_length(response, scope)
         raw_headers, body = response.raw_headers, _as_bytes(response.body)
         run = self if self.content_encoding == IDENTITY else self._around(response)
-        fields, encoded = await run._encode_whole(raw_headers, body, is_head)
+        fields, encoded = await run._encode_whole(raw_headers, body, scope.get("method") == "HEAD")
         if fields is raw_headers:
             return response
         response = response._copy()
         response.raw_headers = fields
         if encoded is not body:
-            response.body = encoded
+            response.body = response._measured_body = encoded
         return response
 
     def _encode_stream(self, response: Response, is_head: bool) -> Response:

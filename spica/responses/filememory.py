@@ -130,7 +130,7 @@ class Kept:
 def _in_memory(response: Response, body: bytes) -> Response:
     """Return a response with the fields of another one, and a body of its own."""
     copy = Response(media_type=response.media_type)
-    copy.body = body
+    copy.body = copy._measured_body = body
     copy.raw_headers = response.raw_headers
     return copy
 

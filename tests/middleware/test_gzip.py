@@ -378,6 +378,14 @@ async def test_a_stream_of_the_announced_length_is_compressed():
     assert gzip.decompress(exchange.body) == b"x" * 300 + b"y" * 300
 
 
+async def test_a_body_that_was_changed_later_is_compressed():
+    response = PlainTextResponse("short")
+    response.body = LARGE.encode()
+    exchange = await ask(Answer(response))
+    assert gzip.decompress(exchange.body) == LARGE.encode()
+    assert exchange.headers["content-length"] == str(len(exchange.body))
+
+
 async def test_one_message_of_another_length_than_announced_stays_as_it_is():
     # The server sees the contradiction, and breaks the connection off.
     fields = [(b"content-length", b"900")]
