@@ -1,8 +1,8 @@
 """FastAPI's apps, the same on whatever ``starlette`` means in this process."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
 
@@ -34,17 +34,32 @@ async def echo(user: User) -> User:
     return user
 
 
+def greeting() -> str:
+    return "Hello"
+
+
+def subject() -> str:
+    return "world"
+
+
+def in_threads(
+    greeting: Annotated[str, Depends(greeting)], subject: Annotated[str, Depends(subject)]
+) -> PlainTextResponse:
+    return PlainTextResponse(f"{greeting}, {subject}!")
+
+
 async def let_pass(request: Request, call_next: Any) -> Any:
     return await call_next(request)
 
 
 def apps(material: Material) -> Apps:
     """Return an app for each case."""
-    made = {name: FastAPI() for name in ("plain", "json", "params", "body")}
+    made = {name: FastAPI() for name in ("plain", "json", "params", "body", "thread")}
     made["plain"].get("/")(plain)
     made["json"].get("/")(small)
     made["params"].get("/users/{user_id}/posts/{slug}")(params)
     made["body"].post("/")(echo)
+    made["thread"].get("/")(in_threads)
     return made | {f"middleware-{number}": behind(number) for number in (1, 5)}
 
 

@@ -166,4 +166,5 @@ def apps(material: Material) -> Apps:
         "middleware-headers": application(plain, middleware=[AddHeader] * 5),
         "websocket": application(echo),
         "thread": application(thread),
+        "thread-30": application(thread),
     }

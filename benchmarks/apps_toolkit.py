@@ -214,6 +214,7 @@ def simple_apps(kit: Toolkit, endpoints: Endpoints) -> Apps:
         "small-file": endpoints.small_file,
         "large-file": endpoints.large_file,
         "thread": endpoints.thread,
+        "thread-30": endpoints.thread,
     }
     posted = {
         "json-echo": endpoints.json_echo,

@@ -301,5 +301,6 @@ def all_cases() -> list[Case]:
             login=True,
         ),
         Case("websocket", "WebSocket, ten echoes", 0.60, echoes),
-        Case("thread", "sync endpoint in a thread", 0.85, Call(), body=hello),
+        Case("thread", "`def` endpoint", 0.60, Call(), body=hello),
+        Case("thread-30", "30 `def` endpoints at once", 0.60, Call(at_once=30), body=hello),
     ]

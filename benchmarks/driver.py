@@ -35,6 +35,8 @@ class Call:
     body: Sequence[bytes] = ()
     websocket: bool = False
     frames: Sequence[str] = ()
+    at_once: int = 1
+    """How many clients make the call at the same time."""
 
     def scope(self) -> dict[str, Any]:
         scope: dict[str, Any] = {
@@ -142,7 +144,12 @@ async def ask(app: App, call: Call) -> Answer:
 
 
 async def take_time(app: App, call: Call, number: int) -> float:
-    """Make a number of requests, one after the other, and return the seconds that one took."""
+    """Make a number of requests, one after the other, and return the seconds that one took.
+
+    If a call is made by several clients at once, one request is one of each client.
+    """
+    if call.at_once > 1:
+        return await take_time_at_once(app, call, number)
     scope = call.scope()
     messages = call.messages()
     begin = time.perf_counter()
@@ -150,6 +157,24 @@ async def take_time(app: App, call: Call, number: int) -> float:
         exchange = Exchange(messages)
         await app(scope.copy(), exchange.receive, exchange.send)
     return (time.perf_counter() - begin) / number
+
+
+async def take_time_at_once(app: App, call: Call, number: int) -> float:
+    """Make a number of requests for each client, and return the seconds that one of each took."""
+    scope = call.scope()
+    messages = call.messages()
+    begin = time.perf_counter()
+    for _ in range(number):
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(call.at_once):
+                exchange = Exchange(messages)
+                tasks.create_task(serve(app, scope.copy(), exchange))
+    return (time.perf_counter() - begin) / number
+
+
+async def serve(app: App, scope: dict[str, Any], exchange: Exchange) -> None:
+    """Make one request in a task of its own."""
+    await app(scope, exchange.receive, exchange.send)
 
 
 class Lifespan:

@@ -20,6 +20,7 @@ def fastapi_cases() -> list[Case]:
         Case("json", "a dict as JSON", NOT_SLOWER, Call(), body=small, check="json"),
         Case("params", "path and query parameters", NOT_SLOWER, query, body=b"42 hello python 2"),
         Case("body", "a model posted and returned", NOT_SLOWER, posted, body=small, check="json"),
+        Case("thread", "`def` endpoint with two `def` dependencies", 0.65, Call(), body=hello),
         Case("middleware-1", one, NOT_SLOWER, Call(), body=hello),
         Case("middleware-5", five, 1 / 8, Call(), body=hello),  # at least 8 times as fast
     ]

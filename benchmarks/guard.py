@@ -23,7 +23,7 @@ from benchmarks.table import markdown_table
 BOUNDS = Path(__file__).with_name("guard.toml")
 LEFT_OUT = {
     *("json-null", "json-rows", "json-mixed-rows", "json-body", "json-mixed-body"),
-    *("upload", "small-upload", "files", "small-file", "large-file", "thread"),
+    *("upload", "small-upload", "files", "small-file", "large-file", "thread", "thread-30"),
     *("static", "static-304", "static-60k"),
 }
 """Cases whose time is the codec's, the disk's or a thread's, not ours."""
