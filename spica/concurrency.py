@@ -1,25 +1,31 @@
-"""Tools to run blocking code in threads, and to tell async callables from others.
+"""Tools to run blocking code in threads, and to recognise async callables.
 
-AnyIO runs the threads, on asyncio and on trio. It is imported when first needed: it is most of what
-an import of spica costs.
+On asyncio and uvloop the calls run in parked threads (`spica._workers`), on trio in AnyIO's. AnyIO is
+imported on first use, because it makes up most of the import time of spica.
 
-Three groups of threads do not wait for each other: those of endpoints and other code of the user
-(`endpoint_threads`), those of files (`file_threads`), and those of background tasks
-(`background_threads`). So a slow endpoint never delays a file, and no background task an endpoint.
+Three groups of threads never wait for each other: `endpoint_threads` run endpoints and other code of
+the application, `file_threads` read and write files, and `background_threads` run background tasks.
+A slow endpoint therefore delays no file, and a background task delays no endpoint.
 """
 
 import functools
+import sys
 import types
 import warnings
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeGuard, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 from spica.exceptions import HTTPException, SpicaDeprecationWarning
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Task
+
     import anyio
     from anyio.lowlevel import RunVar
+
+    from spica._workers import AnyIODetails, Pool
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,33 +34,39 @@ _END: Any = object()
 _MISSING: Any = object()
 _CO_COROUTINE = 0x80  # inspect.CO_COROUTINE, without the cost of importing inspect
 
+_ANYIO_TOTAL = 40
+"""The number of threads that AnyIO allows by default."""
+
 RETRY_AFTER_SECONDS = 5
-"""What a client is told to wait when no thread became free in time."""
+"""The `Retry-After` of a 503 response: no thread became free in time."""
 
 
 class ThreadLimiter:
-    """Limit how many blocking calls of one kind run at once, and how long others wait for them.
+    """Limit how many blocking calls of one kind run at once, and how long other calls wait.
 
-    Attributes:
-        name: what the threads are for; it stands in the error.
-        total: how many calls may run at once, in each event loop.
-        max_wait_seconds: how long a call may wait for its turn before it is answered with 503 and
-            ``Retry-After``; None waits for ever.
+    You can change `total` and `max_wait_seconds` at any time.
 
-    Both can be changed at any time.
+    Args:
+        name: the purpose of the threads, for error messages.
+        total: how many calls may run at once in each event loop; at least 1. The default, 40, is
+            that of AnyIO.
+        max_wait_seconds: how long a call may wait for a free slot before it raises a 503 with
+            ``Retry-After``. None, the default, waits without a bound.
 
     Raises:
-        TypeError: `total` is no int, or `max_wait_seconds` neither a number nor None.
-        ValueError: `total` is less than 1, or `max_wait_seconds` is negative.
+        TypeError: `total` is not an int, or `max_wait_seconds` is neither a number nor None.
+        ValueError: `total` is less than 1, or `max_wait_seconds` is negative or NaN.
     """
 
     def __init__(
-        self, name: str, total: int = 40, *, max_wait_seconds: float | None = None
+        self, name: str, total: int = _ANYIO_TOTAL, *, max_wait_seconds: float | None = None
     ) -> None:
         self.name = name
-        self.total = total
+        self._set_total(total)
         self.max_wait_seconds = max_wait_seconds
         self._of_loop: RunVar[anyio.CapacityLimiter] | None = None
+        self._of_asyncio_loop: WeakKeyDictionary[AbstractEventLoop, anyio.CapacityLimiter]
+        self._of_asyncio_loop = WeakKeyDictionary()
 
     @property
     def total(self) -> int:
@@ -63,8 +75,9 @@ class ThreadLimiter:
 
     @total.setter
     def total(self, total: int) -> None:
-        """Change it, also for those who wait."""
+        """Change the number, also for calls that wait already."""
         self._set_total(total)
+        self._total_has_changed()
 
     def _set_total(self, total: int) -> None:
         if isinstance(total, bool) or not isinstance(total, int):
@@ -75,14 +88,17 @@ class ThreadLimiter:
             raise ValueError(f"ThreadLimiter {self.name!r}: total must be 1 or more, not {total}.")
         self._total = total
 
+    def _total_has_changed(self) -> None:
+        """Do nothing: `_update` sets the limiter of an event loop on its next call."""
+
     @property
     def max_wait_seconds(self) -> float | None:
-        """How long a call may wait for its turn; None: for ever."""
+        """How long a call may wait for a free slot; None waits without a bound."""
         return self._max_wait
 
     @max_wait_seconds.setter
     def max_wait_seconds(self, seconds: float | None) -> None:
-        """Change it for those who come later."""
+        """Change the bound for later calls."""
         place = f"ThreadLimiter {self.name!r}: max_wait_seconds must be"
         if isinstance(seconds, (bool, str)) or not isinstance(seconds, int | float | None):
             raise TypeError(f"{place} a number or None, not {seconds!r:.80}.")
@@ -91,38 +107,54 @@ class ThreadLimiter:
         self._max_wait = seconds
 
     def current(self) -> "anyio.CapacityLimiter":
-        """Return the limiter of the event loop that is running."""
+        """Return the limiter of the running event loop."""
         if self._of_loop is None:
             from anyio.lowlevel import RunVar
 
-            # With its id: early versions of AnyIO 4 tell variables apart by their names alone.
+            # With its id: early versions of AnyIO 4 compare variables by their names alone.
             self._of_loop = RunVar(f"spica threads: {self.name} ({id(self)})")
         try:
             limiter = self._of_loop.get()
         except LookupError:
-            import anyio
-
-            limiter = anyio.CapacityLimiter(self._total)
+            limiter = self._make()
             self._of_loop.set(limiter)
+        self._update(limiter)
+        return limiter
+
+    def _current_in(self, loop: "AbstractEventLoop") -> "anyio.CapacityLimiter":
+        """Return the limiter of the running asyncio event loop; faster than `current`."""
+        limiter = self._of_asyncio_loop.get(loop)
+        if limiter is None:
+            limiter = self._of_asyncio_loop[loop] = self.current()
+        self._update(limiter)
+        return limiter
+
+    def _make(self) -> "anyio.CapacityLimiter":
+        """Return a limiter for the running event loop."""
+        import anyio
+
+        return anyio.CapacityLimiter(self._total)
+
+    def _update(self, limiter: "anyio.CapacityLimiter") -> None:
+        """Pass a change of `total` on to the limiter of an event loop."""
         if limiter.total_tokens != self._total:
             limiter.total_tokens = self._total
-        return limiter
 
     @property
     def running(self) -> int:
-        """Count the calls that run now, in the event loop that is running."""
+        """The number of calls that run now, in the running event loop."""
         return self.current().borrowed_tokens
 
     @property
     def waiting(self) -> int:
-        """Count the calls that wait for their turn, in the event loop that is running."""
+        """The number of calls that wait for a free slot, in the running event loop."""
         return self.current().statistics().tasks_waiting
 
     async def run(self, func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a blocking function in a worker thread and wait for its result.
 
-        Context variables are seen by the function, and what it sets in them is seen by the caller
-        afterwards, also when it raises. A cancelled caller waits until the function has returned.
+        The function sees the context variables of the caller. The caller sees what the function has
+        set in them, even if it raises. A cancelled caller waits until the function has returned.
 
         Raises:
             HTTPException: 503, no thread became free within `max_wait_seconds`.
@@ -130,68 +162,87 @@ class ThreadLimiter:
         return cast(T, await _ThreadCall(self, func, args, kwargs).run(self._max_wait))
 
     async def run_unbounded(self, func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do the same, but wait for a thread as long as it takes.
+        """Call a blocking function as `run` does, but wait for a free slot without a bound.
 
-        For what has begun and can't be answered with 503 any more, and for what must be done, such as
-        closing a file.
+        Use it for work that cannot end in a 503: the response has started, or the work must be done,
+        such as closing a file.
         """
         return cast(T, await _ThreadCall(self, func, args, kwargs).run(None))
 
 
 class _DefaultThreadLimiter(ThreadLimiter):
-    """AnyIO's own limiter, which applications know and set, under the same interface.
+    """AnyIO's own default limiter, which applications know and set, under the same interface.
 
-    A total that is set here is passed on, once in each event loop; what is set in AnyIO later wins.
+    Whichever total was set last counts, the one here or the one in AnyIO.
     """
 
     def __init__(self, name: str, *, max_wait_seconds: float | None) -> None:
-        super().__init__(name, max_wait_seconds=max_wait_seconds)
-        self._passed_on: RunVar[int] | None = None
+        super().__init__(name, _ANYIO_TOTAL, max_wait_seconds=max_wait_seconds)
+        self._taken_over: WeakKeyDictionary[anyio.CapacityLimiter, int] = WeakKeyDictionary()
         self._was_set = False
 
-    def _set_total(self, total: int) -> None:
-        super()._set_total(total)
+    def _total_has_changed(self) -> None:
         self._was_set = True
+        try:
+            limiter = self._make()
+        except RuntimeError:
+            return  # No event loop runs here: each takes the total over on its next call.
+        self._taken_over[limiter] = limiter.total_tokens = self._total
 
     def current(self) -> "anyio.CapacityLimiter":
-        """Return AnyIO's default limiter, as it was set by the application."""
-        import anyio.to_thread
-
-        limiter = anyio.to_thread.current_default_thread_limiter()
-        if self._was_set:
-            self._pass_on(limiter)
+        """Return AnyIO's default limiter, as the application has set it."""
+        limiter = self._make()
+        self._update(limiter)
         return limiter
 
-    def _pass_on(self, limiter: "anyio.CapacityLimiter") -> None:
-        if self._passed_on is None:
-            from anyio.lowlevel import RunVar
+    def _make(self) -> "anyio.CapacityLimiter":
+        import anyio.to_thread
 
-            self._passed_on = RunVar(f"spica threads: total of {self.name}", 0)
-        if self._passed_on.get() != self._total:
-            self._passed_on.set(self._total)
+        return anyio.to_thread.current_default_thread_limiter()
+
+    def _update(self, limiter: "anyio.CapacityLimiter") -> None:
+        if not self._was_set or self._taken_over.get(limiter) == self._total:
+            return
+        is_first = limiter not in self._taken_over
+        self._taken_over[limiter] = self._total
+        # On the first call in an event loop, another total than AnyIO's default comes from the
+        # application: it has set AnyIO's limiter in this loop, for example in its lifespan.
+        if not is_first or limiter.total_tokens == _ANYIO_TOTAL:
             limiter.total_tokens = self._total
 
 
 endpoint_threads: ThreadLimiter = _DefaultThreadLimiter("endpoints", max_wait_seconds=30)
-"""The threads of endpoints, dependencies and `run_in_threadpool`: at most 40, and a wait of at most
-30 seconds. They are those of ``anyio.to_thread.current_default_thread_limiter()``: their number can be
-set there as well (``.total_tokens = 100``), in the running event loop."""
+"""The threads of endpoints, dependencies and `run_in_threadpool`: at most 40, as in AnyIO, with a wait
+of at most 30 seconds. Their limiter is ``anyio.to_thread.current_default_thread_limiter()``, so you can
+also set their number there (``.total_tokens = 100``), in the running event loop."""
 
 file_threads = ThreadLimiter("files", max_wait_seconds=30)
-"""The threads that open, read, write and close files: at most 40, never behind code of the user. A
-wait of at most 30 seconds; what has begun, and closing, has no bound."""
+"""The threads that open, read, write and close files: at most 40. They never wait for code of the
+application. A wait takes at most 30 seconds; reading on and closing wait without a bound."""
 
 background_threads = ThreadLimiter("background tasks", 20)
-"""The threads of background tasks that are no coroutines: at most 20. They wait without a bound: their
-request was answered, and giving one up would lose what was promised."""
+"""The threads of `def` background tasks: at most 20. The tasks wait without a bound: the client already
+has the response, so dropping a task would lose it."""
+
+
+_pool: "Pool | None" = None
+
+
+def _load_pool() -> "Pool | None":
+    """Return the parked threads, or None if asyncio was never imported and so cannot be running."""
+    global _pool
+    if "asyncio" in sys.modules:
+        from spica import _workers
+
+        _pool = _workers.pool
+    return _pool
 
 
 class _ThreadCall:
-    """One call in a thread: its place in a limiter, and what it sets in context variables.
+    """One call in a thread: its slot in a limiter, and the thread that makes it.
 
-    It stands for the limiter that AnyIO asks for a place. The place is then taken at once when one
-    is free, without the turn of the event loop that AnyIO takes before it, and the wait for one
-    has a bound.
+    AnyIO accepts this object as the limiter of the call. It takes a free slot at once, without the
+    turn of the event loop that AnyIO's limiters take first, and otherwise waits with a bound.
     """
 
     __slots__ = (
@@ -217,17 +268,49 @@ class _ThreadCall:
         self._max_wait: float | None = None
 
     async def run(self, max_wait_seconds: float | None) -> Any:
-        """Make the call in a thread, and bring back what it set."""
+        """Make the call in a parked thread, or in one of AnyIO's where those cannot be used."""
+        self._max_wait = max_wait_seconds
+        pool = _pool or _load_pool()
+        task = None if pool is None else pool.current_task()
+        if pool is None or task is None:
+            return await self._run_on_anyio()
+        details = pool.details or await pool.learn()
+        if details is None:
+            return await self._run_on_anyio()
+        return await self._run_parked(pool, details, task)
+
+    async def _run_parked(self, pool: "Pool", details: "AnyIODetails", task: "Task[Any]") -> Any:
+        """Make the call in a parked thread."""
+        import anyio
+
+        scope = details.scope_of(task)
+        # A task that is cancelled already must not start the call.
+        if task.cancelling():
+            await anyio.lowlevel.checkpoint()
+        elif scope is not None:
+            await anyio.lowlevel.checkpoint_if_cancelled()
+        loop = task.get_loop()
+        self._limiter = self.threads._current_in(loop)
+        try:
+            self._limiter.acquire_on_behalf_of_nowait(self)
+        except anyio.WouldBlock:
+            await self._wait_for_slot()
+        try:
+            return await pool.run(details, loop, scope, self._func, self._args, self._kwargs)
+        finally:
+            self._limiter.release_on_behalf_of(self)
+
+    async def _run_on_anyio(self) -> Any:
+        """Make the call in one of AnyIO's threads."""
         import anyio.to_thread
 
-        self._max_wait = max_wait_seconds
         try:
             return await anyio.to_thread.run_sync(self._call, limiter=cast(Any, self))
         finally:
             self._carry_back()
 
     def _call(self) -> Any:
-        """Make the call; runs in the thread, in a copy of the caller's context."""
+        """Make the call; runs in a thread of AnyIO's, in a copy of the caller's context."""
         self._before = copy_context()
         try:
             return self._func(*self._args, **self._kwargs)
@@ -243,7 +326,7 @@ class _ThreadCall:
             if before.get(variable, _MISSING) is not value:
                 variable.set(value)
 
-    # What AnyIO uses of a limiter on asyncio
+    # AnyIO's use of a limiter on asyncio
 
     async def __aenter__(self) -> None:
         await self.acquire_on_behalf_of(self)
@@ -251,33 +334,40 @@ class _ThreadCall:
     async def __aexit__(self, *exc_info: object) -> None:
         self._limiter.release_on_behalf_of(self)
 
-    # What trio uses of one
+    # trio's use of a limiter
 
     async def acquire_on_behalf_of(self, borrower: object) -> None:
-        """Take a place, now or when one is free."""
+        """Take a slot, now or when one is free.
+
+        Raises:
+            HTTPException: 503, no slot became free within the bound.
+        """
         import anyio
 
         self._limiter = self.threads.current()
         try:
             self._limiter.acquire_on_behalf_of_nowait(self)
-            return
         except anyio.WouldBlock:
-            pass
+            await self._wait_for_slot()
+
+    async def _wait_for_slot(self) -> None:
+        import anyio
+
         with anyio.move_on_after(self._max_wait):
             await self._limiter.acquire_on_behalf_of(self)
             return
         raise HTTPException(503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
     def release_on_behalf_of(self, borrower: object) -> None:
-        """Give the place back."""
+        """Give the slot back."""
         self._limiter.release_on_behalf_of(self)
 
 
 async def run_in_threadpool(func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call a blocking function in a worker thread and wait for its result.
 
-    Context variables are seen by the function, and what it sets in them is seen by the caller
-    afterwards. It is one of the `endpoint_threads`: at most 40 run at a time
+    The function sees the context variables of the caller, and the caller sees what the function has
+    set in them. The thread is one of the `endpoint_threads`: at most 40 run at a time
     (``anyio.to_thread.current_default_thread_limiter().total_tokens`` changes that).
     A cancelled caller waits until the function has returned.
 
@@ -292,8 +382,8 @@ async def run_in_threadpool(func: Callable[P, T], *args: P.args, **kwargs: P.kwa
 async def iterate_in_threadpool(iterator: Iterable[T]) -> AsyncIterator[T]:
     """Iterate a blocking iterable, each step in one of the `endpoint_threads`.
 
-    A step waits for a thread as long as it takes: what has begun cannot be answered with 503. The
-    iterator is closed, in a thread too, when the iteration is given up before its end.
+    A step waits for a thread without a bound, because a response that has started cannot become a
+    503. If you stop before the end, the iterator is closed, also in a thread.
     """
     source = iter(iterator)
     close = getattr(source, "close", None)
@@ -313,14 +403,14 @@ async def iterate_in_threadpool(iterator: Iterable[T]) -> AsyncIterator[T]:
 
 
 async def close_iterator(iterator: AsyncIterable[Any]) -> None:
-    """Close an async generator that was not run to its end; other iterators need no closing."""
+    """Close an async generator before its end; other iterators need no closing."""
     aclose = getattr(iterator, "aclose", None)
     if aclose is not None:
         await aclose()
 
 
 async def run_until_first_complete(*args: tuple[Callable[..., Any], dict[str, Any]]) -> None:
-    """Run ``(function, keyword arguments)`` pairs at once; the first to end cancels the others.
+    """Run ``(function, keyword arguments)`` pairs concurrently; the first to end cancels the others.
 
     Deprecated: use ``anyio.create_task_group()``.
     """
@@ -345,12 +435,12 @@ async def _run_then_cancel(
 
 
 def is_async_callable(obj: Any) -> TypeGuard[Callable[..., Awaitable[Any]]]:
-    """Tell whether calling `obj` gives a coroutine.
+    """Tell whether calling `obj` returns a coroutine.
 
-    That is so for an ``async def`` function or method, an object whose class has an
-    ``async def __call__``, and any depth of `functools.partial` around one of them.
+    It does for an ``async def`` function or method, for an object whose class has an
+    ``async def __call__``, and for any depth of `functools.partial` around one of them.
     """
-    # Nearly always a function or a method, which tells by its code.
+    # Nearly always a function or a method, whose code object has a flag.
     code = getattr(obj, "__code__", None)
     if code is not None and code.co_flags & _CO_COROUTINE:
         return True
@@ -358,7 +448,7 @@ def is_async_callable(obj: Any) -> TypeGuard[Callable[..., Awaitable[Any]]]:
         obj = obj.func
     if _is_coroutine_function(obj):
         return True
-    # Not obj.__call__: for a class that would be the method of its instances.
+    # Not `obj.__call__`: on a class, that is the method of its instances.
     return callable(obj) and _is_coroutine_function(type(obj).__call__)
 
 
@@ -367,7 +457,7 @@ def _is_coroutine_function(obj: Any) -> bool:
         obj = obj.__func__
     if isinstance(obj, types.FunctionType) and obj.__code__.co_flags & _CO_COROUTINE:
         return True
-    # What was marked by inspect.markcoroutinefunction, or is a mock, or compiled
+    # Marked by inspect.markcoroutinefunction, a mock, or a compiled function.
     if hasattr(obj, "_is_coroutine_marker") or hasattr(obj, "_is_coroutine"):
         import asyncio
         import inspect

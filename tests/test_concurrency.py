@@ -44,6 +44,16 @@ from spica.staticfiles import StaticFiles
 
 anyio_test = pytest.mark.anyio
 
+UVLOOP = pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop")
+
+
+@pytest.fixture(params=["asyncio", UVLOOP, "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    if isinstance(request.param, tuple):
+        pytest.importorskip("uvloop")
+    return request.param
+
+
 variable: contextvars.ContextVar[Any] = contextvars.ContextVar("variable", default=None)
 
 
@@ -305,9 +315,29 @@ async def test_the_total_of_endpoints_is_that_of_anyio() -> None:
     limiter.total_tokens = 11  # set later, there
     assert threads.current().total_tokens == 11
 
-    threads.total = 9  # as it was here: nothing to be passed on
-    threads.total = 8
-    assert threads.current().total_tokens == 8
+    threads.total = 9  # set later, here
+    assert limiter.total_tokens == 9
+
+
+@anyio_test
+async def test_a_total_from_outside_of_an_event_loop_is_taken_over() -> None:
+    threads = _DefaultThreadLimiter("test", max_wait_seconds=1)
+    for total in (9, 8):
+        await anyio.to_thread.run_sync(setattr, threads, "total", total)
+        assert threads.current().total_tokens == total
+
+
+@anyio_test
+async def test_a_total_that_the_lifespan_sets_in_anyio_wins() -> None:
+    threads = _DefaultThreadLimiter("test", max_wait_seconds=1)
+    await anyio.to_thread.run_sync(setattr, threads, "total", 9)  # as in a module
+
+    limiter = anyio.to_thread.current_default_thread_limiter()
+    limiter.total_tokens = 50
+
+    assert threads.current().total_tokens == 50
+    assert await threads.run(abs, -1) == 1
+    assert limiter.total_tokens == 50
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ FLOORS: dict[str, float] = {
     # grammar and rules: text in, values out
     "spica._http": 1,
     # values and tools
+    "spica._workers": 2,
     "spica.concurrency": 2,
     "spica._json_fixes": 2,
     "spica.jsoncodec": 2,
