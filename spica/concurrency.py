@@ -12,7 +12,7 @@ import functools
 import sys
 import types
 import warnings
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeGuard, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -383,30 +383,41 @@ async def iterate_in_threadpool(iterator: Iterable[T]) -> AsyncIterator[T]:
     """Iterate a blocking iterable, each step in one of the `endpoint_threads`.
 
     A step waits for a thread without a bound, because a response that has started cannot become a
-    503. If you stop before the end, the iterator is closed, also in a thread.
+    503. At the end, or when you stop before it, the iterable and its iterator are closed, also in a
+    thread, if they have a ``close()``: a generator, an open file, an object of your own.
     """
     source = iter(iterator)
-    close = getattr(source, "close", None)
+    is_over = False
     try:
         while True:
             item = await _ThreadCall(endpoint_threads, next, (source, _END), {}).run(None)
             if item is _END:
-                close = None
+                is_over = True
                 return
             yield item
     finally:
-        if close is not None:
-            import anyio
+        owners = (source,) if source is iterator else (source, iterator)
+        for owner in owners:
+            close = getattr(owner, "close", None)
+            # A generator that has ended is closed.
+            if callable(close) and not (is_over and isinstance(owner, Generator)):
+                import anyio
 
-            with anyio.CancelScope(shield=True):
-                await file_threads.run_unbounded(close)
+                with anyio.CancelScope(shield=True):
+                    await file_threads.run_unbounded(close)
 
 
 async def close_iterator(iterator: AsyncIterable[Any]) -> None:
-    """Close an async generator before its end; other iterators need no closing."""
+    """Close an iterator by its ``aclose()``, or by its ``close()`` if it has no other."""
     aclose = getattr(iterator, "aclose", None)
     if aclose is not None:
         await aclose()
+        return
+    close = getattr(iterator, "close", None)
+    if callable(close):
+        result = close()
+        if hasattr(result, "__await__"):
+            await result
 
 
 async def run_until_first_complete(*args: tuple[Callable[..., Any], dict[str, Any]]) -> None:

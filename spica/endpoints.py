@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 from spica._asgi import codec
 from spica._asgi.scope import EXCEPTION_HANDLERS
 from spica._layers.answers import settle_answer
+from spica._layers.responder import Responder
 from spica.concurrency import is_async_callable, run_in_threadpool
 from spica.exceptions import HTTPException, WebSocketException
 from spica.requests import Request
@@ -111,9 +112,7 @@ class HTTPEndpoint:
 
     async def dispatch(self) -> None:
         """Call the method that serves the request, and send the response it returns."""
-        request: Request[Any] = Request(self.scope, self.receive, self.send)
-        response = await self._respond(request)
-        await response(self.scope, self.receive, self.send)
+        await _Dispatch(self).__call__(self.scope, self.receive, self.send)
 
     async def _respond(self, request: Request[Any]) -> ASGIApp:
         handler: Any = self._handler(self.scope["method"]) or self.method_not_allowed
@@ -140,6 +139,20 @@ class HTTPEndpoint:
         if "app" in self.scope:
             raise HTTPException(status_code=405, headers=headers)
         return PlainTextResponse("Method Not Allowed", status_code=405, headers=headers)
+
+
+class _Dispatch(Responder):
+    """Run an instance of a class endpoint as an app."""
+
+    __slots__ = ("endpoint",)
+
+    def __init__(self, endpoint: HTTPEndpoint) -> None:
+        self.endpoint = endpoint
+
+    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
+        """Return the response of the method that serves the request."""
+        self.endpoint.send = request._send  # it notes a response that the class sends itself
+        return await self.endpoint._respond(request)
 
 
 def _attribute_name(method: str) -> str:
@@ -182,7 +195,7 @@ def methods_of(cls: Any) -> frozenset[str] | None:
 
 def answer(cls: type[HTTPEndpoint], request: Request[Any]) -> Awaitable[ASGIApp]:
     """Let an instance of `cls` make the answer to `request`, without sending it."""
-    return cls(request.scope, request._receive, request._send)._respond(request)
+    return cls(request.scope, request._receive, request._send_by_hand)._respond(request)
 
 
 class BadMessage(WebSocketException, RuntimeError):

@@ -15,9 +15,16 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 from spica._asgi import codec
-from spica._asgi.body import DEFAULT_MAX_JSON_SIZE, BodyChannel, BodyTooLarge, ClientDisconnect
+from spica._asgi.body import (
+    DEFAULT_MAX_JSON_SIZE,
+    BodyChannel,
+    BodyState,
+    BodyTooLarge,
+    ClientDisconnect,
+)
 from spica._asgi.disconnect import CancelOnDisconnect, listen
 from spica._asgi.scope import BODY_LIMIT, ScopeMapping, make_room
+from spica._asgi.sending import HandSend
 from spica._http.cookies import parse_cookies
 from spica._http.fields import encode_field_value
 from spica._http.urls import check_request_path
@@ -76,13 +83,16 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
         RuntimeError: the scope is neither of type "http" nor "websocket".
     """
 
+    # Set by `__init__` and only declared here, because a default on the class makes each look slower.
+    # A subclass may skip `__init__`: each property below treats a missing attribute as None.
     _url: URL | None
     _base_url: URL | None = None
     _headers: Headers | None
     _query_params: QueryParams | None
     _cookies: dict[str, str] | None
     _state: State | None = None
-    # What they were made of: a layer may put something else into the scope. Absent: they were set by hand.
+    # The part of the scope that a cached value was made of. A layer may edit the scope at any time, also its
+    # header list in place. Absent: the value was set by hand.
     _query_of: Any
     _cookies_of: Any
 
@@ -101,7 +111,10 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
     @property
     def url(self) -> URL:
         """The whole URL as the client sees it."""
-        url = self._url
+        try:
+            url = self._url
+        except AttributeError:
+            url = None
         if url is None or not url._is_of(self.scope):
             url = self._url = URL("", self.scope)
         return url
@@ -109,22 +122,26 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
     @property
     def base_url(self) -> URL:
         """The URL below which the application lives, with a trailing slash."""
-        if self._base_url is None or not self._base_url._is_of(self.scope, 3):
-            scope = dict(self.scope)
-            # A mount extends root_path; the application's own prefix is kept beside it.
-            root_path = scope.get("app_root_path", scope.get("root_path", ""))
-            scope["path"] = root_path if root_path.endswith("/") else root_path + "/"
-            scope["query_string"] = b""
-            scope["root_path"] = root_path
-            self._base_url = URL(scope=scope)
-        return self._base_url
+        scope = self.scope
+        # A mount extends root_path; the application's own prefix is kept beside it.
+        root_path = scope.get("app_root_path", scope.get("root_path", ""))
+        path = root_path if root_path.endswith("/") else root_path + "/"
+        base_url = self._base_url
+        if base_url is None or not base_url._is_of(scope, path, b""):
+            Headers(None, None, scope)  # its headers are a list from here on, in the copy too
+            of_base = {"path": path, "query_string": b"", "root_path": root_path}
+            base_url = self._base_url = URL(scope={**scope, **of_base})
+        return base_url
 
     @property
     def headers(self) -> Headers:
         """The request headers."""
-        headers = self._headers
+        try:
+            headers = self._headers
+        except AttributeError:
+            headers = None
         if headers is None or (
-            # A layer may put others into the scope; MutableHeaders were put here by hand.
+            # A layer may put another list into the scope. MutableHeaders were assigned by hand.
             headers._list is not self.scope["headers"] and type(headers) is Headers
         ):
             headers = self._headers = Headers(None, None, self.scope)
@@ -133,7 +150,10 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
     @property
     def query_params(self) -> QueryParams:
         """The decoded query string."""
-        query_params = self._query_params
+        try:
+            query_params = self._query_params
+        except AttributeError:
+            query_params = None
         query = self.scope.get("query_string", b"")  # ASGI: that of a WebSocket may be left out
         if query_params is None or getattr(self, "_query_of", query) != query:
             self._query_of = query
@@ -152,10 +172,16 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
     @property
     def cookies(self) -> dict[str, str]:
         """The cookies; those of several Cookie headers together (RFC 9113 s.8.2.3)."""
-        cookies = self._cookies
+        try:
+            cookies = self._cookies
+        except AttributeError:
+            cookies = None
         headers = self.scope["headers"]
-        if cookies is None or getattr(self, "_cookies_of", headers) is not headers:
-            self._cookies_of = headers
+        if cookies is None or getattr(self, "_cookies_of", headers) != headers:
+            # A copy: the list may be edited in place. Comparing two lists of the same pairs is quick.
+            if type(headers) is not list:
+                headers = self.scope["headers"] = list(headers)
+            self._cookies_of = headers = headers[:]
             fields = [value for name, value in headers if name == b"cookie"]
             field = fields[0] if len(fields) == 1 else b"; ".join(fields)
             cookies = self._cookies = cookie_parser(field.decode("latin-1")) if fields else {}
@@ -235,7 +261,12 @@ class Request(HTTPConnection[StateT]):
     _body: bytes  # absent until the body was read: subclasses of `body` look whether it is there
     _json: Any  # absent until it was read, too: tracing agents look whether it is there
     _form: FormData | None = None
+    _receive: Receive
     _aftermath: Aftermath | None
+    _own_send: Send
+    _given_send: Send | None = None  # by an assignment to `_send`
+    _edits: Any = None
+    """Edits of the layers around: ``(innermost, (next, ... None))``. See ``spica._layers.editor``."""
 
     def __init__(
         self, scope: Scope, receive: Receive = empty_receive, send: Send = empty_send
@@ -244,7 +275,7 @@ class Request(HTTPConnection[StateT]):
             raise _wrong_type("Request", "'http'", scope["type"])
         self.scope = scope
         self._receive = receive
-        self._send = send
+        self._own_send = send
         self._aftermath = None
         self._url = self._headers = self._query_params = self._cookies = None
 
@@ -261,11 +292,68 @@ class Request(HTTPConnection[StateT]):
 
     def _channel(self) -> BodyChannel:
         """Return the owner of the body. Tracing agents replace ``_receive``: it is read anew."""
-        receive = self._receive
+        try:
+            receive = self._receive
+        except AttributeError:
+            receive = empty_receive  # a subclass skipped `__init__`
         if type(receive) is BodyChannel:
             return receive
         self._receive = channel = BodyChannel(receive, self.scope)
         return channel
+
+    def _body_channel(self) -> BodyChannel:
+        """Return the owner of the body for a reader, which sees a ``_body`` that was set by hand."""
+        channel = self._channel()
+        body: bytes | None = getattr(self, "_body", None)
+        if body is not None and (channel.state is not _CACHED or channel.body is not body):
+            channel.body, channel.state, channel.refused = body, _CACHED, None
+        return channel
+
+    # -- state that dependents read and set ------------------------------------------------------------
+
+    @property
+    def _send(self) -> Send:
+        """The ASGI ``send``. A response that is sent by it passes the edits of the layers around.
+
+        Nothing is wrapped until somebody asks for it, so that a plain request does not pay.
+        """
+        send = self._given_send
+        if send is not None:
+            return send
+        try:
+            send = self._own_send
+        except AttributeError:
+            return empty_send
+        is_guarded = isinstance(send, HandSend) and (send.request is self or self._edits is None)
+        if not is_guarded and send is not empty_send:
+            send = self._own_send = HandSend(send, self)
+        return send
+
+    @_send.setter
+    def _send(self, send: Send) -> None:
+        self._given_send = send
+
+    async def _send_by_hand(self, message: Message) -> None:
+        """Send by ``_send``, which is looked up when a message comes."""
+        await self._send(message)
+
+    @property
+    def _stream_consumed(self) -> bool:
+        """Whether the body was read in chunks, to its end or not."""
+        return self._channel().state in (BodyState.DRAINED, BodyState.STREAMING)
+
+    @_stream_consumed.setter
+    def _stream_consumed(self, is_consumed: bool) -> None:
+        self._channel().state = BodyState.DRAINED if is_consumed else BodyState.UNREAD
+
+    @property
+    def _is_disconnected(self) -> bool:
+        """Whether an ``http.disconnect`` was received."""
+        return self._channel().has_left
+
+    @_is_disconnected.setter
+    def _is_disconnected(self, is_disconnected: bool) -> None:
+        self._channel().has_left = is_disconnected
 
     # -- the body --------------------------------------------------------------------------------------
 
@@ -276,12 +364,12 @@ class Request(HTTPConnection[StateT]):
             ClientDisconnect: the client left before the end of its body.
             RuntimeError: the chunks were already given to another reader.
         """
-        return self._channel().stream(ends_empty=True)
+        return self._body_channel().stream(ends_empty=True)
 
     def _chunks(self) -> AsyncGenerator[bytes, None]:
         """Return the body's chunks for a parser: without the empty one, unless ``stream`` is replaced."""
-        is_born = type(self).stream is _BORN_STREAM
-        return self._channel().stream() if is_born else self.stream()
+        is_original = type(self).stream is _ORIGINAL_STREAM
+        return self._body_channel().stream() if is_original else self.stream()
 
     async def body(self, *, max_size: int | float | None = None) -> bytes:
         """Return the whole body, any number of times.
@@ -295,7 +383,8 @@ class Request(HTTPConnection[StateT]):
         """
         body: bytes | None = getattr(self, "_body", None)
         if body is None or max_size is not None:
-            body = self._body = await self._channel().read(max_size)
+            channel = self._channel() if body is None else self._body_channel()
+            body = self._body = await channel.read(max_size)
         return body
 
     async def json(self, *, max_size: int | float | None = None) -> Any:
@@ -408,5 +497,6 @@ class Request(HTTPConnection[StateT]):
             await self._send({"type": "http.response.early_hint", "links": links})
 
 
-_BORN_STREAM = Request.stream
+_CACHED = BodyState.CACHED  # an attribute of an Enum class costs more
+_ORIGINAL_STREAM = Request.stream
 make_room(Request({"type": "http"}), HTTPConnection, Request)

@@ -24,6 +24,12 @@ class Begun(Protocol):
         """Cancel the app and wait for its end."""
 
 
+class HandSent(Protocol):
+    """The ``send`` by which user code has sent a response itself."""
+
+    has_started: bool
+
+
 class RequestErrors(ExceptionGroup[Exception]):
     """The errors of one request: the first, which an answer is for, and what went wrong besides."""
 
@@ -36,7 +42,22 @@ class Aftermath:
     tasks: Sequence[Callable[[], Awaitable[None]]] = ()
     closers: Sequence[Callable[[], Awaitable[None]]] = ()
     failures: Sequence[Exception] = ()
+    unread: Sequence[Callable[[], Awaitable[None]]] = ()
     is_empty = True
+    is_undisturbed = True
+    """Whether the answer may be sent as it is: there is no failure, and no response was sent by hand."""
+    hand_send: HandSent | None = None
+    """Set once an endpoint, a handler or a dispatch function has started the response itself."""
+
+    def note_hand_sent(self, send: HandSent) -> None:
+        """Note that user code has started the response by ``send``."""
+        self.hand_send = send
+        self.is_undisturbed = False
+
+    def add_unread(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Note how to close the iterator of a response, which may never be sent."""
+        self.unread = [*self.unread, close]
+        self.is_empty = False
 
     def add_begun(self, begun: Begun) -> None:
         """Note an app that runs, to be ended."""
@@ -47,7 +68,7 @@ class Aftermath:
         """Note that an app has ended well, so that nearly always nothing is left to be done."""
         if len(self.begun) == 1 and self.begun[0] is begun:
             self.begun = ()
-            self.is_empty = not (self.tasks or self.closers or self.failures)
+            self.is_empty = not (self.unread or self.tasks or self.closers or self.failures)
 
     def add_task(self, task: Callable[[], Awaitable[None]]) -> None:
         """Note a task, to be run."""
@@ -70,7 +91,7 @@ class Aftermath:
         is_new = not self.has_failure(exc)
         if is_new:
             self.failures = [*self.failures, exc]
-            self.is_empty = False
+            self.is_empty = self.is_undisturbed = False
         return is_new
 
     def has_failure(self, exc: Exception) -> bool:
@@ -95,6 +116,7 @@ class Aftermath:
         """Give what is to be done one by one, also the apps and forms that a task has begun meanwhile."""
         begun = self.begun
         yield from [each.finish for each in reversed(begun)]
+        yield from self.unread
         yield from self.tasks
         yield from [each.finish for each in self.begun[len(begun) :]]
         yield from self.closers
@@ -110,7 +132,7 @@ class Aftermath:
         """Cancel what was begun, because the request itself is cancelled."""
         for begun in reversed(self.begun):
             await begun.abandon()
-        for close in self.closers:
+        for close in (*self.unread, *self.closers):
             await close()
 
 
@@ -129,4 +151,17 @@ def aftermath_of(request: HasAftermath) -> Aftermath:
         if aftermath is None:
             aftermath = request.scope[AFTERMATH] = Aftermath()
         request._aftermath = aftermath
+    return aftermath
+
+
+def nearest_aftermath(request: HasAftermath) -> Aftermath:
+    """Return the aftermath that the layer which sends the response will settle.
+
+    Without a dispatch layer around, the request has one of its own, and the scope does not show it.
+    """
+    aftermath = request._aftermath
+    if aftermath is None:
+        aftermath = request.scope.get(AFTERMATH)
+        if aftermath is None:
+            aftermath = request._aftermath = Aftermath()
     return aftermath

@@ -1,9 +1,16 @@
-"""What stands before the server's ``send``: a memory of the start, and the denial of a WebSocket."""
+"""Wrappers around the server's ``send``: ``StartedSend``, ``HandSend`` and ``DenialSend``.
+
+Standards: ASGI HTTP specification ("Response Start"), ASGI "WebSocket Denial Response".
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
+from spica._asgi.aftermath import HasAftermath, nearest_aftermath
+from spica._asgi.scope import AFTERMATH
+from spica.datastructures import MutableHeaders
 from spica.exceptions import HTTPException
 
 if TYPE_CHECKING:
@@ -36,6 +43,73 @@ class StartedSend:
         except HTTPException:
             self.has_started = False  # a layer further out has refused it: nothing was sent
             raise
+
+
+class StartMessage:
+    """The status and headers of a start message, as an edit may change them.
+
+    ASGI lets an app leave out the headers.
+    """
+
+    __slots__ = ("headers", "status_code")
+
+    def __init__(self, message: Message) -> None:
+        self.status_code: int = message["status"]
+        self.headers = MutableHeaders(raw=list(message.get("headers", ())))
+
+    def write(self, message: Message) -> Message:
+        """Return a copy of ``message`` with this status and these headers."""
+        return {**message, "status": self.status_code, "headers": self.headers.raw}
+
+
+class SendsByHand(HasAftermath, Protocol):
+    """A request whose ``_send`` user code has asked for."""
+
+    _edits: Any
+
+
+class HandSend(StartedSend):
+    """The ``send`` that user code gets as ``request._send`` and as ``self.send`` of a class endpoint.
+
+    It applies the edits that the layers around have noted for the request, and it notes the start, so
+    that the layer that would send the returned response sends no second start.
+    """
+
+    __slots__ = ("request",)
+
+    on_start: Callable[[Any], None] | None = None
+    """Called with the request at each start. The layers set it, to remember the endpoint."""
+
+    def __init__(self, send: Send, request: SendsByHand) -> None:
+        super().__init__(send)
+        self.request = request
+
+    async def __call__(self, message: Message) -> None:
+        """Send ``message``; edit it first if it starts the response."""
+        if message["type"] == "http.response.start":
+            request = self.request
+            nearest_aftermath(request).note_hand_sent(self)
+            edits = request._edits
+            if edits:
+                start = StartMessage(message)
+                while edits:
+                    edit, edits = edits  # the innermost first
+                    edit(start)
+                message = start.write(message)
+            on_start = HandSend.on_start
+            if on_start is not None:
+                on_start(request)
+        await super().__call__(message)
+
+
+def has_started_by_hand(request: HasAftermath) -> bool:
+    """Return whether user code has started the response to ``request`` itself."""
+    aftermath = request._aftermath
+    if aftermath is None:
+        aftermath = request.scope.get(AFTERMATH)
+    if aftermath is None or aftermath.hand_send is None:
+        return False
+    return aftermath.hand_send.has_started
 
 
 class DenialSend:

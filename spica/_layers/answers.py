@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Generator
 from typing import TYPE_CHECKING, Any
 
+from spica._asgi.aftermath import nearest_aftermath
+from spica._asgi.sending import has_started_by_hand
 from spica.responses.base import Response
 
 if TYPE_CHECKING:
     from spica.requests import Request
-    from spica.types import ASGIApp
+    from spica.types import ASGIApp, Message, Receive, Scope, Send
 
 
 async def settle_answer(answer: Any, request: Request[Any], source: Any) -> ASGIApp:
@@ -31,8 +33,72 @@ async def settle_answer(answer: Any, request: Request[Any], source: Any) -> ASGI
         if answer._resolve is not None:
             resolved: ASGIApp = await answer._resolve(request)
             return resolved
+        answer._note_iterators(request)
         return answer.__call__
+    if answer is None and has_started_by_hand(request):
+        return AlreadySent()
     return check_app(answer, source)
+
+
+async def settle_outermost(answer: Any, request: Request[Any]) -> ASGIApp:
+    """Return ``answer`` as the layer that sends it can run it; an app and a stream are run as they are."""
+    if is_app(answer):
+        app: ASGIApp = answer
+        return app
+    return await settle_answer(answer, request, request.scope.get("endpoint"))
+
+
+class AlreadySent(Response):
+    """The answer of an endpoint, a handler or a dispatch function that has sent its response itself."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send nothing, and run the background task that a layer has set."""
+        if self.background is not None:
+            await self.background()
+
+
+_NOTHING = AlreadySent()
+
+
+def answer_after_hand_sent(answer: Any, request: Request[Any]) -> ASGIApp:
+    """Return the app to run in place of ``answer`` when a response was already started by hand.
+
+    A response is not sent, and its background task still runs. An app may send the rest of the body.
+    """
+    response = getattr(answer, "__self__", answer)  # a response with a `__call__` of its own
+    if not isinstance(response, Response):
+        return _Continuation(answer)
+    if response.background is not None:
+        nearest_aftermath(request).add_task(response.background)
+    return _NOTHING
+
+
+class _Continuation:
+    """Run an app that may send the rest of a response, and no start."""
+
+    __slots__ = ("app",)
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, _SendWithoutStart(send))
+
+
+class _SendWithoutStart:
+    """Refuse a second response start."""
+
+    __slots__ = ("send",)
+
+    def __init__(self, send: Send) -> None:
+        self.send = send
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            raise RuntimeError(
+                "The endpoint has sent a response by hand, and has returned an app that starts another one."
+            )
+        await self.send(message)
 
 
 def is_app(answer: Any) -> bool:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from spica._asgi.aftermath import RequestErrors
 from spica._asgi.body import BodyTooLarge
 from spica._asgi.scope import EXCEPTION_HANDLERS, PENDING_EDITS
-from spica._asgi.sending import StartedSend
+from spica._asgi.sending import StartedSend, has_started_by_hand
 from spica._layers.aftermath import own_aftermath, split_errors
-from spica._layers.answers import check_app, settle_answer
+from spica._layers.answers import settle_answer
 from spica._layers.denial import deny
 from spica._layers.editor import apply_left_edits
+from spica._layers.handsent import is_known_sender, remember_sender
 from spica._layers.responder import Responder
 from spica.concurrency import is_async_callable, run_in_threadpool
 from spica.exceptions import HTTPException
@@ -96,16 +97,36 @@ async def call_handler(handler: Handler, conn: HTTPConnection[Any], exc: Excepti
 async def answer_exception(request: Request[Any], exc: Exception) -> ASGIApp | None:
     """Return the answer of the handler registered for ``exc``; None if there is none."""
     handler, handled = find_handled(exc, request.scope.get(EXCEPTION_HANDLERS))
-    if handler is None:
+    if handler is None or has_started_by_hand(request):
         return None
     split_errors(request, exc)
     exc = handled
+    if is_known_sender(handler):
+        return HandlerApp(handler, exc)
     answer: ASGIApp = await call_handler(handler, request, exc)
     if not isinstance(answer, Response) or not answer._is_plain:
         answer = await settle_answer(answer, request, handler)
+    if has_started_by_hand(request):
+        remember_sender(handler)
     # The frames of a handled exception hold the request; let them go.
     exc.__traceback__ = None
     return answer
+
+
+class HandlerApp(Responder):
+    """Run, as an app, a handler that sends its response itself, so that every layer sees the response."""
+
+    __slots__ = ("exc", "handler")
+
+    def __init__(self, handler: Handler, exc: Exception) -> None:
+        self.handler = handler
+        self.exc = exc
+
+    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
+        """Return the response that the handler returns, if it returns one."""
+        answer = await call_handler(self.handler, request, self.exc)
+        self.exc.__traceback__ = None
+        return await settle_answer(answer, request, self.handler)
 
 
 async def answer_on_socket(websocket: WebSocket[Any], exc: Exception) -> bool:
@@ -154,9 +175,7 @@ class Boundary(Responder):
             request.scope[EXCEPTION_HANDLERS] = published
         try:
             answer: Any = await self._layer_ask(request)
-            if not isinstance(answer, Response):
-                return GuardedApp(check_app(answer, request.scope.get("endpoint")), request)
-            if not answer._is_plain:
+            if not isinstance(answer, Response) or not answer._is_plain:
                 answer = await settle_answer(answer, request, request.scope.get("endpoint"))
                 if not isinstance(answer, Response):
                     return GuardedApp(answer, request)

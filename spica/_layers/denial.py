@@ -21,5 +21,8 @@ async def deny(response: ASGIApp, scope: Scope, receive: Receive, send: Send) ->
     else:
         # RFC 6455 s.7.4.1: 1008, "violates its policy". No peer sees it before the handshake.
         await send({"type": "websocket.close", "code": 1008, "reason": ""})
-        if isinstance(response, Response) and response.background is not None:
-            await response.background()
+        if isinstance(response, Response):
+            for close in response._iterators_to_close():
+                await close()
+            if response.background is not None:
+                await response.background()

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from spica._asgi.aftermath import nearest_aftermath
 from spica._asgi.scope import PENDING_EDITS
+from spica._asgi.sending import StartMessage
 from spica._layers.ownership import HELD_BY_CALLER, getrefcount
 from spica.datastructures import MutableHeaders
 from spica.responses.base import Response
@@ -34,17 +36,50 @@ Edit = Callable[[Start], None]
 """An edit of a ``Start``. It keeps no state of its own between two responses."""
 
 
-def edit_answer(answer: ASGIApp, edit: Edit) -> ASGIApp:
+def edit_answer(answer: ASGIApp, edit: Edit, request: Request[Any] | None = None) -> ASGIApp:
     """Return ``answer`` with ``edit`` applied: at once to a Response, at its start to an opaque app.
 
-    Pass the answer from a variable: a response that anything else holds too is copied first.
+    Pass the answer from a variable: a response that anything else holds too is copied first. With
+    ``request``, the background task of a response still runs if the edit fails.
     """
     if isinstance(answer, Response):
         if getrefcount(answer) > HELD_BY_CALLER:
             answer = answer._copy()
-        edit(answer)
+        try:
+            edit(answer)
+        except Exception:
+            if request is not None and answer.background is not None:
+                nearest_aftermath(request).add_task(answer.background)
+            raise
         return answer
     return ResponseEditor(answer, edit)
+
+
+def announce_close(answer: ASGIApp, scope: Scope) -> ASGIApp:
+    """Return ``answer``, after which an error is raised to the server, with ``Connection: close``.
+
+    A server closes the connection then. A client that was not told would send its next request on it, and
+    lose that (RFC 9112 s.9.6). HTTP/2 forbids the field (RFC 9113 s.8.2.2).
+    """
+    if scope.get("http_version", "1.1") not in ("1.0", "1.1"):
+        return answer
+    return edit_answer(answer, _announce_close)
+
+
+def _announce_close(start: Start) -> None:
+    start.headers["connection"] = "close"
+
+
+def note_edit(request: Request[Any], edit: Edit) -> Any:
+    """Note ``edit`` for a response that is sent by hand further in; return what was noted before.
+
+    An endpoint that sends by itself, and that nothing gave away in advance, passes no response to this
+    layer. ``HandSend`` applies the edit then. Assign the returned value to ``request._edits`` when the inner
+    layer has answered.
+    """
+    outer = request._edits
+    request._edits = (edit, outer)
+    return outer
 
 
 def leave_edit(request: Request[Any], edit: Edit) -> None:
@@ -102,17 +137,7 @@ class _EditingSend:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.has_started = True
-            start = _StartMessage(message)
+            start = StartMessage(message)
             self.edit(start)
-            message = {**message, "status": start.status_code, "headers": start.headers.raw}
+            message = start.write(message)
         await self.send(message)
-
-
-class _StartMessage:
-    """A ``Start`` over an ASGI message. ASGI lets an app leave the headers out."""
-
-    __slots__ = ("headers", "status_code")
-
-    def __init__(self, message: Message) -> None:
-        self.status_code: int = message["status"]
-        self.headers = MutableHeaders(raw=list(message.get("headers", ())))

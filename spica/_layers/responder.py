@@ -23,8 +23,10 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.scope import AFTERMATH
+from spica._asgi.sending import has_started_by_hand
 from spica._layers.aftermath import own_aftermath
-from spica._layers.answers import is_app, settle_answer
+from spica._layers.answers import answer_after_hand_sent, settle_outermost
+from spica._layers.editor import announce_close
 from spica.requests import Request
 from spica.responses.base import Response
 
@@ -95,6 +97,10 @@ class Responder:
         """
         raise NotImplementedError(f"{type(self).__name__} must define _layer_respond(request).")
 
+    def _layer_sends_by_hand(self) -> bool:
+        """Return whether the layer sends responses itself, so that it can only be known by running it."""
+        return False
+
     def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve a scope that is not HTTP: WebSockets and lifespan stay on the message path.
 
@@ -115,27 +121,43 @@ class Responder:
             try:
                 answer: Any = await self._layer_ask_outermost(request)
                 is_simple = isinstance(answer, Response) and not answer._receives
-                if not is_simple and not is_app(answer):
-                    answer = await settle_answer(answer, request, scope.get("endpoint"))
+                if not is_simple:
+                    answer = await settle_outermost(answer, request)
             except Exception as exc:
-                answer = await self._layer_answer_error(request, exc)
+                answer = await self._layer_answer_early(request, exc)
                 is_simple = False
-            if is_simple:
-                # Named, the method is found quicker than through the slot for calls.
+            aftermath = request._aftermath
+            if is_simple and (aftermath is None or aftermath.is_undisturbed):
+                # Looking up the method by name is quicker than the slot for calls.
                 await answer.__call__(scope, receive, send)
             else:
-                # What may still ask for the body, or for a disconnect, goes through its one owner.
-                channel = request._channel()
-                try:
-                    await self._layer_guard(answer, request)(scope, channel, send)
-                finally:
-                    _note_listener(request, channel)
+                await self._layer_run(answer, request, send)
         except BaseException as exc:
             await self._layer_note(request, exc)
-        # Its own one: in the scope there may be one again that an app further in has put back.
-        aftermath = request._aftermath
-        if aftermath is not None and not aftermath.is_empty:
-            await self._layer_settle(request, aftermath)
+        # That of the request: the scope may have one again that an app further in has put back.
+        if request._aftermath is not None:
+            await self._layer_settle(request, request._aftermath)
+
+    async def _layer_answer_early(self, request: Request[Any], exc: Exception) -> ASGIApp:
+        """Return the answer to an exception; raise it if the response was started by hand."""
+        if has_started_by_hand(request):
+            raise exc
+        return await self._layer_answer_error(request, exc)
+
+    async def _layer_run(self, answer: ASGIApp, request: Request[Any], send: Send) -> None:
+        """Run an answer that is more than a response in memory, or not all that there is to be said."""
+        scope = request.scope
+        if has_started_by_hand(request):
+            answer = answer_after_hand_sent(answer, request)
+        elif request._aftermath is not None and request._aftermath.failures:
+            # The server closes the connection when the error reaches it.
+            answer = announce_close(answer, scope)
+        # An answer that may ask for the body, or for a disconnect, asks the owner of both.
+        channel = request._channel()
+        try:
+            await self._layer_guard(answer, request)(scope, channel, send)
+        finally:
+            _note_listener(request, channel)
 
     async def _layer_note(self, request: Request[Any], exc: BaseException) -> None:
         if not isinstance(exc, Exception):  # cancelled, or the end of the program
@@ -151,6 +173,8 @@ class Responder:
 
     async def _layer_settle(self, request: Request[Any], aftermath: Aftermath) -> None:
         """Do what is left to be done, and raise what went wrong."""
+        if aftermath.is_empty:
+            return
         late = await aftermath.settle()
         # It is settled: no layer outside may find it. Apps that ended meanwhile have put it back.
         request.scope.pop(AFTERMATH, None)
@@ -165,7 +189,7 @@ class Responder:
         """
         outer = scope.pop(AFTERMATH)
         try:
-            await _BORN_CALL(self, scope, receive, send)  # what replaces it was called already
+            await _ORIGINAL_CALL(self, scope, receive, send)  # what replaces it was called already
         finally:
             scope[AFTERMATH] = outer
 
@@ -201,7 +225,7 @@ async def _abandon(request: Request[Any]) -> None:
         await request._aftermath.abandon()
 
 
-_BORN_CALL = Responder.__call__
+_ORIGINAL_CALL = Responder.__call__
 _ASKED_AS: dict[Any, str] = {}
 
 
@@ -212,8 +236,8 @@ def asked_as(method: Any, name: str) -> None:
 
 def asker(app: ASGIApp) -> Ask:
     """Return how ``app`` is asked for its answer; one that can't be asked answers with itself."""
-    if isinstance(app, Responder) and type(app).__call__ is _BORN_CALL:
-        return app._layer_respond
+    if isinstance(app, Responder) and type(app).__call__ is _ORIGINAL_CALL:
+        return _Opaque(app)._layer_respond if app._layer_sends_by_hand() else app._layer_respond
     if isinstance(app, MethodType) and app.__func__ in _ASKED_AS:
         ask: Ask = getattr(app.__self__, _ASKED_AS[app.__func__])
         return ask
@@ -229,8 +253,8 @@ async def _run_instance(cls: Any, scope: Scope, receive: Receive, send: Send) ->
 
 def connector(app: Any) -> Any:
     """Return what serves a scope that is not HTTP: the app, without the steps that are for HTTP."""
-    is_born = isinstance(app, Responder) and type(app).__call__ is _BORN_CALL
-    return app._layer_connect if is_born else app
+    is_original = isinstance(app, Responder) and type(app).__call__ is _ORIGINAL_CALL
+    return app._layer_connect if is_original else app
 
 
 class _Opaque:

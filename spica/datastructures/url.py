@@ -6,7 +6,7 @@ by `components`. What a client sent in its Host field is used only if it is a ho
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any, Literal, NamedTuple
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
@@ -78,10 +78,28 @@ class URL:
         """Leave out the cached parts: Python 3.15 can't pickle a ``SplitResult`` made by its constructor."""
         return {**self.__dict__, "_parts": None}
 
-    def _is_of(self, scope: Mapping[str, Any], count: int = 5) -> bool:
-        """Return whether the scope it is made of still says the same, as to the first ``count`` things."""
+    def _is_of(
+        self, scope: Mapping[str, Any], path: str | None = None, query: bytes | None = None
+    ) -> bool:
+        """Return whether the URL is still that of the scope, or of the scope with another path and query.
+
+        A URL that was not made of a scope is never out of date: somebody has assigned it.
+        """
         source = self._source
-        return source is None or bool(source[:count] == _source_of(scope)[:count])
+        if source is None:
+            return True
+        if path is None:
+            path, query = scope["path"], scope.get("query_string")
+        # The header list may have been edited in place, so it is compared with a copy. That is quick: the
+        # pairs are nearly always the same objects.
+        now = (
+            scope.get("scheme", "http"),
+            scope.get("headers", ()),
+            scope.get("server"),
+            path,
+            query,
+        )
+        return bool(source == now)
 
     def _read(self) -> _Pieces:
         """Return what the scope has told, read once."""
@@ -252,9 +270,12 @@ class URLPath(str):
 
 def _source_of(scope: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return what of a scope a URL is made of, the arguments of `_read_source`."""
+    headers = scope.get("headers", ())
+    if type(headers) is not list and isinstance(scope, MutableMapping):
+        headers = scope["headers"] = list(headers)  # ASGI: any iterable; it may be one that ends
     return (
         scope.get("scheme", "http"),
-        scope.get("headers", ()),
+        headers[:],
         scope.get("server"),
         scope["path"],
         scope.get("query_string"),

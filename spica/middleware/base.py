@@ -15,6 +15,7 @@ from spica._asgi.body import BodyChannel
 from spica._asgi.scope import AFTERMATH
 from spica._layers.answers import settle_answer
 from spica._layers.begun import begin
+from spica._layers.handsent import sends_by_hand
 from spica._layers.ownership import HELD_HERE, getrefcount
 from spica._layers.responder import Responder
 from spica.requests import Request
@@ -65,6 +66,10 @@ class BaseHTTPMiddleware(Responder):
             pass  # not a Response: looked into below
         settled = await settle_answer(answer, request, self.dispatch_func)
         return await take_over(settled, request)
+
+    def _layer_sends_by_hand(self) -> bool:
+        """Return whether the dispatch function sends responses by ``request._send``."""
+        return sends_by_hand(getattr(self, "dispatch_func", self.dispatch))
 
     def _layer_has_changed(self) -> None:
         ask = self._layer_ask

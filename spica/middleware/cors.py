@@ -19,7 +19,7 @@ from spica._asgi.order import CORS
 from spica._http.fields import encode_field_name, encode_field_value
 from spica._http.origins import MAX_ORIGIN_SIZE, find_looseness, serialize_origin
 from spica._layers.answers import settle_answer
-from spica._layers.editor import edit_answer, leave_edit
+from spica._layers.editor import edit_answer, leave_edit, note_edit
 from spica._layers.responder import Responder
 from spica.datastructures import Headers, MutableHeaders
 from spica.datastructures.headers import add_vary
@@ -166,12 +166,15 @@ class CORSMiddleware(Responder):
         if self._writes_messages:
             return _MessageWriter(self)
         edit = self._unasked if origin is None else self._choose_edit(origin)
+        outer = note_edit(request, edit)
         try:
             inner = await self._layer_ask(request)
         except Exception:
             leave_edit(request, edit)
             raise
-        return edit_answer(inner, edit)
+        finally:
+            request._edits = outer
+        return edit_answer(inner, edit, request)
 
     def is_allowed_origin(self, origin: str) -> bool:
         """Tell whether pages of `origin` may read responses. Override it to decide otherwise."""

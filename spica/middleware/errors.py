@@ -18,13 +18,15 @@ from spica._layers.aftermath import own_aftermath, split_errors
 from spica._layers.answers import settle_answer
 from spica._layers.boundary import (
     Boundary,
+    HandlerApp,
     Handlers,
     answer_exception,
     call_handler,
     note_late,
 )
 from spica._layers.codec import JSONCodecLayer
-from spica._layers.editor import edit_answer, take_left_edits
+from spica._layers.editor import announce_close, edit_answer, take_left_edits
+from spica._layers.handsent import is_known_sender, remember_sender, sends_by_hand
 from spica._layers.responder import Responder
 from spica.concurrency import run_in_threadpool
 from spica.exceptions import HTTPException
@@ -63,6 +65,8 @@ class ServerErrorMiddleware(Responder):
             raise TypeError(f"ServerErrorMiddleware: handler must be a function, not {handler!r}.")
         self.app = app
         self.handler = handler
+        if handler is not None and sends_by_hand(handler):
+            remember_sender(handler)
         self.debug = check_flag(debug, "ServerErrorMiddleware: debug")
 
     async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
@@ -104,6 +108,8 @@ class ServerErrorMiddleware(Responder):
             except Exception as error:
                 # A session that can't be written, for example. The page is still sent.
                 own_aftermath(request).add_failure(error)
+        if own_aftermath(request).failures:
+            answer = announce_close(answer, request.scope)
         return answer
 
     async def _answer_unhandled(self, request: Request[Any], exc: Exception) -> ASGIApp:
@@ -136,6 +142,8 @@ class ServerErrorMiddleware(Responder):
             return await run_in_threadpool(self.debug_response, request, exc)
         if self.handler is None:
             return self.error_response(request, exc)
+        if is_known_sender(self.handler):
+            return HandlerApp(self.handler, exc)
         answer = await call_handler(self.handler, request, exc)
         return await settle_answer(answer, request, self.handler)
 

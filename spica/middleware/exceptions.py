@@ -10,6 +10,7 @@ from spica._asgi.order import EXCEPTION_LAYER
 from spica._asgi.scope import EXCEPTION_HANDLERS
 from spica._http.closecodes import fit_reason
 from spica._layers.boundary import Boundary, answer_on_socket
+from spica._layers.handsent import remember_sender, sends_by_hand
 from spica.exceptions import HTTPException, WebSocketException
 from spica.requests import Request
 from spica.responses.base import Response
@@ -97,6 +98,8 @@ class ExceptionMiddleware(Boundary):
         """
         key = exc_class_or_status_code
         check_handler(key, handler)
+        if sends_by_hand(handler):
+            remember_sender(handler)
         if isinstance(key, int):
             self._status_handlers[key] = handler
         else:

@@ -16,7 +16,7 @@ from spica._asgi import codec
 from spica._asgi.order import SESSION
 from spica._asgi.places import place_of_caller, warn_at
 from spica._http.cookies import parse_cookies
-from spica._layers.editor import edit_answer, leave_edit
+from spica._layers.editor import edit_answer, leave_edit, note_edit
 from spica._layers.responder import Responder
 from spica.datastructures import MutableHeaders
 from spica.datastructures.headers import add_vary, encode_header
@@ -234,11 +234,15 @@ class SessionMiddleware(Responder):
         """Return the inner answer, with the cookie if the session has changed."""
         scope = request.scope
         session = scope["session"] = _UnreadSession(self, scope["headers"])
+        edit = _SaveSession(self, scope, session)
+        outer = note_edit(request, edit)
         try:
             answer = await self._layer_ask(request)
         except Exception:
-            leave_edit(request, _SaveSession(self, scope, session))
+            leave_edit(request, edit)
             raise
+        finally:
+            request._edits = outer
         if (
             session.__class__ is _UnreadSession
             and scope.get("session") is session
@@ -246,7 +250,7 @@ class SessionMiddleware(Responder):
         ):
             session._is_sent = True
             return answer
-        return edit_answer(answer, _SaveSession(self, scope, session))
+        return edit_answer(answer, edit, request)
 
     async def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a WebSocket with a session; the lifespan passes through."""

@@ -11,13 +11,15 @@ Standards: RFC 9110 (fields, status codes without content), ASGI HTTP specificat
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from spica._asgi import codec
+from spica._asgi.aftermath import nearest_aftermath
 from spica._asgi.sending import DenialSend
+from spica._asgi.unread import CloseOnce
 from spica._http.cookies import format_set_cookie
 from spica._http.fields import encode_field_value
 from spica.datastructures import URL, MutableHeaders
@@ -26,6 +28,7 @@ from spica.responses.chunks import (
     WITHOUT_BODY,
     WITHOUT_CONTENT,
     Content,
+    RawHeaders,
     check_length,
     check_status,
     correct_length,
@@ -61,8 +64,10 @@ class Response:
     media_type: str | None = None
     charset = "utf-8"
     background: BackgroundTask | None
+    status_code: int
+    raw_headers: RawHeaders
 
-    _is_plain: ClassVar[bool] = True
+    _is_plain: bool = True
     """Whether status, headers and body are all there is, so that instances pass as values as they are."""
     _receives: ClassVar[bool] = False
     """Whether sending makes use of ``receive``."""
@@ -102,8 +107,8 @@ class Response:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         own = cls.__dict__
-        if "__init__" in own and "background" not in own:
-            cls.background = None  # its own constructor need not call that of Response
+        if "__init__" in own:
+            _set_defaults(cls)
         if "init_headers" in own:
             cls._has_own_headers = True
         if "_is_plain" not in own and any(name in own for name in SENDING):
@@ -288,6 +293,18 @@ class Response:
         """Return the body that was not replaced as an iterator."""
         return one_chunk(self.body)
 
+    def _note_iterators(self, request: Any) -> None:
+        """Have every iterator that was handed over closed at the end of ``request``.
+
+        A layer may drop the response, or give it another body, before the iterator has begun.
+        """
+        for close in self._iterators_to_close():
+            nearest_aftermath(request).add_unread(close)
+
+    def _iterators_to_close(self) -> Sequence[CloseOnce]:
+        """Return what closes each iterator that was handed over, once."""
+        return () if self._replaced_body is None else (CloseOnce(self._replaced_body),)
+
     def _copy(self) -> Self:
         """Return a copy to be edited for one request (see ``spica._layers.ownership``)."""
         twin = object.__new__(type(self))
@@ -295,6 +312,28 @@ class Response:
         twin.raw_headers = self.raw_headers[:]
         twin._headers = None
         return twin
+
+
+def _set_defaults(cls: type[Response]) -> None:
+    """Give a class whose constructor need not call that of Response what a response must have."""
+    if "background" not in cls.__dict__:
+        cls.background = None
+    if cls.__module__.startswith("spica."):
+        return  # its constructor sets the others; a default on the class would make each look slower
+    if not hasattr(cls, "status_code"):
+        cls.status_code = 200
+    if not hasattr(cls, "raw_headers"):
+        setattr(cls, "raw_headers", _NoHeaders())  # noqa: B010  # a list, once an instance has one
+
+
+class _NoHeaders:
+    """Give an empty list of headers to a response whose constructor has set none."""
+
+    def __get__(self, instance: Response | None, owner: type) -> Any:
+        if instance is None:
+            return self
+        headers = instance.raw_headers = []
+        return headers
 
 
 SENDING = frozenset({"__call__", "stream_response", "listen_for_disconnect", "_copy"})

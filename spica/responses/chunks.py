@@ -6,12 +6,13 @@ Standards: RFC 9110 s.6.4.1 (status codes without content), s.8.6 (Content-Lengt
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from spica._asgi.body import ClientDisconnect
+from spica._asgi.unread import close_unread
 from spica.concurrency import close_iterator
 
 if TYPE_CHECKING:
@@ -62,8 +63,13 @@ async def send_chunks(chunks: AsyncIterable[Content], send: Send, charset: str) 
                 left = _CHUNKS_A_TURN
                 await _take_turn()
     except BaseException:
-        await _give_up(chunks)
+        # A generator that is only dropped is closed by the garbage collector, at an unknown time and
+        # perhaps in no task (PEP 525).
+        with anyio.CancelScope(shield=True):
+            await close_iterator(chunks)
         raise
+    if not isinstance(chunks, AsyncGenerator):  # a generator that has ended is closed
+        await close_iterator(chunks)
     await send_to_client(send, {"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -76,7 +82,7 @@ async def send_start(start: Message, send: Send, chunks: AsyncIterable[Content])
     try:
         await send_to_client(send, start)
     except BaseException:
-        await _give_up(chunks)
+        await close_unread(chunks)
         raise
 
 
@@ -89,13 +95,6 @@ async def _take_turn() -> None:
     import anyio.lowlevel  # here: only long streams come this far
 
     await anyio.lowlevel.checkpoint()
-
-
-async def _give_up(chunks: AsyncIterable[Content]) -> None:
-    # A generator that is only dropped is closed by the garbage collector, at an unknown time and
-    # perhaps in no task (PEP 525); its `finally` belongs to this request.
-    with anyio.CancelScope(shield=True):
-        await close_iterator(chunks)
 
 
 async def send_to_client(send: Send, message: Message) -> None:
@@ -114,10 +113,12 @@ async def send_without_body(
     headers = [field for field in raw_headers if field[0] != b"content-length"]
     if status_code == 205:
         headers.append((b"content-length", b"0"))
-    if unused is not None:
-        await close_iterator(unused)
-    await send({"type": "http.response.start", "status": status_code, "headers": headers})
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+    try:
+        await send({"type": "http.response.start", "status": status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    finally:
+        if unused is not None:
+            await close_unread(unused)  # when the client has its answer
 
 
 def size_of(body: bytes | memoryview) -> int:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from spica._asgi.aftermath import nearest_aftermath
 from spica._http.conditional import format_http_date, select_fields
 from spica._http.disposition import format_disposition
 from spica._http.fileplan import FileFacts, FilePlan, plan_file
@@ -160,12 +161,23 @@ class FileResponse(Response):
             RuntimeError: The file is not one that can be sent: see the class.
             ClientDisconnect: ``send`` reported that the client has left (ASGI spec version 2.4).
         """
-        answer = await self._answer(scope)
+        try:
+            answer = await self._answer(scope)
+        except Exception:
+            if self.background is not None:
+                await self.background()
+            raise
         await answer(scope, receive, send)
 
     async def _resolve(self, request: Request[Any]) -> Response:
         """Return the response to ``request``, with its final status and headers."""
-        return await self._answer(request.scope)
+        try:
+            return await self._answer(request.scope)
+        except Exception:
+            # No thread is free, or there is no such file. The task does not depend on that.
+            if self.background is not None:
+                nearest_aftermath(request).add_task(self.background)
+            raise
 
     async def _answer(self, scope: Scope) -> Response:
         preparation = _Preparation(self, scope)

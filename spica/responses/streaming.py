@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from spica._asgi.body import channel_of
 from spica._asgi.disconnect import run_until_disconnect
 from spica._asgi.sending import DenialSend
+from spica._asgi.unread import CloseOnce, close_unread
 from spica.concurrency import iterate_in_threadpool
 from spica.responses.base import Response, one_chunk
 from spica.responses.chunks import (
@@ -41,8 +42,12 @@ class StreamingResponse(Response):
         TypeError: ``content`` can't be iterated over.
     """
 
-    _is_plain, _receives = True, True
+    _is_plain, _receives = False, True
     body_iterator: AsyncContentStream = None  # type: ignore[assignment]  # a plain attribute, always set
+    _handed_over: AsyncContentStream | None = None
+    """The iterator that the constructor was given: the body may be replaced before it has begun."""
+    _unread: Sequence[CloseOnce] = ()
+    """Iterators that the end of the request closes."""
 
     def __init__(
         self,
@@ -53,11 +58,11 @@ class StreamingResponse(Response):
         background: BackgroundTask | None = None,
     ) -> None:
         if isinstance(content, AsyncIterable):
-            self.body_iterator = content
+            self.body_iterator = self._handed_over = content
         elif isinstance(content, (str, bytes, memoryview)):
             self.body_iterator = one_chunk(content)  # not letter by letter
         elif isinstance(content, Iterable):
-            self.body_iterator = iterate_in_threadpool(content)
+            self.body_iterator = self._handed_over = iterate_in_threadpool(content)
         else:
             raise TypeError(
                 f"StreamingResponse needs an iterable or async iterable of chunks, not "
@@ -79,18 +84,56 @@ class StreamingResponse(Response):
             ClientDisconnect: ``send`` told that the client has left (ASGI spec version 2.4).
         """
         try:
-            if self.status_code not in WITHOUT_BODY:
-                send = keep_length(send, self.raw_headers, scope)
-            if scope["type"] == "websocket":
-                await self.stream_response(DenialSend(send, scope))
-            else:
-                await run_until_disconnect(self.stream_response, send, channel_of(receive, scope))
+            try:
+                if self.status_code not in WITHOUT_BODY:
+                    send = keep_length(send, self.raw_headers, scope)
+                if scope["type"] == "websocket":
+                    await self._deny(DenialSend(send, scope))
+                else:
+                    await run_until_disconnect(
+                        self.stream_response, send, channel_of(receive, scope)
+                    )
+            finally:
+                await self._close_replaced()
         except Exception:
             if self.background is not None:
                 await self.background()
             raise
         if self.background is not None:
             await self.background()
+
+    async def _close_replaced(self) -> None:
+        """Close the iterator that the constructor was given, if another body was sent.
+
+        The body that was sent is closed: see ``send_chunks``.
+        """
+        body_iterator = self.body_iterator
+        for each in self._unread:
+            each.is_closed = each.is_closed or each.iterator is body_iterator
+        handed_over = self._handed_over
+        if handed_over is not None and handed_over is not body_iterator and not self._unread:
+            await close_unread(handed_over)
+
+    async def _deny(self, send: DenialSend) -> None:
+        """Refuse a WebSocket handshake; without the body where the server has no denial responses."""
+        if send.is_offered:
+            await self.stream_response(send)
+            return
+        try:
+            await send({"type": "http.response.start", "status": 403, "headers": []})
+        finally:
+            await close_unread(self.body_iterator)
+
+    async def _resolve(self, request: Any) -> Response:
+        """Return the response itself, whose iterators are closed whatever becomes of it."""
+        self._note_iterators(request)
+        self._is_plain = True  # it need not be looked at again
+        return self
+
+    def _iterators_to_close(self) -> Sequence[CloseOnce]:
+        iterators = {id(each): each for each in (self.body_iterator, self._handed_over)}
+        self._unread = [CloseOnce(each) for each in iterators.values() if each is not None]
+        return self._unread
 
     async def listen_for_disconnect(self, receive: Receive) -> None:
         """Wait until the client has left."""
@@ -118,4 +161,5 @@ def is_plain_value(response: Response) -> bool:
     Sending it then runs nothing of the user's but its iterator and its background task.
     """
     call = type(response).__call__
-    return response._is_plain and call in (Response.__call__, StreamingResponse.__call__)
+    is_value = response._is_plain or response._resolve is not None
+    return is_value and call in (Response.__call__, StreamingResponse.__call__)

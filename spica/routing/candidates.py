@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from spica._layers.handsent import BY_ENDPOINT, sends_by_hand
 from spica._layers.responder import asker
 from spica.endpoints import HTTPEndpoint, answer, answers_by_value, methods_of
 from spica.routing.base import BaseRoute, Match
@@ -383,6 +384,10 @@ def _has_born(route: BaseRoute, name: str, born: set[Any]) -> bool:
 
 def _ask_endpoint(app: ASGIApp) -> Ask:
     """Return how the app of a route is asked; a class endpoint makes an instance for each request."""
-    if isinstance(app, type) and issubclass(app, HTTPEndpoint) and answers_by_value(app):
+    if isinstance(app, type) and issubclass(app, HTTPEndpoint) and _passes_responses(app):
         return partial(answer, app)
     return ask_function(app)
+
+
+def _passes_responses(cls: type[HTTPEndpoint]) -> bool:
+    return answers_by_value(cls) and not sends_by_hand(cls, BY_ENDPOINT)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from spica._layers.answers import describe, settle_answer
 from spica._layers.boundary import answer_exception, answer_on_socket
+from spica._layers.handsent import is_known_sender, sends_by_hand
 from spica._layers.responder import Ask, Responder, asker
 from spica.concurrency import is_async_callable, run_in_threadpool
 from spica.requests import Request
@@ -29,16 +30,33 @@ def request_response(func: Callable[[Request[Any]], Any]) -> ASGIApp:
 class AsyncFunction(Responder):
     """An ``async def`` endpoint.
 
-    Below a boundary its function may be asked directly (``ask_function``): the boundary does the rest.
+    Below a boundary its function may be asked directly (``ask_function``): the boundary does the rest. A
+    function that sends its response itself is run as an app instead.
     """
 
-    __slots__ = ("__weakref__", "func")
+    __slots__ = ("__weakref__", "_sends", "func")
 
     def __init__(self, func: Callable[[Request[Any]], Awaitable[Any]]) -> None:
         self.func = func
+        self._sends: bool | None = None  # not known yet
 
-    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
+    def is_sender(self) -> bool:
+        """Return whether the function sends its response itself, found out at the first request.
+
+        The modules of an application are complete by then, and so are the names that functions refer to.
+        """
+        if self._sends is None:
+            self._sends = sends_by_hand(self.func)
+        return self._sends or is_known_sender(self.func)
+
+    def _layer_respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
         """Return the endpoint's response, or that of the handler for its exception."""
+        return _itself(self) if self.is_sender() else self._answer(request)
+
+    def _layer_ask_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+        return self._answer(request)
+
+    async def _answer(self, request: Request[Any]) -> ASGIApp:
         try:
             answer = await self.func(request)
             if isinstance(answer, Response) and answer._is_plain:
@@ -56,8 +74,7 @@ class SyncFunction(AsyncFunction):
 
     __slots__ = ()
 
-    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
-        """Return the endpoint's response, or that of the handler for its exception."""
+    async def _answer(self, request: Request[Any]) -> ASGIApp:
         try:
             return await settle_answer(
                 await run_in_threadpool(self.func, request), request, self.func
@@ -67,6 +84,10 @@ class SyncFunction(AsyncFunction):
             if handled is None:
                 raise
             return handled
+
+
+async def _itself(app: AsyncFunction) -> ASGIApp:
+    return app
 
 
 def websocket_session(func: Callable[[WebSocket[Any]], Awaitable[None]]) -> ASGIApp:
@@ -106,6 +127,7 @@ def ask_function(app: ASGIApp) -> Ask:
     """Return how ``app`` is asked below a boundary: an endpoint's function as it is."""
     ask = asker(app)
     if isinstance(ask, MethodType) and ask.__func__ is AsyncFunction._layer_respond:
-        function: Ask = getattr(ask.__self__, "func")  # noqa: B009  # typed as object
-        return function
+        function = ask.__self__
+        if type(function) is AsyncFunction and not function.is_sender():
+            return function.func
     return ask

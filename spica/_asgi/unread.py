@@ -1,0 +1,123 @@
+"""Close the iterator of a response that is not sent, or not sent to its end.
+
+A generator that has not begun does not run its ``finally`` when it is closed: it has not entered the
+``try``. So ``close_unread`` takes its first item, then closes it, and ``finally`` runs in every case. This
+takes place after the response, under a shield, and within a time limit.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from types import AsyncGeneratorType
+from typing import Any
+
+import anyio
+
+from spica._asgi.tasks import Signal, start_side_task
+from spica.concurrency import close_iterator
+
+UNREAD_SECONDS = 5.0
+"""Seconds that a generator has to give its first item and to close. It is cancelled then, and has as many
+again for its ``finally``. Enough for a slow upstream server, and short enough to keep no request open."""
+
+LOGGER_NAME = "spica.responses"
+"""The logger for iterators that fail while they are closed: their response does not need them."""
+
+
+async def close_unread(iterator: Any) -> None:
+    """Close ``iterator``: its ``finally`` runs even if it has not begun. Errors are logged."""
+    if not has_begun(iterator):
+        await _Closing(iterator).run()
+        return
+    # In this task, which has begun it: a cancel scope in a generator can't be left by another one.
+    with anyio.move_on_after(UNREAD_SECONDS, shield=True):
+        try:
+            await close_iterator(iterator)
+        except Exception as exc:
+            _log(iterator, exc)
+
+
+class CloseOnce:
+    """Close an iterator when a request ends, unless the response that it belongs to has closed it."""
+
+    __slots__ = ("is_closed", "iterator")
+
+    def __init__(self, iterator: Any) -> None:
+        self.iterator = iterator
+        self.is_closed = False
+
+    async def __call__(self) -> None:
+        """Close it."""
+        if not self.is_closed:
+            self.is_closed = True
+            await close_unread(self.iterator)
+
+
+def _log(iterator: Any, exc: Exception) -> None:
+    logging.getLogger(LOGGER_NAME).error(
+        "The iterator %r of a response that was not sent has failed.", iterator, exc_info=exc
+    )
+
+
+def has_begun(iterator: Any) -> bool:
+    """Return whether an iterator is no generator, or a generator that was asked for an item."""
+    frame = iterator.ag_frame if isinstance(iterator, AsyncGeneratorType) else None
+    if frame is None:
+        return True
+    if sys.version_info >= (3, 12):
+        return bool(iterator.ag_suspended or iterator.ag_running)
+    # Python 3.11 does not tell. A frame that has not begun is at the instruction that made the generator.
+    import dis
+
+    code = frame.f_code.co_code
+    return bool(code[frame.f_lasti] != dis.opmap["RETURN_GENERATOR"])
+
+
+class _Closing:
+    """Close one iterator in a task of its own, which can be cancelled without the request.
+
+    On asyncio a task that is cancelled once can still await in ``finally``. On trio, and in a cancel scope of
+    AnyIO, each await is cancelled again, and ``finally`` needs a shield of its own.
+    """
+
+    __slots__ = ("_is_over", "_iterator")
+
+    def __init__(self, iterator: Any) -> None:
+        self._iterator = iterator
+        self._is_over = Signal()
+
+    async def run(self) -> None:
+        """Close it, and cancel what takes too long."""
+        task = start_side_task(self._close)
+        with anyio.CancelScope(shield=True):
+            for _ in range(2):
+                with anyio.move_on_after(UNREAD_SECONDS):
+                    await self._is_over.wait()
+                if self._is_over.is_set:
+                    return
+                task.cancel()
+        logging.getLogger(LOGGER_NAME).error(
+            "The iterator %r of a response that was not sent does not end. It was cancelled, and was given "
+            "%g seconds.",
+            self._iterator,
+            2 * UNREAD_SECONDS,
+        )
+
+    async def _close(self) -> None:
+        try:
+            await _begin_and_close(self._iterator)
+        except Exception as exc:
+            _log(self._iterator, exc)
+        finally:
+            self._is_over.set()
+
+
+async def _begin_and_close(iterator: Any) -> None:
+    try:
+        if not has_begun(iterator):
+            await anext(iterator)
+    except StopAsyncIteration:
+        pass
+    finally:
+        await close_iterator(iterator)

@@ -1,0 +1,191 @@
+"""Find functions that send their response themselves, by ``request._send`` or ``self.send``.
+
+The value path passes responses, and such a function has none to pass. So its endpoint, handler or
+middleware is run as an app: every layer then sees the messages that it sends. A function is looked at
+once, before it serves: its code, and the code of the functions that it can reach by name in its own
+package. A function that gets past this is found when it starts a response, and remembered.
+
+The search reads names alone and may find too much. A function that is run as an app without need is
+only slower.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from functools import partial
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+from weakref import WeakSet
+
+from spica._asgi.sending import HandSend
+from spica._layers.responder import asker
+
+BY_REQUEST = frozenset(("_send",))
+BY_ENDPOINT = frozenset(("_send", "send"))
+"""Names that give a sender away; ``send`` only in a class endpoint, whose ``self`` has it."""
+
+MAX_FUNCTIONS = 64
+"""Functions that are read for one endpoint. The rest of a larger program is left to ``remember_sender``."""
+
+_known: WeakSet[Any] = WeakSet()
+
+
+def sends_by_hand(function: Any, names: frozenset[str] = BY_REQUEST) -> bool:
+    """Return whether ``function``, or a function that it reaches, uses one of ``names``."""
+    if is_known_sender(function):
+        return True
+    package = _package_of(function)
+    owner = _owner_of(function)
+    seen: set[int] = set()
+    waiting = [*_functions_of(function)]
+    while waiting and len(seen) < MAX_FUNCTIONS:
+        each = waiting.pop()
+        if id(each.__code__) in seen:
+            continue
+        seen.add(id(each.__code__))
+        used = set(_names_in(each.__code__))
+        if not names.isdisjoint(used):
+            return True
+        waiting += _reached_from(each, used, package)
+        if owner is not None:
+            waiting += _named_in(owner, used)
+    return False
+
+
+def _owner_of(function: Any) -> Any:
+    """Return the object whose methods ``function`` may call: that of a bound method, or a callable."""
+    while isinstance(function, partial):
+        function = function.func
+    if isinstance(function, MethodType):
+        return function.__self__
+    return None if isinstance(function, (FunctionType, type)) else function
+
+
+def remember_endpoint(request: Any) -> None:
+    """Remember the endpoint that has started the response to ``request``, for later requests."""
+    scope = request.scope
+    endpoint = scope.get("endpoint")
+    if endpoint is not None and not is_known_sender(endpoint):
+        remember_sender(endpoint)
+        route = scope.get("route")
+        app = getattr(route, "app", None)
+        if app is not None and hasattr(route, "_layer_ask"):
+            route._layer_ask = asker(app)
+
+
+HandSend.on_start = remember_endpoint
+
+
+def is_known_sender(function: Any) -> bool:
+    """Return whether ``function`` is one that ``remember_sender`` was given."""
+    return bool(_known) and _key_of(function) in _known
+
+
+def remember_sender(function: Any) -> None:
+    """Remember that ``function`` sends its response itself."""
+    try:
+        _known.add(_key_of(function))
+    except TypeError:
+        pass  # it can't be referred to weakly: each of its responses is found again
+
+
+def _key_of(function: Any) -> Any:
+    """Return the object that lasts: a bound method is made anew at each look."""
+    function = getattr(function, "__func__", function)
+    hashable = type(function).__hash__ is not None
+    return function if hashable else type(function)
+
+
+def _package_of(function: Any) -> str:
+    while isinstance(function, partial):
+        function = function.func
+    module: str = getattr(function, "__module__", None) or ""
+    return module.partition(".")[0]
+
+
+def _functions_of(value: Any) -> Iterator[FunctionType]:
+    """Give the functions that calling ``value`` runs: those within partials, wrappers and classes."""
+    for _ in range(MAX_FUNCTIONS):
+        if not isinstance(value, (partial, MethodType)):
+            break
+        value = value.func if isinstance(value, partial) else value.__func__
+    if isinstance(value, FunctionType):
+        yield value
+        wrapped = getattr(value, "__wrapped__", None)
+        if isinstance(wrapped, FunctionType):
+            yield wrapped
+    elif isinstance(value, type):
+        yield from _methods_of(value)
+    elif not isinstance(value, ModuleType):
+        yield from _functions_of_instance(value)
+
+
+def _functions_of_instance(value: Any) -> Iterator[FunctionType]:
+    call = getattr(type(value), "__call__", None)  # noqa: B004  # the function, not whether there is one
+    if isinstance(call, FunctionType) and call.__module__.partition(".")[0] not in _FOREIGN:
+        yield call
+
+
+def _methods_of(cls: type) -> Iterator[FunctionType]:
+    """Give the methods of a class that is the user's own, those of its bases included."""
+    for each in cls.__mro__:
+        if each.__module__.partition(".")[0] not in _FOREIGN:
+            yield from filter(_is_function, vars(each).values())
+
+
+def _is_function(value: Any) -> bool:
+    return isinstance(value, FunctionType)
+
+
+def _names_in(code: CodeType) -> Iterator[str]:
+    """Give the names that a function uses, also within the functions and comprehensions in it."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names_in(constant)
+        elif constant == "_send":  # getattr(request, "_send")
+            yield constant
+
+
+def _reached_from(function: FunctionType, used: set[str], package: str) -> Iterator[FunctionType]:
+    """Give the functions that ``function`` may call: from its closure, and by name in its package."""
+    for cell in function.__closure__ or ():
+        try:
+            yield from _named_in(cell.cell_contents, used)
+        except ValueError:
+            pass  # the cell is empty still
+    for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+        yield from _named_in(default, used)
+    for name in used.intersection(function.__globals__):
+        value = function.__globals__[name]
+        if _package_of_value(value) == package:
+            yield from _named_in(value, used)
+
+
+def _package_of_value(value: Any) -> str:
+    if isinstance(value, ModuleType):
+        return value.__name__.partition(".")[0]
+    if not hasattr(value, "__module__"):
+        value = type(value)
+    return _package_of(value)
+
+
+def _named_in(value: Any, used: set[str]) -> Iterator[FunctionType]:
+    """Give the functions of ``value``: itself, or its attributes of one of the names that are used."""
+    yield from _functions_of(value)
+    if isinstance(value, (FunctionType, MethodType, partial)):
+        return
+    if isinstance(value, ModuleType):
+        owners: tuple[Any, ...] = (value,)
+    else:
+        owners = value.__mro__ if isinstance(value, type) else type(value).__mro__
+    for owner in owners:
+        if getattr(owner, "__module__", "").partition(".")[0] not in _FOREIGN:
+            members = vars(owner)
+            for name in used.intersection(members):
+                yield from _functions_of(members[name])
+
+
+_FOREIGN = frozenset(("spica", "builtins", *sys.stdlib_module_names))
+"""Packages whose classes are not read: they send nothing by hand."""
