@@ -7,7 +7,6 @@ takes place after the response, under a shield, and within a time limit.
 
 from __future__ import annotations
 
-import logging
 import sys
 from types import AsyncGeneratorType
 from typing import Any
@@ -35,7 +34,7 @@ async def close_unread(iterator: Any) -> None:
         try:
             await close_iterator(iterator)
         except Exception as exc:
-            _log(iterator, exc)
+            _log(_FAILED, iterator, exc)
 
 
 class CloseOnce:
@@ -54,10 +53,13 @@ class CloseOnce:
             await close_unread(self.iterator)
 
 
-def _log(iterator: Any, exc: Exception) -> None:
-    logging.getLogger(LOGGER_NAME).error(
-        "The iterator %r of a response that was not sent has failed.", iterator, exc_info=exc
-    )
+_FAILED = "The iterator %r of a response that was not sent has failed."
+
+
+def _log(message: str, iterator: Any, exc: Exception | None = None) -> None:
+    import logging  # here: it costs more than all of this module
+
+    logging.getLogger(LOGGER_NAME).error(message, iterator, exc_info=exc)
 
 
 def has_begun(iterator: Any) -> bool:
@@ -97,18 +99,17 @@ class _Closing:
                 if self._is_over.is_set:
                     return
                 task.cancel()
-        logging.getLogger(LOGGER_NAME).error(
-            "The iterator %r of a response that was not sent does not end. It was cancelled, and was given "
-            "%g seconds.",
+        _log(
+            "The iterator %r of a response that was not sent does not end. It had "
+            f"{UNREAD_SECONDS:g} seconds, was cancelled, and had as many again.",
             self._iterator,
-            2 * UNREAD_SECONDS,
         )
 
     async def _close(self) -> None:
         try:
             await _begin_and_close(self._iterator)
         except Exception as exc:
-            _log(self._iterator, exc)
+            _log(_FAILED, self._iterator, exc)
         finally:
             self._is_over.set()
 

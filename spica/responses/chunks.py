@@ -6,7 +6,8 @@ Standards: RFC 9110 s.6.4.1 (status codes without content), s.8.6 (Content-Lengt
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncIterable
+from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -36,8 +37,8 @@ _CHUNKS_A_TURN = 128
 async def send_chunks(chunks: AsyncIterable[Content], send: Send, charset: str) -> None:
     """Send each chunk as a body message, then the empty one that ends the body.
 
-    The iterator is closed in every case. One that fails leaves the body without an end, so that the
-    client can see that it is incomplete (RFC 9112 s.8).
+    The iterator is closed in every case, after the last message. An iterator that fails leaves the body
+    without an end, so that the client can see that it is incomplete (RFC 9112 s.8).
 
     Raises:
         ClientDisconnect: ``send`` told that the client has left (ASGI spec version 2.4). An OSError of the
@@ -68,9 +69,11 @@ async def send_chunks(chunks: AsyncIterable[Content], send: Send, charset: str) 
         with anyio.CancelScope(shield=True):
             await close_iterator(chunks)
         raise
-    if not isinstance(chunks, AsyncGenerator):  # a generator that has ended is closed
-        await close_iterator(chunks)
-    await send_to_client(send, {"type": "http.response.body", "body": b"", "more_body": False})
+    try:
+        await send_to_client(send, {"type": "http.response.body", "body": b"", "more_body": False})
+    finally:
+        if type(chunks) is not AsyncGeneratorType:  # a generator that has ended is closed
+            await close_unread(chunks)
 
 
 async def send_start(start: Message, send: Send, chunks: AsyncIterable[Content]) -> None:

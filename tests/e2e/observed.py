@@ -10,9 +10,12 @@ import tempfile
 from collections.abc import AsyncIterator
 from typing import Any
 
+import anyio
 from notes.app import app as example
 
 from spica.applications import Spica
+from spica.middleware import Middleware
+from spica.middleware.base import BaseHTTPMiddleware
 from spica.requests import Request
 from spica.responses import JSONResponse, Response, StreamingResponse
 from spica.routing import Route
@@ -64,7 +67,52 @@ async def endless(request: Request) -> Response:
     return StreamingResponse(streams.endless(), media_type="application/octet-stream")
 
 
-observation = Spica(routes=[Route("/observed/report", report), Route("/observed/endless", endless)])
+async def send_by_hand(send: Any, body: bytes, is_complete: bool = True) -> None:
+    headers = [(b"content-length", b"5"), (b"x-sent", b"by hand")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": not is_complete})
+
+
+async def by_hand(request: Request) -> Response | None:
+    """Send by ``request._send``, in a child task as the MCP SDK does, and end in the way of the path."""
+    end = request.path_params["end"]
+    async with anyio.create_task_group() as tasks:
+        if end == "truncated":
+            tasks.start_soon(send_by_hand, request._send, b"ab", False)
+        else:
+            tasks.start_soon(send_by_hand, request._send, b"whole")
+    if end == "raises":
+        raise ValueError("after a response by hand")
+    return Response("second") if end == "returns" else None
+
+
+async def fails(request: Request) -> Response:
+    raise ValueError("before a response")
+
+
+async def failing_handler(request: Request, exc: Exception) -> Response:
+    raise RuntimeError("an error handler that fails")
+
+
+class Name(BaseHTTPMiddleware):
+    """Add a header to each response."""
+
+    async def dispatch(self, request: Request, call_next: Any) -> Response:
+        response = await call_next(request)
+        response.headers["x-name"] = "observed"
+        return response
+
+
+observation = Spica(
+    routes=[
+        Route("/observed/report", report),
+        Route("/observed/endless", endless),
+        Route("/observed/by-hand/{end}", by_hand),
+        Route("/observed/fails", fails),
+    ],
+    middleware=[Middleware(Name)],
+    exception_handlers={ValueError: failing_handler},
+)
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
