@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Protocol
 
 from spica._asgi.scope import AFTERMATH
-from spica.types import Scope
+from spica.types import Message, Scope
 
 
 class Begun(Protocol):
@@ -28,6 +28,7 @@ class HandSent(Protocol):
     """The ``send`` by which user code has sent a response itself."""
 
     has_started: bool
+    start: Message | None
 
 
 class RequestErrors(ExceptionGroup[Exception]):
@@ -116,7 +117,7 @@ class Aftermath:
         """Give what is to be done one by one, also the apps and forms that a task has begun meanwhile."""
         begun = self.begun
         yield from [each.finish for each in reversed(begun)]
-        yield from self.unread
+        yield from reversed(self.unread)  # an iterator over another one was noted after it
         yield from self.tasks
         yield from [each.finish for each in self.begun[len(begun) :]]
         yield from self.closers
@@ -132,7 +133,7 @@ class Aftermath:
         """Cancel what was begun, because the request itself is cancelled."""
         for begun in reversed(self.begun):
             await begun.abandon()
-        for close in (*self.unread, *self.closers):
+        for close in (*reversed(self.unread), *self.closers):
             await close()
 
 

@@ -75,7 +75,7 @@ class HandSend(StartedSend):
     that the layer that would send the returned response sends no second start.
     """
 
-    __slots__ = ("request",)
+    __slots__ = ("request", "start")
 
     on_start: Callable[[Any], None] | None = None
     """Called with the request at each start. The layers set it, to remember the endpoint."""
@@ -83,6 +83,7 @@ class HandSend(StartedSend):
     def __init__(self, send: Send, request: SendsByHand) -> None:
         super().__init__(send)
         self.request = request
+        self.start: Message | None = None  # the message that was sent
 
     async def __call__(self, message: Message) -> None:
         """Send ``message``; edit it first if it starts the response."""
@@ -96,6 +97,7 @@ class HandSend(StartedSend):
                     edit, edits = edits  # the innermost first
                     edit(start)
                 message = start.write(message)
+            self.start = message
             on_start = HandSend.on_start
             if on_start is not None:
                 on_start(request)

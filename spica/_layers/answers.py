@@ -34,9 +34,12 @@ async def settle_answer(answer: Any, request: Request[Any], source: Any) -> ASGI
             resolved: ASGIApp = await answer._resolve(request)
             return resolved
         answer._note_iterators(request)
+        if type(answer)._is_plain:  # a body was set that the request did not know of
+            answer._is_plain = True
+            return answer
         return answer.__call__
     if answer is None and has_started_by_hand(request):
-        return AlreadySent()
+        return _describe_sent(request)
     return check_app(answer, source)
 
 
@@ -51,6 +54,8 @@ async def settle_outermost(answer: Any, request: Request[Any]) -> ASGIApp:
 class AlreadySent(Response):
     """The answer of an endpoint, a handler or a dispatch function that has sent its response itself."""
 
+    _is_plain, _receives = True, False
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send nothing, and run the background task that a layer has set."""
         if self.background is not None:
@@ -58,6 +63,16 @@ class AlreadySent(Response):
 
 
 _NOTHING = AlreadySent()
+
+
+def _describe_sent(request: Request[Any]) -> AlreadySent:
+    """Return a response with the status and headers that were sent, for the layers around to look at."""
+    sent = AlreadySent()
+    hand_send = nearest_aftermath(request).hand_send
+    if hand_send is not None and hand_send.start is not None:
+        sent.status_code = hand_send.start["status"]
+        sent.raw_headers = list(hand_send.start.get("headers", ()))
+    return sent
 
 
 def answer_after_hand_sent(answer: Any, request: Request[Any]) -> ASGIApp:

@@ -147,15 +147,16 @@ class Responder:
     async def _layer_run(self, answer: ASGIApp, request: Request[Any], send: Send) -> None:
         """Run an answer that is more than a response in memory, or not all that there is to be said."""
         scope = request.scope
+        guard = self._layer_guard
         if has_started_by_hand(request):
-            answer = answer_after_hand_sent(answer, request)
+            answer, guard = answer_after_hand_sent(answer, request), _unguarded
         elif request._aftermath is not None and request._aftermath.failures:
             # The server closes the connection when the error reaches it.
             answer = announce_close(answer, scope)
         # An answer that may ask for the body, or for a disconnect, asks the owner of both.
         channel = request._channel()
         try:
-            await self._layer_guard(answer, request)(scope, channel, send)
+            await guard(answer, request)(scope, channel, send)
         finally:
             _note_listener(request, channel)
 
@@ -218,6 +219,11 @@ def _note_listener(request: Request[Any], channel: BodyChannel) -> None:
     listener = channel.listener
     if listener is not None and listener not in own_aftermath(request).begun:
         own_aftermath(request).add_begun(listener)
+
+
+def _unguarded(answer: ASGIApp, request: Request[Any]) -> ASGIApp:
+    """Return an answer whose errors can't be answered any more."""
+    return answer
 
 
 async def _abandon(request: Request[Any]) -> None:

@@ -65,7 +65,11 @@ class BaseHTTPMiddleware(Responder):
         except AttributeError:
             pass  # not a Response: looked into below
         settled = await settle_answer(answer, request, self.dispatch_func)
-        return await take_over(settled, request)
+        if settled is not answer or not isinstance(answer, Response):
+            return await take_over(settled, request)
+        del settled  # it counts as a holder of the response
+        is_own = answer.background is None and getrefcount(answer) <= HELD_HERE
+        return answer if is_own else await take_over(answer, request)
 
     def _layer_sends_by_hand(self) -> bool:
         """Return whether the dispatch function sends responses by ``request._send``."""

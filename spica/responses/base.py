@@ -76,6 +76,8 @@ class Response:
     _resolve: Callable[[Any], Awaitable[Any]] | None = None
     """Look up, for a request, what status and headers depend on, and return the response that has them."""
     _replaced_body: AsyncIterator[Content] | None = None
+    _unread: Sequence[CloseOnce] = ()
+    """The iterators that the end of the request closes."""
     _headers: MutableHeaders | None = None
     _measured_body: bytes | memoryview | None = None
     """The body that Content-Length was made for. Another one in ``body`` was put in its place later."""
@@ -271,6 +273,9 @@ class Response:
             if self.background is not None:
                 await self.background()
             raise
+        finally:
+            if self._unread:
+                self._note_sent(self._replaced_body)
         if self.background is not None:
             await self.background()
 
@@ -288,10 +293,24 @@ class Response:
     def body_iterator(self, body_iterator: AsyncIterator[Any]) -> None:
         """Send another body."""
         self._replaced_body = body_iterator
+        self._is_plain = False  # until the request knows of the iterator: see `settle_answer`
 
     def _body_chunks(self) -> AsyncIterator[Any]:
         """Return the body that was not replaced as an iterator."""
         return one_chunk(self.body)
+
+    def _iterators(self) -> Sequence[Any]:
+        """Return the iterators that were handed over; None stands for none."""
+        return (self._replaced_body,)
+
+    def _iterators_to_close(self) -> Sequence[CloseOnce]:
+        """Return one object for each iterator that is not among ``_unread`` yet, and put it there."""
+        known = {id(each.iterator) for each in self._unread}
+        new = [CloseOnce(it) for it in self._iterators() if it is not None and id(it) not in known]
+        if len(new) == 2 and new[0].iterator is new[1].iterator:
+            new.pop()
+        self._unread = [*self._unread, *new]
+        return new
 
     def _note_iterators(self, request: Any) -> None:
         """Have every iterator that was handed over closed at the end of ``request``.
@@ -301,9 +320,10 @@ class Response:
         for close in self._iterators_to_close():
             nearest_aftermath(request).add_unread(close)
 
-    def _iterators_to_close(self) -> Sequence[CloseOnce]:
-        """Return what closes each iterator that was handed over, once."""
-        return () if self._replaced_body is None else (CloseOnce(self._replaced_body),)
+    def _note_sent(self, iterator: Any) -> None:
+        """Note that sending the response has closed ``iterator``."""
+        for each in self._unread:
+            each.is_closed = each.is_closed or each.iterator is iterator
 
     def _copy(self) -> Self:
         """Return a copy to be edited for one request (see ``spica._layers.ownership``)."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from spica._asgi.body import channel_of
 from spica._asgi.disconnect import run_until_disconnect
 from spica._asgi.sending import DenialSend
-from spica._asgi.unread import CloseOnce, close_unread
+from spica._asgi.unread import close_unread
 from spica.concurrency import iterate_in_threadpool
 from spica.responses.base import Response, one_chunk
 from spica.responses.chunks import (
@@ -46,8 +46,6 @@ class StreamingResponse(Response):
     body_iterator: AsyncContentStream = None  # type: ignore[assignment]  # a plain attribute, always set
     _handed_over: AsyncContentStream | None = None
     """The iterator that the constructor was given: the body may be replaced before it has begun."""
-    _unread: Sequence[CloseOnce] = ()
-    """Iterators that the end of the request closes."""
 
     def __init__(
         self,
@@ -103,15 +101,14 @@ class StreamingResponse(Response):
             await self.background()
 
     async def _close_replaced(self) -> None:
-        """Close the iterator that the constructor was given, if another body was sent.
+        """Close the iterator that the constructor was given, if another body was sent in its place.
 
-        The body that was sent is closed: see ``send_chunks``.
+        ``send_chunks`` has closed the body that was sent. The end of the request closes what it knows of.
         """
-        body_iterator = self.body_iterator
-        for each in self._unread:
-            each.is_closed = each.is_closed or each.iterator is body_iterator
-        handed_over = self._handed_over
-        if handed_over is not None and handed_over is not body_iterator and not self._unread:
+        body_iterator, handed_over = self.body_iterator, self._handed_over
+        if self._unread:
+            self._note_sent(body_iterator)
+        elif handed_over is not None and handed_over is not body_iterator:
             await close_unread(handed_over)
 
     async def _deny(self, send: DenialSend) -> None:
@@ -127,13 +124,10 @@ class StreamingResponse(Response):
     async def _resolve(self, request: Any) -> Response:
         """Return the response itself, whose iterators are closed whatever becomes of it."""
         self._note_iterators(request)
-        self._is_plain = True  # it need not be looked at again
         return self
 
-    def _iterators_to_close(self) -> Sequence[CloseOnce]:
-        iterators = {id(each): each for each in (self.body_iterator, self._handed_over)}
-        self._unread = [CloseOnce(each) for each in iterators.values() if each is not None]
-        return self._unread
+    def _iterators(self) -> Sequence[Any]:
+        return (self.body_iterator, self._handed_over)
 
     async def listen_for_disconnect(self, receive: Receive) -> None:
         """Wait until the client has left."""
@@ -161,5 +155,5 @@ def is_plain_value(response: Response) -> bool:
     Sending it then runs nothing of the user's but its iterator and its background task.
     """
     call = type(response).__call__
-    is_value = response._is_plain or response._resolve is not None
+    is_value = type(response)._is_plain or response._resolve is not None
     return is_value and call in (Response.__call__, StreamingResponse.__call__)

@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
+import anyio
 from asgi_kit import Exchange, body_messages, http_scope
 from hypothesis import strategies as st
 
@@ -60,6 +61,9 @@ class Log:
     context: list[tuple[str, str]] = field(default_factory=list)
     bodies: list[tuple[str, bytes]] = field(default_factory=list)
     shared_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    handed_over: int = 0  # iterators that responses were given
+    closed: int = 0  # those whose `finally` has run
+    request_headers: list[str] = field(default_factory=list)
 
     def task(self, name: str) -> BackgroundTask:
         return BackgroundTask(self._run, name)
@@ -91,6 +95,8 @@ class Dispatch(BaseHTTPMiddleware):
             self.log.bodies.append((self.name, await request.body()))
         if kind == "own_request":
             request = Request(request.scope, request.receive)
+        if kind == "edit_scope":
+            edit_in_place(request, self.name)
         try:
             response = await call_next(request)
         except (HandledError, ValueError) as exc:
@@ -128,7 +134,17 @@ class Dispatch(BaseHTTPMiddleware):
         return response
 
 
+def edit_in_place(request: Request, name: str) -> None:
+    """Edit the header list of the scope in place, after each value that is made of it was read."""
+    assert str(request.url)
+    assert request.cookies is not None
+    headers = request.scope["headers"]
+    headers[:] = [field for field in headers if field[0] not in (b"cookie", b"host")]
+    headers += [(b"cookie", b"seen=" + name.encode()), (b"host", name.encode() + b".example")]
+
+
 DISPATCH_ACTIONS = [
+    "edit_scope",
     "pass", "edit", "status", "replace", "read", "wrap", "restream", "task", "short", "catch",
     "read_request", "own_request", "opaque_answer",
     *(f"raise_before:{error}" for error in ERRORS),
@@ -296,6 +312,7 @@ class Endpoint:
 
     async def serve(self, request: Request) -> Any:
         self.log.context.append(("endpoint", seen_by.get()))
+        self.log.request_headers += [str(request.url), str(request.base_url), str(request.cookies)]
         seen_by.set("endpoint")
         if self.reads == "body":
             self.log.bodies.append(("endpoint", await request.body()))
@@ -322,6 +339,7 @@ class Endpoint:
             "empty": lambda: Response(status_code=204, background=self.task),
             "shared": lambda: SHARED,
             "stream": lambda: StreamingResponse(self.chunks(option), 200, background=self.task),
+            "unread": lambda: StreamingResponse(self.chunks(option), 304, background=self.task),
             "sync_stream": lambda: StreamingResponse(iter(["a", b"b"]), background=self.task),
             "self_sending": lambda: SelfSending("itself", background=self.task),
             "failing_self_sending": lambda: FailingSelfSending("itself"),
@@ -330,18 +348,78 @@ class Endpoint:
         }
         return make[kind]()
 
-    async def chunks(self, fails: str) -> Any:
-        yield "a stream "
-        if fails:
-            raise ERRORS[fails]("stream")
-        yield b"of two"
+    def chunks(self, fails: str) -> Any:
+        self.log.handed_over += 1
+        return self._chunks(fails)
+
+    async def _chunks(self, fails: str) -> Any:
+        try:
+            yield "a stream "
+            if fails:
+                raise ERRORS[fails]("stream")
+            yield b"of two"
+        finally:
+            self.log.closed += 1
 
 
 ANSWERS = [
-    "plain", "json", "empty", "shared", "stream", "stream:value", "sync_stream",
+    "plain", "json", "empty", "shared", "stream", "stream:value", "unread", "sync_stream",
     "self_sending", "failing_self_sending", "app:never", "app:before", "app:midway",
     "none", "raise:http", "raise:value", "raise:handled",
 ]  # fmt: skip
+
+
+class ByHand:
+    """Send a response by ``request._send``, to its end or not, and then end in one of several ways."""
+
+    def __init__(self, what: str, where: str, has_task: bool, log: Log) -> None:
+        self.extent, self.end = what.split(":")
+        self.where = where
+        self.task = log.task("of the endpoint") if has_task else None
+
+    async def serve(self, request: Request) -> Any:
+        seen_by.set("endpoint")
+        await self.send_in_place(request._send)
+        return self.finish()
+
+    async def send_in_place(self, send: Any) -> None:
+        if self.where == "here":
+            await self.send_response(send)
+            return
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.send_response, send)
+
+    async def send_response(self, send: Any) -> None:
+        headers = [(b"content-type", b"text/plain"), (b"x-all", b"by hand")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"by ", "more_body": True})
+        if self.extent == "whole":
+            await send({"type": "http.response.body", "body": b"hand"})
+
+    def finish(self) -> Any:
+        if self.end in ERRORS:
+            raise ERRORS[self.end]("by hand")
+        return PlainTextResponse("second", background=self.task) if self.end == "response" else None
+
+
+PRIVATE_SEND = "_send"  # not a name in the code of a function
+
+
+def _hide_sending(sender: ByHand) -> Any:
+    """Return an endpoint of which nothing tells in advance that it sends by itself."""
+
+    async def serve(request: Request) -> Any:
+        await sender.send_in_place(getattr(request, PRIVATE_SEND))
+        return sender.finish()
+
+    return serve
+
+
+BY_HAND = [
+    f"{extent}:{end}"
+    for extent in ("whole", "part")
+    for end in ("nothing", "response", "http", "handled", "value")
+]
 
 ENDPOINTS = st.one_of(
     st.tuples(
@@ -354,6 +432,12 @@ ENDPOINTS = st.one_of(
     st.tuples(
         st.just("foreign"), st.sampled_from(["never", "before", "midway"]), st.just(""), st.just(0)
     ),
+    st.tuples(
+        st.just("by_hand"),
+        st.sampled_from(BY_HAND),
+        st.sampled_from(["here", "child"]),
+        st.booleans(),
+    ),
     st.just(("nowhere", "", "", False)),
 )
 
@@ -362,6 +446,10 @@ def make_endpoint(spec: Any, log: Log) -> Any:
     kind, answer, reads, has_task = spec
     if kind == "foreign":
         return ForeignApp(answer)
+    if kind == "escaped":
+        return _hide_sending(ByHand(answer, reads, bool(has_task), log))
+    if kind == "by_hand":
+        return ByHand(answer, reads, bool(has_task), log).serve
     endpoint = Endpoint(answer, reads, bool(has_task), log)
     if kind == "thread":
         return endpoint.serve_in_thread
@@ -436,6 +524,23 @@ STACKS = st.builds(
 )
 
 
+ESCAPED_STACKS = st.builds(
+    Stack,
+    around_app=st.lists(LAYERS, max_size=3),
+    around_mount=st.lists(LAYERS, max_size=1),
+    around_router=st.lists(LAYERS, max_size=1),
+    around_route=st.lists(LAYERS, max_size=2),
+    endpoint=st.tuples(
+        st.just("escaped"),
+        st.sampled_from(BY_HAND),
+        st.sampled_from(["here", "child"]),
+        st.just(True),
+    ),
+    chunks=st.just([b""]),
+)
+"""Stacks around an endpoint that sends by hand and that nothing gives away."""
+
+
 # -- making a stack opaque -----------------------------------------------------------------------------
 
 
@@ -503,6 +608,8 @@ async def observe(stack: Stack, hide: Any = None) -> dict[str, Any]:
         "context": log.context,
         "bodies": [entry for entry in log.bodies if entry[1]],
         "shared": list(SHARED.raw_headers),
+        "left open": log.handed_over - log.closed,
+        "request headers": log.request_headers,
     }
 
 
