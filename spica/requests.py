@@ -115,7 +115,7 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
             url = self._url
         except AttributeError:
             url = None
-        if url is None or not url._is_of(self.scope):
+        if url is None or (type(url) is URL and not url._is_of(self.scope)):
             url = self._url = URL("", self.scope)
         return url
 
@@ -127,7 +127,7 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
         root_path = scope.get("app_root_path", scope.get("root_path", ""))
         path = root_path if root_path.endswith("/") else root_path + "/"
         base_url = self._base_url
-        if base_url is None or not base_url._is_of(scope, path, b""):
+        if base_url is None or (type(base_url) is URL and not base_url._is_of(scope, path, b"")):
             Headers(None, None, scope)  # its headers are a list from here on, in the copy too
             of_base = {"path": path, "query_string": b"", "root_path": root_path}
             base_url = self._base_url = URL(scope={**scope, **of_base})
@@ -142,7 +142,7 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
             headers = None
         if headers is None or (
             # A layer may put another list into the scope. MutableHeaders were assigned by hand.
-            headers._list is not self.scope["headers"] and type(headers) is Headers
+            type(headers) is Headers and headers._list is not self.scope["headers"]
         ):
             headers = self._headers = Headers(None, None, self.scope)
         return headers

@@ -11,7 +11,14 @@ from hostile_json import REFUSED, as_bytes
 
 from spica._asgi.body import DEFAULT_MAX_JSON_SIZE
 from spica.applications import Spica
-from spica.datastructures import Address, Headers, MutableHeaders, QueryParams, State
+from spica.datastructures import (
+    Address,
+    FormData,
+    Headers,
+    MutableHeaders,
+    QueryParams,
+    State,
+)
 from spica.exceptions import HTTPException
 from spica.middleware import Middleware
 from spica.middleware.base import BaseHTTPMiddleware
@@ -243,6 +250,218 @@ class TestScopeThatChanges:
         exchange = await call(app, path="/old")
         expected = ["https://h/new?q=2", "https://h/", {"q": "2"}, {"c": "1"}, "new"]
         assert json.loads(exchange.text) == expected
+
+
+HOST = (b"host", b"h")
+EDITS = {
+    "append": lambda headers: headers.append((b"cookie", b"c=1")),
+    "insert": lambda headers: headers.insert(0, (b"cookie", b"c=1")),
+    "slice": lambda headers: headers.__setitem__(slice(None), [HOST, (b"cookie", b"c=1")]),
+    "item": lambda headers: headers.__setitem__(1, (b"cookie", b"c=1")),
+    "delete and append": lambda headers: (headers.pop(1), headers.append((b"cookie", b"c=1"))),
+}
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+class TestHeadersEditedInPlace:
+    """The header list of the scope may be edited in place, also after an earlier look."""
+
+    def connect(self, kind: str, *headers: tuple[bytes, bytes]) -> HTTPConnection:
+        scope = http_scope() if kind == "http" else websocket_scope()
+        scope["headers"] = list(headers)
+        return HTTPConnection(scope)
+
+    @pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS.keys())
+    def test_cookies(self, kind: str, edit: Any) -> None:
+        conn = self.connect(kind, HOST, (b"cookie", b"old=1"))
+        assert conn.cookies == {"old": "1"}
+        edit(conn.scope["headers"])
+        assert conn.cookies["c"] == "1"
+        assert conn.headers.getlist("cookie")[-1] in ("c=1", "old=1")
+
+    def test_a_removed_cookie_is_gone(self, kind: str) -> None:
+        conn = self.connect(kind, HOST, (b"cookie", b"secret=1"))
+        assert conn.cookies
+        del conn.scope["headers"][1]
+        assert (conn.cookies, conn.headers.get("cookie")) == ({}, None)
+
+    def test_the_host_in_urls(self, kind: str) -> None:
+        conn = self.connect(kind, HOST)
+        before = conn.url
+        assert (conn.url.hostname, conn.base_url.hostname) == ("h", "h")
+        conn.scope["headers"][0] = (b"host", b"other")
+        assert (conn.url.hostname, conn.base_url.hostname) == ("other", "other")
+        assert before.hostname == "h"  # an object that was handed out does not change
+
+    def test_a_url_that_was_not_read_yet_keeps_its_host(self, kind: str) -> None:
+        conn = self.connect(kind, HOST)
+        url = conn.url
+        conn.scope["headers"].clear()
+        assert url.hostname == "h"
+
+    def test_an_iterator_of_headers_is_read_once(self, kind: str) -> None:
+        conn = self.connect(kind)
+        for read in ("url", "base_url", "cookies"):
+            conn.scope["headers"] = iter([HOST, (b"cookie", b"c=1")])
+            getattr(conn, read)
+            assert conn.headers["host"] == "h"
+
+
+def test_base_url_follows_a_root_path_that_is_set_later() -> None:
+    request = Request(http_scope(path="/", headers=[("host", "h")]))
+    assert str(request.base_url) == "http://h/"
+    request.scope["root_path"] = "/api"
+    assert str(request.base_url) == "http://h/api/"
+    request.scope["app_root_path"] = "/app"
+    assert str(request.base_url) == "http://h/app/"
+    request.scope["server"] = ("other", 80)
+    del request.scope["headers"][:]
+    assert str(request.base_url) == "http://other/app/"
+
+
+class TestWithoutInit:
+    """Classes of dependents skip or replace ``__init__``."""
+
+    @pytest.mark.parametrize("cls", [HTTPConnection, Request])
+    def test_a_scope_is_enough(self, cls: Any) -> None:
+        conn = cls.__new__(cls)
+        conn.scope = http_scope(
+            headers=[("host", "h"), ("cookie", "a=b")], query_string=b"q=1", path="/p"
+        )
+        assert (str(conn.url), str(conn.base_url)) == ("http://h/p?q=1", "http://h/")
+        assert (conn.headers["host"], conn.cookies, conn.query_params["q"]) == (
+            "h",
+            {"a": "b"},
+            "1",
+        )
+        assert (conn.path_params, conn.method if cls is Request else "GET") == ({}, "GET")
+        conn.state.x = 1
+        assert conn.state.x == 1
+
+    async def test_the_channels_are_those_of_a_request_without_any(self) -> None:
+        request: Request = Request.__new__(Request)
+        request.scope = http_scope()
+        with pytest.raises(RuntimeError, match="Receive channel"):
+            await request.body()
+        with pytest.raises(RuntimeError, match="Send channel"):
+            await request._send({})
+
+    async def test_channels_set_by_hand(self) -> None:
+        sent = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        request: Request = Request.__new__(Request)
+        request.scope = http_scope(extensions={"http.response.push": {}})
+        request._receive, request._send = Receive(body_messages(b"body")), send
+        assert await request.body() == b"body"
+        await request.send_push_promise("/x")
+        assert request._send is send
+        assert [message["path"] for message in sent] == ["/x"]
+
+    async def test_a_subclass_answers_in_an_application(self) -> None:
+        class Own(Request):
+            def __init__(self, scope: Any) -> None:
+                self.scope = scope
+
+        async def endpoint(request: Request) -> JSONResponse:
+            own = Own(request.scope)
+            return JSONResponse([own.url.path, own.headers["host"]])
+
+        exchange = await call(Spica(routes=[Route("/", endpoint)]), headers=[("host", "h")])
+        assert exchange.text == '["/","h"]'
+
+
+class TestPrivateState:
+    """Dependents read and set the private attributes of Starlette's Request."""
+
+    async def streamed(self, body: bytes = b"old=1") -> Request:
+        request = request_with(
+            body, headers=[("content-type", "application/x-www-form-urlencoded")]
+        )
+        assert b"".join([chunk async for chunk in request.stream()]) == body
+        return request
+
+    @pytest.mark.parametrize("body", [b"new=1", b""])
+    async def test_a_body_that_is_set_after_the_stream_is_read_again(self, body: bytes) -> None:
+        request = await self.streamed()
+        request._body = body
+        assert await request.body() == body
+        assert b"".join([chunk async for chunk in request.stream()]) == body
+        assert await request.body(max_size=10) == body
+        assert dict(await request.form()) == ({"new": "1"} if body else {})
+
+    async def test_json_of_such_a_body(self) -> None:
+        request = await self.streamed()
+        request._body = b'{"a": 1}'
+        assert await request.json() == {"a": 1}
+
+    async def test_parts_of_such_a_body(self) -> None:
+        content_type = "multipart/form-data; boundary=b"
+        request = request_with(b"", headers=[("content-type", content_type)])
+        request._body = b'--b\r\nContent-Disposition: form-data; name="n"\r\n\r\nv\r\n--b--\r\n'
+        assert [part.name async for part in request.parts()] == ["n"]
+
+    async def test_a_body_set_before_or_after_reading_it(self) -> None:
+        request = request_with(b"old")
+        request._body = b"early"
+        assert await request.body() == b"early"
+        request._body = b"late"
+        assert [await request.body(), b"".join([c async for c in request.stream()])] == [
+            b"late"
+        ] * 2
+
+    async def test_an_app_inside_a_dispatch_function_sees_it(self) -> None:
+        async def dispatch(request: Request, call_next: Any) -> Any:
+            async for _ in request.stream():
+                pass
+            request._body = b"set by hand"
+            return await call_next(request)
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await PlainTextResponse((await receive())["body"])(scope, receive, send)
+
+        layer = BaseHTTPMiddleware(app, dispatch=dispatch)
+        exchange = await Exchange(http_scope("POST"), body_messages(b"old")).run(layer)
+        assert exchange.text == "set by hand"
+
+    async def test_json_and_form(self) -> None:
+        request = request_with(b"{}")
+        request._json, request._form = {"by": "hand"}, FormData(a="b")
+        assert await request.json() == {"by": "hand"}
+        assert await request.form() is request._form
+
+    async def test_whether_the_stream_is_consumed(self) -> None:
+        request = request_with(b"body")
+        assert not request._stream_consumed
+        request._stream_consumed = True
+        with pytest.raises(RuntimeError, match="Stream consumed"):
+            await request.body()
+        request._stream_consumed = False
+        assert await request.body() == b"body"
+        assert (await self.streamed())._stream_consumed
+
+    async def test_whether_the_client_has_left(self) -> None:
+        request = request_with(b"body")
+        assert not request._is_disconnected
+        request._is_disconnected = True
+        assert await request.is_disconnected()
+
+    async def test_values_of_any_kind(self) -> None:
+        request: Any = request_with(b"")
+        names = ["url", "base_url", "headers", "query_params", "cookies", "state"]
+        for name in names:
+            setattr(request, f"_{name}", name)
+        assert [getattr(request, name) for name in names] == names
+
+    async def test_send_is_a_guard_that_is_made_once(self) -> None:
+        exchange = Exchange()
+        request = Request(exchange.scope, exchange.receive, exchange.send)
+        assert request._send is request._send
+        await request._send({"type": "http.response.start", "status": 204, "headers": []})
+        assert exchange.status == 204
+        assert Request(exchange.scope)._send is empty_send
 
 
 class TestBody:

@@ -19,6 +19,11 @@ RawHeaders = list[tuple[bytes, bytes]]
 # each name in turn (`dict(headers)`) costs no more than linear time.
 _INDEXED_FROM = 64
 
+# An index over at most so many fields is compared with the whole list before it is used, so that it
+# sees every edit. The comparison is by identity and takes some microseconds. Of a longer list only the size,
+# both ends and the found fields are compared, because the look-ups together would take quadratic time.
+_COMPARED_UP_TO = 1024
+
 
 class Headers(Mapping[str, str]):
     """Read header fields by name, whatever its case.
@@ -32,9 +37,8 @@ class Headers(Mapping[str, str]):
         ValueError: a name or value in the mapping may not stand in a header.
     """
 
-    # A long list when it was last looked at (its size, its first and last field) and where each name
-    # stood in it. Whoever holds the list may change it, so that is checked before it is believed.
-    _index: tuple[tuple[int, Any, Any], dict[bytes, list[int]]] = ((0, None, None), {})
+    # A copy of a long list, and the positions of each name in it. Anybody who has the list may change it.
+    _index: tuple[RawHeaders, dict[bytes, list[int]]] = ([], {})
 
     def __init__(
         self,
@@ -144,21 +148,31 @@ class Headers(Mapping[str, str]):
         return None
 
     def _positions(self, name: bytes) -> list[int]:
-        """Find where a name stands in a long list."""
+        """Return the positions of a name in a long list."""
         pairs = self._list
-        (size, first, last), index = self._index
-        if size == len(pairs) and pairs[0] is first and pairs[-1] is last:
-            positions = index.get(name)
-            if positions is None:
-                return [at for at, pair in enumerate(pairs) if pair[0] == name]
-            if all(pairs[at][0] == name for at in positions):
+        copy, index = self._index
+        if _is_same(copy, pairs):
+            positions = index.get(name, _NOWHERE)
+            if len(pairs) <= _COMPARED_UP_TO or not positions or pairs[positions[0]][0] == name:
                 return positions
-        # The list has changed since: look at all of it, and note what is there.
+        # The list has changed since: read all of it, and note the positions.
         index = {}
         for at, pair in enumerate(pairs):
             index.setdefault(pair[0], []).append(at)
-        self._index = (len(pairs), pairs[0], pairs[-1]), index
-        return index.get(name, [])
+        self._index = pairs[:], index
+        return index.get(name, _NOWHERE)
+
+
+_NOWHERE: list[int] = []
+
+
+def _is_same(copy: RawHeaders, pairs: RawHeaders) -> bool:
+    """Return whether a long list is still that of which ``copy`` was made, as far as it is compared."""
+    if len(copy) != len(pairs):
+        return False
+    if len(pairs) <= _COMPARED_UP_TO:
+        return copy == pairs
+    return copy[0] is pairs[0] and copy[-1] is pairs[-1]
 
 
 class MutableHeaders(Headers):

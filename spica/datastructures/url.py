@@ -78,6 +78,15 @@ class URL:
         """Leave out the cached parts: Python 3.15 can't pickle a ``SplitResult`` made by its constructor."""
         return {**self.__dict__, "_parts": None}
 
+    @property
+    def _url(self) -> str:
+        """The URL as a string, which subclasses may set without calling ``__init__``."""
+        return str(self)
+
+    @_url.setter
+    def _url(self, url: str) -> None:
+        self._text, self._pieces, self._parts, self._source = url, None, None, None
+
     def _is_of(
         self, scope: Mapping[str, Any], path: str | None = None, query: bytes | None = None
     ) -> bool:

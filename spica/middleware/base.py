@@ -94,7 +94,7 @@ class _CallNext:
 
     async def _layer_respond(self, request: Request[Any]) -> Response:
         if type(request._receive) is BodyChannel:
-            request._receive.hand_on()
+            request._body_channel().hand_on()
         answer = await self._layer_ask(request)
         if (
             isinstance(answer, Response)
