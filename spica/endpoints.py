@@ -17,7 +17,7 @@ from spica._layers.answers import settle_answer
 from spica._layers.responder import Responder
 from spica.concurrency import is_async_callable, run_in_threadpool
 from spica.exceptions import HTTPException, WebSocketException
-from spica.requests import Request
+from spica.requests import Request, empty_receive
 from spica.responses.base import PlainTextResponse, Response
 from spica.types import ASGIApp, Message, Receive, Scope, Send
 from spica.websockets import WebSocket, WebSocketState
@@ -195,7 +195,8 @@ def methods_of(cls: Any) -> frozenset[str] | None:
 
 def answer(cls: type[HTTPEndpoint], request: Request[Any]) -> Awaitable[ASGIApp]:
     """Let an instance of `cls` make the answer to `request`, without sending it."""
-    return cls(request.scope, request._receive, request._send_by_hand)._respond(request)
+    receive = getattr(request, "_receive", empty_receive)  # a subclass may skip `__init__`
+    return cls(request.scope, receive, request._send_by_hand)._respond(request)
 
 
 class BadMessage(WebSocketException, RuntimeError):

@@ -19,6 +19,7 @@ from spica.datastructures import (
     QueryParams,
     State,
 )
+from spica.endpoints import HTTPEndpoint
 from spica.exceptions import HTTPException
 from spica.middleware import Middleware
 from spica.middleware.base import BaseHTTPMiddleware
@@ -371,6 +372,27 @@ class TestWithoutInit:
 
         exchange = await call(Spica(routes=[Route("/", endpoint)]), headers=[("host", "h")])
         assert exchange.text == '["/","h"]'
+
+    @pytest.mark.parametrize("kind", ["function", "class"])
+    async def test_a_dispatch_function_may_pass_it_on(self, kind: str) -> None:
+        class Own(Request):
+            def __init__(self, scope: Any) -> None:
+                self.scope = scope
+
+        async def dispatch(request: Request, call_next: Any) -> Any:
+            return await call_next(Own(request.scope))
+
+        async def endpoint(request: Request) -> Any:
+            return StreamingResponse(iter([request.method]))
+
+        class Endpoint(HTTPEndpoint):
+            async def get(self, request: Request) -> Any:
+                return PlainTextResponse(request.method)
+
+        layers = [Middleware(BaseHTTPMiddleware, dispatch=dispatch)] * 2
+        target: Any = endpoint if kind == "function" else Endpoint
+        exchange = await call(Spica(routes=[Route("/", target)], middleware=layers))
+        assert (exchange.error, exchange.text) == (None, "GET")
 
 
 class TestPrivateState:

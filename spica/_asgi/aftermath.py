@@ -146,7 +146,7 @@ class HasAftermath(Protocol):
 
 def aftermath_of(request: HasAftermath) -> Aftermath:
     """Return the aftermath of `request`: that of its connection, made if there is none yet."""
-    aftermath = request._aftermath
+    aftermath = getattr(request, "_aftermath", None)  # a subclass may skip `__init__`
     if aftermath is None:
         aftermath = request.scope.get(AFTERMATH)
         if aftermath is None:
@@ -160,7 +160,7 @@ def nearest_aftermath(request: HasAftermath) -> Aftermath:
 
     Without a dispatch layer around, the request has one of its own, and the scope does not show it.
     """
-    aftermath = request._aftermath
+    aftermath = getattr(request, "_aftermath", None)  # a subclass may skip `__init__`
     if aftermath is None:
         aftermath = request.scope.get(AFTERMATH)
         if aftermath is None:

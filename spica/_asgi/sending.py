@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from spica._asgi.aftermath import HasAftermath, nearest_aftermath
+from spica._asgi.aftermath import Aftermath, HasAftermath, nearest_aftermath
 from spica._asgi.scope import AFTERMATH
 from spica.datastructures import MutableHeaders
 from spica.exceptions import HTTPException
@@ -106,7 +106,8 @@ class HandSend(StartedSend):
 
 def has_started_by_hand(request: HasAftermath) -> bool:
     """Return whether user code has started the response to ``request`` itself."""
-    aftermath = request._aftermath
+    # A subclass may skip `__init__`.
+    aftermath: Aftermath | None = getattr(request, "_aftermath", None)
     if aftermath is None:
         aftermath = request.scope.get(AFTERMATH)
     if aftermath is None or aftermath.hand_send is None:

@@ -55,7 +55,11 @@ class BaseHTTPMiddleware(Responder):
 
     async def _layer_respond(self, request: Request[Any]) -> Response:
         """Return what the dispatch function returns, as a response that belongs to this request."""
-        if request._aftermath is None:
+        try:
+            is_first = request._aftermath is None
+        except AttributeError:
+            is_first = True  # a subclass that skips `__init__`
+        if is_first:
             # Before the function can make a Request of its own: see spica._layers.aftermath.
             request._aftermath = request.scope.setdefault(AFTERMATH, Aftermath())
         answer = await self.dispatch_func(request, self._layer_call_next)
@@ -93,7 +97,7 @@ class _CallNext:
         self._layer_ask = ask
 
     async def _layer_respond(self, request: Request[Any]) -> Response:
-        if type(request._receive) is BodyChannel:
+        if type(getattr(request, "_receive", None)) is BodyChannel:
             request._body_channel().hand_on()
         answer = await self._layer_ask(request)
         if (

@@ -379,3 +379,71 @@ def test_any_bytes_of_a_request_can_be_read(raw: list[tuple[bytes, bytes]]) -> N
         assert isinstance(value, str)
     assert headers.get("host", "") is not None
     repr(headers)
+
+
+class TestLongListsEditedInPlace:
+    """A long list is looked up through an index, which must see every edit of the list."""
+
+    SIZES = (70, 1500)  # compared as a whole, and in part
+
+    def make(self, size):
+        pairs = [(b"x-%d" % number, b"old") for number in range(size)]
+        pairs[40] = (b"cookie", b"second")
+        headers = Headers(raw=pairs)
+        assert headers["cookie"] == "second"  # the index is made
+        return pairs, headers
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_append_remove_and_slice(self, size):
+        pairs, headers = self.make(size)
+        pairs.append((b"new", b"1"))
+        assert headers["new"] == "1"
+        del pairs[40]
+        assert "cookie" not in headers
+        pairs[:] = [(b"only", b"1")] * size
+        assert headers.getlist("only") == ["1"] * size
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_an_item_that_is_replaced_by_one_of_the_same_name(self, size):
+        pairs, headers = self.make(size)
+        pairs[40] = (b"cookie", b"changed")
+        assert headers["cookie"] == "changed"
+
+    def test_an_item_that_is_replaced_by_an_earlier_one_of_a_name(self):
+        pairs, headers = self.make(70)
+        pairs[20] = (b"cookie", b"first")
+        assert (headers["cookie"], headers.getlist("cookie")) == ("first", ["first", "second"])
+
+    def test_a_name_that_was_not_there(self):
+        pairs, headers = self.make(70)
+        assert "brand-new" not in headers
+        pairs[20] = (b"brand-new", b"1")
+        assert headers["brand-new"] == "1"
+
+    def test_an_item_that_is_taken_away(self):
+        pairs, headers = self.make(70)
+        pairs[40] = (b"other", b"1")
+        assert "cookie" not in headers
+
+
+class Compared(bytes):
+    """A name that counts how often it is compared."""
+
+    count = 0
+
+    def __eq__(self, other):
+        Compared.count += 1
+        return bytes.__eq__(self, other)
+
+    __hash__ = bytes.__hash__
+
+
+def test_reading_every_name_of_a_very_long_list_takes_linear_steps():
+    counts = []
+    for size in (2000, 4000):
+        name = Compared(b"same")
+        headers = Headers(raw=[(name, b"v") for _ in range(size)])
+        Compared.count = 0
+        assert dict(headers) == {"same": "v"}
+        counts.append(Compared.count)
+    assert counts[1] <= 2.5 * counts[0]

@@ -131,6 +131,57 @@ class TestAnswer:
         assert exchange.error is None
 
 
+async def failing_handler(request: Request, exc: Exception) -> PlainTextResponse:
+    raise RuntimeError("in the handler")
+
+
+async def by_hand(request: Request, exc: Exception) -> None:
+    await request._send({"type": "http.response.start", "status": 500, "headers": []})
+    await request._send({"type": "http.response.body", "body": b"by hand"})
+
+
+class TestClosing:
+    """After the error is raised the server closes the connection, so the response announces that."""
+
+    APPS = {
+        "built in": lambda: failing(),
+        "debug": lambda: failing(debug=True),
+        "handler": lambda: failing(exception_handlers={500: handler}),
+        "failing handler of 500": lambda: failing(exception_handlers={500: failing_handler}),
+        "failing handler": lambda: failing(exception_handlers={ValueError: failing_handler}),
+        "behind a foreign layer": lambda: failing(middleware=[Middleware(ForeignPass)]),
+        "mounted": lambda: Spica(routes=[Mount("/", failing())]),
+        "with dispatch": lambda: failing(
+            middleware=[Middleware(BaseHTTPMiddleware, dispatch=_pass_on)]
+        ),
+    }
+
+    @pytest.mark.parametrize("make", APPS.values(), ids=APPS.keys())
+    @pytest.mark.parametrize(
+        ("version", "expected"), [("1.1", "close"), ("1.0", "close"), ("2", None), ("3", None)]
+    )
+    async def test_it_is_announced(self, make: Any, version: str, expected: str | None) -> None:
+        # RFC 9112 s.9.6; RFC 9113 s.8.2.2 forbids it.
+        exchange = await Exchange(http_scope(http_version=version)).run(make())
+        assert exchange.status == 500
+        assert exchange.error is not None
+        assert exchange.headers.get("connection") == expected
+
+    async def test_an_error_that_is_answered_keeps_the_connection(self) -> None:
+        exchange = await Exchange().run(failing(exception_handlers={ValueError: handler}))
+        assert (exchange.status, exchange.error) == (500, None)
+        assert "connection" not in exchange.headers
+
+    async def test_a_handler_may_send_by_hand(self) -> None:
+        exchange = await Exchange().run(failing(exception_handlers={500: by_hand}))
+        assert (exchange.text, exchange.headers["connection"]) == ("by hand", "close")
+        assert isinstance(exchange.error, ValueError)
+
+
+async def _pass_on(request: Request, call_next: Any) -> Any:
+    return await call_next(request)
+
+
 class TestOpaqueApps:
     async def test_an_error_before_the_start_is_answered(self) -> None:
         async def foreign(scope: Any, receive: Any, send: Any) -> None:

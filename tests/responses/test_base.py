@@ -454,3 +454,66 @@ class TestRedirect:
     )
     def test_the_location_is_quoted(self, url: str, location: str) -> None:
         assert RedirectResponse(url, 303).headers["location"] == location
+
+
+class OnlyHeaders(Response):
+    def __init__(self) -> None:
+        self.body = b"x"
+        self.init_headers()
+
+
+class OnlyBody(Response):
+    def __init__(self) -> None:
+        self.body = b"x"
+
+
+class OnlyJSON(JSONResponse):
+    def __init__(self) -> None:
+        self.body = self.render({"a": 1})
+        self.init_headers({"x-own": "1"})
+
+
+class Derived(OnlyHeaders):
+    status_code = 203
+
+
+class TestOwnConstructors:
+    """The constructor of a subclass need not call that of Response."""
+
+    @pytest.mark.parametrize(
+        ("cls", "status", "headers"),
+        [
+            (OnlyHeaders, 200, {"content-length": "1"}),
+            (OnlyBody, 200, {}),
+            (Derived, 203, {"content-length": "1"}),
+            (
+                OnlyJSON,
+                200,
+                {"x-own": "1", "content-length": "7", "content-type": "application/json"},
+            ),
+        ],
+    )
+    async def test_what_it_does_not_set_has_a_default(
+        self, cls: Any, status: int, headers: dict[str, str]
+    ) -> None:
+        exchange = await call(cls())
+        assert (exchange.status, exchange.headers) == (status, headers)
+        assert cls().background is None
+
+    async def test_headers_that_it_did_not_set_are_its_own(self) -> None:
+        one, other = OnlyBody(), OnlyBody()
+        one.headers["x"] = "1"
+        assert (dict(one.headers), dict(other.headers)) == ({"x": "1"}, {})
+
+    async def test_layers_edit_it(self) -> None:
+        async def dispatch(request: Any, call_next: Any) -> Any:
+            response = await call_next(request)
+            response.headers["x"] = "1"
+            return response
+
+        async def endpoint(request: Any) -> Any:
+            return OnlyBody()
+
+        layers = [Middleware(BaseHTTPMiddleware, dispatch=dispatch)]
+        exchange = await call(Spica(routes=[Route("/", endpoint)], middleware=layers))
+        assert (exchange.status, exchange.headers, exchange.error) == (200, {"x": "1"}, None)

@@ -7,12 +7,16 @@ import threading
 
 import anyio
 import pytest
+from asgi_kit import Exchange
 
 from spica._asgi.body import ClientDisconnect
+from spica.applications import Spica
 from spica.background import BackgroundTask
+from spica.exceptions import HTTPException
 from spica.requests import Request
 from spica.responses import filereader
 from spica.responses.file import FileResponse, guess_type
+from spica.routing import Mount, Route
 
 pytestmark = pytest.mark.anyio
 
@@ -734,3 +738,29 @@ async def test_a_long_file_lets_others_run(huge):
         await Answer().of(FileResponse(huge))
         group.cancel_scope.cancel()
     assert turns > 32
+
+
+class NoThread(FileResponse):
+    """A file for which no thread is free."""
+
+    async def _answer(self, scope):
+        raise HTTPException(503)
+
+
+@pytest.mark.parametrize("by_value", [True, False], ids=["by value", "by messages"])
+@pytest.mark.parametrize(("cls", "status"), [(NoThread, 503), (FileResponse, 500)])
+async def test_the_background_task_runs_where_the_file_can_not_be_sent(
+    cls, status, by_value, tmp_path
+):
+    ran = []
+
+    async def endpoint(request):
+        task = BackgroundTask(ran.append, 1)
+        return cls(tmp_path / "missing", background=task)
+
+    async def app(scope, receive, send):
+        await (await endpoint(None))(scope, receive, send)
+
+    route = Route("/", endpoint) if by_value else Mount("/", app)
+    exchange = await Exchange().run(Spica(routes=[route]))
+    assert (exchange.status, ran) == (status, [1])

@@ -3,12 +3,18 @@
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
-from asgi_kit import DISCONNECT, Exchange, call, http_scope
+from asgi_kit import DISCONNECT, Exchange, call, http_scope, websocket_scope
 
+from spica.applications import Spica
 from spica.background import BackgroundTask
+from spica.middleware import Middleware
+from spica.middleware.base import BaseHTTPMiddleware
+from spica.middleware.sessions import SessionMiddleware
 from spica.requests import ClientDisconnect
-from spica.responses import StreamingResponse
+from spica.responses import Response, StreamingResponse
+from spica.routing import Route
 
 pytestmark = pytest.mark.anyio
 
@@ -301,3 +307,153 @@ async def test_listen_for_disconnect() -> None:
     exchange = Exchange(messages=[{"type": "http.request"}, DISCONNECT])
     await StreamingResponse(numbers()).listen_for_disconnect(exchange.receive)
     assert exchange.receive.calls == 2
+
+
+class Gateway:
+    """Responses over generators that hold a connection each, and the number of connections in use."""
+
+    def __init__(self) -> None:
+        self.in_use = 0
+        self.log: list[str] = []
+
+    def stream(self, status_code: int = 200) -> StreamingResponse:
+        self.in_use += 1
+        task = BackgroundTask(self.log.append, "task")
+        return StreamingResponse(self.chunks(), status_code, background=task)
+
+    async def chunks(self) -> Any:
+        try:
+            yield b"chunk"
+        finally:
+            await anyio.lowlevel.checkpoint()
+            self.in_use -= 1
+            self.log.append("released")
+
+
+async def replace(request: Any, call_next: Any) -> Any:
+    await call_next(request)
+    return Response("replaced")
+
+
+async def fail_after(request: Any, call_next: Any) -> Any:
+    await call_next(request)
+    raise ValueError("after")
+
+
+async def set_body(request: Any, call_next: Any) -> Any:
+    response = await call_next(request)
+    response.body_iterator = numbers()
+    return response
+
+
+async def set_status(request: Any, call_next: Any) -> Any:
+    response = await call_next(request)
+    response.status_code = 204
+    return response
+
+
+DROPS = {"replaced": replace, "error": fail_after, "other body": set_body, "204": set_status}
+
+
+class TestHandedOver:
+    """An iterator that a response was given is closed, whatever becomes of the response."""
+
+    @pytest.mark.parametrize("status_code", [200, 204, 205, 304])
+    async def test_with_each_status(self, status_code: int) -> None:
+        gateway = Gateway()
+        exchange = await call(gateway.stream(status_code))
+        assert exchange.is_complete
+        assert (gateway.in_use, gateway.log) == (0, ["released", "task"])
+
+    async def test_after_the_client_has_its_answer(self) -> None:
+        gateway = Gateway()
+        exchange = Exchange()
+
+        async def send(message: Any) -> None:
+            assert gateway.log == []
+            await exchange.send(message)
+
+        await gateway.stream(304)(exchange.scope, exchange.receive, send)
+        assert gateway.log == ["released", "task"]
+
+    @pytest.mark.parametrize("layers", [1, 3])
+    @pytest.mark.parametrize("drop", DROPS.values(), ids=DROPS.keys())
+    async def test_where_a_middleware_drops_it(self, drop: Any, layers: int) -> None:
+        gateway = Gateway()
+
+        async def endpoint(request: Any) -> StreamingResponse:
+            return gateway.stream()
+
+        middleware = [Middleware(BaseHTTPMiddleware, dispatch=drop)] * layers
+        await Exchange().run(Spica(routes=[Route("/", endpoint)], middleware=middleware))
+        assert (gateway.in_use, gateway.log) == (0, ["released", "task"])
+
+    async def test_where_the_first_send_fails(self) -> None:
+        gateway = Gateway()
+        await Exchange(gone_after=0).run(gateway.stream())
+        assert (gateway.in_use, gateway.log) == (0, ["released", "task"])
+
+    async def test_where_an_edit_fails(self) -> None:
+        gateway = Gateway()
+
+        async def endpoint(request: Any) -> StreamingResponse:
+            request.session["x"] = object()  # it has no form in JSON
+            return gateway.stream()
+
+        session = Middleware(SessionMiddleware, secret_key="s" * 32)
+        app = Spica(routes=[Route("/", endpoint)], middleware=[session])
+        exchange = await Exchange().run(app)
+        assert exchange.status == 500
+        assert (gateway.in_use, gateway.log) == (0, ["released", "task"])
+
+    async def test_where_a_handler_makes_it(self) -> None:
+        gateway = Gateway()
+
+        async def endpoint(request: Any) -> Any:
+            raise ZeroDivisionError
+
+        async def handler(request: Any, exc: Exception) -> StreamingResponse:
+            return gateway.stream()
+
+        app = Spica(
+            routes=[Route("/", endpoint)],
+            middleware=[Middleware(BaseHTTPMiddleware, dispatch=replace)],
+            exception_handlers={ZeroDivisionError: handler},
+        )
+        await Exchange().run(app)
+        assert (gateway.in_use, gateway.log) == (0, ["released", "task"])
+
+    @pytest.mark.parametrize("is_offered", [True, False])
+    async def test_where_a_handshake_is_refused(self, is_offered: bool) -> None:
+        extensions = {"websocket.http.response": {}} if is_offered else {}
+        gateway = Gateway()
+        scope = websocket_scope(extensions=extensions)
+        await gateway.stream(403)(scope, Exchange().receive, drop_message)
+        assert (gateway.in_use, gateway.log) == (0, ["released", "task"])
+
+    async def test_where_a_response_of_another_kind_gets_it_as_its_body(self) -> None:
+        gateway = Gateway()
+
+        async def set_chunks(request: Any, call_next: Any) -> Any:
+            response = await call_next(request)
+            response.body_iterator = gateway.stream().body_iterator
+            return response
+
+        async def endpoint(request: Any) -> Response:
+            return Response("in memory")
+
+        dispatches = [replace, set_chunks]
+        middleware = [Middleware(BaseHTTPMiddleware, dispatch=each) for each in dispatches]
+        await Exchange().run(Spica(routes=[Route("/", endpoint)], middleware=middleware))
+        assert gateway.in_use == 0
+
+    @pytest.mark.parametrize("status_code", [200, 304])
+    async def test_an_open_file_too(self, status_code: int, tmp_path: Any) -> None:
+        (tmp_path / "lines").write_bytes(b"a\nb\n")
+        file = (tmp_path / "lines").open("rb")
+        await call(StreamingResponse(file, status_code))
+        assert file.closed
+
+
+async def drop_message(message: Any) -> None:
+    pass
