@@ -177,12 +177,12 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
         except AttributeError:
             cookies = None
         headers = self.scope["headers"]
-        if cookies is None or getattr(self, "_cookies_of", headers) != headers:
-            # A copy: the list may be edited in place. Comparing two lists of the same pairs is quick.
-            if type(headers) is not list:
-                headers = self.scope["headers"] = list(headers)
-            self._cookies_of = headers = headers[:]
-            fields = [value for name, value in headers if name == b"cookie"]
+        if type(headers) is not list:  # ASGI: any iterable; it may be one that ends
+            headers = self.scope["headers"] = list(headers)
+        # Read each time: the list may have been edited in place.
+        fields = [value for name, value in headers if name == b"cookie"]
+        if cookies is None or getattr(self, "_cookies_of", fields) != fields:
+            self._cookies_of = fields
             field = fields[0] if len(fields) == 1 else b"; ".join(fields)
             cookies = self._cookies = cookie_parser(field.decode("latin-1")) if fields else {}
         return cookies

@@ -24,6 +24,15 @@ class Begun(Protocol):
         """Cancel the app and wait for its end."""
 
 
+class Closing(Protocol):
+    """Close an iterator, unless that was done."""
+
+    is_closed: bool
+
+    async def __call__(self) -> None:
+        """Close it."""
+
+
 class HandSent(Protocol):
     """The ``send`` by which user code has sent a response itself."""
 
@@ -43,7 +52,7 @@ class Aftermath:
     tasks: Sequence[Callable[[], Awaitable[None]]] = ()
     closers: Sequence[Callable[[], Awaitable[None]]] = ()
     failures: Sequence[Exception] = ()
-    unread: Sequence[Callable[[], Awaitable[None]]] = ()
+    unread: Sequence[Closing] = ()
     is_empty = True
     is_undisturbed = True
     """Whether the answer may be sent as it is: there is no failure, and no response was sent by hand."""
@@ -55,10 +64,16 @@ class Aftermath:
         self.hand_send = send
         self.is_undisturbed = False
 
-    def add_unread(self, close: Callable[[], Awaitable[None]]) -> None:
-        """Note how to close the iterator of a response, which may never be sent."""
-        self.unread = [*self.unread, close]
-        self.is_empty = False
+    def add_unread(self, close: Closing) -> None:
+        """Note how to close the iterator of a response, which may never be sent.
+
+        Nearly every such response is sent. So ``is_empty`` does not know of it: see ``has_unread``.
+        """
+        self.unread = (*self.unread, close)
+
+    def has_unread(self) -> bool:
+        """Return whether an iterator is still to be closed."""
+        return not all([closing.is_closed for closing in self.unread])
 
     def add_begun(self, begun: Begun) -> None:
         """Note an app that runs, to be ended."""
@@ -69,7 +84,7 @@ class Aftermath:
         """Note that an app has ended well, so that nearly always nothing is left to be done."""
         if len(self.begun) == 1 and self.begun[0] is begun:
             self.begun = ()
-            self.is_empty = not (self.unread or self.tasks or self.closers or self.failures)
+            self.is_empty = not (self.tasks or self.closers or self.failures)
 
     def add_task(self, task: Callable[[], Awaitable[None]]) -> None:
         """Note a task, to be run."""
@@ -133,7 +148,9 @@ class Aftermath:
         """Cancel what was begun, because the request itself is cancelled."""
         for begun in reversed(self.begun):
             await begun.abandon()
-        for close in (*reversed(self.unread), *self.closers):
+        for closing in reversed(self.unread):
+            await closing()
+        for close in self.closers:
             await close()
 
 

@@ -25,7 +25,10 @@ LOGGER_NAME = "spica.responses"
 
 
 async def close_unread(iterator: Any) -> None:
-    """Close ``iterator``: its ``finally`` runs even if it has not begun. Errors are logged."""
+    """Close ``iterator``, which may be None: its ``finally`` runs even if it has not begun.
+
+    Errors are logged.
+    """
     if not has_begun(iterator):
         await _Closing(iterator).run()
         return

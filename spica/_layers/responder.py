@@ -174,7 +174,7 @@ class Responder:
 
     async def _layer_settle(self, request: Request[Any], aftermath: Aftermath) -> None:
         """Do what is left to be done, and raise what went wrong."""
-        if aftermath.is_empty:
+        if aftermath.is_empty and not (aftermath.unread and aftermath.has_unread()):
             return
         late = await aftermath.settle()
         # It is settled: no layer outside may find it. Apps that ended meanwhile have put it back.

@@ -305,11 +305,14 @@ class Response:
 
     def _iterators_to_close(self) -> Sequence[CloseOnce]:
         """Return one object for each iterator that is not among ``_unread`` yet, and put it there."""
-        known = {id(each.iterator) for each in self._unread}
-        new = [CloseOnce(it) for it in self._iterators() if it is not None and id(it) not in known]
-        if len(new) == 2 and new[0].iterator is new[1].iterator:
-            new.pop()
-        self._unread = [*self._unread, *new]
+        known = [each.iterator for each in self._unread]
+        new = []
+        for iterator in self._iterators():
+            if iterator is not None and not any(iterator is each for each in known):
+                known.append(iterator)
+                new.append(CloseOnce(iterator))
+        if new:
+            self._unread = (*self._unread, *new)
         return new
 
     def _note_iterators(self, request: Any) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from spica._asgi.aftermath import nearest_aftermath
 from spica._asgi.body import channel_of
 from spica._asgi.disconnect import run_until_disconnect
 from spica._asgi.sending import DenialSend
-from spica._asgi.unread import close_unread
+from spica._asgi.unread import CloseOnce, close_unread
 from spica.concurrency import iterate_in_threadpool
 from spica.responses.base import Response, one_chunk
 from spica.responses.chunks import (
@@ -92,24 +93,16 @@ class StreamingResponse(Response):
                         self.stream_response, send, channel_of(receive, scope)
                     )
             finally:
-                await self._close_replaced()
+                if self._unread:
+                    self._note_sent(self.body_iterator)  # the end of the request closes any other
+                elif self._handed_over is not self.body_iterator:
+                    await close_unread(self._handed_over)
         except Exception:
             if self.background is not None:
                 await self.background()
             raise
         if self.background is not None:
             await self.background()
-
-    async def _close_replaced(self) -> None:
-        """Close the iterator that the constructor was given, if another body was sent in its place.
-
-        ``send_chunks`` has closed the body that was sent. The end of the request closes what it knows of.
-        """
-        body_iterator, handed_over = self.body_iterator, self._handed_over
-        if self._unread:
-            self._note_sent(body_iterator)
-        elif handed_over is not None and handed_over is not body_iterator:
-            await close_unread(handed_over)
 
     async def _deny(self, send: DenialSend) -> None:
         """Refuse a WebSocket handshake; without the body where the server has no denial responses."""
@@ -128,6 +121,15 @@ class StreamingResponse(Response):
 
     def _iterators(self) -> Sequence[Any]:
         return (self.body_iterator, self._handed_over)
+
+    def _note_iterators(self, request: Any) -> None:
+        iterator = self.body_iterator
+        if iterator is not self._handed_over or self._unread:
+            super()._note_iterators(request)  # a layer has replaced it
+            return
+        close = CloseOnce(iterator)
+        self._unread = (close,)
+        nearest_aftermath(request).add_unread(close)
 
     async def listen_for_disconnect(self, receive: Receive) -> None:
         """Wait until the client has left."""
