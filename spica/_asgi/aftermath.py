@@ -64,6 +64,11 @@ class Aftermath:
         self.hand_send = send
         self.is_undisturbed = False
 
+    def restore_hand_sent(self, send: HandSent | None) -> None:
+        """Note that the last such response has gone to a dispatch middleware, and not to the server."""
+        self.hand_send = send
+        self.is_undisturbed = send is None and not self.failures
+
     def add_unread(self, close: Closing) -> None:
         """Note how to close the iterator of a response, which may never be sent.
 
@@ -73,7 +78,7 @@ class Aftermath:
 
     def has_unread(self) -> bool:
         """Return whether an iterator is still to be closed."""
-        return not all([closing.is_closed for closing in self.unread])
+        return not all(closing.is_closed for closing in self.unread)
 
     def add_begun(self, begun: Begun) -> None:
         """Note an app that runs, to be ended."""

@@ -30,6 +30,9 @@ FORM_LIMITS = "spica.form_limits"
 AFTERMATH = "spica.aftermath"
 """What is left to be done for the connection: see ``spica._asgi.aftermath``."""
 
+SENT_BY_HAND = "spica.sent_by_hand"
+"""Present once user code has started the response by ``request._send``."""
+
 PENDING_EDITS = "spica.pending_edits"
 """Edits of the layers an exception passed, innermost first; the error page receives them too."""
 

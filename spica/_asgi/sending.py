@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from spica._asgi.aftermath import Aftermath, HasAftermath, nearest_aftermath
-from spica._asgi.scope import AFTERMATH
+from spica._asgi.scope import AFTERMATH, SENT_BY_HAND
 from spica.datastructures import MutableHeaders
 from spica.exceptions import HTTPException
 
@@ -24,12 +24,18 @@ DENIAL_TYPES = {
 
 
 class StartedSend:
-    """Remember whether the response has started, after which an error can't be answered any more."""
+    """Remember whether the response has started, after which an error can't be answered any more.
 
-    __slots__ = ("has_started", "send")
+    With ``hand_scope``, the scope of the request, a second response is dropped if the first one was sent by
+    hand. A foreign app, FastAPI for example, sends the response that an endpoint returns, whatever the
+    endpoint has done before.
+    """
 
-    def __init__(self, send: Send) -> None:
+    __slots__ = ("hand_scope", "has_started", "send")
+
+    def __init__(self, send: Send, hand_scope: Scope | None = None) -> None:
         self.send = send
+        self.hand_scope = hand_scope
         self.has_started = False
 
     async def __call__(self, message: Message) -> None:
@@ -37,12 +43,19 @@ class StartedSend:
         if message["type"] != "http.response.start":
             await self.send(message)
             return
+        if self.has_started and self.hand_scope is not None and SENT_BY_HAND in self.hand_scope:
+            self.send = _drop
+            return
         self.has_started = True
         try:
             await self.send(message)
         except HTTPException:
             self.has_started = False  # a layer further out has refused it: nothing was sent
             raise
+
+
+async def _drop(message: Message) -> None:
+    """Take a message of a response that is not sent."""
 
 
 class StartMessage:
@@ -88,7 +101,10 @@ class HandSend(StartedSend):
     async def __call__(self, message: Message) -> None:
         """Send ``message``; edit it first if it starts the response."""
         if message["type"] == "http.response.start":
+            if self.has_started:
+                raise RuntimeError("request._send: the response has already started.")
             request = self.request
+            request.scope[SENT_BY_HAND] = True
             nearest_aftermath(request).note_hand_sent(self)
             edits = request._edits
             if edits:

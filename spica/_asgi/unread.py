@@ -13,6 +13,7 @@ from typing import Any
 
 import anyio
 
+from spica._asgi.body import ClientDisconnect
 from spica._asgi.tasks import Signal, start_side_task
 from spica.concurrency import close_iterator
 
@@ -111,6 +112,8 @@ class _Closing:
     async def _close(self) -> None:
         try:
             await _begin_and_close(self._iterator)
+        except ClientDisconnect:
+            pass  # an app that was begun sees its client leave when its response is dropped
         except Exception as exc:
             _log(_FAILED, self._iterator, exc)
         finally:

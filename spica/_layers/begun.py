@@ -55,6 +55,7 @@ class BegunApp:
         "_app",
         "_error",
         "_hand_over",
+        "_hand_sent_before",
         "_is_complete",
         "_is_discarded",
         "_is_disconnected",
@@ -74,6 +75,7 @@ class BegunApp:
         self._app = app
         self._request = request
         self._aftermath = aftermath
+        self._hand_sent_before = aftermath.hand_send
         self._start: Message | None = None
         self._target: Send | None = None  # where body messages go, once somebody wants them
         self._hand_over: _HandOver | None = None
@@ -207,6 +209,9 @@ class BegunApp:
         if self._start is None:
             if message["type"] == "http.response.start":
                 self._start = message
+                if self._aftermath.hand_send is not self._hand_sent_before:
+                    # A Request that the app has made notes it too: it shares the scope.
+                    self._aftermath.restore_hand_sent(self._hand_sent_before)
                 self._started.set()
                 # Now the caller goes on, and they share a context: one of them at a time.
                 if not self._open.is_set:

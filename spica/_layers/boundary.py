@@ -209,7 +209,7 @@ class GuardedApp:
             RuntimeError: a handler exists for its exception, but the response has already started.
         """
         # One memory of the start is enough, where nothing in between has replaced it.
-        started = send if type(send) is StartedSend else StartedSend(send)
+        started = send if type(send) is StartedSend else StartedSend(send, scope)
         try:
             await self.app(scope, receive, started)
         except Exception as exc:

@@ -219,7 +219,7 @@ class _GuardedServer:
         self.request = request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = StartedSend(send)
+        started = StartedSend(send, scope)
         try:
             await self.app(scope, receive, started)
         except Exception as exc:

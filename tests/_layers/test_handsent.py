@@ -21,6 +21,7 @@ from spica.middleware import Middleware
 from spica.middleware.base import BaseHTTPMiddleware
 from spica.middleware.cors import CORSMiddleware
 from spica.middleware.sessions import SessionMiddleware
+from spica.requests import Request
 from spica.responses import PlainTextResponse, Response
 from spica.routing import Mount, Route
 
@@ -314,3 +315,28 @@ async def test_an_app_that_starts_another_response_is_refused():
 
     exchange = await get(make_app(surprise(lambda: app), []))
     assert "starts another one" in str(exchange.error)
+
+
+@pytest.mark.parametrize("middleware", [[], AROUND], ids=["bare", "with layers"])
+async def test_a_foreign_app_may_send_the_response_that_its_endpoint_returned(middleware):
+    """FastAPI awaits the returned response itself."""
+    ran = []
+
+    class Foreign:
+        async def __call__(self, scope, receive, send):
+            await send_response(Request(scope, receive, send)._send)
+            response = Response("second", background=BackgroundTask(ran.append, 1))
+            await response(scope, receive, send)
+
+    exchange = await get(make_app(Foreign(), middleware))
+    assert (exchange.error, exchange.body, ran) == (None, b"by hand", [1])
+
+
+async def test_two_starts_by_hand_are_a_mistake():
+    async def endpoint(request):
+        await send_response(request._send)
+        await send_response(request._send)
+
+    exchange = await get(make_app(endpoint, []))
+    assert "already started" in str(exchange.error)
+    assert exchange.body == b"by hand"
