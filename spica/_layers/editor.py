@@ -73,9 +73,8 @@ def _announce_close(start: Start) -> None:
 def note_edit(request: Request[Any], edit: Edit) -> Any:
     """Note ``edit`` for a response that is sent by hand further in; return what was noted before.
 
-    An endpoint that sends by itself, and that nothing gave away in advance, passes no response to this
-    layer. ``HandSend`` applies the edit then. Assign the returned value to ``request._edits`` when the inner
-    layer has answered.
+    An endpoint that sends its response itself passes no response to this layer. ``HandSend`` applies the edit
+    then. Assign the returned value to ``request._edits`` when the inner layer has answered.
     """
     outer = request._edits
     request._edits = (edit, outer)

@@ -10,9 +10,10 @@ of a mounted foreign app is that app itself, not yet run ("opaque"). So a stack 
 plain awaits: no wrapped ``send``, no task, no stream. The outermost layer runs what came out.
 
 A layer is written once, as ``_layer_respond``; its ``__call__`` is the one below. Whether a layer may be
-asked by value is decided when the stack or the route index is built: only if its class still has the
-``__call__`` it was born with. Tracing agents and subclasses replace it, and then it is opaque like any
-foreign app. Users write subclasses of layers: all names here begin with ``_layer_``, and theirs are free.
+asked by value is decided when the stack or the route index is built: nobody may have overridden or patched
+its ``__call__``, as tracing agents and subclasses do, and it must not send responses by hand. Otherwise the
+layer is opaque like any foreign app. Users write subclasses of layers, so all names here begin with
+``_layer_``.
 """
 
 from __future__ import annotations
@@ -145,7 +146,7 @@ class Responder:
         return await self._layer_answer_error(request, exc)
 
     async def _layer_run(self, answer: ASGIApp, request: Request[Any], send: Send) -> None:
-        """Run an answer that is more than a response in memory, or not all that there is to be said."""
+        """Run an answer that is not a plain response, or that an error or a response by hand has preceded."""
         scope = request.scope
         guard = self._layer_guard
         if has_started_by_hand(request):
@@ -173,7 +174,7 @@ class Responder:
             own_aftermath(request).add_failure(exc)
 
     async def _layer_settle(self, request: Request[Any], aftermath: Aftermath) -> None:
-        """Do what is left to be done, and raise what went wrong."""
+        """Run the cleanup of the request, and raise its errors."""
         if aftermath.is_empty and not (aftermath.unread and aftermath.has_unread()):
             return
         late = await aftermath.settle()
@@ -184,9 +185,9 @@ class Responder:
         aftermath.raise_failures()
 
     async def _layer_call_inside(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run inside an app that a dispatch middleware began, whose aftermath the scope has.
+        """Run inside an app that a dispatch middleware has started, whose aftermath the scope has.
 
-        What is left to be done here is done here: waiting for the outer one would be waiting for ourselves.
+        This layer does its own cleanup: waiting for the outer layer would be waiting for ourselves.
         """
         outer = scope.pop(AFTERMATH)
         try:
