@@ -30,13 +30,14 @@ def check_routes(application: Any) -> Iterator[Finding]:
     for entry in routes_of(application):
         route = entry.route
         if isinstance(route, (PatternRoute, Mount)):
-            slow = find_slow_param(route.path_format, route.param_convertors)
+            slow = find_slow_param(route.param_convertors)
             if slow is not None:
                 yield warning(
                     "slow-pattern",
-                    f"{type(route).__name__} {entry.path!r}: the parameter {slow!r} can begin at many "
-                    "places, each of which is tried on a long path that does not match. Write fewer "
-                    "parameters that may hold slashes, or a text in the place of the one before it.",
+                    f"{type(route).__name__} {entry.path!r}: the regular expression of the parameter "
+                    f"{slow!r} has a lookaround, an anchor, a backreference or the like, so that the time "
+                    "for a long path has no bound. Write it without, and check the text in convert(), "
+                    "which may raise ValueError.",
                     entry.place,
                 )
         if isinstance(route, Route) and not _answers_preflights(route):

@@ -13,10 +13,11 @@ from types import FunctionType, MethodType
 from typing import Any
 
 from spica._asgi.places import place_of_caller, warn_at
+from spica.convertors import CONVERTOR_TYPES
 from spica.endpoints import HTTPEndpoint, WebSocketEndpoint
 from spica.exceptions import SpicaConfigurationWarning
 from spica.routing.base import is_stand_in
-from spica.routing.patterns import PARAM_REGEX
+from spica.routing.patterns import PARAM_REGEX, find_slow_param
 
 _HARDLY_MEANT = re.compile(r"[{}?#]|<\w*:?\w+>|/(:\w+|\*+\w*(?=/|\Z))")
 
@@ -83,7 +84,8 @@ def check_choice(value: Any, place: str) -> bool | None:
 
 
 def warn_of_path(path: str, place: str) -> None:
-    """Warn of what stands for itself in a path and is hardly meant to."""
+    """Warn of text in a path that was probably meant as a parameter, and of parameters without a bound."""
+    _warn_of_regexes(path, place)
     found = _HARDLY_MEANT.search(PARAM_REGEX.sub("x", path))
     if found is None:
         return
@@ -95,6 +97,20 @@ def warn_of_path(path: str, place: str) -> None:
             f"{text!r} stands for itself here. A parameter is written '{{name}}' or '{{name:int}}'"
         )
     warn_at(place_of_caller(), f"{place}: {what}.", SpicaConfigurationWarning)
+
+
+def _warn_of_regexes(path: str, place: str) -> None:
+    """Warn of a parameter whose regular expression needs an engine that backtracks."""
+    for name, kind in PARAM_REGEX.findall(path):
+        convertor = CONVERTOR_TYPES.get(kind[1:] or "str")
+        if convertor is None or find_slow_param({name: convertor}) is None or is_stand_in():
+            continue
+        text = (
+            f"{place}: the time to match {{{name}{kind}}} has no bound, because the regular expression "
+            f"{convertor.regex!r:.80} has a lookaround, an anchor, a backreference or the like. Write it "
+            "without, and check the text in convert(), which may raise ValueError."
+        )
+        warn_at(place_of_caller(), text, SpicaConfigurationWarning)
 
 
 def _takes(function: Any, count: int) -> bool:

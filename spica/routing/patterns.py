@@ -10,9 +10,8 @@ from __future__ import annotations
 import re
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from itertools import pairwise
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, cast
 
 from spica.convertors import (
     CONVERTOR_TYPES,
@@ -24,14 +23,22 @@ from spica.convertors import (
     UUIDConvertor,
 )
 from spica.exceptions import MisuseError
+from spica.routing.automaton import (
+    Automaton,
+    Node,
+    Parameter,
+    Sequenced,
+    UnsupportedRegex,
+    literal_node,
+    read_regex,
+)
+from spica.routing.linear import LinearPattern
 
 PARAM_REGEX = re.compile(r"\{([a-zA-Z_]\w*)(:[a-zA-Z_]\w*)?\}", re.ASCII)
 """A parameter in a path pattern: its name, and its convertor after a colon."""
 
 PARAM_FORMAT_REGEX = re.compile(r"\{([a-zA-Z_]\w*)\}", re.ASCII)
 """A parameter in a path format."""
-
-_GROUP_NAME = re.compile(r"\(\?P<\w+>")
 
 PATH_SAFE = "/:@!$&'()*+,;=~{}"
 """Characters that stand for themselves in a path (RFC 3986 s.3.3: pchar and "/"). Braces, which servers and
@@ -42,120 +49,93 @@ WITHIN_SEGMENT = (StringConvertor, IntegerConvertor, FloatConvertor, UUIDConvert
 
 PathConvertors = dict[str, Convertor[Any]]
 Conversions = Sequence[tuple[str, Callable[[str], Any]]]
+Token = str | tuple[str, Convertor[Any]]
+"""A fixed text of a pattern, or a parameter: its name and convertor. They alternate."""
 
 
 def compile_path(path: str) -> tuple[re.Pattern[str], str, PathConvertors]:
     """Return the compiled pattern, the format, and the convertors of a path or host pattern.
 
     A pattern that does not begin with "/" is one of hosts: it matches in any case and ignores a port.
+    Matching takes time linear in the path. Where ``re`` could try many ways to divide a path, the pattern
+    is a `LinearPattern`, which gives the same matches and has the attributes of ``re.Pattern``.
 
     Raises:
         ValueError: a parameter occurs twice, or a convertor is not known.
     """
     convertors: PathConvertors = {}
     is_host = not path.startswith("/")
-    pieces = [path.removesuffix(_port_of(path))] if is_host else path.split("/")
-    regex = "/".join([_compile_piece(piece, path, convertors) for piece in pieces])
-    regex = _bound_rests(regex, path, convertors)
-    # The port of a Host field is not part of the name, which counts in any case (RFC 9110 s.4.2.3).
-    path_format = PARAM_REGEX.sub(r"{\1}", path)
-    return re.compile(rf"{regex}\Z", re.IGNORECASE if is_host else 0), path_format, convertors
-
-
-def _compile_piece(piece: str, path: str, convertors: PathConvertors) -> str:
-    """Return the regex of one segment of a path, or of a host; its parameters go to ``convertors``."""
-    regex = ""
+    text = path.removesuffix(_port_of(path)) if is_host else path
+    tokens: list[Token] = []
     end = 0
-    own = []
-    for found in PARAM_REGEX.finditer(piece):
+    for found in PARAM_REGEX.finditer(text):
         name, suffix = found.groups(default=":str")
         if name in convertors:
             raise _repeated(path)
         convertor = convertors[name] = _find_convertor(suffix[1:], path)
-        own.append(convertor)
-        regex += f"{re.escape(piece[end : found.start()])}(?P<{name}>{convertor.regex})"
+        tokens += [text[end : found.start()], (name, convertor)]
         end = found.end()
-    regex += re.escape(piece[end:])
-    if len(own) > 1 and all(type(convertor) in WITHIN_SEGMENT for convertor in own):
-        # Where the segment ends does not depend on how it is divided: an atomic group, which is not
-        # tried in other ways when something behind it fails, keeps the cost from growing with a power.
-        return rf"(?>{regex}(?=/|\Z))"
-    return regex
+    tokens.append(text[end:])
+    # The port of a Host field is not part of the name, which counts in any case (RFC 9110 s.4.2.3).
+    regex = re.compile(rf"{''.join(map(_regex_of, tokens))}\Z", re.IGNORECASE if is_host else 0)
+    path_format = PARAM_REGEX.sub(r"{\1}", path)
+    return _make_linear(regex, tokens), path_format, convertors
 
 
-def _bound_rests(regex: str, path: str, convertors: PathConvertors) -> str:
-    """Let a regex with several ways to divide a path among its parameters try no more than it must.
+def _regex_of(token: Token) -> str:
+    if isinstance(token, str):
+        return re.escape(token)
+    name, convertor = token
+    return f"(?P<{name}>{convertor.regex})"
 
-    Otherwise each way would be tried before it is seen that a later part does not fit: a power of the
-    length of the path. What is matched, and how it is divided, stays the same.
-    """
-    params = list(PARAM_REGEX.finditer(path))
-    rests = [param for param in params if _is_rest(param, convertors)]
-    if not rests:
+
+def _make_linear(regex: re.Pattern[str], tokens: Sequence[Token]) -> re.Pattern[str]:
+    """Return ``regex`` if there is one way to divide each path, else a pattern that needs linear time."""
+    params = [token[1] for token in tokens if not isinstance(token, str)]
+    if not params:
         return regex
-    is_divided = len(rests) > 1
-    for before, param in pairwise(params):
-        between = path[before.end() : param.start()]
-        if param is rests[-1]:
-            is_divided = is_divided or "/" not in between
-        elif before in rests:
-            # It can't hold the text that stands before it: what is before that would have taken more.
-            bounded = _regex_without(between, convertors[param[1]])
-            regex = regex.replace(_group(param, convertors), f"(?P<{param[1]}>{bounded})", 1)
-    end = _GROUP_NAME.sub("(?:", regex.partition(_group(rests[-1], convertors))[2])
-    if end and is_divided:
-        # What follows the last of them is looked at before all.
-        regex = regex.replace("(?P<", rf"(?={PathConvertor.regex}{end}\Z)(?P<", 1)
-    return regex
+    flags = regex.flags & re.IGNORECASE
+    try:
+        # A fixed text at the end is compared once for each end of the last parameter. That is linear.
+        without_tail = Automaton(_expression_of(tokens[:-1]), flags)
+        if without_tail.is_linear():
+            return regex
+        automaton = Automaton(_expression_of(tokens), flags)
+        ambiguous: int | None = without_tail.count_ambiguous()
+        if not all(_is_linear_alone(convertor.regex, flags) for convertor in params):
+            ambiguous = None
+    except UnsupportedRegex:
+        return regex  # `find_slow_param` tells of it
+    # The cast: it has the methods of a re.Pattern, which can't have subclasses.
+    return cast("re.Pattern[str]", LinearPattern(regex, automaton, ambiguous))
 
 
-def _is_rest(param: re.Match[str], convertors: PathConvertors) -> bool:
-    return type(convertors[param[1]]) is PathConvertor
+def _expression_of(tokens: Sequence[Token]) -> Node:
+    parts: list[Node] = []
+    for place, token in enumerate(tokens):
+        if isinstance(token, str):
+            parts.append(literal_node(token))
+        else:
+            parts.append(Parameter(read_regex(token[1].regex), place // 2))
+    return Sequenced(parts)
 
 
-def _group(param: re.Match[str], convertors: PathConvertors) -> str:
-    return f"(?P<{param[1]}>{convertors[param[1]].regex})"
+@lru_cache(maxsize=256)
+def _is_linear_alone(regex: str, flags: int) -> bool:
+    """Return whether there is one way to go through a text of a convertor."""
+    return Automaton(read_regex(regex), flags).is_linear()
 
 
-def _regex_without(text: str, convertor: Convertor[Any]) -> str:
-    """Return the regex of ``convertor`` for what does not hold ``text``, but may begin it at its end."""
-    if type(convertor) is PathConvertor:
-        if not text:
-            return ""
-        other = rf"(?!{re.escape(text)})"
-        return rf"(?s:(?:{other}.)*.{{0,{len(text) - 1}}})"
-    if type(convertor) is StringConvertor and "/" not in text:
-        if not text:
-            return "[^/]"
-        # It is not empty, so it may end with the text.
-        other = rf"(?!{re.escape(text)})"
-        return rf"(?:{other}[^/])+[^/]{{0,{len(text)}}}|[^/]{{1,{len(text)}}}"
-    return convertor.regex  # there it makes no difference, or is not known
+def find_slow_param(convertors: Mapping[str, Convertor[Any]]) -> str | None:
+    """Return the first parameter whose regular expression has no bound for its time; None: there is none.
 
-
-def find_slow_param(path: str, convertors: PathConvertors) -> str | None:
-    """Return the first parameter that may make the time for a path grow with the square of its length.
-
-    That is a ``path`` with several others in its segment; or one that stands before another ``path`` and
-    behind a parameter of another kind, so that it may begin at many places and go on in many ways.
-    None: there is none among the built-in kinds.
+    That is one that the `Automaton` can't match, so that it is left to ``re``.
     """
-    params = list(PARAM_REGEX.finditer(path))
-    rests = [param for param in params if _is_rest(param, convertors)]
-    for index, param in enumerate(params):
-        if param not in rests:
-            continue
-        before, after = path[: param.start()], path[param.end() :]
-        segment = before.rpartition("/")[2] + after.partition("/")[0]
-        beside = [each for each in PARAM_REGEX.finditer(segment) if not _is_rest(each, convertors)]
-        if len(beside) > 1:
-            return param[1]
-        follows_other = index > 0 and params[index - 1] not in rests
-        is_divided = (
-            param is not rests[0] or "/" not in path[params[index - 1].end() : param.start()]
-        )
-        if follows_other and is_divided and param is not rests[-1]:
-            return param[1]
+    for name, convertor in convertors.items():
+        try:
+            read_regex(convertor.regex)
+        except UnsupportedRegex:
+            return name
     return None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from spica.applications import Spica
+from spica.convertors import CONVERTOR_TYPES, Convertor
 from spica.endpoints import HTTPEndpoint, WebSocketEndpoint
 from spica.exceptions import SpicaConfigurationWarning
 from spica.responses import PlainTextResponse
@@ -217,3 +218,19 @@ def test_mounted_lifespans_is_yes_or_no() -> None:
         Router(mounted_lifespans="no")  # type: ignore[arg-type]
 
     assert str(info.value) == "Router: mounted_lifespans must be True, False or None, not 'no'."
+
+
+class AheadConvertor(Convertor[str]):
+    regex = "(?!admin)[a-z]+"
+
+
+@pytest.mark.parametrize(
+    "make", [lambda path: Route(path, endpoint), lambda path: Mount(path, routes=[])]
+)
+def test_a_regex_without_a_bound_is_warned_of(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CONVERTOR_TYPES, "ahead", AheadConvertor())
+    with pytest.warns(
+        SpicaConfigurationWarning, match=r"time to match \{name:ahead\} has no bound"
+    ) as caught:
+        make("/{name:ahead}")
+    assert caught[0].filename == __file__
