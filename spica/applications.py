@@ -18,7 +18,7 @@ from spica._asgi.places import place_of_caller, warn_at
 from spica._asgi.startup import StartupGuard
 from spica._layers.body_limit import check_body_size
 from spica._layers.codec import JSONCodecLayer
-from spica._layers.limits import limit_app
+from spica._layers.limits import check_body_rate, check_idle_seconds, limit_app
 from spica._layers.responder import InnerApp, Responder
 from spica.datastructures import State
 from spica.exceptions import SpicaConfigurationWarning
@@ -49,7 +49,9 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
     ``lifespan`` is an async context manager function of the application, or a list of them, entered in order:
     what they yield is the state of each request. ``max_body_size`` limits request bodies, in bytes; None
     leaves the default of 16 MiB for what is kept in memory, ``math.inf`` lifts it. ``form_limits`` are those
-    of forms. ``mounted_lifespans``, ``max_startup_seconds``
+    of forms. ``body_idle_seconds`` (30) and ``min_body_rate`` (256 bytes per second after 10 seconds) limit
+    the time that a client takes for a body; beyond them it gets a 408.
+    ``mounted_lifespans``, ``max_startup_seconds``
     and ``max_shutdown_seconds`` are those of ``Router``. ``json_codec`` reads and writes JSON in the place of
     ``spica.jsoncodec``, also for mounted applications that have none. ``problem_details`` tells clients that
     read JSON of errors by problem details (RFC 9457), where no handler answers; off by default, since
@@ -69,6 +71,8 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
     # Here for subclasses that do not call __init__.
     max_body_size: int | float | None = None
     form_limits: FormLimits | None = None
+    body_idle_seconds: float | None = None
+    min_body_rate: float | None = None
     json_codec: JSONCodec | None = None
     problem_details: bool = False
 
@@ -82,6 +86,8 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
         *,
         max_body_size: int | float | None = None,
         form_limits: FormLimits | None = None,
+        body_idle_seconds: float | None = None,
+        min_body_rate: float | None = None,
         mounted_lifespans: bool | None = None,
         max_startup_seconds: float | None = MAX_STARTUP_SECONDS,
         max_shutdown_seconds: float | None = MAX_SHUTDOWN_SECONDS,
@@ -101,6 +107,8 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
         self.user_middleware = check_recipes(middleware, type(self).__name__)
         self.max_body_size = check_body_size(max_body_size, type(self).__name__)
         self.form_limits = form_limits
+        self.body_idle_seconds = check_idle_seconds(body_idle_seconds, type(self).__name__)
+        self.min_body_rate = check_body_rate(min_body_rate, type(self).__name__)
         self.json_codec = check_codec(json_codec, type(self).__name__)
         self.problem_details = check_flag(
             problem_details, f"{type(self).__name__}: problem_details"
@@ -123,7 +131,14 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
         app = build_layer(self.router, innermost)
         refuse_misplaced(self.user_middleware, type(self).__name__)
         app = build_stack(app, self.user_middleware, type(self).__name__)
-        app = limit_app(app, type(self).__name__, self.max_body_size, self.form_limits)
+        app = limit_app(
+            app,
+            type(self).__name__,
+            self.max_body_size,
+            self.form_limits,
+            self.body_idle_seconds,
+            self.min_body_rate,
+        )
         return build_layer(app, outermost)
 
     @property

@@ -7,21 +7,36 @@ channel sees the same body, and no byte is lost. It is itself a ``receive``, so 
 ASGI app. The size limit lives here too, since this is where bytes are counted.
 
 The channel does not parse anything and does not decide what an error looks like: it raises
-``ClientDisconnect`` and ``BodyTooLarge``.
+``ClientDisconnect``, ``BodyTooLarge`` and ``BodyTimeout``.
 """
 
 from __future__ import annotations
 
 import enum
+import math
+from collections import deque
 from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
 
 import anyio
 
+from spica._asgi.deadline import (
+    BODY_GRACE_SECONDS,
+    DEFAULT_BODY_DEADLINE,
+    BodyDeadline,
+    BodyTimeout,
+    idle_timeout,
+    rate_timeout,
+    wait_in_time,
+)
 from spica._asgi.gathering import Gathering
 from spica._asgi.listener import Listener
-from spica._asgi.scope import BODY_LIMIT, declared_size
+from spica._asgi.scope import BODY_DEADLINE, BODY_LIMIT, RESPONSE_STARTED, declared_size
 from spica.exceptions import HTTPException
 from spica.types import Message, Receive, Scope
+
+if TYPE_CHECKING:
+    from spica._asgi.sending import StartedSend
 
 DEFAULT_MAX_BODY_SIZE = 16 * 1024 * 1024
 """Bytes of a body that are kept in memory unless a limit was set: enough for large JSON documents, and
@@ -102,6 +117,7 @@ class BodyChannel:
         "_is_joined",
         "_receive",
         "body",
+        "guard",
         "has_left",
         "is_handed_on",
         "is_receiving",
@@ -112,6 +128,7 @@ class BodyChannel:
         "refused",
         "scope",
         "state",
+        "waited",
     )
 
     def __init__(self, receive: Receive, scope: Scope) -> None:
@@ -125,12 +142,17 @@ class BodyChannel:
         self.has_left = False  # http.disconnect was seen
         self.is_receiving = False  # somebody waits in the server's receive
         self.is_refused_outside = False  # by the limit of a channel further out, behind `receive`
-        self._ahead: list[Message] = []  # read by a poll, not yet given to a reader
+        self._ahead: deque[Message] = deque()  # read by a poll, not yet given to a reader
         self._ahead_size = 0
         self._changed: anyio.Event | None = None
         self._is_joined = False  # somebody reads it whole, chunk by chunk
         self.listener: Listener | None = None
-        self.refused: BodyTooLarge | None = None  # for every later reader of a body over its limit
+        # For every later reader of a body over its limit, or one that came too slowly.
+        self.refused: BodyTooLarge | BodyTimeout | None = None
+        self.waited = 0.0  # seconds that readers waited for the client
+        self.guard: StartedSend | None = (
+            None  # of a foreign app: knows whether its response has started
+        )
 
     # -- taking messages -------------------------------------------------------------------------------
 
@@ -145,22 +167,25 @@ class BodyChannel:
             if self.state is DRAINED or self.state is DISCONNECTED:
                 return NOTHING_MORE  # another reader took the end while this one waited
             if not self.is_receiving:
-                message = await self._fetch()
+                message = await self._fetch(is_timed=True)
                 break
             # A wait for a disconnect is in the server's receive: what it gets, it puts ahead.
-            await self._wait_for_change()
+            await wait_in_time(self, self._wait_for_change)
         else:
-            message = self._ahead.pop(0)
+            message = self._ahead.popleft()
             self._ahead_size -= _size_of(message)
             self._tell_change()
+            if self.waited > BODY_GRACE_SECONDS:
+                self._check_rate(message)
         if limit is not None and self.received > limit:
             raise self._refuse(limit)
         return message
 
-    async def _fetch(self) -> Message:
+    async def _fetch(self, is_timed: bool = False) -> Message:
+        """Return the server's next message, in time if it is for a reader of the body."""
         self.is_receiving = True
         try:
-            message = await self._receive()
+            message = await (wait_in_time(self, self._receive) if is_timed else self._receive())
         finally:
             self.is_receiving = False
             if self._changed is not None:
@@ -175,7 +200,41 @@ class BodyChannel:
                 f"The server's receive returned a message of type {kind!r} for an HTTP request; "
                 "ASGI allows 'http.request' and 'http.disconnect'."
             )
+        if is_timed and self.waited > BODY_GRACE_SECONDS:
+            self._check_rate(message)
         return message
+
+    # -- the time a body may take ----------------------------------------------------------------------
+
+    def idle_limit(self) -> float:
+        """Return the seconds that one wait for the client may take."""
+        return math.inf if self._is_answered() else self._deadline().idle_seconds
+
+    def give_up(self) -> Exception | None:
+        """Return the error for a body that did not go on, for this reader and all later ones."""
+        if self._is_answered():
+            return None
+        self.refused = idle_timeout(self.scope, self._deadline().idle_seconds)
+        return self.refused
+
+    def _deadline(self) -> BodyDeadline:
+        deadline: BodyDeadline = self.scope.get(BODY_DEADLINE, DEFAULT_BODY_DEADLINE)
+        return deadline
+
+    def _is_answered(self) -> bool:
+        """Return whether the response has started: then client and server may talk in turns."""
+        if self.guard is not None and self.guard.has_started:
+            return True
+        return RESPONSE_STARTED in self.scope
+
+    def _check_rate(self, message: Message) -> None:
+        """Refuse a body of which more is to come if it arrives too slowly."""
+        deadline = self._deadline()
+        if not message.get("more_body", False) or deadline.allows(self.received, self.waited):
+            return
+        if not self._is_answered():
+            self.refused = rate_timeout(self.scope, deadline.min_rate)
+            raise self.refused
 
     async def _wait_for_change(self) -> None:
         if self._changed is None:
@@ -216,7 +275,7 @@ class BodyChannel:
                 self.body = self._within(message.get("body", b""), max_size)
                 self.state = CACHED
                 return self.body
-            self._ahead.insert(0, message)
+            self._ahead.appendleft(message)
             self._ahead_size += _size_of(message)
         self.body = await self._join(max_size)
         self.state = CACHED
@@ -225,7 +284,10 @@ class BodyChannel:
     async def _wait_for_other_reader(self) -> None:
         """Wait while another, who came first, is about to have the whole body."""
         while self._is_joined or (self.is_receiving and self.state is UNREAD and not self._ahead):
-            await self._wait_for_change()
+            if self._is_joined:
+                await self._wait_for_change()  # the other reader is timed
+            else:
+                await wait_in_time(self, self._wait_for_change)
 
     async def _join(self, max_size: int | float | None) -> bytes:
         gathering = Gathering()
@@ -266,8 +328,8 @@ class BodyChannel:
             )
 
     def _refuse(self, max_size: int | float) -> BodyTooLarge:
-        self.refused = BodyTooLarge(max_size)
-        return self.refused
+        refused = self.refused = BodyTooLarge(max_size)
+        return refused
 
     async def stream(self, *, ends_empty: bool = False) -> AsyncGenerator[bytes, None]:
         """Yield the body's chunks as they arrive; the cached body if somebody read it whole before.
@@ -286,7 +348,7 @@ class BodyChannel:
             self._begin_stream()
         # Several readers at a time share the chunks; each sees the end.
         while self.state is STREAMING:
-            message = await (self._fetch() if self._is_simple else self._take())
+            message = await (self._fetch(is_timed=True) if self._is_simple else self._take())
             if message["type"] == "http.disconnect":
                 self.state = DISCONNECTED
                 raise ClientDisconnect
@@ -358,8 +420,8 @@ class BodyChannel:
         """Take one message from the server and keep it for the reader of the body."""
         try:
             message = await self._fetch()
-        except BodyTooLarge:
-            # That is for a reader to hear, not for one who only waits for a disconnect.
+        except (BodyTooLarge, BodyTimeout):
+            # A reader of the body gets this error. A wait for a disconnect goes on.
             self.is_refused_outside = True
             return
         if self.state is UNREAD or self.state is STREAMING:

@@ -24,6 +24,12 @@ MAX_BODY_SIZE = "starlette.max_body_size"
 BODY_LIMIT = "spica.body_limit"
 """The ``BodyLimit`` that all channels over one connection obey, also below a copy of the scope."""
 
+BODY_DEADLINE = "spica.body_deadline"
+"""The ``BodyDeadline`` that the layers have set. Absent: the default of ``spica._asgi.deadline``."""
+
+RESPONSE_STARTED = "spica.response_started"
+"""Set when a streamed response starts, after which the request body may take its time."""
+
 FORM_LIMITS = "spica.form_limits"
 """The ``FormLimits`` that the layers have set. Absent, or None in it: the default."""
 

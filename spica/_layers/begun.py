@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import anyio
 
 from spica._asgi.body import ClientDisconnect
+from spica._asgi.scope import RESPONSE_STARTED
 from spica._asgi.sending import DenialSend
 from spica._asgi.tasks import SideTask, Signal, start_side_task
 from spica.responses.base import Response
@@ -251,6 +252,7 @@ class BegunResponse(Response):
             # A layer has set it, and nobody wants the app's body any more.
             await send_without_body(send, self.status_code, self.raw_headers, chunks)
             return
+        scope[RESPONSE_STARTED] = True
         # Whatever else the message says, `trailers` for example, stays.
         await send({**self._start, "status": self.status_code, "headers": self.raw_headers})
         if chunks is not None:

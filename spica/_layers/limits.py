@@ -5,11 +5,13 @@ What is not given costs nothing. The limit set furthest in wins, whether larger 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from spica._asgi.scope import FORM_LIMITS
+from spica._asgi.deadline import DEFAULT_BODY_DEADLINE, BodyDeadline
+from spica._asgi.scope import BODY_DEADLINE, FORM_LIMITS
 from spica._layers.body_limit import RequestBodyLimitMiddleware, check_body_size
 from spica._layers.responder import Responder
 
@@ -24,17 +26,86 @@ def limit_app(
     place: str,
     max_body_size: int | float | None,
     form_limits: FormLimits | None,
+    body_idle_seconds: float | None = None,
+    min_body_rate: float | None = None,
 ) -> ASGIApp:
-    """Return ``app`` within the limits that ``place`` was given; None stands for none.
+    """Return ``app`` within the limits that ``place`` was given; None leaves those further out.
 
     Raises:
-        TypeError: ``form_limits`` are none.
+        TypeError: a limit is of another type.
+        ValueError: a limit is negative, or no time at all.
     """
+    if body_idle_seconds is not None or min_body_rate is not None:
+        app = BodyDeadlineMiddleware(app, body_idle_seconds, min_body_rate, place)
     if form_limits is not None:
         app = FormLimitMiddleware(app, check_form_limits(form_limits, f"{place}: form_limits"))
     if max_body_size is not None:
         app = RequestBodyLimitMiddleware(app, check_body_size(max_body_size, place))
     return app
+
+
+class BodyDeadlineMiddleware(Responder):
+    """Limit the time that clients take for a request body that is read further in.
+
+    A client that sends nothing for ``body_idle_seconds`` (30), or less than ``min_body_rate`` bytes per
+    second (256) on average after 10 seconds, gets a 408, and the connection is closed (RFC 9110 s.15.5.9).
+    Only the time in which the application waits for the client counts. ``math.inf`` lifts either limit, and
+    None leaves the one further out. The innermost limit counts.
+
+    Raises:
+        TypeError: a limit is not a number.
+        ValueError: ``body_idle_seconds`` is not more than 0, or ``min_body_rate`` is negative.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        body_idle_seconds: float | None = None,
+        min_body_rate: float | None = None,
+        place: str = "BodyDeadlineMiddleware",
+    ) -> None:
+        self.app = app
+        self.body_idle_seconds = check_idle_seconds(body_idle_seconds, place)
+        self.min_body_rate = check_body_rate(min_body_rate, place)
+
+    def _layer_respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+        """Return the inner answer."""
+        scope = request.scope
+        outer: BodyDeadline = scope.get(BODY_DEADLINE, DEFAULT_BODY_DEADLINE)
+        idle_seconds, min_rate = self.body_idle_seconds, self.min_body_rate
+        scope[BODY_DEADLINE] = BodyDeadline(
+            outer.idle_seconds if idle_seconds is None else idle_seconds,
+            outer.min_rate if min_rate is None else min_rate,
+        )
+        return self._layer_ask(request)
+
+
+def check_idle_seconds(seconds: float | None, place: str) -> float | None:
+    """Return ``seconds`` if they are a limit for a wait; errors name ``place``."""
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise TypeError(
+            f"{place}: body_idle_seconds must be a number of seconds or None (math.inf: no limit), "
+            f"not {seconds!r:.80}."
+        )
+    if not seconds > 0:
+        raise ValueError(f"{place}: body_idle_seconds must be more than 0, not {seconds!r}.")
+    return seconds
+
+
+def check_body_rate(rate: float | None, place: str) -> float | None:
+    """Return ``rate`` if it is one, 0 where it lifts the limit; errors name ``place``."""
+    if rate is None:
+        return None
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)):
+        raise TypeError(
+            f"{place}: min_body_rate must be a number of bytes per second or None (0 or math.inf: no "
+            f"limit), not {rate!r:.80}."
+        )
+    if not rate >= 0:
+        raise ValueError(f"{place}: min_body_rate must not be negative, but is {rate!r}.")
+    return 0 if rate == math.inf else rate
 
 
 def check_form_limits(limits: FormLimits, place: str) -> FormLimits:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.aftermath import RequestErrors
-from spica._asgi.body import ClientDisconnect
+from spica._asgi.body import BodyChannel, ClientDisconnect
 from spica._asgi.order import ERROR_LAYER
 from spica._asgi.scope import EXCEPTION_HANDLERS
 from spica._asgi.sending import StartedSend
@@ -220,6 +220,8 @@ class _GuardedServer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = StartedSend(send, scope)
+        if type(receive) is BodyChannel:
+            receive.guard = started
         try:
             await self.app(scope, receive, started)
         except Exception as exc:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from spica._asgi.aftermath import nearest_aftermath
 from spica._asgi.body import channel_of
 from spica._asgi.disconnect import run_until_disconnect
+from spica._asgi.scope import RESPONSE_STARTED
 from spica._asgi.sending import DenialSend
 from spica._asgi.unread import CloseOnce, close_unread
 from spica.concurrency import iterate_in_threadpool
@@ -86,6 +87,7 @@ class StreamingResponse(Response):
             try:
                 if self.status_code not in WITHOUT_BODY:
                     send = keep_length(send, self.raw_headers, scope)
+                scope[RESPONSE_STARTED] = True
                 if scope["type"] == "websocket":
                     await self._deny(DenialSend(send, scope))
                 else:

@@ -116,8 +116,9 @@ class Mount(AppRoute):
 
     Give ``app``, or ``routes`` to mount a router of these. ``path`` is "" or begins with "/"; it may have
     parameters. The application sees the prefix in ``root_path``; ``path`` stays the whole path.
-    ``max_body_size``, in bytes, overrides the limits outside, and so do ``form_limits``. ``lifespan`` says
-    whether the application's lifespan runs: by default that of spica's own applications and routers does
+    ``max_body_size``, in bytes, overrides the limits outside, and so do ``form_limits``,
+    ``body_idle_seconds`` and ``min_body_rate``. ``lifespan`` says whether the application's lifespan
+    runs: by default that of spica's own applications and routers does
     (see ``Router``), True asks for that of any ASGI app, False leaves it to you.
 
     ``serve_bare_path`` says how the path without its trailing slash is answered, ``/api`` for
@@ -140,6 +141,8 @@ class Mount(AppRoute):
         middleware: Sequence[Middleware[Any]] | None = None,
         max_body_size: int | float | None = None,
         form_limits: FormLimits | None = None,
+        body_idle_seconds: float | None = None,
+        min_body_rate: float | None = None,
         lifespan: bool | None = None,
         serve_bare_path: bool | None = None,
     ) -> None:
@@ -156,7 +159,9 @@ class Mount(AppRoute):
         stack = self._base_app
         if middleware or max_body_size is not None:
             stack = build_stack(Boundary(stack), middleware, place)
-        self.app = limit_app(stack, place, max_body_size, form_limits)
+        self.app = limit_app(
+            stack, place, max_body_size, form_limits, body_idle_seconds, min_body_rate
+        )
         self.path_regex, self.path_format, self.param_convertors = compile_path(
             self.path + "/{path:path}"
         )

@@ -43,7 +43,7 @@ class Router(RouteDecorators, Responder):
     With ``redirect_slashes`` a path that matches only with its trailing slash added or taken off is
     redirected there (307). ``default`` is the ASGI app for what no route matches. ``middleware`` stands
     around the routes, the first outermost. ``max_body_size``, in bytes, overrides the limits outside,
-    and so do ``form_limits``.
+    and so do ``form_limits``, ``body_idle_seconds`` and ``min_body_rate``.
     ``routes`` is copied; the router's own list, ``router.routes``, may be changed at any time.
 
     ``lifespan`` is one lifespan or a list of them, entered in order. Those of mounted applications run after
@@ -75,6 +75,8 @@ class Router(RouteDecorators, Responder):
         middleware: Sequence[Middleware[Any]] | None = None,
         max_body_size: int | float | None = None,
         form_limits: FormLimits | None = None,
+        body_idle_seconds: float | None = None,
+        min_body_rate: float | None = None,
         mounted_lifespans: bool | None = None,
         max_startup_seconds: float | None = MAX_STARTUP_SECONDS,
         max_shutdown_seconds: float | None = MAX_SHUTDOWN_SECONDS,
@@ -98,7 +100,9 @@ class Router(RouteDecorators, Responder):
         stack: ASGIApp = self.app
         if middleware or max_body_size is not None:
             stack = build_stack(Boundary(stack), middleware, type(self).__name__)
-        self.middleware_stack = limit_app(stack, place, max_body_size, form_limits)
+        self.middleware_stack = limit_app(
+            stack, place, max_body_size, form_limits, body_idle_seconds, min_body_rate
+        )
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -87,7 +87,7 @@ class Route(PatternRoute):
     give ``methods``; or an ASGI app or class endpoint, which serves every method unless you give
     ``methods``. Methods are tokens and become upper case. ``middleware`` wraps this endpoint alone, the first
     one outermost. ``max_body_size``, in bytes, overrides the limits of outer layers, and so do
-    ``form_limits``. ``cancel_on_disconnect`` cancels the endpoint, but not the middleware, when the client
+    ``form_limits``, ``body_idle_seconds`` and ``min_body_rate``. ``cancel_on_disconnect`` cancels the endpoint, but not the middleware, when the client
     leaves before there is a response. It is off by default, because some work must be finished.
 
     Raises:
@@ -108,6 +108,8 @@ class Route(PatternRoute):
         middleware: Sequence[Middleware[Any]] | None = None,
         max_body_size: int | float | None = None,
         form_limits: FormLimits | None = None,
+        body_idle_seconds: float | None = None,
+        min_body_rate: float | None = None,
         cancel_on_disconnect: bool = False,
     ) -> None:
         place = f"Route({path!r})"
@@ -123,7 +125,9 @@ class Route(PatternRoute):
                 check_cancellable(endpoint, place)
             app = CancelOnDisconnectMiddleware(app)
         app = build_stack(app, middleware, place)
-        self.app = limit_app(app, place, max_body_size, form_limits)
+        self.app = limit_app(
+            app, place, max_body_size, form_limits, body_idle_seconds, min_body_rate
+        )
         self.methods: set[str] | None = None
         if methods is not None or is_function:
             self.methods = _check_methods(("GET",) if methods is None else methods, place)

@@ -1,0 +1,193 @@
+"""How long the server waits for a request body, and the answer to a client that takes longer.
+
+Only the time in which somebody waits for the next message counts: a slow application punishes no client. A
+message that is there costs nothing, because the timer starts when the server's ``receive`` pauses.
+
+Standard: RFC 9110 s.15.5.9 (408 Request Timeout).
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Awaitable, Callable, Generator
+from types import coroutine
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
+
+from spica._asgi.eventloop import running_asyncio_loop
+from spica.exceptions import HTTPException
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from spica.types import Scope
+
+T = TypeVar("T")
+
+DEFAULT_BODY_IDLE_SECONDS = 30.0
+"""Seconds without a byte of a body that is being read. Mobile networks pause for a few seconds."""
+
+DEFAULT_MIN_BODY_RATE = 256
+"""Bytes per second that a body must arrive at, on average. Slower than any modem, and fast enough to end."""
+
+BODY_GRACE_SECONDS = 10.0
+"""Seconds of waiting that are free before the rate counts."""
+
+
+class BodyDeadline(NamedTuple):
+    """The limits of time for a body. ``math.inf`` seconds, or a rate of 0: no limit."""
+
+    idle_seconds: float = DEFAULT_BODY_IDLE_SECONDS
+    min_rate: float = DEFAULT_MIN_BODY_RATE
+
+    def allows(self, received: int, waited: float) -> bool:
+        """Return whether ``received`` bytes are enough for ``waited`` seconds."""
+        return self.min_rate == 0 or waited <= BODY_GRACE_SECONDS + received / self.min_rate
+
+
+DEFAULT_BODY_DEADLINE = BodyDeadline()
+
+
+class BodyTimeout(HTTPException):
+    """A request body did not arrive in time: 408 (RFC 9110 s.15.5.9).
+
+    The answer closes the connection, since the rest of the body could still arrive on it.
+    """
+
+    def __init__(self, detail: str = "Request Timeout", http_version: str = "1.1") -> None:
+        # RFC 9113 s.8.2.2: HTTP/2 has no Connection field.
+        headers = {"Connection": "close"} if http_version.startswith("1") else None
+        super().__init__(status_code=408, detail=detail, headers=headers)
+        self.http_version = http_version
+
+    def __reduce__(self) -> tuple[type[BodyTimeout], tuple[str, str]]:
+        return type(self), (self.detail, self.http_version)
+
+
+def idle_timeout(scope: Scope, seconds: float) -> BodyTimeout:
+    """Return the error for a body of which nothing arrived for ``seconds``."""
+    text = f"No part of the request body arrived for {seconds:g} seconds."
+    return BodyTimeout(text, scope.get("http_version", "1.1"))
+
+
+def rate_timeout(scope: Scope, min_rate: float) -> BodyTimeout:
+    """Return the error for a body that arrives too slowly."""
+    text = f"The request body arrived at less than {min_rate:g} bytes per second."
+    return BodyTimeout(text, scope.get("http_version", "1.1"))
+
+
+class Clock(Protocol):
+    """The reader of a body, as far as it is timed."""
+
+    waited: float
+    """Seconds that all waits took together."""
+
+    def idle_limit(self) -> float:
+        """Return the seconds that the next wait may take."""
+
+    def give_up(self) -> Exception | None:
+        """Return the error to raise when a wait took too long, or None to wait on."""
+
+
+def wait_in_time(clock: Clock, function: Callable[[], Awaitable[T]]) -> Awaitable[T]:
+    """Return what calls ``function`` and waits for its result, no longer than ``clock`` says."""
+    if "trio" in sys.modules and running_asyncio_loop() is None:
+        return _wait_on_trio(clock, function)
+    # The cast: mypy does not know that `types.coroutine` makes a generator awaitable.
+    return cast("Awaitable[T]", _wait_on_asyncio(clock, function))
+
+
+@coroutine
+def _wait_on_asyncio(clock: Clock, function: Callable[[], Awaitable[T]]) -> Generator[Any, Any, T]:
+    """Wait on asyncio. The first step runs without a timer: nearly every message is there already."""
+    steps = function().__await__()
+    try:
+        pause = next(steps)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    timer = _Timer(clock)
+    try:
+        while True:
+            try:
+                sent = yield pause
+            except GeneratorExit:
+                steps.close()
+                raise
+            except BaseException as exc:
+                pause = steps.throw(exc)
+            else:
+                pause = steps.send(sent) if sent is not None else next(steps)
+    except StopIteration as done:
+        result = done.value
+        return result
+    except BaseException as exc:
+        timer.raise_own(exc)
+        raise
+    finally:
+        timer.end()
+
+
+class _Timer:
+    """Cancel the current asyncio task when its wait takes too long.
+
+    A cancel scope must be closed before those around it, and ``receive`` may have opened its own in its first
+    step. So the task is cancelled directly, as ``asyncio.timeout()`` does.
+    """
+
+    __slots__ = ("_clock", "_error", "_handle", "_requests", "_start", "_task")
+
+    def __init__(self, clock: Clock) -> None:
+        import asyncio  # it runs: this imports nothing
+
+        loop = asyncio.get_running_loop()
+        self._clock = clock
+        self._error: Exception | None = None
+        # The cast: an awaitable runs in a task.
+        self._task = cast("asyncio.Task[Any]", asyncio.current_task(loop))
+        self._requests = self._task.cancelling()
+        self._start = loop.time()
+        limit = clock.idle_limit()
+        self._handle = None if limit == math.inf else loop.call_later(limit, self._expire)
+
+    def _expire(self) -> None:
+        self._error = self._clock.give_up()
+        if self._error is not None:
+            self._task.cancel()
+
+    def raise_own(self, exc: BaseException) -> None:
+        """Raise the error of the clock if ``exc`` is the cancellation that this timer asked for."""
+        import asyncio
+
+        error, self._error = self._error, None
+        if error is None:
+            return
+        is_alone = self._task.uncancel() <= self._requests
+        if is_alone and isinstance(exc, asyncio.CancelledError):
+            raise error from None
+
+    def end(self) -> None:
+        """Stop the timer and note how long the wait took."""
+        if self._handle is not None:
+            self._handle.cancel()
+        self._clock.waited += self._task.get_loop().time() - self._start
+        if self._error is not None:  # the message arrived all the same
+            self._error = None
+            self._task.uncancel()
+
+
+async def _wait_on_trio(clock: Clock, function: Callable[[], Awaitable[T]]) -> T:
+    """Wait on trio, whose ``receive`` loses nothing when it is cancelled."""
+    import trio  # it runs: this imports nothing
+
+    start = trio.current_time()
+    limit = clock.idle_limit()
+    try:
+        with trio.CancelScope(deadline=start + limit):
+            return await function()
+        error = clock.give_up()
+        if error is not None:
+            raise error
+        return await function()
+    finally:
+        clock.waited += trio.current_time() - start
