@@ -18,6 +18,14 @@ from spica._asgi.places import place_of_caller, warn_at
 from spica._asgi.startup import StartupGuard
 from spica._layers.body_limit import check_body_size
 from spica._layers.codec import JSONCodecLayer
+from spica._layers.header_limits import (
+    DEFAULT_MAX_HEADER_SIZE,
+    DEFAULT_MAX_HEADERS,
+    check_header_limit,
+    describe_excess,
+    refuse_request,
+    refuse_websocket,
+)
 from spica._layers.limits import check_body_rate, check_idle_seconds, limit_app
 from spica._layers.responder import InnerApp, Responder
 from spica.datastructures import State
@@ -50,7 +58,9 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
     what they yield is the state of each request. ``max_body_size`` limits request bodies, in bytes; None
     leaves the default of 16 MiB for what is kept in memory, ``math.inf`` lifts it. ``form_limits`` are those
     of forms. ``body_idle_seconds`` (30) and ``min_body_rate`` (256 bytes per second after 10 seconds) limit
-    the time that a client takes for a body; beyond them it gets a 408.
+    the time that a client takes for a body; beyond them it gets a 408. ``max_headers`` (256 lines)
+    and ``max_header_size`` (64 KiB of names and values) limit request headers; beyond them a client gets a
+    431. ``math.inf`` lifts each of these.
     ``mounted_lifespans``, ``max_startup_seconds``
     and ``max_shutdown_seconds`` are those of ``Router``. ``json_codec`` reads and writes JSON in the place of
     ``spica.jsoncodec``, also for mounted applications that have none. ``problem_details`` tells clients that
@@ -73,6 +83,8 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
     form_limits: FormLimits | None = None
     body_idle_seconds: float | None = None
     min_body_rate: float | None = None
+    max_headers: int | float = DEFAULT_MAX_HEADERS
+    max_header_size: int | float = DEFAULT_MAX_HEADER_SIZE
     json_codec: JSONCodec | None = None
     problem_details: bool = False
 
@@ -88,6 +100,8 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
         form_limits: FormLimits | None = None,
         body_idle_seconds: float | None = None,
         min_body_rate: float | None = None,
+        max_headers: int | float | None = None,
+        max_header_size: int | float | None = None,
         mounted_lifespans: bool | None = None,
         max_startup_seconds: float | None = MAX_STARTUP_SECONDS,
         max_shutdown_seconds: float | None = MAX_SHUTDOWN_SECONDS,
@@ -109,6 +123,12 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
         self.form_limits = form_limits
         self.body_idle_seconds = check_idle_seconds(body_idle_seconds, type(self).__name__)
         self.min_body_rate = check_body_rate(min_body_rate, type(self).__name__)
+        self.max_headers = check_header_limit(
+            max_headers, DEFAULT_MAX_HEADERS, "max_headers", type(self).__name__
+        )
+        self.max_header_size = check_header_limit(
+            max_header_size, DEFAULT_MAX_HEADER_SIZE, "max_header_size", type(self).__name__
+        )
         self.json_codec = check_codec(json_codec, type(self).__name__)
         self.problem_details = check_flag(
             problem_details, f"{type(self).__name__}: problem_details"
@@ -157,8 +177,11 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
     # -- serving ---------------------------------------------------------------------------------------
 
     def _layer_respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
-        """Return the answer to ``request``, through the layers."""
+        """Return the answer to ``request``, through the layers of this application in another one."""
         request.scope["app"] = self
+        reason = self._header_excess(request.scope)
+        if reason is not None:
+            return refuse_request(request.scope, reason)
         ask = self._layer_ask_stack
         if ask is None:
             ask = self._build()
@@ -169,6 +192,9 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
         scope["app"] = self
         if scope["type"] == "lifespan":
             return StartupGuard(receive, send).run(self._run_lifespan, scope)
+        reason = self._header_excess(scope)
+        if reason is not None:
+            return refuse_websocket(scope, receive, send, reason)
         self._build_once()
         return self._layer_inner_connect_stack(scope, receive, send)
 
@@ -206,8 +232,27 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
         """Return the layer that answers errors; where building the stack failed, there is none."""
         return getattr(self, "_outermost", None) or Responder()
 
+    def _header_excess(self, scope: Scope) -> str | None:
+        """Return the reason to refuse the headers of a connection; None: they are within the limits."""
+        headers = scope.get("headers", ())  # ASGI: they may be left out
+        if type(headers) is not list:
+            headers = scope["headers"] = list(headers)  # any iterable
+        return describe_excess(headers, self.max_headers, self.max_header_size)
+
     def _layer_ask_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
-        request.scope["app"] = self
+        scope = request.scope
+        scope["app"] = self
+        # `_header_excess`, written here: the step to it takes as long as the sum of a few lines.
+        headers = scope.get("headers", ())
+        if type(headers) is not list:
+            headers = scope["headers"] = list(headers)
+        size = 0
+        for name, value in headers:
+            size += len(name) + len(value)
+        if size > self.max_header_size or len(headers) > self.max_headers:
+            reason = self._header_excess(scope)
+            if reason is not None:
+                return refuse_request(scope, reason)
         if self._layer_ask_stack is None:
             self._build()
         return self._outermost._layer_ask(request)

@@ -16,6 +16,7 @@ import enum
 import math
 from collections import deque
 from collections.abc import AsyncGenerator
+from sys import modules
 from typing import TYPE_CHECKING
 
 import anyio
@@ -27,8 +28,10 @@ from spica._asgi.deadline import (
     BodyTimeout,
     idle_timeout,
     rate_timeout,
+    resume_in_time,
     wait_in_time,
 )
+from spica._asgi.eventloop import running_asyncio_loop
 from spica._asgi.gathering import Gathering
 from spica._asgi.listener import Listener
 from spica._asgi.scope import BODY_DEADLINE, BODY_LIMIT, RESPONSE_STARTED, declared_size
@@ -163,46 +166,89 @@ class BodyChannel:
         limit = self._limit()
         if limit is not None and not self.received and declared_size(self.scope) > limit:
             raise self._refuse(limit)  # before a byte of it is asked for
-        while not self._ahead:
-            if self.state is DRAINED or self.state is DISCONNECTED:
-                return NOTHING_MORE  # another reader took the end while this one waited
-            if not self.is_receiving:
-                message = await self._fetch(is_timed=True)
-                break
-            # A wait for a disconnect is in the server's receive: what it gets, it puts ahead.
-            await wait_in_time(self, self._wait_for_change)
+        if self._ahead or self.is_receiving:
+            message = await self._take_ahead()
         else:
-            message = self._ahead.popleft()
-            self._ahead_size -= _size_of(message)
-            self._tell_change()
-            if self.waited > BODY_GRACE_SECONDS:
-                self._check_rate(message)
+            message = await self._fetch_in_time()
         if limit is not None and self.received > limit:
             raise self._refuse(limit)
         return message
 
-    async def _fetch(self, is_timed: bool = False) -> Message:
-        """Return the server's next message, in time if it is for a reader of the body."""
+    async def _take_ahead(self) -> Message:
+        """Return the message that a wait for a disconnect has read, or is about to read."""
+        while not self._ahead:
+            if self.state is DRAINED or self.state is DISCONNECTED:
+                return NOTHING_MORE  # another reader took the end while this one waited
+            if not self.is_receiving:
+                return await self._fetch_in_time()
+            # A wait for a disconnect is in the server's receive: what it gets, it puts ahead.
+            await wait_in_time(self, self._wait_for_change)
+        message = self._ahead.popleft()
+        self._ahead_size -= _size_of(message)
+        self._tell_change()
+        self._check_rate(message)
+        return message
+
+    async def _fetch_in_time(self) -> Message:
+        """Return the server's next message to a reader of the body, whose wait is limited."""
         self.is_receiving = True
         try:
-            message = await (wait_in_time(self, self._receive) if is_timed else self._receive())
+            if "trio" in modules and running_asyncio_loop() is None:
+                message = await wait_in_time(self, self._receive)
+            else:
+                # What `wait_in_time` does on asyncio, without the step to it.
+                steps = self._receive().__await__()
+                try:
+                    pause = next(steps)
+                except StopIteration as done:
+                    message = done.value
+                else:
+                    message = await resume_in_time(self, steps, pause)
         finally:
             self.is_receiving = False
             if self._changed is not None:
                 self._tell_change()
-        kind = message["type"]
-        if kind == "http.request":
+        if message["type"] == "http.request":
             self.received += len(message.get("body", b""))
-        elif kind == "http.disconnect":
-            self.has_left = True
+            if self.waited > BODY_GRACE_SECONDS:
+                self._check_rate(message)
         else:
+            self._note_other(message)
+        return message
+
+    async def _fetch(self) -> Message:
+        """Return the server's next message to a wait for a disconnect, which is not timed."""
+        self.is_receiving = True
+        try:
+            message = await self._receive()
+        finally:
+            self.is_receiving = False
+            if self._changed is not None:
+                self._tell_change()
+        if message["type"] == "http.request":
+            self.received += len(message.get("body", b""))
+        else:
+            self._note_other(message)
+        return message
+
+    def _note_other(self, message: Message) -> None:
+        kind = message["type"]
+        if kind != "http.disconnect":
             raise RuntimeError(
                 f"The server's receive returned a message of type {kind!r} for an HTTP request; "
                 "ASGI allows 'http.request' and 'http.disconnect'."
             )
-        if is_timed and self.waited > BODY_GRACE_SECONDS:
-            self._check_rate(message)
-        return message
+        self.has_left = True
+
+    async def _wait_for_change(self) -> None:
+        if self._changed is None:
+            self._changed = anyio.Event()
+        await self._changed.wait()
+
+    def _tell_change(self) -> None:
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
     # -- the time a body may take ----------------------------------------------------------------------
 
@@ -229,22 +275,14 @@ class BodyChannel:
 
     def _check_rate(self, message: Message) -> None:
         """Refuse a body of which more is to come if it arrives too slowly."""
+        if self.waited <= BODY_GRACE_SECONDS or not message.get("more_body", False):
+            return
         deadline = self._deadline()
-        if not message.get("more_body", False) or deadline.allows(self.received, self.waited):
+        if deadline.allows(self.received, self.waited):
             return
         if not self._is_answered():
             self.refused = rate_timeout(self.scope, deadline.min_rate)
             raise self.refused
-
-    async def _wait_for_change(self) -> None:
-        if self._changed is None:
-            self._changed = anyio.Event()
-        await self._changed.wait()
-
-    def _tell_change(self) -> None:
-        if self._changed is not None:
-            self._changed.set()
-            self._changed = None
 
     # -- reading the body ------------------------------------------------------------------------------
 
@@ -348,7 +386,7 @@ class BodyChannel:
             self._begin_stream()
         # Several readers at a time share the chunks; each sees the end.
         while self.state is STREAMING:
-            message = await (self._fetch(is_timed=True) if self._is_simple else self._take())
+            message = await (self._fetch_in_time() if self._is_simple else self._take())
             if message["type"] == "http.disconnect":
                 self.state = DISCONNECTED
                 raise ClientDisconnect

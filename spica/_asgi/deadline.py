@@ -93,12 +93,10 @@ def wait_in_time(clock: Clock, function: Callable[[], Awaitable[T]]) -> Awaitabl
     """Return what calls ``function`` and waits for its result, no longer than ``clock`` says."""
     if "trio" in sys.modules and running_asyncio_loop() is None:
         return _wait_on_trio(clock, function)
-    # The cast: mypy does not know that `types.coroutine` makes a generator awaitable.
-    return cast("Awaitable[T]", _wait_on_asyncio(clock, function))
+    return _wait_on_asyncio(clock, function)
 
 
-@coroutine
-def _wait_on_asyncio(clock: Clock, function: Callable[[], Awaitable[T]]) -> Generator[Any, Any, T]:
+async def _wait_on_asyncio(clock: Clock, function: Callable[[], Awaitable[T]]) -> T:
     """Wait on asyncio. The first step runs without a timer: nearly every message is there already."""
     steps = function().__await__()
     try:
@@ -106,6 +104,17 @@ def _wait_on_asyncio(clock: Clock, function: Callable[[], Awaitable[T]]) -> Gene
     except StopIteration as done:
         result: T = done.value
         return result
+    return await resume_in_time(clock, steps, pause)
+
+
+def resume_in_time(clock: Clock, steps: Generator[Any, Any, T], pause: Any) -> Awaitable[T]:
+    """Return what goes on with ``steps``, whose first step ended at ``pause``, under a timer."""
+    # The cast: mypy does not know that `types.coroutine` makes a generator awaitable.
+    return cast("Awaitable[T]", _resume(clock, steps, pause))
+
+
+@coroutine
+def _resume(clock: Clock, steps: Generator[Any, Any, T], pause: Any) -> Generator[Any, Any, T]:
     timer = _Timer(clock)
     try:
         while True:
@@ -119,7 +128,7 @@ def _wait_on_asyncio(clock: Clock, function: Callable[[], Awaitable[T]]) -> Gene
             else:
                 pause = steps.send(sent) if sent is not None else next(steps)
     except StopIteration as done:
-        result = done.value
+        result: T = done.value
         return result
     except BaseException as exc:
         timer.raise_own(exc)

@@ -339,7 +339,7 @@ def test_a_wait_that_is_given_up_is_closed(backend: str) -> None:
 
     async def main() -> None:
         channel = BodyChannel(SlowClient(), http_scope("POST"))
-        steps: Any = wait_in_time(channel, waiting)
+        steps: Any = wait_in_time(channel, waiting).__await__()
         next(steps)
         steps.close()
 

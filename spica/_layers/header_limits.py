@@ -1,0 +1,69 @@
+"""The limits of request headers, for servers that have none.
+
+An application looks at each connection before its layers do: none of them may be busy with a flood.
+
+Standard: RFC 6585 s.5 (431 Request Header Fields Too Large).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from spica._layers.denial import deny
+from spica.responses.erroranswers import answer_status
+
+if TYPE_CHECKING:
+    from spica.types import ASGIApp, Receive, Scope, Send
+
+DEFAULT_MAX_HEADERS = 256
+"""Header lines of a request. Browsers send some 25; HTTP/2 may give each of 180 cookies its own line."""
+
+DEFAULT_MAX_HEADER_SIZE = 64 * 1024
+"""Bytes of all names and values: as much as uvicorn with h11 takes, and twice what nginx buffers."""
+
+
+def describe_excess(
+    headers: Sequence[Any], max_headers: int | float, max_header_size: int | float
+) -> str | None:
+    """Return the reason to refuse a request with these header lines; None: they are within the limits."""
+    if len(headers) > max_headers:
+        return f"The request has more than {max_headers} header lines."
+    size = 0
+    for name, value in headers:
+        size += len(name) + len(value)
+    if size > max_header_size:
+        return f"The request headers are larger than {max_header_size} bytes."
+    return None
+
+
+async def refuse_request(scope: Scope, reason: str) -> ASGIApp:
+    """Return the answer to a request whose headers are over a limit."""
+    return answer_status(scope, 431, reason)
+
+
+async def refuse_websocket(scope: Scope, receive: Receive, send: Send, reason: str) -> None:
+    """Deny a handshake whose headers are over a limit."""
+    await deny(answer_status(scope, 431, reason), scope, receive, send)
+
+
+def check_header_limit(
+    limit: int | float | None, default: int, name: str, place: str
+) -> int | float:
+    """Return ``limit``, or the default for None; errors name ``place``.
+
+    Raises:
+        TypeError: it is neither a whole number nor ``math.inf``.
+        ValueError: it is negative.
+    """
+    if limit is None:
+        return default
+    if isinstance(limit, bool) or (not isinstance(limit, int) and limit != math.inf):
+        raise TypeError(
+            f"{place}: {name} must be a whole number, None (the default, {default}) or math.inf (no "
+            f"limit), not {limit!r:.80}."
+        )
+    if limit < 0:
+        raise ValueError(f"{place}: {name} must not be negative, but is {limit}.")
+    return limit
