@@ -88,8 +88,7 @@ def _make_environ(scope: Scope, body: IO[bytes], size: int) -> dict[str, Any]:
     environ["SERVER_PORT"] = _PORTS.get(scheme, 80) if port is None else port
     if scope.get("client"):
         environ["REMOTE_ADDR"] = scope["client"][0]
-    for raw_name, raw_value in scope.get("headers", ()):
-        _add_header(environ, raw_name.decode("latin-1"), raw_value.decode("latin-1"))
+    _add_headers(environ, scope.get("headers", ()))
     if size:
         environ.setdefault("CONTENT_LENGTH", str(size))
     return environ
@@ -110,16 +109,20 @@ def _to_native(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
-def _add_header(environ: dict[str, Any], name: str, value: str) -> None:
-    if name in _WITHHELD or "_" in name:
-        return
-    key = name.upper().replace("-", "_")
-    if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-        key = "HTTP_" + key
-    if key in environ:
+def _add_headers(environ: dict[str, Any], headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Add the header lines to ``environ``; those of one name become one value."""
+    values: dict[str, list[str]] = {}
+    for raw_name, raw_value in headers:
+        name = raw_name.decode("latin-1")
+        if name in _WITHHELD or "_" in name:
+            continue
+        key = name.upper().replace("-", "_")
+        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            key = "HTTP_" + key
+        values.setdefault(key, []).append(raw_value.decode("latin-1"))
+    for key, lines in values.items():
         # RFC 9110 s.5.3: lines of one name make a list; RFC 9113 s.8.2.3: those of Cookie do not.
-        value = environ[key] + ("; " if key == "HTTP_COOKIE" else ",") + value
-    environ[key] = value
+        environ[key] = ("; " if key == "HTTP_COOKIE" else ",").join(lines)
 
 
 class WSGIMiddleware:
