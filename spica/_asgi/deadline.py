@@ -121,9 +121,13 @@ def _resume(clock: Clock, steps: Generator[Any, Any, T], pause: Any) -> Generato
             try:
                 sent = yield pause
             except GeneratorExit:
-                steps.close()
+                if hasattr(steps, "close"):
+                    steps.close()
                 raise
             except BaseException as exc:
+                # granian's iterators have no `throw`. As in `yield from`, the error is then raised here.
+                if not hasattr(steps, "throw"):
+                    raise
                 pause = steps.throw(exc)
             else:
                 pause = steps.send(sent) if sent is not None else next(steps)

@@ -1,5 +1,6 @@
 """The time that a client may take for a request body: RFC 9110 s.15.5.9."""
 
+import asyncio
 import math
 import pickle
 from collections.abc import Callable
@@ -345,6 +346,43 @@ def test_a_wait_that_is_given_up_is_closed(backend: str) -> None:
 
     run_in_virtual_time(backend, main)
     assert closed == [True]
+
+
+class Bare:
+    """What granian's ``receive`` returns: an iterator without ``send``, ``throw`` and ``close``."""
+
+    def __init__(self, future: Any) -> None:
+        self.future = future
+
+    def __await__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        if self.future.done():
+            raise StopIteration(self.future.result())
+        self.future._asyncio_future_blocking = True
+        return self.future
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_bare_iterator_is_timed(backend: str, arrives: bool) -> None:
+    if backend == "trio":
+        pytest.skip("a way of asyncio")
+    message = {"type": "http.request", "body": b"x", "more_body": False}
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        if arrives:
+            loop.call_later(5, future.set_result, message)
+        channel = BodyChannel(lambda: Bare(future), http_scope("POST"))
+        if arrives:
+            assert await channel.read() == b"x"
+        else:
+            with pytest.raises(BodyTimeout):
+                await channel.read()
+
+    run_in_virtual_time(backend, main)
 
 
 # -- settings --------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The app that the servers serve: the example, with a window to what goes on in its process.
 
 ``/observed/report`` tells which tasks run and which temporary files are open. ``/observed/endless``
-streams until the client has gone.
+streams until the client has gone. ``/observed/size`` waits half a second for each part of a body.
 """
 
 import asyncio
@@ -103,12 +103,17 @@ class Name(BaseHTTPMiddleware):
         return response
 
 
+async def size(request: Request) -> Response:
+    return JSONResponse(len(await request.body()))
+
+
 observation = Spica(
     routes=[
         Route("/observed/report", report),
         Route("/observed/endless", endless),
         Route("/observed/by-hand/{end}", by_hand),
         Route("/observed/fails", fails),
+        Route("/observed/size", size, methods=["POST"], body_idle_seconds=0.5),
     ],
     middleware=[Middleware(Name)],
     exception_handlers={ValueError: failing_handler},
