@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from spica import concurrency
-from spica._asgi import body, scope
+from spica._asgi import body, deadline, scope
 from spica._http import closecodes, conditional, fields, filenames, host, origins
+from spica._layers import header_limits
+from spica.applications import Spica
 from spica.convertors import FloatConvertor
 from spica.formparsers import (
     MAX_TOTAL_SIZE,
@@ -27,7 +29,7 @@ from spica.jsoncodec import decode, encode
 from spica.middleware import _sessioncookie, debug_page, gzip
 from spica.middleware.cors import CORSMiddleware
 from spica.responses import FileResponse
-from spica.routing import Router
+from spica.routing import Mount, Route, Router
 from spica.staticfiles import StaticMemory
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "limits.md"
@@ -71,6 +73,17 @@ LIMITS: dict[str, tuple[float, str]] = {
     "temporary files of a form": (spool.MAX_OPEN_FILES + 1, ""),
     "blanks behind a boundary": (scanner.MAX_PADDING, "bytes"),
     "length of the name of a charset": (charsets.MAX_NAME_SIZE, ""),
+    "time without a byte of a body that is being read": (
+        deadline.DEFAULT_BODY_IDLE_SECONDS,
+        "seconds",
+    ),
+    "rate at which a body arrives, on average": (
+        deadline.DEFAULT_MIN_BODY_RATE,
+        "bytes per second",
+    ),
+    "waiting before that rate counts": (deadline.BODY_GRACE_SECONDS, "seconds"),
+    "header lines": (header_limits.DEFAULT_MAX_HEADERS, "lines"),
+    "names and values of all headers": (header_limits.DEFAULT_MAX_HEADER_SIZE / KIB, "KiB"),
     "length of a Host": (host.MAX_HOST_SIZE, "bytes"),
     "length of an origin a pattern is tried on": (origins.MAX_ORIGIN_SIZE, ""),
     "members of a list in a header": (fields.MAX_LIST_ITEMS, ""),
@@ -166,6 +179,18 @@ def test_all_bounded_waits_are_alike() -> None:
     assert [group.max_wait_seconds for group in groups] == [30, 30, 30]
     assert concurrency.background_threads.max_wait_seconds is None
     assert concurrency.RETRY_AFTER_SECONDS == 5
+
+
+@pytest.mark.parametrize(
+    "maker", [Spica, Router, Mount, Route], ids=["application", "router", "mount", "route"]
+)
+def test_limits_of_bodies_are_set_where_the_page_says(maker: Any) -> None:
+    names = {"max_body_size", "body_idle_seconds", "min_body_rate", "form_limits"}
+    assert names <= inspect.signature(maker).parameters.keys()
+
+
+def test_limits_of_headers_are_set_where_the_page_says() -> None:
+    assert {"max_headers", "max_header_size"} <= inspect.signature(Spica).parameters.keys()
 
 
 def test_settings_of_forms_are_named_on_the_page() -> None:
