@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import math
 import os
 import sys
 import tempfile
@@ -40,6 +41,8 @@ FIELDS = "application/x-www-form-urlencoded"
 FIELD_HEAD = b'--b\r\nContent-Disposition: form-data; name="a"\r\n'
 FILE_HEAD = b'--b\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n'
 CHUNK = 64 * 1024
+ANY_HEADERS: Any = {"max_headers": math.inf, "max_header_size": math.inf}
+"""Without the limits of an application: its parsers are linear by themselves."""
 
 
 # -- the application -----------------------------------------------------------------------------------
@@ -98,9 +101,12 @@ def make_app() -> Spica:
             Route("/b/{a:path}/x/{b:path}/y", look_at_fields),
             Route("/c/{a:float}-{b:int}", look_at_fields),
             Route("/d/{a}{b}{c}", look_at_fields),
-            Host("{a}-{b}.{c}.example.org", Spica(routes=[Route("/", look_at_fields)])),
+            Host(
+                "{a}-{b}.{c}.example.org", Spica(routes=[Route("/", look_at_fields)], **ANY_HEADERS)
+            ),
         ],
         middleware=[LAYERS[name] for name in names],
+        **ANY_HEADERS,
     )
 
 
