@@ -87,8 +87,9 @@ class Route(PatternRoute):
     give ``methods``; or an ASGI app or class endpoint, which serves every method unless you give
     ``methods``. Methods are tokens and become upper case. ``middleware`` wraps this endpoint alone, the first
     one outermost. ``max_body_size``, in bytes, overrides the limits of outer layers, and so do
-    ``form_limits``, ``body_idle_seconds`` and ``min_body_rate``. ``cancel_on_disconnect`` cancels the endpoint, but not the middleware, when the client
-    leaves before there is a response. It is off by default, because some work must be finished.
+    ``form_limits``, ``body_idle_seconds`` and ``min_body_rate``. ``cancel_on_disconnect`` cancels the
+    endpoint, but not the middleware, when the client leaves before there is a response. It is off by default,
+    because some work must be finished.
 
     Raises:
         ValueError: the path does not begin with "/", repeats a parameter, names an unknown convertor, or has
