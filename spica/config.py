@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any, TypeVar, overload
 
-from spica.exceptions import SpicaConfigurationWarning
+from spica.exceptions import SpicaConfigurationWarning, warn_configuration
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -285,10 +285,8 @@ class _EnvFile:
         return default
 
     def _warn(self, message: str) -> None:
-        warnings.warn(
-            f"{self._path}:{self._line}: {message}",
-            SpicaConfigurationWarning,
-            stacklevel=_stacklevel_of_caller(),
+        warn_configuration(
+            f"{self._path}:{self._line}: {message}", stacklevel=_stacklevel_of_caller()
         )
 
 

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 from spica._http.closecodes import check_close, describe_excess
+from spica._muting import is_configuration_muted
 
 # Looked up for every HTTPException without a detail, so a dict and not HTTPStatus(code).phrase:
 # unknown codes are then no exception either.
@@ -85,7 +86,7 @@ class WebSocketException(Exception):
         check_close(code, reason)
         excess = describe_excess(reason)
         if excess:
-            warnings.warn(f"{excess} It is cut.", SpicaConfigurationWarning, stacklevel=2)
+            warn_configuration(f"{excess} It is cut.", stacklevel=2)
         self.code = code
         self.reason = reason or ""
 
@@ -112,6 +113,15 @@ class SpicaConfigurationWarning(UserWarning):
 
     Raised to an error with ``warnings.simplefilter("error", SpicaConfigurationWarning)``.
     """
+
+
+def warn_configuration(text: str, stacklevel: int = 1) -> None:
+    """Show a SpicaConfigurationWarning at the line ``stacklevel`` calls up, unless it is muted.
+
+    1 is the caller's line, as for ``warnings.warn``.
+    """
+    if not is_configuration_muted(text):
+        warnings.warn(text, SpicaConfigurationWarning, stacklevel=stacklevel + 1)
 
 
 class MisuseError(ValueError, AssertionError):

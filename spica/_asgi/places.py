@@ -7,6 +7,9 @@ import warnings
 from types import FrameType
 from typing import Any, NamedTuple
 
+from spica._muting import is_configuration_muted
+from spica.exceptions import SpicaConfigurationWarning
+
 _PACKAGE = __name__.partition(".")[0]
 _REGISTRY: dict[Any, Any] = {}  # of what was warned of: once for each text and place
 
@@ -36,6 +39,8 @@ def place_of_caller() -> Place:
 
 def warn_at(place: Place | None, text: str, category: type[Warning]) -> None:
     """Warn of a line; by default Python shows the same warning once."""
+    if category is SpicaConfigurationWarning and is_configuration_muted(text):
+        return
     place = place or UNKNOWN
     warnings.warn_explicit(
         text,

@@ -8,10 +8,9 @@ text are written in the quoting of `http.cookies`, which every Python server rea
 import datetime
 import re
 import time
-import warnings
 
 from spica._http.conditional import format_http_date
-from spica.exceptions import SpicaConfigurationWarning
+from spica.exceptions import warn_configuration
 
 # RFC 9110 s.5.6.2: the characters of a token, and ":" which `http.cookies` has always let pass.
 _PLAIN = frozenset("!#$%&'*+-.^_`|~:0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
@@ -248,8 +247,4 @@ def _what_host_prefix_needs(name: str, path: str | None, domain: str | None) -> 
 def _warn_if_ignored(name: str, reason: str | None) -> None:
     """Warn of a cookie that browsers drop without a word; at the line that calls set_cookie."""
     if reason is not None:
-        warnings.warn(
-            f"Browsers ignore the cookie {name!r}: {reason}.",
-            SpicaConfigurationWarning,
-            stacklevel=4,
-        )
+        warn_configuration(f"Browsers ignore the cookie {name!r}: {reason}.", stacklevel=4)

@@ -8,10 +8,13 @@ import importlib
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from spica._muting import check_configuration
 from spica.applications import Spica
 from spica.exceptions import SpicaConfigurationWarning
 from spica.routing import Router
@@ -59,14 +62,25 @@ def load_application(
     directory = os.path.abspath(app_dir or os.curdir)
     if directory not in sys.path:
         sys.path.insert(0, directory)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", SpicaConfigurationWarning)
+    with configuration_warnings() as caught:
         module = _import(module_name, directory)
         found = _find(module, attribute or DEFAULT_ATTRIBUTE)
         if is_factory:
             found = _make(found, target)
     application, layers = _unwrap(found, target)
     return Loaded(application, layers, list(caught))
+
+
+@contextmanager
+def configuration_warnings() -> Iterator[list[warnings.WarningMessage]]:
+    """Record warnings, those about the configuration also where the switch mutes them."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SpicaConfigurationWarning)
+        before = check_configuration(True)
+        try:
+            yield caught
+        finally:
+            check_configuration(before)
 
 
 def _switch() -> None:

@@ -10,6 +10,7 @@ from spica._asgi.order import SESSION, find_order_problems, traits_of
 from spica._asgi.places import Place
 from spica.applications import Spica
 from spica.checks.finding import Finding, error, info, warning
+from spica.checks.loading import configuration_warnings
 from spica.checks.settings import check_limit_layers
 from spica.checks.walk import applications_of, layers_of
 from spica.exceptions import SpicaConfigurationWarning
@@ -39,8 +40,7 @@ def _check_stack(app: Spica) -> Iterator[Finding]:
         make = error if problem.is_error else warning
         yield make("middleware-order", problem.text, problem.place)
     yield from _find_early_authentication(recipes)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", SpicaConfigurationWarning)
+    with configuration_warnings() as caught:
         try:
             stack = app.build_middleware_stack()
         except Exception as exc:

@@ -1,11 +1,12 @@
-"""``python -m spica.compat``: run a program with the switch on, or look at the switch.
+"""``python -m spica.compat``: run a program with the switch on, or look after the switch.
 
     python -m spica.compat MODULE [ARGUMENT ...]      like python -m MODULE
     python -m spica.compat FILE.py [ARGUMENT ...]     like python FILE.py
+    python -m spica.compat enable                     let SPICA_COMPAT=1 switch in this environment
+    python -m spica.compat disable                    undo that
     python -m spica.compat doctor                     say what is switched, and whether all is well
 
-Processes that the program starts (workers, reloaders) are switched too, by SPICA_COMPAT=1 in their
-environment.
+The switch is also on in processes that the program starts: workers and reloaders.
 """
 
 from __future__ import annotations
@@ -19,17 +20,28 @@ from importlib.util import find_spec
 from spica.compat.startup import VARIABLE, find_startup_file
 from spica.compat.switch import install
 
+CHILDREN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "children")
+"""The directory of the ``sitecustomize`` for processes that the program starts."""
+
 
 def main(arguments: Sequence[str]) -> int | str | None:
     """Do what the command line says; return the exit status, or a message that means 1."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__)
         return 0 if arguments else 2
-    if arguments[0] == "doctor":
+    command = arguments[0]
+    if command not in ("doctor", "enable", "disable"):
+        return run(arguments)
+    if len(arguments) > 1:
+        print(f"spica.compat: {command} takes no arguments.", file=sys.stderr)
+        return 2
+    if command == "doctor":
         from spica.compat.doctor import examine
 
         return examine()
-    return run(arguments)
+    from spica.compat import enabling
+
+    return enabling.enable() if command == "enable" else enabling.disable()
 
 
 def run(arguments: Sequence[str]) -> str | None:
@@ -38,13 +50,7 @@ def run(arguments: Sequence[str]) -> str | None:
     if program.endswith(".py") and not os.path.isfile(program):
         return f"spica.compat: there is no file {program!r} in {os.getcwd()}."
     install()
-    os.environ[VARIABLE] = "1"
-    if find_startup_file() is None:
-        print(
-            "spica.compat: spica is not installed by pip, so its start-up file is missing: processes "
-            "that this program starts will use Starlette itself.",
-            file=sys.stderr,
-        )
+    switch_children()
     sys.argv[:] = arguments
     if program.endswith(".py"):
         sys.path[0] = os.path.dirname(os.path.abspath(program))
@@ -56,6 +62,23 @@ def run(arguments: Sequence[str]) -> str | None:
             f"spica.compat: there is no module {program!r}, and it is no file that ends with .py."
         )
     return None
+
+
+def switch_children() -> None:
+    """Let the switch be on in processes that this one starts."""
+    os.environ[VARIABLE] = "1"
+    if find_startup_file() is None:
+        directories = [CHILDREN, os.environ.get("PYTHONPATH")]
+        root = os.path.dirname(os.path.dirname(os.path.dirname(CHILDREN)))
+        if root not in sys.path[1:]:
+            directories.append(root)  # spica was found in the working directory
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, directories))
+    if sys.flags.ignore_environment:
+        print(
+            "spica.compat: Python was started with -I or -E, which processes that this program starts may "
+            "inherit. They ignore the environment then, and use Starlette itself.",
+            file=sys.stderr,
+        )
 
 
 def _is_module(name: str) -> bool:

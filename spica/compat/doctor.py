@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 import tomllib
 import warnings
 from collections.abc import Iterator
@@ -15,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import spica
+from spica.compat.enabling import is_current
 from spica.compat.metadata import StandIn
 from spica.compat.names import STARLETTE, STARLETTE_VERSION
-from spica.compat.startup import VARIABLE, find_startup_file
+from spica.compat.startup import VARIABLE, find_startup_file, is_obeyed, is_on
 from spica.compat.switch import CompatError, install
 
 _HERE = Path(__file__).parent
@@ -34,7 +33,7 @@ def examine() -> int:
         print("Starlette itself: not installed")
     else:
         print(f"Starlette itself: {genuine.version}, installed and not used where the switch is on")
-    print(f"start-up file, for {VARIABLE}=1: {find_startup_file() or 'missing'}")
+    _print_startup()
     if not problems:
         problems.extend(_check_names())
     _print_dependents(installed)
@@ -43,23 +42,45 @@ def examine() -> int:
     return 1 if problems else 0
 
 
+def _print_startup() -> None:
+    path = find_startup_file()
+    if path is None:
+        print(
+            f"start-up file: none, so {VARIABLE}=1 does nothing in this environment; "
+            "`python -m spica.compat enable` writes it"
+        )
+    else:
+        print(f"start-up file, for {VARIABLE}=1: {path}")
+    print(f"{VARIABLE} here: {os.environ.get(VARIABLE, 'not set')}")
+
+
 def _check_switch() -> Iterator[str]:
     try:
         install()
     except CompatError as exc:
         yield str(exc)
-    if not _is_obeyed():
+    yield from _check_startup()
+
+
+def _check_startup() -> Iterator[str]:
+    """Look at what new processes make of the variable."""
+    try:
+        is_wanted = is_on(os.environ.get(VARIABLE, ""))
+    except ValueError as exc:
+        is_wanted = False
+        yield str(exc)
+    path = find_startup_file()
+    again = "Run `python -m spica.compat enable`"
+    if path is None:
+        if is_wanted and not is_obeyed():
+            yield f"{VARIABLE} is set, and this environment does not obey it. {again}."
+    elif not is_current(path):
+        yield f"{path} was written by another version of spica. {again} again."
+    elif not is_obeyed():
         yield (
-            f"{VARIABLE}=1 is not obeyed by new processes: install spica with pip, so that its "
-            "start-up file is where Python looks for it."
+            f"{VARIABLE}=1 is not obeyed by new processes: they do not find spica when they start. "
+            "Install it with pip."
         )
-
-
-def _is_obeyed() -> bool:
-    """Return whether a new interpreter obeys the variable: start one and ask it."""
-    code = "import sys; sys.exit('spica.compat' not in sys.modules)"
-    environment = os.environ | {VARIABLE: "1"}
-    return subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
 
 
 def _check_names() -> Iterator[str]:

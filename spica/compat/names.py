@@ -112,6 +112,9 @@ RE_EXPORTS = {
 """Names that Starlette's module has because it imports them, and that other packages take from there."""
 
 PRIVATE_NAMES = {
+    f"{SPICA}.formparsers": {
+        "_user_safe_decode": f"{SPICA}.compat._formparsers:user_safe_decode",
+    },
     f"{SPICA}.middleware": {
         "_MiddlewareFactory": f"{SPICA}._asgi.middleware:MiddlewareFactory",
     },

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
-from types import TracebackType
+from importlib import import_module
+from types import ModuleType, TracebackType
 from typing import Any
 
+from spica._muting import mute_configuration_warnings
 from spica.compat.finder import Finder, give_second_name, take_second_names
 from spica.compat.names import PUBLIC_MODULES, STARLETTE
 
@@ -66,6 +68,7 @@ def install() -> Installed:
             raise CompatError(*find_importer())
         finder: Any = Finder()
         sys.meta_path.insert(0, finder)
+        mute_configuration_warnings(True)
         for name in PUBLIC_MODULES:
             if name in sys.modules:
                 give_second_name(sys.modules[name])
@@ -77,6 +80,17 @@ def uninstall() -> None:
     if is_installed():
         sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, Finder)]
         take_second_names()
+        mute_configuration_warnings(False)
+
+
+def load_top_module() -> ModuleType:
+    """Return the package ``starlette`` for a pickle that has it, and turn the switch on if it is off.
+
+    Raises:
+        CompatError: Starlette itself was already imported in this process.
+    """
+    install()
+    return import_module(STARLETTE)
 
 
 def find_importer() -> tuple[str | None, str | None]:

@@ -35,6 +35,13 @@ class TwofoldModule(ModuleType):
         if callable(old) and old is not value:
             _rebind(name, old, value)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the module by spica's name for it, which is found with and without the switch.
+
+        cloudpickle does the same with modules, but only with those whose class is ModuleType itself.
+        """
+        return import_module, (self.__name__,)
+
     def __getattr__(self, name: str) -> Any:
         """Find what this module has in Starlette only by accident, or privately."""
         if f"{self.__name__}.{name}" in PUBLIC_MODULES:

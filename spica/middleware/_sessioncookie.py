@@ -9,14 +9,13 @@ Standards: RFC 6265 s.4.1, s.6.1 and draft-ietf-httpbis-rfc6265bis s.5.6 (what a
 
 from __future__ import annotations
 
-import warnings
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from spica._http.cookies import format_set_cookie, is_domain
 from spica.datastructures import Secret
-from spica.exceptions import SpicaConfigurationWarning
+from spica.exceptions import warn_configuration
 
 if TYPE_CHECKING:
     from itsdangerous import TimestampSigner
@@ -109,9 +108,8 @@ def format_flags(same_site: str, secure: bool, domain: str | None, partitioned: 
     if secure:
         flags.append("secure")
     elif partitioned:
-        warnings.warn(
+        warn_configuration(
             "SessionMiddleware: partitioned=True needs https_only=True: browsers drop the cookie.",
-            SpicaConfigurationWarning,
             stacklevel=3,
         )
     if domain:

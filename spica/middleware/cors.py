@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import re
-import warnings
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from spica._layers.editor import edit_answer, leave_edit, note_edit
 from spica._layers.responder import Responder
 from spica.datastructures import Headers, MutableHeaders
 from spica.datastructures.headers import add_vary
-from spica.exceptions import SpicaConfigurationWarning
+from spica.exceptions import warn_configuration
 from spica.middleware._settings import check_flag, check_seconds, check_strings, check_tokens
 from spica.responses.base import PlainTextResponse, Response
 
@@ -399,4 +398,4 @@ def _compile(pattern: str | re.Pattern[str] | None) -> re.Pattern[str] | None:
 
 
 def _warn(text: str) -> None:
-    warnings.warn(f"CORSMiddleware: {text}", SpicaConfigurationWarning, stacklevel=4)
+    warn_configuration(f"CORSMiddleware: {text}", stacklevel=4)

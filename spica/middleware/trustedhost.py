@@ -8,7 +8,6 @@ Standards: RFC 9110 s.7.2, RFC 9112 s.3.2 (Host), RFC 3986 s.3.2.2.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from spica._http.host import find_host, format_host, parse_host, parse_host_name
 from spica._layers.denial import deny
 from spica._layers.responder import Responder
 from spica.datastructures import URL
-from spica.exceptions import SpicaConfigurationWarning
+from spica.exceptions import warn_configuration
 from spica.middleware._settings import check_flag
 from spica.responses.base import RedirectResponse, Response
 from spica.responses.erroranswers import answer_status
@@ -62,10 +61,9 @@ class TrustedHostMiddleware(Responder):
         self._spellings = {name.encode() for name in self._names}
         self._endings = tuple(host[1:] for host in self.allowed_hosts if host.startswith("*."))
         if not self.allowed_hosts:
-            warnings.warn(
+            warn_configuration(
                 "TrustedHostMiddleware: allowed_hosts is empty, so every request is answered with "
                 "400. List your hosts, or '*' for all.",
-                SpicaConfigurationWarning,
                 stacklevel=2,
             )
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from spica._muting import is_configuration_muted
 from spica.exceptions import SpicaConfigurationWarning
 from spica.routing.base import BaseRoute, place_of
 from spica.routing.candidates import BORN_MATCHES, Candidate
@@ -54,7 +55,7 @@ def warn_of_routes(routes: Iterable[BaseRoute]) -> None:
     Repeated names are left out: they matter only to those who build URLs of them.
     """
     for problem in find_problems(routes):
-        if problem.kind != "duplicate-name":
+        if problem.kind != "duplicate-name" and not is_configuration_muted(problem.message):
             file, _, line = problem.place.rpartition(":")
             warnings.warn_explicit(
                 problem.message,

@@ -6,6 +6,7 @@ import sys
 import textwrap
 
 import pytest
+from environments import enable, make_environment
 
 from spica.compat import install
 
@@ -30,6 +31,14 @@ def switched(unswitched):
     """Starlette's name means spica."""
     with install():
         yield
+
+
+@pytest.fixture(scope="session")
+def enabled_python(tmp_path_factory):
+    """The interpreter of an environment where SPICA_COMPAT=1 works."""
+    python = make_environment(tmp_path_factory.mktemp("enabled"))
+    enable(python)
+    return python
 
 
 @pytest.fixture

@@ -1,20 +1,24 @@
 """The doctor says what the switch does, and what is wrong with it."""
 
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
 
 import pytest
+from environments import make_environment, purelib_of
 
 from spica.compat.doctor import _requires_starlette, tried_packages
 
 
-def examine(*, before=""):
+def examine(*, before="", python=sys.executable, **environment):
     code = (
         f"{before}\nimport sys; from spica.compat.__main__ import main; sys.exit(main(['doctor']))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run(
+        [python, "-c", code], capture_output=True, text=True, env=os.environ | environment
+    )
     return done.returncode, done.stdout
 
 
@@ -25,9 +29,37 @@ def test_all_is_well():
     assert re.search(r"^spica \S+ \(.+spica\)$", text, re.MULTILINE)
     assert "stands in for Starlette 1.10.0" in text
     assert "Starlette itself: 1.10.0, installed and not used" in text
-    assert re.search(r"start-up file, for SPICA_COMPAT=1: .+spica_compat\.pth", text)
+    assert "start-up file: none, so SPICA_COMPAT=1 does nothing in this environment" in text
+    assert "`python -m spica.compat enable` writes it" in text
+    assert "SPICA_COMPAT here: not set" in text
     assert re.search(r"names that packages import from Starlette: \d+ looked up", text)
     assert re.search(r"^  fastapi 0\.\d+\.\d+: tried ", text, re.MULTILINE)
+
+
+def test_where_it_is_enabled(enabled_python):
+    status, text = examine(python=enabled_python)
+    assert status == 0, text
+    assert re.search(r"start-up file, for SPICA_COMPAT=1: .+/enabled0/.+/spica_compat\.pth", text)
+
+
+def test_the_variable_is_set_where_it_is_not_enabled():
+    status, text = examine(SPICA_COMPAT="1")
+    assert status == 1
+    assert "WRONG: SPICA_COMPAT is set, and this environment does not obey it. Run `python" in text
+
+
+def test_the_variable_has_a_value_that_means_nothing():
+    status, text = examine(SPICA_COMPAT="maybe")
+    assert status == 1
+    assert "WRONG: SPICA_COMPAT is 'maybe'. Set it to one of 1, true, yes, on" in text
+
+
+def test_the_start_up_file_is_that_of_another_version(tmp_path):
+    python = make_environment(tmp_path)
+    (purelib_of(tmp_path) / "spica_compat.pth").write_text("import os")
+    status, text = examine(python=python)
+    assert status == 1
+    assert "was written by another version of spica. Run `python -m spica.compat enable` again" in text
 
 
 def test_starlette_itself_is_already_there():

@@ -17,10 +17,10 @@ print(__name__, starlette.requests.__name__, sys.argv[1:])
 def run(tmp_path):
     (tmp_path / "who.py").write_text(WHO)
 
-    def run(*arguments, **environment):
+    def run(*arguments, python=sys.executable, **environment):
         environment = {**os.environ, "PYTHONPATH": "", **environment}
         return subprocess.run(
-            [sys.executable, *arguments],
+            [python, *arguments],
             capture_output=True,
             text=True,
             cwd=tmp_path,
@@ -79,26 +79,38 @@ def test_how_it_is_used(arguments, status, run):
     assert "python -m spica.compat MODULE" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("value", "module"),
-    [("1", "spica"), ("yes", "spica"), ("0", "starlette"), ("", "starlette")],
-)
-def test_the_environment_turns_it_on(value, module, run):
-    done = run("who.py", SPICA_COMPAT=value)
-    assert done.stdout == f"__main__ {module}.requests []\n", done.stderr
+def test_the_hidden_sitecustomize_runs_too(run, tmp_path):
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "sitecustomize.py").write_text("print('hidden', __name__)")
+    (tmp_path / "parent.py").write_text(
+        "import subprocess, sys; subprocess.run([sys.executable, 'who.py'])"
+    )
+    done = run("-m", "spica.compat", "parent.py", PYTHONPATH=str(tmp_path / "hidden"))
+    assert done.stdout.split("\n") == [
+        "hidden sitecustomize",  # of the parent
+        "hidden sitecustomize",
+        "__main__ spica.requests []",
+        "",
+    ]
 
 
-def test_nothing_of_spica_is_loaded_where_the_variable_is_not_set(run):
-    code = "import sys; print([name for name in sys.modules if name.startswith('spica')])"
-    assert run("-c", code, SPICA_COMPAT="").stdout == "[]\n"
+def test_processes_are_switched_once_where_it_is_enabled(run, tmp_path, enabled_python):
+    (tmp_path / "parent.py").write_text(
+        "import os, subprocess, sys\n"
+        "print(os.environ.get('PYTHONPATH'), flush=True)\n"
+        "subprocess.run([sys.executable, 'who.py'])"
+    )
+    done = run("-m", "spica.compat", "parent.py", python=enabled_python)
+    assert done.stdout == "None\n__main__ spica.requests []\n"
 
 
-def test_the_start_up_file_is_one_line_that_python_executes():
-    from spica.compat.startup import STARTUP_FILE, find_startup_file
+def test_a_process_that_ignores_the_environment_is_warned_of(run):
+    done = run("-I", "-m", "spica.compat", "platform")
+    assert done.returncode == 0
+    assert "Python was started with -I or -E" in done.stderr
 
-    installed = find_startup_file()
-    assert installed is not None
-    assert installed.name == STARTUP_FILE
-    lines = installed.read_text().splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith("import ")  # or `site` would take it for a directory
+
+@pytest.mark.parametrize("command", ["doctor", "enable", "disable"])
+def test_commands_take_no_arguments(command, run):
+    done = run("-m", "spica.compat", command, "--now")
+    assert (done.returncode, done.stderr) == (2, f"spica.compat: {command} takes no arguments.\n")
