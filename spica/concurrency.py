@@ -3,9 +3,10 @@
 On asyncio and uvloop the calls run in parked threads (`spica._workers`), on trio in AnyIO's. AnyIO is
 imported on first use, because it makes up most of the import time of spica.
 
-Three groups of threads never wait for each other: `endpoint_threads` run endpoints and other code of
-the application, `file_threads` read and write files, and `background_threads` run background tasks.
-A slow endpoint therefore delays no file, and a background task delays no endpoint.
+Four groups of threads never wait for each other: `endpoint_threads` run endpoints and other code of
+the application, `file_threads` read and write files, `background_threads` run background tasks, and
+`wsgi_threads` run WSGI applications. A slow endpoint therefore delays no file, and a background task
+delays no endpoint.
 """
 
 import functools
@@ -236,6 +237,10 @@ def _load_pool() -> "Pool | None":
 
         _pool = _workers.pool
     return _pool
+
+wsgi_threads = ThreadLimiter("WSGI applications", 40, max_wait_seconds=30)
+"""The threads that run WSGI applications: at most 40, with a wait of at most 30 seconds. A WSGI application
+holds its thread until its response is sent, so slow clients would otherwise take the threads of endpoints."""
 
 
 class _ThreadCall:

@@ -37,6 +37,30 @@ def place_of_caller() -> Place:
     return UNKNOWN
 
 
+def package_name() -> str:
+    """Return the name by which programs know this package: "starlette" while the switch is on."""
+    switched = sys.modules.get("starlette.exceptions")
+    return "starlette" if switched is sys.modules["spica.exceptions"] else _PACKAGE
+
+
+def warn_importer(text: str, category: type[Warning]) -> None:
+    """Warn of a module at the line that imports it, from the body of the module.
+
+    ``warnings.warn`` passes over some frames of the import system only, and none of the switch's.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        bound = frame.f_globals
+        name = bound.get("__name__", "")
+        if name.partition(".")[0] not in (_PACKAGE, "importlib"):
+            registry = bound.setdefault("__warningregistry__", {})
+            file, line = frame.f_code.co_filename, frame.f_lineno
+            warnings.warn_explicit(text, category, file, line, name, registry)
+            return
+        frame = frame.f_back
+    warn_at(None, text, category)
+
+
 def warn_at(place: Place | None, text: str, category: type[Warning]) -> None:
     """Warn of a line; by default Python shows the same warning once."""
     if category is SpicaConfigurationWarning and is_configuration_muted(text):

@@ -8,25 +8,29 @@ Standard: PEP 3333 (WSGI 1.0.1). It knows HTTP only.
 
 from __future__ import annotations
 
+import math
 import sys
-import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from io import BytesIO
 from typing import IO, TYPE_CHECKING, Any
 
 from spica._asgi.body import BodyChannel, ClientDisconnect, channel_of
 from spica._asgi.disconnect import run_until_disconnect
+from spica._asgi.places import package_name, warn_importer
 from spica._http.fields import encode_field_name, encode_field_value
 from spica._layers.answers import describe
-from spica.concurrency import endpoint_threads, file_threads
+from spica.concurrency import file_threads, wsgi_threads
 from spica.exceptions import HTTPException, SpicaDeprecationWarning
 from spica.responses.base import PlainTextResponse
 from spica.responses.chunks import WITHOUT_CONTENT
+from spica.routing.lifespan_run import check_seconds
 from spica.websockets import WebSocketClose
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    import anyio
 
     from spica.types import Message, Receive, Scope, Send
 
@@ -34,14 +38,15 @@ if TYPE_CHECKING:
     Environ = dict[str, Any]
     WSGIApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
-# Under the switch for Starlette's name, programs filter this warning by the name they know.
-_package = "starlette" if sys.modules.get("starlette") is sys.modules["spica"] else "spica"
-
-warnings.warn(
-    f"{_package}.middleware.wsgi is deprecated and will be removed in a future release, spica 2. "
-    "Use a2wsgi instead: https://github.com/abersheeran/a2wsgi.",
+_package = package_name()
+_instead = (
+    "Please refer to https://github.com/abersheeran/a2wsgi as a replacement."
+    if _package == "starlette"  # programs filter the warning by its whole text
+    else "Use a2wsgi instead: https://github.com/abersheeran/a2wsgi."
+)
+warn_importer(
+    f"{_package}.middleware.wsgi is deprecated and will be removed in a future release. {_instead}",
     SpicaDeprecationWarning,
-    stacklevel=2,
 )
 
 MAX_BODY_IN_MEMORY = 1024 * 1024
@@ -49,11 +54,17 @@ MAX_BODY_IN_MEMORY = 1024 * 1024
 
 _WRITE_SIZE = 256 * 1024  # bytes written to the file at once, at least
 
+MAX_SEND_SECONDS = 60
+"""Seconds that a client may take to accept a piece of a response, unless ``max_send_seconds`` is given."""
+
+MAX_PIECE_SIZE = 256 * 1024
+"""Bytes of a response that are sent at once: the time limit is for so many, not for a whole file."""
+
 _PORTS = {"http": 80, "https": 443}
 
 # Not passed on. `Proxy` would become HTTP_PROXY, which libraries take for a setting of the machine
 # (CVE-2016-5385). The body is whole by now, and has a length.
-_WITHHELD = frozenset({"proxy", "transfer-encoding"})
+_WITHHELD = frozenset({"PROXY", "TRANSFER-ENCODING"})
 
 
 def build_environ(scope: Scope, body: bytes) -> dict[str, Any]:
@@ -88,7 +99,7 @@ def _make_environ(scope: Scope, body: IO[bytes], size: int) -> dict[str, Any]:
     environ["SERVER_PORT"] = _PORTS.get(scheme, 80) if port is None else port
     if scope.get("client"):
         environ["REMOTE_ADDR"] = scope["client"][0]
-    _add_headers(environ, scope.get("headers", ()))
+    environ.update(_make_variables(scope.get("headers", ())))
     if size:
         environ.setdefault("CONTENT_LENGTH", str(size))
     return environ
@@ -109,36 +120,43 @@ def _to_native(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
-def _add_headers(environ: dict[str, Any], headers: Iterable[tuple[bytes, bytes]]) -> None:
-    """Add the header lines to ``environ``; those of one name become one value."""
+def _make_variables(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[str, str]]:
+    """Yield the variables for the header lines, in linear time (RFC 3875 s.4.1.18)."""
     values: dict[str, list[str]] = {}
     for raw_name, raw_value in headers:
-        name = raw_name.decode("latin-1")
-        if name in _WITHHELD or "_" in name:
-            continue
-        key = name.upper().replace("-", "_")
+        name = raw_name.decode("latin-1").upper()
+        # A name with an underscore would pass for the one with a hyphen.
+        if name not in _WITHHELD and "_" not in name:
+            values.setdefault(name, []).append(raw_value.decode("latin-1"))
+    for name, lines in values.items():
+        key = name.replace("-", "_")
         if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
             key = "HTTP_" + key
-        values.setdefault(key, []).append(raw_value.decode("latin-1"))
-    for key, lines in values.items():
         # RFC 9110 s.5.3: lines of one name make a list; RFC 9113 s.8.2.3: those of Cookie do not.
-        environ[key] = ("; " if key == "HTTP_COOKIE" else ",").join(lines)
+        yield key, ("; " if name == "COOKIE" else ",").join(lines)
 
 
 class WSGIMiddleware:
     """Make an ASGI app of the WSGI application ``app``.
 
-    Each request takes one of the threads of endpoints until its response is sent. Only HTTP is served:
-    a WebSocket is closed.
+    Each request takes one of `spica.concurrency.wsgi_threads` until its response is sent. Only HTTP is
+    served: a WebSocket is closed.
+
+    Args:
+        app: the WSGI application.
+        max_send_seconds: how long the client may take to accept a piece of the response, of at most
+            256 KiB. Then the response is cut off, and its thread is free. 60 by default; None waits for ever.
 
     Raises:
-        TypeError: ``app`` can't be called.
+        TypeError: ``app`` can't be called, or ``max_send_seconds`` is neither a number nor None.
+        ValueError: ``max_send_seconds`` is not more than 0.
     """
 
-    def __init__(self, app: WSGIApp) -> None:
+    def __init__(self, app: WSGIApp, *, max_send_seconds: float | None = MAX_SEND_SECONDS) -> None:
         if not callable(app):
             raise TypeError(f"WSGIMiddleware: app must be a WSGI application, not {app!r:.80}.")
         self.app = app
+        self.max_send_seconds = check_seconds(max_send_seconds, "WSGIMiddleware: max_send_seconds")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection.
@@ -152,6 +170,7 @@ class WSGIMiddleware:
         if scope["type"] != "http":
             raise RuntimeError(f"WSGIMiddleware serves HTTP only, not a {scope['type']!r} scope.")
         responder = WSGIResponder(self.app, scope)
+        responder.max_send_seconds = self.max_send_seconds
         try:
             await responder(receive, send)
         except HTTPException as exc:
@@ -162,26 +181,58 @@ class WSGIMiddleware:
 
 
 class WSGIResponder:
-    """Answer one request with a WSGI application: ``await WSGIResponder(app, scope)(receive, send)``."""
+    """Answer one request with a WSGI application: ``await WSGIResponder(app, scope)(receive, send)``.
 
+    Subclasses may run the application in a way of their own. `wsgi` then puts the messages of the response
+    into the stream `stream_send`, and `sender` sends them::
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(self.sender, send)
+            async with self.stream_send:
+                await anyio.to_thread.run_sync(self.wsgi, environ, self.start_response)
+
+    Attributes:
+        status: the status that the application gave, such as "200 OK"; None before that.
+        response_headers: the headers that it gave.
+        response_started: whether it has called ``start_response``.
+        has_sent: whether the response has started, after which its status and headers stay.
+        exc_info: the error that the response answers, if the application said so.
+        max_send_seconds: how long the client may take to accept a piece of the response; None: for ever.
+    """
+
+    status: str | None = None
+    response_headers: list[tuple[str, str]] | None = None
+    response_started = False
     has_sent = False
-    """Whether the response has started, after which its status and headers stay."""
     exc_info: ExcInfo | None = None
-    """The error that the response answers, if the application said so."""
+    max_send_seconds: float | None = MAX_SEND_SECONDS
 
     _send: Send
     _start: Message | None = None
     _is_cut_off = False  # the client takes nothing any more
+    _taken: anyio.Event | None = None  # set when `sender` has sent a message; None: it does not run
 
     def __init__(self, app: WSGIApp, scope: Scope) -> None:
         self.app = app
         self.scope = scope
 
+    def __getattr__(self, name: str) -> Any:
+        """Make the stream of messages on first use: most responses need none."""
+        if name not in ("stream_send", "stream_receive"):
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self
+            )
+        import anyio
+
+        self.stream_send, self.stream_receive = anyio.create_memory_object_stream[Any](math.inf)
+        return self.__dict__[name]
+
     async def __call__(self, receive: Receive, send: Send) -> None:
         """Receive the body, run the application in a thread, and send what it yields.
 
         Raises:
-            ClientDisconnect: ``send`` told that the client has left (ASGI spec version 2.4).
+            ClientDisconnect: ``send`` told that the client has left (ASGI spec version 2.4), or the client
+                did not accept a piece in time.
             BaseException: what the application passed to ``start_response`` as ``exc_info``, once its
                 response is sent: it was answered, and is still to be reported.
         """
@@ -200,6 +251,21 @@ class WSGIResponder:
             body.close()
         if self.exc_info is not None:
             raise self.exc_info[1].with_traceback(self.exc_info[2])
+
+    async def sender(self, send: Send) -> None:
+        """Send the messages of the stream until it is closed."""
+        import anyio
+
+        taken = self._taken = anyio.Event()
+        try:
+            async with self.stream_receive as messages:
+                async for message in messages:
+                    await self._pass_on(message, send)
+                    taken.set()
+                    taken = self._taken = anyio.Event()
+        finally:
+            self._taken = None
+            taken.set()
 
     # -- in the thread ---------------------------------------------------------------------------------
 
@@ -222,6 +288,8 @@ class WSGIResponder:
             for chunk in chunks:
                 if chunk and not is_one:
                     self.write(chunk)
+                    if self._is_bodiless():
+                        break  # nothing of the rest may be sent, and it may have no end
             self._send_chunk(next(iter(chunks)) if is_one else b"", more_body=False)
         finally:
             # PEP 3333, "Specification Details": in every case.
@@ -249,7 +317,7 @@ class WSGIResponder:
                 "that is allowed only with exc_info, to replace the response by one for an error."
             )
         code, _, _ = status.partition(" ")
-        if len(code) != 3 or not (code.isascii() and code.isdigit()):
+        if len(code) != 3 or not (code.isascii() and code.isdigit() and code >= "100"):
             raise ValueError(
                 f"The status of a WSGI response must be like '200 OK', not {status!r:.80}."
             )
@@ -261,6 +329,10 @@ class WSGIResponder:
                 for name, value in response_headers
             ],
         }
+        self.status, self.response_headers = status, response_headers
+        self.response_started = True
+        if type(self).wsgi is not WSGIResponder.wsgi:
+            self._send_start(self._start)  # it may put the chunks into the stream itself
         return self.write
 
     def write(self, data: bytes) -> None:
@@ -274,35 +346,75 @@ class WSGIResponder:
                 "but must send bytes."
             )
         start = self._start
-        if start is None:
+        if start is None and not self.response_started:
             raise RuntimeError(
                 f"The WSGI application {describe(self.app)} did not call start_response()."
             )
-        if not self.has_sent:
+        if start is not None and not self.has_sent:
             if not more_body:
                 self._add_length(start, len(chunk))
-            self.has_sent = True
-            self._send_message(start)
-        message = {"type": "http.response.body", "body": bytes(chunk), "more_body": more_body}
-        self._send_message(message)
+            self._send_start(start)
+        if self._is_bodiless():
+            if not more_body:
+                self._send_body(b"", more_body=False)
+            return
+        data = bytes(chunk)
+        while len(data) > MAX_PIECE_SIZE:
+            self._send_body(data[:MAX_PIECE_SIZE], more_body=True)
+            data = data[MAX_PIECE_SIZE:]
+        self._send_body(data, more_body=more_body)
+
+    def _is_bodiless(self) -> bool:
+        """Return whether the response has no body, whatever the application yields (RFC 9110 s.6.4.1)."""
+        start = self._start
+        return self.scope["method"] == "HEAD" or (
+            start is not None and start["status"] in WITHOUT_CONTENT
+        )
 
     def _add_length(self, start: Message, size: int) -> None:
         has_length = any(name == b"content-length" for name, _ in start["headers"])
-        is_bodiless = start["status"] in WITHOUT_CONTENT or self.scope["method"] == "HEAD"
-        if not has_length and not is_bodiless:
+        if not has_length and not self._is_bodiless():
             start["headers"].append((b"content-length", b"%d" % size))
+
+    def _send_start(self, start: Message) -> None:
+        if not self.has_sent:
+            self.has_sent = True
+            self._send_message(start)
+
+    def _send_body(self, body: bytes, *, more_body: bool) -> None:
+        self._send_message({"type": "http.response.body", "body": body, "more_body": more_body})
 
     def _send_message(self, message: Message) -> None:
         from anyio import from_thread
 
         try:
-            from_thread.run(self._pass_on, message)
+            if "stream_send" in self.__dict__:
+                from_thread.run(self._hand_over, message)
+            else:
+                from_thread.run(self._pass_on, message, self._send)
         except BaseException:
             self._is_cut_off = True
             raise
 
-    async def _pass_on(self, message: Message) -> None:
-        await self._send(message)
+    # -- in the event loop -----------------------------------------------------------------------------
+
+    async def _pass_on(self, message: Message, send: Send) -> None:
+        import anyio
+
+        with anyio.move_on_after(self.max_send_seconds) as limit:
+            await send(message)
+            return
+        if limit.cancelled_caught:
+            self._is_cut_off = True
+            raise ClientDisconnect(
+                f"The client did not accept a piece of the response within {self.max_send_seconds} seconds."
+            )
+
+    async def _hand_over(self, message: Message) -> None:
+        """Put a message into the stream, and wait while `sender` has not sent those before it."""
+        await self.stream_send.send(message)
+        while self._taken is not None and self.stream_send.statistics().current_buffer_used:
+            await self._taken.wait()
 
 
 class _Running:
@@ -318,7 +430,10 @@ class _Running:
         responder = self._responder
         responder._send = send
         try:
-            await endpoint_threads.run(responder.wsgi, self._environ, responder.start_response)
+            if _is_original(type(responder)):
+                await self._run()
+            else:
+                await self._run_with_stream(send)
         except OSError as exc:
             if responder._is_cut_off:
                 raise ClientDisconnect from exc
@@ -326,6 +441,46 @@ class _Running:
         except CancelledError:
             if not responder._is_cut_off:
                 raise
+
+    async def _run(self) -> None:
+        responder = self._responder
+        await wsgi_threads.run(responder.wsgi, self._environ, responder.start_response)
+
+    async def _run_with_stream(self, send: Send) -> None:
+        """Serve a responder with an overridden method, which may use the stream."""
+        import anyio
+
+        error: Exception | None = None
+        failures: list[Exception] = []
+        stream = self._responder.stream_send
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._run_sender, send, group.cancel_scope, failures)
+            try:
+                async with stream:
+                    await self._run()
+            except Exception as exc:
+                error = exc  # raised outside the group, as it is
+        for failure in [*failures, error]:
+            if failure is not None:
+                raise failure
+
+    async def _run_sender(
+        self, send: Send, scope: anyio.CancelScope, failures: list[Exception]
+    ) -> None:
+        try:
+            await self._responder.sender(send)
+        except Exception as exc:
+            self._responder._is_cut_off = True
+            failures.append(exc)
+            scope.cancel()
+
+
+def _is_original(cls: type[WSGIResponder]) -> bool:
+    """Return whether a class has the methods of WSGIResponder that put messages into the stream."""
+    return all(
+        getattr(cls, name) is getattr(WSGIResponder, name)
+        for name in ("sender", "wsgi", "start_response")
+    )
 
 
 async def _receive_body(channel: BodyChannel) -> tuple[IO[bytes], int]:

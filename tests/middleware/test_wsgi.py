@@ -1,5 +1,6 @@
 """WSGI applications (PEP 3333) served in threads."""
 
+import contextlib
 import importlib
 import io
 import sys
@@ -11,7 +12,7 @@ import pytest
 from asgi_kit import DISCONNECT, Exchange, body_messages, call, http_scope, websocket_scope
 
 from spica.applications import Spica
-from spica.concurrency import endpoint_threads
+from spica.concurrency import endpoint_threads, wsgi_threads
 from spica.exceptions import SpicaDeprecationWarning
 from spica.requests import ClientDisconnect
 from spica.routing import Mount
@@ -219,8 +220,8 @@ async def test_the_limit_of_the_body_is_kept(size, status):
 
 
 async def test_without_a_free_thread_the_answer_is_503(monkeypatch):
-    monkeypatch.setattr(endpoint_threads, "max_wait_seconds", 0.01)
-    limiter = endpoint_threads.current()
+    monkeypatch.setattr(wsgi_threads, "max_wait_seconds", 0.01)
+    limiter = wsgi_threads.current()
     busy = [object() for _ in range(int(limiter.total_tokens))]
     for borrower in busy:
         limiter.acquire_on_behalf_of_nowait(borrower)
@@ -453,5 +454,230 @@ def test_the_import_warns_the_importer(monkeypatch):
         SpicaDeprecationWarning, match=r"^spica\.middleware\.wsgi is deprecated"
     ) as caught:
         importlib.import_module("spica.middleware.wsgi")
-    assert caught[0].filename.endswith("importlib/__init__.py")
+    assert caught[0].filename == __file__
     monkeypatch.setattr("spica.middleware.wsgi", wsgi)
+
+
+# -- header lines --------------------------------------------------------------------------------------
+
+
+def test_many_header_lines_are_joined_in_linear_time():
+    class Counted(bytes):
+        decoded = 0
+
+        def decode(self, *args):
+            Counted.decoded += len(self)
+            return super().decode(*args)
+
+    size = 3000
+    headers = [(b"cookie", Counted(b"a=1"))] * size + [(b"x-a", Counted(b"2"))] * size
+    environ = build_environ({**http_scope(), "headers": headers}, b"")
+    assert Counted.decoded == 4 * size
+    assert environ["HTTP_COOKIE"] == "; ".join(["a=1"] * size)
+    assert environ["HTTP_X_A"] == ",".join(["2"] * size)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["content_length", "content_type", "transfer_encoding", "x_forwarded_for", "proxy", "pRoxy"],
+)
+def test_no_header_passes_for_another(name):
+    """RFC 3875 s.4.1.18 spells both hyphens and underscores as underscores."""
+    scope = http_scope()
+    before = build_environ(scope, b"")
+    scope["headers"] = [*scope["headers"], (name.encode(), b"forged")]
+    after = build_environ(scope, b"")
+    assert {**after, "wsgi.input": None} == {**before, "wsgi.input": None}
+
+
+# -- threads of its own --------------------------------------------------------------------------------
+
+
+async def test_slow_readers_take_no_thread_of_endpoints(monkeypatch):
+    monkeypatch.setattr(wsgi_threads, "total", 2)
+    accepted = anyio.Event()
+    may_go = anyio.Event()
+    waiting = []
+
+    async def send(message):
+        waiting.append(message)
+        if len(waiting) == 2:
+            accepted.set()
+        await may_go.wait()
+
+    app = WSGIMiddleware(answer_with([b"a"]))
+    async with anyio.create_task_group() as group:
+        for _ in range(2):
+            exchange = Exchange()
+            group.start_soon(app, exchange.scope, exchange.receive, send)
+        await accepted.wait()
+        assert (wsgi_threads.running, endpoint_threads.running) == (2, 0)
+        monkeypatch.setattr(wsgi_threads, "max_wait_seconds", 0)
+        exchange = await run(answer_with([b"a"]))
+        assert (exchange.status, exchange.headers["retry-after"]) == (503, "5")
+        may_go.set()
+
+
+async def test_a_client_that_accepts_nothing_is_given_up():
+    exchange = Exchange()
+    body = Body(b"a", b"b")
+
+    async def send(message):
+        if message["type"] == "http.response.body":
+            await anyio.sleep_forever()
+        await exchange.send(message)
+
+    app = WSGIMiddleware(answer_with(body), max_send_seconds=0.01)
+    with pytest.raises(ClientDisconnect, match=r"did not accept a piece .+ within 0\.01 seconds"):
+        await app(exchange.scope, exchange.receive, send)
+    assert not exchange.is_complete
+    assert body.closed_in is not None
+    assert list(body.chunks) == [b"b"]
+    assert wsgi_threads.running == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "error"), [(0, ValueError), (-1, ValueError), ("60", TypeError), (True, TypeError)]
+)
+def test_the_time_limit_must_be_one(value, error):
+    with pytest.raises(error, match=r"^WSGIMiddleware: max_send_seconds"):
+        WSGIMiddleware(echo, max_send_seconds=value)
+
+
+async def test_the_time_limit_can_be_lifted():
+    exchange = Exchange()
+    await WSGIMiddleware(echo, max_send_seconds=None)(
+        exchange.scope, exchange.receive, exchange.send
+    )
+    assert exchange.is_complete
+
+
+@pytest.mark.parametrize(("size", "pieces"), [(-1, 1), (0, 1), (1, 2)])
+async def test_a_large_chunk_is_sent_in_pieces(size, pieces):
+    """The time limit is for one piece, so that a slow client gets a large file."""
+    body = b"x" * (wsgi.MAX_PIECE_SIZE + size)
+    exchange = await run(answer_with([body]))
+    assert (exchange.body, len(exchange.chunks)) == (body, pieces)
+    assert exchange.headers["content-length"] == str(len(body))
+
+
+# -- responses without a body --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "status"), [("HEAD", "200 OK"), ("GET", "204 No Content"), ("GET", "304 Same")]
+)
+async def test_a_response_without_content_sends_none_and_ends(method, status):
+    def endless():
+        while True:
+            yield b"a"
+
+    body = Body()
+    body.chunks = endless()
+    exchange = await run(answer_with(body, status), http_scope(method))
+    assert (exchange.body, exchange.is_complete) == (b"", True)
+    assert body.closed_in is not None
+    exchange = await run(answer_with([b"abc"], status), http_scope(method))
+    assert (exchange.body, exchange.headers) == (b"", {})
+
+
+# -- subclasses of the responder, as MLflow has one ----------------------------------------------------
+
+
+def two_chunks(environ, start_response):
+    start_response("201 Created", [("X-A", "1")])
+    yield b"a"
+    yield environ["wsgi.input"].read()
+
+
+class Streaming(WSGIResponder):
+    """Runs the application by itself, and lets the stream carry the messages."""
+
+    async def __call__(self, receive, send):
+        environ = build_environ(self.scope, (await receive())["body"])
+        async with anyio.create_task_group() as group:
+            group.start_soon(self.sender, send)
+            async with self.stream_send:
+                await anyio.to_thread.run_sync(self.wsgi, environ, self.start_response)
+
+
+class OwnInit(Streaming):
+    """Sets the attributes by itself."""
+
+    def __init__(self, app, scope):
+        self.app = app
+        self.scope = scope
+        self.status = None
+        self.response_headers = None
+        self.stream_send, self.stream_receive = anyio.create_memory_object_stream(float("inf"))
+        self.response_started = False
+        self.exc_info = None
+
+
+class OwnSender(WSGIResponder):
+    async def sender(self, send):
+        async def counted(message):
+            self.count = getattr(self, "count", 0) + 1
+            await send(message)
+
+        await super().sender(counted)
+
+
+class OwnWSGI(WSGIResponder):
+    def wsgi(self, environ, start_response):
+        for chunk in self.app(environ, start_response):
+            self.put(chunk)
+        self.put(b"", more_body=False)
+
+    def put(self, body, more_body=True):
+        message = {"type": "http.response.body", "body": body, "more_body": more_body}
+        anyio.from_thread.run(self.stream_send.send, message)
+
+
+class OwnStart(WSGIResponder):
+    def start_response(self, status, response_headers, exc_info=None):
+        return super().start_response(status, [*response_headers, ("X-B", "2")], exc_info)
+
+
+@pytest.mark.parametrize("cls", [Streaming, OwnInit, OwnSender, OwnWSGI, OwnStart])
+async def test_a_responder_may_be_subclassed(cls):
+    exchange = Exchange(http_scope("POST"), body_messages(b"body"))
+    responder = cls(two_chunks, exchange.scope)
+    await responder(exchange.receive, exchange.send)
+    assert (exchange.status, exchange.body, exchange.is_complete) == (201, b"abody", True)
+    assert exchange.headers["x-a"] == "1"
+    assert ("x-b" in exchange.headers) is (cls is OwnStart)
+    assert (responder.status, responder.response_started) == ("201 Created", True)
+    assert responder.response_headers[0] == ("X-A", "1")
+    assert getattr(responder, "count", 4) == 4
+
+
+@pytest.mark.parametrize("cls", [OwnSender, OwnWSGI, OwnStart])
+async def test_errors_of_a_subclass_are_raised_as_they_are(cls):
+    def broken(environ, start_response):
+        start_response("200 OK", [])
+        yield b"a"
+        raise ValueError("broken")
+
+    exchange = Exchange()
+    with pytest.raises(ValueError, match="broken"):
+        await cls(broken, exchange.scope)(exchange.receive, exchange.send)
+    assert not exchange.is_complete
+
+
+@pytest.mark.parametrize("cls", [OwnSender, OwnStart])
+async def test_a_subclass_stops_when_the_client_has_left(cls):
+    exchange = Exchange(gone_after=2)
+    body = Body(b"a", b"b", b"c", b"d", b"e")
+    with contextlib.suppress(ClientDisconnect):  # unless the wait for it was faster
+        await cls(answer_with(body), exchange.scope)(exchange.receive, exchange.send)
+    assert not exchange.is_complete
+    assert body.closed_in is not None
+    assert len(list(body.chunks)) >= 2  # what was made ahead is bounded
+
+
+def test_what_a_responder_has_before_it_runs():
+    responder = WSGIResponder(echo, http_scope())
+    assert (responder.status, responder.response_headers) == (None, None)
+    assert (responder.response_started, responder.exc_info) == (False, None)
+    assert not hasattr(responder, "stream")
