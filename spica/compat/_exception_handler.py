@@ -5,20 +5,47 @@ Beside it stands an exception of ``starlette.middleware.body_limit``, which is n
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.handshake import HandshakeSend
 from spica._layers.boundary import GuardedApp, answer_on_socket
 
 # Named here too, so that whoever replaces it here replaces what handlers are run with.
-from spica.concurrency import run_in_threadpool
+from spica.concurrency import is_async_callable, run_in_threadpool
+from spica.exceptions import HTTPException
+from spica.requests import Request
 from spica.websockets import WebSocket, WebSocketState
 
 if TYPE_CHECKING:
     from spica.requests import HTTPConnection
     from spica.types import ASGIApp, Receive, Scope, Send
 
-__all__ = ["BodyLimitResponseSent", "run_in_threadpool", "wrap_app_handling_exceptions"]
+__all__ = [
+    "BodyLimitResponseSent",
+    "ExceptionHandlers",
+    "HTTPException",
+    "Request",
+    "StatusHandlers",
+    "_lookup_exception_handler",
+    "is_async_callable",
+    "run_in_threadpool",
+    "wrap_app_handling_exceptions",
+]
+
+ExceptionHandlers = dict[Any, Callable[..., Any]]
+"""The type of handlers, by class or status."""
+
+StatusHandlers = dict[int, Callable[..., Any]]
+"""The type of handlers, by status."""
+
+
+def _lookup_exception_handler(
+    exc_handlers: Mapping[Any, Callable[..., Any]], exc: Exception
+) -> Callable[..., Any] | None:
+    """Return the handler for the class of ``exc`` or its nearest base that has one."""
+    bases = type(exc).__mro__
+    return next((exc_handlers[base] for base in bases if base in exc_handlers), None)
 
 
 class BodyLimitResponseSent(Exception):

@@ -37,7 +37,7 @@ _HOMES = {
     "convertors": "CONVERTOR_TYPES Convertor",
     "datastructures": "FormData Headers MutableHeaders Secret UploadFile URL URLPath",
     "exceptions": "HTTPException StarletteDeprecationWarning",
-    "formparsers": "FormParser MultiPartException",
+    "formparsers": "FormParser MultiPartException MultiPartParser",
     "middleware": "Middleware",
     "middleware.body_limit": "RequestBodyLimitMiddleware",
     "requests": "ClientDisconnect HTTPConnection Request",
@@ -57,8 +57,8 @@ RE_EXPORTS = {
     f"{SPICA}.{module}": frozenset(names.split())
     for module, names in {
         "applications": (
-            "AppType ASGIApp BaseRoute ExceptionHandler Lifespan Receive Request Response Scope Send "
-            "URLPath"
+            "AppType ASGIApp BaseRoute ExceptionHandler Lifespan Receive Request "
+            "RequestBodyLimitMiddleware Response Scope Send URLPath"
         ),
         "background": "run_in_threadpool",
         "concurrency": "StarletteDeprecationWarning",
@@ -76,7 +76,7 @@ RE_EXPORTS = {
             "wrap_app_handling_exceptions"
         ),
         "middleware.gzip": f"{_APP_TYPES} Headers MutableHeaders",
-        "middleware.httpsredirect": "ASGIApp Receive Scope Send",
+        "middleware.httpsredirect": "ASGIApp PlainTextResponse Receive Scope Send",
         "middleware.opentelemetry": f"{_APP_TYPES} Mount",
         "middleware.sessions": f"{_APP_TYPES} HTTPConnection Secret",
         "middleware.trustedhost": (
@@ -87,7 +87,7 @@ RE_EXPORTS = {
         ),
         "requests": (
             f"{_TYPES} AwaitableOrContextManager AwaitableOrContextManagerWrapper FormParser "
-            "HTTPException MultiPartException"
+            "HTTPException MultiPartException MultiPartParser"
         ),
         "responses": (
             f"{_TYPES} BackgroundTask ClientDisconnect create_collapsing_task_group Headers "
@@ -111,7 +111,35 @@ RE_EXPORTS = {
 }
 """Names that Starlette's module has because it imports them, and that other packages take from there."""
 
+_HANDLER_TYPES = {
+    name: f"{SPICA}.compat._exception_handler:{name}"
+    for name in ("ExceptionHandlers", "StatusHandlers")
+}
+
 PRIVATE_NAMES = {
+    f"{SPICA}.applications": {
+        "_MiddlewareFactory": f"{SPICA}._asgi.middleware:MiddlewareFactory",
+    },
+    f"{SPICA}.concurrency": {
+        "_next": f"{SPICA}.compat._concurrency:next_in_thread",
+        "_StopIteration": f"{SPICA}.compat._concurrency:IteratorEnd",
+    },
+    f"{SPICA}.middleware.base": {
+        "_CachedRequest": f"{SPICA}.requests:Request",
+        "_StreamingResponse": f"{SPICA}.compat._base:CallNextResponse",
+    },
+    f"{SPICA}.middleware.exceptions": _HANDLER_TYPES,
+    f"{SPICA}.routing": {
+        "_AsyncLiftContextManager": f"{SPICA}.compat._routing:LiftedContext",
+        "_DefaultLifespan": f"{SPICA}.compat._routing:DefaultLifespan",
+        "_wrap_gen_lifespan_context": f"{SPICA}.compat._routing:wrap_generator_lifespan",
+    },
+    f"{SPICA}.testclient": {
+        "_TestClientTransport": f"{SPICA}.testclient.transport:ApplicationTransport",
+        "_WrapASGI2": f"{SPICA}.testclient.interface:ASGI2Adapter",
+        "_is_asgi3": f"{SPICA}.compat._testclient:is_asgi3",
+        "_RequestData": f"{SPICA}.compat._testclient:RequestData",
+    },
     f"{SPICA}.formparsers": {
         "_user_safe_decode": f"{SPICA}.compat._formparsers:user_safe_decode",
     },
@@ -126,6 +154,9 @@ PRIVATE_NAMES = {
 """Private names of Starlette that other packages import, and what they are here."""
 
 PRIVATE_METHODS = {
+    f"{SPICA}.websockets": {
+        "WebSocket._raise_on_disconnect": f"{SPICA}.compat._websockets:raise_on_disconnect",
+    },
     f"{SPICA}.responses": {
         "Response._wrap_websocket_denial_send": f"{SPICA}.compat._responses:deny_with",
     },

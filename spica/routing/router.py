@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.middleware import Middleware, build_stack
@@ -29,6 +30,8 @@ from spica.routing.routes import Route, WebSocketRoute
 from spica.websockets import WebSocketClose
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from spica._layers.responder import Ask
     from spica.datastructures import URLPath
     from spica.formparsers import FormLimits
@@ -108,6 +111,24 @@ class Router(RouteDecorators, Responder):
         super().__init_subclass__(**kwargs)
         if "app" in vars(cls) and cls.__call__ is _BORN_CALL:
             type.__setattr__(cls, "__call__", _run_own_app)
+
+    def __copy__(self) -> Self:
+        """Copy the router for ``copy.copy``; the copy begins with the same list of routes.
+
+        A list that is assigned to the copy is the copy's alone, and the copy serves its own routes. cadwyn
+        makes a router for each version of an API like this.
+        """
+        copied = type(self).__new__(type(self))
+        for name, value in vars(self).items():
+            if isinstance(value, MethodType) and value.__self__ is self:
+                value = MethodType(value.__func__, copied)
+            object.__setattr__(copied, name, value)
+        copied._table = RouteTable(())
+        copied._table.routes = self._table.routes
+        context = self._lifespan_context
+        if isinstance(context, OwnLifespan):
+            copied._lifespan_context = OwnLifespan(copied, context.functions)
+        return copied
 
     @property
     def lifespan_context(self) -> LifespanContext:

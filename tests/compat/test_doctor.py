@@ -59,7 +59,9 @@ def test_the_start_up_file_is_that_of_another_version(tmp_path):
     (purelib_of(tmp_path) / "spica_compat.pth").write_text("import os")
     status, text = examine(python=python)
     assert status == 1
-    assert "was written by another version of spica. Run `python -m spica.compat enable` again" in text
+    assert (
+        "was written by another version of spica. Run `python -m spica.compat enable` again" in text
+    )
 
 
 def test_starlette_itself_is_already_there():
