@@ -27,7 +27,7 @@ from spica._layers.header_limits import (
     refuse_websocket,
 )
 from spica._layers.limits import check_body_rate, check_idle_seconds, limit_app
-from spica._layers.responder import InnerApp, Responder
+from spica._layers.responder import Ask, InnerApp, Responder
 from spica.datastructures import State
 from spica.exceptions import SpicaConfigurationWarning
 from spica.middleware._settings import check_flag
@@ -36,16 +36,15 @@ from spica.middleware.exceptions import ExceptionMiddleware, check_handler, chec
 from spica.routing import Router
 from spica.routing.decorators import HandlerDecorators, RouteDecorators
 from spica.routing.lifespan_run import MAX_SHUTDOWN_SECONDS, MAX_STARTUP_SECONDS
+from spica.types import ASGIApp, ExceptionHandler, Lifespan, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from spica._asgi.middleware import MiddlewareFactory
-    from spica._layers.responder import Ask
     from spica.datastructures import URLPath
     from spica.formparsers import FormLimits
     from spica.jsoncodec import JSONCodec
     from spica.requests import Request
     from spica.routing import BaseRoute
-    from spica.types import ASGIApp, ExceptionHandler, Lifespan, Receive, Scope, Send
 
 
 class Spica(RouteDecorators, HandlerDecorators, Responder):

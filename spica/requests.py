@@ -36,10 +36,11 @@ if sys.version_info >= (3, 13):
 else:
     from typing_extensions import TypeVar
 
+from spica._asgi.aftermath import Aftermath
+from spica.types import Message, Receive, Scope, Send
+
 if TYPE_CHECKING:
-    from spica._asgi.aftermath import Aftermath
     from spica.formparsers import FormReader, PartStream
-    from spica.types import Message, Receive, Scope, Send
 
 StateT = TypeVar("StateT", bound="Mapping[str, Any] | State", default=State)
 

@@ -30,11 +30,11 @@ from spica._layers.answers import answer_after_hand_sent, settle_outermost
 from spica._layers.editor import announce_close
 from spica.requests import Request
 from spica.responses.base import Response
+from spica.types import ASGIApp, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from spica._asgi.aftermath import Aftermath
     from spica._asgi.body import BodyChannel
-    from spica.types import ASGIApp, Receive, Scope, Send
 
 Ask = Callable[[Request[Any]], Awaitable["ASGIApp"]]
 """How a layer asks the one inside it."""

@@ -33,10 +33,10 @@ from spica.responses.base import Response
 from spica.responses.chunks import correct_length, size_of
 from spica.responses.fileanswer import FileAnswer
 from spica.responses.streaming import StreamingResponse, is_plain_value
+from spica.types import ASGIApp, Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from spica.requests import Request
-    from spica.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = [
     "DEFAULT_EXCLUDED_CONTENT_TYPES",

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from io import BytesIO
+from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 from spica._asgi.body import BodyChannel, ClientDisconnect, channel_of
@@ -25,18 +26,15 @@ from spica.exceptions import HTTPException, SpicaDeprecationWarning
 from spica.responses.base import PlainTextResponse
 from spica.responses.chunks import WITHOUT_CONTENT
 from spica.routing.lifespan_run import check_seconds
+from spica.types import Message, Receive, Scope, Send
 from spica.websockets import WebSocketClose
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     import anyio
 
-    from spica.types import Message, Receive, Scope, Send
-
-    ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
-    Environ = dict[str, Any]
-    WSGIApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+Environ = dict[str, Any]
+WSGIApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 _package = package_name()
 _instead = (
@@ -210,7 +208,7 @@ class WSGIResponder:
     _send: Send
     _start: Message | None = None
     _is_cut_off = False  # the client takes nothing any more
-    _taken: anyio.Event | None = None  # set when `sender` has sent a message; None: it does not run
+    _taken: Any = None  # an Event, set when `sender` has sent a message; None: it does not run
 
     def __init__(self, app: WSGIApp, scope: Scope) -> None:
         self.app = app

@@ -14,7 +14,7 @@ import urllib.parse
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from spica._asgi import codec
 from spica._asgi.aftermath import nearest_aftermath
@@ -22,6 +22,7 @@ from spica._asgi.sending import DenialSend
 from spica._asgi.unread import CloseOnce
 from spica._http.cookies import format_set_cookie
 from spica._http.fields import encode_field_value
+from spica.background import BackgroundTask
 from spica.datastructures import URL, MutableHeaders
 from spica.datastructures.headers import encode_header
 from spica.responses.chunks import (
@@ -37,10 +38,7 @@ from spica.responses.chunks import (
     send_without_body,
     size_of,
 )
-
-if TYPE_CHECKING:
-    from spica.background import BackgroundTask
-    from spica.types import Receive, Scope, Send
+from spica.types import Receive, Scope, Send
 
 URL_SAFE = ":/%#?=@[]!$&'()*+,;"
 """Characters of a redirect target that stay as they are: the reserved ones (RFC 3986 s.2.2), and "%"."""

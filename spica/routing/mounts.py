@@ -12,7 +12,7 @@ from spica._http.host import find_host, has_contradicting_hosts, parse_host_name
 from spica._layers.boundary import Boundary
 from spica._layers.denial import deny
 from spica._layers.limits import limit_app
-from spica._layers.responder import InnerApp
+from spica._layers.responder import Ask, InnerApp
 from spica.datastructures import URLPath
 from spica.exceptions import HTTPException, MisuseError
 from spica.responses.base import PlainTextResponse
@@ -37,11 +37,10 @@ from spica.routing.patterns import (
     replace_params,
 )
 from spica.routing.spelling import check_host_spelling, check_spelling
+from spica.types import ASGIApp, Receive, Scope, Send
 
 if TYPE_CHECKING:
-    from spica._layers.responder import Ask
     from spica.formparsers import FormLimits
-    from spica.types import ASGIApp, Receive, Scope, Send
 
 
 CHILD_KEYS = ("path_params", "app_root_path", "root_path", "path", "raw_path")

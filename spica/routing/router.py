@@ -10,7 +10,7 @@ from spica._asgi.middleware import Middleware, build_stack
 from spica._asgi.scope import get_route_path, path_below, public_path
 from spica._layers.boundary import Boundary
 from spica._layers.limits import limit_app
-from spica._layers.responder import InnerApp, Responder, asked_as
+from spica._layers.responder import Ask, InnerApp, Responder, asked_as
 from spica.exceptions import HTTPException
 from spica.responses.base import PlainTextResponse, RedirectResponse
 from spica.routing.base import LINK_KEYS, BaseRoute, NoMatchFound, known_names, url_with_suffix
@@ -27,17 +27,16 @@ from spica.routing.misuse import check_choice
 from spica.routing.mounts import Host, Mount
 from spica.routing.patterns import encode_path
 from spica.routing.routes import Route, WebSocketRoute
+from spica.types import ASGIApp, Lifespan, Receive, Scope, Send
 from spica.websockets import WebSocketClose
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from spica._layers.responder import Ask
     from spica.datastructures import URLPath
     from spica.formparsers import FormLimits
     from spica.requests import Request
     from spica.routing.lifespan import LifespanContext
-    from spica.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 
 class Router(RouteDecorators, Responder):

@@ -14,7 +14,7 @@ from spica._asgi.scope import get_route_path, path_below
 from spica._http.fields import is_token
 from spica._layers.disconnect import CancelOnDisconnectMiddleware, check_cancellable
 from spica._layers.limits import limit_app
-from spica._layers.responder import InnerApp
+from spica._layers.responder import Ask, InnerApp
 from spica.datastructures import URLPath
 from spica.endpoints import methods_of
 from spica.exceptions import HTTPException
@@ -37,11 +37,10 @@ from spica.routing.patterns import (
     replace_params,
 )
 from spica.routing.spelling import check_spelling
+from spica.types import ASGIApp, Receive, Scope, Send
 
 if TYPE_CHECKING:
-    from spica._layers.responder import Ask
     from spica.formparsers import FormLimits
-    from spica.types import ASGIApp, Receive, Scope, Send
 
 NO_MATCH = Match.NONE  # an attribute of an Enum class costs more
 
