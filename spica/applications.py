@@ -30,6 +30,7 @@ from spica._layers.limits import check_body_rate, check_idle_seconds, limit_app
 from spica._layers.responder import Ask, InnerApp, Responder
 from spica.datastructures import State
 from spica.exceptions import SpicaConfigurationWarning
+from spica.jsoncodec import JSONCodec
 from spica.middleware._settings import check_flag
 from spica.middleware.errors import ServerErrorMiddleware, outermost_of
 from spica.middleware.exceptions import ExceptionMiddleware, check_handler, check_handlers
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from spica._asgi.middleware import MiddlewareFactory
     from spica.datastructures import URLPath
     from spica.formparsers import FormLimits
-    from spica.jsoncodec import JSONCodec
     from spica.requests import Request
     from spica.routing import BaseRoute
 
@@ -79,7 +79,7 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
 
     # Here for subclasses that do not call __init__.
     max_body_size: int | float | None = None
-    form_limits: FormLimits | None = None
+    form_limits: Any = None  # a FormLimits; its import would cost every application
     body_idle_seconds: float | None = None
     min_body_rate: float | None = None
     max_headers: int | float = DEFAULT_MAX_HEADERS
