@@ -16,7 +16,7 @@ STAMP = "spica-suite.stamp"
 
 
 class EnvironmentMissing(Exception):
-    """An environment could not be made; the message is what pip said."""
+    """An environment could not be made; the message is what pip, or the switch, said."""
 
 
 class Workshop:
@@ -62,6 +62,7 @@ class Workshop:
             stamp.write_text(state)
         options = ("--no-deps", "--force-reinstall", "--no-index")
         run_pip("--python", str(python), "install", *options, str(self._wheel))
+        _run(str(python), "-I", "-m", "spica.compat", "enable")
         return python
 
 
@@ -71,7 +72,10 @@ def run_pip(*words: str) -> None:
     Raises:
         EnvironmentMissing: It failed.
     """
-    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *words]
+    _run(sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *words)
+
+
+def _run(*command: str) -> None:
     got = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
