@@ -5,9 +5,9 @@ warned of.
 """
 
 import importlib
-import warnings
 from types import ModuleType
 
+from spica._asgi.places import package_name, warn_importer
 from spica.exceptions import SpicaDeprecationWarning
 
 __all__ = ["httpx"]
@@ -26,12 +26,13 @@ def _import_older_library() -> ModuleType:
             "spica.testclient needs the package httpx2, which is not installed. "
             "Install it with: pip install 'spica[testclient]'"
         ) from None
-    warnings.warn(
+    text = (
         "Using httpx with spica.testclient is deprecated and will go away in spica 2.0: "
-        "install httpx2, with: pip install 'spica[testclient]'",
-        SpicaDeprecationWarning,
-        stacklevel=3,
+        "install httpx2, with: pip install 'spica[testclient]'"
     )
+    if package_name() == "starlette":  # programs filter the warning by this text
+        text = "Using `httpx` with `starlette.testclient` is deprecated; install `httpx2` instead."
+    warn_importer(text, SpicaDeprecationWarning)
     return library
 
 

@@ -584,3 +584,22 @@ async def test_the_limit_in_force_is_published() -> None:
 
     await call(RequestBodyLimitMiddleware(app, 7))
     assert seen == [7]
+
+
+async def test_a_receive_that_never_waits_does_not_keep_the_event_loop_busy() -> None:
+    """Doubles of a server in tests return the end of the body again and again."""
+    calls = 0
+
+    async def receive() -> Any:
+        nonlocal calls
+        calls += 1
+        return {"type": "http.request", "body": b"a", "more_body": False}
+
+    body = BodyChannel(receive, http_scope("POST"))
+    async with anyio.create_task_group() as group:
+        group.start_soon(body.wait_for_disconnect)
+        while calls < 2:
+            await anyio.lowlevel.checkpoint()
+        assert await body.read() == b"a"
+        group.cancel_scope.cancel()
+    assert calls == 2

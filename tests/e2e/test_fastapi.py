@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from environments import enable, make_environment
 from websockets.sync.client import connect
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -36,7 +37,7 @@ async def app(scope, receive, send):
 
 COMMANDS = {
     "command": [sys.executable, "-m", "spica.compat", "uvicorn"],
-    "environment": [str(Path(sys.executable).with_name("uvicorn"))],
+    "environment": ["-m", "uvicorn"],  # of an environment where the switch was enabled
     "genuine": [sys.executable, "-m", "uvicorn"],
 }
 
@@ -54,7 +55,12 @@ def serve(directory, how, *options):
         "SPICA_COMPAT": "1" if how == "environment" else "0",
         "SPICA_FOLDER": str(EXAMPLES.parent / "spica"),
     }
-    command = [*COMMANDS[how], "witness:app", "--port", str(port), *options]
+    command = COMMANDS[how]
+    if how == "environment":
+        python = make_environment(directory / "enabled")
+        enable(python)
+        command = [str(python), *command]
+    command = [*command, "witness:app", "--port", str(port), *options]
     log_path = directory / "log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(

@@ -1,5 +1,6 @@
 """The router: which route serves, and what answers where none does."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -521,3 +522,35 @@ class TestAsApp:
         exchange = await Exchange(http_scope()).run(router.app)
         assert exchange.text == "ok"
         assert (await call(router)).text == "foreign"
+
+
+# -- copies --------------------------------------------------------------------------------------------
+
+
+async def test_a_copy_begins_with_the_same_list() -> None:
+    """cadwyn copies routers, and gives each copy routes of its own."""
+    router = Router([Route("/a", saying("a"))])
+    copied = copy.copy(router)
+    assert copied.routes is router.routes
+    copied.routes = [Route("/b", saying("b"))]
+    assert [route.path for route in router.routes] == ["/a"]
+    assert (await call(router, path="/a")).body == b"a"
+    assert (await call(router, path="/b")).status == 404
+    assert (await call(copied, path="/b")).body == b"b"
+    assert (await call(copied, path="/a")).status == 404
+
+
+async def test_a_deep_copy_serves_its_own_routes() -> None:
+    router = Router([Route("/a", saying("a"))])
+    copied = copy.deepcopy(router)
+    copied.routes.append(Route("/b", saying("b")))
+    assert (await call(copied, path="/b")).body == b"b"
+    assert (await call(router, path="/b")).status == 404
+
+
+def test_a_copy_keeps_the_lifespans() -> None:
+    router = Router(lifespan=[])
+    copied = copy.copy(router)
+    copied.lifespan_context = accept_and_close
+    assert repr(router.lifespan_context) == "<lifespan of nothing>"
+    assert "accept_and_close" in repr(copied.lifespan_context)
