@@ -3,6 +3,7 @@
 Start it on spica from this folder's parent, unchanged, by either of
 
     python -m spica.compat uvicorn fastapi_app.app:app
+    python -m spica.compat enable       (once in this environment)
     SPICA_COMPAT=1 uvicorn fastapi_app.app:app
 """
 
