@@ -93,6 +93,7 @@ LIMITS: dict[str, tuple[float, str]] = {
     "digits of `{number:int}` in a path": (sys.int_info.default_max_str_digits, ""),
     "`def` endpoints and `run_in_threadpool` at once": (concurrency.endpoint_threads.total, ""),
     "visits to files at once": (concurrency.file_threads.total, ""),
+    "WSGI applications at once": (concurrency.wsgi_threads.total, ""),
     "compressions in threads at once": (gzip.gzip_threads.total, ""),
     "`def` background tasks at once": (concurrency.background_threads.total, ""),
     "startup of one lifespan": (default(Router, "max_startup_seconds"), "seconds"),
@@ -114,6 +115,7 @@ ELSEWHERE = {
     "nesting of JSON, written": "1024 levels",
     "value of another number in JSON": "that of the largest float, 1.8e308",
     "body of a request for WSGI in memory": "1 MiB",
+    "time for a client to accept 256 KiB of a WSGI response": "60 seconds",
     "wait for one of these threads": "30 seconds",
     "value of `{number:float}` in a path": "that of the largest float, 1.8e308",
 }
@@ -165,6 +167,8 @@ def test_the_largest_number_in_json() -> None:
 def test_the_body_for_wsgi() -> None:
     source = Path(inspect.getfile(gzip)).with_name("wsgi.py").read_text("utf-8")
     assert re.search(r"^MAX_BODY_IN_MEMORY = 1024 \* 1024$", source, re.MULTILINE)
+    assert re.search(r"^MAX_SEND_SECONDS = 60$", source, re.MULTILINE)
+    assert re.search(r"^MAX_PIECE_SIZE = 256 \* 1024$", source, re.MULTILINE)
 
 
 def test_the_largest_float_in_a_path() -> None:
@@ -175,8 +179,8 @@ def test_the_largest_float_in_a_path() -> None:
 
 
 def test_all_bounded_waits_are_alike() -> None:
-    groups = (concurrency.endpoint_threads, concurrency.file_threads, gzip.gzip_threads)
-    assert [group.max_wait_seconds for group in groups] == [30, 30, 30]
+    groups = (concurrency.endpoint_threads, concurrency.file_threads, concurrency.wsgi_threads)
+    assert [group.max_wait_seconds for group in (*groups, gzip.gzip_threads)] == [30, 30, 30, 30]
     assert concurrency.background_threads.max_wait_seconds is None
     assert concurrency.RETRY_AFTER_SECONDS == 5
 
