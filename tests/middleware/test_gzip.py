@@ -116,6 +116,8 @@ def test_any_bytes_are_answered(field):
     [
         ([], [b"Accept-Encoding"]),
         ([(b"vary", b"Cookie")], [b"Cookie, Accept-Encoding"]),
+        ([(b"Vary", b"Cookie"), (b"vary", b"Origin")], [b"Cookie, Origin, Accept-Encoding"]),
+        ([(b"vary", b"Origin"), (b"vary", b"accept-encoding")], [b"Origin, accept-encoding"]),
         ([(b"vary", b"Cookie, accept-ENCODING")], [b"Cookie, accept-ENCODING"]),
         ([(b"vary", b"*")], [b"*"]),
         ([(b"vary", b"Origin"), (b"Vary", b"Cookie")], [b"Origin, Cookie, Accept-Encoding"]),
