@@ -1,6 +1,6 @@
-"""What other packages call of ``starlette.responses`` though it is private there.
+"""A method of ``starlette.responses.Response`` that other packages call, though it is private there.
 
-It is added to a class as soon as that is loaded, so this imports only what lies below the responses.
+The switch adds it to the class as soon as that is loaded, so this module imports lower floors only.
 """
 
 from __future__ import annotations

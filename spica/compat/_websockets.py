@@ -1,4 +1,4 @@
-"""What other packages call of ``starlette.websockets``, though it is private there."""
+"""A method of ``starlette.websockets.WebSocket`` that other packages call, though it is private there."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def raise_on_disconnect(websocket: Any, message: Message) -> None:
-    """Raise what ``receive_text`` and its kin raise for a message that says the client has left.
+    """Raise a WebSocketDisconnect if ``message`` is a disconnect, as ``receive_text`` does.
 
     Raises:
-        WebSocketDisconnect: the message does.
+        WebSocketDisconnect: ``message`` is a ``websocket.disconnect``.
     """
     from spica.websockets import WebSocketDisconnect
 

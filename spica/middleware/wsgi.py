@@ -1,9 +1,10 @@
-"""Serve a WSGI application, in a worker thread. Deprecated: a2wsgi does it better, and is kept up.
+"""Serve a WSGI application in a worker thread. Deprecated: use a2wsgi, which is maintained.
 
-The request's body is received before the application is called, in memory or in a file, so that a slow
-client holds no thread. What the application yields is sent chunk by chunk, each before the next is made.
+The middleware receives the whole body before it calls the application, in memory or in a file, so a slow
+upload holds no thread. It sends each chunk before the application makes the next one. A slow download
+holds one of `wsgi_threads`, with a time limit for each piece.
 
-Standard: PEP 3333 (WSGI 1.0.1). It knows HTTP only.
+Standard: PEP 3333 (WSGI 1.0.1), for HTTP only.
 """
 
 from __future__ import annotations
@@ -68,9 +69,9 @@ _WITHHELD = frozenset({"PROXY", "TRANSFER-ENCODING"})
 def build_environ(scope: Scope, body: bytes) -> dict[str, Any]:
     """Return the WSGI environment (PEP 3333, "environ Variables") for an HTTP scope and its body.
 
-    A header with an underscore in its name is left out: it would pass for the one with a hyphen. Errors
-    go to the standard output, and the port is a number, as callers of this function know it; an
-    application that is run here gets the standard error stream, and a text.
+    A header with an underscore in its name is left out, since it would pass for the one with a hyphen.
+    ``wsgi.errors`` is the standard output and the port is a number, as in Starlette. WSGIMiddleware gives an
+    application the standard error stream and a string.
     """
     return _make_environ(scope, BytesIO(body), len(body))
 
@@ -229,10 +230,10 @@ class WSGIResponder:
         """Receive the body, run the application in a thread, and send what it yields.
 
         Raises:
-            ClientDisconnect: ``send`` told that the client has left (ASGI spec version 2.4), or the client
+            ClientDisconnect: the client has left (``send`` raised an OSError, ASGI spec version 2.4), or it
                 did not accept a piece in time.
-            BaseException: what the application passed to ``start_response`` as ``exc_info``, once its
-                response is sent: it was answered, and is still to be reported.
+            BaseException: the error that the application passed to ``start_response`` as ``exc_info``,
+                after its response was sent, so that the server reports it.
         """
         channel = channel_of(receive, self.scope)
         try:

@@ -2,10 +2,13 @@
 
 import os
 import subprocess
+import tomllib
+from pathlib import Path
 
 import pytest
 from environments import enable, make_environment, purelib_of
 
+import spica
 from spica.compat.startup import OFF, ON, STARTUP_LINE, is_on
 
 WHO = "import starlette.requests; print(starlette.requests.__name__)"
@@ -136,3 +139,10 @@ def test_the_line_is_one_that_python_executes():
     assert "\n" not in STARTUP_LINE
     assert STARTUP_LINE.startswith("import ")  # or `site` would take it for a directory
     assert STARTUP_LINE.isascii()
+
+
+def test_the_package_installs_no_start_up_file():
+    root = Path(spica.__file__).parents[1]
+    settings = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))
+    assert "force-include" not in settings["tool"]["hatch"]["build"]["targets"].get("wheel", {})
+    assert not list((root / "spica").rglob("*.pth"))
