@@ -238,6 +238,7 @@ def _load_pool() -> "Pool | None":
         _pool = _workers.pool
     return _pool
 
+
 wsgi_threads = ThreadLimiter("WSGI applications", 40, max_wait_seconds=30)
 """The threads that run WSGI applications: at most 40, with a wait of at most 30 seconds. A WSGI application
 holds its thread until its response is sent, so slow clients would otherwise take the threads of endpoints."""

@@ -259,10 +259,10 @@ class _EnvFile:
             return quoted.end()
         plain = text[start:end]
         if plain.lstrip(" \t")[:1] in ('"', "'"):
-            # The value may be a secret, so that the message does not show it.
-            raise ValueError(
-                f"{self._path}:{self._line}: the value of {key!r} begins with a quote that is never closed, "
-                "or text follows the closing quote. Close it, put \\ before quotes inside, or remove it."
+            # The value may be a secret, so the message does not show it.
+            self._warn(
+                f"the value of {key!r} begins with a quote that is never closed, or text follows the closing "
+                "quote. The quote is part of the value. Close it, or put \\ before quotes inside."
             )
         comment = _COMMENT.search(plain)
         if comment is not None:

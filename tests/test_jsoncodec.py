@@ -853,11 +853,12 @@ def test_a_refused_document_is_freed_with_its_error() -> None:
         return [each for each in gc.get_objects() if isinstance(each, json.JSONDecodeError)]
 
     gc.collect()
+    before = kept()  # other tests may still hold theirs
     gc.disable()
     try:
         for data in (b"[1, 2", b"[1e400]", "[" + "1" * 30):
             with contextlib.suppress(json.JSONDecodeError):
                 decode(data)  # type: ignore[arg-type]
-        assert kept() == []
+        assert len(kept()) == len(before)
     finally:
         gc.enable()

@@ -140,23 +140,12 @@ class Headers(Mapping[str, str]):
             return None  # nothing that is no latin-1 string is the name of a field
         pairs = self._list
         if len(pairs) >= _INDEXED_FROM:
-            return self._find_in_long(name)
+            positions = self._positions(name)
+            return pairs[positions[0]][1] if positions else None
         for pair in pairs:
             if pair[0] == name:
                 return pair[1]
         return None
-
-    def _find_in_long(self, name: bytes) -> bytes | None:
-        """Return the first value of a name in a long list."""
-        pairs = self._list
-        (size, first, last), index = self._index
-        if size == len(pairs) and pairs[0] is first and pairs[-1] is last:
-            known = index.get(name)
-            # Only the first line is checked: to check all would cost their number for each look-up.
-            if known is not None and pairs[known[0]][0] == name:
-                return pairs[known[0]][1]
-        positions = self._positions(name)
-        return pairs[positions[0]][1] if positions else None
 
     def _positions(self, name: bytes) -> list[int]:
         """Return the positions of a name in a long list."""
