@@ -105,7 +105,7 @@ class Served:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask a process to end, and end it when it does not."""
+    """Respond a process to end, and end it when it does not."""
     process.terminate()
     try:
         process.wait(STOP_SECONDS)

@@ -120,7 +120,7 @@ def served_answer_seconds(package: str) -> float:
 
 
 def poll(port: int, deadline: float) -> bytes:
-    """Ask until somebody listens; return the answer."""
+    """Respond until somebody listens; return the answer."""
     while time.perf_counter() < deadline:
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:

@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from spica._asgi.codec import check_codec
-from spica._asgi.middleware import Middleware, build_layer, build_stack, check_recipes
-from spica._asgi.order import check_order, refuse_misplaced
-from spica._asgi.places import place_of_caller, warn_at
-from spica._asgi.startup import StartupGuard
+from spica._asgi.current_codec import check_codec
+from spica._asgi.stack import Middleware, build_layer, build_stack, check_recipes
+from spica._diagnostics.arguments import check_flag
+from spica._diagnostics.call_site import user_line, warn_at
+from spica._diagnostics.middleware_order import check_order, refuse_misplaced
 from spica._layers.body_limit import check_body_size
-from spica._layers.codec import JSONCodecLayer
 from spica._layers.header_limits import (
     DEFAULT_MAX_HEADER_SIZE,
     DEFAULT_MAX_HEADERS,
@@ -26,21 +25,22 @@ from spica._layers.header_limits import (
     refuse_request,
     refuse_websocket,
 )
+from spica._layers.json_codec import JSONCodecLayer
+from spica._layers.layer import InnerApp, Respond, Responder
 from spica._layers.limits import check_body_rate, check_idle_seconds, limit_app
-from spica._layers.responder import Ask, InnerApp, Responder
 from spica.datastructures import State
 from spica.exceptions import SpicaConfigurationWarning
 from spica.jsoncodec import JSONCodec
-from spica.middleware._settings import check_flag
 from spica.middleware.errors import ServerErrorMiddleware, outermost_of
 from spica.middleware.exceptions import ExceptionMiddleware, check_handler, check_handlers
 from spica.routing import Router
 from spica.routing.decorators import HandlerDecorators, RouteDecorators
-from spica.routing.lifespan_run import MAX_SHUTDOWN_SECONDS, MAX_STARTUP_SECONDS
+from spica.routing.lifespan.run import MAX_SHUTDOWN_SECONDS, MAX_STARTUP_SECONDS
+from spica.routing.lifespan.startup import StartupGuard
 from spica.types import ASGIApp, ExceptionHandler, Lifespan, Receive, Scope, Send
 
 if TYPE_CHECKING:
-    from spica._asgi.middleware import MiddlewareFactory
+    from spica._asgi.stack import MiddlewareFactory
     from spica.datastructures import URLPath
     from spica.formparsers import FormLimits
     from spica.requests import Request
@@ -73,7 +73,7 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
     """
 
     middleware_stack = InnerApp("_stack")
-    _layer_ask_stack: Ask | None
+    _layer_inner_respond_stack: Respond | None
     _layer_inner_connect_stack: ASGIApp
     _outermost: Responder
 
@@ -181,7 +181,7 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
         reason = self._header_excess(request.scope)
         if reason is not None:
             return refuse_request(request.scope, reason)
-        ask = self._layer_ask_stack
+        ask = self._layer_inner_respond_stack
         if ask is None:
             ask = self._build()
         return ask(request)
@@ -206,14 +206,14 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
         if self.middleware_stack is None:
             self._build()
 
-    def _build(self) -> Ask:
+    def _build(self) -> Respond:
         if type(self).build_middleware_stack is not Spica.build_middleware_stack:
             check_order(self.user_middleware)  # a subclass folds its stack by itself
         stack = self.build_middleware_stack()
         if self.json_codec is not None and stack is not None:
             stack = JSONCodecLayer(stack, self.json_codec)
         self.middleware_stack = stack
-        ask = self._layer_ask_stack
+        ask = self._layer_inner_respond_stack
         if ask is None:
             raise TypeError(
                 f"{type(self).__name__}.build_middleware_stack() must return an ASGI app, not None."
@@ -238,7 +238,7 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
             headers = scope["headers"] = list(headers)  # any iterable
         return describe_excess(headers, self.max_headers, self.max_header_size)
 
-    def _layer_ask_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+    def _layer_inner_respond_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
         scope = request.scope
         scope["app"] = self
         # `_header_excess`, written here: the step to it takes as long as the sum of a few lines.
@@ -252,9 +252,9 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
             reason = self._header_excess(scope)
             if reason is not None:
                 return refuse_request(scope, reason)
-        if self._layer_ask_stack is None:
+        if self._layer_inner_respond_stack is None:
             self._build()
-        return self._outermost._layer_ask(request)
+        return self._outermost._layer_inner_respond(request)
 
     async def _layer_answer_error(self, request: Request[Any], exc: Exception) -> ASGIApp:
         """Let the server-error layer answer."""
@@ -318,7 +318,7 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
         check_handler(exc_class_or_status_code, handler)
         if self.middleware_stack is not None:
             text = f"The application has started: a handler for {exc_class_or_status_code!r} comes too late."
-            warn_at(place_of_caller(), text, SpicaConfigurationWarning)
+            warn_at(user_line(), text, SpicaConfigurationWarning)
         self.exception_handlers.update({exc_class_or_status_code: handler})
 
     def add_middleware(

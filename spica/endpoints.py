@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Collection, Generator
 from typing import Any, ClassVar, Literal
 
-from spica._asgi import codec
+from spica._asgi import current_codec as codec
 from spica._asgi.scope import EXCEPTION_HANDLERS
 from spica._layers.answers import settle_answer
-from spica._layers.responder import Responder
+from spica._layers.layer import Responder
 from spica.concurrency import is_async_callable, run_in_threadpool
 from spica.exceptions import HTTPException, WebSocketException
 from spica.requests import Request, empty_receive

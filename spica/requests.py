@@ -14,7 +14,7 @@ import sys
 from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
-from spica._asgi import codec
+from spica._asgi import current_codec as codec
 from spica._asgi.body import (
     DEFAULT_MAX_JSON_SIZE,
     BodyChannel,
@@ -36,7 +36,7 @@ if sys.version_info >= (3, 13):
 else:
     from typing_extensions import TypeVar
 
-from spica._asgi.aftermath import Aftermath
+from spica._asgi.cleanup import Cleanup
 from spica.types import Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
@@ -263,11 +263,11 @@ class Request(HTTPConnection[StateT]):
     _json: Any  # absent until it was read, too: tracing agents look whether it is there
     _form: FormData | None = None
     _receive: Receive
-    _aftermath: Aftermath | None
+    _cleanup: Cleanup | None
     _own_send: Send
     _given_send: Send | None = None  # by an assignment to `_send`
     _edits: Any = None
-    """Edits of the layers around: ``(innermost, (next, ... None))``. See ``spica._layers.editor``."""
+    """Edits of the layers around: ``(innermost, (next, ... None))``. See ``spica._layers.editing``."""
 
     def __init__(
         self, scope: Scope, receive: Receive = empty_receive, send: Send = empty_send
@@ -277,7 +277,7 @@ class Request(HTTPConnection[StateT]):
         self.scope = scope
         self._receive = receive
         self._own_send = send
-        self._aftermath = None
+        self._cleanup = None
         self._url = self._headers = self._query_params = self._cookies = None
 
     @property
@@ -472,7 +472,7 @@ class Request(HTTPConnection[StateT]):
         return CancelOnDisconnect(listen(self))
 
     async def send_push_promise(self, path: str) -> None:
-        """Ask the server to push ``path``; nothing happens where it can't (ASGI "Server Push").
+        """Respond the server to push ``path``; nothing happens where it can't (ASGI "Server Push").
 
         Raises:
             ValueError: ``path`` is none, or is not percent-encoded.

@@ -1,7 +1,7 @@
 """Serve the files of a directory, or of Python packages.
 
 The path of the request decides which file is served. Each file is opened from its directory down, without
-following links, and is read through the descriptor that was checked (``spica.responses.opening``).
+following links, and is read through the descriptor that was checked (``spica.responses.file.opening``).
 ``FileResponse`` sends it. A small file is found, opened and read in one visit to a worker thread.
 
 Standards: RFC 9110 section 13 (preconditions), section 15.4.5 (304).
@@ -20,17 +20,17 @@ from spica._http.conditional import Outcome, evaluate, is_not_modified, select_f
 from spica._http.filenames import are_visible, split_path
 from spica._http.urls import encode_leading_slashes, encode_path, encode_query
 from spica._layers.answers import settle_answer
-from spica._layers.responder import Responder
+from spica._layers.layer import Responder
 from spica.concurrency import file_threads
 from spica.datastructures import Headers
 from spica.exceptions import HTTPException
 from spica.responses.base import RedirectResponse, Response
 from spica.responses.file import FileResponse
-from spica.responses.fileanswer import PATHSEND
-from spica.responses.filememory import FileMemory, Kept, StaticMemory
-from spica.responses.filereader import FIRST_BLOCK_SIZE
-from spica.responses.finding import MAX_TRIES, Finding, Found
-from spica.responses.opening import Opened, open_below, open_path
+from spica.responses.file.finding import MAX_TRIES, Finding, Found
+from spica.responses.file.memory import FileMemory, Kept, StaticMemory
+from spica.responses.file.opening import Opened, open_below, open_path
+from spica.responses.file.reader import FIRST_BLOCK_SIZE
+from spica.responses.file.resolved import PATHSEND
 from spica.websockets import WebSocketClose
 
 if TYPE_CHECKING:

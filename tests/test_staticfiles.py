@@ -17,9 +17,9 @@ from spica.middleware.gzip import GZipMiddleware
 from spica.requests import Request
 from spica.responses.base import Response
 from spica.responses.file import FileResponse
-from spica.responses.filememory import get_checker
-from spica.responses.filereader import FIRST_BLOCK_SIZE
-from spica.responses.finding import Finding
+from spica.responses.file.finding import Finding
+from spica.responses.file.memory import get_checker
+from spica.responses.file.reader import FIRST_BLOCK_SIZE
 from spica.staticfiles import NotModifiedResponse, StaticFiles, StaticMemory
 
 pytestmark = pytest.mark.anyio

@@ -31,10 +31,9 @@ from spica._asgi.deadline import (
     resume_in_time,
     wait_in_time,
 )
-from spica._asgi.eventloop import running_asyncio_loop
-from spica._asgi.gathering import Gathering
 from spica._asgi.listener import Listener
 from spica._asgi.scope import BODY_DEADLINE, BODY_LIMIT, RESPONSE_STARTED, declared_size
+from spica._asgi.side_task import running_asyncio_loop
 from spica.exceptions import HTTPException
 from spica.types import Message, Receive, Scope
 
@@ -331,7 +330,7 @@ class BodyChannel:
                 await wait_in_time(self, self._wait_for_change)
 
     async def _join(self, max_size: int | float | None) -> bytes:
-        gathering = Gathering()
+        gathering = ChunkBuffer()
         chunks = self.stream()
         self._is_joined = True
         try:
@@ -505,3 +504,35 @@ def _size_of(message: Message) -> int:
 def channel_of(receive: Receive, scope: Scope) -> BodyChannel:
     """Return ``receive`` if it is a channel already, else a new channel before it."""
     return receive if type(receive) is BodyChannel else BodyChannel(receive, scope)
+
+
+SMALL_SIZE = 512
+"""Bytes of a chunk below which it is copied at once: as an object of its own, one of two bytes would take
+some thirty times its size in memory."""
+
+
+class ChunkBuffer:
+    """Chunks that are joined in the end, and how many bytes they are."""
+
+    __slots__ = ("_parts", "_small", "size")
+
+    def __init__(self) -> None:
+        self._parts: list[bytes | bytearray] = []
+        self._small: bytearray | None = None  # the last part, where small chunks go
+        self.size = 0
+
+    def add(self, chunk: bytes) -> None:
+        """Take the next chunk."""
+        self.size += len(chunk)
+        if len(chunk) >= SMALL_SIZE:
+            self._small = None
+            self._parts.append(chunk)
+        elif self._small is not None:
+            self._small += chunk
+        else:
+            self._small = bytearray(chunk)
+            self._parts.append(self._small)
+
+    def join(self) -> bytes:
+        """Return them as one."""
+        return b"".join(self._parts)

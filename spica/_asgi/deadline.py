@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Generator
 from types import coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 
-from spica._asgi.eventloop import running_asyncio_loop
+from spica._asgi.side_task import running_asyncio_loop
 from spica.exceptions import HTTPException
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
-from spica._asgi.aftermath import Aftermath
 from spica._asgi.body import BodyChannel, ClientDisconnect
-from spica._asgi.eventloop import running_asyncio_loop
-from spica._asgi.scope import AFTERMATH, send_tells
+from spica._asgi.cleanup import Cleanup
+from spica._asgi.scope import CLEANUP, send_tells
+from spica._asgi.side_task import running_asyncio_loop
 
 if TYPE_CHECKING:
     import asyncio
@@ -182,7 +182,7 @@ class Listening(Protocol):
     """A request, as far as it is needed here."""
 
     scope: Scope
-    _aftermath: Aftermath | None
+    _cleanup: Cleanup | None
 
     def _channel(self) -> BodyChannel: ...
 
@@ -200,12 +200,12 @@ def listen(request: Listening) -> Listener:
             "Whether the client leaves can be seen on the event loop only. A `def` endpoint runs in a "
             "thread, which can't be cancelled: write `async def`."
         ) from exc
-    aftermath = request._aftermath
-    if aftermath is None:
+    cleanup = request._cleanup
+    if cleanup is None:
         # That of a dispatch layer, if there is one, ends with the request that came in.
-        aftermath = request.scope.get(AFTERMATH)
-        if aftermath is None:
-            aftermath = request._aftermath = Aftermath()
-    if listener not in aftermath.begun:
-        aftermath.add_begun(listener)
+        cleanup = request.scope.get(CLEANUP)
+        if cleanup is None:
+            cleanup = request._cleanup = Cleanup()
+    if listener not in cleanup.begun:
+        cleanup.add_started(listener)
     return listener

@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 
-from spica._asgi.tasks import Signal, start_listening_task
+from spica._asgi.side_task import Signal, start_listening_task
 
 TURNS = 5
 """Turns of the event loop that the first question leaves to the listener: one to begin, and the others for

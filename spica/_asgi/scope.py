@@ -33,8 +33,8 @@ RESPONSE_STARTED = "spica.response_started"
 FORM_LIMITS = "spica.form_limits"
 """The ``FormLimits`` that the layers have set. Absent, or None in it: the default."""
 
-AFTERMATH = "spica.aftermath"
-"""What is left to be done for the connection: see ``spica._asgi.aftermath``."""
+CLEANUP = "spica.cleanup"
+"""What is left to be done for the connection: see ``spica._asgi.cleanup``."""
 
 SENT_BY_HAND = "spica.sent_by_hand"
 """Present once user code has started the response by ``request._send``."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from spica._asgi.aftermath import Aftermath, HasAftermath, nearest_aftermath
-from spica._asgi.scope import AFTERMATH, SENT_BY_HAND
+from spica._asgi.cleanup import Cleanup, HasCleanup, nearest_cleanup
+from spica._asgi.scope import CLEANUP, SENT_BY_HAND
 from spica.datastructures import MutableHeaders
 from spica.exceptions import HTTPException
 
@@ -75,7 +75,7 @@ class StartMessage:
         return {**message, "status": self.status_code, "headers": self.headers.raw}
 
 
-class SendsByHand(HasAftermath, Protocol):
+class SendsByHand(HasCleanup, Protocol):
     """A request whose ``_send`` user code has asked for."""
 
     _edits: Any
@@ -105,7 +105,7 @@ class HandSend(StartedSend):
                 raise RuntimeError("request._send: the response has already started.")
             request = self.request
             request.scope[SENT_BY_HAND] = True
-            nearest_aftermath(request).note_hand_sent(self)
+            nearest_cleanup(request).note_hand_sent(self)
             edits = request._edits
             if edits:
                 start = StartMessage(message)
@@ -120,15 +120,15 @@ class HandSend(StartedSend):
         await super().__call__(message)
 
 
-def has_started_by_hand(request: HasAftermath) -> bool:
+def has_started_by_hand(request: HasCleanup) -> bool:
     """Return whether user code has started the response to ``request`` itself."""
     # A subclass may skip `__init__`.
-    aftermath: Aftermath | None = getattr(request, "_aftermath", None)
-    if aftermath is None:
-        aftermath = request.scope.get(AFTERMATH)
-    if aftermath is None or aftermath.hand_send is None:
+    cleanup: Cleanup | None = getattr(request, "_cleanup", None)
+    if cleanup is None:
+        cleanup = request.scope.get(CLEANUP)
+    if cleanup is None or cleanup.hand_send is None:
         return False
-    return aftermath.hand_send.has_started
+    return cleanup.hand_send.has_started
 
 
 class DenialSend:

@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 
 from spica._asgi.body import ClientDisconnect
-from spica._asgi.tasks import Signal, start_side_task
+from spica._asgi.side_task import Signal, start_side_task
 from spica.concurrency import close_iterator
 
 UNREAD_SECONDS = 5.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Generator
 from typing import TYPE_CHECKING, Any
 
-from spica._asgi.aftermath import nearest_aftermath
+from spica._asgi.cleanup import nearest_cleanup
 from spica._asgi.sending import has_started_by_hand
 from spica.responses.base import Response
 
@@ -68,7 +68,7 @@ _NOTHING = AlreadySent()
 def _describe_sent(request: Request[Any]) -> AlreadySent:
     """Return a response with the status and headers that were sent, for the layers around to look at."""
     sent = AlreadySent()
-    hand_send = nearest_aftermath(request).hand_send
+    hand_send = nearest_cleanup(request).hand_send
     if hand_send is not None and hand_send.start is not None:
         sent.status_code = hand_send.start["status"]
         sent.raw_headers = list(hand_send.start.get("headers", ()))
@@ -84,7 +84,7 @@ def answer_after_hand_sent(answer: Any, request: Request[Any]) -> ASGIApp:
     if not isinstance(response, Response):
         return _Continuation(answer)
     if response.background is not None:
-        nearest_aftermath(request).add_task(response.background)
+        nearest_cleanup(request).add_task(response.background)
     return _NOTHING
 
 

@@ -13,14 +13,14 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from spica._asgi.aftermath import aftermath_of
 from spica._asgi.body import BodyLimit, BodyTooLarge
+from spica._asgi.cleanup import cleanup_of
 from spica._asgi.scope import BODY_LIMIT, MAX_BODY_SIZE, declared_size
 from spica._asgi.sending import StartedSend
-from spica._layers.editor import apply_left_edits
-from spica._layers.responder import Responder
+from spica._layers.editing import apply_left_edits
+from spica._layers.layer import Responder
 from spica.responses.base import Response
-from spica.responses.erroranswers import answer_http_exception
+from spica.responses.errors import answer_http_exception
 
 if TYPE_CHECKING:
     from spica.datastructures.headers import RawHeaders
@@ -56,7 +56,7 @@ class RequestBodyLimitMiddleware(Responder):
                 raise BodyTooLarge(
                     self.max_body_size
                 )  # a layer outside had read it with a larger one
-            answer = await self._layer_ask(request)
+            answer = await self._layer_inner_respond(request)
             if not isinstance(answer, Response):
                 return RequestBodyLimitResponder(answer, self)
             if answer.status_code < 400:  # else it is refused already, with what layers have added
@@ -134,7 +134,7 @@ def _find_excess(scope: Scope, limit: BodyLimit) -> BodyTooLarge | None:
 def _replace(answer: Response, request: Request[Any], excess: BodyTooLarge) -> Response:
     """Return the refusal in the place of ``answer``; what that one has promised is still done."""
     if answer.background is not None:
-        aftermath_of(request).add_task(answer.background)
+        cleanup_of(request).add_task(answer.background)
     refusal = answer_http_exception(request.scope, excess)
     refusal.raw_headers += _kept_fields(answer.raw_headers)
     return refusal

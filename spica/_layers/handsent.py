@@ -19,7 +19,7 @@ from typing import Any
 from weakref import WeakSet
 
 from spica._asgi.sending import HandSend
-from spica._layers.responder import asker
+from spica._layers.layer import resolve_respond
 
 BY_REQUEST = frozenset(("_send",))
 BY_ENDPOINT = frozenset(("_send", "send"))
@@ -70,8 +70,8 @@ def remember_endpoint(request: Any) -> None:
         remember_sender(endpoint)
         route = scope.get("route")
         app = getattr(route, "app", None)
-        if app is not None and hasattr(route, "_layer_ask"):
-            route._layer_ask = asker(app)
+        if app is not None and hasattr(route, "_layer_inner_respond"):
+            route._layer_inner_respond = resolve_respond(app)
 
 
 HandSend.on_start = remember_endpoint

@@ -11,8 +11,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from spica._layers.denial import deny
-from spica.responses.erroranswers import answer_status
+from spica._layers.exception_handlers import deny
+from spica.responses.errors import answer_status
 
 if TYPE_CHECKING:
     from spica.types import ASGIApp, Receive, Scope, Send

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from spica._asgi.deadline import DEFAULT_BODY_DEADLINE, BodyDeadline
 from spica._asgi.scope import BODY_DEADLINE, FORM_LIMITS
 from spica._layers.body_limit import RequestBodyLimitMiddleware, check_body_size
-from spica._layers.responder import Responder
+from spica._layers.layer import Responder
 
 if TYPE_CHECKING:
     from spica.formparsers import FormLimits
@@ -77,7 +77,7 @@ class BodyDeadlineMiddleware(Responder):
             outer.idle_seconds if idle_seconds is None else idle_seconds,
             outer.min_rate if min_rate is None else min_rate,
         )
-        return self._layer_ask(request)
+        return self._layer_inner_respond(request)
 
 
 def check_idle_seconds(seconds: float | None, place: str) -> float | None:
@@ -133,7 +133,7 @@ class FormLimitMiddleware(Responder):
         scope = request.scope
         outer = scope.get(FORM_LIMITS)
         scope[FORM_LIMITS] = self.limits if outer is None else _combine(self.limits, outer)
-        return self._layer_ask(request)
+        return self._layer_inner_respond(request)
 
 
 @lru_cache(maxsize=256)

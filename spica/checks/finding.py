@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from spica._asgi.places import Place
+from spica._diagnostics.call_site import Place
 
 
 class Severity(enum.IntEnum):

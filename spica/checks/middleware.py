@@ -6,8 +6,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from spica._asgi.order import SESSION, find_order_problems, traits_of
-from spica._asgi.places import Place
+from spica._diagnostics.call_site import Place
+from spica._diagnostics.middleware_order import SESSION, find_order_problems, traits_of
 from spica.applications import Spica
 from spica.checks.finding import Finding, error, info, warning
 from spica.checks.loading import configuration_warnings

@@ -9,9 +9,9 @@ from spica.checks.finding import Finding, error, warning
 from spica.checks.walk import layers_of, routes_of
 from spica.middleware.cors import CORSMiddleware
 from spica.routing import Route
-from spica.routing.audit import find_problems
 from spica.routing.mounts import Mount
 from spica.routing.patterns import find_slow_param
+from spica.routing.reachability import find_problems
 from spica.routing.routes import PatternRoute
 
 _MAKERS = {

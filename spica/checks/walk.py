@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from spica.applications import Spica
 from spica.routing import BaseRoute, Router
 from spica.routing.base import place_of
-from spica.routing.mounted import mounted_app
+from spica.routing.lifespan.mounted import mounted_app
 from spica.routing.mounts import AppRoute
 
 MAX_LAYERS = 100

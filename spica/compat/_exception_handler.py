@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from spica._asgi.handshake import HandshakeSend
-from spica._layers.boundary import GuardedApp, answer_on_socket
+from spica._layers.exception_handlers import GuardedApp, answer_on_socket
 
 # Named here too, so that whoever replaces it here replaces what handlers are run with.
 from spica.concurrency import is_async_callable, run_in_threadpool
 from spica.exceptions import HTTPException
 from spica.requests import Request
 from spica.websockets import WebSocket, WebSocketState
+from spica.websockets.frames import HandshakeSend
 
 if TYPE_CHECKING:
     from spica.requests import HTTPConnection

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from spica.routing.lifespan import OwnLifespan
+from spica.routing.lifespan.own import OwnLifespan
 
 __all__ = ["DefaultLifespan", "LiftedContext", "wrap_generator_lifespan"]
 

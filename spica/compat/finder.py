@@ -26,7 +26,7 @@ from spica.compat.names import (
     our_name,
     their_name,
 )
-from spica.compat.twofold import make_plain, make_twofold
+from spica.compat.patchable import make_patchable, make_plain
 
 _TOP_FILE = os.path.join(os.path.dirname(__file__), "_starlette.py")
 _TWOFOLD = {name: their_name(name) for name in PUBLIC_MODULES} | {
@@ -133,14 +133,14 @@ class _WatchedLoader:
             module.__spec__.loader = self._loader
         self._loader.exec_module(module)
         if _TWOFOLD[module.__name__] in self._aliases.loading:
-            make_twofold(module)
+            make_patchable(module)
         else:
             give_second_name(module)
 
 
 def give_second_name(module: ModuleType) -> None:
     """Make ``module`` twofold and import it by its name in Starlette."""
-    make_twofold(module)
+    make_patchable(module)
     import_module(_TWOFOLD[module.__name__])
 
 

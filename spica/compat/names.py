@@ -118,7 +118,7 @@ _HANDLER_TYPES = {
 
 PRIVATE_NAMES = {
     f"{SPICA}.applications": {
-        "_MiddlewareFactory": f"{SPICA}._asgi.middleware:MiddlewareFactory",
+        "_MiddlewareFactory": f"{SPICA}._asgi.stack:MiddlewareFactory",
     },
     f"{SPICA}.concurrency": {
         "_next": f"{SPICA}.compat._concurrency:next_in_thread",
@@ -144,7 +144,7 @@ PRIVATE_NAMES = {
         "_user_safe_decode": f"{SPICA}.compat._formparsers:user_safe_decode",
     },
     f"{SPICA}.middleware": {
-        "_MiddlewareFactory": f"{SPICA}._asgi.middleware:MiddlewareFactory",
+        "_MiddlewareFactory": f"{SPICA}._asgi.stack:MiddlewareFactory",
     },
     f"{SPICA}.middleware.body_limit": {
         "_RequestBodyTooLarge": f"{SPICA}._asgi.body:BodyTooLarge",

@@ -110,7 +110,7 @@ class FormData(ImmutableMultiDict[str, "UploadFile | str"]):
 
     # The cleanup of the request, which closes the form unless `close` has run before. The cleanup refers to
     # the form, so a strong reference here would keep both, and the files, until the next garbage collection.
-    _aftermath: Callable[[], Any] = staticmethod(lambda: None)
+    _cleanup: Callable[[], Any] = staticmethod(lambda: None)
 
     def __init__(
         self,
@@ -132,8 +132,8 @@ class FormData(ImmutableMultiDict[str, "UploadFile | str"]):
                     await value.close()
                 except Exception as error:
                     failure = failure or error
-        aftermath = self._aftermath()
-        if aftermath is not None:
-            aftermath.forget_closer(self.close)
+        cleanup = self._cleanup()
+        if cleanup is not None:
+            cleanup.forget_closer(self.close)
         if failure is not None:
             raise failure

@@ -8,10 +8,10 @@ from spica.formparsers.legacy import FormMessage, MultipartPart
 from spica.formparsers.limits import MAX_TOTAL_SIZE, FormLimits
 from spica.formparsers.multipart_parser import MultiPartParser
 from spica.formparsers.reading import FormReader, read_parts
+from spica.formparsers.streamed import Part, PartStream
 
 # `__getattr__` fetches SpooledTemporaryFile when it is first needed.
-from spica.formparsers.spool import __getattr__ as __getattr__
-from spica.formparsers.streamed import Part, PartStream
+from spica.formparsers.upload_storage import __getattr__ as __getattr__
 from spica.formparsers.urlencoded_parser import FormParser
 
 __all__ = [

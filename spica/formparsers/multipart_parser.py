@@ -10,8 +10,8 @@ from spica.formparsers.charsets import decode_text
 from spica.formparsers.decoder import MultipartDecoder, PartEvent, PartHead
 from spica.formparsers.errors import MAX_MEMORY_SIZE, cannot_store, too_big, too_much
 from spica.formparsers.pacing import SLICE_SIZE, Pacer
-from spica.formparsers.spool import DiskWriter, UploadStorage
 from spica.formparsers.streamed import PartStream
+from spica.formparsers.upload_storage import DiskWriter, UploadStorage
 
 P = ParamSpec("P")
 T = TypeVar("T")

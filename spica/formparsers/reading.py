@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any, Protocol
 from weakref import ref
 
-from spica._asgi.aftermath import HasAftermath, aftermath_of
+from spica._asgi.cleanup import HasCleanup, cleanup_of
 from spica._asgi.scope import BODY_LIMIT, FORM_LIMITS
 from spica.datastructures import FormData, Headers
 from spica.formparsers.limits import MAX_TOTAL_SIZE, FormLimits, check_limit
@@ -17,7 +17,7 @@ from spica.formparsers.urlencoded_parser import FormParser
 from spica.types import Scope
 
 
-class FormSource(HasAftermath, Protocol):
+class FormSource(HasCleanup, Protocol):
     """What a form is read from: a Request."""
 
     _form: FormData | None
@@ -67,9 +67,9 @@ class FormReader:
             form = source._form = FormData() if parser is None else await parser.parse()
             if isinstance(parser, MultiPartParser) and parser._has_files:
                 # A form that the endpoint leaves open is closed after the background tasks.
-                aftermath = aftermath_of(source)
-                aftermath.add_closer(form.close)
-                form._aftermath = ref(aftermath)
+                cleanup = cleanup_of(source)
+                cleanup.add_closer(form.close)
+                form._cleanup = ref(cleanup)
         return source._form
 
     def _parser(self) -> FormParser | MultiPartParser | None:

@@ -3,6 +3,6 @@
 Each middleware has a module of its own: ``from spica.middleware.cors import CORSMiddleware``.
 """
 
-from spica._asgi.middleware import Middleware
+from spica._asgi.stack import Middleware
 
 __all__ = ["Middleware"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from spica._asgi.order import ANSWERS
+from spica._diagnostics.middleware_order import ANSWERS
 from spica._layers.answers import settle_answer
-from spica._layers.responder import Responder
+from spica._layers.layer import Responder
 from spica.authentication import (
     AuthCredentials,
     AuthenticationBackend,
@@ -16,7 +16,7 @@ from spica.authentication import (
 )
 from spica.requests import HTTPConnection
 from spica.responses.base import Response
-from spica.responses.erroranswers import answer_status
+from spica.responses.errors import answer_status
 
 if TYPE_CHECKING:
     from spica.requests import Request
@@ -39,7 +39,7 @@ class AuthenticationMiddleware(Responder):
         backend: AuthenticationBackend,
         on_error: Callable[[HTTPConnection[Any], AuthenticationError], Any] | None = None,
     ) -> None:
-        """Ask `backend` before `app`.
+        """Respond `backend` before `app`.
 
         Raises:
             TypeError: `backend` has no `authenticate`, or is a class; `on_error` is no function.
@@ -70,7 +70,7 @@ class AuthenticationMiddleware(Responder):
             if not isinstance(answer, Response) and hasattr(answer, "__await__"):
                 answer = await answer
             return await settle_answer(answer, request, self.on_error)
-        return await self._layer_ask(request)
+        return await self._layer_inner_respond(request)
 
     async def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Identify a WebSocket, or close it; let other scopes pass."""

@@ -2,7 +2,7 @@
 
 The function sees the request on its way in and the response on its way out. It costs a few awaits: what
 ``call_next`` returns is the endpoint's own response, passed by value. Where an app answers that is only
-known by running it, that app is begun (``spica._layers.begun``), by the innermost dispatch middleware alone.
+known by running it, the innermost dispatch middleware starts that app (``spica._layers.foreign``).
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, cast
 
-from spica._asgi.aftermath import Aftermath, aftermath_of
 from spica._asgi.body import BodyChannel
-from spica._asgi.scope import AFTERMATH
+from spica._asgi.cleanup import Cleanup, cleanup_of
+from spica._asgi.scope import CLEANUP
 from spica._layers.answers import settle_answer
-from spica._layers.begun import begin
+from spica._layers.editing import HELD_HERE, getrefcount
+from spica._layers.foreign import begin
 from spica._layers.handsent import sends_by_hand
-from spica._layers.ownership import HELD_HERE, getrefcount
-from spica._layers.responder import Responder
+from spica._layers.layer import Responder
 from spica.requests import Request
 from spica.responses.base import Response
 from spica.types import ASGIApp
 
 if TYPE_CHECKING:
-    from spica._layers.responder import Ask
+    from spica._layers.layer import Respond
 
 RequestResponseEndpoint = Callable[[Request[Any]], Awaitable[Response]]
 DispatchFunction = Callable[[Request[Any], RequestResponseEndpoint], Awaitable[Response]]
@@ -56,12 +56,12 @@ class BaseHTTPMiddleware(Responder):
     async def _layer_respond(self, request: Request[Any]) -> Response:
         """Return what the dispatch function returns, as a response that belongs to this request."""
         try:
-            is_first = request._aftermath is None
+            is_first = request._cleanup is None
         except AttributeError:
             is_first = True  # a subclass that skips `__init__`
         if is_first:
-            # Before the function can make a Request of its own: see spica._layers.aftermath.
-            request._aftermath = request.scope.setdefault(AFTERMATH, Aftermath())
+            # Before the function can make a Request of its own: see spica._layers.cleanup.
+            request._cleanup = request.scope.setdefault(CLEANUP, Cleanup())
         answer = await self.dispatch_func(request, self._layer_call_next)
         try:
             if answer._is_plain and answer.background is None and getrefcount(answer) <= HELD_HERE:
@@ -80,7 +80,7 @@ class BaseHTTPMiddleware(Responder):
         return sends_by_hand(getattr(self, "dispatch_func", self.dispatch))
 
     def _layer_has_changed(self) -> None:
-        ask = self._layer_ask
+        ask = self._layer_inner_respond
         # Of another dispatch middleware the answer is a response already.
         is_owned = getattr(ask, "__func__", None) is BaseHTTPMiddleware._layer_respond
         self._layer_call_next = (
@@ -91,15 +91,15 @@ class BaseHTTPMiddleware(Responder):
 class _CallNext:
     """What a dispatch function awaits for the response of the app inside."""
 
-    __slots__ = ("_layer_ask",)
+    __slots__ = ("_layer_inner_respond",)
 
-    def __init__(self, ask: Ask) -> None:
-        self._layer_ask = ask
+    def __init__(self, ask: Respond) -> None:
+        self._layer_inner_respond = ask
 
     async def _layer_respond(self, request: Request[Any]) -> Response:
         if type(getattr(request, "_receive", None)) is BodyChannel:
             request._body_channel().hand_on()
-        answer = await self._layer_ask(request)
+        answer = await self._layer_inner_respond(request)
         if (
             isinstance(answer, Response)
             and answer.background is None
@@ -112,10 +112,10 @@ class _CallNext:
 async def take_over(answer: ASGIApp, request: Request[Any]) -> Response:
     """Return ``answer`` as a response with which a dispatch function may do what it likes."""
     if not isinstance(answer, Response):
-        return await begin(answer, request, aftermath_of(request))
+        return await begin(answer, request, cleanup_of(request))
     response = answer._copy()
     if response.background is not None:
         # A function that sets another task, or returns another response, must not lose this one.
-        aftermath_of(request).add_task(response.background)
+        cleanup_of(request).add_task(response.background)
         response.background = None
     return response

@@ -14,16 +14,16 @@ import re
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from spica._asgi.order import CORS
+from spica._diagnostics.arguments import check_flag, check_seconds, check_strings, check_tokens
+from spica._diagnostics.middleware_order import CORS
 from spica._http.fields import encode_field_name, encode_field_value
 from spica._http.origins import MAX_ORIGIN_SIZE, find_looseness, serialize_origin
 from spica._layers.answers import settle_answer
-from spica._layers.editor import edit_answer, leave_edit, note_edit
-from spica._layers.responder import Responder
+from spica._layers.editing import edit_answer, leave_edit, note_edit
+from spica._layers.layer import Responder
 from spica.datastructures import Headers, MutableHeaders
 from spica.datastructures.headers import add_vary
 from spica.exceptions import warn_configuration
-from spica.middleware._settings import check_flag, check_seconds, check_strings, check_tokens
 from spica.responses.base import PlainTextResponse, Response
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class CORSMiddleware(Responder):
         edit = self._unasked if origin is None else self._choose_edit(origin)
         outer = note_edit(request, edit)
         try:
-            inner = await self._layer_ask(request)
+            inner = await self._layer_inner_respond(request)
         except Exception:
             leave_edit(request, edit)
             raise

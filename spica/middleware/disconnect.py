@@ -1,5 +1,5 @@
 """Cancel the making of a response when the client leaves."""
 
-from spica._layers.disconnect import CancelOnDisconnectMiddleware
+from spica._layers.cancellation import CancelOnDisconnectMiddleware
 
 __all__ = ["CancelOnDisconnectMiddleware"]

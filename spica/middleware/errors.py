@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from spica._asgi.aftermath import RequestErrors
 from spica._asgi.body import BodyChannel, ClientDisconnect
-from spica._asgi.order import ERROR_LAYER
+from spica._asgi.cleanup import RequestErrors
 from spica._asgi.scope import EXCEPTION_HANDLERS
 from spica._asgi.sending import StartedSend
-from spica._layers.aftermath import own_aftermath, split_errors
+from spica._diagnostics.arguments import check_flag
+from spica._diagnostics.middleware_order import ERROR_LAYER
 from spica._layers.answers import settle_answer
-from spica._layers.boundary import (
+from spica._layers.cleanup import own_cleanup, split_errors
+from spica._layers.editing import announce_close, edit_answer, take_left_edits
+from spica._layers.exception_handlers import (
     Boundary,
     HandlerApp,
     Handlers,
@@ -24,17 +26,15 @@ from spica._layers.boundary import (
     call_handler,
     note_late,
 )
-from spica._layers.codec import JSONCodecLayer
-from spica._layers.editor import announce_close, edit_answer, take_left_edits
 from spica._layers.handsent import is_known_sender, remember_sender, sends_by_hand
-from spica._layers.responder import Responder
+from spica._layers.json_codec import JSONCodecLayer
+from spica._layers.layer import Responder
 from spica.concurrency import run_in_threadpool
 from spica.exceptions import HTTPException
 from spica.middleware import debug_page
-from spica.middleware._settings import check_flag
 from spica.requests import Request
 from spica.responses.base import HTMLResponse, PlainTextResponse, Response
-from spica.responses.erroranswers import answer_http_exception, answer_status
+from spica.responses.errors import answer_http_exception, answer_status
 
 if TYPE_CHECKING:
     import inspect
@@ -72,13 +72,13 @@ class ServerErrorMiddleware(Responder):
     async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
         """Return the inner answer, or one that tells of the error."""
         try:
-            answer = await self._layer_ask(request)
+            answer = await self._layer_inner_respond(request)
         except Exception as exc:
             return await self._layer_answer_error(request, exc)
         return self._layer_guard(answer, request)
 
-    def _layer_ask_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
-        return self._layer_ask(request)
+    def _layer_inner_respond_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+        return self._layer_inner_respond(request)
 
     def _layer_guard(self, answer: ASGIApp, request: Request[Any]) -> ASGIApp:
         """Return an opaque answer in what answers its exceptions."""
@@ -107,8 +107,8 @@ class ServerErrorMiddleware(Responder):
                 answer = edit_answer(answer, edit)
             except Exception as error:
                 # A session that can't be written, for example. The page is still sent.
-                own_aftermath(request).add_failure(error)
-        if own_aftermath(request).failures:
+                own_cleanup(request).add_failure(error)
+        if own_cleanup(request).failures:
             answer = announce_close(answer, request.scope)
         return answer
 
@@ -116,12 +116,12 @@ class ServerErrorMiddleware(Responder):
         if isinstance(exc, ClientDisconnect):
             # Nobody is there to receive it, and it is no error of the server's.
             return PlainTextResponse("Client disconnected", status_code=400)
-        aftermath = own_aftermath(request)
-        aftermath.add_failure(exc)
+        cleanup = own_cleanup(request)
+        cleanup.add_failure(exc)
         try:
             return await self._make_response(request, exc)
         except Exception as error:  # of the handler
-            aftermath.add_failure(error)
+            cleanup.add_failure(error)
             return self.error_response(request, exc)
 
     async def _layer_report(self, request: Request[Any], exc: Exception) -> bool:
@@ -133,7 +133,7 @@ class ServerErrorMiddleware(Responder):
             try:
                 await call_handler(self.handler, request, exc)
             except Exception as error:
-                own_aftermath(request).add_failure(error)
+                own_cleanup(request).add_failure(error)
         return False
 
     async def _make_response(self, request: Request[Any], exc: Exception) -> ASGIApp:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from spica._asgi.handshake import HandshakeSend
-from spica._asgi.order import EXCEPTION_LAYER
 from spica._asgi.scope import EXCEPTION_HANDLERS
+from spica._diagnostics.middleware_order import EXCEPTION_LAYER
 from spica._http.closecodes import fit_reason
-from spica._layers.boundary import Boundary, answer_on_socket
+from spica._layers.exception_handlers import Boundary, answer_on_socket
 from spica._layers.handsent import remember_sender, sends_by_hand
 from spica.exceptions import HTTPException, WebSocketException
 from spica.requests import Request
 from spica.responses.base import Response
-from spica.responses.erroranswers import answer_http_exception
+from spica.responses.errors import answer_http_exception
 from spica.websockets import WebSocket, WebSocketState
+from spica.websockets.frames import HandshakeSend
 
 if TYPE_CHECKING:
     from spica.types import ASGIApp, Receive, Scope, Send

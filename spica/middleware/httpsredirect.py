@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from spica._asgi.order import ANSWERS, REDIRECTS
 from spica._asgi.scope import public_path
+from spica._diagnostics.middleware_order import ANSWERS, REDIRECTS
 from spica._http.host import format_host, has_contradicting_hosts, parse_host, read_host
-from spica._layers.denial import deny
-from spica._layers.responder import Responder
+from spica._layers.exception_handlers import deny
+from spica._layers.layer import Responder
 from spica.datastructures import URL
 from spica.responses.base import RedirectResponse, Response
-from spica.responses.erroranswers import answer_status
+from spica.responses.errors import answer_status
 
 if TYPE_CHECKING:
     from spica.requests import Request
@@ -44,7 +44,7 @@ class HTTPSRedirectMiddleware(Responder):
         # ASGI "HTTP Connection Scope": the scheme is "http" where the server leaves it out.
         secure = _SECURE_SCHEMES.get(scope.get("scheme", "http"))
         if secure is None:
-            return await self._layer_ask(request)
+            return await self._layer_inner_respond(request)
         return _redirect(scope, secure)
 
     async def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -11,16 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from spica._asgi.order import CHECKS_HOST
 from spica._asgi.scope import public_path
+from spica._diagnostics.arguments import check_flag
+from spica._diagnostics.middleware_order import CHECKS_HOST
 from spica._http.host import find_host, format_host, parse_host, parse_host_name
-from spica._layers.denial import deny
-from spica._layers.responder import Responder
+from spica._layers.exception_handlers import deny
+from spica._layers.layer import Responder
 from spica.datastructures import URL
 from spica.exceptions import warn_configuration
-from spica.middleware._settings import check_flag
 from spica.responses.base import RedirectResponse, Response
-from spica.responses.erroranswers import answer_status
+from spica.responses.errors import answer_status
 
 if TYPE_CHECKING:
     from spica.requests import Request
@@ -73,7 +73,7 @@ class TrustedHostMiddleware(Responder):
             refusal = self._refuse(request.scope)
             if refusal is not None:
                 return refusal
-        return await self._layer_ask(request)
+        return await self._layer_inner_respond(request)
 
     async def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a WebSocket in the same way; let other scopes pass."""

@@ -19,14 +19,14 @@ from typing import IO, TYPE_CHECKING, Any
 
 from spica._asgi.body import BodyChannel, ClientDisconnect, channel_of
 from spica._asgi.disconnect import run_until_disconnect
-from spica._asgi.places import package_name, warn_importer
+from spica._diagnostics.call_site import package_name, warn_importer
 from spica._http.fields import encode_field_name, encode_field_value
 from spica._layers.answers import describe
 from spica.concurrency import file_threads, wsgi_threads
 from spica.exceptions import HTTPException, SpicaDeprecationWarning
 from spica.responses.base import PlainTextResponse
-from spica.responses.chunks import WITHOUT_CONTENT
-from spica.routing.lifespan_run import check_seconds
+from spica.responses.sending import WITHOUT_CONTENT
+from spica.routing.lifespan.run import check_seconds
 from spica.types import Message, Receive, Scope, Send
 from spica.websockets import WebSocketClose
 

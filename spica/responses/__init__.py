@@ -8,9 +8,9 @@ from spica.responses.base import (
     RedirectResponse,
     Response,
 )
-from spica.responses.chunks import Content
 from spica.responses.file import FileResponse, guess_type
 from spica.responses.problem import ProblemDetailsResponse
+from spica.responses.sending import Content
 from spica.responses.streaming import (
     AsyncContentStream,
     ContentStream,

@@ -16,8 +16,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, Self
 
-from spica._asgi import codec
-from spica._asgi.aftermath import nearest_aftermath
+from spica._asgi import current_codec as codec
+from spica._asgi.cleanup import nearest_cleanup
 from spica._asgi.sending import DenialSend
 from spica._asgi.unread import CloseOnce
 from spica._http.cookies import format_set_cookie
@@ -25,7 +25,7 @@ from spica._http.fields import encode_field_value
 from spica.background import BackgroundTask
 from spica.datastructures import URL, MutableHeaders
 from spica.datastructures.headers import encode_header
-from spica.responses.chunks import (
+from spica.responses.sending import (
     WITHOUT_BODY,
     WITHOUT_CONTENT,
     Content,
@@ -319,7 +319,7 @@ class Response:
         A layer may drop the response, or give it another body, before the iterator has begun.
         """
         for close in self._iterators_to_close():
-            nearest_aftermath(request).add_unread(close)
+            nearest_cleanup(request).add_unread(close)
 
     def _note_sent(self, iterator: Any) -> None:
         """Note that sending the response has closed ``iterator``."""
@@ -327,7 +327,7 @@ class Response:
             each.is_closed = each.is_closed or each.iterator is iterator
 
     def _copy(self) -> Self:
-        """Return a copy to be edited for one request (see ``spica._layers.ownership``)."""
+        """Return a copy to be edited for one request (see ``spica._layers.editing``)."""
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
         twin.raw_headers = self.raw_headers[:]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from spica.exceptions import HTTPException
 from spica.responses.base import JSONResponse
-from spica.responses.chunks import WITHOUT_CONTENT
+from spica.responses.sending import WITHOUT_CONTENT
 
 if TYPE_CHECKING:
     from spica.background import BackgroundTask

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from spica._asgi.aftermath import nearest_aftermath
 from spica._asgi.body import channel_of
+from spica._asgi.cleanup import nearest_cleanup
 from spica._asgi.disconnect import run_until_disconnect
 from spica._asgi.scope import RESPONSE_STARTED
 from spica._asgi.sending import DenialSend
 from spica._asgi.unread import CloseOnce, close_unread
 from spica.concurrency import iterate_in_threadpool
 from spica.responses.base import Response, one_chunk
-from spica.responses.chunks import (
+from spica.responses.sending import (
     WITHOUT_BODY,
     Content,
     keep_length,
@@ -131,7 +131,7 @@ class StreamingResponse(Response):
             return
         close = CloseOnce(iterator)
         self._unread = (close,)
-        nearest_aftermath(request).add_unread(close)
+        nearest_cleanup(request).add_unread(close)
 
     async def listen_for_disconnect(self, receive: Receive) -> None:
         """Wait until the client has left."""

@@ -1,7 +1,7 @@
 """Routing: from a path to an endpoint, and from a name to a path. This package only re-exports."""
 
 from spica.routing.base import BaseRoute, Match, NoMatchFound, get_name
-from spica.routing.functions import request_response, websocket_session
+from spica.routing.endpoint_apps import request_response, websocket_session
 from spica.routing.mounts import Host, Mount
 from spica.routing.patterns import (
     PARAM_FORMAT_REGEX,

@@ -11,10 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from spica._layers.handsent import BY_ENDPOINT, sends_by_hand
-from spica._layers.responder import asker
+from spica._layers.layer import resolve_respond
 from spica.endpoints import HTTPEndpoint, answer, answers_by_value, methods_of
 from spica.routing.base import BaseRoute, Match
-from spica.routing.functions import ask_function
+from spica.routing.endpoint_apps import resolve_endpoint
 from spica.routing.hosttable import HostTable
 from spica.routing.mounts import AppRoute, Host, Mount, descend, read_host_name, refuse_hosts
 from spica.routing.patterns import conversions_of, match_path
@@ -23,7 +23,7 @@ from spica.routing.routes import PatternRoute, Route, WebSocketRoute
 if TYPE_CHECKING:
     from collections.abc import Iterable, Set
 
-    from spica._layers.responder import Ask
+    from spica._layers.layer import Respond
     from spica.requests import Request
     from spica.types import ASGIApp, Scope
 
@@ -55,7 +55,7 @@ class Candidate:
         matched: bool = self.route.matches(scope)[0] is Match.FULL
         return matched
 
-    def enter(self, scope: Scope, path: str) -> Ask | None:
+    def enter(self, scope: Scope, path: str) -> Respond | None:
         """Return how the route is asked if it matches an HTTP request, its keys being set in ``scope``.
 
         None: it does not match. ``partial_match``: by its path, but not its method.
@@ -74,13 +74,13 @@ class Candidate:
 class AnyCandidate(Candidate):
     """A route that may be of any kind: compared by ``matches``, served by ``handle``."""
 
-    __slots__ = ("_layer_ask",)
+    __slots__ = ("_layer_inner_respond",)
 
     def __init__(self, route: Any, order: int) -> None:
         super().__init__(route, order)
-        self._layer_ask = asker(route.handle)
+        self._layer_inner_respond = resolve_respond(route.handle)
 
-    def enter(self, scope: Scope, path: str) -> Ask | None:
+    def enter(self, scope: Scope, path: str) -> Respond | None:
         """Let the route compare."""
         match, child_scope = self.route.matches(scope)
         if match is Match.NONE:
@@ -89,7 +89,7 @@ class AnyCandidate(Candidate):
             return partial_match
         scope["route"] = self.route
         scope.update(child_scope)
-        return self._layer_ask
+        return self._layer_inner_respond
 
     def enter_socket(self, scope: Scope, path: str) -> ASGIApp | None:
         """Let the route compare."""
@@ -136,9 +136,9 @@ class HTTPCandidate(PatternCandidate):
         super().__init__(route, order)
         # Resolved anew here, and not when the route was made: classes may have been patched since. It is
         # read from the route when it is asked: an app that is put in its place later is noticed.
-        route._layer_ask = _ask_endpoint(route.app)
+        route._layer_inner_respond = _ask_endpoint(route.app)
 
-    def enter(self, scope: Scope, path: str) -> Ask | None:
+    def enter(self, scope: Scope, path: str) -> Respond | None:
         """Compare the path, then the method."""
         route = self.route
         if self.exact_path is not None and self.exact_path == path:
@@ -162,7 +162,7 @@ class HTTPCandidate(PatternCandidate):
         scope["route"] = route
         scope["endpoint"] = route.endpoint
         scope["path_params"] = params
-        ask: Ask = route._layer_ask
+        ask: Respond = route._layer_inner_respond
         return ask
 
     def enter_socket(self, scope: Scope, path: str) -> ASGIApp | None:
@@ -179,7 +179,7 @@ class ClassCandidate(HTTPCandidate):
         super().__init__(route, order)
         self.methods = methods
 
-    def enter(self, scope: Scope, path: str) -> Ask | None:
+    def enter(self, scope: Scope, path: str) -> Respond | None:
         """Compare the path, then the method."""
         if scope["method"] in self.methods:
             return HTTPCandidate.enter(self, scope, path)
@@ -191,7 +191,7 @@ class SocketCandidate(PatternCandidate):
 
     __slots__ = ()
 
-    def enter(self, scope: Scope, path: str) -> Ask | None:
+    def enter(self, scope: Scope, path: str) -> Respond | None:
         """Match no HTTP request."""
         return None
 
@@ -215,14 +215,14 @@ class MountCandidate(Candidate):
         super().__init__(route, order)
         self.prefix = None if len(route.param_convertors) > 1 else route.path + "/"
         self.conversions = conversions_of(route.param_convertors)
-        route._layer_ask = ask_function(route.app)
+        route._layer_inner_respond = resolve_endpoint(route.app)
 
     @property
     def pattern(self) -> str:
         """All that is below the path of the route."""
         return f"{self.route.path}/{{path:path}}"
 
-    def enter(self, scope: Scope, path: str) -> Ask | None:
+    def enter(self, scope: Scope, path: str) -> Respond | None:
         """Compare the prefix."""
         route = self.route
         if self.prefix is None:
@@ -233,21 +233,21 @@ class MountCandidate(Candidate):
         else:
             return self._compare_bare(scope, path)
         scope["route"] = route
-        ask: Ask = route._layer_ask
+        ask: Respond = route._layer_inner_respond
         return ask
 
-    def _compare_bare(self, scope: Scope, path: str) -> Ask | None:
+    def _compare_bare(self, scope: Scope, path: str) -> Respond | None:
         match = self.route._match_bare(scope, path)
         if match is Match.FULL:
             return self.enter_bare(scope, path)
         return None if match is Match.NONE else partial_match
 
-    def enter_bare(self, scope: Scope, path: str) -> Ask:
+    def enter_bare(self, scope: Scope, path: str) -> Respond:
         """Return how the route is asked for its path without the trailing slash."""
         route = self.route
         route._enter_bare(scope, path, self.conversions)
         scope["route"] = route
-        ask: Ask = route._layer_ask
+        ask: Respond = route._layer_inner_respond
         return ask
 
     def enter_socket(self, scope: Scope, path: str) -> ASGIApp | None:
@@ -280,7 +280,7 @@ class HostsCandidate(Candidate):
 
     def add(self, route: Host, order: int) -> None:
         """Add the next route of the run."""
-        route._layer_ask = _ask_endpoint(route.app)
+        route._layer_inner_respond = _ask_endpoint(route.app)
         self.table.add(route, order)
 
     def is_full_match(self, scope: Scope) -> bool:
@@ -288,7 +288,7 @@ class HostsCandidate(Candidate):
         name = read_host_name(scope)
         return name is not None and self.table.find(name) is not None
 
-    def enter(self, scope: Scope, path: str) -> Ask | None:
+    def enter(self, scope: Scope, path: str) -> Respond | None:
         """Look the host up."""
         name = read_host_name(scope)
         if name is None:
@@ -299,7 +299,7 @@ class HostsCandidate(Candidate):
         route, params = found
         scope["route"] = route
         scope.update(route._child_scope(scope, params))
-        return route._layer_ask
+        return route._layer_inner_respond
 
     def enter_socket(self, scope: Scope, path: str) -> ASGIApp | None:
         """Look the host up."""
@@ -310,7 +310,7 @@ class HostsCandidate(Candidate):
         return app
 
 
-_refuse_hosts = asker(refuse_hosts)
+_refuse_hosts = resolve_respond(refuse_hosts)
 
 
 class AskedCandidate(AnyCandidate):
@@ -320,14 +320,14 @@ class AskedCandidate(AnyCandidate):
 
     def __init__(self, route: Route | AppRoute, order: int) -> None:
         super().__init__(route, order)
-        route._layer_ask = _ask_endpoint(route.app)
+        route._layer_inner_respond = _ask_endpoint(route.app)
 
-    def enter(self, scope: Scope, path: str) -> Ask | None:
+    def enter(self, scope: Scope, path: str) -> Respond | None:
         """Let the route compare, then ask its app."""
         ask = super().enter(scope, path)
         if ask is None or ask is partial_match:
             return ask
-        own_ask: Ask = self.route._layer_ask
+        own_ask: Respond = self.route._layer_inner_respond
         return own_ask
 
 
@@ -382,11 +382,11 @@ def _has_born(route: BaseRoute, name: str, born: set[Any]) -> bool:
     return getattr(method, "__func__", None) in born and method.__self__ is route
 
 
-def _ask_endpoint(app: ASGIApp) -> Ask:
+def _ask_endpoint(app: ASGIApp) -> Respond:
     """Return how the app of a route is asked; a class endpoint makes an instance for each request."""
     if isinstance(app, type) and issubclass(app, HTTPEndpoint) and _passes_responses(app):
         return partial(answer, app)
-    return ask_function(app)
+    return resolve_endpoint(app)
 
 
 def _passes_responses(cls: type[HTTPEndpoint]) -> bool:

@@ -6,13 +6,12 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from spica._asgi.middleware import Middleware, build_stack
 from spica._asgi.scope import get_route_path, restore_prefix
+from spica._asgi.stack import Middleware, build_stack
 from spica._http.host import find_host, has_contradicting_hosts, parse_host_name
-from spica._layers.boundary import Boundary
-from spica._layers.denial import deny
+from spica._layers.exception_handlers import Boundary, deny
+from spica._layers.layer import InnerApp, Respond
 from spica._layers.limits import limit_app
-from spica._layers.responder import Ask, InnerApp
 from spica.datastructures import URLPath
 from spica.exceptions import HTTPException, MisuseError
 from spica.responses.base import PlainTextResponse
@@ -24,7 +23,6 @@ from spica.routing.base import (
     known_names,
     url_with_suffix,
 )
-from spica.routing.misuse import check_choice, check_mounted, warn_of_path
 from spica.routing.patterns import (
     Conversions,
     PathConvertors,
@@ -37,6 +35,7 @@ from spica.routing.patterns import (
     replace_params,
 )
 from spica.routing.spelling import check_host_spelling, check_spelling
+from spica.routing.validation import check_choice, check_mounted, warn_of_path
 from spica.types import ASGIApp, Receive, Scope, Send
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ class AppRoute(BaseRoute):
     """Whether the lifespan of the application runs. None: the router decides, for applications of spica."""
     app = InnerApp(connects=False)
     _layer_inner: ASGIApp
-    _layer_ask: Ask
+    _layer_inner_respond: Respond
     _base_app: ASGIApp
     param_convertors: PathConvertors
 

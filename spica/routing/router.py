@@ -6,27 +6,27 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
-from spica._asgi.middleware import Middleware, build_stack
 from spica._asgi.scope import get_route_path, path_below, public_path
-from spica._layers.boundary import Boundary
+from spica._asgi.stack import Middleware, build_stack
+from spica._layers.exception_handlers import Boundary
+from spica._layers.layer import InnerApp, Respond, Responder, responds_as
 from spica._layers.limits import limit_app
-from spica._layers.responder import Ask, InnerApp, Responder, asked_as
 from spica.exceptions import HTTPException
 from spica.responses.base import PlainTextResponse, RedirectResponse
 from spica.routing.base import LINK_KEYS, BaseRoute, NoMatchFound, known_names, url_with_suffix
 from spica.routing.decorators import RouteDecorators
-from spica.routing.dispatch import RouteTable
-from spica.routing.lifespan import OwnLifespan, make_lifespans
-from spica.routing.lifespan_run import (
+from spica.routing.lifespan.own import OwnLifespan, make_lifespans
+from spica.routing.lifespan.run import (
     MAX_SHUTDOWN_SECONDS,
     MAX_STARTUP_SECONDS,
     check_seconds,
     run_lifespan,
 )
-from spica.routing.misuse import check_choice
 from spica.routing.mounts import Host, Mount
 from spica.routing.patterns import encode_path
 from spica.routing.routes import Route, WebSocketRoute
+from spica.routing.table import RouteTable
+from spica.routing.validation import check_choice
 from spica.types import ASGIApp, Lifespan, Receive, Scope, Send
 from spica.websockets import WebSocketClose
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from spica.datastructures import URLPath
     from spica.formparsers import FormLimits
     from spica.requests import Request
-    from spica.routing.lifespan import LifespanContext
+    from spica.routing.lifespan.own import LifespanContext
 
 
 class Router(RouteDecorators, Responder):
@@ -62,7 +62,7 @@ class Router(RouteDecorators, Responder):
     middleware_stack = InnerApp()
     _layer_inner: ASGIApp
     default = InnerApp("_default")
-    _layer_ask_default: Ask
+    _layer_inner_respond_default: Respond
     mounted_lifespans: bool | None = None
     max_startup_seconds: float | None = MAX_STARTUP_SECONDS
     max_shutdown_seconds: float | None = MAX_SHUTDOWN_SECONDS
@@ -158,7 +158,7 @@ class Router(RouteDecorators, Responder):
     def _layer_respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
         """Return the answer of the route that matches, through the router's middleware."""
         request.scope.setdefault("router", self)
-        return self._layer_ask(request)
+        return self._layer_inner_respond(request)
 
     def _layer_dispatch(self, request: Request[Any]) -> Awaitable[ASGIApp]:
         """Return the answer of the route that matches.
@@ -177,11 +177,11 @@ class Router(RouteDecorators, Responder):
             return ask(request)
         if self.redirect_slashes and (location := self._other_slash(scope, path)) is not None:
             return _Answer(RedirectResponse(location))._layer_respond(request)
-        return self._layer_ask_default(request)
+        return self._layer_inner_respond_default(request)
 
     def _layer_has_changed(self) -> None:
         # Without middleware of its own a router is asked for its route directly.
-        is_direct = getattr(self, "_layer_ask", None) == self._layer_dispatch
+        is_direct = getattr(self, "_layer_inner_respond", None) == self._layer_dispatch
         if is_direct:
             setattr(self, "_layer_respond", self._layer_dispatch)  # noqa: B010  # a method is assigned to
         elif getattr(self._layer_respond, "__func__", None) is Router._layer_dispatch:
@@ -305,8 +305,8 @@ class Router(RouteDecorators, Responder):
 
 
 Mount.router_class = Router
-asked_as(Router.app, "_layer_dispatch")
-asked_as(Router.not_found, "_answer_not_found")
+responds_as(Router.app, "_layer_dispatch")
+responds_as(Router.not_found, "_answer_not_found")
 
 
 _BORN_CALL = Router.__call__
@@ -338,7 +338,7 @@ class _Dispatch(Responder):
 
 
 class _Answer:
-    """Ask for an answer that is there already."""
+    """Respond for an answer that is there already."""
 
     __slots__ = ("answer",)
 

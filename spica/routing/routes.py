@@ -9,12 +9,12 @@ from collections.abc import Callable, Collection, Sequence, Set
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from spica._asgi.middleware import Middleware, build_stack
 from spica._asgi.scope import get_route_path, path_below
+from spica._asgi.stack import Middleware, build_stack
 from spica._http.fields import is_token
-from spica._layers.disconnect import CancelOnDisconnectMiddleware, check_cancellable
+from spica._layers.cancellation import CancelOnDisconnectMiddleware, check_cancellable
+from spica._layers.layer import InnerApp, Respond
 from spica._layers.limits import limit_app
-from spica._layers.responder import Ask, InnerApp
 from spica.datastructures import URLPath
 from spica.endpoints import methods_of
 from spica.exceptions import HTTPException
@@ -27,7 +27,6 @@ from spica.routing.base import (
     get_name,
     url_with_suffix,
 )
-from spica.routing.misuse import check_endpoint, warn_of_path
 from spica.routing.patterns import (
     PathConvertors,
     check_path,
@@ -37,6 +36,7 @@ from spica.routing.patterns import (
     replace_params,
 )
 from spica.routing.spelling import check_spelling
+from spica.routing.validation import check_endpoint, warn_of_path
 from spica.types import ASGIApp, Receive, Scope, Send
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class PatternRoute(BaseRoute):
     endpoint: Any
     app = InnerApp(connects=False)
     _layer_inner: ASGIApp
-    _layer_ask: Ask
+    _layer_inner_respond: Respond
     _protocol: Literal["http", "websocket"] = "http"
 
     def _child_scope(self, scope: Scope, params: dict[str, Any]) -> Scope:

@@ -7,7 +7,7 @@ warned of.
 import importlib
 from types import ModuleType
 
-from spica._asgi.places import package_name, warn_importer
+from spica._diagnostics.call_site import package_name, warn_importer
 from spica.exceptions import SpicaDeprecationWarning
 
 __all__ = ["httpx"]

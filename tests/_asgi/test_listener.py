@@ -121,8 +121,8 @@ async def test_who_asks_again_after_the_client_has_left_begins_no_other() -> Non
     for _ in range(3):
         assert await request.is_disconnected()
     assert request._channel().listener is listener
-    assert request._aftermath is not None
-    assert request._aftermath.begun == [listener]
+    assert request._cleanup is not None
+    assert request._cleanup.begun == [listener]
 
 
 async def test_it_is_gone_when_the_request_is_over() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from asgi_kit import websocket_scope
 
-from spica._layers.denial import deny
+from spica._layers.exception_handlers import deny
 from spica.background import BackgroundTask
 from spica.responses import PlainTextResponse
 

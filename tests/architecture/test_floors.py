@@ -21,6 +21,8 @@ FLOORS: dict[str, float] = {
     "spica.datastructures": 2,
     # plumbing all layers share
     "spica._asgi": 3,
+    # the home of "nothing assumed": call sites, arguments, the order of middleware
+    "spica._diagnostics": 3,
     # messages
     "spica.background": 4,
     "spica.formparsers": 4,

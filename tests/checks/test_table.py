@@ -3,7 +3,7 @@
 from typing import Any
 
 from spica.applications import Spica
-from spica.checks.table import format_routes
+from spica.checks.report import format_routes
 from spica.endpoints import HTTPEndpoint
 from spica.routing import BaseRoute, Host, Mount, Route, Router, WebSocketRoute
 

@@ -22,12 +22,13 @@ from spica.formparsers import (
     limits,
     reading,
     scanner,
-    spool,
     streamed,
 )
+from spica.formparsers import upload_storage as spool
 from spica.jsoncodec import decode, encode
-from spica.middleware import _sessioncookie, debug_page, gzip
+from spica.middleware import debug_page, gzip
 from spica.middleware.cors import CORSMiddleware
+from spica.middleware.sessions import cookie as _sessioncookie
 from spica.responses import FileResponse
 from spica.routing import Mount, Route, Router
 from spica.staticfiles import StaticMemory
@@ -165,7 +166,7 @@ def test_the_largest_number_in_json() -> None:
 
 
 def test_the_body_for_wsgi() -> None:
-    source = Path(inspect.getfile(gzip)).with_name("wsgi.py").read_text("utf-8")
+    source = Path(inspect.getfile(debug_page)).with_name("wsgi.py").read_text("utf-8")
     assert re.search(r"^MAX_BODY_IN_MEMORY = 1024 \* 1024$", source, re.MULTILINE)
     assert re.search(r"^MAX_SEND_SECONDS = 60$", source, re.MULTILINE)
     assert re.search(r"^MAX_PIECE_SIZE = 256 \* 1024$", source, re.MULTILINE)

@@ -11,7 +11,7 @@ from spica.exceptions import HTTPException
 from spica.formparsers import MultiPartException, MultiPartParser
 from spica.formparsers.decoder import PartHead
 from spica.formparsers.multipart_parser import _Collector
-from spica.formparsers.spool import MAX_OPEN_FILES
+from spica.formparsers.upload_storage import MAX_OPEN_FILES
 
 pytestmark = pytest.mark.anyio
 

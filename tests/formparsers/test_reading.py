@@ -5,7 +5,7 @@ import anyio
 import pytest
 from asgi_kit import Exchange, call
 
-from spica._asgi.aftermath import aftermath_of
+from spica._asgi.cleanup import cleanup_of
 from spica.applications import Spica
 from spica.background import BackgroundTask
 from spica.datastructures import FormData
@@ -194,12 +194,12 @@ async def test_a_form_that_was_closed_leaves_nothing_to_do_after_the_response(wa
     async def endpoint(request: Request) -> Response:
         if way == "async with":
             async with request.form() as form:
-                seen.append(aftermath_of(request).is_empty)
+                seen.append(cleanup_of(request).is_empty)
         else:
             form = await request.form()
-            seen.append(aftermath_of(request).is_empty)
+            seen.append(cleanup_of(request).is_empty)
             await (form.close() if way == "form.close" else request.close())
-        seen.append(aftermath_of(request).is_empty)
+        seen.append(cleanup_of(request).is_empty)
         assert form["f"].file.closed  # type: ignore[union-attr]
         return PlainTextResponse("ok")
 

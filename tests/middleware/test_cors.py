@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from asgi_kit import Exchange, call, http_scope, websocket_scope
 
-from spica._asgi.middleware import Middleware
+from spica._asgi.stack import Middleware
 from spica.applications import Spica
 from spica.datastructures import Headers, MutableHeaders
 from spica.exceptions import HTTPException, SpicaConfigurationWarning

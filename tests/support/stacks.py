@@ -16,9 +16,9 @@ import anyio
 from asgi_kit import Exchange, body_messages, http_scope
 from hypothesis import strategies as st
 
-from spica._layers.boundary import ALREADY_STARTED
-from spica._layers.editor import edit_answer, leave_edit
-from spica._layers.responder import Responder
+from spica._layers.editing import edit_answer, leave_edit
+from spica._layers.exception_handlers import ALREADY_STARTED
+from spica._layers.layer import Responder
 from spica.applications import Spica
 from spica.background import BackgroundTask
 from spica.endpoints import HTTPEndpoint
@@ -171,7 +171,7 @@ class Stamp(Responder):
 
     async def _layer_respond(self, request: Request) -> Any:
         try:
-            answer = await self._layer_ask(request)
+            answer = await self._layer_inner_respond(request)
         except Exception:
             leave_edit(request, self.edit)
             raise

@@ -14,8 +14,8 @@ from spica._http import conditional, cookies, disposition, fields, filenames, ho
 from spica.convertors import CONVERTOR_TYPES
 from spica.datastructures import URL, Headers, QueryParams
 from spica.formparsers.charsets import decode_text, find_charset
-from spica.middleware._gzip_rules import accepts_gzip
-from spica.middleware._sessioncookie import make_signer, unsign
+from spica.middleware.gzip.rules import accepts_gzip
+from spica.middleware.sessions.cookie import make_signer, unsign
 from spica.routing.patterns import compile_path
 
 any_field = st.sampled_from(sorted(HEADER_WORDS)).flatmap(values_of)

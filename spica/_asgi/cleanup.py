@@ -1,0 +1,190 @@
+"""What a request leaves to be done when its response has been sent.
+
+Layers that pass responses by value may drop or replace one. What it carried must not be lost with it: a
+background task, an app that was begun, an error that was answered but is still to be reported. It is noted
+here and settled by the layer that sends the response.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Protocol
+
+from spica._asgi.scope import CLEANUP
+from spica.types import Message, Scope
+
+
+class Started(Protocol):
+    """An app that runs in a task of its own."""
+
+    async def finish(self) -> None:
+        """End the app, in good order if it allows, and raise its error."""
+
+    async def abandon(self) -> None:
+        """Cancel the app and wait for its end."""
+
+
+class Closing(Protocol):
+    """Close an iterator, unless that was done."""
+
+    is_closed: bool
+
+    async def __call__(self) -> None:
+        """Close it."""
+
+
+class HandSent(Protocol):
+    """The ``send`` by which user code has sent a response itself."""
+
+    has_started: bool
+    start: Message | None
+
+
+class RequestErrors(ExceptionGroup[Exception]):
+    """The errors of one request: the first, which an answer is for, and what went wrong besides."""
+
+
+class Cleanup:
+    """Collect what is left to be done for one request."""
+
+    # Nearly every request that has an cleanup leaves nothing: what is not needed is not made.
+    begun: Sequence[Started] = ()
+    tasks: Sequence[Callable[[], Awaitable[None]]] = ()
+    closers: Sequence[Callable[[], Awaitable[None]]] = ()
+    failures: Sequence[Exception] = ()
+    unread: Sequence[Closing] = ()
+    is_empty = True
+    is_undisturbed = True
+    """Whether the answer may be sent as it is: there is no failure, and no response was sent by hand."""
+    hand_send: HandSent | None = None
+    """Set once an endpoint, a handler or a dispatch function has started the response itself."""
+
+    def note_hand_sent(self, send: HandSent) -> None:
+        """Note that user code has started the response by ``send``."""
+        self.hand_send = send
+        self.is_undisturbed = False
+
+    def restore_hand_sent(self, send: HandSent | None) -> None:
+        """Note that the last such response has gone to a dispatch middleware, and not to the server."""
+        self.hand_send = send
+        self.is_undisturbed = send is None and not self.failures
+
+    def add_unread(self, close: Closing) -> None:
+        """Note how to close the iterator of a response, which may never be sent.
+
+        Nearly every such response is sent. So ``is_empty`` does not know of it: see ``has_unread``.
+        """
+        self.unread = (*self.unread, close)
+
+    def has_unread(self) -> bool:
+        """Return whether an iterator is still to be closed."""
+        return not all(closing.is_closed for closing in self.unread)
+
+    def add_started(self, begun: Started) -> None:
+        """Note an app that runs, to be ended."""
+        self.begun = [*self.begun, begun]
+        self.is_empty = False
+
+    def forget_started(self, begun: Started) -> None:
+        """Note that an app has ended well, so that nearly always nothing is left to be done."""
+        if len(self.begun) == 1 and self.begun[0] is begun:
+            self.begun = ()
+            self.is_empty = not (self.tasks or self.closers or self.failures)
+
+    def add_task(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Note a task, to be run."""
+        self.tasks = [*self.tasks, task]
+        self.is_empty = False
+
+    def add_closer(self, closer: Callable[[], Awaitable[None]]) -> None:
+        """Note what is to be closed when all else is done: a form, whose files tasks may still read."""
+        self.closers = [*self.closers, closer]
+        self.is_empty = False
+
+    def forget_closer(self, closer: Callable[[], Awaitable[None]]) -> None:
+        """Drop a closer that has run, so that nearly always nothing is left to do."""
+        if len(self.closers) == 1 and self.closers[0] == closer:
+            self.closers = ()
+            self.is_empty = not (self.begun or self.tasks or self.failures)
+
+    def add_failure(self, exc: Exception) -> bool:
+        """Note an error, to be raised; return whether it was not noted already."""
+        is_new = not self.has_failure(exc)
+        if is_new:
+            self.failures = [*self.failures, exc]
+            self.is_empty = self.is_undisturbed = False
+        return is_new
+
+    def has_failure(self, exc: Exception) -> bool:
+        """Return whether this very error is noted; two that are equal are two."""
+        return any(failure is exc for failure in self.failures)
+
+    async def settle(self) -> list[Exception]:
+        """End what was begun, run what was put off, and return the errors that came of it."""
+        late = []
+        for step in self._steps():
+            try:
+                await step()
+            except Exception as exc:
+                if self.add_failure(exc):
+                    late.append(exc)
+            except BaseException:
+                await self.abandon()
+                raise
+        return late
+
+    def _steps(self) -> Iterator[Callable[[], Awaitable[None]]]:
+        """Give what is to be done one by one, also the apps and forms that a task has begun meanwhile."""
+        begun = self.begun
+        yield from [each.finish for each in reversed(begun)]
+        yield from reversed(self.unread)  # an iterator over another one was noted after it
+        yield from self.tasks
+        yield from [each.finish for each in self.begun[len(begun) :]]
+        yield from self.closers
+
+    def raise_failures(self) -> None:
+        """Raise what went wrong: one error as it is, several as an ExceptionGroup."""
+        if len(self.failures) == 1:
+            raise self.failures[0]
+        if self.failures:
+            raise RequestErrors("several errors in one request", self.failures)
+
+    async def abandon(self) -> None:
+        """Cancel what was begun, because the request itself is cancelled."""
+        for begun in reversed(self.begun):
+            await begun.abandon()
+        for closing in reversed(self.unread):
+            await closing()
+        for close in self.closers:
+            await close()
+
+
+class HasCleanup(Protocol):
+    """What can leave something to be done: a Request."""
+
+    scope: Scope
+    _cleanup: Cleanup | None
+
+
+def cleanup_of(request: HasCleanup) -> Cleanup:
+    """Return the cleanup of `request`: that of its connection, made if there is none yet."""
+    cleanup = getattr(request, "_cleanup", None)  # a subclass may skip `__init__`
+    if cleanup is None:
+        cleanup = request.scope.get(CLEANUP)
+        if cleanup is None:
+            cleanup = request.scope[CLEANUP] = Cleanup()
+        request._cleanup = cleanup
+    return cleanup
+
+
+def nearest_cleanup(request: HasCleanup) -> Cleanup:
+    """Return the cleanup that the layer which sends the response will settle.
+
+    Without a dispatch layer around, the request has one of its own, and the scope does not show it.
+    """
+    cleanup = getattr(request, "_cleanup", None)  # a subclass may skip `__init__`
+    if cleanup is None:
+        cleanup = request.scope.get(CLEANUP)
+        if cleanup is None:
+            cleanup = request._cleanup = Cleanup()
+    return cleanup

@@ -1,0 +1,157 @@
+"""A task beside the caller's, in the caller's context, on asyncio and on trio.
+
+It is not a task group: the task may outlive the block that began it, and its owner ends it. The function it
+runs must not raise.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
+
+if TYPE_CHECKING:
+    import asyncio
+
+if TYPE_CHECKING:
+    import asyncio
+
+AsyncFunction = Callable[[], Coroutine[Any, Any, None]]
+
+
+class SideTask(Protocol):
+    """A running task."""
+
+    def cancel(self) -> object:
+        """Cancel what it runs."""
+        ...
+
+
+class Signal:
+    """Something that happens once, and that tasks wait for.
+
+    It costs nothing until somebody waits.
+    """
+
+    __slots__ = ("_event", "_futures", "is_set")
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self._futures: tuple[asyncio.Future[None], ...] = ()
+        self._event: anyio.Event | None = None
+
+    def set(self) -> None:
+        """Tell that it has happened."""
+        self.is_set = True
+        for future in self._futures:
+            if not future.done():
+                future.set_result(None)
+        if self._event is not None:
+            self._event.set()
+
+    def wait(self) -> Awaitable[None]:
+        """Return what is done, once awaited, when it has happened."""
+        loop = running_asyncio_loop()
+        if loop is None:
+            if self._event is None:
+                self._event = anyio.Event()
+                if self.is_set:
+                    self._event.set()
+            return self._event.wait()
+        # Each waits for a future of its own: it is cancelled with the task.
+        future = loop.create_future()
+        if self.is_set:
+            future.set_result(None)
+        else:
+            self._futures += (future,)
+        return future
+
+
+def start_side_task(function: AsyncFunction) -> SideTask:
+    """Run ``function`` in a task of its own, with the very context of the caller's task."""
+    loop = running_asyncio_loop()
+    if loop is None:
+        return _TrioTask(function)
+    return loop.create_task(function(), context=_current_context(loop))
+
+
+def start_listening_task(function: AsyncFunction) -> SideTask:
+    """Run ``function`` in a task of its own, with a copy of the caller's context.
+
+    It sets nothing that the caller is to see, so it can begin before the caller has paused.
+
+    Raises:
+        RuntimeError: no event loop runs in this thread.
+    """
+    loop = running_asyncio_loop()
+    if loop is None:
+        if "trio" not in sys.modules:
+            raise RuntimeError("No event loop runs in this thread.")
+        return _TrioListener(function)
+    return loop.create_task(function())
+
+
+class _TrioTask:
+    """A system task of trio: no nursery of the caller's waits for it."""
+
+    __slots__ = ("_context", "_function", "_scope", "_spawn")
+
+    def __init__(self, function: AsyncFunction) -> None:
+        from trio import CancelScope, lowlevel
+
+        self._function = function
+        self._scope = CancelScope()
+        self._context = lowlevel.current_task().context
+        self._spawn = lowlevel.spawn_system_task
+        # A context can't be entered twice at a time: the task is made once the caller's has paused.
+        lowlevel.current_trio_token().run_sync_soon(self._start)
+
+    def _start(self) -> None:
+        self._spawn(self._run, context=self._context)
+
+    async def _run(self) -> None:
+        with self._scope:
+            await self._function()
+
+    def cancel(self) -> None:
+        """Cancel what it runs."""
+        self._scope.cancel()
+
+
+class _TrioListener(_TrioTask):
+    """The same, with a copy of the context."""
+
+    __slots__ = ()
+
+    def __init__(self, function: AsyncFunction) -> None:
+        from trio import CancelScope, lowlevel
+
+        self._function = function
+        self._scope = CancelScope()
+        lowlevel.spawn_system_task(self._run, context=contextvars.copy_context())
+
+
+def _current_context(loop: asyncio.AbstractEventLoop) -> contextvars.Context:
+    """Return the context of the current asyncio task, so that what is set there is seen here."""
+    if sys.version_info >= (3, 12):
+        import asyncio  # it runs: this imports nothing
+
+        task = asyncio.current_task(loop)
+        if task is not None:
+            return task.get_context()
+    return contextvars.copy_context()
+
+
+def running_asyncio_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the asyncio loop that runs in this thread; None where it is another, or none."""
+    module = sys.modules.get("asyncio")
+    if module is None:
+        return None
+    try:
+        loop: asyncio.AbstractEventLoop = module.get_running_loop()
+    except RuntimeError:
+        return None
+    return loop

@@ -1,0 +1,160 @@
+"""The recipe of a middleware, and the one fold that makes a stack of recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from inspect import CO_COROUTINE
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar
+
+from spica._diagnostics.call_site import user_line
+from spica._diagnostics.middleware_order import check_order
+from spica.types import ASGIApp
+
+P = ParamSpec("P")
+AppT_co = TypeVar("AppT_co", covariant=True)
+
+
+class MiddlewareFactory(Protocol[P]):
+    """A class or function that makes a layer around an app."""
+
+    def __call__(self, app: ASGIApp, /, *args: P.args, **kwargs: P.kwargs) -> ASGIApp:
+        """Return the layer."""
+        ...
+
+
+def _check_factory(cls: Any) -> None:
+    if not callable(cls):
+        what, example = f"{cls!r:.200}", "SomeMiddleware, option=value"
+    elif _is_async(cls):
+        # What it returns is a coroutine, and no app.
+        what = f"the async function {cls.__qualname__}()"
+        example = f"BaseHTTPMiddleware, dispatch={cls.__name__}"
+    elif not isinstance(cls, type) and _is_async(type(cls).__call__):
+        what, name = f"{cls!r:.200}, which is an app", type(cls).__name__
+        example = f"{name}, option=value"
+    else:
+        return
+    raise TypeError(
+        f"Middleware needs a class or function that takes an app, not {what}. Write Middleware({example})."
+    )
+
+
+def _is_async(function: Any) -> bool:
+    code = getattr(function, "__code__", None)
+    return code is not None and code.co_flags & CO_COROUTINE != 0
+
+
+class Middleware(Generic[P]):
+    """Name a middleware and its options: ``Middleware(cls, *args, **kwargs)``.
+
+    ``cls`` is any callable that takes the app it stands around and returns an ASGI app. It is called when
+    the stack is built: when the application starts, or at the first request where no server starts it.
+
+    Raises:
+        TypeError: ``cls`` can't be called.
+    """
+
+    def __init__(self, cls: MiddlewareFactory[P], *args: P.args, **kwargs: P.kwargs) -> None:
+        _check_factory(cls)
+        self.cls = cls
+        self.args = args
+        self.kwargs = kwargs
+        # For errors and warnings about it, which come when the stack is built.
+        self._place = user_line()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.cls, self.args, self.kwargs))
+
+    def __repr__(self) -> str:
+        name = getattr(self.cls, "__name__", "")
+        _, args, kwargs = self
+        parts = [name, *self._format_args(args)]
+        parts += [f"{key}={_format_value(key, value)}" for key, value in kwargs.items()]
+        return f"{type(self).__name__}({', '.join(part for part in parts if part)})"
+
+    def _format_args(self, args: Sequence[Any]) -> list[str]:
+        if not args:
+            return []
+        import inspect  # for messages alone
+
+        try:
+            names = [*inspect.signature(self.cls).parameters][1:]
+        except (TypeError, ValueError):
+            names = []
+        names += [""] * (len(args) - len(names))
+        return [_format_value(name, value) for name, value in zip(names, args, strict=False)]
+
+
+_SECRET_WORDS = ("secret", "password", "token", "api_key")
+
+
+def _format_value(name: str, value: Any) -> str:
+    """Return ``value`` for a message; that of an option whose name says so is kept secret."""
+    is_secret = isinstance(value, (str, bytes, list, tuple)) and any(
+        word in name.lower() for word in _SECRET_WORDS
+    )
+    return "'**********'" if is_secret else repr(value)
+
+
+def check_recipes(middleware: Iterable[Any] | None, place: str) -> list[Middleware[Any]]:
+    """Return a list of recipes; errors name ``place``.
+
+    Raises:
+        TypeError: it is no list, or something in it is no recipe.
+    """
+    if middleware is None:
+        return []
+    example = "Write middleware=[Middleware(SomeMiddleware, option=value)]."
+    if isinstance(middleware, (str, bytes, Middleware, type)) or not isinstance(
+        middleware, Iterable
+    ):
+        raise TypeError(
+            f"{place}: middleware must be a list of Middleware, not {middleware!r:.200}. {example}"
+        )
+    recipes = list(middleware)
+    for recipe in recipes:
+        is_other = isinstance(recipe, (str, bytes, type)) or not isinstance(recipe, Iterable)
+        if is_other or (isinstance(recipe, tuple) and len(recipe) != 3):
+            raise TypeError(
+                f"{place}: middleware must be made of Middleware, not {recipe!r:.200}. {example}"
+            )
+    return recipes
+
+
+def build_stack(app: ASGIApp, middleware: Iterable[Any] | None, place: str = "") -> ASGIApp:
+    """Return ``app`` inside the layers that ``middleware`` names; the first is the outermost.
+
+    An order that is known to be a mistake is warned of. ``place`` is whose middleware it is, for errors. An
+    error of a middleware says in a note which recipe it comes from.
+
+    Raises:
+        TypeError: something is no recipe, or makes no app.
+    """
+    recipes = check_recipes(middleware, place or "build_stack()")
+    if recipes:
+        check_order(recipes)
+    for recipe in reversed(recipes):
+        app = build_layer(app, recipe)
+    return app
+
+
+def build_layer(app: ASGIApp, recipe: Any) -> ASGIApp:
+    """Return ``app`` inside the layer that ``recipe`` names.
+
+    Raises:
+        TypeError: it makes no app.
+    """
+    cls, args, kwargs = recipe
+    try:
+        layer: ASGIApp = cls(app, *args, **kwargs)
+    except Exception as exc:
+        exc.add_note(f"In {_describe(recipe)}.")
+        raise
+    if layer is None:
+        raise TypeError(f"{_describe(recipe)} returned None, but must return an ASGI app.")
+    return layer
+
+
+def _describe(recipe: Any) -> str:
+    place = getattr(recipe, "_place", None)
+    return f"{recipe!r:.300}" + (f", written at {place}" if place else "")

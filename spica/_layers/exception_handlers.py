@@ -1,0 +1,244 @@
+"""Where exceptions become responses.
+
+The exception layer publishes its handlers in the scope; whoever catches an exception further in looks
+them up there. On the value path an answer is returned; an opaque app is guarded while it runs. After a
+response has started nothing can be answered any more, and the error is raised on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from spica._asgi.body import BodyTooLarge
+from spica._asgi.cleanup import RequestErrors
+from spica._asgi.scope import EXCEPTION_HANDLERS, PENDING_EDITS
+from spica._asgi.sending import StartedSend, has_started_by_hand
+from spica._layers.answers import settle_answer
+from spica._layers.cleanup import own_cleanup, split_errors
+from spica._layers.editing import apply_left_edits
+from spica._layers.handsent import is_known_sender, remember_sender
+from spica._layers.layer import Responder
+from spica.concurrency import is_async_callable, run_in_threadpool
+from spica.exceptions import HTTPException
+from spica.requests import HTTPConnection, Request
+from spica.responses.base import Response
+from spica.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+if TYPE_CHECKING:
+    from spica.types import ASGIApp, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from spica.types import ASGIApp, Receive, Scope, Send
+
+Handler = Callable[..., Any]
+ALREADY_STARTED = "Caught handled exception, but response already started."
+
+TASK_GROUP_MESSAGES = ("unhandled errors in a TaskGroup", "Exceptions from Trio nursery")
+"""What the groups are called that task groups raise: those of asyncio and AnyIO, and trio's nurseries."""
+
+Handlers = tuple[Mapping[Any, Handler], Mapping[int, Handler]]
+"""Handlers by exception class, and by status code."""
+
+
+def find_handler(exc: Exception, handlers: Handlers | None) -> Handler | None:
+    """Return the handler for ``exc``: by its status code, else by the nearest of its classes."""
+    if handlers is None:
+        return None
+    by_class, by_status = handlers
+    if isinstance(exc, HTTPException):
+        handler = by_status.get(exc.status_code)
+        if handler is not None:
+            return handler
+    for cls in type(exc).__mro__:
+        handler = by_class.get(cls)
+        if handler is not None:
+            return handler
+    return None
+
+
+def find_handled(exc: Exception, handlers: Handlers | None) -> tuple[Handler | None, Exception]:
+    """Return the handler, and the exception it handles.
+
+    A task group raises what one of its tasks has raised as a group of one: the one is meant. Of the errors of
+    one request the first is meant. A group that somebody else has made is meant as a group.
+    """
+    handler = find_handler(exc, handlers)
+    if handler is None and isinstance(exc, ExceptionGroup):
+        is_for_first = isinstance(exc, RequestErrors) or (
+            len(exc.exceptions) == 1 and exc.message in TASK_GROUP_MESSAGES
+        )
+        return find_handled(exc.exceptions[0], handlers) if is_for_first else (None, exc)
+    return handler, exc
+
+
+def note_late(request: Request[Any], exc: Exception) -> Exception:
+    """Note, to be raised, an error that came when the response had started; return what is raised.
+
+    Where a handler would have answered it, that is an error that says so.
+    """
+    failures = own_cleanup(request)
+    if not failures.has_failure(exc):
+        handler, _ = find_handled(exc, request.scope.get(EXCEPTION_HANDLERS))
+        # That the body is too large is what a limit further out says in place of the start: it answers.
+        is_refused = isinstance(exc, BodyTooLarge)
+        if handler is not None and exc.args != (ALREADY_STARTED,) and not is_refused:
+            cause, exc = exc, RuntimeError(ALREADY_STARTED)
+            exc.__cause__ = cause
+        failures.add_failure(exc)
+    return exc
+
+
+async def call_handler(handler: Handler, conn: HTTPConnection[Any], exc: Exception) -> Any:
+    """Call ``handler(conn, exc)``, in a worker thread if it is a plain function."""
+    if is_async_callable(handler):
+        return await handler(conn, exc)
+    return await run_in_threadpool(handler, conn, exc)
+
+
+async def answer_exception(request: Request[Any], exc: Exception) -> ASGIApp | None:
+    """Return the answer of the handler registered for ``exc``; None if there is none."""
+    handler, handled = find_handled(exc, request.scope.get(EXCEPTION_HANDLERS))
+    if handler is None or has_started_by_hand(request):
+        return None
+    split_errors(request, exc)
+    exc = handled
+    if is_known_sender(handler):
+        return HandlerApp(handler, exc)
+    answer: ASGIApp = await call_handler(handler, request, exc)
+    if not isinstance(answer, Response) or not answer._is_plain:
+        answer = await settle_answer(answer, request, handler)
+    if has_started_by_hand(request):
+        remember_sender(handler)
+    # The frames of a handled exception hold the request; let them go.
+    exc.__traceback__ = None
+    return answer
+
+
+class HandlerApp(Responder):
+    """Run, as an app, a handler that sends its response itself, so that every layer sees the response."""
+
+    __slots__ = ("exc", "handler")
+
+    def __init__(self, handler: Handler, exc: Exception) -> None:
+        self.handler = handler
+        self.exc = exc
+
+    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
+        """Return the response that the handler returns, if it returns one."""
+        answer = await call_handler(self.handler, request, self.exc)
+        self.exc.__traceback__ = None
+        return await settle_answer(answer, request, self.handler)
+
+
+async def answer_on_socket(websocket: WebSocket[Any], exc: Exception) -> bool:
+    """Let the handler registered for ``exc`` answer a WebSocket; return whether there is one.
+
+    A handler closes the WebSocket itself, or returns a response, which denies a handshake; where the
+    server has no denial responses, the handshake is refused without it.
+
+    Raises:
+        RuntimeError: a response can't be sent, since the handshake was already accepted.
+    """
+    handler, exc = find_handled(exc, websocket.scope.get(EXCEPTION_HANDLERS))
+    if handler is None:
+        return False
+    try:
+        answer = await call_handler(handler, websocket, exc)
+        if answer is not None:
+            if websocket.application_state is not WebSocketState.CONNECTING:
+                raise RuntimeError(ALREADY_STARTED) from exc
+            await deny(answer, websocket.scope, websocket.receive, websocket.send)
+    except WebSocketDisconnect:
+        pass  # there is nobody left who could be told
+    exc.__traceback__ = None
+    return True
+
+
+class Boundary(Responder):
+    """Settle what comes from further in: check the answer, and answer exceptions by the handlers.
+
+    Endpoints are asked as they are. What they return or raise is dealt with at the nearest boundary around
+    them: the exception layer, or one of these, inside the middleware of a route, a mount or a router, so
+    that such middleware sees a response.
+    """
+
+    _published: Handlers | None
+    """Handlers of its own, which are then in force further in."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self._published = None
+
+    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
+        """Return the inner answer, or that of the handler for its exception."""
+        published = self._published
+        if published is not None:
+            request.scope[EXCEPTION_HANDLERS] = published
+        try:
+            answer: Any = await self._layer_inner_respond(request)
+            if not isinstance(answer, Response) or not answer._is_plain:
+                answer = await settle_answer(answer, request, request.scope.get("endpoint"))
+                if not isinstance(answer, Response):
+                    return GuardedApp(answer, request)
+        except Exception as exc:
+            handled = await answer_exception(request, exc)
+            if handled is None:
+                raise
+            scope = request.scope
+            return apply_left_edits(scope, handled) if PENDING_EDITS in scope else handled
+        return answer
+
+    async def _layer_report(self, request: Request[Any], exc: Exception) -> bool:
+        """Say of an error that came after the response had started that a handler was there."""
+        note_late(request, exc)
+        return False
+
+
+class GuardedApp:
+    """Run an opaque app and answer its exceptions, as long as its response has not started."""
+
+    __slots__ = ("app", "request")
+
+    def __init__(self, app: ASGIApp, request: Request[Any]) -> None:
+        self.app = app
+        self.request = request
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the app.
+
+        Raises:
+            RuntimeError: a handler exists for its exception, but the response has already started.
+        """
+        # One memory of the start is enough, where nothing in between has replaced it.
+        started = send if type(send) is StartedSend else StartedSend(send, scope)
+        try:
+            await self.app(scope, receive, started)
+        except Exception as exc:
+            handler, _ = find_handled(exc, self.request.scope.get(EXCEPTION_HANDLERS))
+            if handler is None:
+                raise
+            if started.has_started:
+                raise RuntimeError(ALREADY_STARTED) from exc
+            answer = await answer_exception(self.request, exc)
+            if answer is not None:
+                answer = apply_left_edits(scope, answer)
+                await answer(scope, receive, started)
+
+
+async def deny(response: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send `response` where the server can; else close, which the server answers with a 403.
+
+    ASGI "WebSocket Denial Response": an extension that not every server offers. The background task of the
+    response runs in either case.
+    """
+    if "websocket.http.response" in (scope.get("extensions") or ()):
+        await response(scope, receive, send)
+    else:
+        # RFC 6455 s.7.4.1: 1008, "violates its policy". No peer sees it before the handshake.
+        await send({"type": "websocket.close", "code": 1008, "reason": ""})
+        if isinstance(response, Response):
+            for close in response._iterators_to_close():
+                await close()
+            if response.background is not None:
+                await response.background()

@@ -1,0 +1,102 @@
+"""The layer of an application with a JSON codec of its own, which everything inside the layer uses."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from spica._asgi import current_codec as codec
+from spica._layers.layer import Responder
+from spica.responses.base import Response
+
+if TYPE_CHECKING:
+    from spica.jsoncodec import JSONCodec
+    from spica.requests import Request
+    from spica.types import ASGIApp, Receive, Scope, Send
+
+Tasks = Sequence[Callable[[], Awaitable[None]]]
+
+
+class JSONCodecLayer(Responder):
+    """Select ``json_codec`` for an application, and for mounted applications that have none."""
+
+    def __init__(self, app: ASGIApp, json_codec: JSONCodec) -> None:
+        self.app = app
+        self.json_codec = json_codec
+        codec.look_up()
+
+    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
+        """Return the inner response. Its stream, its background tasks and the endpoint use the codec."""
+        tasks = _put_off(request)
+        token = codec.chosen.set(self.json_codec)
+        try:
+            answer = await self._layer_inner_respond(request)
+        finally:
+            codec.chosen.reset(token)
+        cleanup = request._cleanup
+        if cleanup is not None and cleanup.tasks is not tasks:
+            later = [_TaskWithCodec(task, self.json_codec) for task in cleanup.tasks[len(tasks) :]]
+            cleanup.tasks = [*tasks, *later]
+        return answer if _is_made(answer) else _WithCodec(answer, self.json_codec)
+
+    async def _layer_report(self, request: Request[Any], exc: Exception) -> bool:
+        """Pass the error on to the layer inside, if it is one of ours."""
+        app = self.app
+        return not isinstance(app, Responder) or await app._layer_report(request, exc)
+
+    async def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a WebSocket or the lifespan with the codec."""
+        await _WithCodec(self._layer_inner_connect, self.json_codec)(scope, receive, send)
+
+
+def _put_off(request: Request[Any]) -> Tasks:
+    """Return the background tasks that run after the response."""
+    return () if request._cleanup is None else request._cleanup.tasks
+
+
+def _is_made(answer: ASGIApp) -> bool:
+    """Return whether nothing of an answer remains to be made: it is not a stream or app, and has no task."""
+    return (
+        isinstance(answer, Response)
+        and type(answer).__call__ is Response.__call__
+        and answer.background is None
+        and answer._replaced_body is None
+    )
+
+
+class _TaskWithCodec:
+    """Run a background task with a codec."""
+
+    __slots__ = ("json_codec", "task")
+
+    def __init__(self, task: Callable[[], Awaitable[None]], json_codec: JSONCodec) -> None:
+        self.task = task
+        self.json_codec = json_codec
+
+    async def __call__(self) -> None:
+        token = codec.chosen.set(self.json_codec)
+        try:
+            await self.task()
+        finally:
+            codec.chosen.reset(token)
+
+
+class _WithCodec:
+    """Run an app with a codec.
+
+    An app that a dispatch middleware runs shares the context of the middleware. On trio the codec stays
+    selected there until the app returns (docs/decisions/0010-codec-per-application.md).
+    """
+
+    __slots__ = ("app", "json_codec")
+
+    def __init__(self, app: ASGIApp, json_codec: JSONCodec) -> None:
+        self.app = app
+        self.json_codec = json_codec
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        token = codec.chosen.set(self.json_codec)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            codec.chosen.reset(token)

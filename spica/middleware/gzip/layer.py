@@ -1,0 +1,494 @@
+"""Compress responses with gzip, for clients that accept it.
+
+A response in memory is compressed as a value, a stream chunk by chunk while it is iterated over, and the
+messages of a foreign app as they pass ``send``. ``_gzip_rules`` decides for all three.
+
+Standards: RFC 9110 s.8.4.1.3, RFC 1952 (gzip); ASGI extensions "Path Send" and "Zero Copy Send".
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from spica._diagnostics.middleware_order import COMPRESSES
+from spica._layers.layer import Responder
+from spica.concurrency import ThreadLimiter, close_iterator
+from spica.middleware.gzip.rules import (
+    DEFAULT_EXCLUDED_CONTENT_TYPES,
+    IDENTITY,
+    EncodableTypes,
+    RawHeaders,
+    accepts_gzip,
+    check_settings,
+    declared_size,
+    encode_fields,
+    is_length_wrong,
+    normalize_types,
+    revalidated_fields,
+    vary_fields,
+)
+from spica.responses.base import Response
+from spica.responses.file.resolved import FileAnswer
+from spica.responses.sending import correct_length, size_of
+from spica.responses.streaming import StreamingResponse, is_plain_value
+from spica.types import ASGIApp, Message, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from spica.requests import Request
+
+__all__ = [
+    "DEFAULT_EXCLUDED_CONTENT_TYPES",
+    "GZipMiddleware",
+    "GZipResponder",
+    "IdentityResponder",
+    "gzip_threads",
+]
+
+gzip_threads = ThreadLimiter("gzip", 40, max_wait_seconds=30)
+"""The threads that compress large bodies: at most 40, never behind the user's code."""
+
+_GZIP_WINDOW = 31  # zlib: a window of 32 KiB, and the header and trailer of gzip
+_DEFAULT_THREAD_SIZE = 128 * 1024
+
+# RFC 9110 s.15.3.7, s.15.4.5: they carry Vary and ETag as the 200 in their place would.
+_STANDING_FOR_200 = (206, 304)
+
+# Bodies that the server takes from somewhere else.
+_FOREIGN_BODIES = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
+
+
+class GZipMiddleware(Responder):
+    """Compress responses of at least ``minimum_size`` bytes, and all that stream, with gzip.
+
+    Args:
+        app: The app whose responses are compressed.
+        minimum_size: Smaller bodies are sent as they are, in bytes.
+        compresslevel: That of zlib: 1 is fastest, 9, the default, smallest.
+        thread_minimum_size: Bodies and chunks of at least so many bytes are compressed in a worker thread.
+        exclude_content_types: Media types that are sent as they are; ``type/*`` means all of a type. The
+            default has the formats that are compressed already.
+
+    Partial content (206) is sent as it is, and so are responses that have a Content-Encoding or the directive
+    ``no-transform``, and files that the server sends by their path.
+
+    Each chunk of a stream is flushed, so that the client sees it at once. A strong ETag becomes weak, and
+    Accept-Ranges is dropped. Vary names Accept-Encoding on all that may be compressed, whatever this client
+    accepts, and on its 304 and 206. A body that is not as long as its Content-Length stays incomplete.
+
+    Raises:
+        TypeError: a size is not an int, or ``exclude_content_types`` is a single string.
+        ValueError: a size is negative, or ``compresslevel`` is none of zlib.
+    """
+
+    middleware_traits = (COMPRESSES,)
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        minimum_size: int = 500,
+        compresslevel: int = 9,
+        thread_minimum_size: int = _DEFAULT_THREAD_SIZE,
+        *,
+        exclude_content_types: Sequence[str] = DEFAULT_EXCLUDED_CONTENT_TYPES,
+    ) -> None:
+        check_settings(
+            type(self).__name__,
+            exclude_content_types,
+            compresslevel,
+            minimum_size=minimum_size,
+            thread_minimum_size=thread_minimum_size,
+        )
+        self._identity = IdentityResponder(
+            app, minimum_size, exclude_content_types=exclude_content_types
+        )
+        self._gzip = GZipResponder(
+            app,
+            minimum_size,
+            compresslevel,
+            thread_minimum_size=thread_minimum_size,
+            exclude_content_types=exclude_content_types,
+        )
+        self.app = app
+        self.minimum_size = minimum_size
+        self.compresslevel = compresslevel
+        self.thread_minimum_size = thread_minimum_size
+        self.exclude_content_types = self._gzip.exclude_content_types
+
+    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
+        """Return the inner answer, compressed if it is worth while and the client accepts it."""
+        answer = await self._layer_inner_respond(request)
+        scope = request.scope
+        if not isinstance(answer, Response) or not is_plain_value(answer):
+            if isinstance(answer, FileAnswer) and answer.is_by_path:
+                return answer  # for HEAD as for GET
+            # The layer that sends the answer reports one that is not an app.
+            return self._responder(scope)._around(answer) if callable(answer) else answer
+        return await self._encode_value(answer, scope)
+
+    async def _encode_value(self, answer: Response, scope: Scope) -> Response:
+        if answer.status_code in _STANDING_FOR_200:
+            return self._responder(scope)._edit_partial(answer, scope)
+        in_memory = answer._replaced_body is None and not isinstance(answer, StreamingResponse)
+        is_head = scope.get("method") == "HEAD"
+        if in_memory and size_of(answer.body) < self.minimum_size and (answer.body or not is_head):
+            return answer
+        if not self._gzip._types.allow(answer.status_code, answer.raw_headers):
+            return answer
+        if in_memory:
+            return await self._responder(scope)._encode_in_memory(answer, scope)
+        return self._responder(scope)._encode_stream(answer, is_head)
+
+    def _responder(self, scope: Scope) -> IdentityResponder:
+        return self._gzip if accepts_gzip(scope["headers"]) else self._identity
+
+
+class _Phase(enum.Enum):
+    """How far a response is that passes by messages."""
+
+    BEFORE_START = enum.auto()
+    HOLDING_START = enum.auto()  # until the first chunk tells whether it is to be encoded
+    ENCODING = enum.auto()
+    PASSING = enum.auto()
+
+
+# Members as module globals: an attribute of an Enum class costs more than the rest.
+_BEFORE_START, _HOLDING_START, _ENCODING, _PASSING = _Phase
+
+
+class _Length:
+    """Hold a body to its Content-Length, which is not sent with its encoded form.
+
+    Nothing else would notice that it is incomplete: the encoding would just be ended.
+    """
+
+    __slots__ = ("announced", "left")
+
+    def __init__(self, announced: int) -> None:
+        self.announced = self.left = announced
+
+    @classmethod
+    def of(cls, raw_headers: RawHeaders) -> _Length | None:
+        """Return the length that the fields announce, if they do."""
+        for name, value in raw_headers:
+            if name.lower() == b"content-length" and value.isdigit() and len(value) < 20:
+                return cls(int(value))
+        return None
+
+    def count(self, size: int, *, is_end: bool) -> None:
+        """Count ``size`` bytes more.
+
+        Raises:
+            RuntimeError: The body is longer or shorter than was announced. Its end is then not sent, so that
+                the client sees that it is incomplete (RFC 9112 s.8).
+        """
+        self.left -= size
+        if self.left < 0 or (is_end and self.left):
+            relation = "longer" if self.left < 0 else "shorter"
+            raise RuntimeError(
+                f"The body of a response is {relation} than its Content-Length of {self.announced} bytes, by "
+                f"{abs(self.left)} bytes. Leave the header out, or set it to the length of the body."
+            )
+
+
+class IdentityResponder:
+    """Run an app and leave its bodies as they are, but name Accept-Encoding in Vary.
+
+    It serves clients that do not accept gzip, and it is the base of the classes that encode. A subclass sets
+    ``content_encoding`` and overrides ``apply_compression``. It may keep its state as attributes, since each
+    run has an object of its own.
+
+    Raises:
+        TypeError: ``minimum_size`` is not an int, or ``exclude_content_types`` is a single string.
+        ValueError: ``minimum_size`` is negative.
+    """
+
+    content_encoding = IDENTITY
+
+    _phase = _BEFORE_START
+    _is_head = False
+    _length: _Length | None = None
+    _request_headers: RawHeaders = []  # never changed in place
+    _start: Message  # held while the phase is _HOLDING_START
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        minimum_size: int,
+        *,
+        exclude_content_types: Sequence[str] = DEFAULT_EXCLUDED_CONTENT_TYPES,
+    ) -> None:
+        check_settings(type(self).__name__, exclude_content_types, minimum_size=minimum_size)
+        self.app = app
+        self.minimum_size = minimum_size
+        self.exclude_content_types = normalize_types(exclude_content_types)
+        self._types = EncodableTypes(self.exclude_content_types)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the app with a ``send`` that encodes."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        run = self._around(self.app)
+        run.send = send
+        run._is_head = scope.get("method") == "HEAD"
+        run._request_headers = scope.get("headers", [])
+        await run.app(scope, receive, run.send_with_compression)
+        if run._phase is _HOLDING_START:
+            await run._pass_start()  # without a body: the server must see that
+
+    async def apply_compression(self, body: bytes, *, more_body: bool) -> bytes:
+        """Return ``body``, one chunk or the last one, encoded, with nothing held back."""
+        return body
+
+    def _around(self, app: ASGIApp) -> Self:
+        """Return a fresh copy of this responder, for one response of ``app``."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        twin.app = app
+        return twin
+
+    # -- fields and body of a response ------------------------------------------------------------------
+
+    async def _encode_whole(
+        self, raw_headers: RawHeaders, body: bytes, is_head: bool
+    ) -> tuple[RawHeaders, bytes]:
+        """Return the fields and the body to be sent for a body that is all there."""
+        # RFC 9110 s.9.3.2: the response to a HEAD has the fields that GET would get.
+        is_bodiless = is_head and not body
+        size = declared_size(raw_headers) if is_bodiless else len(body)
+        if size < self.minimum_size:
+            return raw_headers, body
+        if is_bodiless:
+            return self._stream_fields(raw_headers), body
+        if self.content_encoding == IDENTITY or not body:
+            return vary_fields(raw_headers), body
+        if not is_head and is_length_wrong(raw_headers, len(body)):
+            # As it is, server and client see that it is incomplete. Encoded, it would look whole.
+            return vary_fields(raw_headers), body
+        encoded = await self.apply_compression(body, more_body=False)
+        return encode_fields(raw_headers, self.content_encoding, len(encoded)), encoded
+
+    def _partial_fields(
+        self, status_code: int, raw_headers: RawHeaders, whole: RawHeaders | None
+    ) -> RawHeaders:
+        """Return the fields of a 206 or 304, where ``whole`` are those of the 200, if they are known."""
+        if not self._types.allow_whole(raw_headers, self.minimum_size, whole):
+            return raw_headers
+        if status_code == 206 or self.content_encoding == IDENTITY:
+            return vary_fields(
+                raw_headers
+            )  # the part is one of the file as it is, and so is the tag
+        return revalidated_fields(raw_headers, self._request_headers if whole is None else None)
+
+    def _stream_fields(self, raw_headers: RawHeaders) -> RawHeaders:
+        """Return the fields to be sent where the length of the body is not known."""
+        if self.content_encoding == IDENTITY:
+            return vary_fields(raw_headers)
+        return encode_fields(raw_headers, self.content_encoding, None)
+
+    # -- by value --------------------------------------------------------------------------------------
+
+    async def _encode_in_memory(self, response: Response, scope: Scope) -> Response:
+        if response.body is not response._measured_body:
+            response = response._copy()
+            correct_length(response, scope)
+        raw_headers, body = response.raw_headers, _as_bytes(response.body)
+        run = self if self.content_encoding == IDENTITY else self._around(response)
+        fields, encoded = await run._encode_whole(raw_headers, body, scope.get("method") == "HEAD")
+        if fields is raw_headers:
+            return response
+        response = response._copy()
+        response.raw_headers = fields
+        if encoded is not body:
+            response.body = response._measured_body = encoded
+        return response
+
+    def _encode_stream(self, response: Response, is_head: bool) -> Response:
+        response = response._copy()
+        raw_headers = response.raw_headers
+        response.raw_headers = self._stream_fields(raw_headers)
+        if self.content_encoding != IDENTITY:
+            encoder = self._around(self.app)
+            encoder._length = None if is_head else _Length.of(raw_headers)
+            response.body_iterator = _EncodedChunks(
+                response.body_iterator, response.charset, encoder
+            )
+        return response
+
+    def _edit_partial(self, response: Response, scope: Scope) -> Response:
+        run = self._around(self.app)
+        run._request_headers = scope["headers"]
+        raw_headers = response.raw_headers
+        fields = run._partial_fields(response.status_code, raw_headers, response._whole_headers)
+        if fields is not raw_headers:
+            response = response._copy()
+            response.raw_headers = fields
+        return response
+
+    # -- by messages -----------------------------------------------------------------------------------
+
+    send: Send
+
+    async def send_with_compression(self, message: Message) -> None:
+        """Send ``message`` of the app, encoded if it is part of a body to encode.
+
+        Raises:
+            RuntimeError: a file was to be sent by the server after chunks that were encoded.
+        """
+        kind = message["type"]
+        if kind == "http.response.start":
+            await self._begin(message)
+        elif kind == "http.response.body" and self._phase is _HOLDING_START:
+            await self._send_first(message)
+        elif kind == "http.response.body" and self._phase is _ENCODING:
+            await self._send_next(message)
+        else:
+            if kind in _FOREIGN_BODIES and self._phase is _HOLDING_START:
+                await self._pass_start()
+            elif kind in _FOREIGN_BODIES and self._phase is _ENCODING:
+                raise RuntimeError(
+                    f"{kind!r} can't follow body chunks that are compressed: send the file alone, or "
+                    "give the response a Content-Encoding of its own."
+                )
+            await self.send(message)  # early hints, trailers, and future extensions
+
+    async def _begin(self, message: Message) -> None:
+        raw_headers = list(message.get("headers", ()))  # ASGI lets an app leave them out
+        message = {**message, "headers": raw_headers}
+        status_code = message["status"]
+        if not self._types.allow(status_code, raw_headers):
+            self._phase = _PASSING
+            if status_code in _STANDING_FOR_200:
+                message["headers"] = self._partial_fields(status_code, raw_headers, None)
+            await self.send(message)
+        else:
+            self._phase = _HOLDING_START
+            self._start = message
+
+    async def _pass_start(self, raw_headers: RawHeaders | None = None) -> None:
+        """Send the start that was held, with other fields if they are given."""
+        start = self._start
+        self._phase = _PASSING
+        await self.send(start if raw_headers is None else {**start, "headers": raw_headers})
+
+    async def _send_first(self, message: Message) -> None:
+        """Decide about the whole response: its first chunk tells whether it is the only one."""
+        raw_headers: RawHeaders = self._start["headers"]
+        if message.get("more_body", False):
+            await self._pass_start(self._stream_fields(raw_headers))
+            self._phase = _PASSING if self.content_encoding == IDENTITY else _ENCODING
+            self._length = None if self._is_head else _Length.of(raw_headers)
+            await self.send_with_compression(message)
+            return
+        body = _as_bytes(message.get("body", b""))
+        fields, encoded = await self._encode_whole(raw_headers, body, self._is_head)
+        if encoded is not body and self._start.get("trailers", False):
+            # RFC 9112 s.7.1.2: HTTP/1.1 has trailers only where the length is not known before.
+            fields = self._stream_fields(raw_headers)
+        await self._pass_start(fields)
+        await self.send(message if encoded is body else {**message, "body": encoded})
+
+    async def _send_next(self, message: Message) -> None:
+        more_body = message.get("more_body", False)
+        body = _as_bytes(message.get("body", b""))
+        if self._length is not None:
+            self._length.count(len(body), is_end=not more_body)
+        encoded = await self.apply_compression(body, more_body=more_body)
+        if not more_body:
+            self._phase = _PASSING
+        await self.send({**message, "body": encoded})
+
+
+class GZipResponder(IdentityResponder):
+    """Run an app and compress its responses with gzip, whatever the client accepts.
+
+    The parameters and errors are those of ``GZipMiddleware``, which checks Accept-Encoding.
+    """
+
+    content_encoding = "gzip"
+
+    _compressor: Any = None
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        minimum_size: int,
+        compresslevel: int = 9,
+        *,
+        thread_minimum_size: int = _DEFAULT_THREAD_SIZE,
+        exclude_content_types: Sequence[str] = DEFAULT_EXCLUDED_CONTENT_TYPES,
+    ) -> None:
+        check_settings(
+            type(self).__name__,
+            exclude_content_types,
+            compresslevel,
+            thread_minimum_size=thread_minimum_size,
+        )
+        super().__init__(app, minimum_size, exclude_content_types=exclude_content_types)
+        self.compresslevel = compresslevel
+        self.thread_minimum_size = thread_minimum_size
+
+    async def apply_compression(self, body: bytes, *, more_body: bool) -> bytes:
+        """Return the next bytes of the compressed body, in a worker thread if ``body`` is large."""
+        if len(body) < self.thread_minimum_size:
+            return self._compress(body, more_body)
+        is_stream = more_body or self._compressor is not None  # begun: too late for a 503
+        run = gzip_threads.run_unbounded if is_stream else gzip_threads.run
+        return await run(self._compress, body, more_body)
+
+    def _compress(self, body: bytes, more_body: bool) -> bytes:
+        import zlib  # on use: most programs that import this send nothing large in their first second
+
+        if not body and more_body:
+            return b""  # an empty chunk says nothing, and has nothing to be flushed
+        if self._compressor is None:
+            self._compressor = zlib.compressobj(self.compresslevel, zlib.DEFLATED, _GZIP_WINDOW)
+        flush = zlib.Z_SYNC_FLUSH if more_body else zlib.Z_FINISH
+        compressed: bytes = self._compressor.compress(body) + self._compressor.flush(flush)
+        return compressed
+
+
+class _EncodedChunks:
+    """The chunks of a stream, each encoded and flushed, and the end of the encoding."""
+
+    __slots__ = ("_charset", "_chunks", "_encoder", "_is_over", "_iterator")
+
+    def __init__(self, chunks: Any, charset: str, encoder: IdentityResponder) -> None:
+        self._chunks = chunks
+        self._charset = charset
+        self._encoder = encoder
+        self._iterator: Any = None
+        self._is_over = False
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._is_over:
+            raise StopAsyncIteration
+        if self._iterator is None:
+            self._iterator = aiter(self._chunks)
+        try:
+            chunk = await anext(self._iterator)
+        except StopAsyncIteration:
+            self._is_over = True
+            return await self._encode(b"", is_end=True)
+        if isinstance(chunk, str):
+            chunk = chunk.encode(self._charset)
+        return await self._encode(_as_bytes(chunk), is_end=False)
+
+    async def _encode(self, chunk: bytes, *, is_end: bool) -> bytes:
+        if self._encoder._length is not None:
+            self._encoder._length.count(len(chunk), is_end=is_end)
+        return await self._encoder.apply_compression(chunk, more_body=not is_end)
+
+    async def aclose(self) -> None:
+        """Close the stream, whether it was begun or not."""
+        self._is_over = True
+        await close_iterator(self._chunks if self._iterator is None else self._iterator)
+
+
+def _as_bytes(chunk: Any) -> bytes:
+    return chunk if type(chunk) is bytes else bytes(chunk)

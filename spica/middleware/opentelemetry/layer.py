@@ -1,0 +1,218 @@
+"""Tell OpenTelemetry of each request: one span, and the metrics of an HTTP server.
+
+The span is the current one while the layers inside answer, while a stream is made or an app is run, and in
+background tasks; it ends when the response is sent. What it says is made in ``_telemetry``.
+
+Standards: OpenTelemetry semantic conventions for HTTP spans and HTTP metrics, stable.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from spica._asgi.cleanup import cleanup_of
+from spica._layers.layer import Responder
+from spica.concurrency import close_iterator
+from spica.datastructures import URL
+from spica.middleware.opentelemetry.semantics import known_methods
+from spica.middleware.opentelemetry.telemetry import Instruments, Observation
+from spica.responses.base import Response
+from spica.responses.streaming import StreamingResponse, is_plain_value
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
+
+    from spica.background import BackgroundTask
+    from spica.requests import Request
+    from spica.types import ASGIApp, Receive, Scope, Send
+
+__all__ = ["OpenTelemetryMiddleware"]
+
+OBSERVED = "starlette.opentelemetry"
+"""Scope key: a layer further out looks after this request already, or has let it out."""
+
+
+class OpenTelemetryMiddleware(Responder):
+    """Make a span and metrics of each HTTP request.
+
+    ``excluded_urls`` are regular expressions, in a sequence or as one text with commas between them; a
+    request is left out if one is found anywhere in its URL. ``tracer_provider`` and ``meter_provider``
+    are the global ones by default, looked up at each request, so that they may be set later. Without
+    either nothing is done. Of several instances around one request only the outermost is at work.
+
+    The span continues the trace of the client, is called after method and route, and has an error for
+    status codes from 500 on and for exceptions. Metrics are ``http.server.request.duration`` (seconds)
+    and ``http.server.active_requests``. Methods that are not well known count as ``_OTHER``;
+    the environment variable OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS lists those that are, instead.
+
+    Raises:
+        TypeError: one of ``excluded_urls`` is not a string.
+        ValueError: one of them is not a regular expression.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        excluded_urls: str | Sequence[str] = (),
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+    ) -> None:
+        self.app = app
+        self._excluded = _compile_urls(excluded_urls)
+        self._methods = known_methods()
+        package = sys.modules.get(__name__.partition(".")[0])
+        version: str | None = getattr(package, "__version__", None)
+        self._instruments = Instruments("spica", version, tracer_provider, meter_provider)
+
+    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
+        """Return the inner answer, observed until it is sent."""
+        scope = request.scope
+        if OBSERVED in scope or not self._instruments.are_active():
+            return await self._layer_inner_respond(request)
+        scope[OBSERVED] = True
+        try:
+            if self._is_excluded(scope):
+                observation, answer = None, await self._layer_inner_respond(request)
+            else:
+                observation = Observation(self._instruments, scope, self._methods)
+                # Ends it also if nobody sends the answer, or if the request is cancelled. What is
+                # begun further in is noted later, and ends earlier.
+                cleanup_of(request).add_started(observation)
+                answer = await self._ask_observed(request, observation)
+        except BaseException:
+            scope.pop(OBSERVED, None)
+            raise
+        if isinstance(answer, Response) and is_plain_value(answer):
+            scope.pop(OBSERVED, None)
+            return answer if observation is None else _observe_value(answer, observation)
+        if callable(answer):
+            return _ObservedApp(answer, observation)
+        scope.pop(OBSERVED, None)
+        return answer  # no answer at all: named by whoever would send it
+
+    async def _ask_observed(self, request: Request[Any], observation: Observation) -> ASGIApp:
+        token = observation.enter()
+        try:
+            return await self._layer_inner_respond(request)
+        except BaseException as exc:
+            observation.fail(exc)
+            observation.end()
+            raise
+        finally:
+            observation.leave(token)
+
+    def _is_excluded(self, scope: Scope) -> bool:
+        excluded = self._excluded
+        return excluded is not None and excluded.search(str(URL(scope=scope))) is not None
+
+
+def _compile_urls(patterns: str | Sequence[str]) -> re.Pattern[str] | None:
+    if isinstance(patterns, str):
+        patterns = [stripped for part in patterns.split(",") if (stripped := part.strip())]
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise TypeError(
+                f"OpenTelemetryMiddleware: excluded_urls must be strings, not {pattern!r:.80}."
+            )
+        try:
+            re.compile(pattern)
+        except re.error as exc:
+            raise ValueError(
+                f"OpenTelemetryMiddleware: excluded_urls has {pattern!r:.80}, which is not a regular "
+                f"expression: {exc}."
+            ) from exc
+    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns)) if patterns else None
+
+
+def _observe_value(response: Response, observation: Observation) -> Response:
+    """Return ``response`` with what it will run observed; most run nothing."""
+    observation.answer_with(response.status_code)
+    is_stream = isinstance(response, StreamingResponse) or response._replaced_body is not None
+    if is_stream or response.background is not None:
+        response = response._copy()
+        if is_stream:
+            response.body_iterator = _ObservedChunks(response.body_iterator, observation)
+        if response.background is not None:
+            task: Any = _ObservedTask(response.background, observation)
+            response.background = task
+    return response
+
+
+class _ObservedApp:
+    """Run an app, with the span as the current one, up to its end."""
+
+    __slots__ = ("_app", "_observation")
+
+    def __init__(self, app: ASGIApp, observation: Observation | None) -> None:
+        self._app = app
+        self._observation = observation
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        observation = self._observation
+        try:
+            if observation is None:
+                await self._app(scope, receive, send)
+            else:
+                await observation.run(self._app, scope, receive, send)
+        finally:
+            scope.pop(OBSERVED, None)
+
+
+class _ObservedChunks:
+    """The chunks of a stream, each made with the span as the current one."""
+
+    __slots__ = ("_chunks", "_iterator", "_observation")
+
+    def __init__(self, chunks: Any, observation: Observation) -> None:
+        self._chunks = chunks
+        self._iterator: Any = None
+        self._observation = observation
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        if self._iterator is None:
+            self._iterator = aiter(self._chunks)
+        token = self._observation.enter()
+        try:
+            return await anext(self._iterator)
+        except Exception as exc:
+            if not isinstance(exc, StopAsyncIteration):
+                self._observation.fail(exc)
+            raise
+        finally:
+            self._observation.leave(token)
+
+    async def aclose(self) -> None:
+        """Close the stream, whether it was begun or not."""
+        token = self._observation.enter()
+        try:
+            await close_iterator(self._chunks if self._iterator is None else self._iterator)
+        finally:
+            self._observation.leave(token)
+
+
+class _ObservedTask:
+    """A background task, run with the span as the current one."""
+
+    __slots__ = ("_observation", "_task")
+
+    def __init__(self, task: BackgroundTask, observation: Observation) -> None:
+        self._task = task
+        self._observation = observation
+
+    async def __call__(self) -> None:
+        token = self._observation.enter()
+        try:
+            await self._task()
+        except Exception as exc:
+            self._observation.fail(exc)
+            raise
+        finally:
+            self._observation.leave(token)

@@ -1,0 +1,120 @@
+"""What a request and its route are called in the semantic conventions of OpenTelemetry.
+
+Pure functions of a scope, without the package itself.
+
+Standards: OpenTelemetry semantic conventions for HTTP spans and HTTP metrics, stable.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from spica._http.host import parse_host
+from spica.routing.route_pattern import find_pattern
+
+if TYPE_CHECKING:
+    from spica.types import Scope
+
+Attributes = dict[str, str | int]
+
+KNOWN_METHODS = frozenset(
+    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
+)
+"""Methods that are told by their names; the others would make a series of metrics each."""
+
+# Semantic conventions, `url.query`: the values of these keys give access to what is stored in clouds.
+_SECRET_KEYS = frozenset({"AWSAccessKeyId", "Signature", "sig", "X-Goog-Signature"})
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def known_methods() -> frozenset[str]:
+    """Return the methods told by name; an environment variable may list others instead."""
+    listed = os.environ.get("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS", "")
+    methods = frozenset(stripped for part in listed.split(",") if (stripped := part.strip()))
+    return methods or KNOWN_METHODS
+
+
+def request_attributes(scope: Scope, scheme: str) -> Attributes:
+    """Return what is known of a request before it is answered, but for method and scheme."""
+    attributes: Attributes = {"url.path": scope["path"]}
+    query: bytes = scope.get("query_string", b"")
+    if query:
+        attributes["url.query"] = redact_query(query.decode("latin-1"))
+    host = user_agent = b""
+    for name, value in scope.get("headers", ()):
+        if name == b"host":
+            host = value
+        elif name == b"user-agent":
+            user_agent = value
+    _add_server(attributes, parse_host(host.decode("latin-1")), scope, scheme)
+    attributes.update(protocol_attributes(scope))
+    client = scope.get("client")
+    if client and client[0]:
+        attributes["client.address"] = client[0]
+    if user_agent:
+        attributes["user_agent.original"] = user_agent.decode("latin-1")
+    return attributes
+
+
+def _add_server(
+    attributes: Attributes, named: tuple[str, int | None] | None, scope: Scope, scheme: str
+) -> None:
+    """Add the address and port the client asked, or else those of the server."""
+    server = scope.get("server")
+    port: int | None = None
+    if named is not None:
+        address, port = named
+        if port is None:
+            port = _DEFAULT_PORTS.get(scheme)
+    elif server and server[1] is not None:
+        address, port = server
+    else:
+        return
+    attributes["server.address"] = address.removeprefix("[").removesuffix("]")
+    if port is not None:
+        attributes["server.port"] = port
+
+
+def protocol_attributes(scope: Scope) -> Attributes:
+    """Return the version of HTTP, where the server tells it."""
+    version = scope.get("http_version")
+    return {"network.protocol.version": version} if version else {}
+
+
+def redact_query(query: str) -> str:
+    """Return a query string without the values of keys that are known to be secret."""
+    if not any(key in query for key in _SECRET_KEYS):
+        return query
+    pairs = [pair.partition("=") for pair in query.split("&")]
+    return "&".join(
+        f"{key}=REDACTED" if equals and key in _SECRET_KEYS else f"{key}{equals}{value}"
+        for key, equals, value in pairs
+    )
+
+
+def route_template(scope: Scope, outer_app: Any, outer_root_path: str) -> str | None:
+    """Return the pattern of the route that served, with the patterns of the mounts it stands below.
+
+    Parameters stand in it by their names. None where it is not known, so that no value becomes a name.
+    ``outer_app`` is the application the request was in when it was first seen, at ``outer_root_path``.
+    """
+    base: str = scope.get("app_root_path", outer_root_path)
+    pattern = find_pattern(scope, scope.get("router"), base)
+    if pattern is None and outer_app is not None:
+        # The outermost router is another's, and it has mounted ours.
+        base = outer_root_path
+        pattern = find_pattern(scope, outer_app, base)
+    return None if pattern is None else base + strip_convertors(pattern) or "/"
+
+
+def strip_convertors(path: str) -> str:
+    """Return a path pattern with the names of its parameters alone: ``/{id:int}`` is ``/{id}``."""
+    if ":" not in path:
+        return path
+    parts = path.split("{")
+    for index, part in enumerate(parts[1:], 1):
+        inside, brace, rest = part.partition("}")
+        parts[index] = inside.partition(":")[0] + brace + rest
+    return "{".join(parts)

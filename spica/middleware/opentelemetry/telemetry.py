@@ -1,0 +1,283 @@
+"""What a request tells OpenTelemetry: its span, its metrics, and their attributes.
+
+This is the one place that imports ``opentelemetry``.
+
+Standards: OpenTelemetry semantic conventions for HTTP spans and HTTP metrics, stable; W3C Trace Context.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from spica._asgi.body import ClientDisconnect
+from spica.exceptions import HTTPException
+from spica.middleware.opentelemetry.semantics import (
+    Attributes,
+    protocol_attributes,
+    request_attributes,
+    route_template,
+)
+
+try:
+    from opentelemetry import context as otel_context
+    from opentelemetry import metrics, propagate, trace
+    from opentelemetry.propagators.textmap import Getter
+except ImportError as error:
+    raise ImportError(
+        "OpenTelemetryMiddleware needs the package opentelemetry-api: "
+        "pip install 'spica[opentelemetry]'"
+    ) from error
+
+if TYPE_CHECKING:
+    from contextvars import Token
+
+    from opentelemetry.context import Context
+
+    from spica.types import ASGIApp, Message, Receive, Scope, Send
+
+RawHeaders = Iterable[tuple[bytes, bytes]]
+
+DURATION_BOUNDARIES = (
+    *(0.005, 0.01, 0.025, 0.05, 0.075),
+    *(0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10),
+)
+"""Boundaries of the histogram, in seconds, as the conventions advise."""
+
+
+class Instruments:
+    """The tracer and the instruments of the providers in use, made anew when another is set."""
+
+    tracer: trace.Tracer | None = None
+    duration: metrics.Histogram | None = None
+    active_requests: metrics.UpDownCounter | None = None
+
+    def __init__(
+        self,
+        name: str,
+        version: str | None,
+        tracer_provider: trace.TracerProvider | None,
+        meter_provider: metrics.MeterProvider | None,
+    ) -> None:
+        self._name = name
+        self._version = version
+        self._tracer_provider = tracer_provider
+        self._meter_provider = meter_provider
+        self._seen_tracer_provider: trace.TracerProvider | None = None
+        self._seen_meter_provider: metrics.MeterProvider | None = None
+
+    def are_active(self) -> bool:
+        """Return whether anybody wants to know anything."""
+        tracer_provider = self._tracer_provider or trace.get_tracer_provider()
+        # A proxy stands for the provider that may be set at any time.
+        is_proxy = isinstance(tracer_provider, trace.ProxyTracerProvider)
+        if is_proxy or tracer_provider is not self._seen_tracer_provider:
+            self._seen_tracer_provider = tracer_provider
+            tracer = tracer_provider.get_tracer(self._name, self._version)
+            is_idle = isinstance(tracer, (trace.ProxyTracer, trace.NoOpTracer))
+            self.tracer = None if is_idle else tracer
+        meter_provider = self._meter_provider or metrics.get_meter_provider()
+        if meter_provider is not self._seen_meter_provider:
+            self._seen_meter_provider = meter_provider
+            self._make_instruments(meter_provider)
+        return self.tracer is not None or self.duration is not None
+
+    def _make_instruments(self, provider: metrics.MeterProvider) -> None:
+        self.duration = self.active_requests = None
+        # Those that the API itself brings do nothing.
+        if not type(provider).__module__.startswith("opentelemetry.metrics"):
+            meter = provider.get_meter(self._name, self._version)
+            self.duration = meter.create_histogram(
+                "http.server.request.duration",
+                "s",
+                "Duration of HTTP server requests.",
+                explicit_bucket_boundaries_advisory=DURATION_BOUNDARIES,
+            )
+            self.active_requests = meter.create_up_down_counter(
+                "http.server.active_requests",
+                "{request}",
+                "Number of active HTTP server requests.",
+            )
+
+
+class Observation:
+    """One request: its span and what its metrics need, from its begin to its end."""
+
+    __slots__ = (
+        "_began",
+        "_context",
+        "_error_type",
+        "_instruments",
+        "_is_over",
+        "_metric_attributes",
+        "_outer_app",
+        "_root_path",
+        "_scope",
+        "_span",
+        "_status_code",
+        "method",
+    )
+
+    def __init__(self, instruments: Instruments, scope: Scope, methods: frozenset[str]) -> None:
+        self._instruments = instruments
+        self._scope = scope
+        self._root_path: str = scope.get("root_path", "")
+        # Where another's mount was passed that has parameters, their values are in the prefix.
+        self._outer_app = None if scope.get("path_params") else scope.get("app")
+        self._status_code: int | None = None
+        self._error_type: str | None = None
+        self._is_over = False
+        self._span: trace.Span | None = None
+        self._context: Context | None = None
+        sent: str = scope["method"]
+        method = sent if sent in methods else sent.upper()
+        # "HTTP" stands for a method that is not told, in the name of a span.
+        self.method = method if method in methods else "_OTHER"
+        scheme: str = scope.get("scheme", "http")
+        self._metric_attributes: Attributes = {
+            "http.request.method": self.method,
+            "url.scheme": scheme,
+        }
+        if instruments.tracer is not None:
+            attributes = {**self._metric_attributes, **request_attributes(scope, scheme)}
+            if sent != self.method:
+                attributes["http.request.method_original"] = sent
+            # The parent is the client's span or none: the server itself may have been started in one.
+            here = trace.set_span_in_context(trace.INVALID_SPAN)
+            parent = propagate.extract(scope.get("headers", ()), here, _HEADER_GETTER)
+            self._span = instruments.tracer.start_span(
+                self._name_for(None),
+                context=parent,
+                kind=trace.SpanKind.SERVER,
+                attributes=attributes,
+            )
+            self._context = trace.set_span_in_context(self._span, parent)
+        if instruments.active_requests is not None:
+            instruments.active_requests.add(1, self._metric_attributes)
+        self._began = time.perf_counter()
+
+    def _name_for(self, route: str | None) -> str:
+        method = "HTTP" if self.method == "_OTHER" else self.method
+        return method if route is None else f"{method} {route}"
+
+    # -- the current span ------------------------------------------------------------------------------
+
+    def enter(self) -> Token[Context] | None:
+        """Make the span the current one; return what ``leave`` needs."""
+        return None if self._context is None else otel_context.attach(self._context)
+
+    def leave(self, token: Token[Context] | None) -> None:
+        """Make that span current again that was before ``enter``."""
+        if token is not None:
+            otel_context.detach(token)
+
+    async def run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run an app that sends the answer, and end."""
+        token = self.enter()
+        try:
+            await app(scope, receive, _ObservedSend(send, self))
+        except BaseException as exc:
+            self.fail(exc)
+            raise
+        finally:
+            self.leave(token)
+            self.end()
+
+    # -- what happened ---------------------------------------------------------------------------------
+
+    def answer_with(self, status_code: int) -> None:
+        """Note the status of the response."""
+        self._status_code = status_code
+
+    def fail(self, exc: BaseException) -> None:
+        """Note that ``exc`` came out instead of an answer, or in the middle of one."""
+        if not isinstance(exc, Exception) or isinstance(exc, ClientDisconnect):
+            return  # a cancelled request, or a client that left: nothing is wrong here
+        if isinstance(exc, HTTPException) and exc.status_code < 500:
+            if self._status_code is None:
+                self._status_code = exc.status_code  # a layer further out answers it as such
+            return
+        if self._error_type is None:
+            self._error_type = type(exc).__qualname__
+        span = self._span
+        if span is not None and span.is_recording() and not self._is_over:
+            span.record_exception(exc)
+            description = f"{type(exc).__name__}: {exc}"
+            span.set_status(trace.Status(trace.StatusCode.ERROR, description))
+
+    def end(self) -> None:
+        """End the span and record the metrics; a second call does nothing."""
+        if self._is_over:
+            return
+        self._is_over = True
+        scope, status_code = self._scope, self._status_code
+        outcome: Attributes = {}
+        if status_code is not None:
+            outcome["http.response.status_code"] = status_code
+            if status_code >= 500 and self._error_type is None:
+                self._error_type = str(status_code)
+        if self._error_type is not None:
+            outcome["error.type"] = self._error_type
+        route = route_template(scope, self._outer_app, self._root_path)
+        if self._span is not None:
+            self._end_span(self._span, outcome, route)
+        instruments = self._instruments
+        if instruments.active_requests is not None:
+            instruments.active_requests.add(-1, self._metric_attributes)
+        if instruments.duration is not None:
+            attributes = {**self._metric_attributes, **outcome, **protocol_attributes(scope)}
+            if route is not None:
+                attributes["http.route"] = route
+            instruments.duration.record(time.perf_counter() - self._began, attributes)
+
+    def _end_span(self, span: trace.Span, outcome: Attributes, route: str | None) -> None:
+        if span.is_recording():
+            for key, value in outcome.items():
+                span.set_attribute(key, value)
+            if route is not None:
+                span.set_attribute("http.route", route)
+                span.update_name(self._name_for(route))
+            if outcome.get("error.type") == str(self._status_code):
+                span.set_status(trace.StatusCode.ERROR)
+        span.end()
+
+    # -- as part of an cleanup -----------------------------------------------------------------------
+
+    async def finish(self) -> None:
+        """End, since the response was sent."""
+        self.end()
+
+    async def abandon(self) -> None:
+        """End, since the request was cancelled."""
+        self.end()
+
+
+class _ObservedSend:
+    """Note the status of the response on its way."""
+
+    __slots__ = ("_observation", "_send")
+
+    def __init__(self, send: Send, observation: Observation) -> None:
+        self._send = send
+        self._observation = observation
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._observation.answer_with(message["status"])
+        await self._send(message)
+
+
+class _HeaderGetter(Getter[RawHeaders]):
+    """Let propagators read the headers of a scope."""
+
+    def get(self, carrier: RawHeaders, key: str) -> list[str] | None:
+        wanted = key.lower().encode("latin-1", "replace")
+        found = [value.decode("latin-1") for name, value in carrier if name == wanted]
+        return found or None
+
+    def keys(self, carrier: RawHeaders) -> list[str]:
+        return [name.decode("latin-1") for name, _ in carrier]
+
+
+_HEADER_GETTER = _HeaderGetter()

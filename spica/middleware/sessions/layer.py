@@ -1,0 +1,403 @@
+"""The layer that gives each client a session: a dict kept in a signed cookie.
+
+What is in the session is signed and not encrypted: the client can read it and can't change it. The cookie
+is read when the session is first used, and written when it has changed; a request that does not use
+the session costs next to nothing.
+
+Standards: RFC 6265 (cookies), RFC 9110 s.12.5.5 (Vary).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from spica._asgi import current_codec as codec
+from spica._diagnostics.arguments import check_flag, check_seconds
+from spica._diagnostics.call_site import user_line, warn_at
+from spica._diagnostics.middleware_order import SESSION
+from spica._http.cookies import parse_cookies
+from spica._layers.editing import edit_answer, leave_edit, note_edit
+from spica._layers.layer import Responder
+from spica.datastructures import MutableHeaders
+from spica.datastructures.headers import add_vary, encode_header
+from spica.middleware.sessions.cookie import (
+    CLEARED,
+    MAX_COOKIE_SIZE,
+    SecretKeys,
+    check_cookie,
+    explain_size,
+    format_flags,
+    make_signer,
+    sign,
+    unsign,
+)
+from spica.responses.base import Response
+
+if TYPE_CHECKING:
+    from spica.requests import Request
+    from spica.types import ASGIApp, Message, Receive, Scope, Send
+
+RawHeaders = Iterable[tuple[bytes, bytes]]
+
+
+class Session(dict[str, Any]):
+    """A dict that knows whether it was used, and whether it was changed.
+
+    Its values are what JSON can hold. `accessed` is set when it is used, and then the response says
+    that it depends on the cookie; `modified` is set by each change of the dict itself, and then the
+    cookie is written anew. Changes further in, of a list in it for example, are found by comparing.
+    """
+
+    accessed: bool = False
+    modified: bool = False
+
+    _owner: SessionMiddleware | None = None
+    """The layer whose cookie it stands for; None: a user made it."""
+    _headers: RawHeaders = ()
+    _stored: bytes = b""
+    """The JSON it was read from."""
+    _is_sent: bool = False
+    """Whether the response that carries its cookie is made: a later change reaches nobody."""
+
+    def mark_accessed(self) -> None:
+        """Note that the response depends on the session."""
+        self.accessed = True
+
+    def mark_modified(self) -> None:
+        """Note that the session is to be written; a RuntimeWarning if it is too late for its cookie."""
+        self.accessed = self.modified = True
+        if self._is_sent:
+            warn_at(
+                user_line(),
+                "The session was changed after its cookie was written, so the change is lost. Change it "
+                "before the response begins, and before a WebSocket is accepted: not in a background task, "
+                "in a body that streams, or in a middleware outside SessionMiddleware after call_next().",
+                RuntimeWarning,
+            )
+
+    # What fails has changed nothing, and what leaves the size as it was has found, or not found, its
+    # key: so each method notes its change once it is done.
+
+    def _note_change(self, size_before: int) -> None:
+        if len(self) != size_before:
+            self.mark_modified()
+
+    def clear(self) -> None:
+        """Remove everything; the client's cookie is removed too."""
+        dict.clear(self)
+        self.mark_modified()
+
+    def pop(self, key: str, *default: Any) -> Any:
+        """Remove a key and return its value, or the default if it is not there."""
+        size = len(self)
+        value = dict.pop(self, key, *default)
+        self._note_change(size)
+        return value
+
+    def popitem(self) -> tuple[str, Any]:
+        """Remove the last key and return it with its value."""
+        size = len(self)
+        key, value = dict.popitem(self)
+        self._note_change(size)
+        return key, value
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """Return the value of a key, which is set first if it is not there."""
+        size = len(self)
+        value = dict.setdefault(self, key, default)
+        self._note_change(size)
+        return value
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Set the keys of a mapping, or of pairs."""
+        dict.update(self, *args, **kwargs)
+        self.mark_modified()
+
+    def __delitem__(self, key: str) -> None:
+        dict.__delitem__(self, key)
+        self.mark_modified()
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        dict.__setitem__(self, key, value)
+        self.mark_modified()
+
+    if not TYPE_CHECKING:  # The types of dict's own say the same, in overloads.
+
+        def __ior__(self, other: Any) -> Self:
+            self.update(other)
+            return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy is of what is in it, and has no part in the layer.
+        return Session, (dict(self),)
+
+
+class _UnreadSession(Session):
+    """A session whose cookie was not read yet. Whatever needs the contents reads it first."""
+
+    def __init__(self, owner: SessionMiddleware, headers: RawHeaders) -> None:
+        self._owner = owner
+        self._headers = headers
+
+    def mark_accessed(self) -> None:
+        """Note that the response depends on the session; each ``request.session`` does."""
+        self._read()
+
+    def _read(self) -> None:
+        """Become a Session with what the cookie says."""
+        owner, headers = self._owner, self._headers
+        object.__setattr__(self, "__class__", Session)  # from here on nothing stands between
+        self.accessed = True
+        self._headers = ()
+        if owner is not None:
+            self._stored, contents = owner._read_cookie(headers)
+            dict.update(self, contents)
+
+
+class _ReadFirst:
+    """A method that can't be called before the cookie was read."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: _UnreadSession | None, owner: type | None = None) -> Any:
+        if instance is None:
+            return getattr(Session, self.name)
+        instance._read()
+        return getattr(instance, self.name)
+
+
+_READERS = """
+    mark_modified get keys values items copy clear pop popitem setdefault update
+    __getitem__ __setitem__ __delitem__ __contains__ __iter__ __reversed__ __len__ __eq__ __ne__
+    __or__ __ror__ __ior__ __repr__ __reduce__ __reduce_ex__
+"""
+for _name in _READERS.split():
+    setattr(_UnreadSession, _name, _ReadFirst(_name))
+
+
+class SessionMiddleware(Responder):
+    """Keep ``request.session`` in a signed cookie.
+
+    `secret_key` signs it. A list of secrets is a rotation: the first signs, and all verify. `max_age`
+    is how long a session lasts after its last change, in seconds: 14 days by default, None: until
+    the browser is closed, 0 or less: not at all. The cookie is called `session_cookie`, is sent for
+    `path` and to `domain` (by default this host alone), over TLS alone with `https_only`, and is never
+    shown to scripts.
+
+    `salt` names the purpose of the signature. Applications that share a secret should each have one:
+    without it, a cookie of one, under whatever name, is good for the other. By default there is none,
+    and the cookie is what ``TimestampSigner(secret_key)`` of itsdangerous reads and writes.
+
+    A session is also there for WebSockets; what is changed before the handshake is answered is
+    kept, later there is no way to tell the client.
+    """
+
+    middleware_traits = (SESSION,)
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        secret_key: SecretKeys,
+        session_cookie: str = "session",
+        max_age: int | None = 14 * 24 * 60 * 60,
+        path: str = "/",
+        same_site: Literal["lax", "strict", "none"] = "lax",
+        https_only: bool = False,
+        domain: str | None = None,
+        partitioned: bool = False,
+        *,
+        salt: str | None = None,
+    ) -> None:
+        """Check the settings.
+
+        Raises:
+            TypeError: a setting is of the wrong type.
+            ValueError: a secret is empty, or browsers would not keep the cookie.
+            ImportError: itsdangerous is not installed.
+        """
+        check_seconds(max_age, "SessionMiddleware: max_age")
+        check_flag(https_only, "SessionMiddleware: https_only")
+        check_flag(partitioned, "SessionMiddleware: partitioned")
+        check_cookie(session_cookie, path, domain, same_site, https_only)
+        self.app = app
+        self.signer = make_signer(secret_key, salt)
+        self.session_cookie = session_cookie
+        self.max_age = max_age
+        self.path = path
+        self.security_flags = format_flags(same_site, https_only, domain, partitioned)
+
+    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
+        """Return the inner answer, with the cookie if the session has changed."""
+        scope = request.scope
+        session = scope["session"] = _UnreadSession(self, scope["headers"])
+        edit = _SaveSession(self, scope, session)
+        outer = note_edit(request, edit)
+        try:
+            answer = await self._layer_inner_respond(request)
+        except Exception:
+            leave_edit(request, edit)
+            raise
+        finally:
+            request._edits = outer
+        if (
+            session.__class__ is _UnreadSession
+            and scope.get("session") is session
+            and isinstance(answer, Response)
+        ):
+            session._is_sent = True
+            return answer
+        return edit_answer(answer, edit, request)
+
+    async def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a WebSocket with a session; the lifespan passes through."""
+        if scope["type"] == "websocket":
+            session = scope["session"] = _UnreadSession(self, scope["headers"])
+            send = _HandshakeSend(send, _SaveSession(self, scope, session))
+        await self.app(scope, receive, send)
+
+    # -- the cookie ------------------------------------------------------------------------------------
+
+    def _read_cookie(self, headers: RawHeaders) -> tuple[bytes, dict[str, Any]]:
+        """Return the JSON that the client's cookie carries, and what it says."""
+        # RFC 9113 s.8.2.3: HTTP/2 may bring cookies in several fields.
+        fields = [value for name, value in headers if name == b"cookie"]
+        if not fields:
+            return b"", {}
+        value = parse_cookies(b"; ".join(fields).decode("latin-1")).get(self.session_cookie)
+        data = unsign(self.signer, value, self.max_age) if value else b""
+        if data:
+            try:
+                contents = codec.decode(data)
+            except ValueError:
+                contents = None
+            # The secret may have signed other things than sessions.
+            if isinstance(contents, dict):
+                return data, contents
+        return b"", {}
+
+    def _write_cookie(self, session: Session) -> str | None:
+        """Return the Set-Cookie value for a session that was used; None if it has not changed.
+
+        Raises:
+            TypeError: something in it has no form in JSON.
+            ValueError: it is too large for a cookie, or can't be written as JSON.
+        """
+        if not session:
+            if not session.modified or not session._stored:
+                return None
+            return f"{self.session_cookie}=" + CLEARED.format(
+                path=self.path, flags=self.security_flags
+            )
+        if not session.modified and _has_only_scalars(session._stored):
+            return None
+        data = _encode(session)
+        if not session.modified and _is_same(data, session._stored):
+            return None
+        value = sign(self.signer, data)
+        size = len(self.session_cookie) + len(value)
+        if size > MAX_COOKIE_SIZE:
+            sizes = {str(key): len(_encode({key: entry})) for key, entry in session.items()}
+            raise ValueError(explain_size(self.session_cookie, size, sizes))
+        lifetime = "" if self.max_age is None else f"Max-Age={self.max_age}; "
+        return f"{self.session_cookie}={value}; path={self.path}; {lifetime}{self.security_flags}"
+
+
+class _SaveSession:
+    """The edit: say that the response depends on the session, and set its cookie, as needed."""
+
+    __slots__ = ("layer", "scope", "session")
+
+    def __init__(self, layer: SessionMiddleware, scope: Scope, session: Session) -> None:
+        self.layer = layer
+        self.scope = scope
+        self.session = session
+
+    def __call__(self, start: Any) -> None:
+        session = self.find_session()
+        if session.accessed:
+            # First, since it may raise.
+            cookie = self.layer._write_cookie(session)
+            raw = start.raw_headers if isinstance(start, Response) else start.headers.raw
+            add_vary(raw, "Cookie")
+            if cookie is not None:
+                raw.append(encode_header("set-cookie", cookie))
+        session._is_sent = True
+
+    def find_session(self) -> Session:
+        """Return the session: the one that was given, or one that a user put in its place.
+
+        Raises:
+            TypeError: there is something else in its place.
+        """
+        given, found = self.session, self.scope.get("session")
+        if found is given or found is None:
+            return given
+        if not isinstance(found, Session):
+            raise TypeError(
+                f"scope['session'] was replaced by {type(found).__name__}. Change the session in "
+                "place: request.session.clear(), request.session.update(...)."
+            )
+        if found._owner is not None:
+            return given  # That of another layer, further in.
+        given.mark_accessed()  # So that it is known whether the client has a cookie.
+        found._stored = given._stored
+        found.mark_modified()
+        return found
+
+
+class _HandshakeSend:
+    """Set the cookie where a WebSocket handshake is answered."""
+
+    __slots__ = ("save", "send")
+
+    def __init__(self, send: Send, save: _SaveSession) -> None:
+        self.send = send
+        self.save = save
+
+    async def __call__(self, message: Message) -> None:
+        kind = message["type"]
+        # ASGI "WebSocket Accept", and the extension "WebSocket Denial Response".
+        if kind == "websocket.accept" or kind == "websocket.http.response.start":
+            session = self.save.find_session()
+            cookie = self.save.layer._write_cookie(session) if session.accessed else None
+            if cookie is not None:
+                headers = MutableHeaders(raw=list(message.get("headers", ())))
+                headers.append("set-cookie", cookie)
+                message = {**message, "headers": headers.raw}
+            session._is_sent = True
+        await self.send(message)
+
+
+def _has_only_scalars(stored: bytes) -> bool:
+    """Tell whether nothing in this object could change without the session knowing of it."""
+    return stored.find(b"{", 1) < 0 and stored.find(b"[") < 0 and stored != b""
+
+
+def _is_same(data: bytes, stored: bytes) -> bool:
+    """Tell whether two JSON texts say the same; others may have written with other white space."""
+    return data == stored or (bool(stored) and data == codec.encode(codec.decode(stored)))
+
+
+def _encode(contents: Mapping[str, Any]) -> bytes:
+    """Return what a session holds as JSON; errors name the key."""
+    try:
+        return codec.encode(dict(contents))
+    except (TypeError, ValueError, RecursionError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
+            f"SessionMiddleware: session[{_find_culprit(contents)!r:.80}] can't be kept in a cookie, which "
+            f"holds what JSON can: {error}"
+        ) from error
+
+
+def _find_culprit(contents: Mapping[str, Any]) -> Any:
+    for key, value in contents.items():
+        try:
+            codec.encode({key: value})
+        except (TypeError, ValueError, RecursionError):
+            return key
+    return None

@@ -1,0 +1,272 @@
+"""Keep small files of a directory in memory, and notice when they change on disk.
+
+A file that was found is answered from memory, without a thread, for ``fresh_seconds``. After that it is
+still answered from memory while a thread looks at the disk; a file that has changed is forgotten, and the
+next request reads it. An entry that was not checked for twice that time is not used at all, so that no
+answer is older, however seldom a file is requested.
+
+Memory is bounded in bytes; the file that was used least recently goes first.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from spica._http.conditional import PRECONDITION_FIELDS
+from spica.responses.base import Response
+from spica.responses.file.finding import Found
+
+_LEAST_SIZE = 1024
+"""Bytes that an entry counts at least: its headers and places in tables are not free."""
+
+_SETTLING_NANOSECONDS = 2_000_000_000
+"""A file that changed so shortly before it was read may change again without a new modification time: the
+coarsest file systems count in steps of two seconds. Such a file is read again at its first check."""
+
+_QUIET_NANOSECONDS = 100_000_000
+"""A file that changed so shortly before it was read is not kept: a program may still be writing it."""
+
+
+_COPY_FIELDS = frozenset((b"if-none-match", b"if-modified-since"))
+
+
+@dataclass(frozen=True, slots=True)
+class StaticMemory:
+    """How much of its files ``StaticFiles`` keeps in memory, and for how long.
+
+    Args:
+        max_file_size: Larger files are read for each request, in bytes.
+        max_size: All files in memory together, in bytes.
+        fresh_seconds: How long a file is answered without looking at the disk. No answer is older than
+            twice this time. 1 second, so that a change is served within 2.
+        clock: Returns seconds that never go back. Tests may pass their own.
+
+    Raises:
+        TypeError: A number is not one.
+        ValueError: A number is negative or infinite.
+    """
+
+    max_file_size: int = 64 * 1024
+    max_size: int = 32 * 1024 * 1024
+    fresh_seconds: float = 1.0
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        for name in ("max_file_size", "max_size", "fresh_seconds"):
+            value: Any = getattr(self, name)
+            allowed = (int, float) if name == "fresh_seconds" else int
+            if not isinstance(value, allowed) or isinstance(value, bool):
+                unit = "seconds" if name == "fresh_seconds" else "bytes"
+                raise TypeError(f"StaticMemory({name}={value!r}): give a number of {unit}.")
+            if not 0 <= value < math.inf:
+                raise ValueError(f"StaticMemory({name}={value!r}): give 0 or a positive number.")
+
+
+class Kept:
+    """A file in memory, and the responses that most requests for it get."""
+
+    __slots__ = (
+        "_head",
+        "_last_modified",
+        "_not_modified",
+        "_tags",
+        "_whole",
+        "checked_at",
+        "found",
+        "is_checked",
+    )
+
+    _tags: tuple[bytes, ...]
+
+    def __init__(self, found: Found, checked_at: float) -> None:
+        self.found = found
+        self.checked_at = checked_at
+        self.is_checked = False
+        self._whole: Response | None = None
+
+    @property
+    def has_responses(self) -> bool:
+        """Whether ``set_responses`` was called."""
+        return self._whole is not None
+
+    def set_responses(self, response: Response, not_modified: Response) -> None:
+        """Remember the 200, made for this file, and the 304 in its place."""
+        fields = dict(response.raw_headers)
+        etag = fields.get(b"etag")
+        # RFC 9110 s.13.1.2: weak comparison
+        self._tags = () if etag is None else (etag, b"W/" + etag)
+        self._last_modified = fields.get(b"last-modified")
+        self._head = _in_memory(response, b"")
+        self._not_modified = not_modified
+        self._whole = _in_memory(response, self.found.content or b"")
+
+    def answer(self, method: str, headers: list[tuple[bytes, bytes]]) -> Response | None:
+        """Return the response to a usual request; None if a range or a precondition needs a closer look.
+
+        It is a copy, because layers outside may edit it.
+        """
+        fields = [field for field in headers if field[0] in PRECONDITION_FIELDS]
+        if not fields:
+            whole = self._head if method == "HEAD" else self._whole
+            return whole and whole._copy()
+        conditions = dict(fields)
+        if len(conditions) != len(fields) or not conditions.keys() <= _COPY_FIELDS:
+            return None
+        tag = conditions.get(b"if-none-match")
+        if tag is None:
+            has_copy = conditions[b"if-modified-since"] == self._last_modified
+        else:
+            has_copy = tag in self._tags  # RFC 9110 s.13.1.3: If-Modified-Since is then ignored
+        return self._not_modified._copy() if has_copy else None
+
+
+def _in_memory(response: Response, body: bytes) -> Response:
+    """Return a response with the fields of another one, and a body of its own."""
+    copy = Response(media_type=response.media_type)
+    copy.body = copy._measured_body = body
+    copy.raw_headers = response.raw_headers
+    return copy
+
+
+class FileMemory:
+    """The files of one ``StaticFiles``, by path.
+
+    ``find`` looks for a path on the disk. It is called in a thread of its own, and may raise. ``get`` is
+    called on event loops, perhaps on several at once.
+    """
+
+    def __init__(self, settings: StaticMemory, find: Callable[[str], Found | None]) -> None:
+        self._settings = settings
+        self.max_file_size = min(settings.max_file_size, settings.max_size)
+        self.clock = settings.clock
+        self._max_size = settings.max_size
+        self._fresh_seconds = settings.fresh_seconds
+        self._find = find
+        self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self._size = 0
+        self._changing = threading.Lock()
+
+    # An application is pickled to be sent to other processes, and copied. The files stay here.
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self._settings, self._find
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        FileMemory.__init__(self, *state)
+
+    def get(self, path: str) -> Kept | None:
+        """Return the file at ``path``, unless it is not in memory or its last check is too old."""
+        kept = self._kept.get(path)
+        if kept is None:
+            return None
+        age = self.clock() - kept.checked_at
+        if age > self._fresh_seconds:
+            if age > 2 * self._fresh_seconds:
+                return None
+            if not kept.is_checked:
+                kept.is_checked = True
+                _run_check(self._check, path, kept)
+        try:
+            self._kept.move_to_end(path)
+        except KeyError:  # a thread has just forgotten it
+            pass
+        return kept
+
+    def put(self, path: str, found: Found, started_at: float) -> None:
+        """Keep a file with its content; ``started_at`` is when it began to be looked for.
+
+        A file that is too large is not kept, nor one that has just changed, nor one that was read before the
+        one that is there.
+        """
+        if found.content is None or len(found.content) > self.max_file_size:
+            return
+        if _quiet_time(found) < _QUIET_NANOSECONDS:
+            return
+        with self._changing:
+            known = self._kept.get(path)
+            if known is not None:
+                if known.checked_at > started_at:
+                    return
+                self._remove(path)
+            self._kept[path] = Kept(found, started_at)
+            self._size += _size_of(found)
+            while self._size > self._max_size:
+                self._remove(next(iter(self._kept)))
+
+    def _remove(self, path: str) -> None:
+        self._size -= _size_of(self._kept.pop(path).found)
+
+    def _check(self, path: str, kept: Kept) -> None:
+        """Look whether a file is still as it is in memory, and forget it if not."""
+        started_at = self.clock()
+        try:
+            found = self._find(path)
+        except Exception:  # the next request gets the same error, and reports it
+            found = None
+        is_settled = _quiet_time(kept.found) > _SETTLING_NANOSECONDS
+        if is_settled and found is not None and _is_same(kept.found, found):
+            kept.checked_at = started_at
+            kept.is_checked = False
+            return
+        with self._changing:
+            if self._kept.get(path) is kept:
+                self._remove(path)
+
+
+def _size_of(found: Found) -> int:
+    return max(len(found.content or b""), _LEAST_SIZE)
+
+
+def _is_same(kept: Found, found: Found) -> bool:
+    """Return whether two looks found the same file with the same content and permissions."""
+    if kept.path != found.path or kept.is_index != found.is_index:
+        return False
+    first, second = kept.status, found.status
+    return (
+        os.path.samestat(first, second)
+        and first.st_size == second.st_size
+        and first.st_mtime_ns == second.st_mtime_ns
+        and first.st_ctime_ns == second.st_ctime_ns
+    )
+
+
+def _quiet_time(found: Found) -> int:
+    """Return for how long a file had not changed when it was read, in nanoseconds."""
+    return found.read_at - max(found.status.st_mtime_ns, found.status.st_ctime_ns)
+
+
+# One thread for all checks: a slow disk delays them, and then requests wait for the disk themselves.
+_checker: Any = None
+
+
+def _run_check(check: Callable[[str, Kept], None], path: str, kept: Kept) -> None:
+    try:
+        get_checker().submit(check, path, kept)
+    except RuntimeError:  # the interpreter ends
+        pass
+
+
+def get_checker() -> Any:
+    """Return the executor that looks at the disk; a process that was forked gets one of its own."""
+    global _checker
+    if _checker is None:
+        from concurrent.futures import ThreadPoolExecutor  # on use: only where files are served
+
+        _checker = ThreadPoolExecutor(1, thread_name_prefix="spica-static-files")
+    return _checker
+
+
+def _forget_checker() -> None:
+    global _checker
+    _checker = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_checker)

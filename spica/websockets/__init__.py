@@ -1,0 +1,21 @@
+"""WebSockets, as endpoints see them (RFC 6455, ASGI WebSocket specification)."""
+
+from spica.websockets.connection import (
+    MalformedJSON,
+    UnexpectedFrame,
+    WebSocket,
+    WebSocketClose,
+    WebSocketDisconnect,
+    WebSocketDisconnected,
+    WebSocketState,
+)
+
+__all__ = [
+    "MalformedJSON",
+    "UnexpectedFrame",
+    "WebSocket",
+    "WebSocketClose",
+    "WebSocketDisconnect",
+    "WebSocketDisconnected",
+    "WebSocketState",
+]

@@ -1,0 +1,401 @@
+"""WebSocket connections as endpoints see them.
+
+A `WebSocket` is the two-way counterpart of a request: it keeps track of what either side may do
+next, turns frames into `str`, `bytes` or JSON values, and refuses what must not be sent. It does
+not route (`spica.routing`), and it does not frame or mask anything: the server speaks RFC 6455,
+this module speaks the WebSocket messages of the ASGI specification.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncIterator, Awaitable, Iterable
+from json import JSONDecodeError
+from typing import Any
+
+from spica._asgi import current_codec as codec
+from spica.requests import HTTPConnection, StateT
+from spica.types import ASGIApp, Message, Receive, Scope, Send
+from spica.websockets.frames import (
+    Frames,
+    HandshakeHeaders,
+    MalformedJSON,
+    UnexpectedFrame,
+    check_accept,
+    check_close_message,
+    encode_headers,
+    past_handshake,
+    prepare_reason,
+)
+
+__all__ = [
+    "MalformedJSON",
+    "UnexpectedFrame",
+    "WebSocket",
+    "WebSocketClose",
+    "WebSocketDisconnect",
+    "WebSocketDisconnected",
+    "WebSocketState",
+]
+
+
+class WebSocketState(enum.Enum):
+    """Name the stages one side of a connection goes through.
+
+    In RESPONSE the handshake is being refused with an HTTP response that is not complete yet.
+    """
+
+    CONNECTING = 0
+    CONNECTED = 1
+    DISCONNECTED = 2
+    RESPONSE = 3
+
+    __hash__ = object.__hash__  # Enum's own is written in Python, and the tables below are hot.
+
+
+_CONNECTING, _CONNECTED = WebSocketState.CONNECTING, WebSocketState.CONNECTED
+_DISCONNECTED, _RESPONSE = WebSocketState.DISCONNECTED, WebSocketState.RESPONSE
+
+# ASGI "WebSocket Connection": which message may come in which state, and the state it leads to.
+# Any other message is a mistake of the server (first table) or of the application (second table).
+_AFTER_RECEIVE: dict[WebSocketState, dict[str, WebSocketState]] = {
+    _CONNECTING: {"websocket.connect": _CONNECTED},
+    _CONNECTED: {"websocket.receive": _CONNECTED, "websocket.disconnect": _DISCONNECTED},
+}
+_AFTER_SEND: dict[WebSocketState, dict[str, WebSocketState]] = {
+    _CONNECTING: {
+        "websocket.accept": _CONNECTED,
+        "websocket.close": _DISCONNECTED,
+        "websocket.http.response.start": _RESPONSE,
+    },
+    _CONNECTED: {"websocket.send": _CONNECTED, "websocket.close": _DISCONNECTED},
+    _RESPONSE: {"websocket.http.response.body": _DISCONNECTED},
+}
+
+
+class WebSocketDisconnect(Exception):
+    """Tell that the peer is gone: it closed the connection, or the connection broke.
+
+    `code` is the close code (1005: none was given, 1006: it broke), `reason` the peer's text, or "".
+    """
+
+    def __init__(self, code: int = 1000, reason: str | None = None) -> None:
+        self.code = code
+        self.reason = reason or ""
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.reason}" if self.reason else str(self.code)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(code={self.code!r}, reason={self.reason!r})"
+
+
+class WebSocketDisconnected(RuntimeError):
+    """Tell that the application used a connection that is closed, or not accepted yet."""
+
+
+class WebSocket(HTTPConnection[StateT]):
+    """Represent one WebSocket connection, seen from the server.
+
+    `client_state` tells what the peer has done, `application_state` what we have done. All members
+    of `HTTPConnection` (`url`, `headers`, `query_params`, `session`, ...) are there too.
+
+    Override `receive` or `send` to see or change every message: all other methods go through them.
+    On one object they may be replaced until `accept()`.
+    """
+
+    client_state: WebSocketState
+    application_state: WebSocketState
+    # Whether frames may pass `receive` and `send` by: it is open, and nobody has replaced them.
+    _is_plain: bool
+
+    _was_lost = False  # `send` has told that the connection broke
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Wrap the connection of `scope`, which must be of the type "websocket"."""
+        if scope["type"] != "websocket":
+            raise RuntimeError(
+                f"WebSocket needs a scope of type 'websocket', not {scope['type']!r}."
+            )
+        self.scope = scope
+        self._receive = receive
+        self._send = send
+        self.client_state = self.application_state = _CONNECTING
+        self._is_plain = False
+        self._url = self._headers = self._query_params = self._cookies = None
+
+    # The raw messages
+
+    async def receive(self) -> Message:
+        """Receive the next ASGI message and note what it does to `client_state`.
+
+        Raises:
+            WebSocketDisconnected: A disconnect message was received before.
+            RuntimeError: The server sent a message that has no place here.
+        """
+        allowed = _AFTER_RECEIVE.get(self.client_state)
+        if allowed is None:
+            raise WebSocketDisconnected(
+                'Cannot call "receive" once a disconnect message has been received.'
+            )
+        message = await self._receive()
+        state = allowed.get(message["type"])
+        if state is None:
+            raise _out_of_place(allowed, message["type"])
+        if state is _DISCONNECTED:
+            self._is_plain = False
+        self.client_state = state
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send an ASGI message and note what it does to `application_state`.
+
+        Raises:
+            WebSocketDisconnected: The connection was closed or denied by us before.
+            RuntimeError: The message has no place here.
+            TypeError, ValueError: A close code, a subprotocol or a header may not be sent.
+            WebSocketDisconnect: The connection broke (code 1006).
+        """
+        allowed = _AFTER_SEND.get(self.application_state)
+        if allowed is None:
+            raise self._is_over('Cannot call "send" once a close message has been sent.')
+        kind = message["type"]
+        state = allowed.get(kind)
+        if state is None:
+            raise _out_of_place(allowed, kind)
+        # ASGI "Close": code and reason of a refused handshake are never sent.
+        if kind == "websocket.close" and self.application_state is _CONNECTED:
+            message = check_close_message(message)
+        elif kind == "websocket.accept":
+            check_accept(message, self.scope)
+        elif state is _DISCONNECTED and message.get("more_body", False):
+            state = _RESPONSE
+        self.application_state = state
+        if state is not _CONNECTED:
+            self._is_plain = False
+        try:
+            await self._send(message)
+        except OSError as error:
+            raise self._lost() from error
+        if kind == "websocket.accept":
+            self._is_plain = _is_plain(self)
+            self._send = past_handshake(self._send)
+
+    def _lost(self) -> WebSocketDisconnect:
+        # ASGI "Disconnected client": a server's `send` raises OSError. Nothing can follow.
+        self.application_state = _DISCONNECTED
+        self._is_plain = False
+        self._was_lost = True
+        return WebSocketDisconnect(code=1006)
+
+    def _is_over(self, mistake: str) -> Exception:
+        # One task may send while another receives: what ended it for the one has ended it for both.
+        return WebSocketDisconnect(code=1006) if self._was_lost else WebSocketDisconnected(mistake)
+
+    # Opening and closing
+
+    async def accept(
+        self, subprotocol: str | None = None, headers: HandshakeHeaders | None = None
+    ) -> None:
+        """Complete the handshake, after waiting for the peer's part of it.
+
+        Args:
+            subprotocol: One of `scope["subprotocols"]`, which the peer offered; None for none.
+            headers: Header lines for the response to the handshake.
+
+        Raises:
+            ValueError: The peer did not offer the subprotocol and would have to fail the connection
+                (RFC 6455 s.4.1); a header has characters that are not allowed, or belongs to the server.
+            RuntimeError: The connection was accepted already.
+        """
+        lines = encode_headers(headers) if headers else []
+        if self.client_state is _CONNECTING:
+            await self.receive()
+        await self.send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": lines})
+
+    async def close(self, code: int = 1000, reason: str | None = None) -> None:
+        """Close the connection; before `accept()` it refuses the handshake with a 403.
+
+        Args (a refusal has neither, so they are not checked then):
+            code: The close code (RFC 6455 s.7.4): 1000 to 1003, 1007 to 1014, or 3000 to 4999.
+            reason: A string for the peer's log. Over 123 bytes of UTF-8 (RFC 6455 s.5.5) it is cut at a
+                character and ends with "...", and you get a `SpicaConfigurationWarning`.
+
+        Raises:
+            ValueError: `code` may not be sent.
+            TypeError: `code` is not an int, or `reason` is neither str nor None.
+            WebSocketDisconnected: The connection was closed by us before.
+        """
+        await self.send({"type": "websocket.close", "code": code, "reason": reason or ""})
+
+    async def send_denial_response(self, response: ASGIApp) -> None:
+        """Refuse the handshake with an HTTP response instead of a bare 403.
+
+        Raises:
+            RuntimeError: The server does not offer the extension `websocket.http.response`, or the
+                handshake is over.
+        """
+        if "websocket.http.response" not in (self.scope.get("extensions") or ()):
+            raise RuntimeError(
+                "The server doesn't support the Websocket Denial Response extension."
+            )
+        await response(self.scope, self.receive, self.send)
+
+    # Receiving
+
+    def _next_frame(self) -> Awaitable[Message]:
+        """Give the next message by way of `receive()`."""
+        if self.application_state is not _CONNECTED:
+            raise self._is_over('WebSocket is not connected. Need to call "accept" first.')
+        return self.receive()
+
+    def _why_not(self, expected: str, message: Message) -> Exception:
+        """Say why `message` has not the data that was expected; note it if the peer has left."""
+        kind = message["type"]
+        if kind == "websocket.disconnect":
+            self.client_state = _DISCONNECTED
+            self._is_plain = False
+            # RFC 6455 s.7.1.5: 1005 where the peer's close frame had no code.
+            return WebSocketDisconnect(message.get("code") or 1005, message.get("reason"))
+        if kind != "websocket.receive":
+            return _out_of_place(_AFTER_RECEIVE[_CONNECTED], kind)
+        return UnexpectedFrame(expected, "binary" if expected == "text" else "text")
+
+    async def receive_text(self) -> str:
+        """Receive the next text frame.
+
+        Raises:
+            WebSocketDisconnect: The peer has left.
+            UnexpectedFrame: The peer sent a binary frame.
+            WebSocketDisconnected: The connection is not accepted, or closed.
+        """
+        if self._is_plain:
+            message = await self._receive()
+        else:
+            message = await self._next_frame()
+        text: str | None = message.get("text")
+        if text is None:
+            raise self._why_not("text", message)
+        return text
+
+    async def receive_bytes(self) -> bytes:
+        """Receive the next binary frame.
+
+        Raises:
+            UnexpectedFrame: The peer sent a text frame.
+            WebSocketDisconnect, WebSocketDisconnected: As in `receive_text()`.
+        """
+        message = await self._next_frame()
+        data: bytes | None = message.get("bytes")
+        if data is None:
+            raise self._why_not("binary", message)
+        return data
+
+    async def receive_json(self, mode: str = "text") -> Any:
+        """Receive the next frame, of the kind `mode` ("text" or "binary"), and decode its JSON.
+
+        Raises:
+            MalformedJSON: The frame is not JSON, or not UTF-8.
+            RuntimeError: `mode` is another word.
+            WebSocketDisconnect, UnexpectedFrame, WebSocketDisconnected: As in `receive_text()`.
+        """
+        _check_mode(mode)
+        data = await (self.receive_text() if mode == "text" else self.receive_bytes())
+        try:
+            return codec.decode(data)
+        except JSONDecodeError as error:
+            raise MalformedJSON(error.msg, error.doc, error.pos) from None
+
+    def iter_text(self) -> AsyncIterator[str]:
+        """Iterate over the text frames until the peer leaves (see `receive_text()`)."""
+        return Frames(self.receive_text, WebSocketDisconnect)
+
+    def iter_bytes(self) -> AsyncIterator[bytes]:
+        """Iterate over the binary frames until the peer leaves (see `receive_bytes()`)."""
+        return Frames(self.receive_bytes, WebSocketDisconnect)
+
+    def iter_json(self) -> AsyncIterator[Any]:
+        """Iterate over the JSON in text frames until the peer leaves (see `receive_json()`)."""
+        return Frames(self.receive_json, WebSocketDisconnect)
+
+    # Sending
+
+    async def send_text(self, data: str) -> None:
+        """Send a text frame.
+
+        Raises:
+            TypeError: `data` is not a str.
+            RuntimeError: The connection is not accepted yet.
+            WebSocketDisconnected: The connection was closed by us before.
+            WebSocketDisconnect: The connection broke (code 1006).
+        """
+        if not isinstance(data, str):
+            raise TypeError(f"send_text() takes a str, not {type(data).__name__}.")
+        message = {"type": "websocket.send", "text": data}
+        if self._is_plain:
+            try:
+                await self._send(message)
+            except OSError as error:
+                raise self._lost() from error
+        else:
+            await self.send(message)
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Send a binary frame; errors are those of `send_text()`, a TypeError for a str."""
+        if isinstance(data, str):
+            raise TypeError("send_bytes() takes bytes, not str. Use send_text(), or encode it.")
+        await self.send({"type": "websocket.send", "bytes": data})
+
+    async def send_json(self, data: Any, mode: str = "text") -> None:
+        """Send a value as JSON in a frame of the kind `mode` ("text" or "binary").
+
+        Raises:
+            ValueError: `data` holds NaN or an infinity, for which JSON has no word.
+            RuntimeError: `mode` is another word, or the connection is not accepted yet.
+            WebSocketDisconnected, WebSocketDisconnect: As in `send_text()`.
+        """
+        _check_mode(mode)
+        encoded = codec.encode(data)
+        if mode == "text":
+            await self.send_text(encoded.decode())
+        else:
+            await self.send_bytes(encoded)
+
+
+_BORN_RECEIVE = WebSocket.receive
+_BORN_SEND = WebSocket.send
+
+
+def _is_plain(websocket: WebSocket[Any]) -> bool:
+    """Tell whether no subclass, no tracing agent and nobody on this object replaced the methods."""
+    receive = getattr(websocket.receive, "__func__", None)
+    send = getattr(websocket.send, "__func__", None)
+    return receive is _BORN_RECEIVE and send is _BORN_SEND
+
+
+class WebSocketClose:
+    """Close a connection, or refuse its handshake: an ASGI app for where no endpoint stands."""
+
+    def __init__(self, code: int = 1000, reason: str | None = None) -> None:
+        """Prepare to close with `code` and `reason`, which are those of `WebSocket.close()`.
+
+        Raises:
+            ValueError, TypeError: As in `WebSocket.close()`.
+        """
+        self.code = code
+        self.reason = prepare_reason(code, reason)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the close message, whatever was received."""
+        await send({"type": "websocket.close", "code": self.code, "reason": self.reason})
+
+
+def _out_of_place(allowed: Iterable[str], kind: object) -> RuntimeError:
+    *first, last = [f'"{name}"' for name in allowed]
+    names = f"{', '.join(first)} or {last}" if first else last
+    return RuntimeError(f"Expected ASGI message {names}, but got {kind!r}")
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in ("text", "binary"):
+        raise RuntimeError('The "mode" argument should be "text" or "binary".')

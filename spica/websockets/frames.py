@@ -1,0 +1,201 @@
+"""Frames that a WebSocket peer has sent, what can be wrong with one, and the close frame that we send.
+
+Both errors close the connection when nobody handles them (RFC 6455 s.7.4.1), and both are also the
+error that the plain look-up or decoding would raise, so that code written for that one goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from json import JSONDecodeError
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+
+from spica._diagnostics.call_site import user_line, warn_at
+from spica._http.closecodes import check_close, describe_excess, fit_reason
+from spica._http.fields import encode_field_name, encode_field_value, is_token
+from spica.exceptions import SpicaConfigurationWarning, WebSocketException
+from spica.types import Message
+
+if TYPE_CHECKING:
+    from spica.types import Message, Scope, Send
+
+T = TypeVar("T")
+
+
+class Frames(Generic[T]):
+    """Iterate over what `receive` returns, until it raises an exception of the class `end`.
+
+    It is an object and no generator: one that is left early, by a ``break`` or an error, has nothing that
+    would have to be closed.
+    """
+
+    __slots__ = ("_end", "_is_over", "_receive")
+
+    def __init__(self, receive: Callable[[], Awaitable[T]], end: type[Exception]) -> None:
+        self._receive = receive
+        self._end = end
+        self._is_over = False
+
+    def __aiter__(self) -> Frames[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        if self._is_over:
+            raise StopAsyncIteration
+        try:
+            return await self._receive()
+        except self._end:
+            self._is_over = True
+            raise StopAsyncIteration from None
+
+    async def aclose(self) -> None:
+        """End the iteration."""
+        self._is_over = True
+
+
+class UnexpectedFrame(WebSocketException, KeyError):
+    """Tell that the peer sent a binary frame where a text frame was expected, or a text frame where
+    a binary frame was.
+
+    Unhandled, it closes the connection with code 1003.
+    """
+
+    def __init__(self, expected: str, received: str) -> None:
+        # RFC 6455 s.7.4.1: 1003, "a type of data it cannot accept".
+        super().__init__(1003, f"Expected a {expected} frame, received a {received} frame.")
+        self.expected = expected
+        self.received = received
+
+
+class MalformedJSON(WebSocketException, JSONDecodeError):
+    """Tell that the peer sent a frame that is not JSON.
+
+    Unhandled, it closes the connection with code 1007. It has the fields of
+    `json.JSONDecodeError`: `msg`, `doc`, `pos`, `lineno` and `colno`.
+    """
+
+    def __init__(self, msg: str, doc: str = "", pos: int = 0) -> None:
+        JSONDecodeError.__init__(self, msg, doc, pos)
+        # RFC 6455 s.7.4.1: 1007, "data within a message that was not consistent with the type".
+        self.code = 1007
+        self.reason = "The message is not JSON."
+
+    def __str__(self) -> str:
+        place = f"line {self.lineno} column {self.colno} (char {self.pos})"
+        return f"{self.code}: {self.reason} {self.msg}: {place}"
+
+
+def prepare_reason(code: int, reason: str | None) -> str:
+    """Check a close code, and return the reason as a close frame can carry it; warn if it is cut.
+
+    Raises:
+        ValueError: `code` may not be sent.
+        TypeError: `code` is not an int, or `reason` is neither str nor None.
+    """
+    check_close(code, reason)
+    if not reason:
+        return ""
+    excess = describe_excess(reason)
+    if excess:
+        warn_at(user_line(), f"{excess} It is cut.", SpicaConfigurationWarning)
+    return fit_reason(reason)
+
+
+def check_close_message(message: Message) -> Message:
+    """Return a `websocket.close` message that may be sent; errors are those of `prepare_reason`."""
+    reason = message.get("reason")
+    fitting = prepare_reason(message.get("code", 1000), reason)
+    return message if not reason or fitting == reason else {**message, "reason": fitting}
+
+
+HandshakeHeaders: TypeAlias = "Iterable[tuple[bytes | str, bytes | str]] | Mapping[str, str]"
+
+MAX_SHOWN = 10
+"""Subprotocols of a client that an error names."""
+
+# RFC 6455 s.4.2.2 and RFC 9110 s.7.8: the server writes these. RFC 9112 s.6.1, RFC 9110 s.8.6: a 101 response
+# has no content.
+_FIELDS_OF_THE_SERVER = frozenset(
+    {
+        b"connection",
+        b"content-length",
+        b"sec-websocket-accept",
+        b"sec-websocket-extensions",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+
+
+def encode_headers(headers: HandshakeHeaders) -> list[tuple[bytes, bytes]]:
+    """Return header lines as ASGI has them.
+
+    Raises:
+        ValueError: a name or value has characters that are not allowed (RFC 9110 s.5).
+    """
+    lines = headers.items() if isinstance(headers, Mapping) else headers
+    return [(encode_field_name(name), encode_field_value(value)) for name, value in lines]
+
+
+def check_accept(message: Message, scope: Scope) -> None:
+    """Refuse a `websocket.accept` message for which the client would have to fail the connection.
+
+    Raises:
+        ValueError: the subprotocol is not a token, or the client did not offer it; or a header belongs to
+            the server.
+    """
+    subprotocol = message.get("subprotocol")
+    if subprotocol is not None:
+        _check_subprotocol(subprotocol, scope.get("subprotocols") or ())
+    for name, _ in message.get("headers") or ():
+        name = name.lower()
+        if name == b"sec-websocket-protocol":
+            # ASGI "Accept": headers must not include it.
+            raise ValueError(
+                "accept() has the header 'Sec-WebSocket-Protocol'. Write accept(subprotocol=...)."
+            )
+        if name in _FIELDS_OF_THE_SERVER:
+            raise ValueError(
+                f"accept() has the header {name.decode('latin-1')!r}, which the server writes. "
+                "Leave it out."
+            )
+
+
+def _check_subprotocol(subprotocol: str, offered: Sequence[str]) -> None:
+    # RFC 6455 s.4.1: a subprotocol is a token.
+    if not isinstance(subprotocol, str) or not is_token(subprotocol):
+        raise ValueError(f"The subprotocol {subprotocol!r:.80} is not a token (RFC 9110 s.5.6.2).")
+    if subprotocol in offered:
+        return
+    names = ", ".join([f"{name!r:.80}" for name in offered[:MAX_SHOWN]])
+    raise ValueError(
+        f"The client did not offer the subprotocol {subprotocol!r:.80}, and must fail a connection "
+        "with another one (RFC 6455 s.4.1). "
+        + (f"It offered {names}. Accept one of these, or none." if names else "It offered none.")
+    )
+
+
+class HandshakeSend:
+    """Remember whether the handshake was answered, after which no HTTP response can be sent.
+
+    What comes later is of no interest, so a `WebSocket` goes on with the inner `send` itself once it
+    is accepted: frames pay nothing for the layers that watched the handshake.
+    """
+
+    __slots__ = ("is_over", "send")
+
+    def __init__(self, send: Send) -> None:
+        self.send = send
+        self.is_over = False
+
+    async def __call__(self, message: Message) -> None:
+        """Send `message` on."""
+        self.is_over = True
+        await self.send(message)
+
+
+def past_handshake(send: Send) -> Send:
+    """Return what `send` stands for once the handshake is over."""
+    while type(send) is HandshakeSend:
+        send = send.send
+    return send

@@ -1,0 +1,59 @@
+"""Tests of spica/websockets/frames.py."""
+
+import pytest
+
+from spica.websockets import WebSocket
+from spica.websockets.frames import HandshakeSend, past_handshake
+
+pytestmark = pytest.mark.anyio
+
+
+class Sent(list):
+    """Keeps what is sent."""
+
+    async def send(self, message):
+        self.append(message["type"])
+
+
+async def receive():
+    return {"type": "websocket.connect"}
+
+
+def connect(send):
+    return WebSocket({"type": "websocket", "path": "/", "headers": []}, receive, send)
+
+
+async def test_it_sends_on_and_remembers():
+    sent = Sent()
+    watching = HandshakeSend(sent.send)
+    assert not watching.is_over
+    await watching({"type": "websocket.close"})
+    assert watching.is_over
+    assert sent == ["websocket.close"]
+
+
+async def test_an_accepted_websocket_goes_on_with_the_inner_send():
+    sent = Sent()
+    watching = HandshakeSend(HandshakeSend(sent.send))
+    websocket = connect(watching)
+    await websocket.accept()
+    await websocket.send_text("x")
+    assert watching.is_over
+    assert websocket._send == sent.send
+    assert sent == ["websocket.accept", "websocket.send"]
+
+
+async def test_until_then_it_is_watched():
+    watching = HandshakeSend(Sent().send)
+    websocket = connect(watching)
+    await websocket.close()
+    assert websocket._send is watching
+    assert watching.is_over
+
+
+async def test_a_subclass_is_somebody_elses_and_stays():
+    class Counting(HandshakeSend):
+        """Wants to see every message."""
+
+    counting = Counting(Sent().send)
+    assert past_handshake(counting) is counting
