@@ -15,6 +15,7 @@ from spica._asgi import current_codec as codec
 from spica._asgi.scope import EXCEPTION_HANDLERS
 from spica._layers.answers import settle_answer
 from spica._layers.layer import Responder
+from spica._originals import is_original, remember
 from spica.concurrency import is_async_callable, run_in_threadpool
 from spica.exceptions import HTTPException, WebSocketException
 from spica.requests import Request, empty_receive
@@ -159,8 +160,8 @@ def _attribute_name(method: str) -> str:
     return method.lower().replace("-", "_")
 
 
-_BORN_AWAIT = HTTPEndpoint.__await__
-_BORN_DISPATCH = HTTPEndpoint.dispatch
+_METHODS = ("__init__", "__await__", "dispatch", "method_not_allowed", "_handler", "_respond")
+remember(HTTPEndpoint, *_METHODS)
 
 
 def answers_by_value(cls: type[HTTPEndpoint]) -> bool:
@@ -168,20 +169,14 @@ def answers_by_value(cls: type[HTTPEndpoint]) -> bool:
 
     It may not where a subclass or a tracing agent has replaced `dispatch` or `__await__`.
     """
-    return cls.dispatch is _BORN_DISPATCH and cls.__await__ is _BORN_AWAIT
-
-
-_BORN = {
-    name: getattr(HTTPEndpoint, name)
-    for name in ("__init__", "__await__", "dispatch", "method_not_allowed", "_handler", "_respond")
-}
+    return is_original(cls, "dispatch", "__await__")
 
 
 def methods_of(cls: Any) -> frozenset[str] | None:
     """Return the methods a class endpoint serves; None where only an instance, or nobody, could tell."""
     if not (isinstance(cls, type) and issubclass(cls, HTTPEndpoint)):
         return None
-    if any(getattr(cls, name) is not born for name, born in _BORN.items()):
+    if not is_original(cls, *_METHODS):
         return None
     if hasattr(cls, "__getattr__") or cls.__getattribute__ is not object.__getattribute__:
         return None

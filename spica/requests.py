@@ -28,6 +28,7 @@ from spica._asgi.sending import HandSend
 from spica._http.cookies import parse_cookies
 from spica._http.fields import encode_field_value
 from spica._http.urls import check_request_path
+from spica._originals import is_original, remember
 from spica.datastructures import URL, Address, FormData, Headers, QueryParams, State
 from spica.jsoncodec import MalformedJSON
 
@@ -369,8 +370,9 @@ class Request(HTTPConnection[StateT]):
 
     def _chunks(self) -> AsyncGenerator[bytes, None]:
         """Return the body's chunks for a parser: without the empty one, unless ``stream`` is replaced."""
-        is_original = type(self).stream is _ORIGINAL_STREAM
-        return self._body_channel().stream() if is_original else self.stream()
+        if is_original(type(self), "stream"):
+            return self._body_channel().stream()
+        return self.stream()
 
     async def body(self, *, max_size: int | float | None = None) -> bytes:
         """Return the whole body, any number of times.
@@ -499,5 +501,5 @@ class Request(HTTPConnection[StateT]):
 
 
 _CACHED = BodyState.CACHED  # an attribute of an Enum class costs more
-_ORIGINAL_STREAM = Request.stream
+remember(Request, "stream")
 make_room(Request({"type": "http"}), HTTPConnection, Request)

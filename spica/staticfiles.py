@@ -21,6 +21,7 @@ from spica._http.filenames import are_visible, split_path
 from spica._http.urls import encode_leading_slashes, encode_path, encode_query
 from spica._layers.answers import settle_answer
 from spica._layers.layer import Responder
+from spica._originals import is_original, remember
 from spica.concurrency import file_threads
 from spica.datastructures import Headers
 from spica.exceptions import HTTPException
@@ -281,7 +282,7 @@ class StaticFiles(Responder):
     def _memory_for(self, scope: Scope) -> FileMemory | None:
         """Return the files in memory, or None if this request must read from the disk."""
         memory = self._memory
-        if memory is None or getattr(self.lookup_path, "__func__", None) is not _LOOKUP_PATH:
+        if memory is None or not is_original(self, "lookup_path"):
             return None
         return None if getattr(scope.get("app"), "debug", False) else memory
 
@@ -294,11 +295,7 @@ class StaticFiles(Responder):
         elif self._wants_directory(path, scope):
             return None
         # Subclasses make responses of their own, for each request.
-        is_original = (
-            getattr(self.file_response, "__func__", None) is _FILE_RESPONSE
-            and getattr(self.is_not_modified, "__func__", None) is _IS_NOT_MODIFIED
-        )
-        if not is_original:
+        if not is_original(self, "file_response", "is_not_modified"):
             return self._answer_with(found, scope)
         if not kept.has_responses:
             response = FileResponse(found.path, stat_result=found.status)
@@ -380,9 +377,10 @@ class StaticFiles(Responder):
         Raises:
             HTTPException: 401: the system does not let us read it.
         """
-        is_original = getattr(self.lookup_path, "__func__", None) is _LOOKUP_PATH
         try:
-            return self._open_original(path) if is_original else self._open_looked_up(path)
+            if is_original(self, "lookup_path"):
+                return self._open_original(path)
+            return self._open_looked_up(path)
         except PermissionError:
             raise HTTPException(status_code=401) from None
         except ValueError:  # a name that the file system can't encode
@@ -424,9 +422,7 @@ class StaticFiles(Responder):
         return None
 
 
-_LOOKUP_PATH = StaticFiles.lookup_path
-_FILE_RESPONSE = StaticFiles.file_response
-_IS_NOT_MODIFIED = StaticFiles.is_not_modified
+remember(StaticFiles, "lookup_path", "file_response", "is_not_modified")
 
 
 def _check_settings(directory: Any, packages: Any, memory: Any) -> None:

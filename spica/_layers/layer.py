@@ -28,6 +28,7 @@ from spica._asgi.sending import has_started_by_hand
 from spica._layers.answers import answer_after_hand_sent, settle_outermost
 from spica._layers.cleanup import own_cleanup
 from spica._layers.editing import announce_close
+from spica._originals import is_original, remember
 from spica.requests import Request
 from spica.responses.base import Response
 from spica.types import ASGIApp, Receive, Scope, Send
@@ -45,8 +46,8 @@ class InnerApp:
 
     The app itself is kept as ``_layer_inner``. Assigning it also sets ``_layer_inner_respond`` and, where
     scopes that are not HTTP are handed on too, ``_layer_inner_connect``, so that a stack changed from
-    outside stays right. All three have the suffix. They are set as attributes, not in ``__dict__``: an object whose
-    ``__dict__`` was asked for is larger, and below Python 3.13 slower, ever after.
+    outside stays right. All three have the suffix. They are set as attributes, not in ``__dict__``: an object
+    whose ``__dict__`` was asked for is larger, and below Python 3.13 slower, ever after.
     """
 
     def __init__(self, suffix: str = "", *, connects: bool = True) -> None:
@@ -234,6 +235,7 @@ async def _abandon(request: Request[Any]) -> None:
 
 
 _ORIGINAL_CALL = Responder.__call__
+remember(Responder, "__call__")
 _ASKED_AS: dict[Any, str] = {}
 
 
@@ -244,7 +246,7 @@ def responds_as(method: Any, name: str) -> None:
 
 def resolve_respond(app: ASGIApp) -> Respond:
     """Return how ``app`` is asked for its answer; one that can't be asked answers with itself."""
-    if isinstance(app, Responder) and type(app).__call__ is _ORIGINAL_CALL:
+    if isinstance(app, Responder) and is_original(type(app), "__call__"):
         return _Opaque(app)._layer_respond if app._layer_sends_by_hand() else app._layer_respond
     if isinstance(app, MethodType) and app.__func__ in _ASKED_AS:
         ask: Respond = getattr(app.__self__, _ASKED_AS[app.__func__])
@@ -261,8 +263,8 @@ async def _run_instance(cls: Any, scope: Scope, receive: Receive, send: Send) ->
 
 def connector(app: Any) -> Any:
     """Return what serves a scope that is not HTTP: the app, without the steps that are for HTTP."""
-    is_original = isinstance(app, Responder) and type(app).__call__ is _ORIGINAL_CALL
-    return app._layer_connect if is_original else app
+    is_by_value = isinstance(app, Responder) and is_original(type(app), "__call__")
+    return app._layer_connect if is_by_value else app
 
 
 class _Opaque:

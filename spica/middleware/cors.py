@@ -21,6 +21,7 @@ from spica._http.origins import MAX_ORIGIN_SIZE, find_looseness, serialize_origi
 from spica._layers.answers import settle_answer
 from spica._layers.editing import edit_answer, leave_edit, note_edit
 from spica._layers.layer import Responder
+from spica._originals import is_original, remember
 from spica.datastructures import Headers, MutableHeaders
 from spica.datastructures.headers import add_vary
 from spica.exceptions import warn_configuration
@@ -48,8 +49,8 @@ _OWN_NAMES = frozenset(
         b"access-control-expose-headers",
     }
 )
-# What a subclass may override to write headers of its own, message by message.
-_OVERRIDABLE = ("simple_response", "send", "allow_explicit_origin")
+# A subclass may override these to write its own headers, message by message.
+_MESSAGE_METHODS = ("simple_response", "send", "allow_explicit_origin")
 
 
 class CORSMiddleware(Responder):
@@ -115,10 +116,7 @@ class CORSMiddleware(Responder):
 
         self.simple_headers = self._list_simple_headers(expose_headers)
         self.preflight_headers = self._list_preflight_headers(header_names)
-        own = type(self)
-        self._writes_messages = any(
-            getattr(own, name) is not getattr(CORSMiddleware, name) for name in _OVERRIDABLE
-        )
+        self._writes_messages = not is_original(type(self), *_MESSAGE_METHODS)
         self._unasked = _SetFields((), None)
         self._simple = self._unasked
         # Made at the first request, and anew if a subclass has changed `simple_headers` since.
@@ -276,6 +274,9 @@ class CORSMiddleware(Responder):
         """Write into `headers` that pages of this origin may read the response."""
         headers["Access-Control-Allow-Origin"] = origin
         headers.add_vary_header("Origin")
+
+
+remember(CORSMiddleware, *_MESSAGE_METHODS)
 
 
 _NO_ORIGIN = "\n"

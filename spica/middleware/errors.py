@@ -29,6 +29,7 @@ from spica._layers.exception_handlers import (
 from spica._layers.handsent import is_known_sender, remember_sender, sends_by_hand
 from spica._layers.json_codec import JSONCodecLayer
 from spica._layers.layer import Responder
+from spica._originals import is_original, remember
 from spica.concurrency import run_in_threadpool
 from spica.exceptions import HTTPException
 from spica.middleware import debug_page
@@ -183,7 +184,7 @@ def _handlers_within(app: Any) -> Handlers | None:
     return None
 
 
-_BORN = ServerErrorMiddleware.__call__, ServerErrorMiddleware._layer_respond
+remember(ServerErrorMiddleware, "__call__", "_layer_respond")
 
 
 def outermost_of(stack: ASGIApp) -> Responder:
@@ -191,8 +192,8 @@ def outermost_of(stack: ASGIApp) -> Responder:
 
     It is the server-error layer, unless a subclass or a tracing agent has replaced how that is called.
     """
-    cls: Any = type(stack)
-    if isinstance(stack, ServerErrorMiddleware) and (cls.__call__, cls._layer_respond) == _BORN:
+    cls = type(stack)
+    if isinstance(stack, ServerErrorMiddleware) and is_original(cls, "__call__", "_layer_respond"):
         return stack
     layer = _Outermost()
     layer.app = stack

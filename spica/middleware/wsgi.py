@@ -22,6 +22,7 @@ from spica._asgi.disconnect import run_until_disconnect
 from spica._diagnostics.call_site import package_name, warn_importer
 from spica._http.fields import encode_field_name, encode_field_value
 from spica._layers.answers import describe
+from spica._originals import is_original, remember
 from spica.concurrency import file_threads, wsgi_threads
 from spica.exceptions import HTTPException, SpicaDeprecationWarning
 from spica.responses.base import PlainTextResponse
@@ -416,6 +417,9 @@ class WSGIResponder:
             await self._taken.wait()
 
 
+remember(WSGIResponder, "sender", "wsgi", "start_response")
+
+
 class _Running:
     """The application at work in its thread."""
 
@@ -429,7 +433,7 @@ class _Running:
         responder = self._responder
         responder._send = send
         try:
-            if _is_original(type(responder)):
+            if is_original(type(responder), "sender", "wsgi", "start_response"):
                 await self._run()
             else:
                 await self._run_with_stream(send)
@@ -472,14 +476,6 @@ class _Running:
             self._responder._is_cut_off = True
             failures.append(exc)
             scope.cancel()
-
-
-def _is_original(cls: type[WSGIResponder]) -> bool:
-    """Return whether a class has the methods of WSGIResponder that put messages into the stream."""
-    return all(
-        getattr(cls, name) is getattr(WSGIResponder, name)
-        for name in ("sender", "wsgi", "start_response")
-    )
 
 
 async def _receive_body(channel: BodyChannel) -> tuple[IO[bytes], int]:

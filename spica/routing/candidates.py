@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from spica._layers.handsent import BY_ENDPOINT, sends_by_hand
 from spica._layers.layer import resolve_respond
+from spica._originals import is_original, remember
 from spica.endpoints import HTTPEndpoint, answer, answers_by_value, methods_of
 from spica.routing.base import BaseRoute, Match
 from spica.routing.endpoint_apps import resolve_endpoint
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
     from spica.requests import Request
     from spica.types import ASGIApp, Scope
 
-BORN_MATCHES = {Route.matches, WebSocketRoute.matches, Mount.matches, Host.matches}
-_BORN_HANDLE = {Route.handle, WebSocketRoute.handle, AppRoute.handle, Host.handle}
+remember(PatternRoute, "url_path_for")
+remember(AppRoute, "handle")
+for _cls in (Route, WebSocketRoute, Mount, Host):
+    remember(_cls, "matches", "handle", "url_path_for")
 
 
 async def partial_match(request: Request[Any]) -> ASGIApp:
@@ -356,9 +359,9 @@ def make_candidate(route: BaseRoute, order: int) -> Candidate:
     """
     if not hasattr(route, "handle"):
         raise TypeError(f"A list of routes has Route, Mount and the like, not {route!r:.200}.")
-    if not _has_born(route, "handle", _BORN_HANDLE):
+    if not is_original(route, "handle"):
         return AnyCandidate(route, order)
-    if _has_born(route, "matches", BORN_MATCHES):
+    if is_original(route, "matches"):
         if isinstance(route, Route):
             # Not those of the route, which are looked up when it is compared: they may change.
             methods = methods_of(route.endpoint) if route.app is route.endpoint else None
@@ -374,12 +377,6 @@ def make_candidate(route: BaseRoute, order: int) -> Candidate:
     if isinstance(route, (Route, AppRoute)):
         return AskedCandidate(route, order)
     return AnyCandidate(route, order)
-
-
-def _has_born(route: BaseRoute, name: str, born: set[Any]) -> bool:
-    """Return whether a method is one the class was born with, also on this very route."""
-    method = getattr(route, name)  # not by its __dict__: see InnerApp
-    return getattr(method, "__func__", None) in born and method.__self__ is route
 
 
 def _ask_endpoint(app: ASGIApp) -> Respond:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from spica._muting import is_configuration_muted
+from spica._originals import is_original
 from spica.convertors import (
     Convertor,
     FloatConvertor,
@@ -23,7 +24,7 @@ from spica.convertors import (
 )
 from spica.exceptions import SpicaConfigurationWarning
 from spica.routing.base import BaseRoute, place_of
-from spica.routing.candidates import BORN_MATCHES, Candidate
+from spica.routing.candidates import Candidate
 from spica.routing.lifespan.mounted import mounted_app
 from spica.routing.mounts import AppRoute, Host, Mount
 from spica.routing.patterns import (
@@ -37,8 +38,6 @@ from spica.routing.routes import PatternRoute, Route, WebSocketRoute
 from spica.routing.table import RouteIndex
 
 ProblemKind = Literal["unreachable", "duplicate", "shadowed", "duplicate-name"]
-
-_BORN_URLS = (PatternRoute.url_path_for, Mount.url_path_for, Host.url_path_for)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +150,7 @@ def _without_port(host: str) -> str:
 
 
 def _find_unreachable(routes: Sequence[Any], prefix: str, seen: set[int]) -> Iterator[RouteProblem]:
-    known = [r for r in routes if getattr(type(r), "matches", None) in BORN_MATCHES]
+    known = [route for route in routes if is_original(type(route), "matches")]
     reaches = [_Reach(route, order) for order, route in enumerate(known)]
     index = RouteIndex(reaches)
     for reach in reaches:
@@ -242,7 +241,7 @@ def _find_repeated_names(routes: Iterable[Any]) -> Iterator[RouteProblem]:
 def _links(routes: Iterable[Any], trail: frozenset[int]) -> Iterator[_Link]:
     """Yield what ``url_for`` could be asked for, in the order in which it looks."""
     for route in routes:
-        if getattr(type(route), "url_path_for", None) not in _BORN_URLS:
+        if not is_original(type(route), "url_path_for"):
             continue
         if isinstance(route, PatternRoute):
             names = frozenset(route.param_convertors)

@@ -11,6 +11,7 @@ from spica._asgi.stack import Middleware, build_stack
 from spica._layers.exception_handlers import Boundary
 from spica._layers.layer import InnerApp, Respond, Responder, responds_as
 from spica._layers.limits import limit_app
+from spica._originals import is_original, remember
 from spica.exceptions import HTTPException
 from spica.responses.base import PlainTextResponse, RedirectResponse
 from spica.routing.base import LINK_KEYS, BaseRoute, NoMatchFound, known_names, url_with_suffix
@@ -108,7 +109,7 @@ class Router(RouteDecorators, Responder):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "app" in vars(cls) and cls.__call__ is _BORN_CALL:
+        if "app" in vars(cls) and is_original(cls, "__call__"):
             type.__setattr__(cls, "__call__", _run_own_app)
 
     def __copy__(self) -> Self:
@@ -309,7 +310,7 @@ responds_as(Router.app, "_layer_dispatch")
 responds_as(Router.not_found, "_answer_not_found")
 
 
-_BORN_CALL = Router.__call__
+remember(Router, "__call__")
 
 
 async def _run_own_app(self: Router, scope: Scope, receive: Receive, send: Send) -> None:
@@ -317,7 +318,7 @@ async def _run_own_app(self: Router, scope: Scope, receive: Receive, send: Send)
 
     So it need not be asked first. But who has replaced ``Router.__call__`` is to be heard.
     """
-    if Router.__call__ is not _BORN_CALL:
+    if not is_original(Router, "__call__"):
         await Router.__call__(self, scope, receive, send)
         return
     scope.setdefault("router", self)

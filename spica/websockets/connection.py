@@ -14,6 +14,7 @@ from json import JSONDecodeError
 from typing import Any
 
 from spica._asgi import current_codec as codec
+from spica._originals import is_original, remember
 from spica.requests import HTTPConnection, StateT
 from spica.types import ASGIApp, Message, Receive, Scope, Send
 from spica.websockets.frames import (
@@ -178,7 +179,7 @@ class WebSocket(HTTPConnection[StateT]):
         except OSError as error:
             raise self._lost() from error
         if kind == "websocket.accept":
-            self._is_plain = _is_plain(self)
+            self._is_plain = is_original(self, "receive", "send")
             self._send = past_handshake(self._send)
 
     def _lost(self) -> WebSocketDisconnect:
@@ -362,15 +363,7 @@ class WebSocket(HTTPConnection[StateT]):
             await self.send_bytes(encoded)
 
 
-_BORN_RECEIVE = WebSocket.receive
-_BORN_SEND = WebSocket.send
-
-
-def _is_plain(websocket: WebSocket[Any]) -> bool:
-    """Tell whether no subclass, no tracing agent and nobody on this object replaced the methods."""
-    receive = getattr(websocket.receive, "__func__", None)
-    send = getattr(websocket.send, "__func__", None)
-    return receive is _BORN_RECEIVE and send is _BORN_SEND
+remember(WebSocket, "receive", "send")
 
 
 class WebSocketClose:
