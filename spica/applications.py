@@ -8,11 +8,11 @@ to None.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from spica._asgi.current_codec import check_codec
-from spica._asgi.stack import Middleware, build_layer, build_stack, check_recipes
+from spica._asgi.stack import Middleware, MiddlewareFactory, build_layer, build_stack, check_recipes
 from spica._diagnostics.arguments import check_flag
 from spica._diagnostics.call_site import user_line, warn_at
 from spica._diagnostics.middleware_order import check_order, refuse_misplaced
@@ -34,17 +34,20 @@ from spica.jsoncodec import JSONCodec
 from spica.middleware.errors import ServerErrorMiddleware, outermost_of
 from spica.middleware.exceptions import ExceptionMiddleware, check_handler, check_handlers
 from spica.routing import Router
+from spica.routing.base import Endpoint, SocketEndpoint
 from spica.routing.decorators import HandlerDecorators, RouteDecorators
 from spica.routing.lifespan.run import MAX_SHUTDOWN_SECONDS, MAX_STARTUP_SECONDS
 from spica.routing.lifespan.startup import StartupGuard
 from spica.types import ASGIApp, ExceptionHandler, Lifespan, Receive, Scope, Send
 
 if TYPE_CHECKING:
-    from spica._asgi.stack import MiddlewareFactory
     from spica.datastructures import URLPath
     from spica.formparsers import FormLimits
     from spica.requests import Request
     from spica.routing import BaseRoute
+
+
+P = ParamSpec("P")
 
 
 class Spica(RouteDecorators, HandlerDecorators, Responder):
@@ -91,7 +94,7 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
         self,
         debug: bool = False,
         routes: Sequence[BaseRoute] | None = None,
-        middleware: Sequence[Middleware[Any]] | None = None,
+        middleware: Sequence[Middleware[...]] | None = None,
         exception_handlers: Mapping[Any, ExceptionHandler] | None = None,
         lifespan: Lifespan[Any] | Sequence[Lifespan[Any]] | None = None,
         *,
@@ -273,7 +276,7 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
     def add_route(
         self,
         path: str,
-        route: Callable[..., Any],
+        route: Endpoint,
         methods: Collection[str] | None = None,
         name: str | None = None,
         include_in_schema: bool = True,
@@ -282,7 +285,7 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
         self.router.add_route(path, route, methods, name, include_in_schema)
 
     def add_websocket_route(
-        self, path: str, route: Callable[..., Any], name: str | None = None
+        self, path: str, route: SocketEndpoint, name: str | None = None
     ) -> None:
         """Add a WebSocket route to the router."""
         self.router.add_websocket_route(path, route, name)
@@ -322,7 +325,7 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
         self.exception_handlers.update({exc_class_or_status_code: handler})
 
     def add_middleware(
-        self, middleware_class: MiddlewareFactory[Any], *args: Any, **kwargs: Any
+        self, middleware_class: MiddlewareFactory[P], *args: P.args, **kwargs: P.kwargs
     ) -> None:
         """Put a middleware around all there are so far.
 

@@ -96,7 +96,7 @@ def _format_value(name: str, value: Any) -> str:
     return "'**********'" if is_secret else repr(value)
 
 
-def check_recipes(middleware: Iterable[Any] | None, place: str) -> list[Middleware[Any]]:
+def check_recipes(middleware: Iterable[Any] | None, place: str) -> list[Middleware[...]]:
     """Return a list of recipes; errors name ``place``.
 
     Raises:

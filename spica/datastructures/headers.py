@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from spica._http.fields import encode_field_name, encode_field_value, split_list
 
 RawHeaders = list[tuple[bytes, bytes]]
+T = TypeVar("T")
 
 # Longer lists than any honest client sends are looked up through an index, so that a look-up of
 # each name in turn (`dict(headers)`) costs no more than linear time.
@@ -101,6 +102,12 @@ class Headers(Mapping[str, str]):
         """Return a copy that can be changed; this one is not touched by it."""
         return MutableHeaders(raw=self._list[:])
 
+    @overload
+    def get(self, key: str, default: None = None) -> str | None: ...
+    @overload
+    def get(self, key: str, default: str) -> str: ...
+    @overload
+    def get(self, key: str, default: T) -> str | T: ...
     def get(self, key: str, default: Any = None) -> Any:
         """Return the first value of a name, or the default."""
         value = self._find(key)

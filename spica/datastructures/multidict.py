@@ -7,11 +7,12 @@ whole list of pairs.
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from spica._http.urls import format_query, parse_query
 
 K = TypeVar("K")
+T = TypeVar("T")
 V_co = TypeVar("V_co", covariant=True)
 
 
@@ -64,6 +65,10 @@ class ImmutableMultiDict(Mapping[K, V_co]):
         """Return a new list of all pairs, in order."""
         return list(self._list)
 
+    @overload
+    def get(self, key: K, default: None = None) -> V_co | None: ...
+    @overload
+    def get(self, key: K, default: V_co | T) -> V_co | T: ...
     def get(self, key: Any, default: Any = None) -> Any:
         """Return the last value of a key, or the default."""
         return self._dict.get(key, default)

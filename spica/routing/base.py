@@ -6,15 +6,21 @@ import enum
 import functools
 import inspect
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
 
 from spica._http.urls import format_suffix
 from spica.datastructures import URLPath
+from spica.requests import Request
 from spica.responses.base import PlainTextResponse
-from spica.websockets import WebSocketClose
+from spica.types import ASGIApp, Receive, Scope, Send
+from spica.websockets import WebSocket, WebSocketClose
 
-if TYPE_CHECKING:
-    from spica.types import Receive, Scope, Send
+Endpoint: TypeAlias = Callable[[Request[Any]], ASGIApp | Awaitable[ASGIApp]] | type[Any] | ASGIApp
+"""An HTTP endpoint: a function of the request that returns a response, a class, or an ASGI app."""
+
+SocketEndpoint: TypeAlias = Callable[[WebSocket[Any]], Awaitable[None]] | type[Any] | ASGIApp
+"""A WebSocket endpoint: an ``async def`` function of the WebSocket, a class, or an ASGI app."""
 
 
 class NoMatchFound(Exception):

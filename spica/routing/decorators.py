@@ -8,15 +8,15 @@ other parameters, as FastAPI does: its own win.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from spica.exceptions import MisuseError
+from spica.routing.base import Endpoint, SocketEndpoint
+from spica.types import ExceptionHandler
 
-if TYPE_CHECKING:
-    from spica.types import ExceptionHandler
-
-EndpointT = TypeVar("EndpointT", bound=Callable[..., Any])
-HandlerT = TypeVar("HandlerT", bound="ExceptionHandler")
+EndpointT = TypeVar("EndpointT", bound=Endpoint)
+SocketEndpointT = TypeVar("SocketEndpointT", bound=SocketEndpoint)
+HandlerT = TypeVar("HandlerT", bound=ExceptionHandler)
 
 
 class RouteDecorators:
@@ -29,7 +29,7 @@ class RouteDecorators:
         def add_route(
             self,
             path: str,
-            endpoint: Callable[..., Any],
+            endpoint: Endpoint,
             /,
             methods: Collection[str] | None = None,
             name: str | None = None,
@@ -38,7 +38,7 @@ class RouteDecorators:
             """Add a route."""
 
         def add_websocket_route(
-            self, path: str, endpoint: Callable[..., Any], /, name: str | None = None
+            self, path: str, endpoint: SocketEndpoint, /, name: str | None = None
         ) -> None:
             """Add a WebSocket route."""
 
@@ -118,17 +118,19 @@ class RouteDecorators:
 
     def websocket_route(
         self, path: str, name: str | None = None
-    ) -> Callable[[EndpointT], EndpointT]:
+    ) -> Callable[[SocketEndpointT], SocketEndpointT]:
         """Add a ``WebSocketRoute`` to the function or class endpoint below; see ``route``."""
         _check_path(path, "websocket_route")
 
-        def add(endpoint: EndpointT) -> EndpointT:
+        def add(endpoint: SocketEndpointT) -> SocketEndpointT:
             self.add_websocket_route(path, endpoint, name=name)
             return endpoint
 
         return add
 
-    def websocket(self, path: str, name: str | None = None) -> Callable[[EndpointT], EndpointT]:
+    def websocket(
+        self, path: str, name: str | None = None
+    ) -> Callable[[SocketEndpointT], SocketEndpointT]:
         """Add a ``WebSocketRoute``: another name of ``websocket_route``."""
         _check_path(path, "websocket")
         return RouteDecorators.websocket_route(self, path, name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Sequence
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,15 @@ from spica._layers.limits import limit_app
 from spica._originals import is_original, remember
 from spica.exceptions import HTTPException
 from spica.responses.base import PlainTextResponse, RedirectResponse
-from spica.routing.base import LINK_KEYS, BaseRoute, NoMatchFound, known_names, url_with_suffix
+from spica.routing.base import (
+    LINK_KEYS,
+    BaseRoute,
+    Endpoint,
+    NoMatchFound,
+    SocketEndpoint,
+    known_names,
+    url_with_suffix,
+)
 from spica.routing.decorators import RouteDecorators
 from spica.routing.lifespan.own import OwnLifespan, make_lifespans
 from spica.routing.lifespan.run import (
@@ -75,7 +83,7 @@ class Router(RouteDecorators, Responder):
         default: ASGIApp | None = None,
         lifespan: Lifespan[Any] | Sequence[Lifespan[Any]] | None = None,
         *,
-        middleware: Sequence[Middleware[Any]] | None = None,
+        middleware: Sequence[Middleware[...]] | None = None,
         max_body_size: int | float | None = None,
         form_limits: FormLimits | None = None,
         body_idle_seconds: float | None = None,
@@ -285,7 +293,7 @@ class Router(RouteDecorators, Responder):
     def add_route(
         self,
         path: str,
-        endpoint: Callable[..., Any],
+        endpoint: Endpoint,
         methods: Collection[str] | None = None,
         name: str | None = None,
         include_in_schema: bool = True,
@@ -296,7 +304,7 @@ class Router(RouteDecorators, Responder):
         )
 
     def add_websocket_route(
-        self, path: str, endpoint: Callable[..., Any], name: str | None = None
+        self, path: str, endpoint: SocketEndpoint, name: str | None = None
     ) -> None:
         """Add a ``WebSocketRoute``."""
         self.routes.append(WebSocketRoute(path, endpoint, name=name))

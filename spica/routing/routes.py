@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable, Collection, Sequence, Set
+from collections.abc import Collection, Sequence, Set
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,8 +22,10 @@ from spica.responses.base import PlainTextResponse
 from spica.routing.base import (
     LINK_KEYS,
     BaseRoute,
+    Endpoint,
     Match,
     NoMatchFound,
+    SocketEndpoint,
     get_name,
     url_with_suffix,
 )
@@ -100,12 +102,12 @@ class Route(PatternRoute):
     def __init__(
         self,
         path: str,
-        endpoint: Callable[..., Any],
+        endpoint: Endpoint,
         *,
         methods: Collection[str] | None = None,
         name: str | None = None,
         include_in_schema: bool = True,
-        middleware: Sequence[Middleware[Any]] | None = None,
+        middleware: Sequence[Middleware[...]] | None = None,
         max_body_size: int | float | None = None,
         form_limits: FormLimits | None = None,
         body_idle_seconds: float | None = None,
@@ -201,10 +203,10 @@ class WebSocketRoute(PatternRoute):
     def __init__(
         self,
         path: str,
-        endpoint: Callable[..., Any],
+        endpoint: SocketEndpoint,
         *,
         name: str | None = None,
-        middleware: Sequence[Middleware[Any]] | None = None,
+        middleware: Sequence[Middleware[...]] | None = None,
     ) -> None:
         place = f"WebSocketRoute({path!r})"
         self.path = check_path(path, place)
