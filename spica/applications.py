@@ -94,7 +94,7 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
         self,
         debug: bool = False,
         routes: Sequence[BaseRoute] | None = None,
-        middleware: Sequence[Middleware[...]] | None = None,
+        middleware: Sequence[Middleware] | None = None,
         exception_handlers: Mapping[Any, ExceptionHandler] | None = None,
         lifespan: Lifespan[Any] | Sequence[Lifespan[Any]] | None = None,
         *,

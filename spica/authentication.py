@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 from spica.concurrency import is_async_callable
 from spica.exceptions import HTTPException
@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 P = ParamSpec("P")
+EndpointT = TypeVar("EndpointT", bound=Callable[..., Any])
 
 _CONNECTIONS: dict[str, type[HTTPConnection[Any]]] = {"request": Request, "websocket": WebSocket}
 """Names a protected function may give to its connection, and what must be passed under them."""
@@ -134,7 +135,7 @@ def has_required_scope(conn: HTTPConnection[Any], scopes: str | Iterable[str]) -
 
 def requires(
     scopes: str | Sequence[str], status_code: int = 403, redirect: str | None = None
-) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
+) -> Callable[[EndpointT], EndpointT]:
     """Let only connections pass to the decorated endpoint that were granted all of `scopes`.
 
     The endpoint is a function or a method, `async def` or `def`, with a parameter called `request`
@@ -147,7 +148,9 @@ def requires(
         AssertionError: The endpoint is called with something else than a Request or a WebSocket.
     """
     HTTPException(status_code)  # Refuses what is no status, here and not at the first request.
-    return _Guard(_list_scopes(scopes), status_code, redirect).protect
+    guard: Any = _Guard(_list_scopes(scopes), status_code, redirect).protect
+    protect: Callable[[EndpointT], EndpointT] = guard
+    return protect
 
 
 class _Guard:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from inspect import CO_COROUTINE
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from spica._diagnostics.call_site import user_line
 from spica._diagnostics.middleware_order import check_order
@@ -44,7 +44,7 @@ def _is_async(function: Any) -> bool:
     return code is not None and code.co_flags & CO_COROUTINE != 0
 
 
-class Middleware(Generic[P]):
+class Middleware:
     """Name a middleware and its options: ``Middleware(cls, *args, **kwargs)``.
 
     ``cls`` is any callable that takes the app it stands around and returns an ASGI app. It is called when
@@ -96,7 +96,7 @@ def _format_value(name: str, value: Any) -> str:
     return "'**********'" if is_secret else repr(value)
 
 
-def check_recipes(middleware: Iterable[Any] | None, place: str) -> list[Middleware[...]]:
+def check_recipes(middleware: Iterable[Any] | None, place: str) -> list[Middleware]:
     """Return a list of recipes; errors name ``place``.
 
     Raises:

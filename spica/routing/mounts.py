@@ -136,7 +136,7 @@ class Mount(AppRoute):
         routes: Sequence[BaseRoute] | None = None,
         name: str | None = None,
         *,
-        middleware: Sequence[Middleware[...]] | None = None,
+        middleware: Sequence[Middleware] | None = None,
         max_body_size: int | float | None = None,
         form_limits: FormLimits | None = None,
         body_idle_seconds: float | None = None,

@@ -83,7 +83,7 @@ class Router(RouteDecorators, Responder):
         default: ASGIApp | None = None,
         lifespan: Lifespan[Any] | Sequence[Lifespan[Any]] | None = None,
         *,
-        middleware: Sequence[Middleware[...]] | None = None,
+        middleware: Sequence[Middleware] | None = None,
         max_body_size: int | float | None = None,
         form_limits: FormLimits | None = None,
         body_idle_seconds: float | None = None,

@@ -107,7 +107,7 @@ class Route(PatternRoute):
         methods: Collection[str] | None = None,
         name: str | None = None,
         include_in_schema: bool = True,
-        middleware: Sequence[Middleware[...]] | None = None,
+        middleware: Sequence[Middleware] | None = None,
         max_body_size: int | float | None = None,
         form_limits: FormLimits | None = None,
         body_idle_seconds: float | None = None,
@@ -206,7 +206,7 @@ class WebSocketRoute(PatternRoute):
         endpoint: SocketEndpoint,
         *,
         name: str | None = None,
-        middleware: Sequence[Middleware[...]] | None = None,
+        middleware: Sequence[Middleware] | None = None,
     ) -> None:
         place = f"WebSocketRoute({path!r})"
         self.path = check_path(path, place)

@@ -459,7 +459,7 @@ class Late:
 @pytest.mark.parametrize("way", ["background", "stream", "outside"])
 async def test_a_change_that_comes_too_late_is_told(way: str, is_used: bool) -> None:
     late = Late(is_used=is_used)
-    middleware: list[Middleware[Any]] = [
+    middleware: list[Middleware] = [
         Middleware(BaseHTTPMiddleware, dispatch=late.dispatch),
         Middleware(SessionMiddleware, secret_key=KEY),
     ]

@@ -363,7 +363,7 @@ class Opaque:
         await self.app(scope, receive, send)
 
 
-LAYERS: dict[str, Middleware[Any]] = {
+LAYERS: dict[str, Middleware] = {
     "trustedhost": Middleware(
         TrustedHostMiddleware, allowed_hosts=["example.org", "*.example.org", "127.0.0.1", "[::1]"]
     ),
