@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 from spica._asgi.current_codec import check_codec
 from spica._asgi.stack import Middleware, MiddlewareFactory, build_layer, build_stack, check_recipes
 from spica._diagnostics.arguments import check_flag
-from spica._diagnostics.call_site import user_line, warn_at
 from spica._diagnostics.middleware_order import check_order, refuse_misplaced
 from spica._layers.body_limit import check_body_size
 from spica._layers.header_limits import (
@@ -29,7 +28,7 @@ from spica._layers.json_codec import JSONCodecLayer
 from spica._layers.layer import InnerApp, Respond, Responder
 from spica._layers.limits import check_body_rate, check_idle_seconds, limit_app
 from spica.datastructures import State
-from spica.exceptions import SpicaConfigurationWarning
+from spica.exceptions import warn_configuration
 from spica.jsoncodec import JSONCodec
 from spica.middleware.errors import ServerErrorMiddleware, outermost_of
 from spica.middleware.exceptions import ExceptionMiddleware, check_handler, check_handlers
@@ -321,7 +320,7 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
         check_handler(exc_class_or_status_code, handler)
         if self.middleware_stack is not None:
             text = f"The application has started: a handler for {exc_class_or_status_code!r} comes too late."
-            warn_at(user_line(), text, SpicaConfigurationWarning)
+            warn_configuration(text)
         self.exception_handlers.update({exc_class_or_status_code: handler})
 
     def add_middleware(

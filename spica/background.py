@@ -4,10 +4,10 @@ They run in the process and the event loop of the request, one after the other, 
 without retries: for work that may be lost with the process. Anything else wants a task queue.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec
 
+from spica._diagnostics.call_site import name_of
 from spica.concurrency import background_threads, is_async_callable
 
 P = ParamSpec("P")
@@ -79,8 +79,5 @@ class BackgroundTasks(BackgroundTask):
 def _log_failure(task: BackgroundTask, error: Exception) -> None:
     import logging  # imported for a failure only: it costs more than all of this module
 
-    func: Any = getattr(task, "func", task)
-    while isinstance(func, functools.partial):
-        func = func.func
-    name = getattr(func, "__qualname__", None) or type(func).__qualname__
+    name = name_of(getattr(task, "func", task))
     logging.getLogger(LOGGER_NAME).error("Background task %s failed", name, exc_info=error)

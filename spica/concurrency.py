@@ -9,7 +9,6 @@ the application, `file_threads` read and write files, `background_threads` run b
 delays no endpoint.
 """
 
-import functools
 import sys
 import types
 import warnings
@@ -18,6 +17,7 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeGuard, TypeVar, cast
 from weakref import WeakKeyDictionary
 
+from spica._diagnostics.call_site import unwrap_partial
 from spica.exceptions import HTTPException, SpicaDeprecationWarning
 
 if TYPE_CHECKING:
@@ -461,8 +461,7 @@ def is_async_callable(obj: Any) -> TypeGuard[Callable[..., Awaitable[Any]]]:
     code = getattr(obj, "__code__", None)
     if code is not None and code.co_flags & _CO_COROUTINE:
         return True
-    while isinstance(obj, functools.partial):
-        obj = obj.func
+    obj = unwrap_partial(obj)
     if _is_coroutine_function(obj):
         return True
     # Not `obj.__call__`: on a class, that is the method of its instances.

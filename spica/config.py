@@ -7,11 +7,10 @@ was made from it would not notice.
 
 import os
 import re
-import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any, TypeVar, overload
 
+from spica._diagnostics.call_site import user_line, warn_at
 from spica.exceptions import SpicaConfigurationWarning, warn_configuration
 
 T = TypeVar("T")
@@ -43,7 +42,7 @@ class Environ(MutableMapping[str, str]):
 
     def __getitem__(self, key: str) -> str:
         if key not in self._read_at:
-            self._read_at[key] = _line_of_caller()
+            self._read_at[key] = str(user_line())
         return self._environ[key]
 
     def __setitem__(self, key: str, value: str) -> None:
@@ -73,16 +72,6 @@ class Environ(MutableMapping[str, str]):
                 "(forget_reads() on the Environ) and read it anew."
             )
 
-
-def _line_of_caller() -> str:
-    """Name the first line on the stack that is neither ours nor of collections.abc."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__") in _LIBRARY:
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-
-
-_LIBRARY = frozenset({__name__, "collections.abc", "_collections_abc"})
 
 environ = Environ()
 """The environment of the process."""
@@ -123,11 +112,8 @@ class Config:
             if os.path.isfile(env_file):
                 self.file_values = _read_env_file(env_file, encoding, environ)
             else:
-                warnings.warn(
-                    f"Config file '{os.fspath(env_file)}' not found.",
-                    SpicaConfigurationWarning,
-                    stacklevel=2,
-                )
+                text = f"Config file '{os.fspath(env_file)}' not found."
+                warn_at(user_line(), text, SpicaConfigurationWarning)
 
     def reload(self) -> None:
         """Read the file again, and allow variables that were read to be changed.
@@ -285,9 +271,7 @@ class _EnvFile:
         return default
 
     def _warn(self, message: str) -> None:
-        warn_configuration(
-            f"{self._path}:{self._line}: {message}", stacklevel=_stacklevel_of_caller()
-        )
+        warn_configuration(f"{self._path}:{self._line}: {message}")
 
 
 def _without_export(key: str) -> str:
@@ -295,15 +279,6 @@ def _without_export(key: str) -> str:
     if key.startswith(("export ", "export\t")):
         return key[len("export ") :].lstrip()
     return key
-
-
-def _stacklevel_of_caller() -> int:
-    """Return the stacklevel for a warning of our caller that names the first line outside this module."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__") in _LIBRARY:
-        frame = frame.f_back
-        level += 1
-    return level
 
 
 def _read_env_file(

@@ -3,11 +3,11 @@
 Only the words: what is answered when one of them is raised is decided by the exception layer.
 """
 
-import warnings
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+from spica._diagnostics.call_site import Place, user_line, warn_at
 from spica._http.closecodes import check_close, describe_excess
 from spica._muting import is_configuration_muted
 
@@ -86,7 +86,7 @@ class WebSocketException(Exception):
         check_close(code, reason)
         excess = describe_excess(reason)
         if excess:
-            warn_configuration(f"{excess} It is cut.", stacklevel=2)
+            warn_configuration(f"{excess} It is cut.")
         self.code = code
         self.reason = reason or ""
 
@@ -115,13 +115,10 @@ class SpicaConfigurationWarning(UserWarning):
     """
 
 
-def warn_configuration(text: str, stacklevel: int = 1) -> None:
-    """Show a SpicaConfigurationWarning at the line ``stacklevel`` calls up, unless it is muted.
-
-    1 is the caller's line, as for ``warnings.warn``.
-    """
+def warn_configuration(text: str, place: Place | None = None) -> None:
+    """Show a SpicaConfigurationWarning at ``place``, by default the user's line, unless it is muted."""
     if not is_configuration_muted(text):
-        warnings.warn(text, SpicaConfigurationWarning, stacklevel=stacklevel + 1)
+        warn_at(place or user_line(), text, SpicaConfigurationWarning)
 
 
 class MisuseError(ValueError, AssertionError):

@@ -4,13 +4,13 @@ A generator walks the routes, mounts and hosts, finds the endpoints with the met
 puts what their docstrings say below the paths. It knows the form of OpenAPI, not its content.
 """
 
-import functools
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from spica._diagnostics.call_site import unwrap_partial
 from spica.requests import Request
 from spica.responses import Response
 from spica.routing import BaseRoute, Host, Mount, Route
@@ -116,9 +116,7 @@ class BaseSchemaGenerator:
 
 
 def _methods_of(route: Route) -> Iterator[tuple[str, Callable[..., Any]]]:
-    endpoint = route.endpoint
-    while isinstance(endpoint, functools.partial):
-        endpoint = endpoint.func
+    endpoint = unwrap_partial(route.endpoint)
     if inspect.isfunction(endpoint) or inspect.ismethod(endpoint):
         for method in sorted(route.methods or ["GET"]):
             if method != "HEAD":

@@ -12,8 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from spica._diagnostics.call_site import user_line, warn_at
-from spica.exceptions import SpicaConfigurationWarning
+from spica.exceptions import warn_configuration
 from spica.requests import Request
 from spica.responses.base import HTMLResponse
 from spica.routing.base import is_stand_in
@@ -237,7 +236,7 @@ class Jinja2Templates:
             "into it. Give the environment autoescape=True, or the response another media_type. If the "
             'template is safe: warnings.filterwarnings("ignore", "Jinja2Templates: the template").'
         )
-        warn_at(user_line(), text, SpicaConfigurationWarning)
+        warn_configuration(text)
 
     def _describe_missing(self, name: str) -> str:
         """Say where a template was looked for, and which has a name like it."""
@@ -264,7 +263,7 @@ def _warn_of_missing(places: Sequence[str]) -> None:
             f"{head} {where:.300}: every template will be missing. Give the path of one that does not depend "
             f'on the working directory. If it is made later: warnings.filterwarnings("ignore", "{head}").'
         )
-        warn_at(user_line(), text, SpicaConfigurationWarning)
+        warn_configuration(text)
 
 
 def _describe_place(place: str) -> str:

@@ -1,21 +1,28 @@
-"""Where in the user's code something was written, so that errors and warnings can point there."""
+"""Point errors and warnings at the user's code: the line of a call, the file and line of a function.
+
+This module imports nothing of the package but the muting switch, so every module can use it.
+"""
 
 from __future__ import annotations
 
+import functools
 import sys
 import warnings
 from types import FrameType
 from typing import Any, NamedTuple
 
-from spica._muting import is_configuration_muted
-from spica.exceptions import SpicaConfigurationWarning
-
 _PACKAGE = __name__.partition(".")[0]
-_REGISTRY: dict[Any, Any] = {}  # of what was warned of: once for each text and place
+_PASSED_OVER = frozenset(
+    (_PACKAGE, "importlib", "contextlib", "collections", "_collections_abc", "httpx", "httpx2")
+)
+"""Packages whose frames are never the user's line. They call us on behalf of the user."""
+
+_REGISTRY: dict[Any, Any] = {}
+"""The warnings that were shown, by text and line. Python reads it to show each one once."""
 
 
 class Place(NamedTuple):
-    """A line of a file."""
+    """A line of a file. As a string it reads ``file:line``, which editors and terminals can open."""
 
     file: str
     line: int
@@ -27,50 +34,96 @@ class Place(NamedTuple):
 UNKNOWN = Place("<unknown>", 1)
 
 
+# -- the line of a call --------------------------------------------------------------------------------
+
+
 def user_line() -> Place:
-    """Return the nearest line on the stack that is not of this package."""
-    frame: FrameType | None = sys._getframe(1)
+    """Return the innermost line on the stack that belongs to the user, not to this package."""
+    frame = _user_frame()
+    return UNKNOWN if frame is None else Place(frame.f_code.co_filename, frame.f_lineno)
+
+
+def _user_frame() -> FrameType | None:
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
-        if frame.f_globals.get("__name__", "").partition(".")[0] != _PACKAGE:
-            return Place(frame.f_code.co_filename, frame.f_lineno)
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in _PASSED_OVER:
+            return frame
         frame = frame.f_back
-    return UNKNOWN
+    return None
+
+
+def warn_at(place: Place | None, text: str, category: type[Warning]) -> None:
+    """Show a warning at a line. By default, Python shows the same warning once per line.
+
+    The warning carries the module name ``spica``, so that one filter matches all of them. For a
+    SpicaConfigurationWarning call `spica.exceptions.warn_configuration`, which the switch can mute.
+    """
+    file, line = place or UNKNOWN
+    warnings.warn_explicit(
+        text, category, filename=file, lineno=line, module=_PACKAGE, registry=_REGISTRY
+    )
+
+
+def warn_importer(text: str, category: type[Warning]) -> None:
+    """Show a warning at the line that imports the module whose body calls this function.
+
+    ``warnings.warn`` skips only some frames of the import system, and none of the switch's.
+    """
+    frame = _user_frame()
+    if frame is None:
+        warn_at(None, text, category)
+        return
+    bound = frame.f_globals
+    registry = bound.setdefault("__warningregistry__", {})
+    file, line = frame.f_code.co_filename, frame.f_lineno
+    warnings.warn_explicit(text, category, file, line, bound.get("__name__", ""), registry)
 
 
 def package_name() -> str:
-    """Return the name by which programs know this package: "starlette" while the switch is on."""
+    """Return the name under which programs import this package: "starlette" while the switch is on."""
     switched = sys.modules.get("starlette.exceptions")
     return "starlette" if switched is sys.modules["spica.exceptions"] else _PACKAGE
 
 
-def warn_importer(text: str, category: type[Warning]) -> None:
-    """Warn of a module at the line that imports it, from the body of the module.
+# -- functions and classes -----------------------------------------------------------------------------
 
-    ``warnings.warn`` passes over some frames of the import system only, and none of the switch's.
+
+def unwrap_partial(function: Any) -> Any:
+    """Return the function inside any number of ``functools.partial`` objects."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
+def name_of(function: Any) -> str:
+    """Return the qualified name of a function or class; for any other object, that of its class."""
+    function = unwrap_partial(function)
+    return getattr(function, "__qualname__", None) or type(function).__qualname__
+
+
+def location_of(function: Any) -> Place | None:
+    """Return the line that defines a function or class, or the class of any other object.
+
+    Partial objects and decorators that set ``__wrapped__`` are looked through. The result is None where
+    Python knows no source: compiled code, or code that was typed into an interpreter.
     """
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        bound = frame.f_globals
-        name = bound.get("__name__", "")
-        if name.partition(".")[0] not in (_PACKAGE, "importlib"):
-            registry = bound.setdefault("__warningregistry__", {})
-            file, line = frame.f_code.co_filename, frame.f_lineno
-            warnings.warn_explicit(text, category, file, line, name, registry)
-            return
-        frame = frame.f_back
-    warn_at(None, text, category)
+    import inspect  # for messages alone
+
+    function = unwrap_partial(function)
+    if not isinstance(function, type):
+        function = inspect.unwrap(function)
+        code = getattr(function, "__code__", None)
+        if code is not None:
+            return Place(code.co_filename, code.co_firstlineno)
+        function = type(function)
+    try:
+        _, line = inspect.findsource(function)
+        return Place(inspect.getsourcefile(function) or "", line + 1)
+    except (OSError, TypeError):
+        return None
 
 
-def warn_at(place: Place | None, text: str, category: type[Warning]) -> None:
-    """Warn of a line; by default Python shows the same warning once."""
-    if category is SpicaConfigurationWarning and is_configuration_muted(text):
-        return
-    place = place or UNKNOWN
-    warnings.warn_explicit(
-        text,
-        category,
-        filename=place.file,
-        lineno=place.line,
-        module=_PACKAGE,  # by which a filter finds it
-        registry=_REGISTRY,
-    )
+def describe(function: Any) -> str:
+    """Return the name of a function or class for a message, with its file and line if known."""
+    place = location_of(function)
+    return f"{name_of(function)} ({place})" if place else name_of(function)

@@ -12,8 +12,8 @@ import inspect
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from spica._diagnostics.call_site import Place, warn_at
-from spica.exceptions import SpicaConfigurationWarning
+from spica._diagnostics.call_site import UNKNOWN, Place
+from spica.exceptions import warn_configuration
 
 ANSWERS = "answers"
 """It answers some requests by itself, without asking the app inside it."""
@@ -180,7 +180,7 @@ def _silence(head: str) -> str:
 def check_order(recipes: Sequence[Any]) -> None:
     """Warn of an order that is known to be a mistake."""
     for problem in find_order_problems(recipes):
-        warn_at(problem.place, problem.text, SpicaConfigurationWarning)
+        warn_configuration(problem.text, problem.place or UNKNOWN)
 
 
 def refuse_misplaced(recipes: Sequence[Any], place: str) -> None:

@@ -247,4 +247,4 @@ def _what_host_prefix_needs(name: str, path: str | None, domain: str | None) -> 
 def _warn_if_ignored(name: str, reason: str | None) -> None:
     """Warn of a cookie that browsers drop without a word; at the line that calls set_cookie."""
     if reason is not None:
-        warn_configuration(f"Browsers ignore the cookie {name!r}: {reason}.", stacklevel=4)
+        warn_configuration(f"Browsers ignore the cookie {name!r}: {reason}.")

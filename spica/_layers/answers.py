@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from spica._asgi.cleanup import nearest_cleanup
 from spica._asgi.sending import has_started_by_hand
+from spica._diagnostics.call_site import describe
 from spica.responses.base import Response
 
 if TYPE_CHECKING:
@@ -154,18 +155,6 @@ def explain_answer(answer: Any, source: Any) -> str:
         elif isinstance(answer, (AsyncGenerator, Generator)):
             remedy = "Wrap it in one: StreamingResponse(...)."
     return f"{describe(source)} returned {what}, but must return a Response. {remedy}"
-
-
-def describe(source: Any) -> str:
-    """Return a function's or class's name with its file and line."""
-    while hasattr(source, "func"):  # functools.partial, in any depth
-        source = source.func
-    function = source if hasattr(source, "__code__") else getattr(source, "__call__", source)  # noqa: B004
-    name = getattr(source, "__qualname__", None) or type(source).__qualname__
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return f"{name}"
-    return f'{name} (file "{code.co_filename}", line {code.co_firstlineno})'
 
 
 def _shorten(value: Any) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 from weakref import WeakSet
 
 from spica._asgi.sending import HandSend
+from spica._diagnostics.call_site import unwrap_partial
 from spica._layers.layer import resolve_respond
 
 BY_REQUEST = frozenset(("_send",))
@@ -55,8 +56,7 @@ def sends_by_hand(function: Any, names: frozenset[str] = BY_REQUEST) -> bool:
 
 def _owner_of(function: Any) -> Any:
     """Return the object whose methods ``function`` may call: that of a bound method, or a callable."""
-    while isinstance(function, partial):
-        function = function.func
+    function = unwrap_partial(function)
     if isinstance(function, MethodType):
         return function.__self__
     return None if isinstance(function, (FunctionType, type)) else function
@@ -98,9 +98,7 @@ def _key_of(function: Any) -> Any:
 
 
 def _package_of(function: Any) -> str:
-    while isinstance(function, partial):
-        function = function.func
-    module: str = getattr(function, "__module__", None) or ""
+    module: str = getattr(unwrap_partial(function), "__module__", None) or ""
     return module.partition(".")[0]
 
 

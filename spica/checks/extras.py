@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from types import CodeType
 from typing import Any, NamedTuple
 
+from spica._diagnostics.call_site import unwrap_partial
 from spica.checks.finding import Finding, error, warning
 from spica.checks.walk import routes_of
 from spica.routing import WebSocketRoute
@@ -64,8 +64,7 @@ def check_extras(
 
 def _names_in(endpoint: Any) -> set[str]:
     """Return the attributes and globals that an endpoint's own code uses."""
-    while isinstance(endpoint, functools.partial):
-        endpoint = endpoint.func
+    endpoint = unwrap_partial(endpoint)
     if endpoint is None:
         return set()
     functions = [endpoint]

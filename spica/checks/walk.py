@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from spica._diagnostics.call_site import location_of
 from spica.applications import Spica
 from spica.routing import BaseRoute, Router
-from spica.routing.base import place_of
 from spica.routing.lifespan.mounted import mounted_app
 from spica.routing.mounts import AppRoute
 
@@ -31,7 +31,7 @@ class RouteEntry(NamedTuple):
     def place(self) -> str:
         """Where its endpoint was written: "file:line", or ""."""
         endpoint = getattr(self.route, "endpoint", None)
-        return place_of(endpoint) if endpoint is not None else ""
+        return str(location_of(endpoint) or "") if endpoint is not None else ""
 
 
 def routes_of(application: Any) -> Iterator[RouteEntry]:

@@ -399,4 +399,4 @@ def _compile(pattern: str | re.Pattern[str] | None) -> re.Pattern[str] | None:
 
 
 def _warn(text: str) -> None:
-    warn_configuration(f"CORSMiddleware: {text}", stacklevel=4)
+    warn_configuration(f"CORSMiddleware: {text}")

@@ -64,7 +64,6 @@ class TrustedHostMiddleware(Responder):
             warn_configuration(
                 "TrustedHostMiddleware: allowed_hosts is empty, so every request is answered with "
                 "400. List your hosts, or '*' for all.",
-                stacklevel=2,
             )
 
     async def _layer_respond(self, request: Request[Any]) -> ASGIApp:

@@ -19,9 +19,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from spica._asgi.body import BodyChannel, ClientDisconnect, channel_of
 from spica._asgi.disconnect import run_until_disconnect
-from spica._diagnostics.call_site import package_name, warn_importer
+from spica._diagnostics.call_site import describe, package_name, warn_importer
 from spica._http.fields import encode_field_name, encode_field_value
-from spica._layers.answers import describe
 from spica._originals import is_original, remember
 from spica.concurrency import file_threads, wsgi_threads
 from spica.exceptions import HTTPException, SpicaDeprecationWarning

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import enum
-import functools
-import inspect
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
+from spica._diagnostics.call_site import unwrap_partial
 from spica._http.urls import format_suffix
 from spica.datastructures import URLPath
 from spica.requests import Request
@@ -111,27 +110,9 @@ class BaseRoute:
 
 def get_name(endpoint: Any) -> str:
     """Return the name a route has by default: that of its function, or of its class."""
-    while isinstance(endpoint, functools.partial):
-        endpoint = endpoint.func
+    endpoint = unwrap_partial(endpoint)
     name: str = getattr(endpoint, "__name__", None) or type(endpoint).__name__
     return name
-
-
-def place_of(endpoint: Any) -> str:
-    """Return "file:line" of a function or class; an empty text where it has none."""
-    while isinstance(endpoint, functools.partial):
-        endpoint = endpoint.func
-    if not isinstance(endpoint, type):
-        endpoint = inspect.unwrap(endpoint)
-        code = getattr(endpoint, "__code__", None)
-        if code is not None:
-            return f"{code.co_filename}:{code.co_firstlineno}"
-        endpoint = type(endpoint)
-    try:
-        _, line = inspect.findsource(endpoint)
-        return f"{inspect.getsourcefile(endpoint)}:{line + 1}"
-    except (OSError, TypeError):  # no source: compiled, or typed in
-        return ""
 
 
 LINK_KEYS = frozenset(("_query", "_fragment"))

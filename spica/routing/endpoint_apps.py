@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
-from spica._layers.answers import describe, settle_answer
+from spica._diagnostics.call_site import describe
+from spica._layers.answers import settle_answer
 from spica._layers.exception_handlers import answer_exception, answer_on_socket
 from spica._layers.handsent import is_known_sender, sends_by_hand
 from spica._layers.layer import Respond, Responder, resolve_respond

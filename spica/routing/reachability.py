@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from spica._diagnostics.call_site import location_of
 from spica._muting import is_configuration_muted
 from spica._originals import is_original
 from spica.convertors import (
@@ -23,7 +24,7 @@ from spica.convertors import (
     UUIDConvertor,
 )
 from spica.exceptions import SpicaConfigurationWarning
-from spica.routing.base import BaseRoute, place_of
+from spica.routing.base import BaseRoute
 from spica.routing.candidates import Candidate
 from spica.routing.lifespan.mounted import mounted_app
 from spica.routing.mounts import AppRoute, Host, Mount
@@ -294,7 +295,8 @@ def _path_of(route: Any) -> str:
 
 
 def _place_of_route(route: Any) -> str:
-    return place_of(route.endpoint) if isinstance(route, PatternRoute) else ""
+    place = location_of(route.endpoint) if isinstance(route, PatternRoute) else None
+    return str(place or "")
 
 
 def _describe(route: Any, prefix: str) -> str:

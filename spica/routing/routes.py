@@ -6,11 +6,11 @@ import inspect
 import re
 import sys
 from collections.abc import Collection, Sequence, Set
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from spica._asgi.scope import get_route_path, path_below
 from spica._asgi.stack import Middleware, build_stack
+from spica._diagnostics.call_site import unwrap_partial
 from spica._http.fields import is_token
 from spica._layers.cancellation import CancelOnDisconnectMiddleware, check_cancellable
 from spica._layers.layer import InnerApp, Respond
@@ -248,9 +248,7 @@ def _endpoint_app(
 ) -> tuple[ASGIApp, bool]:
     """Return the app that runs ``endpoint``, and whether it is a function."""
     check_endpoint(endpoint, place, "http" if wrapper == "request_response" else "websocket")
-    function = endpoint
-    while isinstance(function, partial):
-        function = function.func
+    function = unwrap_partial(endpoint)
     if not (inspect.isfunction(function) or inspect.ismethod(function)):
         return endpoint, False
     # Looked up in the package when a route is made: tracing agents replace it there.

@@ -12,10 +12,9 @@ from inspect import CO_VARARGS
 from types import FunctionType, MethodType
 from typing import Any
 
-from spica._diagnostics.call_site import user_line, warn_at
 from spica.convertors import CONVERTOR_TYPES
 from spica.endpoints import HTTPEndpoint, WebSocketEndpoint
-from spica.exceptions import SpicaConfigurationWarning
+from spica.exceptions import warn_configuration
 from spica.routing.base import is_stand_in
 from spica.routing.patterns import PARAM_REGEX, find_slow_param
 
@@ -96,7 +95,7 @@ def warn_of_path(path: str, place: str) -> None:
         what = (
             f"{text!r} stands for itself here. A parameter is written '{{name}}' or '{{name:int}}'"
         )
-    warn_at(user_line(), f"{place}: {what}.", SpicaConfigurationWarning)
+    warn_configuration(f"{place}: {what}.")
 
 
 def _warn_of_regexes(path: str, place: str) -> None:
@@ -110,7 +109,7 @@ def _warn_of_regexes(path: str, place: str) -> None:
             f"{convertor.regex!r:.80} has a lookaround, an anchor, a backreference or the like. Write it "
             "without, and check the text in convert(), which may raise ValueError."
         )
-        warn_at(user_line(), text, SpicaConfigurationWarning)
+        warn_configuration(text)
 
 
 def _takes(function: Any, count: int) -> bool:

@@ -1,7 +1,5 @@
 """The test client: an HTTP client whose requests end in an application instead of a socket."""
 
-import sys
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
@@ -11,6 +9,7 @@ from urllib.parse import urljoin
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from spica._diagnostics.call_site import user_line, warn_at
 from spica.exceptions import SpicaDeprecationWarning
 from spica.testclient.interface import as_asgi3, check_backend, codec_of
 from spica.testclient.library import httpx
@@ -111,11 +110,11 @@ class TestClient(httpx.Client):
     def build_request(self, method: str, url: Any, **options: Any) -> httpx.Request:
         """Build a request as ``httpx2.Client`` does; ``json`` is encoded with the application's codec."""
         if options.get("timeout", _UNSET) is not _UNSET:
-            warnings.warn(
+            warn_at(
+                user_line(),
                 "You should not use the 'timeout' argument with the TestClient. It has no effect, "
                 "since no network is involved; it will be refused in spica 2.0.",
                 SpicaDeprecationWarning,
-                stacklevel=_stacklevel_of_test(),
             )
         if options.get("json") is not None and not any(
             options.get(name) for name in ("content", "data", "files")
@@ -194,18 +193,3 @@ class TestClient(httpx.Client):
 
     def _forget_portal(self) -> None:
         self.portal = None
-
-
-def _stacklevel_of_test() -> int:
-    """Return the stacklevel, for the caller, of the nearest line that is not the client's own."""
-    frame = sys._getframe(1)
-    level = 1
-    while frame.f_back is not None:
-        if frame.f_globals.get("__name__", "").split(".")[0] not in _OWN_PACKAGES:
-            break
-        frame = frame.f_back
-        level += 1
-    return level
-
-
-_OWN_PACKAGES = (__name__.split(".")[0], httpx.__name__, "contextlib")

@@ -10,10 +10,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from json import JSONDecodeError
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
-from spica._diagnostics.call_site import user_line, warn_at
 from spica._http.closecodes import check_close, describe_excess, fit_reason
 from spica._http.fields import encode_field_name, encode_field_value, is_token
-from spica.exceptions import SpicaConfigurationWarning, WebSocketException
+from spica.exceptions import WebSocketException, warn_configuration
 from spica.types import Message
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ def prepare_reason(code: int, reason: str | None) -> str:
         return ""
     excess = describe_excess(reason)
     if excess:
-        warn_at(user_line(), f"{excess} It is cut.", SpicaConfigurationWarning)
+        warn_configuration(f"{excess} It is cut.")
     return fit_reason(reason)
 
 

@@ -1,13 +1,12 @@
 """What a user's function returned instead of a response is named, with the place."""
 
-import functools
 from typing import Any
 
 import pytest
 from asgi_kit import Exchange, call, http_scope
 from stacks import ForeignPass
 
-from spica._layers.answers import describe, explain_answer, settle_answer
+from spica._layers.answers import explain_answer, settle_answer
 from spica.applications import Spica
 from spica.exceptions import HTTPException
 from spica.middleware import Middleware
@@ -20,10 +19,6 @@ pytestmark = pytest.mark.anyio
 
 
 def source(request: Request) -> None: ...
-
-
-class Callable:
-    def __call__(self, request: Request) -> None: ...
 
 
 async def coroutine() -> Response:
@@ -65,24 +60,8 @@ async def test_a_response_that_sends_itself_is_opaque() -> None:
     assert (await call(answer)).text == "own"
 
 
-class TestDescribing:
-    @pytest.mark.parametrize(
-        ("thing", "name"),
-        [
-            (source, "source"),
-            (functools.partial(functools.partial(source)), "source"),
-            (Callable(), "Callable"),
-        ],
-    )
-    def test_name_file_and_line(self, thing: Any, name: str) -> None:
-        text = describe(thing)
-        assert text.startswith(f'{name} (file "{__file__}", line ')
-
-    def test_what_has_no_code(self) -> None:
-        assert describe(len) == "len"
-
-    def test_an_explanation_names_the_source(self) -> None:
-        assert explain_answer(None, source).startswith("source (file ")
+def test_an_explanation_names_the_source() -> None:
+    assert explain_answer(None, source).startswith(f"source ({__file__}:")
 
 
 class TestInAnApplication:
@@ -101,7 +80,7 @@ class TestInAnApplication:
     @pytest.mark.parametrize("name", ["forgetful", "forgetful_in_thread"])
     async def test_an_endpoint(self, name: str) -> None:
         message = await self.answer(Spica(routes=[Route("/", getattr(self, name))]))
-        assert f"{name} (file " in message
+        assert f"{name} (" in message
 
     async def test_an_endpoint_inside_middleware_of_its_route(self) -> None:
         async def passing(request: Request, call_next: Any) -> Any:
@@ -109,14 +88,14 @@ class TestInAnApplication:
 
         layer = Middleware(BaseHTTPMiddleware, dispatch=passing)
         message = await self.answer(Spica(routes=[Route("/", self.forgetful, middleware=[layer])]))
-        assert "forgetful (file " in message
+        assert "forgetful (" in message
 
     async def test_a_dispatch_function(self) -> None:
         async def forgets(request: Request, call_next: Any) -> Any:
             await call_next(request)
 
         app = Spica(middleware=[Middleware(BaseHTTPMiddleware, dispatch=forgets)])
-        assert "forgets (file " in await self.answer(app)
+        assert "forgets (" in await self.answer(app)
 
     async def test_a_handler(self) -> None:
         async def handler(request: Request, exc: Exception) -> Any:

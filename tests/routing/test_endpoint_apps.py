@@ -70,7 +70,7 @@ async def test_a_websocket_function_without_async_is_named() -> None:
     with pytest.raises(TypeError) as caught:
         await websocket_session(function)(websocket_scope(), None, None)  # type: ignore[arg-type]
     [note] = caught.value.__notes__
-    assert "function (file " in note
+    assert "function (" in note
     assert note.endswith(") must be an `async def` function.")
 
 

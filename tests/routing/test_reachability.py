@@ -1,6 +1,5 @@
 """Routes that can't be reached, and names that can't be used, found without a request."""
 
-import functools
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +12,6 @@ from spica.applications import Spica
 from spica.convertors import CONVERTOR_TYPES, Convertor
 from spica.endpoints import HTTPEndpoint
 from spica.routing import Host, Match, Mount, Route, Router, WebSocketRoute
-from spica.routing.base import place_of
 from spica.routing.reachability import (
     PatternShape,
     _covering,
@@ -371,26 +369,3 @@ class TestNames:
     )
     def test_names_that_do_not(self, routes: list[Any]) -> None:
         assert kinds(*routes) == []
-
-
-class TestPlaces:
-    def test_a_function(self) -> None:
-        assert place_of(endpoint) == f"{__file__}:{LINE}"
-
-    def test_a_partial(self) -> None:
-        assert place_of(functools.partial(endpoint, 1)) == f"{__file__}:{LINE}"
-
-    def test_what_a_decorator_stands_around(self) -> None:
-        @functools.wraps(endpoint)
-        def around(request: Any) -> Any:
-            return endpoint(request)
-
-        assert place_of(around) == f"{__file__}:{LINE}"
-
-    def test_a_class_and_an_instance(self) -> None:
-        place = place_of(Page)
-        assert place.startswith(f"{__file__}:")
-        assert place_of(Page({"type": "http"}, None, None)) == place  # type: ignore[arg-type]
-
-    def test_what_has_no_source(self) -> None:
-        assert place_of(print) == ""

@@ -110,7 +110,6 @@ def format_flags(same_site: str, secure: bool, domain: str | None, partitioned: 
     elif partitioned:
         warn_configuration(
             "SessionMiddleware: partitioned=True needs https_only=True: browsers drop the cookie.",
-            stacklevel=3,
         )
     if domain:
         flags.append(f"domain={domain}")

@@ -10,14 +10,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from spica._diagnostics.call_site import describe, user_line, warn_at
 from spica.exceptions import SpicaDeprecationWarning
-from spica.routing.base import get_name, place_of
 
 if TYPE_CHECKING:
     from spica.types import Lifespan
@@ -68,18 +67,11 @@ def _make_lifespan(lifespan: Any) -> LifespanContext:
 
 
 def _warn_of_generator(kind: str) -> None:
-    """Warn at the line, outside this package, that gave the lifespan."""
-    package = __name__.partition(".")[0]
-    frame = inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
-        frame = frame.f_back
-    warnings.warn_explicit(
-        f"{kind} lifespans are deprecated, use an @contextlib.asynccontextmanager function instead",
-        SpicaDeprecationWarning,
-        filename="<unknown>" if frame is None else frame.f_code.co_filename,
-        lineno=1 if frame is None else frame.f_lineno,
-        module=__package__,  # by which a filter finds it
+    """Warn at the user's line that passes the lifespan."""
+    text = (
+        f"{kind} lifespans are deprecated, use an @contextlib.asynccontextmanager function instead"
     )
+    warn_at(user_line(), text, SpicaDeprecationWarning)
 
 
 async def _as_async(lifespan: Callable[[Any], Any], app: Any) -> AsyncIterator[Any]:
@@ -91,8 +83,7 @@ def describe_lifespan(function: Any) -> str:
     """Return a lifespan's name with its file and line."""
     if isinstance(function, OwnLifespan) and function.functions:
         function = function.functions[0]
-    place = place_of(function)
-    return f"{get_name(function)!r} ({place})" if place else f"{get_name(function)!r}"
+    return describe(function)
 
 
 def open_context(

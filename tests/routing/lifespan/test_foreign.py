@@ -136,5 +136,5 @@ async def test_the_error_says_where_it_is_mounted() -> None:
             Spica(routes=[Mount("/a", App(ConnectionError("no database")), lifespan=True)])
         )
     [note] = caught.value.__notes__
-    assert note.startswith(f"This was in the startup of the lifespan 'App' ({__file__}:")
+    assert note.startswith(f"This was in the startup of the lifespan App ({__file__}:")
     assert note.endswith("of the application mounted at '/a'.")

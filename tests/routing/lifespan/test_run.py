@@ -314,7 +314,7 @@ class TestFailures:
         with pytest.raises(ConnectionError, match="no database") as caught:
             await server.run(app)
         note = (
-            f"This was in the startup of the lifespan 'failing_start' ({line_of(failing_start)}) "
+            f"This was in the startup of the lifespan failing_start ({line_of(failing_start)}) "
             "of the application mounted at '/v1/b'."
         )
         assert caught.value.__notes__ == [note]
@@ -336,7 +336,7 @@ class TestFailures:
             await server.run(notes.app("outer", routes=routes))
         assert notes == ["outer", "a", "-a", "-outer"]
         assert server.types == ["startup.complete", "shutdown.failed"]
-        assert "the shutdown of the lifespan 'failing_end'" in caught.value.__notes__[0]
+        assert "the shutdown of the lifespan failing_end" in caught.value.__notes__[0]
 
     async def test_several_failing_ends_are_raised_together(self) -> None:
         server = Server()
@@ -515,7 +515,7 @@ class TestTime:
         with pytest.raises(TimeoutError) as caught:
             await server.run(app)
         assert str(caught.value) == (
-            f"The startup of the lifespan 'hanging_start' ({line_of(hanging_start)}) took longer than "
+            f"The startup of the lifespan hanging_start ({line_of(hanging_start)}) took longer than "
             "0.01 seconds. Set max_startup_seconds to allow more."
         )
         assert notes == ["a", "-a"]
@@ -531,7 +531,7 @@ class TestTime:
         with pytest.raises(TimeoutError) as caught:
             await server.run(app)
         assert str(caught.value) == (
-            f"The shutdown of the lifespan 'hanging_end' ({line_of(hanging_end)}) of the application "
+            f"The shutdown of the lifespan hanging_end ({line_of(hanging_end)}) of the application "
             "mounted at '/b' took longer than 0.01 seconds. Set max_shutdown_seconds to allow more."
         )
         assert notes == ["a", "-a"]
