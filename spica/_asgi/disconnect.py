@@ -173,8 +173,8 @@ class CancelOnDisconnect:
             raise ClientDisconnect
         return is_swallowed
 
-    def stop(self) -> None:
-        """Let the block go on, whatever the client does now."""
+    def stop(self, message: Message | None = None) -> None:
+        """Let the block run on even if the client leaves. It takes a message to serve as a ``SendHook``."""
         self._listener.scopes.discard(self._scope)
 
 

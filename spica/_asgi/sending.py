@@ -1,11 +1,11 @@
-"""Wrappers around the server's ``send``: ``StartedSend``, ``HandSend`` and ``DenialSend``.
+"""Wrappers around the server's ``send``: ``SendHook``, ``StartedSend``, ``HandSend`` and ``DenialSend``.
 
 Standards: ASGI HTTP specification ("Response Start"), ASGI "WebSocket Denial Response".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Protocol
 
 from spica._asgi.cleanup import Cleanup, HasCleanup, nearest_cleanup
@@ -56,6 +56,40 @@ class StartedSend:
 
 async def _drop(message: Message) -> None:
     """Take a message of a response that is not sent."""
+
+
+class SendHook:
+    """Pass each message to ``send``, and messages of some types to a hook first.
+
+    Every layer that watches or edits the messages of a foreign app wraps ``send`` in one of these.
+
+    Args:
+        send: The ``send`` of the server or of the layer outside.
+        hook: Called with a message of one of ``types``. Returns the message to send instead, or None to send
+            the message as it is. An exception that it raises reaches the app.
+        types: The message types that the hook gets. By default only the start of an HTTP response.
+    """
+
+    __slots__ = ("has_run", "hook", "send", "types")
+
+    def __init__(
+        self,
+        send: Send,
+        hook: Callable[[Message], Message | None],
+        types: Collection[str] = ("http.response.start",),
+    ) -> None:
+        self.send = send
+        self.hook = hook
+        self.types = types
+        self.has_run = False
+        """Whether the hook has been called: by default, whether the response has started."""
+
+    async def __call__(self, message: Message) -> None:
+        """Send ``message``, or what the hook returns for it."""
+        if message["type"] in self.types:
+            self.has_run = True
+            message = self.hook(message) or message
+        await self.send(message)
 
 
 class StartMessage:

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Generator
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.cleanup import nearest_cleanup
-from spica._asgi.sending import has_started_by_hand
+from spica._asgi.sending import SendHook, has_started_by_hand
 from spica._diagnostics.call_site import describe
 from spica.responses.base import Response
 
@@ -98,23 +98,13 @@ class _Continuation:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.app(scope, receive, _SendWithoutStart(send))
+        await self.app(scope, receive, SendHook(send, _refuse_second_start))
 
 
-class _SendWithoutStart:
-    """Refuse a second response start."""
-
-    __slots__ = ("send",)
-
-    def __init__(self, send: Send) -> None:
-        self.send = send
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            raise RuntimeError(
-                "The endpoint has sent a response by hand, and has returned an app that starts another one."
-            )
-        await self.send(message)
+def _refuse_second_start(message: Message) -> None:
+    raise RuntimeError(
+        "The endpoint has sent a response by hand, and has returned an app that starts another one."
+    )
 
 
 def is_app(answer: Any) -> bool:

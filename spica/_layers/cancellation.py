@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.disconnect import CancelOnDisconnect, listen
+from spica._asgi.sending import SendHook
 from spica._layers.layer import Responder
 from spica.concurrency import is_async_callable
 from spica.requests import Request
 from spica.responses.base import Response
 
 if TYPE_CHECKING:
-    from spica.types import ASGIApp, Message, Receive, Scope, Send
+    from spica.types import ASGIApp, Receive, Scope, Send
 
 
 class CancelOnDisconnectMiddleware(Responder):
@@ -55,22 +56,8 @@ class _Cancellable:
         request: Request[Any] = Request(scope, receive, send)
         watch = CancelOnDisconnect(listen(request))
         with watch:
-            await self.app(scope, request.receive, _WatchedSend(send, watch))
-
-
-class _WatchedSend:
-    """Stop watching when the response starts."""
-
-    __slots__ = ("send", "watch")
-
-    def __init__(self, send: Send, watch: CancelOnDisconnect) -> None:
-        self.send = send
-        self.watch = watch
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.watch.stop()
-        await self.send(message)
+            # The start of the response ends the watch: sending it is not cancelled.
+            await self.app(scope, request.receive, SendHook(send, watch.stop))
 
 
 def check_cancellable(endpoint: Any, place: str) -> None:

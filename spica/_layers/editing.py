@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from spica._asgi.cleanup import nearest_cleanup
 from spica._asgi.scope import PENDING_EDITS
-from spica._asgi.sending import StartMessage
+from spica._asgi.sending import SendHook, StartMessage
 from spica.datastructures import MutableHeaders
 from spica.responses.base import Response
 
@@ -117,32 +117,18 @@ class ResponseEditor:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the app; an error before its start leaves the edit to the error page."""
-        editing = _EditingSend(send, self.edit)
+        editing = SendHook(send, self._edit_start)
         try:
             await self.app(scope, receive, editing)
         except Exception:
-            if not editing.has_started:
+            if not editing.has_run:
                 scope.setdefault(PENDING_EDITS, []).append(self.edit)
             raise
 
-
-class _EditingSend:
-    """Edit the start message, and let every other one pass as it is."""
-
-    __slots__ = ("edit", "has_started", "send")
-
-    def __init__(self, send: Send, edit: Edit) -> None:
-        self.send = send
-        self.edit = edit
-        self.has_started = False
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.has_started = True
-            start = StartMessage(message)
-            self.edit(start)
-            message = start.write(message)
-        await self.send(message)
+    def _edit_start(self, message: Message) -> Message:
+        start = StartMessage(message)
+        self.edit(start)
+        return start.write(message)
 
 
 def _no_count(value: object) -> int:

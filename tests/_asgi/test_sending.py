@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from spica._asgi.sending import DenialSend, StartedSend
+from spica._asgi.sending import DenialSend, SendHook, StartedSend
 
 pytestmark = pytest.mark.anyio
 
@@ -69,3 +69,42 @@ async def test_a_scope_that_is_no_server_s_offers_it() -> None:
     sent = Sent()
     await DenialSend(sent, {"type": "websocket"})({"type": "http.response.start"})
     assert sent == [{"type": "websocket.http.response.start"}]
+
+
+async def test_a_hook_replaces_the_start_and_lets_the_rest_pass() -> None:
+    sent = Sent()
+    send = SendHook(sent, lambda message: {**message, "status": 201})
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.body", "body": b"x"})
+    assert [*sent] == [
+        {"type": "http.response.start", "status": 201},
+        {"type": "http.response.body", "body": b"x"},
+    ]
+
+
+async def test_a_hook_that_returns_none_only_watches() -> None:
+    seen: list[Any] = []
+    sent = Sent()
+    send = SendHook(sent, seen.append, ("http.response.body",))
+    message = {"type": "http.response.body", "body": b"x"}
+    await send(message)
+    assert (seen, [*sent]) == ([message], [message])
+
+
+async def test_a_hook_knows_whether_it_has_run() -> None:
+    send = SendHook(Sent(), lambda message: None)
+    assert not send.has_run
+    await send({"type": "http.response.debug"})
+    assert not send.has_run
+    await send({"type": "http.response.start", "status": 200})
+    assert send.has_run
+
+
+async def test_an_error_of_a_hook_reaches_the_app_and_sends_nothing() -> None:
+    def refuse(message: Any) -> None:
+        raise RuntimeError("refused")
+
+    sent = Sent()
+    with pytest.raises(RuntimeError, match="refused"):
+        await SendHook(sent, refuse)({"type": "http.response.start", "status": 200})
+    assert [*sent] == []

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from spica._asgi.body import ClientDisconnect
+from spica._asgi.sending import SendHook
 from spica.exceptions import HTTPException
 from spica.middleware.opentelemetry.semantics import (
     Attributes,
@@ -176,13 +177,16 @@ class Observation:
         """Run an app that sends the answer, and end."""
         token = self.enter()
         try:
-            await app(scope, receive, _ObservedSend(send, self))
+            await app(scope, receive, SendHook(send, self._note_start))
         except BaseException as exc:
             self.fail(exc)
             raise
         finally:
             self.leave(token)
             self.end()
+
+    def _note_start(self, message: Message) -> None:
+        self.answer_with(message["status"])
 
     # -- what happened ---------------------------------------------------------------------------------
 
@@ -251,21 +255,6 @@ class Observation:
     async def abandon(self) -> None:
         """End, since the request was cancelled."""
         self.end()
-
-
-class _ObservedSend:
-    """Note the status of the response on its way."""
-
-    __slots__ = ("_observation", "_send")
-
-    def __init__(self, send: Send, observation: Observation) -> None:
-        self._send = send
-        self._observation = observation
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self._observation.answer_with(message["status"])
-        await self._send(message)
 
 
 class _HeaderGetter(Getter[RawHeaders]):
