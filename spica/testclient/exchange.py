@@ -1,8 +1,8 @@
-"""One run of an application, seen from both of its sides.
+"""One run of an application, between the application and the test.
 
-The application runs in the event loop of a portal; the test waits in its own thread. An `Exchange`
-is what stands between: the application awaits `receive` and `send`, the test takes what comes out
-of the outbox. What is special to HTTP, WebSockets and lifespan stands in the subclasses.
+The application runs in an event loop and awaits `receive` and `send`. The test takes the results
+out of the outbox: in a thread of its own (`TestClient`) or in the same event loop
+(`AsyncTestClient`). The subclasses hold the rules of HTTP, WebSockets and the lifespan.
 """
 
 from concurrent.futures import Future
@@ -18,10 +18,10 @@ from spica.testclient.interface import ASGI3App
 from spica.types import Message, Scope
 
 UNNOTICED_SECONDS = 0.05
-"""How long an application that is told of the end may take to notice before it is cancelled."""
+"""Seconds that an application has to receive the disconnect before it is cancelled."""
 
 CLEANUP_SECONDS = 1.0
-"""How long an application that knows of the end may take to clean up before it is cancelled."""
+"""Seconds that an application has for its cleanup, after the disconnect, before it is cancelled."""
 
 
 class Signal(Enum):
@@ -32,17 +32,55 @@ class Signal(Enum):
     ENDED = "the application has returned, or raised"
 
 
-class Exchange:
-    """Run an application once and keep what it sends until the test takes it.
+class Flag:
+    """An event that you can create outside of an event loop.
 
-    The application's exception, of any kind, is kept in `failure` and never leaves the event loop
-    by itself: the test's thread decides what becomes of it.
+    It makes an ``anyio.Event`` only when a task waits: most flags of an exchange are never waited
+    for. Set it in the event loop of the tasks that wait.
     """
 
+    __slots__ = ("_event", "_is_set")
+
     def __init__(self) -> None:
-        self.outbox: SimpleQueue[Any] = SimpleQueue()
+        self._is_set = False
+        self._event: anyio.Event | None = None
+
+    def set(self) -> None:
+        """Set the flag and wake the tasks that wait."""
+        self._is_set = True
+        if self._event is not None:
+            self._event.set()
+
+    def is_set(self) -> bool:
+        """Return whether the flag is set."""
+        return self._is_set
+
+    async def wait(self) -> None:
+        """Wait until the flag is set; return at once, without a checkpoint, if it is."""
+        if not self._is_set:
+            if self._event is None:
+                self._event = anyio.Event()
+            await self._event.wait()
+
+
+class Exchange:
+    """Run an application once and keep its messages until the test takes them.
+
+    `failure` keeps the application's exception, of any kind. It never leaves the event loop by
+    itself: the test decides where to raise it.
+
+    Args:
+        outbox: the queue for the test; by default a ``SimpleQueue``, from which a thread can take.
+    """
+
+    def __init__(self, outbox: Any = None) -> None:
+        self.outbox: Any = SimpleQueue() if outbox is None else outbox
         self.failure: BaseException | None = None
+        self.running: Any = None
         self._cancel_scope: anyio.CancelScope | None = None
+        self._ended = Flag()
+        self._noticed = Flag()
+        self._settled = Flag()
 
     def start(self, portal: BlockingPortal, app: ASGI3App, scope: Scope) -> "Future[None]":
         """Start the application; at its end, whatever it is, `Signal.ENDED` is in the outbox."""
@@ -57,12 +95,12 @@ class Exchange:
         self, app: ASGI3App, scope: Scope, *, task_status: anyio.abc.TaskStatus[None]
     ) -> None:
         """Run the application to its end, or until it is cancelled."""
-        self.prepare()
-        with anyio.CancelScope() as cancel_scope:
+        with self._cancel_scope or anyio.CancelScope() as cancel_scope:
             self._cancel_scope = cancel_scope
             task_status.started()
             try:
-                await app(scope, self.receive, self.send)
+                self.running = app(scope, self.receive, self.send)
+                await self.running
                 if not cancel_scope.cancel_called:
                     self.check_end()
             except anyio.get_cancelled_exc_class() as cancelled:
@@ -73,15 +111,10 @@ class Exchange:
                 # KeyboardInterrupt too: in the loop's thread it would tear down the portal
                 self.failure = error
             finally:
+                self.running = None
                 self._ended.set()
                 self._noticed.set()
                 self._settled.set()
-
-    def prepare(self) -> None:
-        """Make what can only be made in the event loop."""
-        self._ended = anyio.Event()
-        self._noticed = anyio.Event()
-        self._settled = anyio.Event()
 
     def take_failure(self) -> BaseException | None:
         """Return the application's exception, once: it is raised in one place only."""
@@ -95,9 +128,9 @@ class Exchange:
             await self._ended.wait()
 
     async def settle(self) -> None:
-        """Wait for the end of an application that was told of it; cancel one that does not end.
+        """Give an application that can see the disconnect time to end, then cancel it.
 
-        One that waits for a further message, as `_settled` tells, is cancelled at once.
+        An application that waits for a further message (`_settled`) is cancelled at once.
         """
         if self._cancel_scope is None:
             return

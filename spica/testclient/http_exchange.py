@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from spica.testclient.exchange import Exchange, Signal
+from spica.testclient.exchange import Exchange, Flag, Signal
 from spica.testclient.messages import (
     message_body,
     message_headers,
@@ -24,9 +24,11 @@ BODY = "http.response.body"
 TRAILERS = "http.response.trailers"
 DEBUG = "http.response.debug"
 
-# Extensions that add to a response without taking its place. Where the scope offers one (a test
-# puts it there), its messages are accepted and have no effect.
-IGNORED_EXTENSIONS = ("http.response.early_hint", "http.response.push")
+EARLY_HINT = "http.response.early_hint"
+
+# Extensions that add to a response and do not replace it. Their messages are accepted where the
+# scope offers the extension.
+ADDING_EXTENSIONS = (EARLY_HINT, "http.response.push")
 
 
 class HTTPState(Enum):
@@ -47,7 +49,7 @@ _ALLOWED = {
 
 
 class Chunk:
-    """A piece of the response body, and who waits until it has been taken."""
+    """A piece of the response body, and the event that its sender waits for."""
 
     __slots__ = ("body", "taken")
 
@@ -66,14 +68,21 @@ class HTTPExchange(Exchange):
     Args:
         scope: the scope the application runs with.
         body: the request body, or None if it is fed in pieces.
+        outbox: the queue for the test, as for `Exchange`.
+
+    Attributes:
+        early_hints: the Link values of the early hints, in their order.
+        is_disconnected: whether the client has left.
     """
 
-    def __init__(self, scope: Scope, body: bytes | None) -> None:
-        super().__init__()
+    def __init__(self, scope: Scope, body: bytes | None, outbox: Any = None) -> None:
+        super().__init__(outbox)
         self.state = HTTPState.WAITING
         self.status_code = 500
         self.headers: list[tuple[bytes, bytes]] = []
         self.extensions: dict[str, Any] = {}
+        self.early_hints: list[str] = []
+        self.is_disconnected = False
         self._scope = scope
         self._is_fed = body is None
         self._is_asked = False
@@ -83,30 +92,38 @@ class HTTPExchange(Exchange):
         self._expected_size: int | None = None
         self._sent_size = 0
         self._has_trailers = False
-
-    def prepare(self) -> None:
-        """Make what can only be made in the event loop."""
-        super().prepare()
-        self._fed = anyio.Event()
-        self._completed = anyio.Event()
+        self._fed = Flag()
+        self._completed = Flag()
 
     # What the application reads
 
     async def receive(self) -> Message:
-        """Give the next piece of the request; after the last, wait for the response's end."""
-        while self._is_fed and not self._request:
+        """Give the next piece of the request; after the last, wait for the end of the response.
+
+        A poll in a cancelled scope gets its message too: a set flag is no checkpoint.
+        """
+        while self._is_fed and not self._request and not self.is_disconnected:
             if not self._is_asked:
-                # Asked once until it is answered, also if the one who waits is cancelled meanwhile
+                # Ask once per piece, even if the task that waits is cancelled and another one waits
                 self._is_asked = True
-                self._fed = anyio.Event()
-                self.outbox.put(Signal.BODY_WANTED)
+                self._fed = Flag()
+                self.ask_for_body()
             await self._fed.wait()
-        if self._request:
+        if self._request and not self.is_disconnected:
             return self._request.popleft()
-        # No `wait` where there is nothing to wait for: a poll in a cancelled scope is answered too
-        if not self._completed.is_set():
-            await self._completed.wait()
+        await self._completed.wait()
+        self._noticed.set()
         return {"type": "http.disconnect"}
+
+    def ask_for_body(self) -> None:
+        """Ask the test for the next piece of the body; it answers with `feed`."""
+        self.outbox.put(Signal.BODY_WANTED)
+
+    def disconnect(self) -> None:
+        """Let the client leave: from now on the application receives ``http.disconnect`` only."""
+        self.is_disconnected = True
+        self._fed.set()
+        self._completed.set()
 
     def feed(self, chunk: bytes | None) -> None:
         """Answer `Signal.BODY_WANTED` with a piece of the body, or None after the last."""
@@ -123,8 +140,10 @@ class HTTPExchange(Exchange):
         kind = message_type(message)
         if kind == DEBUG:
             self.extensions[DEBUG] = message.get("info", {})
-        elif kind in IGNORED_EXTENSIONS and kind in self._scope.get("extensions", ()):
-            pass
+        elif kind in ADDING_EXTENSIONS and kind in self._scope.get("extensions", ()):
+            if kind == EARLY_HINT:
+                # ASGI extension "Early Hints": the value of each Link header, as bytes
+                self.early_hints += [bytes(link).decode("latin-1") for link in message["links"]]
         elif kind not in _ALLOWED[self.state]:
             raise self._misplaced(kind)
         elif kind == BODY:
@@ -163,12 +182,16 @@ class HTTPExchange(Exchange):
         # RFC 9110 s.9.3.2: the answer to HEAD has no content, whatever the application sends
         chunk = Chunk(b"" if self._scope["method"] == "HEAD" else body)
         if more:
-            chunk.taken = anyio.Event()
-            self.outbox.put(chunk)
-            await chunk.taken.wait()
+            await self.hand_over(chunk)
         else:
             self.outbox.put(chunk)
             self._complete(HTTPState.TRAILERS if self._has_trailers else HTTPState.COMPLETE)
+
+    async def hand_over(self, chunk: Chunk) -> None:
+        """Give the test a chunk that is not the last, and wait until it has taken the chunk."""
+        chunk.taken = anyio.Event()
+        self.outbox.put(chunk)
+        await chunk.taken.wait()
 
     def _check_size(self, *, at_end: bool) -> None:
         """Hold the body to the length that was declared for it."""

@@ -7,10 +7,9 @@ from concurrent.futures import Future
 from enum import Enum
 from typing import Any
 
-import anyio
 from anyio.from_thread import BlockingPortal
 
-from spica.testclient.exchange import Exchange
+from spica.testclient.exchange import Exchange, Flag
 from spica.testclient.interface import ASGI3App
 from spica.testclient.messages import message_text, message_type, misplaced
 from spica.types import Message
@@ -44,20 +43,17 @@ class Lifespan(Exchange):
     Args:
         app: the application.
         state: the dict that the application fills at start-up.
+        outbox: the queue for the test, as for `Exchange`.
     """
 
-    def __init__(self, app: ASGI3App, state: dict[str, Any]) -> None:
-        super().__init__()
+    def __init__(self, app: ASGI3App, state: dict[str, Any], outbox: Any = None) -> None:
+        super().__init__(outbox)
         self.state = LifespanState.STARTING
         self._app = app
         self._scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": state}
         self._received = 0
         self._failure_text = ""
-
-    def prepare(self) -> None:
-        """Make what can only be made in the event loop."""
-        super().prepare()
-        self._shutdown = anyio.Event()
+        self._shutdown = Flag()
 
     # What the test does
 
@@ -92,12 +88,16 @@ class Lifespan(Exchange):
         if reached is expected:
             return
         self._portal.call(self.settle)
+        raise self.error_of(reached, verb)
+
+    def error_of(self, reached: Any, verb: str) -> BaseException:
+        """Return the error to raise for an application that did not reach the expected state."""
         failure = self.take_failure()
         if failure is not None:
-            raise failure
+            return failure
         if reached is LifespanState.FAILED:
-            raise RuntimeError(f"The application failed to {verb}: {self._failure_text}")
-        raise AssertionError(
+            return RuntimeError(f"The application failed to {verb}: {self._failure_text}")
+        return AssertionError(
             f"The application returned {self.state.value}, "
             f"without sending {next(iter(_TRANSITIONS[self.state]))!r}."
         )

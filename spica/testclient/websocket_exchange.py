@@ -5,11 +5,10 @@ ASGI HTTP & WebSocket message format, "WebSocket"; ASGI extension "Websocket Den
 
 from collections import deque
 from enum import Enum
-
-import anyio
+from typing import Any
 
 from spica._http.closecodes import check_close, describe_excess
-from spica.testclient.exchange import Exchange
+from spica.testclient.exchange import Exchange, Flag
 from spica.testclient.messages import (
     message_body,
     message_headers,
@@ -51,16 +50,12 @@ class WebSocketExchange(Exchange):
     `Signal.ENDED`. Neither side waits for the other to take a message.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, outbox: Any = None) -> None:
+        super().__init__(outbox)
         self.side = WebSocketSide.CONNECTING
         self._inbox: deque[Message] = deque([{"type": "websocket.connect"}])
         self._is_disconnect_fed = False
-
-    def prepare(self) -> None:
-        """Make what can only be made in the event loop."""
-        super().prepare()
-        self._arrived = anyio.Event()
+        self._arrived = Flag()
 
     # What the test does
 
@@ -88,7 +83,7 @@ class WebSocketExchange(Exchange):
         while not self._inbox:
             if self._noticed.is_set():
                 self._settled.set()
-            self._arrived = anyio.Event()
+            self._arrived = Flag()
             await self._arrived.wait()
         message = self._inbox.popleft()
         if message.get("type") == "websocket.disconnect":

@@ -22,7 +22,6 @@ async def begin(
     body: bytes | None = b"", method: str = "GET", extensions: Any = ()
 ) -> HTTPExchange:
     exchange = HTTPExchange({"method": method, "extensions": extensions}, body)
-    exchange.prepare()
     return exchange
 
 

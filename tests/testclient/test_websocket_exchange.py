@@ -17,7 +17,6 @@ DENIAL_BODY = {"type": "websocket.http.response.body", "body": b"a"}
 async def begin(*messages: Any) -> WebSocketExchange:
     """Make an exchange in which the application has sent the messages."""
     exchange = WebSocketExchange()
-    exchange.prepare()
     assert await exchange.receive() == {"type": "websocket.connect"}
     for message in messages:
         await exchange.send(message)
