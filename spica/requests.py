@@ -92,7 +92,7 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
     _headers: Headers | None
     _query_params: QueryParams | None
     _cookies: dict[str, str] | None
-    _state: State | None = None
+    _state: Any = None  # a State; typed by StateT, which only types the view
     # The part of the scope that a cached value was made of. A layer may edit the scope at any time, also its
     # header list in place. Absent: the value was set by hand.
     _query_of: Any
@@ -229,7 +229,8 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
         if self._state is None:
             # The server gives each request its own dict (ASGI lifespan specification, "State").
             self._state = State(self.scope.setdefault("state", {}))
-        return self._state  # type: ignore[return-value]  # StateT only types the view
+        state: StateT = self._state
+        return state
 
     def url_for(self, name: str, /, **path_params: Any) -> URL:
         """Return the absolute URL of the route called ``name``.

@@ -5,7 +5,6 @@ from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Literal, Self
-from urllib.parse import urljoin
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
@@ -14,6 +13,7 @@ from spica.exceptions import SpicaDeprecationWarning
 from spica.testclient.interface import as_asgi3, check_backend, codec_of
 from spica.testclient.library import httpx
 from spica.testclient.lifespan import Lifespan
+from spica.testclient.scope import handshake_headers, websocket_url
 from spica.testclient.transport import WEBSOCKET_SESSION, ApplicationTransport
 from spica.testclient.websocket import WebSocketTestSession
 from spica.types import ASGIApp
@@ -116,14 +116,7 @@ class TestClient(httpx.Client):
                 "since no network is involved; it will be refused in spica 2.0.",
                 SpicaDeprecationWarning,
             )
-        if options.get("json") is not None and not any(
-            options.get(name) for name in ("content", "data", "files")
-        ):
-            options["content"] = codec_of(self.app).encode(options.pop("json"))
-            headers = httpx.Headers(options.get("headers"))
-            if "content-type" not in headers and "content-type" not in self.headers:
-                headers["content-type"] = "application/json"
-            options["headers"] = headers
+        encode_json_option(self, self.app, options)
         return super().build_request(method, url, **options)
 
     def websocket_connect(
@@ -139,22 +132,8 @@ class TestClient(httpx.Client):
         Raises:
             RuntimeError: the URL has another scheme.
         """
-        base_url = str(
-            self.base_url.copy_with(scheme="wss" if self.base_url.scheme == "https" else "ws")
-        )
-        url = urljoin(base_url, url)
-        if not url.startswith(("ws://", "wss://")):
-            raise RuntimeError(
-                f"Expected a WebSocket upgrade, but the URL {url!r:.200} is not one of the scheme "
-                "ws or wss. Give a path, or change the scheme."
-            )
-        headers = httpx.Headers(kwargs.pop("headers", None))
-        # RFC 6455 s.4.1: what a handshake has besides the headers of every request
-        headers.setdefault("connection", "upgrade")
-        headers.setdefault("sec-websocket-key", "testserver==")
-        headers.setdefault("sec-websocket-version", "13")
-        if subprotocols is not None:
-            headers.setdefault("sec-websocket-protocol", ", ".join(subprotocols))
+        url = websocket_url(self.base_url, url)
+        headers = handshake_headers(kwargs.pop("headers", None), subprotocols)
         response = self.request("GET", url, headers=headers, **kwargs)
         session: WebSocketTestSession = response.extensions[WEBSOCKET_SESSION]
         return session
@@ -193,3 +172,16 @@ class TestClient(httpx.Client):
 
     def _forget_portal(self) -> None:
         self.portal = None
+
+
+def encode_json_option(client: Any, app: Any, options: dict[str, Any]) -> None:
+    """Replace the option ``json`` of a request by content that the application's codec encodes."""
+    if options.get("json") is None or any(
+        options.get(name) for name in ("content", "data", "files")
+    ):
+        return
+    options["content"] = codec_of(app).encode(options.pop("json"))
+    headers = httpx.Headers(options.get("headers"))
+    if "content-type" not in headers and "content-type" not in client.headers:
+        headers["content-type"] = "application/json"
+    options["headers"] = headers

@@ -1,17 +1,60 @@
-"""The scopes a request of the client becomes: pure functions from httpx's Request to a dict.
+"""From a request of httpx2 to a scope: pure functions.
 
 ASGI HTTP & WebSocket message format, "HTTP Connection Scope" and "Websocket Connection Scope".
 """
 
+from collections.abc import Sequence
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urljoin
 
 from spica.testclient.library import httpx
 from spica.types import Scope
 
 # RFC 9110 s.4.2.1, s.4.2.2; RFC 6455 s.3
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
-"""The schemes the client speaks, each with its port."""
+"""The schemes that the clients support, each with its port."""
+
+
+def check_scheme(request: httpx.Request) -> None:
+    """Check that the clients support the scheme of a URL.
+
+    Raises:
+        UnsupportedProtocol: they do not.
+    """
+    scheme = request.url.scheme
+    if scheme not in DEFAULT_PORTS:
+        raise httpx.UnsupportedProtocol(
+            f"The URL {str(request.url)!r:.200} has the scheme {scheme!r}. "
+            f"Allowed: {', '.join(DEFAULT_PORTS)}."
+        )
+
+
+def websocket_url(base_url: httpx.URL, url: str) -> str:
+    """Return the absolute URL of a WebSocket.
+
+    Raises:
+        RuntimeError: `url` has the scheme of another protocol.
+    """
+    scheme = "wss" if base_url.scheme == "https" else "ws"
+    absolute = urljoin(str(base_url.copy_with(scheme=scheme)), url)
+    if not absolute.startswith(("ws://", "wss://")):
+        raise RuntimeError(
+            f"Expected a WebSocket upgrade, but the URL {absolute!r:.200} does not have the scheme "
+            "ws or wss. Pass a path, or change the scheme."
+        )
+    return absolute
+
+
+def handshake_headers(headers: Any, subprotocols: Sequence[str] | None) -> httpx.Headers:
+    """Return the headers of a WebSocket handshake; `headers` win."""
+    complete = httpx.Headers(headers)
+    # RFC 6455 s.4.1: the fields of a handshake that other requests do not have
+    complete.setdefault("connection", "upgrade")
+    complete.setdefault("sec-websocket-key", "testserver==")
+    complete.setdefault("sec-websocket-version", "13")
+    if subprotocols is not None:
+        complete.setdefault("sec-websocket-protocol", ", ".join(subprotocols))
+    return complete
 
 
 def http_scope(

@@ -13,7 +13,8 @@ from spica.testclient.exchange import Signal
 from spica.testclient.http_exchange import DEBUG, Chunk, HTTPExchange, HTTPState
 from spica.testclient.interface import ASGI3App
 from spica.testclient.library import httpx
-from spica.testclient.scope import DEFAULT_PORTS, http_scope, websocket_scope
+from spica.testclient.responses import ReceivedResponse
+from spica.testclient.scope import check_scheme, http_scope, websocket_scope
 from spica.testclient.websocket import WebSocketTestSession
 
 PortalFactory = Callable[[], AbstractContextManager[BlockingPortal]]
@@ -186,13 +187,8 @@ class ApplicationTransport(httpx.BaseTransport):
         Raises:
             UnsupportedProtocol: the URL is neither of http nor of a WebSocket.
         """
-        scheme = request.url.scheme
-        if scheme not in DEFAULT_PORTS:
-            raise httpx.UnsupportedProtocol(
-                f"The URL {str(request.url)!r:.200} has the scheme {scheme!r}. "
-                f"Allowed: {', '.join(DEFAULT_PORTS)}."
-            )
-        if scheme in ("ws", "wss"):
+        check_scheme(request)
+        if request.url.scheme in ("ws", "wss"):
             return self._upgrade(request)
         scope = http_scope(
             request, root_path=self.root_path, client=self.client, state=self.app_state
@@ -226,13 +222,17 @@ def _buffered_body(request: httpx.Request) -> bytes | None:
 def _make_response(
     request: httpx.Request, exchange: HTTPExchange, stream: ResponseStream
 ) -> httpx.Response:
-    response = httpx.Response(
+    response = ReceivedResponse(
         exchange.status_code, headers=exchange.headers, stream=stream, request=request
     )
     # The same dict, not a copy: trailers come later
     response.extensions = exchange.extensions
-    info = exchange.extensions.get(DEBUG, {})
+    add_debug_information(response, exchange.extensions.get(DEBUG, {}))
+    return response
+
+
+def add_debug_information(response: Any, info: Any) -> None:
+    """Set the template and the context of a response that was rendered from a template."""
     for name in ("template", "context"):
         if name in info:
             setattr(response, name, info[name])
-    return response

@@ -77,7 +77,7 @@ class WebSocketTestSession:
         try:
             self._exchange.start(self.portal, self.app, self.scope)
             message = self.receive()
-            self._raise_on_close(message)
+            raise_on_close(message)
             if message["type"] == DENIAL_START:
                 raise self._read_denial(message)
         except BaseException:
@@ -94,9 +94,7 @@ class WebSocketTestSession:
             message = self.receive()
             pieces.append(bytes(message.get("body", b"")))
             more = message.get("more_body", False)
-        return WebSocketDenialResponse(
-            start["status"], headers=list(start.get("headers", ())), content=b"".join(pieces)
-        )
+        return make_denial(start, pieces)
 
     def __exit__(
         self,
@@ -145,7 +143,7 @@ class WebSocketTestSession:
             RuntimeError: `mode` is another word.
         """
         encoded = codec_of(self.app).encode(data)
-        if _checked_mode(mode) == "text":
+        if checked_mode(mode) == "text":
             self.send_text(encoded.decode())
         else:
             self.send_bytes(encoded)
@@ -165,7 +163,7 @@ class WebSocketTestSession:
         """
         exchange = self._live_exchange()
         if self._closed_with is not None:
-            self._raise_on_close(self._closed_with)
+            raise_on_close(self._closed_with)
         message = exchange.outbox.get()
         if message is Signal.ENDED:
             exchange.outbox.put(message)
@@ -176,26 +174,10 @@ class WebSocketTestSession:
 
     def _raise_end(self, exchange: WebSocketExchange) -> NoReturn:
         failure = exchange.take_failure()
-        if failure is not None:
-            raise failure
-        raise AssertionError(
-            "The test waits for a message, but the application has returned "
-            "without sending another one, and without closing the connection."
-        )
-
-    def _raise_on_close(self, message: Message) -> None:
-        if message["type"] == CLOSE:
-            raise WebSocketDisconnect(message.get("code", 1000), message.get("reason"))
+        raise failure or no_message_error()
 
     def _receive_frame(self, key: str) -> Any:
-        message = self.receive()
-        self._raise_on_close(message)
-        data = message.get(key)
-        if data is None:
-            raise AssertionError(
-                f"The test waits for a frame of {key}, but the application sent {message!r:.200}."
-            )
-        return data
+        return frame_data(self.receive(), key)
 
     def receive_text(self) -> str:
         """Wait for a text frame.
@@ -227,11 +209,53 @@ class WebSocketTestSession:
             RuntimeError: `mode` is another word.
         """
         return codec_of(self.app).decode(
-            self.receive_text() if _checked_mode(mode) == "text" else self.receive_bytes()
+            self.receive_text() if checked_mode(mode) == "text" else self.receive_bytes()
         )
 
 
-def _checked_mode(mode: str) -> str:
+def raise_on_close(message: Message) -> None:
+    """Raise a `WebSocketDisconnect` for a close message."""
+    if message["type"] == CLOSE:
+        raise WebSocketDisconnect(message.get("code", 1000), message.get("reason"))
+
+
+def frame_data(message: Message, key: str) -> Any:
+    """Return the data of a frame of the kind `key`, "text" or "bytes".
+
+    Raises:
+        WebSocketDisconnect: the message closes the connection.
+        AssertionError: it is a frame of the other kind.
+    """
+    raise_on_close(message)
+    data = message.get(key)
+    if data is None:
+        raise AssertionError(
+            f"The test waits for a frame of {key}, but the application sent {message!r:.200}."
+        )
+    return data
+
+
+def make_denial(start: Message, pieces: list[bytes]) -> WebSocketDenialResponse:
+    """Make the exception for a denial response, from its messages."""
+    return WebSocketDenialResponse(
+        start["status"], headers=list(start.get("headers", ())), content=b"".join(pieces)
+    )
+
+
+def no_message_error() -> AssertionError:
+    """Make the error for a test that waits for a message of an application that has returned."""
+    return AssertionError(
+        "The test waits for a message, but the application has returned "
+        "without sending another one, and without closing the connection."
+    )
+
+
+def checked_mode(mode: str) -> str:
+    """Return the mode of a JSON frame.
+
+    Raises:
+        RuntimeError: it is neither "text" nor "binary".
+    """
     if mode not in ("text", "binary"):
         raise RuntimeError(f'The "mode" argument should be "text" or "binary", not {mode!r}.')
     return mode

@@ -1,0 +1,130 @@
+"""The tasks of the event loop that a test client started, on asyncio and trio.
+
+A context variable marks the tasks of an exchange. A task inherits the context of the task that
+started it, so that the mark finds all descendants.
+"""
+
+import asyncio
+import gc
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextvars import Context, ContextVar
+from typing import Any
+
+import anyio
+import anyio.abc
+
+MARK: ContextVar[Any] = ContextVar("spica.testclient.exchange", default=None)
+"""The exchange that the current task belongs to."""
+
+
+class Runner:
+    """Start tasks in the task group of a client.
+
+    Attributes:
+        clock: returns the time of the event loop, in seconds.
+        make_event: makes an event.
+    """
+
+    def __init__(
+        self,
+        group: anyio.abc.TaskGroup,
+        clock: Callable[[], float] = anyio.current_time,
+        make_event: Callable[[], Any] = anyio.Event,
+    ) -> None:
+        self.group = group
+        self.clock = clock
+        self.make_event = make_event
+
+    def start(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        """Run a coroutine in a task."""
+        self.group.start_soon(_await, coroutine, name=name)
+
+
+class AsyncioRunner(Runner):
+    """Start tasks with asyncio itself, which takes a quarter of the time of a task group.
+
+    The client ends its tasks one by one, so that it does not need the group for that.
+    """
+
+    def __init__(self, group: anyio.abc.TaskGroup) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        super().__init__(group, self._loop.time, asyncio.Event)
+
+    def start(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        """Run a coroutine in a task, and hold the task until it ends."""
+        task = self._loop.create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def runner_of_loop(group: anyio.abc.TaskGroup) -> Runner:
+    """Return the runner for the event loop that runs."""
+    try:
+        return AsyncioRunner(group)
+    except RuntimeError:  # not an event loop of asyncio
+        return Runner(group)
+
+
+async def _await(coroutine: Coroutine[Any, Any, None]) -> None:
+    await coroutine
+
+
+def current_task() -> Any:
+    """Return the current task of asyncio or trio."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # not in an event loop of asyncio
+        return _trio().lowlevel.current_task()
+
+
+def names_of_marked(is_marked: Callable[[Any], bool], *, but: Any = None) -> list[str]:
+    """Return the sorted names of the tasks whose mark fits, except for the task `but`."""
+    return sorted(
+        _name_of(task)
+        for task, context in _tasks_with_context()
+        if task is not but and context is not None and is_marked(context.get(MARK))
+    )
+
+
+def _tasks_with_context() -> Iterator[tuple[Any, Context | None]]:
+    try:
+        tasks = asyncio.all_tasks()
+    except RuntimeError:
+        yield from _trio_tasks(_trio().lowlevel.current_root_task())
+        return
+    for task in tasks:
+        yield task, _context_of(task)
+
+
+def _trio_tasks(task: Any) -> Iterator[tuple[Any, Context | None]]:
+    """Yield the tasks below a task; the task itself is the root, or was yielded before."""
+    for nursery in task.child_nurseries:
+        for child in nursery.child_tasks:
+            yield child, child.context
+            yield from _trio_tasks(child)
+
+
+def _context_of(task: Any) -> Context | None:
+    """Return the context of an asyncio task."""
+    if sys.version_info >= (3, 12):
+        context: Context = task.get_context()
+        return context
+    # Python 3.11 does not show it, but the garbage collector does: it is the first one, and the
+    # contexts of callbacks follow.
+    return next((found for found in gc.get_referents(task) if isinstance(found, Context)), None)
+
+
+def _name_of(task: Any) -> str:
+    """Return the name of a task and of its function: asyncio's own names are only numbers."""
+    if not isinstance(task, asyncio.Task):
+        return str(task.name)
+    name = task.get_name()
+    function = getattr(task.get_coro(), "__qualname__", None)
+    return f"{name} ({function})" if function and function not in name else name
+
+
+def _trio() -> Any:
+    """Return trio, which runs already."""
+    return sys.modules["trio"]
