@@ -43,8 +43,9 @@ class TaskExchange(Exchange):
 
     def start_with(self, runner: Runner, app: ASGI3App, scope: Scope, name: str) -> None:
         """Start the application; at its end, `Signal.ENDED` is in the outbox."""
-        # Made here, so that the test can cancel an application that has not begun to run
-        self._cancel_scope = anyio.CancelScope()
+        # Made here, so that the test can cancel an application that has not begun to run. Shielded,
+        # because a client that is cancelled leaves, and only that reaches the application.
+        self._cancel_scope = anyio.CancelScope(shield=True)
         runner.start(self._run_to_end(app, scope), name)
 
     async def _run_to_end(self, app: ASGI3App, scope: Scope) -> None:

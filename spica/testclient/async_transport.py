@@ -5,7 +5,7 @@ the same time. Nothing is buffered beyond the window of the outbox.
 """
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Self
 
 import anyio
 
@@ -127,13 +127,18 @@ class AsyncResponseStream(httpx.AsyncByteStream):
         with anyio.CancelScope(shield=True):
             await upload.aclose()
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
         while not self._is_finished:
             item = await self._next_item()
             if item is Signal.ENDED:
                 self._finish()
             elif item.body:
-                yield item.body
+                body: bytes = item.body
+                return body
+        raise StopAsyncIteration
 
     async def _next_item(self) -> Any:
         """Wait for the next step of the application; raise an error that ends the exchange."""
@@ -235,7 +240,7 @@ class AsyncApplicationTransport(httpx.AsyncBaseTransport):
         """Answer a handshake with a session that is not connected yet."""
         scope = websocket_scope(request, **self.connections.scope_options)
         session = AsyncWebSocketSession(scope, self.connections)
-        return httpx.Response(101, request=request, extensions={WEBSOCKET_SESSION: session})
+        return AsyncReceivedResponse(101, request=request, extensions={WEBSOCKET_SESSION: session})
 
 
 async def _buffered_body(request: httpx.Request) -> bytes | None:

@@ -176,8 +176,8 @@ class AsyncWebSocketSession:
             exchange.outbox.put(item)
             self._raise_end(exchange)
         if isinstance(item, BrokenOff):
-            exchange.outbox.put(item)
-            raise WebSocketDisconnect(1006, f"The connection broke {item.reason}.")
+            self._closed_with = {"type": CLOSE, "code": 1006, "reason": f"broke {item.reason}"}
+            raise_on_close(self._closed_with)
         message: Message = item
         if message["type"] == CLOSE:
             self._closed_with = message

@@ -127,6 +127,8 @@ class AsyncTestClient(httpx.AsyncClient):
         try:
             await self._lifespan.start_up(connections.runner)
         except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._lifespan.cancel()
             await self._stop_tasks()
             raise
         return self
@@ -156,8 +158,10 @@ class AsyncTestClient(httpx.AsyncClient):
 
     async def _stop_tasks(self, streams: Sequence[str] = ()) -> list[str]:
         """End the client, and return its leftovers."""
+        runner = self._connections.runner
         self._connections.use_group(None)
         with anyio.CancelScope(shield=True):
+            await runner.stop()
             leftovers = await self._leak_check.leftovers(list(streams))
             await super().__aexit__()
         self._group.cancel_scope.cancel()
@@ -202,8 +206,22 @@ class AsyncTestClient(httpx.AsyncClient):
         auth = options.pop("auth", _DEFAULT)
         follow_redirects = options.pop("follow_redirects", _DEFAULT)
         request = self.build_request(method, url, **options)
-        response = await self.send(request, auth=auth, follow_redirects=follow_redirects)
-        return cast(AsyncReceivedResponse, response)  # made by the transport
+        return await self.send(request, auth=auth, follow_redirects=follow_redirects)
+
+    async def send(
+        self, request: httpx.Request, *, stream: bool = False, **options: Any
+    ) -> AsyncReceivedResponse:
+        """Send a request that exists; the options are those of httpx2.
+
+        Raises:
+            RuntimeError: the client is not entered.
+        """
+        self._connections.require_open()
+        response = await super().send(request, stream=stream, **options)
+        received = cast(AsyncReceivedResponse, response)  # made by the transport
+        if stream:
+            received.keep_iterators()
+        return received
 
     async def get(self, url: Any, **options: Any) -> AsyncReceivedResponse:
         """Send a GET request."""
@@ -236,7 +254,7 @@ class AsyncTestClient(httpx.AsyncClient):
     @asynccontextmanager
     async def stream(
         self, method: str, url: Any, **options: Any
-    ) -> AsyncGenerator[AsyncReceivedResponse]:
+    ) -> AsyncGenerator[AsyncReceivedResponse, None]:
         """Send a request and read its response while the application makes it.
 
         The response is there as soon as it starts, also before the request body has ended. Leaving
@@ -254,7 +272,7 @@ class AsyncTestClient(httpx.AsyncClient):
         subprotocols: Sequence[str] | None = None,
         headers: Any = None,
         **options: Any,
-    ) -> AsyncGenerator[AsyncWebSocketSession]:
+    ) -> AsyncGenerator[AsyncWebSocketSession, None]:
         """Open a WebSocket.
 
         Args:

@@ -1,6 +1,6 @@
 """The settings and the open connections that the parts of an `AsyncTestClient` share."""
 
-from typing import Any
+from typing import Any, cast
 
 import anyio.abc
 
@@ -46,18 +46,26 @@ class Connections:
         self._runner: Runner | None = None
 
     @property
-    def runner(self) -> "Runner":
-        """What starts the tasks of the client.
+    def runner(self) -> Runner:
+        """The object that starts the tasks of the client.
 
         Raises:
             RuntimeError: the client is not entered.
+        """
+        self.require_open()
+        return cast(Runner, self._runner)  # checked
+
+    def require_open(self) -> None:
+        """Check that the client runs.
+
+        Raises:
+            RuntimeError: it is not entered.
         """
         if self._runner is None:
             raise RuntimeError(
                 "The AsyncTestClient has not been entered, or is closed. "
                 "Write: async with AsyncTestClient(app) as client: ..."
             )
-        return self._runner
 
     def use_group(self, group: anyio.abc.TaskGroup | None) -> None:
         """Start exchanges in `group` from now on; None refuses them."""

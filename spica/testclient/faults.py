@@ -39,7 +39,9 @@ class Faults:
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < least):
-                raise ValueError(f"{name} must be None or an int of at least {least}, not {value!r}.")
+                raise ValueError(
+                    f"{name} must be None or an int of at least {least}, not {value!r}."
+                )
         if not 0 <= self.delay_seconds < math.inf:
             raise ValueError(
                 f"delay_seconds must be a finite number of at least 0, not {self.delay_seconds!r}."

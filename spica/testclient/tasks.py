@@ -40,6 +40,9 @@ class Runner:
         """Run a coroutine in a task."""
         self.group.start_soon(_await, coroutine, name=name)
 
+    async def stop(self) -> None:
+        """End the tasks that the group does not end."""
+
 
 class AsyncioRunner(Runner):
     """Start tasks with asyncio itself, which takes a quarter of the time of a task group.
@@ -57,6 +60,14 @@ class AsyncioRunner(Runner):
         task = self._loop.create_task(coroutine, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def stop(self) -> None:
+        """Cancel the tasks that still run, and wait for their end."""
+        if self._tasks:
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
 
 def runner_of_loop(group: anyio.abc.TaskGroup) -> Runner:
