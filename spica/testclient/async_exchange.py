@@ -7,6 +7,7 @@ connection that breaks.
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from spica.testclient.exchange import Exchange, Flag, Signal
 from spica.testclient.http_exchange import Chunk, HTTPExchange
@@ -85,7 +86,7 @@ class TaskExchange(Exchange):
         """Send a message by the rules of ASGI, or drop it where the checks are off."""
         if self.is_disconnected:
             # As servers do. The checkpoint lets an application that only sends be cancelled.
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             return
         try:
             await super().send(message)
@@ -115,7 +116,7 @@ class AsyncHTTPExchange(TaskExchange, HTTPExchange):
             self._disconnects += 1
             if self._disconnects > 1:
                 # A loop that does not look at the message must not stop the event loop
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
         return message
 
     def ask_for_body(self) -> None:

@@ -14,7 +14,7 @@ from spica.testclient.async_exchange import AsyncHTTPExchange, BrokenOff
 from spica.testclient.async_websocket import AsyncWebSocketSession
 from spica.testclient.connections import Connections
 from spica.testclient.exchange import Flag, Signal
-from spica.testclient.http_exchange import DEBUG, EARLY_HINT, TRAILERS, Chunk, HTTPState
+from spica.testclient.http_exchange import DEBUG, EARLY_HINT, TRAILERS, HTTPState
 from spica.testclient.library import httpx
 from spica.testclient.locating import place_of_wait
 from spica.testclient.responses import AsyncReceivedResponse

@@ -4,6 +4,7 @@ from types import TracebackType
 from typing import Any, Literal, NoReturn, Self
 
 import anyio
+import anyio.lowlevel
 
 from spica.testclient.async_exchange import AsyncWebSocketExchange, BrokenOff
 from spica.testclient.connections import Connections
@@ -124,7 +125,7 @@ class AsyncWebSocketSession:
         The session does not wait for the application: messages queue until it receives them.
         """
         self._live_exchange().feed(message)
-        await anyio.sleep(0)  # a test that only sends must not stop the event loop
+        await anyio.lowlevel.checkpoint()  # a test that only sends must not stop the event loop
 
     async def send_text(self, data: str) -> None:
         """Send a text frame."""

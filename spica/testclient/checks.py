@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from spica.testclient.tasks import names_of_marked
 
@@ -72,7 +73,7 @@ class LeakCheck:
         for _ in range(GRACE_STEPS):
             if not names_of_marked(self._is_mark):
                 return []
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
         await anyio.sleep(GRACE_SECONDS)
         return names_of_marked(self._is_mark)
 

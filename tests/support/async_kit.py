@@ -3,6 +3,7 @@
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 START = {"type": "http.response.start", "status": 200}
 
@@ -62,7 +63,7 @@ class Script:
         elif step == "sleep":
             await anyio.sleep_forever()
         elif step == "checkpoint":
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
         else:
             await send(step)
 

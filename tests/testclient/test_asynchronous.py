@@ -2,6 +2,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from async_kit import START, Script, WithLifespan, body
 
@@ -161,7 +162,7 @@ async def test_the_shutdown_runs_when_the_test_fails_or_is_cancelled() -> None:
     @asynccontextmanager
     async def logging(app: Any) -> Any:
         yield
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         log.append("down")
 
     with pytest.raises(ZeroDivisionError):

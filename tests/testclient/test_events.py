@@ -1,3 +1,4 @@
+import itertools
 from typing import Any
 
 import pytest
@@ -76,6 +77,6 @@ def test_any_split_of_the_bytes_gives_the_same_events(pieces: list[bytes], data:
     stream = b"".join(pieces) + b"\n\n"
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
     edges = [0, *cuts, len(stream)]
-    chunks = [stream[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    chunks = [stream[a:b] for a, b in itertools.pairwise(edges)]
     assert decode(*chunks) == decode(stream)
     assert decode(*(bytes([byte]) for byte in stream)) == decode(stream)

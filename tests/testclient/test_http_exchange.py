@@ -21,8 +21,7 @@ def more(message: dict[str, Any], key: str = "more_body") -> dict[str, Any]:
 async def begin(
     body: bytes | None = b"", method: str = "GET", extensions: Any = ()
 ) -> HTTPExchange:
-    exchange = HTTPExchange({"method": method, "extensions": extensions}, body)
-    return exchange
+    return HTTPExchange({"method": method, "extensions": extensions}, body)
 
 
 async def play(exchange: HTTPExchange, *messages: Any) -> bytes:
