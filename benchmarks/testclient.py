@@ -6,6 +6,7 @@ and other processes change it little. Each client calls an application that answ
 
 import argparse
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -101,6 +102,7 @@ async def measure(rounds: int) -> dict[str, float]:
     """Return the seconds of a request, by client."""
     async with AsyncExitStack() as stack:
         clients = await open_clients(stack)
+        logging.disable(logging.INFO)  # Litestar logs each request of httpx
         best = dict.fromkeys(clients, float("inf"))
         for _ in range(rounds):
             for name, run_round in clients.items():

@@ -186,9 +186,13 @@ class AsyncTestClient(httpx.AsyncClient):
 
     def build_request(self, method: str, url: Any, **options: Any) -> httpx.Request:
         """Build a request as ``httpx2`` does; the application's codec encodes ``json``."""
-        encode_json_option(self, self.app, options)
         is_plain = type(url) is str and not options.get("params")
         known = self._known_url(url) if is_plain else None
+        if known is not None and not options and not self.cookies:
+            # The same request, without the merging of options that are not there
+            extensions = {"timeout": self.timeout.as_dict()}
+            return httpx.Request(method, known, headers=self.headers, extensions=extensions)
+        encode_json_option(self, self.app, options)
         request = super().build_request(method, url if known is None else known, **options)
         if is_plain and known is None and not self.params:
             self._urls[url] = request.url

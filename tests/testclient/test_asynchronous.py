@@ -84,6 +84,14 @@ async def test_a_known_url_follows_its_base_and_its_params() -> None:
         assert (await client.get("/e")).json()["query"] == "d=3"
 
 
+async def test_a_repeated_request_is_built_like_the_first() -> None:
+    async with AsyncTestClient(SHOW, headers={"x-a": "b"}, timeout_seconds=3) as client:
+        first, second = (client.build_request("GET", "/a?b=c") for _ in range(2))
+    assert (first.method, first.url, first.content) == (second.method, second.url, second.content)
+    assert first.headers.raw == second.headers.raw
+    assert first.extensions == second.extensions
+
+
 @pytest.mark.parametrize(
     "method", ["get", "options", "head", "post", "put", "patch", "delete"], ids=str
 )
