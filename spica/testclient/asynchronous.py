@@ -13,7 +13,7 @@ import anyio
 import anyio.abc
 
 from spica.testclient.async_exchange import AsyncLifespan
-from spica.testclient.async_transport import AsyncApplicationTransport
+from spica.testclient.async_transport import READ_AT_ONCE, AsyncApplicationTransport
 from spica.testclient.async_websocket import AsyncWebSocketSession
 from spica.testclient.checks import Checks, LeakCheck
 from spica.testclient.client import encode_json_option
@@ -221,6 +221,10 @@ class AsyncTestClient(httpx.AsyncClient):
             RuntimeError: the client is not entered.
         """
         self._connections.require_open()
+        if stream:
+            request.extensions.pop(READ_AT_ONCE, None)
+        else:
+            request.extensions[READ_AT_ONCE] = True
         response = await super().send(request, stream=stream, **options)
         received = cast(AsyncReceivedResponse, response)  # made by the transport
         if stream:

@@ -135,6 +135,17 @@ class Outbox:
         if not self._items:
             raise TimeoutError(f"The application sent nothing for {seconds:g} seconds.")
 
+    def take_all(self) -> list[Any]:
+        """Return the items that are there, and leave none."""
+        items = [item for item, _ in self._items]
+        self._items.clear()
+        self._size = 0
+        return items
+
+    def last(self) -> Any:
+        """Return the newest item without taking it, or None."""
+        return self._items[-1][0] if self._items else None
+
     def expire(self) -> None:
         """End the wait of the reader without an item."""
         if self._arrived is not None:
