@@ -26,7 +26,9 @@ def app():
 """
 
 
-def run_pytest(folder: Path, test: str, conftest: str = CONFTEST) -> "subprocess.CompletedProcess[str]":
+def run_pytest(
+    folder: Path, test: str, conftest: str = CONFTEST
+) -> "subprocess.CompletedProcess[str]":
     """Run a test file in a fresh process that loads two plugins: AnyIO's and ours."""
     (folder / "conftest.py").write_text(conftest)
     (folder / "test_it.py").write_text(test)

@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 import anyio
-import anyio.abc
 
 from spica.testclient.async_exchange import AsyncLifespan
 from spica.testclient.async_transport import READ_AT_ONCE, AsyncApplicationTransport
@@ -118,10 +117,7 @@ class AsyncTestClient(httpx.AsyncClient):
         connections = self._connections
         self._leak_check = LeakCheck(self._checks, connections)
         await super().__aenter__()
-        self._group = anyio.create_task_group()
-        await self._group.__aenter__()
-        connections.use_group(self._group)
-        self._group.start_soon(connections.watchdog.run, name="timeouts of AsyncTestClient")
+        await connections.accept()
         self._lifespan = AsyncLifespan(self.app, self.app_state, connections.outbox(None))
         self._lifespan.client = connections
         try:
@@ -158,14 +154,11 @@ class AsyncTestClient(httpx.AsyncClient):
 
     async def _stop_tasks(self, streams: Sequence[str] = ()) -> list[str]:
         """End the client, and return its leftovers."""
-        runner = self._connections.runner
-        self._connections.use_group(None)
+        runner = self._connections.refuse()
         with anyio.CancelScope(shield=True):
-            await runner.stop()
             leftovers = await self._leak_check.leftovers(list(streams))
             await super().__aexit__()
-        self._group.cancel_scope.cancel()
-        await self._group.__aexit__(None, None, None)
+        await runner.stop()
         return leftovers
 
     def shutdown(self) -> None:

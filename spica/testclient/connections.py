@@ -2,8 +2,6 @@
 
 from typing import Any, cast
 
-import anyio.abc
-
 from spica.testclient.async_exchange import TaskExchange
 from spica.testclient.faults import Faults, FaultyApp
 from spica.testclient.interface import ASGI3App
@@ -67,11 +65,19 @@ class Connections:
                 "Write: async with AsyncTestClient(app) as client: ..."
             )
 
-    def use_group(self, group: anyio.abc.TaskGroup | None) -> None:
-        """Start exchanges in `group` from now on; None refuses them."""
-        self._runner = None if group is None else runner_of_loop(group)
-        if self._runner is not None:
-            self.watchdog.clock = self._runner.clock
+    async def accept(self) -> None:
+        """Accept connections from now on."""
+        runner = runner_of_loop()
+        await runner.open()
+        self._runner = runner
+        self.watchdog.clock = runner.clock
+        runner.start(self.watchdog.run(), "timeouts of AsyncTestClient")
+
+    def refuse(self) -> Runner:
+        """Refuse new connections, and return the runner that the client must stop."""
+        runner = self.runner
+        self._runner = None
+        return runner
 
     def outbox(self, seconds: float | None) -> Outbox:
         """Make an outbox whose reader waits `seconds` for an item."""

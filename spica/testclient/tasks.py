@@ -12,48 +12,55 @@ from contextvars import Context, ContextVar
 from typing import Any
 
 import anyio
-import anyio.abc
 
 MARK: ContextVar[Any] = ContextVar("spica.testclient.exchange", default=None)
 """The exchange that the current task belongs to."""
 
 
 class Runner:
-    """Start tasks in the task group of a client.
+    """Start the tasks of a client, in a task group.
 
     Attributes:
         clock: returns the time of the event loop, in seconds.
         make_event: makes an event.
     """
 
-    def __init__(
-        self,
-        group: anyio.abc.TaskGroup,
-        clock: Callable[[], float] = anyio.current_time,
-        make_event: Callable[[], Any] = anyio.Event,
-    ) -> None:
-        self.group = group
-        self.clock = clock
-        self.make_event = make_event
+    clock: Callable[[], float] = staticmethod(anyio.current_time)
+    make_event: Callable[[], Any] = anyio.Event
+
+    def __init__(self) -> None:
+        self._group = anyio.create_task_group()
+
+    async def open(self) -> None:
+        """Begin to accept tasks."""
+        await self._group.__aenter__()
 
     def start(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         """Run a coroutine in a task."""
-        self.group.start_soon(_await, coroutine, name=name)
+        self._group.start_soon(_await, coroutine, name=name)
 
     async def stop(self) -> None:
-        """End the tasks that the group does not end."""
+        """Cancel the tasks that still run, and wait for their end."""
+        self._group.cancel_scope.cancel()
+        await self._group.__aexit__(None, None, None)
 
 
 class AsyncioRunner(Runner):
-    """Start tasks with asyncio itself, which takes a quarter of the time of a task group.
+    """Start tasks with asyncio itself.
 
-    The client ends its tasks one by one, so that it does not need the group for that.
+    It takes a quarter of the time of a task group. And a task group must be left in the task that
+    entered it, while pytest-asyncio enters and leaves a fixture in different tasks.
     """
 
-    def __init__(self, group: anyio.abc.TaskGroup) -> None:
+    make_event: Callable[[], Any] = asyncio.Event
+
+    def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
-        super().__init__(group, self._loop.time, asyncio.Event)
+        self.clock = self._loop.time
+
+    async def open(self) -> None:
+        """Do nothing: the event loop accepts tasks at any time."""
 
     def start(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         """Run a coroutine in a task, and hold the task until it ends."""
@@ -63,19 +70,20 @@ class AsyncioRunner(Runner):
 
     async def stop(self) -> None:
         """Cancel the tasks that still run, and wait for their end."""
-        if self._tasks:
-            tasks = list(self._tasks)
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait(tasks)
 
 
-def runner_of_loop(group: anyio.abc.TaskGroup) -> Runner:
-    """Return the runner for the event loop that runs."""
+def runner_of_loop() -> Runner:
+    """Return a runner for the event loop that runs."""
     try:
-        return AsyncioRunner(group)
+        return AsyncioRunner()
     except RuntimeError:  # not an event loop of asyncio
-        return Runner(group)
+        return Runner()
 
 
 async def _await(coroutine: Coroutine[Any, Any, None]) -> None:

@@ -1,3 +1,4 @@
+import asyncio
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -196,6 +197,15 @@ async def test_a_start_that_is_cancelled_cancels_the_application() -> None:
         async with AsyncTestClient(app):
             pass
     assert log == ["cancelled"]
+
+
+def test_on_asyncio_one_task_may_enter_it_and_another_leave_it() -> None:
+    # pytest-asyncio runs the two halves of a fixture in different tasks
+    client = AsyncTestClient(SHOW)
+    with asyncio.Runner() as runner:
+        runner.run(client.__aenter__())
+        assert runner.run(client.get("/")).status_code == 200
+        runner.run(client.__aexit__())
 
 
 async def test_requests_need_a_client_that_was_entered() -> None:
