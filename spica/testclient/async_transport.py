@@ -22,7 +22,6 @@ from spica.testclient.responses import AsyncReceivedResponse
 from spica.testclient.scope import check_scheme, http_scope, websocket_scope
 from spica.testclient.transport import WEBSOCKET_SESSION, add_debug_information
 
-
 READ_AT_ONCE = "spica.read_at_once"
 """The extension of a request whose response the client reads before it returns it."""
 
