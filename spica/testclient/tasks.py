@@ -64,9 +64,10 @@ class AsyncioRunner(Runner):
 
     def start(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         """Run a coroutine in a task, and hold the task until it ends."""
-        task = self._loop.create_task(coroutine, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = _start_task(self._loop, coroutine, name)
+        if not task.done():
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def stop(self) -> None:
         """Cancel the tasks that still run, and wait for their end."""
@@ -76,6 +77,18 @@ class AsyncioRunner(Runner):
         if tasks:
             with anyio.CancelScope(shield=True):
                 await asyncio.wait(tasks)
+
+
+def _start_task(
+    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None], name: str
+) -> "asyncio.Task[None]":
+    """Start a task; it runs up to its first wait at once where Python can do that.
+
+    Most applications answer without a wait, which saves two turns of the event loop.
+    """
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(coroutine, loop=loop, name=name, eager_start=True)
+    return loop.create_task(coroutine, name=name)
 
 
 def runner_of_loop() -> Runner:
