@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from spica._asgi.cleanup import nearest_cleanup
 from spica._asgi.sending import SendHook, has_started_by_hand
 from spica._diagnostics.call_site import describe
-from spica.responses.base import Response
+from spica.exceptions import HTTPException
+from spica.responses.base import PlainTextResponse, Response
 
 if TYPE_CHECKING:
     from spica.requests import Request
@@ -150,3 +151,17 @@ def explain_answer(answer: Any, source: Any) -> str:
 def _shorten(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def refuse(
+    scope: Scope, status_code: int, detail: str | None = None, headers: dict[str, str] | None = None
+) -> Response:
+    """Return the response that refuses a request. ``detail`` defaults to the phrase of the status code.
+
+    Raises:
+        HTTPException: The request is within an application, so that its handlers make the response.
+    """
+    error = HTTPException(status_code=status_code, detail=detail, headers=headers)
+    if "app" in scope:
+        raise error
+    return PlainTextResponse(error.detail, status_code=status_code, headers=headers)

@@ -1,8 +1,19 @@
-"""Routing: from a path to an endpoint, and from a name to a path. This package only re-exports."""
+"""Routing: find the endpoint for a path, and the path for a route name.
+
+This package only re-exports. Read its modules in this order:
+
+1. ``router``: ``Router`` receives a request and asks its table.
+2. ``table``: ``RouteTable.select`` looks the path up and enters the routes that could match.
+3. ``routes``, ``mounts``, ``hosts``: ``Route._enter`` compares, sets the keys of the scope, and returns the
+function
+   that responds.
+4. ``endpoint_apps``: the function calls your endpoint, which returns a response.
+"""
 
 from spica.routing.base import BaseRoute, Match, NoMatchFound, get_name
 from spica.routing.endpoint_apps import request_response, websocket_session
-from spica.routing.mounts import Host, Mount
+from spica.routing.hosts import Host
+from spica.routing.mounts import Mount
 from spica.routing.patterns import (
     PARAM_FORMAT_REGEX,
     PARAM_REGEX,

@@ -1,11 +1,16 @@
-"""What every route is: it compares itself with a scope, builds URLs, and handles a connection."""
+"""The base of all routes, and how the route table enters them.
+
+A route compares itself with a scope (``matches``), builds URLs (``url_path_for``) and serves a connection
+(``handle``). These three methods are public, and a route of your own defines them. The routes of spica also
+are an `Entry`: the table matches and enters them with a single call.
+"""
 
 from __future__ import annotations
 
 import enum
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from spica._diagnostics.call_site import unwrap_partial
 from spica._http.urls import format_suffix
@@ -21,9 +26,18 @@ Endpoint: TypeAlias = Callable[[Request[Any]], ASGIApp | Awaitable[ASGIApp]] | t
 SocketEndpoint: TypeAlias = Callable[[WebSocket[Any]], Awaitable[None]] | type[Any] | ASGIApp
 """A WebSocket endpoint: an ``async def`` function of the WebSocket, a class, or an ASGI app."""
 
+if TYPE_CHECKING:
+    from spica._layers.layer import Respond
+
 
 class NoMatchFound(Exception):
-    """No route has the name and the parameters that a URL was asked for."""
+    """No route has the requested name and parameters.
+
+    Args:
+        name: The name passed to ``url_path_for``.
+        path_params: The parameters passed to it.
+        known: The names of the routes that were searched. The message suggests the closest one.
+    """
 
     def __init__(self, name: str, path_params: dict[str, Any], known: tuple[str, ...] = ()) -> None:
         self.name = name
@@ -35,9 +49,9 @@ class NoMatchFound(Exception):
         params = ", ".join(self.path_params)
         text = f'No route exists for name "{self.name}" and params "{params}".'
         if not isinstance(self.name, str):
-            return f"{text} A name is a text, for example {get_name(self.name)!r}."
+            return f"{text} A name is a string, for example {get_name(self.name)!r}."
         if self.name in self.known:
-            return f"{text} There is a route of this name, with other parameters."
+            return f"{text} The route of this name has other parameters."
         if self.known:
             import difflib
 
@@ -53,7 +67,10 @@ def is_stand_in() -> bool:
 
 
 class Match(enum.Enum):
-    """How well a route matches: not at all, by its path but not its method, or fully."""
+    """How well a route matches a connection.
+
+    ``NONE``: not at all. ``PARTIAL``: the path matches, but not the method. ``FULL``: path and method match.
+    """
 
     NONE = 0
     PARTIAL = 1
@@ -61,22 +78,22 @@ class Match(enum.Enum):
 
 
 class BaseRoute:
-    """Base of all routes. A route of your own defines the three methods below."""
+    """Base class of all routes. A route of your own defines ``matches``, ``url_path_for`` and ``handle``."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Return how well the scope matches, and the keys to add to it if the route is taken.
+        """Return how well the scope matches, and the keys to add to it if the router takes this route.
 
-        The scope may be a minimal one, and is not changed.
+        Do not change ``scope``. It may have only the keys ``type``, ``path`` and ``method``.
         """
         raise NotImplementedError(f"{type(self).__name__} must define matches(scope).")
 
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
         """Return the path of the route called ``name``.
 
-        A router takes ``_query`` and ``_fragment`` off before it asks its routes.
+        A router removes ``_query`` and ``_fragment`` before it calls its routes.
 
         Raises:
-            NoMatchFound: it is not this one, or the parameters are not its own.
+            NoMatchFound: The name or the parameters are not those of this route.
         """
         raise NotImplementedError(f"{type(self).__name__} must define url_path_for(name, ...).")
 
@@ -87,10 +104,12 @@ class BaseRoute:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a connection with this route alone: 404, or a closed WebSocket, where it does not match.
+        """Serve a connection with this route alone.
+
+        A request that does not match gets a 404. A WebSocket that does not match is closed.
 
         Raises:
-            RuntimeError: the scope is of another type, and the route does not match it.
+            RuntimeError: The scope is of another type, and the route does not match it.
         """
         match, child_scope = self.matches(scope)
         if match is Match.NONE:
@@ -108,19 +127,76 @@ class BaseRoute:
         await self.handle(scope, receive, send)
 
 
+Enter = Callable[["Scope", str], "Respond | None"]
+"""The type of `Entry._enter`: scope and route path in, the way to respond out."""
+
+
+async def partial_match(request: Request[Any]) -> ASGIApp:
+    """Mark a partial match. `Entry._enter` returns this function, and the table never calls it."""
+    raise NotImplementedError
+
+
+class Entry:
+    """The way from a route table into a route.
+
+    ``matches`` builds a scope for each route, and ``handle`` needs ``send``. The table avoids both: `_enter`
+    compares, sets the keys of the scope, and returns the function that makes the response.
+    It must agree with ``matches``; a property test compares the two.
+
+    All names are private because users subclass the routes.
+    """
+
+    __slots__ = ()
+
+    @property
+    def _index_pattern(self) -> str | None:
+        """The path pattern, by which the index sorts the route; None if any path may match."""
+        return None
+
+    def _prepare(self) -> Enter:
+        """Compute what `_enter` needs, and return the method to enter by.
+
+        A table calls this when it builds its index. Only then are classes patched and subclasses complete.
+        """
+        return self._enter
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Compare like ``BaseRoute.matches``."""
+        raise NotImplementedError
+
+    def _enter(self, scope: Scope, path: str) -> Respond | None:
+        """Compare an HTTP request. On a match, set the keys of ``scope`` and return how to respond.
+
+        Returns None if the path does not match, and `partial_match` if only the method does not.
+        """
+        raise NotImplementedError
+
+    def _enter_other_method(self, scope: Scope, path: str, routes: Sequence[Any]) -> Respond:
+        """Return how to respond if no route serves the method; ``routes`` match the path, this one first."""
+        raise NotImplementedError
+
+    def _enter_socket(self, scope: Scope, path: str) -> ASGIApp | None:
+        """Compare a WebSocket. On a match, set the keys of ``scope`` and return the app that serves it."""
+        raise NotImplementedError
+
+    def _enter_socket_last(self, scope: Scope, path: str) -> ASGIApp | None:
+        """Return the app for a WebSocket that matches this route partially, and no other route at all."""
+        return None
+
+
 def get_name(endpoint: Any) -> str:
-    """Return the name a route has by default: that of its function, or of its class."""
+    """Return the default name of a route: the name of its function, or of its class."""
     endpoint = unwrap_partial(endpoint)
     name: str = getattr(endpoint, "__name__", None) or type(endpoint).__name__
     return name
 
 
 LINK_KEYS = frozenset(("_query", "_fragment"))
-"""What ``url_path_for`` takes beside path parameters."""
+"""Keyword arguments of ``url_path_for`` that are not path parameters."""
 
 
 def url_with_suffix(source: Any, name: str, path_params: dict[str, Any]) -> URLPath:
-    """Return the URL that ``source`` builds without ``_query`` and ``_fragment``, with these behind it."""
+    """Build a URL with ``source``, and append the ``_query`` and ``_fragment`` of ``path_params``."""
     params = {key: value for key, value in path_params.items() if key not in LINK_KEYS}
     url: URLPath = source.url_path_for(name, **params)
     suffix = format_suffix(path_params.get("_query"), path_params.get("_fragment"))
@@ -128,5 +204,5 @@ def url_with_suffix(source: Any, name: str, path_params: dict[str, Any]) -> URLP
 
 
 def known_names(routes: Any) -> tuple[str, ...]:
-    """Return the names of ``routes``, for a message that says which there are."""
+    """Return the sorted names of ``routes`` for an error message."""
     return tuple(sorted({name for route in routes if (name := getattr(route, "name", None))}))

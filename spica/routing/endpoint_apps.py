@@ -1,17 +1,23 @@
-"""Functions as ASGI apps: ``request_response`` and ``websocket_session``."""
+"""Turn an endpoint into an ASGI app, and find the shortest way to its response.
+
+``request_response`` and ``websocket_session`` are public and return ASGI apps. The route table does not run
+these apps: `resolve_endpoint` gives it the function that makes the response.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from spica._diagnostics.call_site import describe
 from spica._layers.answers import settle_answer
 from spica._layers.exception_handlers import answer_exception, answer_on_socket
-from spica._layers.handsent import is_known_sender, sends_by_hand
+from spica._layers.handsent import BY_ENDPOINT, is_known_sender, sends_by_hand
 from spica._layers.layer import Respond, Responder, resolve_respond
 from spica.concurrency import is_async_callable, run_in_threadpool
+from spica.endpoints import HTTPEndpoint, answer, answers_by_value
 from spica.requests import Request
 from spica.responses.base import Response
 from spica.websockets import WebSocket, WebSocketDisconnect, WebSocketState
@@ -21,37 +27,40 @@ if TYPE_CHECKING:
 
 
 def request_response(func: Callable[[Request[Any]], Any]) -> ASGIApp:
-    """Return an ASGI app that answers with what ``func(request)`` returns.
+    """Return an ASGI app that sends the response of ``func(request)``.
 
-    A plain function is run in a worker thread. Which of the two it is, is decided here, once.
+    A plain function runs in a worker thread, an ``async def`` function in the event loop. spica checks once,
+    here, which of the two ``func`` is.
     """
     return AsyncFunction(func) if is_async_callable(func) else SyncFunction(func)
 
 
 class AsyncFunction(Responder):
-    """An ``async def`` endpoint.
+    """An ``async def`` endpoint as an ASGI app.
 
-    Below a boundary its function may be asked directly (``resolve_endpoint``): the boundary does the rest. A
-    function that sends its response itself is run as an app instead.
+    Within an exception layer, the table calls the function directly (see `resolve_endpoint`), because that
+    layer checks the response and handles exceptions. A function that sends its response itself runs as an
+    app.
     """
 
     __slots__ = ("__weakref__", "_sends", "func")
 
     def __init__(self, func: Callable[[Request[Any]], Awaitable[Any]]) -> None:
         self.func = func
-        self._sends: bool | None = None  # not known yet
+        self._sends: bool | None = None  # until the first request
 
     def is_sender(self) -> bool:
-        """Return whether the function sends its response itself, found out at the first request.
+        """Return whether the function sends its response itself.
 
-        The modules of an application are complete by then, and so are the names that functions refer to.
+        The answer comes from the function's code, at the first request: by then all modules are imported, so
+        the names that the function refers to exist.
         """
         if self._sends is None:
             self._sends = sends_by_hand(self.func)
         return self._sends or is_known_sender(self.func)
 
     def _layer_respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
-        """Return the endpoint's response, or that of the handler for its exception."""
+        """Return the endpoint's response, or the response of the handler for its exception."""
         return _itself(self) if self.is_sender() else self._answer(request)
 
     def _layer_inner_respond_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
@@ -71,7 +80,7 @@ class AsyncFunction(Responder):
 
 
 class SyncFunction(AsyncFunction):
-    """A ``def`` endpoint; it runs in a worker thread."""
+    """A ``def`` endpoint as an ASGI app. The function runs in a worker thread."""
 
     __slots__ = ()
 
@@ -92,12 +101,12 @@ async def _itself(app: AsyncFunction) -> ASGIApp:
 
 
 def websocket_session(func: Callable[[WebSocket[Any]], Awaitable[None]]) -> ASGIApp:
-    """Return an ASGI app that awaits ``func(websocket)``, answering its exceptions by the handlers."""
+    """Return an ASGI app that awaits ``func(websocket)`` and passes its exceptions to the handlers."""
     return SocketFunction(func)
 
 
 class SocketFunction:
-    """A WebSocket endpoint that is a function."""
+    """An ``async def`` WebSocket endpoint as an ASGI app."""
 
     def __init__(self, func: Callable[[WebSocket[Any]], Awaitable[None]]) -> None:
         self.func = func
@@ -110,7 +119,7 @@ class SocketFunction:
         except Exception as exc:
             traceback = exc.__traceback__
             if type(exc) is TypeError and traceback is not None and traceback.tb_next is None:
-                # Raised in this very function: what was returned can't be awaited.
+                # This frame raised it, at the `await`: the function returned something else.
                 exc.add_note(f"The endpoint {describe(self.func)} must be an `async def` function.")
             if await answer_on_socket(websocket, exc):
                 return
@@ -119,16 +128,26 @@ class SocketFunction:
 
 
 def is_over(websocket: WebSocket[Any]) -> bool:
-    """Return whether the peer has left, or can't be reached any more."""
+    """Return whether the peer has disconnected, or the connection was closed from here."""
     left = WebSocketState.DISCONNECTED
     return websocket.client_state is left or websocket.application_state is left
 
 
 def resolve_endpoint(app: ASGIApp) -> Respond:
-    """Return how ``app`` is asked below a boundary: an endpoint's function as it is."""
-    ask = resolve_respond(app)
-    if isinstance(ask, MethodType) and ask.__func__ is AsyncFunction._layer_respond:
-        function = ask.__self__
+    """Return the function that responds for the app of a route, with the fewest steps in between.
+
+    For an ``async def`` endpoint this is your function itself, and for a class endpoint a call of its
+    instance. Any other app is resolved like a layer. The exception layer around the router does the rest.
+    """
+    if isinstance(app, type) and issubclass(app, HTTPEndpoint) and _passes_responses(app):
+        return partial(answer, app)
+    respond = resolve_respond(app)
+    if isinstance(respond, MethodType) and respond.__func__ is AsyncFunction._layer_respond:
+        function = respond.__self__
         if type(function) is AsyncFunction and not function.is_sender():
             return function.func
-    return ask
+    return respond
+
+
+def _passes_responses(cls: type[HTTPEndpoint]) -> bool:
+    return answers_by_value(cls) and not sends_by_hand(cls, BY_ENDPOINT)

@@ -1,4 +1,8 @@
-"""Routes that lead to another application: ``Mount`` by a path prefix, ``Host`` by a host name."""
+"""Routes to another application below a path prefix: ``Mount``.
+
+A mount changes the scope for its application: the prefix moves into ``root_path``, and ``path`` stays the
+whole path, as ASGI requires.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +12,23 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from spica._asgi.scope import get_route_path, restore_prefix
 from spica._asgi.stack import Middleware, build_stack
-from spica._http.host import find_host, has_contradicting_hosts, parse_host_name
-from spica._layers.exception_handlers import Boundary, deny
+from spica._layers.exception_handlers import Boundary
 from spica._layers.layer import InnerApp, Respond
 from spica._layers.limits import limit_app
 from spica.datastructures import URLPath
-from spica.exceptions import HTTPException, MisuseError
-from spica.responses.base import PlainTextResponse
+from spica.exceptions import MisuseError
 from spica.routing.base import (
     LINK_KEYS,
     BaseRoute,
+    Enter,
+    Entry,
     Match,
     NoMatchFound,
     known_names,
+    partial_match,
     url_with_suffix,
 )
+from spica.routing.endpoint_apps import resolve_endpoint
 from spica.routing.patterns import (
     Conversions,
     PathConvertors,
@@ -31,10 +37,9 @@ from spica.routing.patterns import (
     conversions_of,
     encode_path,
     match_path,
-    read_params,
     replace_params,
 )
-from spica.routing.spelling import check_host_spelling, check_spelling
+from spica.routing.spelling import check_spelling
 from spica.routing.validation import check_choice, check_mounted, warn_of_path
 from spica.types import ASGIApp, Receive, Scope, Send
 
@@ -43,19 +48,20 @@ if TYPE_CHECKING:
 
 
 CHILD_KEYS = ("path_params", "app_root_path", "root_path", "path", "raw_path")
-"""Keys of the scope that a mount reads and may change."""
+"""The keys of the scope that a mount reads and may change."""
 
 
 def descend(scope: Scope, prefix: str, app: ASGIApp) -> None:
-    """Change ``scope`` into that of ``app``, which is mounted below ``prefix``."""
+    """Change ``scope`` into the scope of ``app``, which is mounted below ``prefix``."""
     root_path = scope.get("root_path", "")
     if root_path and root_path[-1] == "/":
-        root_path = root_path.rstrip("/")  # some servers have "/api/"
+        root_path = root_path.rstrip("/")  # some servers pass "/api/"
     if "app_root_path" not in scope:
-        # The prefix of the whole application stays known to what is mounted.
+        # Keep the prefix of the whole application: `url_for` builds absolute URLs from it.
         scope["app_root_path"] = root_path
         if root_path:
-            # From here on `root_path` grows with each mount, and foreign apps cut it off `path`.
+            # `root_path` grows with each mount, and foreign apps cut it off `path`. Restore a prefix that the
+            # proxy has stripped, so that `path` begins with `root_path`.
             restore_prefix(scope)
     if "path_params" not in scope:
         scope["path_params"] = {}
@@ -63,7 +69,7 @@ def descend(scope: Scope, prefix: str, app: ASGIApp) -> None:
     scope["endpoint"] = app
 
 
-class AppRoute(BaseRoute):
+class AppRoute(BaseRoute, Entry):
     """The common part of routes to another application. Subclasses may skip ``__init__``."""
 
     name: str | None
@@ -74,23 +80,44 @@ class AppRoute(BaseRoute):
     _layer_inner_respond: Respond
     _base_app: ASGIApp
     param_convertors: PathConvertors
+    _states: tuple[dict[str, Any], ...] = ()
+    """The states that the application's lifespan has yielded, one for each run of it that goes on."""
+
+    def _prepare(self) -> Enter:
+        # Assigning `app` resolves it, too, but classes may have been patched since then.
+        self._layer_inner_respond = resolve_endpoint(self.app)
+        self._states = self._states  # on the instance, where each request finds it faster
+        return self._enter
+
+    def _enter_other_method(self, scope: Scope, path: str, routes: Sequence[Any]) -> Respond:
+        raise NotImplementedError  # only mounts match partially, and they define it
+
+    def _overlay_states(self, scope: Scope) -> None:
+        """Add the state of the mounted application to the state of the request.
+
+        The dict belongs to this request alone (ASGI lifespan specification, "Lifespan State"). Change it in
+        place, so that outer middleware sees the keys, too.
+        """
+        for state in reversed(self._states):  # the run that started first wins
+            scope.setdefault("state", {}).update(state)
 
     @property
     def routes(self) -> list[BaseRoute]:
-        """The routes of the application; an empty list where it has none."""
+        """The routes of the application. An empty list if it has none."""
         app = getattr(self, "_base_app", self.app)
         routes: list[BaseRoute] = getattr(app, "routes", [])
         return routes
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a connection that matched."""
+        self._overlay_states(scope)
         await self.app(scope, receive, send)
 
     def _url_of_child(self, name: str, path_params: dict[str, Any]) -> URLPath:
-        """Return the URL of the route of the application that has this name behind the name of this route.
+        """Return the URL of a route of the application, for ``"this-name:its-name"``.
 
         Raises:
-            NoMatchFound: no route has the name and these parameters.
+            NoMatchFound: No route has this name and these parameters.
         """
         child_name = self._child_name(name)
         if child_name is not None:
@@ -102,7 +129,7 @@ class AppRoute(BaseRoute):
         raise NoMatchFound(name, path_params, known_names(self.routes or ()))
 
     def _child_name(self, name: str) -> str | None:
-        """Return ``name`` as the application knows it; None if it does not begin with the name here."""
+        """Return ``name`` without the name of this route, or None if it does not begin with that."""
         if not self.name:
             return name
         prefix = self.name + ":"
@@ -112,21 +139,35 @@ class AppRoute(BaseRoute):
 class Mount(AppRoute):
     """Serve an application below a path prefix.
 
-    Give ``app``, or ``routes`` to mount a router of these. ``path`` is "" or begins with "/"; it may have
-    parameters. The application sees the prefix in ``root_path``; ``path`` stays the whole path.
-    ``max_body_size``, in bytes, overrides the limits outside, and so do ``form_limits``,
-    ``body_idle_seconds`` and ``min_body_rate``. ``lifespan`` says whether the application's lifespan
-    runs: by default that of spica's own applications and routers does
-    (see ``Router``), True asks for that of any ASGI app, False leaves it to you.
+    The application sees the prefix in ``root_path``; ``path`` stays the whole path.
 
-    ``serve_bare_path`` says how the path without its trailing slash is answered, ``/api`` for
-    ``Mount("/api", ...)``. With True the application serves it as ``/api/``. With False the router redirects
-    it there (307). By default GET and HEAD are redirected, because relative links in a page depend on the
-    slash, and the application serves other methods and WebSockets, unless another route does: many clients
-    do not follow a redirect.
+    Example::
+
+        Mount("/static", StaticFiles(directory="static"), name="static")
+
+    Args:
+        path: The prefix: "" or a path that begins with "/". It may have parameters.
+        app: The ASGI app to mount. Give ``app`` or ``routes``.
+        routes: Routes for a router to mount.
+        name: The first part of the names for ``url_for``: "static" in ``url_for("static:file")``.
+        middleware: Middleware around the application, the first one outermost.
+        max_body_size: The limit of request bodies in bytes. It overrides the limits of outer layers, and so
+            do the next three.
+        form_limits: The limits of forms.
+        body_idle_seconds: The longest pause between two parts of a body, in seconds.
+        min_body_rate: The slowest rate of a body, in bytes per second.
+        lifespan: Whether the application's lifespan runs. By default it does for applications and routers of
+            spica (see ``Router``). True also runs the lifespan of any other ASGI app; False leaves it to you.
+        serve_bare_path: How to serve the prefix without a slash, ``/api`` for ``Mount("/api", ...)``. True:
+            the application serves it as ``/api/``. False: the router redirects to ``/api/`` (307). None, the
+            default: GET and HEAD are redirected, because relative links in a page depend on the slash; the
+                application
+            serves other methods and WebSockets, because many clients do not follow a redirect, unless another
+            route matches.
 
     Raises:
-        ValueError: neither ``app`` nor ``routes`` is given, or the path is not that of a route.
+        ValueError: Neither ``app`` nor ``routes`` is given, or the path is not valid for a route.
+        TypeError: ``app`` is not an ASGI app.
     """
 
     def __init__(
@@ -168,7 +209,10 @@ class Mount(AppRoute):
     serve_bare_path: bool | None = None
     """Whether the application serves the path without its trailing slash. None: all but GET and HEAD."""
     router_class: ClassVar[Callable[..., ASGIApp]]
-    """What ``routes`` are made into: ``Router``, which sets it, since a router in turn makes mounts."""
+    """The class that serves ``routes``. ``Router`` sets itself here, because it imports this module."""
+    # Set by `_prepare`, because a subclass may skip `__init__`.
+    _prefix: str | None  # with a slash at the end; None for a prefix with parameters
+    _conversions: Conversions
 
     def _find_app(
         self, app: ASGIApp | None, routes: Sequence[BaseRoute] | None, place: str
@@ -181,27 +225,27 @@ class Mount(AppRoute):
         return app
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Return whether the path is below the prefix, and the scope of the application."""
+        """Return whether the path is below the prefix, and the changes of the scope for the application."""
         if scope["type"] not in ("http", "websocket"):
             return Match.NONE, {}
         child_scope = {key: scope[key] for key in CHILD_KEYS if key in scope}
         conversions = conversions_of(self.param_convertors)
         route_path = get_route_path(scope)
         match = Match.FULL
-        if not self._enter(child_scope, route_path, conversions):
+        if not self._descend(child_scope, route_path, conversions):
             match = self._match_bare(scope, route_path)
             if match is Match.NONE:
                 return Match.NONE, {}
-            self._enter_bare(child_scope, route_path, conversions)
+            self._descend_bare(child_scope, route_path, conversions)
         for key in ("path", "raw_path"):
             if child_scope.get(key) is scope.get(key):
-                child_scope.pop(key, None)  # only changes are returned
+                child_scope.pop(key, None)  # return only the changes
         return match, child_scope
 
     def _match_bare(self, scope: Scope, route_path: str) -> Match:
-        """Return how well the path matches that is the prefix without its trailing slash.
+        """Return how well a path matches that is the prefix without its slash.
 
-        A partial match is served only if no other route fully matches.
+        On a partial match, the mount serves the path only if no other route fully matches.
         """
         serves = self.serve_bare_path
         if serves is None and scope.get("method") not in ("GET", "HEAD"):
@@ -217,18 +261,8 @@ class Mount(AppRoute):
             is_bare = match_path(self.path_regex, conversions, route_path + "/") is not None
         return match if is_bare else Match.NONE
 
-    def _enter_bare(self, scope: Scope, route_path: str, conversions: Conversions) -> None:
-        """Change ``scope`` into that of the application for the bare path, and add a slash to the path.
-
-        The routes of the application, and foreign apps, know their root as "/".
-        """
-        scope["path"] += "/"
-        if scope.get("raw_path") is not None:
-            scope["raw_path"] += b"/"
-        self._enter(scope, route_path + "/", conversions)
-
-    def _enter(self, scope: Scope, route_path: str, conversions: Conversions) -> bool:
-        """Change ``scope`` into that of the application and return True if the path is below the prefix."""
+    def _descend(self, scope: Scope, route_path: str, conversions: Conversions) -> bool:
+        """Change ``scope`` for the application if the path is below the prefix, and return whether it is."""
         if len(self.param_convertors) == 1:  # only the rest: the prefix has no parameters
             if not route_path.startswith(self.path + "/"):
                 return False
@@ -242,13 +276,75 @@ class Mount(AppRoute):
         descend(scope, route_path[:end], self.app)
         return True
 
-    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
-        """Return the path of the mount (its name, with ``path``), or of a route below it.
+    def _descend_bare(self, scope: Scope, route_path: str, conversions: Conversions) -> None:
+        """Change ``scope`` for the application, and add the missing slash to the path.
 
-        ``_query`` and ``_fragment`` are those of ``Router.url_path_for``.
+        The routes of the application, and foreign apps, know their root as "/".
+        """
+        scope["path"] += "/"
+        if scope.get("raw_path") is not None:
+            scope["raw_path"] += b"/"
+        self._descend(scope, route_path + "/", conversions)
+
+    # -- for the route table ---------------------------------------------------------------------------
+
+    @property
+    def _index_pattern(self) -> str:
+        return f"{self.path}/{{path:path}}"
+
+    def _prepare(self) -> Enter:
+        self._prefix = None if len(self.param_convertors) > 1 else self.path + "/"
+        self._conversions = conversions_of(self.param_convertors)
+        return super()._prepare()
+
+    def _enter(self, scope: Scope, path: str) -> Respond | None:
+        """Compare the prefix."""
+        prefix = self._prefix
+        if prefix is None:
+            if not self._descend(scope, path, self._conversions):
+                return self._enter_bare(scope, path)
+        elif path.startswith(prefix):
+            descend(scope, self.path, self._layer_inner)
+        else:
+            return self._enter_bare(scope, path)
+        scope["route"] = self
+        if self._states:
+            self._overlay_states(scope)
+        return self._layer_inner_respond
+
+    def _enter_bare(self, scope: Scope, path: str) -> Respond | None:
+        """Compare the prefix without its slash."""
+        match = self._match_bare(scope, path)
+        if match is Match.FULL:
+            return self._enter_other_method(scope, path, ())
+        return None if match is Match.NONE else partial_match
+
+    def _enter_other_method(self, scope: Scope, path: str, routes: Sequence[Any]) -> Respond:
+        # The prefix without its slash, which no other route serves with this method.
+        self._descend_bare(scope, path, self._conversions)
+        scope["route"] = self
+        self._overlay_states(scope)
+        return self._layer_inner_respond
+
+    def _enter_socket(self, scope: Scope, path: str) -> ASGIApp | None:
+        respond = self._enter(scope, path)
+        return None if respond is None or respond is partial_match else self._layer_inner
+
+    def _enter_socket_last(self, scope: Scope, path: str) -> ASGIApp | None:
+        if self._match_bare(scope, path) is Match.NONE:
+            return None
+        self._enter_other_method(scope, path, ())
+        return self._layer_inner
+
+    # -- URLs ------------------------------------------------------------------------------------------
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """Return the path of the mount (for its name and ``path``), or of a route below it.
+
+        See ``Router.url_path_for`` for ``_query`` and ``_fragment``.
 
         Raises:
-            NoMatchFound: no route has this name and these parameters.
+            NoMatchFound: No route has this name and these parameters.
         """
         if not LINK_KEYS.isdisjoint(path_params):
             return url_with_suffix(self, name, path_params)
@@ -258,7 +354,8 @@ class Mount(AppRoute):
             if rest or path_params.keys() != self.param_convertors.keys():
                 raise NoMatchFound(name, path_params, (self.name,))
             return URLPath(path=encode_path(path))
-        # Here `path` is the rest below the prefix. A route below may have a parameter of the same name.
+        # In `param_convertors`, `path` is the rest below the prefix. A parameter `path` given here belongs to
+        # a route below.
         own_names = self.param_convertors.keys() - {"path"}
         own = {key: value for key, value in path_params.items() if key in own_names}
         rest = {key: value for key, value in path_params.items() if key not in own_names}
@@ -272,127 +369,4 @@ class Mount(AppRoute):
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}(path={self.path!r}, name={self.name or ''!r}, app={self.app!r})"
-        )
-
-
-_PORT = re.compile(r":\d+\Z")
-_FINAL_DOT = re.compile(r"(?<=[^.])\.(?=(:\d+)?\Z)")
-
-_CONTRADICTING = "Contradicting Host header fields"
-
-
-def read_host_name(scope: Scope) -> str | None:
-    """Return the host name that ``Host`` compares; "" if it is missing or malformed.
-
-    None: the Host headers contradict each other.
-    """
-    headers = scope.get("headers", ())
-    field = find_host(headers)
-    if field is None:
-        return None if has_contradicting_hosts(headers) else ""
-    name = parse_host_name(field.decode("latin-1")) or ""
-    # RFC 1034 s.3.1: a final dot is the root of the DNS. The name is the same one without it.
-    return name.removesuffix(".")
-
-
-async def refuse_hosts(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a connection whose Host headers contradict each other: 400 (RFC 9112 s.3.2)."""
-    if scope["type"] == "websocket":
-        await deny(PlainTextResponse(_CONTRADICTING, status_code=400), scope, receive, send)
-    elif "app" in scope:
-        raise HTTPException(status_code=400, detail=_CONTRADICTING)
-    else:
-        await PlainTextResponse(_CONTRADICTING, status_code=400)(scope, receive, send)
-
-
-class Host(AppRoute):
-    """Serve an application for a host name, which may have parameters: ``"{tenant}.example.org"``.
-
-    The port, upper case (RFC 9110 s.4.2.3) and a final dot do not count. A malformed Host header, or a
-    missing one, matches no ``Host``. A request whose Host headers contradict each other gets a 400 here
-    (RFC 9112 s.3.2). ``lifespan`` is that of ``Mount``.
-
-    Raises:
-        ValueError: ``host`` has a scheme, a path or a ``*``, or braces that are not a parameter.
-        TypeError: ``app`` is not an ASGI app.
-    """
-
-    def __init__(
-        self, host: str, app: ASGIApp, name: str | None = None, *, lifespan: bool | None = None
-    ) -> None:
-        if not isinstance(host, str) or host.startswith("/"):
-            raise MisuseError(f"Host({host!r}): Host must not start with '/': give a host name.")
-        if "/" in host:
-            raise ValueError(
-                f"Host({host!r}): a host has neither scheme nor path. "
-                f"Write {host.partition('://')[2].partition('/')[0] or host.partition('/')[0]!r}."
-            )
-        check_host_spelling(host, f"Host({host!r})")
-        check_mounted(app, f"Host({host!r})")
-        self.host = host
-        self.lifespan = check_choice(lifespan, f"Host({host!r}): lifespan")
-        self._base_app = self.app = app
-        self.name = name
-        # A request's host comes without its final dot, too.
-        pattern = _FINAL_DOT.sub("", host)
-        self.host_regex, self.host_format, self.param_convertors = compile_path(pattern)
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Return whether the Host header matches, and ``path_params`` and ``endpoint``."""
-        if scope["type"] not in ("http", "websocket"):
-            return Match.NONE, {}
-        name = read_host_name(scope)
-        params = {} if name is None else self._read_params(name)
-        if params is None:
-            return Match.NONE, {}
-        return Match.FULL, self._child_scope(scope, params)
-
-    def _plain_name(self) -> str:
-        """Return the one host name that matches, where there are no parameters."""
-        return _PORT.sub("", self.host_format).lower()
-
-    def _read_params(self, name: str) -> dict[str, Any] | None:
-        """Return the parameters of a host name if it matches, else None."""
-        found = self.host_regex.match(name)
-        return None if found is None else read_params(found, self.param_convertors)
-
-    def _child_scope(self, scope: Scope, params: dict[str, Any]) -> Scope:
-        outer = scope.get("path_params")
-        return {"path_params": {**outer, **params} if outer else params, "endpoint": self.app}
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a connection that matched; 400 if its Host headers contradict each other."""
-        if has_contradicting_hosts(scope.get("headers", ())):
-            await refuse_hosts(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
-
-    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
-        """Return the path of the host (its name, with ``path``), or of a route of its application.
-
-        ``_query`` and ``_fragment`` are those of ``Router.url_path_for``.
-
-        Raises:
-            NoMatchFound: no route has this name and these parameters.
-        """
-        if not LINK_KEYS.isdisjoint(path_params):
-            return url_with_suffix(self, name, path_params)
-        own = {key: value for key, value in path_params.items() if key in self.param_convertors}
-        rest = {key: value for key, value in path_params.items() if key not in own}
-        is_complete = own.keys() == self.param_convertors.keys()
-        if self.name is not None and name == self.name and rest.keys() == {"path"} and is_complete:
-            host, _ = replace_params(self.host_format, self.param_convertors, own)
-            return URLPath(path=encode_path(str(rest["path"])), host=host)
-        if not is_complete:
-            raise NoMatchFound(name, path_params, known_names(self.routes or ()))
-        url = self._url_of_child(name, rest)
-        host, _ = replace_params(self.host_format, self.param_convertors, own)
-        return URLPath(path=str(url), protocol=url.protocol, host=host)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Host) and self.host == other.host and self.app == other.app
-
-    def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(host={self.host!r}, name={self.name or ''!r}, app={self.app!r})"
         )

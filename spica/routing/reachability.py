@@ -26,8 +26,9 @@ from spica.convertors import (
 from spica.exceptions import SpicaConfigurationWarning
 from spica.routing.base import BaseRoute
 from spica.routing.candidates import Candidate
+from spica.routing.hosts import Host
 from spica.routing.lifespan.mounted import mounted_app
-from spica.routing.mounts import AppRoute, Host, Mount
+from spica.routing.mounts import AppRoute, Mount
 from spica.routing.patterns import (
     PARAM_REGEX,
     WITHIN_SEGMENT,
@@ -37,6 +38,7 @@ from spica.routing.patterns import (
 )
 from spica.routing.routes import PatternRoute, Route, WebSocketRoute
 from spica.routing.table import RouteIndex
+from spica.types import Scope
 
 ProblemKind = Literal["unreachable", "duplicate", "shadowed", "duplicate-name"]
 
@@ -95,12 +97,9 @@ _HOSTS = "/\0host/"
 class _Reach(Candidate):
     """What a route of a known kind takes: paths or hosts, methods, WebSockets."""
 
-    __slots__ = ("is_host", "kinds", "pattern", "sample", "shape")
-
-    pattern: str
+    __slots__ = ("is_host", "kinds", "sample", "shape")
 
     def __init__(self, route: Any, order: int) -> None:
-        super().__init__(route, order)
         self.is_host = isinstance(route, Host)
         if isinstance(route, Host):
             text, regex = _without_port(route.host), route.host_regex
@@ -110,8 +109,9 @@ class _Reach(Candidate):
             text, regex = route.path, route.path_regex
         self.shape = PatternShape(text, regex, route.param_convertors)
         self.kinds = _kinds_of(route)
-        self.pattern = _HOSTS + text.lower() if self.is_host else text
-        self.sample = PARAM_REGEX.sub("0", self.pattern)
+        pattern = _HOSTS + text.lower() if self.is_host else text
+        super().__init__(order, route, pattern, _never)
+        self.sample = PARAM_REGEX.sub("0", pattern)
         """A path of this form: the index gives all that may cover this for it."""
 
     def takes(self, kind: str) -> bool:
@@ -134,6 +134,10 @@ class _Reach(Candidate):
             and isinstance(other.route, PatternRoute)
             and other.route.path == route.path
         )
+
+
+def _never(scope: Scope, path: str) -> None:
+    """Match no request: this index only compares patterns."""
 
 
 def _kinds_of(route: Any) -> frozenset[str]:

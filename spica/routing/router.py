@@ -24,6 +24,7 @@ from spica.routing.base import (
     url_with_suffix,
 )
 from spica.routing.decorators import RouteDecorators
+from spica.routing.hosts import Host
 from spica.routing.lifespan.own import OwnLifespan, make_lifespans
 from spica.routing.lifespan.run import (
     MAX_SHUTDOWN_SECONDS,
@@ -31,7 +32,7 @@ from spica.routing.lifespan.run import (
     check_seconds,
     run_lifespan,
 )
-from spica.routing.mounts import Host, Mount
+from spica.routing.mounts import Mount
 from spica.routing.patterns import encode_path
 from spica.routing.routes import Route, WebSocketRoute
 from spica.routing.table import RouteTable

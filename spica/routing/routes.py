@@ -1,4 +1,7 @@
-"""Routes that end at an endpoint: ``Route`` for HTTP, ``WebSocketRoute`` for WebSockets."""
+"""Routes that end at an endpoint: ``Route`` for HTTP, ``WebSocketRoute`` for WebSockets.
+
+Standard: RFC 9110 s.9.3.7 (OPTIONS), s.10.2.1 (Allow), s.15.5.6 (405).
+"""
 
 from __future__ import annotations
 
@@ -12,28 +15,35 @@ from spica._asgi.scope import get_route_path, path_below
 from spica._asgi.stack import Middleware, build_stack
 from spica._diagnostics.call_site import unwrap_partial
 from spica._http.fields import is_token
+from spica._layers.answers import refuse
 from spica._layers.cancellation import CancelOnDisconnectMiddleware, check_cancellable
 from spica._layers.layer import InnerApp, Respond
 from spica._layers.limits import limit_app
 from spica.datastructures import URLPath
 from spica.endpoints import methods_of
-from spica.exceptions import HTTPException
-from spica.responses.base import PlainTextResponse
+from spica.responses.base import Response
 from spica.routing.base import (
     LINK_KEYS,
     BaseRoute,
     Endpoint,
+    Enter,
+    Entry,
     Match,
     NoMatchFound,
     SocketEndpoint,
     get_name,
+    partial_match,
     url_with_suffix,
 )
+from spica.routing.endpoint_apps import resolve_endpoint
 from spica.routing.patterns import (
+    Conversions,
     PathConvertors,
     check_path,
     compile_path,
+    conversions_of,
     encode_path,
+    match_path,
     read_params,
     replace_params,
 )
@@ -43,11 +53,12 @@ from spica.types import ASGIApp, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from spica.formparsers import FormLimits
+    from spica.requests import Request
 
-NO_MATCH = Match.NONE  # an attribute of an Enum class costs more
+NO_MATCH = Match.NONE  # a module global: reading it from the Enum class takes longer
 
 
-class PatternRoute(BaseRoute):
+class PatternRoute(BaseRoute, Entry):
     """The common part of routes with a path pattern. Subclasses may skip ``__init__``."""
 
     path: str
@@ -60,18 +71,36 @@ class PatternRoute(BaseRoute):
     _layer_inner: ASGIApp
     _layer_inner_respond: Respond
     _protocol: Literal["http", "websocket"] = "http"
+    # Set by `_prepare`, because a subclass may skip `__init__`.
+    _exact_path: str | None  # the only path that matches; None for a pattern with parameters
+    _conversions: Conversions
+
+    @property
+    def _index_pattern(self) -> str:
+        return self.path
+
+    def _prepare(self) -> Enter:
+        self._exact_path = None if self.param_convertors else self.path
+        self._conversions = conversions_of(self.param_convertors)
+        return self._enter
+
+    def _read_path(self, path: str) -> dict[str, Any] | None:
+        """Return the converted parameters of a route path, or None if it does not match."""
+        if self._exact_path is not None and self._exact_path == path:
+            return {}
+        return match_path(self.path_regex, self._conversions, path)
 
     def _child_scope(self, scope: Scope, params: dict[str, Any]) -> Scope:
         outer = scope.get("path_params")
         return {"endpoint": self.endpoint, "path_params": {**outer, **params} if outer else params}
 
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
-        """Return the path of this route; exactly its own parameters must be given.
+        """Return the path of this route for exactly its own parameters.
 
-        ``_query`` and ``_fragment`` are those of ``Router.url_path_for``.
+        See ``Router.url_path_for`` for ``_query`` and ``_fragment``.
 
         Raises:
-            NoMatchFound: the name or the parameters are others.
+            NoMatchFound: The name is another one, or parameters are missing or unknown.
         """
         if name != self.name or path_params.keys() != self.param_convertors.keys():
             if not LINK_KEYS.isdisjoint(path_params):
@@ -84,18 +113,30 @@ class PatternRoute(BaseRoute):
 class Route(PatternRoute):
     """Send the requests for a path to an endpoint.
 
-    ``endpoint`` is a function ``(request) -> response``, plain or async, which serves GET and HEAD unless you
-    give ``methods``; or an ASGI app or class endpoint, which serves every method unless you give
-    ``methods``. Methods are tokens and become upper case. ``middleware`` wraps this endpoint alone, the first
-    one outermost. ``max_body_size``, in bytes, overrides the limits of outer layers, and so do
-    ``form_limits``, ``body_idle_seconds`` and ``min_body_rate``. ``cancel_on_disconnect`` cancels the
-    endpoint, but not the middleware, when the client leaves before there is a response. It is off by default,
-    because some work must be finished.
+    Example::
+
+        Route("/users/{id:int}", show_user, methods=["GET", "DELETE"])
+
+    Args:
+        path: The path pattern. It begins with "/".
+        endpoint: A function ``(request) -> response``, plain or async, or an ASGI app or class endpoint.
+        methods: The methods to serve, as tokens; they become upper case. By default a function serves GET and
+            HEAD, and any other endpoint serves every method.
+        name: The name for ``url_for``. Default: the name of the function or class.
+        include_in_schema: Whether a schema generator lists the route.
+        middleware: Middleware around this endpoint alone, the first one outermost.
+        max_body_size: The limit of the request body in bytes. It overrides the limits of outer layers, and so
+            do the next three.
+        form_limits: The limits of forms.
+        body_idle_seconds: The longest pause between two parts of the body, in seconds.
+        min_body_rate: The slowest rate of the body, in bytes per second.
+        cancel_on_disconnect: Whether spica cancels the endpoint, but not the middleware, when the client
+            leaves before there is a response. Off by default, because some work must be finished.
 
     Raises:
-        ValueError: the path does not begin with "/", repeats a parameter, names an unknown convertor, or has
-            braces or angle brackets that are not a parameter; a method is not a token.
-        TypeError: ``endpoint`` can't be called, or ``cancel_on_disconnect`` is set for a plain function, or
+        ValueError: The path does not begin with "/", repeats a parameter, names an unknown convertor, or has
+            braces or angle brackets that are not a parameter. Or a method is not a token.
+        TypeError: ``endpoint`` can't be called, ``cancel_on_disconnect`` is set for a plain function, or
             ``methods`` is a single string.
     """
 
@@ -136,10 +177,9 @@ class Route(PatternRoute):
         self.path_regex, self.path_format, self.param_convertors = compile_path(path)
 
     def allowed_methods(self) -> Set[str] | None:
-        """Return the methods that are served; None: all, or only the endpoint could tell.
+        """Return the methods that the route serves, or None if it serves all or only the endpoint knows.
 
-        Those of a class endpoint are the ones it defines. Around one with middleware any method may be
-        answered.
+        A class endpoint serves the methods that it defines. Middleware around it may answer any method.
         """
         is_class = self._layer_inner is self.endpoint  # the app, not through its descriptor
         served = methods_of(self.endpoint) if is_class else None
@@ -151,7 +191,7 @@ class Route(PatternRoute):
         """Return how well the scope matches, and ``endpoint`` and ``path_params``."""
         if scope["type"] != "http":
             return NO_MATCH, {}
-        # FastAPI asks its routes one by one, and most do not match: few steps until that is known.
+        # FastAPI compares its routes one by one, and most do not match: return as early as possible.
         path, root_path = scope["path"], scope.get("root_path")
         found = self.path_regex.match(path_below(root_path, path) if root_path else path)
         if found is None:
@@ -163,16 +203,65 @@ class Route(PatternRoute):
         is_full = methods is None or scope["method"] in methods
         return Match.FULL if is_full else Match.PARTIAL, self._child_scope(scope, params)
 
+    def _prepare(self) -> Enter:
+        super()._prepare()
+        app = self.app
+        # Assigning `app` resolves it, too, but classes may have been patched since then.
+        self._layer_inner_respond = resolve_endpoint(app)
+        self._class_methods = methods_of(self.endpoint) if app is self.endpoint else None
+        return self._enter if self._class_methods is None else self._enter_class
+
+    _class_methods: Set[str] | None
+    """The methods that a class endpoint defines. None: the endpoint is another kind of app."""
+
+    def _enter(self, scope: Scope, path: str) -> Respond | None:
+        """Compare the path, then the method."""
+        # Every request comes through here, so the lines of `_read_path` are repeated without the calls.
+        if self._exact_path is not None and self._exact_path == path:
+            params: Any = {}
+        else:
+            found = self.path_regex.match(path)
+            if found is None:
+                return None
+            params = found.groupdict()
+            try:
+                for name, convert in self._conversions:
+                    params[name] = convert(params[name])
+            except ValueError:
+                return None
+        methods = self.methods  # read for each request: libraries assign it later
+        if methods is not None and scope["method"] not in methods and methods:
+            return partial_match
+        if "path_params" in scope:
+            params = {**scope["path_params"], **params}
+        scope["route"] = self
+        scope["endpoint"] = self.endpoint
+        scope["path_params"] = params
+        return self._layer_inner_respond
+
+    def _enter_class(self, scope: Scope, path: str) -> Respond | None:
+        """Compare with a route to a class endpoint, which serves the methods that it defines."""
+        if scope["method"] in (self._class_methods or ()):
+            return self._enter(scope, path)
+        return None if self._read_path(path) is None else partial_match
+
+    def _enter_other_method(self, scope: Scope, path: str, routes: Sequence[Any]) -> Respond:
+        scope["route"] = self
+        scope.update(self._child_scope(scope, self._read_path(path) or {}))
+        return _OtherMethod(routes).respond
+
+    def _enter_socket(self, scope: Scope, path: str) -> ASGIApp | None:
+        return None
+
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request that matched; 405 with Allow where its method is not served."""
+        """Serve a request that matched. A method that the route does not serve gets a 405 with Allow."""
         methods = self.methods
         if not methods or scope["method"] in methods:
-            await self._layer_inner(scope, receive, send)  # the app, not through its descriptor
+            await self._layer_inner(
+                scope, receive, send
+            )  # faster than through the descriptor `app`
             return
-        headers = {"Allow": ", ".join(sorted(methods))}
-        if "app" in scope:
-            raise HTTPException(status_code=405, headers=headers)
-        response = PlainTextResponse("Method Not Allowed", status_code=405, headers=headers)
+        response = refuse(scope, 405, headers={"Allow": ", ".join(sorted(methods))})
         await response(scope, receive, send)
 
     def __eq__(self, other: object) -> bool:
@@ -190,10 +279,18 @@ class Route(PatternRoute):
 class WebSocketRoute(PatternRoute):
     """Send the WebSocket handshakes for a path to an endpoint.
 
-    ``endpoint`` is an async function ``(websocket)``, or an ASGI app or class endpoint.
+    Example::
+
+        WebSocketRoute("/chat/{room}", chat)
+
+    Args:
+        path: The path pattern. It begins with "/".
+        endpoint: An async function ``(websocket)``, or an ASGI app or class endpoint.
+        name: The name for ``url_for``. Default: the name of the function or class.
+        middleware: Middleware around this endpoint alone, the first one outermost.
 
     Raises:
-        ValueError: the path does not begin with "/", repeats a parameter, names an unknown convertor, or has
+        ValueError: The path does not begin with "/", repeats a parameter, names an unknown convertor, or has
             braces or angle brackets that are not a parameter.
         TypeError: ``endpoint`` can't be called.
     """
@@ -228,6 +325,17 @@ class WebSocketRoute(PatternRoute):
             return NO_MATCH, {}
         return Match.FULL, self._child_scope(scope, params)
 
+    def _enter(self, scope: Scope, path: str) -> Respond | None:
+        return None
+
+    def _enter_socket(self, scope: Scope, path: str) -> ASGIApp | None:
+        params = self._read_path(path)
+        if params is None:
+            return None
+        scope["route"] = self
+        scope.update(self._child_scope(scope, params))
+        return self._layer_inner
+
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a WebSocket that matched."""
         await self.app(scope, receive, send)
@@ -243,6 +351,30 @@ class WebSocketRoute(PatternRoute):
         return f"{type(self).__name__}(path={self.path!r}, name={self.name!r})"
 
 
+class _OtherMethod:
+    """Respond to a method that no route for the path serves."""
+
+    __slots__ = ("_routes",)
+
+    def __init__(self, routes: Sequence[Any]) -> None:
+        self._routes = routes
+
+    async def respond(self, request: Request[Any]) -> ASGIApp:
+        """Return the response to OPTIONS, or 405 for any other method. Allow is the union over all routes.
+
+        Raises:
+            HTTPException: 405, within an application.
+        """
+        methods: set[str] = set()
+        for route in self._routes:
+            # A route that is not a `Route` may have neither.
+            allowed = getattr(route, "allowed_methods", None)
+            methods.update((allowed() if allowed else getattr(route, "methods", None)) or ())
+        if request.scope["method"] == "OPTIONS":
+            return Response(headers={"Allow": ", ".join(sorted({*methods, "OPTIONS"}))})
+        return refuse(request.scope, 405, headers={"Allow": ", ".join(sorted(methods))})
+
+
 def _endpoint_app(
     endpoint: Any, place: str, wrapper: str = "request_response"
 ) -> tuple[ASGIApp, bool]:
@@ -251,7 +383,7 @@ def _endpoint_app(
     function = unwrap_partial(endpoint)
     if not (inspect.isfunction(function) or inspect.ismethod(function)):
         return endpoint, False
-    # Looked up in the package when a route is made: tracing agents replace it there.
+    # Tracing agents replace the function in the package, so look it up there for each route.
     wrap = getattr(sys.modules[__name__.rpartition(".")[0]], wrapper)
     return wrap(endpoint), True
 
@@ -259,7 +391,7 @@ def _endpoint_app(
 def _check_methods(methods: Collection[str], place: str) -> set[str]:
     if isinstance(methods, str):
         raise TypeError(
-            f"{place}: methods must be a list of methods, not the text {methods!r}. "
+            f"{place}: methods must be a list of methods, not the string {methods!r}. "
             f"Write methods=[{methods!r}]."
         )
     for method in methods:
@@ -268,5 +400,5 @@ def _check_methods(methods: Collection[str], place: str) -> set[str]:
             raise ValueError(f"{place}: {method!r} is not an HTTP method.")
     checked = {sys.intern(method.upper()) for method in methods}
     if "GET" in checked:
-        checked.add("HEAD")  # RFC 9110 s.9.3.2: a resource that has GET has HEAD
+        checked.add("HEAD")  # RFC 9110 s.9.3.2: a resource with GET has HEAD
     return checked

@@ -1,10 +1,12 @@
-"""Dispatch: from a connection to the route that serves it.
+"""The route table: from a path to the route that serves it.
 
-A request is served by the first route in the list that matches its path and its method. Where only the path
-matches, the methods of all such routes together are the answer: 405, or to OPTIONS. Nothing is awaited
-here: what is found is how the route is asked.
+The first route in the list that matches the path and the method serves a request. If only the path matches,
+all such routes together answer: 405, or the response to OPTIONS. Nothing is awaited here; the table returns
+the function that makes the response.
 
-Standard: RFC 9110 s.9.3.7 (OPTIONS), s.10.2.1 (Allow), s.15.5.6 (405).
+Routing time does not grow with the number of routes: an index over the list holds exact paths in a dict, and
+patterns in a tree of path segments. It finds the candidates, and each candidate then compares for itself. The
+list is a plain list that you may change at any time. The first request after a change builds the index again.
 """
 
 from __future__ import annotations
@@ -13,27 +15,21 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter, is_
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, cast
 
-from spica._layers.layer import resolve_respond
-from spica.exceptions import HTTPException
-from spica.responses.base import PlainTextResponse, Response
-from spica.routing.base import BaseRoute
-from spica.routing.candidates import (
-    Candidate,
-    HTTPCandidate,
-    MountCandidate,
-    make_candidates,
-    partial_match,
-)
+from spica.routing.base import BaseRoute, Match, partial_match
+from spica.routing.candidates import Candidate, make_candidates
 from spica.routing.patterns import PARAM_REGEX, WITHIN_SEGMENT
 
 if TYPE_CHECKING:
     from spica._layers.layer import Respond
-    from spica.requests import Request
     from spica.types import ASGIApp, Scope
 
 
 class RouteTable:
-    """The routes of one router, indexed; the index follows every change of the list."""
+    """The routes of one router, with an index that follows every change of the list.
+
+    Args:
+        routes: The routes; the table copies them into its own list, `routes`.
+    """
 
     __slots__ = ("_foreign", "routes")
 
@@ -52,17 +48,18 @@ class RouteTable:
         return routes.route_index or _build_index(routes)
 
     def _copy_of(self, routes: list[BaseRoute]) -> RouteList:
-        """Return a copy of a list that was put in from outside, and does not tell of its changes."""
+        """Return a copy of a plain list that was assigned to `routes`, and does not report its changes."""
         copy = self._foreign
         if copy is None or len(copy) != len(routes) or not all(map(is_, copy, routes)):
             copy = self._foreign = RouteList(routes)
         return copy
 
     def select(self, scope: Scope, path: str) -> Respond | None:
-        """Return how the route for an HTTP request is asked, its keys being set in ``scope``.
+        """Find the route for an HTTP request, set its keys in ``scope``, and return how to respond.
 
-        None: no route matches the path.
+        Returns None if no route matches the path.
         """
+        # The lines of `find` are repeated here, because every request comes through this method.
         routes = self.routes
         index = routes.route_index if type(routes) is RouteList else None
         if index is None:
@@ -70,105 +67,63 @@ class RouteTable:
         candidates = index.few or index.exact.get(path)
         if candidates is None:
             candidates = index.search(path)
-        by_path: tuple[Candidate, ...] = ()
+        partial: tuple[Any, ...] = ()
         for candidate in candidates:
-            ask = candidate.enter(scope, path)
-            if ask is partial_match:
-                by_path += (candidate,)
-            elif ask is not None:
-                return ask
-        return _ask_by_path(by_path, scope, path) if by_path else None
+            respond = candidate.enter(scope, path)
+            if respond is partial_match:
+                partial += (candidate.route,)
+            elif respond is not None:
+                return respond
+        return partial[0]._enter_other_method(scope, path, partial) if partial else None
 
     def select_socket(self, scope: Scope, path: str) -> ASGIApp | None:
-        """Return the app for a WebSocket, and set the keys of its route in ``scope``.
+        """Find the route for a WebSocket, set its keys in ``scope``, and return the app that serves it.
 
-        None: no route matches the path.
+        Returns None if no route matches the path.
         """
         candidates = self.find(path)
         for candidate in candidates:
-            app = candidate.enter_socket(scope, path)
+            app: ASGIApp | None = candidate.route._enter_socket(scope, path)
             if app is not None:
                 return app
         for candidate in candidates:
-            app = candidate.enter_socket_last(scope, path)
+            app = candidate.route._enter_socket_last(scope, path)
             if app is not None:
                 return app
         return None
 
     def has_match(self, scope: Scope, path: str, whole_path: str) -> bool:
-        """Return whether a route would fully match the scope if it had this route path and path."""
+        """Return whether a route fully matches the scope with the route path ``path`` of ``whole_path``."""
         candidates = self.find(path)
         if not candidates:
             return False
         scope = {**scope, "path": whole_path}
-        return any(candidate.is_full_match(scope) for candidate in candidates)
+        return any(candidate.route.matches(scope)[0] is Match.FULL for candidate in candidates)
 
 
 def _build_index(routes: RouteList) -> RouteIndex:
     snapshot = list(routes)
     index = RouteIndex(make_candidates(snapshot))
     routes.route_index = index
-    # Another thread may have changed the list meanwhile: then the next look-up builds it again. Looked at
-    # only now, for a change that comes later takes the index out by itself.
+    # Another thread may have changed the list meanwhile. Check only after the index is in place, because any
+    # later change removes it. The next look-up builds it again.
     if len(snapshot) != len(routes) or not all(map(is_, snapshot, routes)):
         routes.route_index = None
     return index
 
 
-def _ask_by_path(candidates: Sequence[Candidate], scope: Scope, path: str) -> Respond:
-    """Return how a method is answered that no route for a path serves."""
-    first = candidates[0]
-    if isinstance(first, HTTPCandidate):
-        first.set_keys(scope, path)
-        return _OtherMethods([candidate.route for candidate in candidates])._layer_respond
-    if isinstance(first, MountCandidate):
-        return first.enter_bare(scope, path)
-    # A route of its own kind answers other methods its own way.
-    _, child_scope = first.route.matches(scope)
-    scope["route"] = first.route
-    scope.update(child_scope)
-    return resolve_respond(first.route.handle)
-
-
-class _OtherMethods:
-    """Answer a method that none of the routes for a path serves."""
-
-    __slots__ = ("_routes",)
-
-    def __init__(self, routes: Sequence[Any]) -> None:
-        self._routes = routes
-
-    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
-        """Return the answer to OPTIONS.
-
-        Raises:
-            HTTPException: 405 with Allow, for every other method.
-        """
-        methods: set[str] = set()
-        for route in self._routes:
-            # A route of its own kind may have neither.
-            allowed = getattr(route, "allowed_methods", None)
-            methods.update((allowed() if allowed else getattr(route, "methods", None)) or ())
-        if request.scope["method"] == "OPTIONS":
-            return Response(headers={"Allow": ", ".join(sorted({*methods, "OPTIONS"}))})
-        allow = ", ".join(sorted(methods))
-        if "app" in request.scope:
-            raise HTTPException(status_code=405, headers={"Allow": allow})
-        return PlainTextResponse("Method Not Allowed", status_code=405, headers={"Allow": allow})
-
-
 FEW = 3
-"""So many candidates below a first segment are compared quicker than the tree is searched."""
+"""Up to this number, comparing all candidates below a first segment is faster than searching the tree."""
 
 MAX_SEGMENTS = 256
-"""Segments of a path that the tree looks at. Patterns are shorter; a longer path only costs its length."""
+"""The tree sorts by this number of segments. Longer paths and patterns are left to the candidates."""
 
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def _dropping_index(method: Method) -> Method:
-    """Return a method of list that also drops the index over the list."""
+    """Return a method of ``list`` that also drops the index over the list."""
 
     def change(self: RouteList, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -178,11 +133,15 @@ def _dropping_index(method: Method) -> Method:
 
     change.__name__ = method.__name__
     change.__doc__ = method.__doc__
-    return cast("Method", change)  # it takes and returns what the method does
+    return cast("Method", change)  # same parameters, same result
 
 
 class RouteList(list[BaseRoute]):
-    """A list of routes that carries its index, and drops it with every change."""
+    """A list of routes that holds its index, and drops it with every change.
+
+    The check for a valid index is then one attribute, however many routes there are. Every method that
+    changes a list is wrapped below; a list of another type is compared item by item (`RouteTable._copy_of`).
+    """
 
     __slots__ = ("route_index",)
 
@@ -210,26 +169,28 @@ Candidates = Sequence[Candidate]
 _by_order = attrgetter("order")
 
 
-_NOWHERE: dict[str, _Node] = {}
-_NOBODY: list[Candidate] = []
+# Most nodes have no children, ends or rests. They share these empty objects, which saves memory in large
+# tables.
+_NO_CHILDREN: dict[str, _Node] = {}
+_NO_CANDIDATES: list[Candidate] = []
 _NO_LISTS: dict[str, Candidates] = {}
 _NO_FIRSTS: frozenset[str] = frozenset()
-"""What most nodes have not is one empty object for all of them, which is never changed."""
 
 
 class _Node:
-    """A place in the tree of path segments."""
+    """A node of the tree of path segments."""
 
     __slots__ = ("ends", "literals", "rests", "wild")
 
     def __init__(self) -> None:
-        self.literals: dict[str, _Node] = _NOWHERE
-        self.wild: _Node | None = None  # below any one segment
-        self.ends: list[Candidate] = _NOBODY  # patterns that end here
-        self.rests: list[Candidate] = _NOBODY  # patterns that go on with anything
+        self.literals: dict[str, _Node] = _NO_CHILDREN
+        self.wild: _Node | None = None  # below a parameter
+        self.ends: list[Candidate] = _NO_CANDIDATES  # patterns that end here
+        self.rests: list[Candidate] = _NO_CANDIDATES  # patterns that continue with any segments
 
     def literal(self, segment: str) -> _Node:
-        if self.literals is _NOWHERE:
+        """Return the node below a fixed segment; create it if needed."""
+        if self.literals is _NO_CHILDREN:
             self.literals = {}
         node = self.literals.get(segment)
         if node is None:
@@ -237,7 +198,7 @@ class _Node:
         return node
 
     def below(self, segment: str) -> list[_Node]:
-        """Return where a path goes on with this segment."""
+        """Return the nodes that a path with this segment leads to."""
         child = self.literals.get(segment)
         if self.wild is None or not segment:
             return [] if child is None else [child]
@@ -245,27 +206,32 @@ class _Node:
 
     def add(self, name: str, candidate: Candidate) -> None:
         """Add to ``ends`` or ``rests``."""
-        if getattr(self, name) is _NOBODY:
+        if getattr(self, name) is _NO_CANDIDATES:
             setattr(self, name, [])
         getattr(self, name).append(candidate)
 
     def any_segment(self) -> _Node:
+        """Return the node below a segment with parameters; create it if needed."""
         if self.wild is None:
             self.wild = _Node()
         return self.wild
 
 
 class RouteIndex:
-    """Find the routes that could match a path."""
+    """Find the candidates for a path: the routes that could match it.
+
+    Args:
+        candidates: The candidates of a table, in the order of its list.
+    """
 
     __slots__ = ("_by_first", "_firsts", "_needs_first", "_root", "exact", "few")
 
     def __init__(self, candidates: Candidates) -> None:
         self.few: Candidates = candidates if len(candidates) == 1 else ()
-        """The only candidate: it is quicker compared than looked up."""
+        """The only candidate of a small table. Comparing it is faster than a look-up."""
         self._root = _Node()
         self.exact: dict[str, Candidates] = {}
-        """The candidates of each path that is a pattern without parameters. The tree has only the others."""
+        """The candidates for each pattern without parameters. The tree holds only the other patterns."""
         varying = [candidate for candidate in candidates if not _is_static(candidate.pattern)]
         for candidate in varying:
             self._insert(candidate)
@@ -285,7 +251,7 @@ class RouteIndex:
         return self.search(path) if candidates is None else candidates
 
     def search(self, path: str) -> Candidates:
-        """Return the candidates for a path that is not in ``exact``, where there are not ``few``."""
+        """Return the candidates for a path that is not in ``exact``. Call it only if ``few`` is empty."""
         end = path.find("/", 1)
         first = path[:end] if end > 0 else path
         found = self._by_first.get(first)
@@ -315,12 +281,12 @@ class RouteIndex:
         node.add("rests", candidate)
 
     def _walk(self, path: str) -> Candidates:
-        """Go down the tree along all ways that the path can take."""
+        """Collect the candidates along all ways that the path can take through the tree."""
         found: list[Candidate] = []
         level = [self._root]
         segments = path.split("/", MAX_SEGMENTS)
         if segments[0]:
-            return self._root.rests  # it does not begin with a slash
+            return self._root.rests  # not an absolute path, for example `*`
         for segment in segments[1:]:
             below: list[_Node] = []
             for node in level:
@@ -342,7 +308,7 @@ def _is_static(pattern: str | None) -> TypeGuard[str]:
 
 
 def _short_lists(candidates: Candidates) -> dict[str, Candidates]:
-    """Return the candidates by the first segment of a path, where these are few."""
+    """Return the candidates by the first segment of a path, for segments with few of them."""
     anywhere: list[Candidate] = []
     by_first: dict[str, list[Candidate]] = {}
     for candidate in candidates:

@@ -464,7 +464,7 @@ class TestHost:
 
     def test_a_link_with_other_parameters_says_so(self) -> None:
         host = Host("{tenant}.example.org", Router([Route("/{id:int}", tell, name="item")]))
-        with pytest.raises(NoMatchFound, match=r"There is a route of this name, with other param"):
+        with pytest.raises(NoMatchFound, match=r"The route of this name has other param"):
             host.url_path_for("item", id=7)
 
     def test_errors(self) -> None:

@@ -250,7 +250,7 @@ class TestLinks:
 
     @pytest.mark.parametrize("params", [{}, {"id": 1, "more": 2}, {"other": 1}])
     def test_exactly_the_parameters_are_needed(self, params: dict[str, Any]) -> None:
-        with pytest.raises(NoMatchFound, match="There is a route of this name"):
+        with pytest.raises(NoMatchFound, match="The route of this name"):
             Route("/u/{id:int}", hello, name="user").url_path_for("user", **params)
 
     def test_a_parameter_may_be_called_name(self) -> None:

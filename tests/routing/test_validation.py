@@ -194,7 +194,7 @@ def test_a_function_in_the_place_of_a_name() -> None:
     with pytest.raises(NoMatchFound) as info:
         Spica(routes=[Route("/", endpoint)]).url_path_for(endpoint)  # type: ignore[arg-type]
 
-    assert str(info.value).endswith(" A name is a text, for example 'endpoint'.")
+    assert str(info.value).endswith(" A name is a string, for example 'endpoint'.")
 
 
 @pytest.mark.parametrize(

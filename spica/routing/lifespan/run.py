@@ -17,7 +17,6 @@ import anyio
 from spica.routing.base import is_stand_in
 from spica.routing.lifespan.foreign import ForeignLifespan
 from spica.routing.lifespan.mounted import (
-    StateLayer,
     build_applications_below,
     locate,
     mounted_app,
@@ -151,7 +150,7 @@ class LifespanRun:
         self._steps: list[_Step] = []
         self._by_hand: set[int] = set()
         self._states: dict[int, dict[str, Any] | None] = {}  # by id of what has been started
-        self._layers: list[StateLayer] = []
+        self._overlays: list[tuple[AppRoute, dict[str, Any]]] = []
 
     async def start(self) -> dict[str, Any] | None:
         """Start all lifespans; return the state of the router's own.
@@ -203,7 +202,8 @@ class LifespanRun:
                 await self._start_router(router, app if owner is router else owner, here)
         state = self._states[key]
         if state:
-            self._layers.append(StateLayer.put_into(route, state))
+            route._states = (*route._states, state)
+            self._overlays.append((route, state))
 
     async def end(self, error: BaseException | None) -> None:
         """End what was started, in reverse; ``error`` is why it ends, None at an ordinary shutdown.
@@ -214,8 +214,9 @@ class LifespanRun:
         Raises:
             Exception: ``error``, or what failed; several together as an ExceptionGroup.
         """
-        while self._layers:
-            self._layers.pop().take_out()
+        while self._overlays:
+            route, state = self._overlays.pop()
+            route._states = tuple([other for other in route._states if other is not state])
         failures = [error] if isinstance(error, Exception) else []
         thrown = None if failures else error
         while self._steps:

@@ -114,21 +114,61 @@ def test_of_an_app_that_is_not_ours() -> None:
         assert client.get("/a/").json() == {"from": "foreign"}
 
 
-def test_mounts_are_afterwards_as_they_were() -> None:
+def test_a_mount_keeps_its_app_and_drops_the_state_at_shutdown() -> None:
     app = make([])
-    before = [route.app for route in app.routes if isinstance(route, (Mount, Host))]
+    mounts = [route for route in app.routes if isinstance(route, (Mount, Host))]
+    before = [route.app for route in mounts]
     with TestClient(app):
-        during = [route.app for route in app.routes if isinstance(route, (Mount, Host))]
-        assert [a is b for a, b in zip(before, during, strict=True)] == [
-            False,
-            False,
-            True,
-            False,
-            False,
-        ]
-        assert app.routes[2].routes == ROUTES  # type: ignore[attr-defined]
-    after = [route.app for route in app.routes if isinstance(route, (Mount, Host))]
-    assert all(a is b for a, b in zip(before, after, strict=True))
+        during = [route.app for route in mounts]
+        assert [len(route._states) for route in mounts] == [1, 1, 0, 1, 1]
+    assert all(a is b for a, b in zip(before, during, strict=True))
+    assert [route._states for route in mounts] == [()] * 5
+
+
+class OwnMatches(Mount):
+    def matches(self, scope: Any) -> Any:
+        return super().matches(scope)
+
+
+class OwnHandle(Mount):
+    async def handle(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+
+class OwnHost(Host):
+    async def handle(self, scope: Any, receive: Any, send: Any) -> None:
+        await super().handle(scope, receive, send)
+
+
+@pytest.mark.parametrize(
+    "make_route",
+    [
+        lambda app: OwnMatches("", app),
+        lambda app: OwnHandle("", app),
+        lambda app: OwnHost("testserver", app),
+    ],
+    ids=["matches", "handle", "host"],
+)
+def test_a_subclass_passes_the_state_on(make_route: Any) -> None:
+    inner = Spica(routes=ROUTES, lifespan=yielding({"a": 1}))
+    with TestClient(Spica(routes=[make_route(inner)])) as client:
+        assert client.get("/").json() == {"a": 1}
+        with client.websocket_connect("/ws") as websocket:
+            assert websocket.receive_json() == {"a": 1}
+
+
+def test_a_route_alone_passes_the_state_on() -> None:
+    mount = Mount("/inner", Spica(routes=ROUTES, lifespan=yielding({"a": 1})))
+    with TestClient(Spica(routes=[mount])):
+        assert TestClient(mount).get("/inner/").json() == {"a": 1}
+
+
+@pytest.mark.parametrize("path", ["/inner", "/inner/"])
+def test_the_path_without_its_slash_has_the_state_too(path: str) -> None:
+    inner = Spica(routes=ROUTES, lifespan=yielding({"a": 1}))
+    app = Spica(routes=[Mount("/inner", inner, serve_bare_path=True)])
+    with TestClient(app) as client:
+        assert client.get(path).json() == {"a": 1}
 
 
 def test_an_application_that_runs_twice_at_a_time() -> None:
