@@ -35,8 +35,11 @@ from spica.middleware.exceptions import ExceptionMiddleware, check_handler, chec
 from spica.routing import Router
 from spica.routing.base import Endpoint, SocketEndpoint
 from spica.routing.decorators import HandlerDecorators, RouteDecorators
-from spica.routing.lifespan.run import MAX_SHUTDOWN_SECONDS, MAX_STARTUP_SECONDS
-from spica.routing.lifespan.startup import StartupGuard
+from spica.routing.lifespan.run import (
+    MAX_SHUTDOWN_SECONDS,
+    MAX_STARTUP_SECONDS,
+    StartupGuard,
+)
 from spica.types import ASGIApp, ExceptionHandler, Lifespan, Receive, Scope, Send
 
 if TYPE_CHECKING:

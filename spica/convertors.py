@@ -1,7 +1,7 @@
-"""Convertors: how a path parameter such as ``{id:int}`` matches, is read, and is written.
+"""Convertors: match, convert and write a path parameter such as ``{id:int}``.
 
-A convertor has three parts: a regular expression for the text in the path, `convert` from the
-text to the value an endpoint gets, and `to_string` from a value to the text of a URL.
+A convertor has three parts: a regular expression for the string in the path, `convert` from this string to
+the value for the endpoint, and `to_string` from a value to the string in a URL.
 """
 
 import math
@@ -17,42 +17,53 @@ T = TypeVar("T")
 
 
 class Convertor(Generic[T]):
-    """Base class of all convertors; subclass it and register an instance.
+    """Base class of all convertors. Subclass it, and register an instance with `register_url_convertor`.
+
+    Example::
+
+        class HexConvertor(Convertor[int]):
+            regex = "[0-9a-f]+"
+
+            def convert(self, value: str) -> int:
+                return int(value, 16)
+
+            def to_string(self, value: int) -> str:
+                return f"{value:x}"
 
     Attributes:
-        regex: what the text in the path must match as a whole; without capturing groups of its own.
+        regex: The regular expression for the whole string in the path. It must not contain capturing groups.
     """
 
     regex: ClassVar[str] = ""
 
     def convert(self, value: str) -> T:
-        """Return the value of a text that matched `regex`.
+        """Return the value of a string that matched `regex`.
 
         Raises:
-            ValueError: the text is none after all; the route then does not match.
+            ValueError: The string is not valid after all. The route then does not match.
         """
         raise NotImplementedError(f"{type(self).__name__} must define convert()")
 
     def to_string(self, value: T) -> str:
-        """Return the text that stands for `value` in a path.
+        """Return the string for `value` in a path.
 
         Raises:
-            ValueError: no text could stand for it.
+            ValueError: No string in a path can represent the value.
         """
         raise NotImplementedError(f"{type(self).__name__} must define to_string()")
 
 
 class StringConvertor(Convertor[str]):
-    """Match one path segment: any text without a slash."""
+    """Match one path segment: any string without a slash."""
 
     regex = "[^/]+"
 
     def convert(self, value: str) -> str:
-        """Return the text itself."""
+        """Return the string unchanged."""
         return value
 
     def to_string(self, value: str) -> str:
-        """Return the text; it must not be empty nor contain a slash."""
+        """Return the string. It must not be empty or contain a slash."""
         value = str(value)
         if "/" in value:
             raise MisuseError("May not contain path separators")
@@ -64,28 +75,28 @@ class StringConvertor(Convertor[str]):
 class PathConvertor(Convertor[str]):
     """Match the rest of the path, slashes included."""
 
-    regex = "(?s:.*)"  # line feeds, too: a decoded path may have any character
+    regex = "(?s:.*)"  # includes line feeds: a decoded path may contain any character
 
     def convert(self, value: str) -> str:
-        """Return the text itself."""
+        """Return the string unchanged."""
         return str(value)
 
     def to_string(self, value: str) -> str:
-        """Return the text itself."""
+        """Return the string unchanged."""
         return str(value)
 
 
 class IntegerConvertor(Convertor[int]):
-    """Match ASCII digits; the value is an int of zero or more."""
+    """Match ASCII digits. The value is an int of zero or more."""
 
     regex = "[0-9]+"
 
     def convert(self, value: str) -> int:
-        """Return the number; one of more digits than Python reads is a ValueError, so no match."""
+        """Return the number. Too many digits for `int` are a ValueError, so they do not match."""
         return int(value)
 
     def to_string(self, value: int) -> str:
-        """Return the digits of a whole number that is not negative."""
+        """Return the digits of a whole number of zero or more."""
         number = int(value)
         if number < 0:
             raise MisuseError("Negative integers are not supported")
@@ -95,7 +106,7 @@ class IntegerConvertor(Convertor[int]):
 
 
 class FloatConvertor(Convertor[float]):
-    """Match ASCII digits with an optional fraction; the value is a float of zero or more."""
+    """Match ASCII digits with an optional fraction. The value is a float of zero or more."""
 
     regex = r"[0-9]+(\.[0-9]+)?"
 
@@ -103,16 +114,16 @@ class FloatConvertor(Convertor[float]):
         """Return the number.
 
         Raises:
-            ValueError: it is larger than the floats; the path then matches no route.
+            ValueError: The number is too large for a float. The route then does not match.
         """
         number = float(value)
         if number == math.inf:
-            raise ValueError("The number is larger than the floats.")
+            raise ValueError("The number is too large for a float.")
         return number
 
     def to_string(self, value: float) -> str:
-        """Return the shortest decimal that is read as the same number, without an exponent."""
-        number = float(value) + 0.0  # which makes 0.0 of -0.0
+        """Return the shortest decimal for the number, without an exponent."""
+        number = float(value) + 0.0  # turns -0.0 into 0.0
         if number < 0.0:
             raise MisuseError("Negative floats are not supported")
         if math.isnan(number):
@@ -151,17 +162,21 @@ CONVERTOR_TYPES: dict[str, Convertor[Any]] = {
     "str": StringConvertor(),
     "uuid": UUIDConvertor(),
 }
-"""The convertors by the name they have in a path: ``{id:int}``."""
+"""The convertors by their name in a path pattern: ``int`` in ``{id:int}``."""
 
 _KEY = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
 
 
 def register_url_convertor(key: str, convertor: Convertor[Any]) -> None:
-    """Make a convertor known under a name for paths compiled from now on.
+    """Register a convertor for the path patterns of routes created later.
+
+    Args:
+        key: The name in path patterns, for example "hex" for ``{color:hex}``.
+        convertor: An instance of a convertor.
 
     Raises:
         TypeError: `convertor` is a class, or lacks `regex`, `convert` or `to_string`.
-        ValueError: `key` is no name that can stand in a path, or the regex is none.
+        ValueError: `key` is not a valid name, or the regex is not valid.
     """
     place = f"register_url_convertor({key!r:.80}, {convertor!r:.80})"
     if not isinstance(key, str):

@@ -1,7 +1,7 @@
-"""Classes as endpoints: one method for each HTTP method, one hook for each event of a WebSocket.
+"""Class endpoints: one method for each HTTP method, one hook for each event of a WebSocket.
 
-A class is given to a route in the place of a function; every request makes an instance of it, which
-lives for that request. Which requests reach the class is decided elsewhere (`spica.routing`).
+Pass the class to a route like a function. Each request creates an instance, which lives as long as the
+request. The route decides which requests reach the class (`spica.routing`).
 
 Standards: RFC 9110 s.9 (methods), s.15.5.6 (405); the IANA registry of HTTP methods.
 """
@@ -13,13 +13,13 @@ from typing import Any, ClassVar, Literal
 
 from spica._asgi import current_codec as codec
 from spica._asgi.scope import EXCEPTION_HANDLERS
-from spica._layers.answers import settle_answer
+from spica._layers.answers import refuse, settle_answer
 from spica._layers.layer import Responder
 from spica._originals import is_original, remember
 from spica.concurrency import is_async_callable, run_in_threadpool
-from spica.exceptions import HTTPException, WebSocketException
+from spica.exceptions import WebSocketException
 from spica.requests import Request, empty_receive
-from spica.responses.base import PlainTextResponse, Response
+from spica.responses.base import Response
 from spica.types import ASGIApp, Message, Receive, Scope, Send
 from spica.websockets import WebSocket, WebSocketState
 
@@ -41,9 +41,10 @@ UNMISTAKABLE_METHODS = (
     "UPDATEREDIRECTREF",
     "VERSION-CONTROL",
 )
-"""Registered methods whose names nobody gives to a helper by accident. COPY, LINK, MOVE, SEARCH,
-UPDATE, CONNECT, TRACE and their like are not here: a class may well have an `update()` that is no
-business of the client, so these are served only where `http_methods` says so."""
+"""Registered methods with names that are unlikely for a helper method.
+
+COPY, LINK, MOVE, SEARCH, UPDATE, CONNECT, TRACE and similar ones are missing, because a class may have an
+internal `update()` that clients must not call. List them in `http_methods` to serve them."""
 
 _ATTRIBUTES = {
     method: method.lower().replace("-", "_") for method in STANDARD_METHODS + UNMISTAKABLE_METHODS
@@ -51,18 +52,29 @@ _ATTRIBUTES = {
 
 
 class HTTPEndpoint:
-    """Serve each HTTP method by the method of its name in lower case, `async def` or `def`.
+    """Serve each HTTP method by the method of the same name in lower case, `async def` or `def`.
 
-    ``async def get(self, request)`` serves GET, and HEAD too unless there is a `head`. A `def` runs
-    in a thread. Methods of general use and most of WebDAV's (``propfind``, ``mkcol``, ...; "-"
-    becomes "_") are found by their names; others are named in `http_methods`. Every other method is
-    answered with 405 and an Allow header, OPTIONS with that header. Names are compared as they are:
-    "get" is not GET.
+    ``async def get(self, request)`` serves GET, and also HEAD unless there is a `head`. A `def` method runs
+    in a worker thread. The names of common methods and of most WebDAV methods work automatically
+    (``propfind``, ``mkcol``, ...; "-" becomes "_"). List any other method in `http_methods`. OPTIONS gets a
+    response with Allow, and every method that the class does not define gets a 405. Method names are
+    case-sensitive: "get" is not GET.
+
+    Example::
+
+        class User(HTTPEndpoint):
+            async def get(self, request): ...
+
+            async def delete(self, request): ...
+
+
+        Route("/users/{id:int}", User)
     """
 
     http_methods: ClassVar[Collection[str]] = ()
-    """Further methods to serve, spelled as in the request: ``http_methods = {"COPY", "MOVE"}`` lets
-    `copy` and `move` be reached. Default: none, since helpers have such names as well."""
+    """Additional methods to serve, written as in the request: ``{"COPY", "MOVE"}`` serves `copy` and `move`.
+
+    Default: none, because helper methods often have such names."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -80,7 +92,11 @@ class HTTPEndpoint:
                 )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Make the endpoint of one request; RuntimeError if `scope` is not of the type "http"."""
+        """Create the endpoint for one request.
+
+        Raises:
+            RuntimeError: The type of `scope` is not "http".
+        """
         if scope["type"] != "http":
             raise RuntimeError(
                 f"{type(self).__name__} needs a scope of type 'http', not {scope['type']!r}."
@@ -99,7 +115,7 @@ class HTTPEndpoint:
         return sorted(allowed)
 
     def _handler(self, method: str) -> Any:
-        """Return what serves `method`; None if nothing does."""
+        """Return the method that serves the HTTP method `method`, or None."""
         name = _ATTRIBUTES.get(method)
         if name is None:
             if method not in self.http_methods:
@@ -107,12 +123,12 @@ class HTTPEndpoint:
             name = _attribute_name(method)
         handler = getattr(self, name, None)
         if handler is None and method == "HEAD":
-            # RFC 9110 s.9.3.2: HEAD is GET without the content, which the server leaves out.
+            # RFC 9110 s.9.3.2: HEAD is GET without the content. The server omits the content.
             return getattr(self, "get", None)
         return handler
 
     async def dispatch(self) -> None:
-        """Call the method that serves the request, and send the response it returns."""
+        """Call the method that serves the request, and send its response."""
         await _Dispatch(self).__call__(self.scope, self.receive, self.send)
 
     async def _respond(self, request: Request[Any]) -> ASGIApp:
@@ -126,24 +142,21 @@ class HTTPEndpoint:
         return await settle_answer(response, request, handler)
 
     async def method_not_allowed(self, request: Request[Any]) -> Response:
-        """Answer a method that is not served: 405, with the ones that are in Allow.
+        """Answer a method that the class does not define with 405. Allow lists the methods that it does.
 
-        OPTIONS is answered with these alone, RFC 9110 s.9.3.7.
+        OPTIONS gets a response with Allow alone (RFC 9110 s.9.3.7).
 
         Raises:
-            HTTPException: Within an application, whose handlers then make the answer.
+            HTTPException: 405, within an application, so that its handlers make the response.
         """
         allowed = self._allowed_methods
         if self.scope["method"] == "OPTIONS":
             return Response(headers={"Allow": ", ".join(sorted({*allowed, "OPTIONS"}))})
-        headers = {"Allow": ", ".join(allowed)}
-        if "app" in self.scope:
-            raise HTTPException(status_code=405, headers=headers)
-        return PlainTextResponse("Method Not Allowed", status_code=405, headers=headers)
+        return refuse(self.scope, 405, headers={"Allow": ", ".join(allowed)})
 
 
 class _Dispatch(Responder):
-    """Run an instance of a class endpoint as an app."""
+    """Run an instance of a class endpoint as an ASGI app."""
 
     __slots__ = ("endpoint",)
 
@@ -152,7 +165,7 @@ class _Dispatch(Responder):
 
     async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
         """Return the response of the method that serves the request."""
-        self.endpoint.send = request._send  # it notes a response that the class sends itself
+        self.endpoint.send = request._send  # it notes whether the class sends a response itself
         return await self.endpoint._respond(request)
 
 
@@ -165,15 +178,15 @@ remember(HTTPEndpoint, *_METHODS)
 
 
 def answers_by_value(cls: type[HTTPEndpoint]) -> bool:
-    """Tell whether `answer()` may stand for awaiting an instance of `cls`.
+    """Return whether `answer()` may replace awaiting an instance of `cls`.
 
-    It may not where a subclass or a tracing agent has replaced `dispatch` or `__await__`.
+    It may not if a subclass or a tracing agent has replaced `dispatch` or `__await__`.
     """
     return is_original(cls, "dispatch", "__await__")
 
 
 def methods_of(cls: Any) -> frozenset[str] | None:
-    """Return the methods a class endpoint serves; None where only an instance, or nobody, could tell."""
+    """Return the HTTP methods that a class endpoint serves, or None if only an instance could show them."""
     if not (isinstance(cls, type) and issubclass(cls, HTTPEndpoint)):
         return None
     if not is_original(cls, *_METHODS):
@@ -181,7 +194,7 @@ def methods_of(cls: Any) -> frozenset[str] | None:
     if hasattr(cls, "__getattr__") or cls.__getattribute__ is not object.__getattribute__:
         return None
     served = [*_ATTRIBUTES, *cls.http_methods]
-    # None is how a subclass takes a method back.
+    # A subclass sets a method to None to remove it.
     found = {name for name in served if getattr(cls, _attribute_name(name), None) is not None}
     if "GET" in found:
         found.add("HEAD")
@@ -189,16 +202,19 @@ def methods_of(cls: Any) -> frozenset[str] | None:
 
 
 def answer(cls: type[HTTPEndpoint], request: Request[Any]) -> Awaitable[ASGIApp]:
-    """Let an instance of `cls` make the answer to `request`, without sending it."""
+    """Respond to `request` by a new instance of `cls`, without sending the response."""
     receive = getattr(request, "_receive", empty_receive)  # a subclass may skip `__init__`
     return cls(request.scope, receive, request._send_by_hand)._respond(request)
 
 
 class BadMessage(WebSocketException, RuntimeError):
-    """Tell that the peer sent what the endpoint's `encoding` rules out.
+    """The peer sent a message that does not fit the endpoint's `encoding`.
 
-    The connection is closed with code 1003 (RFC 6455 s.7.4.1: "a type of data it cannot accept"),
-    which says it all to the peer: `reason` is empty. What was wrong is in `detail`, for the log.
+    The connection closes with code 1003 (RFC 6455 s.7.4.1: "a type of data it cannot accept") and an empty
+    reason, because the code tells the peer enough.
+
+    Args:
+        detail: The problem, for the log.
     """
 
     def __init__(self, detail: str) -> None:
@@ -210,10 +226,22 @@ class BadMessage(WebSocketException, RuntimeError):
 
 
 class WebSocketEndpoint:
-    """Serve a WebSocket by hooks: `on_connect`, `on_receive` for every message, `on_disconnect`."""
+    """Serve a WebSocket by hooks: `on_connect`, `on_receive` for each message, and `on_disconnect`.
+
+    Example::
+
+        class Echo(WebSocketEndpoint):
+            encoding = "text"
+
+            async def on_receive(self, websocket, data):
+                await websocket.send_text(data)
+
+
+        WebSocketRoute("/echo", Echo)
+    """
 
     encoding: Literal["text", "bytes", "json"] | None = None
-    """What messages are: "text", "bytes" or "json"; None, the default, takes text and bytes."""
+    """The kind of messages: "text", "bytes" or "json". None, the default, accepts text and bytes."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -224,7 +252,11 @@ class WebSocketEndpoint:
             )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Make the endpoint of one connection; RuntimeError if `scope` is not a "websocket"."""
+        """Create the endpoint for one connection.
+
+        Raises:
+            RuntimeError: The type of `scope` is not "websocket".
+        """
         if scope["type"] != "websocket":
             raise RuntimeError(
                 f"{type(self).__name__} needs a scope of type 'websocket', not {scope['type']!r}."
@@ -240,20 +272,20 @@ class WebSocketEndpoint:
         """Call the hooks, from the handshake to the end of the connection."""
         websocket: WebSocket[Any] = WebSocket(self.scope, self.receive, self.send)
         await self.on_connect(websocket)
-        # RFC 6455 s.7.4.1: 1011, the server could not fulfil the request; unless the peer tells.
+        # RFC 6455 s.7.4.1: 1011, the server could not fulfil the request. The peer's own code replaces it.
         close_code = 1011
         try:
             while True:
                 message = await websocket.receive()
                 if message["type"] == "websocket.disconnect":
-                    # RFC 6455 s.7.1.5: 1005 where the close frame had no code.
+                    # RFC 6455 s.7.1.5: 1005 if the close frame had no code.
                     close_code = message.get("code") or 1005
                     break
                 if (
                     message["type"] == "websocket.connect"
                     and websocket.application_state is WebSocketState.CONNECTING
                 ):
-                    # Nobody has taken the handshake, and the client would wait for ever.
+                    # `on_connect` has not answered the handshake. The client would wait forever.
                     raise RuntimeError(
                         f"{type(self).__name__}.on_connect() must answer the handshake: "
                         "await websocket.accept(), or websocket.close()."
@@ -264,10 +296,10 @@ class WebSocketEndpoint:
             await self.on_disconnect(websocket, close_code)
 
     async def decode(self, websocket: WebSocket[Any], message: Message) -> Any:
-        """Return the data of a message as `encoding` has it.
+        """Return the data of a message according to `encoding`.
 
         Raises:
-            BadMessage: The message is of the other kind, or not JSON. It is a RuntimeError, too.
+            BadMessage: The message is of the other kind, or not JSON. BadMessage is a RuntimeError.
         """
         text: str | None = message.get("text")
         data: bytes | None = message.get("bytes")
@@ -288,18 +320,18 @@ class WebSocketEndpoint:
             raise await self._refuse(websocket, "Malformed JSON data received.") from None
 
     async def _refuse(self, websocket: WebSocket[Any], detail: str) -> BadMessage:
-        """Make the error; close the connection where no exception layer will do it."""
+        """Create the error, and close the connection if no exception layer will."""
         error = BadMessage(detail)
         if EXCEPTION_HANDLERS not in self.scope:
             await websocket.close(error.code, error.reason)
         return error
 
     async def on_connect(self, websocket: WebSocket[Any]) -> None:
-        """Answer the handshake. By default it is accepted."""
+        """Answer the handshake. By default, accept it."""
         await websocket.accept()
 
     async def on_receive(self, websocket: WebSocket[Any], data: Any) -> None:
-        """Deal with the data of a message."""
+        """Handle the data of a message."""
 
     async def on_disconnect(self, websocket: WebSocket[Any], close_code: int) -> None:
-        """Clean up. `close_code` is the peer's, or 1011 after an exception."""
+        """Clean up. `close_code` is the code of the peer, or 1011 after an exception."""

@@ -1,7 +1,7 @@
-"""OpenAPI schemas from the YAML in the docstrings of endpoints. PyYAML: ``spica[schemas]``.
+"""OpenAPI schemas from the YAML in the docstrings of endpoints. It needs PyYAML: ``spica[schemas]``.
 
-A generator walks the routes, mounts and hosts, finds the endpoints with the methods they serve, and
-puts what their docstrings say below the paths. It knows the form of OpenAPI, not its content.
+A generator walks through the routes, mounts and hosts, finds the endpoints and their methods, and adds the
+YAML of their docstrings to the paths of the schema. It does not validate the content.
 """
 
 import inspect
@@ -31,15 +31,23 @@ def _import_yaml() -> ModuleType:
 
 
 class OpenAPIResponse(Response):
-    """Answer with a schema as YAML."""
+    """A response with a schema as YAML.
+
+    Args:
+        content: The schema, a dict.
+        status_code: The status code. Default: 200.
+        headers: More headers.
+        media_type: The media type. Default: ``application/vnd.oai.openapi``.
+        background: A task to run after the response.
+    """
 
     media_type = "application/vnd.oai.openapi"
 
     def render(self, content: Any) -> bytes:
-        """Write the schema, a dict, as YAML in UTF-8.
+        """Return the schema as YAML in UTF-8.
 
         Raises:
-            TypeError: `content` is no dict.
+            TypeError: `content` is not a dict.
             RuntimeError: PyYAML is not installed.
         """
         if not isinstance(content, dict):
@@ -52,7 +60,13 @@ class OpenAPIResponse(Response):
 
 
 class EndpointInfo(NamedTuple):
-    """What a schema is made of: a function that answers one method at one path."""
+    """One operation of a schema: the function that serves a method at a path.
+
+    Args:
+        path: The path, without convertors: ``/users/{id}``.
+        http_method: The method in lower case.
+        func: The function.
+    """
 
     path: str
     http_method: str
@@ -60,27 +74,27 @@ class EndpointInfo(NamedTuple):
 
 
 class BaseSchemaGenerator:
-    """Find the endpoints of an application; a subclass makes a schema of them."""
+    """Find the endpoints of an application. A subclass builds a schema from them in `get_schema`."""
 
     def get_schema(self, routes: list[BaseRoute]) -> dict[str, Any]:
-        """Return the schema of the routes; to be defined by a subclass."""
+        """Return the schema of the routes. Subclasses define this method."""
         raise NotImplementedError(f"{type(self).__name__} must define get_schema()")
 
     def get_endpoints(self, routes: list[BaseRoute]) -> list[EndpointInfo]:
-        """List what answers at the routes and below their mounts and hosts.
+        """Return the endpoints of the routes, and of the routes below mounts and hosts.
 
-        Methods are in lower case and sorted, without the HEAD that comes with GET; a class counts
-        with each of its methods. Routes with ``include_in_schema=False`` are left out.
+        The methods of a function are in lower case and sorted, without HEAD. A class endpoint has an entry
+        for each of its methods. Routes with ``include_in_schema=False`` are left out.
         """
         return list(self._walk("", routes))
 
     def parse_docstring(self, func_or_method: Callable[..., Any]) -> dict[str, Any]:
-        """Return the YAML of a docstring: all of it, or what follows its last line of ``---``.
+        """Return the YAML of a docstring: the part after its last line of ``---``, or the whole docstring.
 
-        What is no mapping, prose for example, is returned as an empty dict.
+        Anything but a mapping, for example prose, gives an empty dict.
 
         Raises:
-            ValueError: what follows ``---`` is not YAML.
+            ValueError: The part after ``---`` is not YAML.
             RuntimeError: PyYAML is not installed.
         """
         *prose, text = _MARKER.split(inspect.cleandoc(func_or_method.__doc__ or ""))
@@ -90,14 +104,14 @@ class BaseSchemaGenerator:
         try:
             schema = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            if not prose:  # nothing says that it is meant to be YAML
+            if not prose:  # without a marker it is probably prose
                 return {}
             name = getattr(func_or_method, "__qualname__", repr(func_or_method))
             raise ValueError(f"The docstring of {name} has no YAML after '---': {error}") from error
         return schema if isinstance(schema, dict) else {}
 
     def OpenAPIResponse(self, request: Request) -> Response:
-        """Answer a request with the schema of the application that got it."""
+        """Return a response with the schema of the application that received the request."""
         return OpenAPIResponse(self.get_schema(request.app.routes))
 
     def _walk(self, prefix: str, routes: Iterable[BaseRoute]) -> Iterator[EndpointInfo]:
@@ -111,7 +125,7 @@ class BaseSchemaGenerator:
                     yield EndpointInfo(path, method, func)
 
     def _remove_converter(self, path: str) -> str:
-        """Return a path as schemas write it: ``/users/{id}`` for ``/users/{id:int}``."""
+        """Return a path in the notation of OpenAPI: ``/users/{id}`` for ``/users/{id:int}``."""
         return _CONVERTOR.sub("}", path)
 
 
@@ -129,19 +143,25 @@ def _methods_of(route: Route) -> Iterator[tuple[str, Callable[..., Any]]]:
 
 
 class SchemaGenerator(BaseSchemaGenerator):
-    """Put the docstrings of endpoints below the ``paths`` of a base schema.
+    """Build a schema from a base schema and the docstrings of endpoints.
+
+    Example::
+
+        schemas = SchemaGenerator({"openapi": "3.2.0", "info": {"title": "Shop", "version": "1"}})
+        app.add_route("/schema", schemas.OpenAPIResponse, include_in_schema=False)
 
     Args:
-        base_schema: what the schema begins with: ``{"openapi": "3.2.0", "info": {...}}``.
+        base_schema: The top level of the schema: ``{"openapi": "3.2.0", "info": {...}}``. Its ``paths`` are
+            kept.
     """
 
     def __init__(self, base_schema: dict[str, Any]) -> None:
         self.base_schema = base_schema
 
     def get_schema(self, routes: list[BaseRoute]) -> dict[str, Any]:
-        """Return the base schema with the paths of all endpoints that say something.
+        """Return the base schema with the paths of all endpoints that have YAML in their docstring.
 
-        QUERY is left out below OpenAPI 3.2, which has no place for it.
+        Below OpenAPI 3.2, QUERY is left out, because these versions do not define it.
         """
         paths = {path: dict(item) for path, item in self.base_schema.get("paths", {}).items()}
         has_query = _version(self.base_schema.get("openapi")) >= (3, 2)
@@ -155,7 +175,7 @@ class SchemaGenerator(BaseSchemaGenerator):
 
 
 def _version(text: Any) -> tuple[int, ...]:
-    """Read ``"3.10.1"`` as ``(3, 10)``; what is no version is the oldest."""
+    """Return ``(3, 10)`` for ``"3.10.1"``. An invalid version sorts before all others."""
     numbers = str(text).split(".")[:2]
     if not all(number.isascii() and number.isdigit() for number in numbers):
         return ()

@@ -242,5 +242,5 @@ def test_a_number_beyond_the_floats_is_refused(digits: int, is_number: bool) -> 
     if is_number:
         assert CONVERTOR_TYPES["float"].convert(text) == float(text)
     else:
-        with pytest.raises(ValueError, match="larger than the floats"):
+        with pytest.raises(ValueError, match="too large for a float"):
             CONVERTOR_TYPES["float"].convert(text)

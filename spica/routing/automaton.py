@@ -1,10 +1,11 @@
-"""Match a regular expression in linear time, with the result of an engine that backtracks.
+"""Match a regular expression in linear time, with the same result as a backtracking engine.
 
 ``re`` tries one way to divide a string after the other. A pattern like ``/{a}-{b}-{c}.html`` has many ways,
-and a long path that does not match costs a power of its length. This module builds an automaton from the same
-expression. One pass over the string from right to left notes which steps can still reach the end. A second
-pass from left to right follows the preferred of these steps, so that every parameter gets the text that
-``re`` would give it (Frisch and Cardelli, "Greedy Regular Expression Matching", 2004).
+and the time for a long path that does not match grows with a power of its length. This module builds an
+automaton from the same expression. A first pass over the string, from right to left, notes the steps that can
+still reach the end. A second pass, from left to right, follows the preferred of these steps, so that each
+parameter gets the same string as with ``re`` (Frisch and Cardelli, "Greedy Regular Expression Matching",
+2004).
 
 It reads the part of the ``re`` syntax that describes regular languages: characters, sets, groups,
 alternatives and repeats, greedy or lazy. It refuses lookarounds, backreferences, anchors, named groups,
@@ -19,18 +20,18 @@ from functools import lru_cache
 from typing import NamedTuple
 
 MAX_STEPS = 2000
-"""Steps of one automaton. A repeat such as ``{1,500}`` is written out, which must have an end."""
+"""The most steps of one automaton. A repeat such as ``{1,500}`` is expanded, so the limit bounds it."""
 
 MAX_TRANSITIONS = 4096
-"""Transitions that an automaton remembers. They are dropped beyond that, so clients can't fill memory."""
+"""The most cached transitions. The automaton then drops its cache, so that clients can't fill memory."""
 
 
 class UnsupportedRegex(ValueError):
-    """The expression has a construct that needs backtracking; the message names it."""
+    """The expression has a construct that needs backtracking. The message names it."""
 
 
 class Character(NamedTuple):
-    """One character: an expression that matches exactly one, and that character where there is only one."""
+    """An expression that matches exactly one character. ``literal`` is the character if only one matches."""
 
     source: str
     literal: str | None = None
@@ -43,13 +44,13 @@ class Sequenced(NamedTuple):
 
 
 class Alternatives(NamedTuple):
-    """The first expression of several that leads to a match."""
+    """Several expressions. The first one that leads to a match wins."""
 
     choices: Sequence[Node]
 
 
 class Repeat(NamedTuple):
-    """An expression several times; ``most`` None: without an end."""
+    """An expression ``least`` to ``most`` times. None as ``most`` means without an upper limit."""
 
     inner: Node
     least: int
@@ -58,7 +59,7 @@ class Repeat(NamedTuple):
 
 
 class Parameter(NamedTuple):
-    """An expression whose text is wanted, under a number."""
+    """An expression whose position in the string is recorded under a number."""
 
     inner: Node
     number: int
@@ -81,7 +82,7 @@ _SIGNS: dict[str, tuple[int, int | None]] = {"*": (0, None), "+": (1, None), "?"
 
 
 def literal_node(text: str) -> Node:
-    """Return the expression for exactly this text."""
+    """Return the expression for exactly this string."""
     return Sequenced([Character(re.escape(character), character) for character in text])
 
 
@@ -90,7 +91,7 @@ def read_regex(source: str) -> Node:
     """Return the expression that ``source`` describes.
 
     Raises:
-        UnsupportedRegex: it has a construct that only a backtracking engine can match.
+        UnsupportedRegex: It has a construct that only a backtracking engine can match.
     """
     reader = _Reader(source)
     node = reader.read_alternatives("")
@@ -107,12 +108,12 @@ class _Reader:
         self.at = 0
 
     def refusal(self) -> UnsupportedRegex:
-        """Return the error for what stands here."""
+        """Return the error for the construct at the present position."""
         rest = self.source[self.at :]
         return UnsupportedRegex(f"{rest:.12} at position {self.at} of {self.source:.80}")
 
     def read_alternatives(self, flags: str) -> Node:
-        """Read up to the end of the group; ``flags`` opens the groups around it that set flags."""
+        """Read up to the end of the group. ``flags`` opens the outer groups that set flags."""
         choices = [self._read_sequence(flags)]
         while self.source.startswith("|", self.at):
             self.at += 1
@@ -168,37 +169,43 @@ NOWHERE = -1
 
 
 class _Step:
-    """A step: take a character and go on, or go on at once, first in the preferred direction."""
+    """Consume a character and continue, or continue at once. ``following`` has the preferred step first."""
 
     __slots__ = ("following", "mark", "parameter", "taken")
 
     def __init__(
         self, taken: int | None, following: list[int], mark: int | None, parameter: int | None
     ) -> None:
-        self.taken = taken  # the number of the character test; None: takes nothing
+        self.taken = taken  # the number of the character test; None: consumes nothing
         self.following = following
-        self.mark = mark  # what to note the position under
-        self.parameter = parameter  # the one that it is part of
+        self.mark = mark  # records the position under this number
+        self.parameter = parameter  # the number of its parameter
 
 
 class _Notes:
-    """What is known at one place of a string: the steps from which the rest of it can be matched."""
+    """The steps from which the rest of a string can be matched, at one position, with cached transitions."""
 
     __slots__ = ("after", "alive", "before")
 
     def __init__(self, alive: frozenset[int]) -> None:
         self.alive = alive
         self.before: dict[str, _Notes] = {}  # the notes one character further left
-        self.after: dict[int, tuple[int, tuple[int, ...]]] = {}  # step: the next, and what to note
+        # step: the next step, and the marks to record
+        self.after: dict[int, tuple[int, tuple[int, ...]]] = {}
 
 
 class Automaton:
-    """The automaton of one expression. `divide` matches whole strings."""
+    """The automaton of one expression. `divide` matches whole strings.
+
+    Args:
+        node: The expression.
+        flags: Flags of ``re``.
+    """
 
     def __init__(self, node: Node, flags: int = 0) -> None:
         self._flags = flags
         self._steps: list[_Step] = []
-        self._parameter: int | None = None  # the one that is being built
+        self._parameter: int | None = None  # the parameter under construction
         self._numbers: dict[Character, int] = {}
         self._tests: list[re.Pattern[str]] = []
         self.characters: list[Character] = []
@@ -207,7 +214,7 @@ class Automaton:
         self._reach = [self._walk(step.following) for step in self._steps]
         self._forget()
 
-    # A step is built after those that follow it, so an expression is gone through from its end.
+    # A step needs the numbers of the steps that follow it, so build an expression from its end.
 
     def _add(self, taken: int | None, following: list[int], mark: int | None = None) -> int:
         if len(self._steps) > MAX_STEPS:
@@ -262,7 +269,7 @@ class Automaton:
         return number
 
     def _walk(self, following: Sequence[int]) -> list[tuple[int, tuple[int, ...]]]:
-        """Return the steps reached without a character, the preferred first, and the marks passed."""
+        """Return the steps reached without a character, the preferred one first, and the marks on the way."""
         reached: list[tuple[int, tuple[int, ...]]] = []
         seen: set[int] = set()
         waiting: list[tuple[int, tuple[int, ...]]] = [(each, ()) for each in reversed(following)]
@@ -283,7 +290,7 @@ class Automaton:
     # -- matching --------------------------------------------------------------------------------------
 
     def _forget(self) -> None:
-        """Drop what was remembered of other strings."""
+        """Drop the transitions cached from other strings."""
         self._known: dict[frozenset[int], _Notes] = {}
         self._transitions = 0
         self._last = self._notes(frozenset([self._end]))
@@ -295,9 +302,9 @@ class Automaton:
         return notes
 
     def divide(self, text: str) -> dict[int, int] | None:
-        """Return the position of each mark if all of ``text`` matches, else None.
+        """Return the position of each mark if the whole ``text`` matches, else None.
 
-        The parameter with the number n begins at mark 2n and ends at mark 2n+1.
+        The parameter number n begins at mark 2n and ends at mark 2n+1.
         """
         notes = self._last
         trail = [notes]
@@ -343,12 +350,12 @@ class Automaton:
         self._transitions += 1
         return found
 
-    # -- how many ways there are -----------------------------------------------------------------------
+    # -- ambiguity -------------------------------------------------------------------------------------
 
     def conflicts(self) -> list[int]:
-        """Return the steps after which one character can be taken in more than one way.
+        """Return the steps after which one character can be consumed in more than one way.
 
-        Without any there is one way to go through a string, and an engine that backtracks is linear too.
+        If there are none, a string has only one way through, and a backtracking engine is linear, too.
         """
         return [at for at, reached in enumerate(self._reach) if self._has_conflict(at, reached)]
 
@@ -364,11 +371,11 @@ class Automaton:
         )
 
     def is_linear(self) -> bool:
-        """Return whether an engine that backtracks is linear, too."""
+        """Return whether a backtracking engine is linear as well."""
         return not self.conflicts()
 
     def count_ambiguous(self) -> int:
-        """Return how many parameters have more than one way to end, at least one."""
+        """Return the number of parameters with more than one possible end; at least 1."""
         return max(1, len({self._steps[at].parameter for at in self.conflicts()} - {None}))
 
 
@@ -378,7 +385,7 @@ _ASCII_SET = re.compile(r"\[[^\\^\[][^\\\[]*\]\Z", re.ASCII)
 
 @lru_cache(maxsize=1024)
 def may_overlap(one: Character, other: Character, flags: int = 0) -> bool:
-    """Return whether a character may match both; True also where that is not certain."""
+    """Return whether a character may match both expressions. True if unsure."""
     first, second = re.compile(one.source, flags), re.compile(other.source, flags)
     for literal, test in ((one.literal, second), (other.literal, first)):
         if literal is not None:
@@ -386,9 +393,9 @@ def may_overlap(one: Character, other: Character, flags: int = 0) -> bool:
             return any(len(each) == 1 and test.match(each) for each in spellings)
     if any(first.match(each) and second.match(each) for each in _ASCII):
         return True
-    # A plain set of ASCII characters, like [a-z], has no others.
-    is_plain = [_is_ascii_set(each.source) for each in (one, other)]
-    return bool(flags & re.IGNORECASE) or not any(is_plain)
+    # A set of ASCII characters like [a-z] matches no other character.
+    are_ascii = [_is_ascii_set(each.source) for each in (one, other)]
+    return bool(flags & re.IGNORECASE) or not any(are_ascii)
 
 
 def _is_ascii_set(source: str) -> bool:

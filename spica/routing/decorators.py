@@ -1,8 +1,8 @@
 """Decorators that add routes: ``@app.get("/")`` on applications and routers.
 
-Each one calls the method that adds the same without a decorator, for example ``add_route``. A subclass that
-overrides this method therefore sees every route. A subclass may define decorators of the same names with
-other parameters, as FastAPI does: its own win.
+Each decorator calls the method that does the same, for example ``add_route``. A subclass that overrides this
+method therefore sees every route. A subclass may define decorators of the same names with other parameters,
+as FastAPI does.
 """
 
 from __future__ import annotations
@@ -51,11 +51,12 @@ class RouteDecorators:
     ) -> Callable[[EndpointT], EndpointT]:
         """Add a ``Route`` to the function or class endpoint below.
 
-        ``methods`` are those of ``Route``: GET and HEAD for a function, and for a class the ones it defines.
+        ``methods`` has the default of ``Route``: GET and HEAD for a function, and the defined ones for a
+        class.
 
         Raises:
-            TypeError: ``path`` is not a string: the decorator was written without its parentheses.
-            TypeError, ValueError: those of ``Route``, when the decorator is applied.
+            TypeError: ``path`` is not a string, because the decorator has no parentheses.
+            TypeError, ValueError: The arguments are not valid for ``Route``.
         """
         _check_path(path, "route")
         return self._add_below(path, methods, name, include_in_schema)
@@ -98,14 +99,14 @@ class RouteDecorators:
     def head(
         self, path: str, *, name: str | None = None, include_in_schema: bool = True
     ) -> Callable[[EndpointT], EndpointT]:
-        """Add a route for HEAD alone, where it needs less work than GET; see ``route``."""
+        """Add a route for HEAD alone, if it needs less work than GET; see ``route``."""
         _check_path(path, "head")
         return self._add_below(path, ("HEAD",), name, include_in_schema)
 
     def options(
         self, path: str, *, name: str | None = None, include_in_schema: bool = True
     ) -> Callable[[EndpointT], EndpointT]:
-        """Add a route for OPTIONS, which is otherwise answered with ``Allow``; see ``route``."""
+        """Add a route for OPTIONS, in place of the default response with ``Allow``; see ``route``."""
         _check_path(path, "options")
         return self._add_below(path, ("OPTIONS",), name, include_in_schema)
 
@@ -171,7 +172,7 @@ class HandlerDecorators:
         It is ``add_exception_handler`` as a decorator, and returns the function unchanged.
 
         Raises:
-            TypeError: the argument is neither: the decorator was written without its parentheses.
+            TypeError: The argument is neither, because the decorator has no parentheses.
         """
         key: object = exc_class_or_status_code
         if not isinstance(key, (int, type)):
@@ -188,7 +189,7 @@ class HandlerDecorators:
 
 
 def _check_path(path: object, name: str) -> None:
-    """Refuse a decorator that was written without its parentheses: the route would never be added."""
+    """Refuse a decorator without parentheses, which would never add its route."""
     if not isinstance(path, str):
         raise TypeError(
             f"{name} needs a path, not {path!r:.200}. Write @app.{name}('/path') above the function."

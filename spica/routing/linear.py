@@ -1,8 +1,9 @@
-"""A compiled pattern whose parameters could be divided in many ways, matched in linear time.
+"""Match patterns such as ``/{a}-{b}-{c}`` in linear time.
 
-`LinearPattern` has the methods of ``re.Pattern``: routes keep it as ``path_regex``. Short strings go to
-``re`` itself, which is quicker, because their length bounds the number of ways. Longer strings go to the
-`Automaton`. Both give the same match.
+A path can often be divided among several parameters in many ways, and ``re`` may try them all.
+`LinearPattern` has the methods of ``re.Pattern``, and routes keep it as ``path_regex``. It passes short
+strings to ``re``, which is faster and has few ways to try, and longer strings to the `Automaton`. Both give
+the same match.
 """
 
 from __future__ import annotations
@@ -15,14 +16,20 @@ from typing import Any
 from spica.routing.automaton import Automaton
 
 MAX_WAYS = 20_000
-"""Ways to divide a string that ``re`` may try: some tenths of a millisecond."""
+"""The most ways to divide a string that ``re`` may try. They take some tenths of a millisecond."""
 
 MAX_PLAIN_SIZE = 200
-"""The longest string, in characters, that ``re`` may look at."""
+"""The longest string, in characters, that goes to ``re``."""
 
 
 class LinearMatch:
-    """What a string that matched is divided into, with the methods of ``re.Match`` for it."""
+    """The match of a string, with the methods of ``re.Match``.
+
+    Args:
+        pattern: The pattern that matched.
+        string: The whole string.
+        spans: The start and end of each parameter.
+    """
 
     __slots__ = ("_spans", "re", "string")
 
@@ -32,26 +39,26 @@ class LinearMatch:
         self._spans = spans
 
     def groupdict(self, default: Any = None) -> dict[str, Any]:
-        """Return the text of each parameter."""
+        """Return the string of each parameter by its name."""
         return {name: self.group(name) for name in self._spans}
 
     def groups(self, default: Any = None) -> tuple[str, ...]:
-        """Return the texts of all parameters."""
+        """Return the strings of all parameters."""
         return tuple([self.group(name) for name in self._spans])
 
     def group(self, *names: str | int) -> Any:
-        """Return the text of a parameter, or of several; by default the whole string.
+        """Return the string of a parameter, or of several. Without arguments, return the whole string.
 
         Raises:
-            IndexError: there is no such parameter.
+            IndexError: There is no such parameter.
         """
-        texts = [self.string[slice(*self.span(name))] for name in names or (0,)]
-        return texts[0] if len(texts) == 1 else tuple(texts)
+        found = [self.string[slice(*self.span(name))] for name in names or (0,)]
+        return found[0] if len(found) == 1 else tuple(found)
 
     __getitem__ = group
 
     def span(self, name: str | int = 0) -> tuple[int, int]:
-        """Return where a parameter begins and ends."""
+        """Return the start and the end of a parameter."""
         if name == 0:
             return 0, len(self.string)
         names = [*self._spans]
@@ -62,11 +69,11 @@ class LinearMatch:
         return start, end
 
     def start(self, name: str | int = 0) -> int:
-        """Return where a parameter begins."""
+        """Return the start of a parameter."""
         return self.span(name)[0]
 
     def end(self, name: str | int = 0) -> int:
-        """Return where a parameter ends."""
+        """Return the end of a parameter."""
         return self.span(name)[1]
 
     def __repr__(self) -> str:
@@ -76,7 +83,11 @@ class LinearMatch:
 class LinearPattern:
     """A pattern for whole strings that takes linear time.
 
-    ``ambiguous`` is how many of its parameters have more than one way to end, None where that is unbounded.
+    Args:
+        regex: The same pattern for ``re``, used for short strings.
+        automaton: The same pattern for longer strings.
+        ambiguous: The number of parameters with more than one possible end. None: a single parameter alone
+            may have many ways, so no string goes to ``re``.
     """
 
     def __init__(
@@ -110,7 +121,7 @@ class LinearPattern:
         return self.regex.groupindex
 
     def match(self, string: str) -> Any:
-        """Return the match if all of ``string`` matches, else None."""
+        """Return the match if the whole ``string`` matches, else None."""
         if len(string) <= self.plain_size:
             return self.regex.match(string)
         marks = self._automaton.divide(string)
@@ -125,11 +136,11 @@ class LinearPattern:
     fullmatch = match
 
     def search(self, string: str) -> Any:
-        """Return the match if all of ``string`` matches: a pattern describes whole paths."""
+        """Return the match if the whole ``string`` matches: a pattern describes whole paths."""
         return self.match(string)
 
     def finditer(self, string: str) -> Iterator[Any]:
-        """Yield the match, if all of ``string`` matches."""
+        """Yield the match if the whole ``string`` matches."""
         found = self.match(string)
         if found is not None:
             yield found
@@ -151,7 +162,7 @@ class LinearPattern:
 
 
 def find_plain_size(ambiguous: int | None) -> int:
-    """Return the length up to which ``re`` tries no more than `MAX_WAYS`."""
+    """Return the length, in characters, up to which ``re`` tries at most `MAX_WAYS` ways."""
     if ambiguous is None:
         return 0
     size = MAX_PLAIN_SIZE

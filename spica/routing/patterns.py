@@ -1,8 +1,8 @@
-"""Path patterns: from ``"/users/{id:int}"`` to what matches a path and what builds one.
+"""Path patterns: compile ``"/users/{id:int}"``, match paths with it, and build paths from it.
 
-Pure functions. A pattern matches whole paths (``\\Z``, never ``$``, which would let a line feed pass). URLs
-are built with each character that has another meaning percent-encoded (RFC 3986 s.2, s.3.3), so that the path
-a server decodes from them is the path they were built for.
+Pure functions. A pattern matches whole paths. It ends with ``\\Z``, because ``$`` accepts a line feed at the
+end. A built URL percent-encodes each character with another meaning (RFC 3986 s.2, s.3.3), so that a server
+decodes exactly the path that was built.
 """
 
 from __future__ import annotations
@@ -41,27 +41,28 @@ PARAM_FORMAT_REGEX = re.compile(r"\{([a-zA-Z_]\w*)\}", re.ASCII)
 """A parameter in a path format."""
 
 PATH_SAFE = "/:@!$&'()*+,;=~{}"
-"""Characters that stand for themselves in a path (RFC 3986 s.3.3: pchar and "/"). Braces, which servers and
-browsers accept too, are those of a parameter that was left open."""
+"""Characters that a path may contain unencoded (RFC 3986 s.3.3: pchar and "/").
+
+Braces belong to a parameter that was not filled. Servers and browsers accept them."""
 
 WITHIN_SEGMENT = (StringConvertor, IntegerConvertor, FloatConvertor, UUIDConvertor)
-"""Convertors whose text never contains a slash."""
+"""Convertors that never match a slash."""
 
 PathConvertors = dict[str, Convertor[Any]]
 Conversions = Sequence[tuple[str, Callable[[str], Any]]]
 Token = str | tuple[str, Convertor[Any]]
-"""A fixed text of a pattern, or a parameter: its name and convertor. They alternate."""
+"""A fixed part of a pattern, or the name and convertor of a parameter. The two alternate."""
 
 
 def compile_path(path: str) -> tuple[re.Pattern[str], str, PathConvertors]:
     """Return the compiled pattern, the format, and the convertors of a path or host pattern.
 
-    A pattern that does not begin with "/" is one of hosts: it matches in any case and ignores a port.
-    Matching takes time linear in the path. Where ``re`` could try many ways to divide a path, the pattern
-    is a `LinearPattern`, which gives the same matches and has the attributes of ``re.Pattern``.
+    A pattern that does not begin with "/" is a host pattern, which ignores case and port. Matching takes time
+    linear in the length of the path. If ``re`` could try many ways to divide a path, the pattern is a
+    `LinearPattern`, with the same matches and the attributes of ``re.Pattern``.
 
     Raises:
-        ValueError: a parameter occurs twice, or a convertor is not known.
+        ValueError: A parameter occurs twice, or a convertor is unknown.
     """
     convertors: PathConvertors = {}
     is_host = not path.startswith("/")
@@ -76,7 +77,7 @@ def compile_path(path: str) -> tuple[re.Pattern[str], str, PathConvertors]:
         tokens += [text[end : found.start()], (name, convertor)]
         end = found.end()
     tokens.append(text[end:])
-    # The port of a Host field is not part of the name, which counts in any case (RFC 9110 s.4.2.3).
+    # Host names ignore case (RFC 9110 s.4.2.3).
     regex = re.compile(rf"{''.join(map(_regex_of, tokens))}\Z", re.IGNORECASE if is_host else 0)
     path_format = PARAM_REGEX.sub(r"{\1}", path)
     return _make_linear(regex, tokens), path_format, convertors
@@ -90,13 +91,13 @@ def _regex_of(token: Token) -> str:
 
 
 def _make_linear(regex: re.Pattern[str], tokens: Sequence[Token]) -> re.Pattern[str]:
-    """Return ``regex`` if there is one way to divide each path, else a pattern that needs linear time."""
+    """Return ``regex`` if each path has one way to be divided, else a `LinearPattern`."""
     params = [token[1] for token in tokens if not isinstance(token, str)]
     if not params:
         return regex
     flags = regex.flags & re.IGNORECASE
     try:
-        # A fixed text at the end is compared once for each end of the last parameter. That is linear.
+        # The fixed part at the end is compared once for each end of the last parameter, which is linear.
         without_tail = Automaton(_expression_of(tokens[:-1]), flags)
         if without_tail.is_linear():
             return regex
@@ -105,8 +106,8 @@ def _make_linear(regex: re.Pattern[str], tokens: Sequence[Token]) -> re.Pattern[
         if not all(_is_linear_alone(convertor.regex, flags) for convertor in params):
             ambiguous = None
     except UnsupportedRegex:
-        return regex  # `find_slow_param` tells of it
-    # The cast: it has the methods of a re.Pattern, which can't have subclasses.
+        return regex  # `find_slow_param` reports it
+    # A LinearPattern has the methods of re.Pattern, which can't be subclassed: hence the cast.
     return cast("re.Pattern[str]", LinearPattern(regex, automaton, ambiguous))
 
 
@@ -122,14 +123,15 @@ def _expression_of(tokens: Sequence[Token]) -> Node:
 
 @lru_cache(maxsize=256)
 def _is_linear_alone(regex: str, flags: int) -> bool:
-    """Return whether there is one way to go through a text of a convertor."""
+    """Return whether a string has only one way through the expression of a convertor."""
     return Automaton(read_regex(regex), flags).is_linear()
 
 
 def find_slow_param(convertors: Mapping[str, Convertor[Any]]) -> str | None:
-    """Return the first parameter whose regular expression has no bound for its time; None: there is none.
+    """Return the first parameter whose matching time has no bound, or None.
 
-    That is one that the `Automaton` can't match, so that it is left to ``re``.
+    Its regular expression has a construct that the `Automaton` does not support, so that ``re`` has to match
+    it.
     """
     for name, convertor in convertors.items():
         try:
@@ -158,15 +160,15 @@ def _find_convertor(name: str, path: str) -> Convertor[Any]:
 
 
 def _port_of(host: str) -> str:
-    """Return the colon and port a host pattern ends with, if any."""
+    """Return the colon and port at the end of a host pattern, or ""."""
     _, colon, port = host.rpartition(":")
     return colon + port if port.isdigit() else ""
 
 
 def check_path(path: object, place: str) -> str:
-    """Return ``path`` if it may be that of a route; errors name ``place``."""
+    """Return ``path`` if it is a string that begins with "/". Errors begin with ``place``."""
     if not isinstance(path, str):
-        raise TypeError(f"{place}: the path must be text, not {path!r}.")
+        raise TypeError(f"{place}: the path must be a string, not {path!r}.")
     if not path.startswith("/"):
         raise MisuseError(
             f"{place}: Routed paths must start with '/', but {path!r} does not. "
@@ -176,7 +178,7 @@ def check_path(path: object, place: str) -> str:
 
 
 _BUILT_IN: dict[type, Callable[[str], Any] | None] = {
-    # What these convertors do, without the step to them; None: nothing.
+    # The effect of these convertors without the call of their method. None: they keep the string.
     StringConvertor: None,
     PathConvertor: None,
     IntegerConvertor: int,
@@ -184,12 +186,12 @@ _BUILT_IN: dict[type, Callable[[str], Any] | None] = {
 
 
 def conversions_of(convertors: Mapping[str, Convertor[Any]]) -> Conversions:
-    """Return what is to be done with the texts of parameters, leaving out what stays as it is."""
+    """Return the conversions of a match: names and functions. Parameters that stay strings are left out."""
     conversions = [
         (name, _BUILT_IN.get(type(convertor), convertor.convert))
         for name, convertor in convertors.items()
     ]
-    # A tuple: the empty one, which most routes have, takes no memory.
+    # A tuple, because most routes have none and all empty tuples are one object.
     return tuple([(name, convert) for name, convert in conversions if convert is not None])
 
 
@@ -202,9 +204,9 @@ def match_path(
 
 
 def convert_params(found: re.Match[str], conversions: Conversions) -> dict[str, Any] | None:
-    """Return the parameters of a path that matched, converted.
+    """Return the converted parameters of a path that matched, or None if a convertor raises ValueError.
 
-    A convertor refuses a text with ValueError; then the path does not match, and it is None.
+    The path then does not match.
     """
     params: dict[str, Any] = found.groupdict()
     try:
@@ -216,16 +218,16 @@ def convert_params(found: re.Match[str], conversions: Conversions) -> dict[str, 
 
 
 def read_params(found: re.Match[str], convertors: PathConvertors) -> dict[str, Any] | None:
-    """Return the parameters of a path or host that matched; None if a convertor refuses one."""
+    """Return the converted parameters of a path or host that matched, or None if a convertor refuses one."""
     return convert_params(found, conversions_of(convertors)) if convertors else found.groupdict()
 
 
 def replace_params(
     path: str, param_convertors: Mapping[str, Convertor[Any]], path_params: Mapping[str, Any]
 ) -> tuple[str, dict[str, Any]]:
-    """Return ``path`` with the parameters that are given put in, and the values left over.
+    """Fill the parameters of a path format. Return the path, and the values that it has no parameter for.
 
-    A value that looks like a parameter stays as it is.
+    A value that looks like a parameter is not filled again.
     """
     used: set[str] = set()
     fill = partial(_fill_one, param_convertors, path_params, used)
@@ -246,7 +248,7 @@ def _fill_one(
     value = params[name]
     try:
         if value is None:
-            raise MisuseError("Must not be None")  # as text it would be the path "/None"
+            raise MisuseError("Must not be None")  # as a string it would become the path "/None"
         return convertors[name].to_string(value)
     except Exception as exc:
         exc.add_note(f"This was the parameter {name!r} of a URL, {value!r:.80}.")
@@ -254,5 +256,5 @@ def _fill_one(
 
 
 def encode_path(path: str) -> str:
-    """Return ``path`` with what would end or change it in a URL percent-encoded."""
+    """Percent-encode the characters of ``path`` that would end or change it in a URL."""
     return urllib.parse.quote(path, safe=PATH_SAFE)

@@ -1,7 +1,7 @@
-"""Find routes that can't be reached and names that can't be used, without a request.
+"""Find unreachable routes and unusable names, without a request.
 
-Pure: nothing is served, imported or changed. Only what is certain is reported, so a route with ``matches``
-or ``url_path_for`` of its own is passed over: only it knows what it takes.
+Pure: it serves, imports and changes nothing. It reports only certain problems. A route that overrides
+``matches`` or ``url_path_for`` is skipped, because only its own code knows which requests it serves.
 """
 
 from __future__ import annotations
@@ -45,12 +45,16 @@ ProblemKind = Literal["unreachable", "duplicate", "shadowed", "duplicate-name"]
 
 @dataclass(frozen=True, slots=True)
 class RouteProblem:
-    """Something about a route that can't be meant.
+    """A mistake in a list of routes.
 
-    ``kind`` is "unreachable" (earlier routes take every request for it), "duplicate" (an earlier one has
-    the same pattern and takes them all), "shadowed" (earlier ones take some of its methods) or
-    "duplicate-name" (``url_for`` only ever finds an earlier one). ``message`` says it in full, ``path`` is
-    the route's pattern with the prefixes of its mounts, ``place`` "file:line" of its endpoint, or "".
+    Args:
+        kind: "unreachable": earlier routes take every request. "duplicate": an earlier route has the same
+            pattern and takes every request. "shadowed": earlier routes take some of the methods.
+            "duplicate-name": ``url_for`` always finds an earlier route.
+        message: The problem and its fix, in full sentences.
+        route: The route.
+        path: The pattern of the route with the prefixes of its mounts.
+        place: "file:line" of the endpoint, or "".
     """
 
     kind: ProblemKind
@@ -61,14 +65,14 @@ class RouteProblem:
 
 
 def find_problems(routes: Iterable[BaseRoute]) -> list[RouteProblem]:
-    """Return what is certainly wrong with ``routes`` and those mounted below, in their order."""
+    """Return the problems of ``routes`` and of the routes mounted below, in order."""
     return [*_find_unreachable(list(routes), "", set()), *_find_repeated_names(routes)]
 
 
 def warn_of_routes(routes: Iterable[BaseRoute]) -> None:
-    """Warn of routes that are not reached, each at the line of its endpoint.
+    """Warn of unreachable routes, each at the line of its endpoint.
 
-    Repeated names are left out: they matter only to those who build URLs of them.
+    Repeated names raise no warning, because they matter only if you build URLs from them.
     """
     for problem in find_problems(routes):
         if problem.kind != "duplicate-name" and not is_configuration_muted(problem.message):
@@ -78,24 +82,24 @@ def warn_of_routes(routes: Iterable[BaseRoute]) -> None:
                 SpicaConfigurationWarning,
                 filename=file or "<routes>",
                 lineno=int(line or 1),
-                module=__package__,  # by which a filter finds it
+                module=__package__,  # for warning filters
             )
 
 
-# -- what is never reached -----------------------------------------------------------------------------
+# -- unreachable routes --------------------------------------------------------------------------------
 
 
-# What a route takes beside methods; neither is a token, so none of them is a method.
+# Kinds of requests beside the methods. Neither is a token, so it can't be the name of a method.
 _ANY_METHOD = "any method"
 _HANDSHAKE = "WebSocket handshakes"
 
 
-# Hosts stand in the index below a segment that no path has, so that a mount of everything is found for them.
+# The index sorts hosts below a segment that no path has, so that a mount of "" is a candidate for them.
 _HOSTS = "/\0host/"
 
 
 class _Reach(Candidate):
-    """What a route of a known kind takes: paths or hosts, methods, WebSockets."""
+    """The requests that a route serves: paths or hosts, methods, WebSockets."""
 
     __slots__ = ("is_host", "kinds", "sample", "shape")
 
@@ -112,21 +116,21 @@ class _Reach(Candidate):
         pattern = _HOSTS + text.lower() if self.is_host else text
         super().__init__(order, route, pattern, _never)
         self.sample = PARAM_REGEX.sub("0", pattern)
-        """A path of this form: the index gives all that may cover this for it."""
+        """A path of this form. The index finds all routes that may cover this one under it."""
 
     def takes(self, kind: str) -> bool:
-        """Return whether requests of this method, or handshakes, are taken."""
+        """Return whether the route takes requests of this method, or handshakes."""
         return kind in self.kinds or (_ANY_METHOD in self.kinds and kind != _HANDSHAKE)
 
     def covers(self, other: _Reach) -> bool:
-        """Return whether every path of ``other`` is one of this."""
+        """Return whether this route matches every path of ``other``."""
         if self.is_host != other.is_host:
-            # A mount of everything leaves nothing for hosts behind it.
+            # A mount of "" leaves nothing for later hosts.
             return isinstance(self.route, Mount) and not self.route.path
         return self.shape.covers(other.shape) or self._serves_bare_path_of(other)
 
     def _serves_bare_path_of(self, other: _Reach) -> bool:
-        """Return whether this is a mount that serves the path of ``other`` without a slash behind it."""
+        """Return whether this mount serves its bare prefix, and ``other`` is a route for that path."""
         route = self.route
         return (
             isinstance(route, Mount)
@@ -162,23 +166,23 @@ def _find_unreachable(routes: Sequence[Any], prefix: str, seen: set[int]) -> Ite
         route = reach.route
         problem = _compare(reach, _covering(reach, index), prefix)
         if problem is not None:
-            yield problem  # an app takes all methods: none of them arrives below it then
+            yield problem  # no request reaches the routes below, so do not report them, too
         elif isinstance(route, AppRoute) and _identity(route) not in seen:
-            seen.add(_identity(route))  # reported once, wherever else it is mounted
+            seen.add(_identity(route))  # report it once, even if it is mounted again
             yield from _find_unreachable(_routes_of(route), prefix + _path_of(route), seen)
 
 
 def _covering(later: _Reach, index: RouteIndex) -> list[_Reach]:
-    """Return the earlier ones that cover all paths of ``later``, in their order.
+    """Return the earlier routes that cover all paths of ``later``, in order.
 
-    They cover its sample, too, so only what the index has for that is compared.
+    They also cover its sample, so it is enough to compare the candidates for the sample.
     """
     candidates: Any = index.find(later.sample)
     return [one for one in candidates if one.order < later.order and one.covers(later)]
 
 
 def _compare(later: _Reach, covering: Sequence[_Reach], prefix: str) -> RouteProblem | None:
-    """Return what is wrong with a route behind those that cover its paths."""
+    """Return the problem of a route after the routes that cover its paths, or None."""
     left = set(later.kinds)
     takers = []
     for one in covering:
@@ -188,8 +192,8 @@ def _compare(later: _Reach, covering: Sequence[_Reach], prefix: str) -> RoutePro
             left -= taken
     if not left and takers:
         return _unreachable(later, takers, prefix)
-    # HEAD may be served apart, before the route whose GET brings it; a route for all methods may have
-    # others before it.
+    # A route for HEAD alone before the route for GET is fine, and so are special routes before a route for
+    # all methods.
     lost = later.kinds - left - {"HEAD", _ANY_METHOD, _HANDSHAKE}
     if not lost:
         return None
@@ -202,25 +206,23 @@ def _compare(later: _Reach, covering: Sequence[_Reach], prefix: str) -> RoutePro
 
 
 def _unreachable(later: _Reach, by: Sequence[_Reach], prefix: str) -> RouteProblem:
-    who, route = _describe_all(by, prefix), _describe(later.route, prefix)
+    earlier, route = _describe_all(by, prefix), _describe(later.route, prefix)
     if len(by) == 1 and later.covers(by[0]):
-        text = (
-            f"{route} is never reached: {who} before it has the same pattern. Remove one of them."
-        )
+        text = f"{route} is never reached: {earlier} before it has the same pattern. Remove one of them."
         return _problem("duplicate", text, later.route, prefix)
     text = (
-        f"{route} is never reached: {who} before it takes all that it would match. "
+        f"{route} is never reached: {earlier} before it takes every request for it. "
         "Put the more special pattern first."
     )
     return _problem("unreachable", text, later.route, prefix)
 
 
-# -- names that url_for does not find ------------------------------------------------------------------
+# -- repeated names ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class _Link:
-    """A name as ``url_for`` knows it, and where it leads."""
+    """A name for ``url_for``, with its target."""
 
     name: str
     params: frozenset[str]
@@ -234,17 +236,17 @@ def _find_repeated_names(routes: Iterable[Any]) -> Iterator[RouteProblem]:
     for link in _links(routes, frozenset()):
         other = first.setdefault((link.name, link.params), link)
         if other.target == link.target or other.route is link.route:
-            continue  # the same URL, for other methods; or one application, mounted twice
+            continue  # the same URL for other methods, or one application mounted twice
         text = (
             f"{_describe(link.route, link.prefix)} has the name {link.name!r} of "
-            f"{_describe(other.route, other.prefix)} before it, which url_for finds in its place. "
+            f"{_describe(other.route, other.prefix)} before it, so url_for finds that one. "
             "Give one of them another name."
         )
         yield _problem("duplicate-name", text, link.route, link.prefix)
 
 
 def _links(routes: Iterable[Any], trail: frozenset[int]) -> Iterator[_Link]:
-    """Yield what ``url_for`` could be asked for, in the order in which it looks."""
+    """Yield the names that ``url_for`` can find, in the order of its search."""
     for route in routes:
         if not is_original(type(route), "url_path_for"):
             continue
@@ -276,7 +278,7 @@ def _format_of(route: Any) -> str:
     return path_format.removesuffix("/{path}") if isinstance(route, Mount) else path_format
 
 
-# -- words ---------------------------------------------------------------------------------------------
+# -- messages ------------------------------------------------------------------------------------------
 
 
 def _problem(kind: ProblemKind, text: str, route: Any, prefix: str) -> RouteProblem:
@@ -289,7 +291,7 @@ def _routes_of(route: AppRoute) -> list[Any]:
 
 
 def _identity(route: AppRoute) -> int:
-    """Return what tells one application from another, whatever middleware a mount has."""
+    """Return the identity of the mounted application, without the middleware of the mount."""
     return id(mounted_app(route))
 
 
@@ -318,28 +320,34 @@ def _describe_all(reaches: Sequence[_Reach], prefix: str) -> str:
 Token = str | Convertor[Any]
 Segment = tuple[Token, ...]
 
-_TEXTS_OF: dict[type, tuple[type, ...]] = {
+_INCLUDED_IN: dict[type, tuple[type, ...]] = {
     StringConvertor: WITHIN_SEGMENT,
     IntegerConvertor: (IntegerConvertor,),
     FloatConvertor: (FloatConvertor, IntegerConvertor),
     UUIDConvertor: (UUIDConvertor,),
     PathConvertor: (PathConvertor,),
 }
-"""The convertors each of whose texts the key takes, too."""
+"""For each convertor, those whose every match it matches as well."""
 
 
 class PatternShape:
-    """A pattern taken apart into segments, and these into literal texts and convertors."""
+    """A pattern as a sequence of segments, and each segment as literals and convertors.
+
+    Args:
+        text: The pattern.
+        regex: The compiled pattern.
+        convertors: Its convertors by the name of the parameter.
+    """
 
     def __init__(self, text: str, regex: re.Pattern[str], convertors: PathConvertors) -> None:
         self._text = text
         self._regex = regex
         self._convertors = convertors
-        # A pattern of hosts, which is compared without case, does not begin with a slash.
-        plain = text if text.startswith("/") else text.lower()
+        # A host pattern does not begin with a slash, and ignores case.
+        folded = text if text.startswith("/") else text.lower()
         self._segments = tuple(
-            _tokens(segment, plain_segment, convertors)
-            for segment, plain_segment in zip(text.split("/"), plain.split("/"), strict=True)
+            _tokens(segment, folded_segment, convertors)
+            for segment, folded_segment in zip(text.split("/"), folded.split("/"), strict=True)
         )
 
     def covers(self, other: PatternShape) -> bool:
@@ -350,19 +358,19 @@ class PatternShape:
         own, others = self._segments, other._segments
         for own_segment, other_segment in zip(own, others, strict=False):
             if _is_rest(own_segment) and own_segment is own[-1]:
-                return True  # whatever follows the slash before it
+                return True  # it matches any rest
             if not _covers_segment(own_segment, other_segment):
                 return False
         return len(own) == len(others)
 
 
-def _tokens(segment: str, plain: str, convertors: PathConvertors) -> Segment:
+def _tokens(segment: str, folded: str, convertors: PathConvertors) -> Segment:
     tokens: list[Token] = []
     end = 0
     for found in PARAM_REGEX.finditer(segment):
-        tokens += [plain[end : found.start()], convertors[found.group(1)]]
+        tokens += [folded[end : found.start()], convertors[found.group(1)]]
         end = found.end()
-    tokens.append(plain[end:])
+    tokens.append(folded[end:])
     return tuple(token for token in tokens if token != "")
 
 
@@ -372,7 +380,7 @@ def _is_rest(segment: Segment) -> bool:
 
 def _covers_segment(own: Segment, other: Segment) -> bool:
     if len(own) == 1 and type(own[0]) is StringConvertor:
-        # Any text without a slash, but not none at all.
+        # It matches any string without a slash, but not the empty one.
         return bool(other) and all(
             isinstance(token, str) or type(token) in WITHIN_SEGMENT for token in other
         )
@@ -382,4 +390,4 @@ def _covers_segment(own: Segment, other: Segment) -> bool:
 def _covers_token(own: Token, other: Token) -> bool:
     if isinstance(own, str) or isinstance(other, str):
         return own == other
-    return own is other or type(other) in _TEXTS_OF.get(type(own), ())
+    return own is other or type(other) in _INCLUDED_IN.get(type(own), ())

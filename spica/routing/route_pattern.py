@@ -1,8 +1,7 @@
-"""The pattern of the route that served a request, with the patterns of the mounts it stands below.
+"""Find the pattern of the route that served a request, with the patterns of its mounts, for telemetry.
 
-A mount writes its prefix into the scope as it was requested. Who wants to know its pattern, for telemetry,
-goes the way of the request again, from router to router, with a copy of the scope. Nothing is kept for that
-while requests are served.
+A mount writes the requested prefix into the scope, not its pattern. This module follows the request a second
+time, from router to router, with a copy of the scope. So requests pay nothing for it.
 """
 
 from __future__ import annotations
@@ -19,39 +18,44 @@ if TYPE_CHECKING:
     from spica.types import Scope
 
 MAX_DEPTH = 100
-"""Mounts in mounts, and layers around an app, that are gone through; a circle of them has an end, too."""
+"""The most nested mounts, and layers around an app, to go through. It also ends a cycle of them."""
 
 
 def find_pattern(scope: Scope, app: Any, root_path: str) -> str | None:
-    """Return the pattern of the route in ``scope`` as seen from ``app``, which is served at ``root_path``.
+    """Return the whole pattern of the route in ``scope``, with the prefixes of the mounts below ``app``.
 
-    Mounts that ``app`` has gone through are in it as they are written, with their parameters. None if the
-    route is of another kind, or is not where the request would find it.
+    Returns None if the route is not a ``Route`` or ``Mount``, or the request does not lead to it.
+
+    Args:
+        scope: The scope of the request after it was served.
+        app: The application to start from.
+        root_path: The ``root_path`` at which the server called ``app``.
     """
-    wanted = scope.get("route")
-    if not isinstance(wanted, (Route, Mount)):
+    served = scope.get("route")
+    if not isinstance(served, (Route, Mount)):
         return None
-    if isinstance(wanted, Route) and "app_root_path" not in scope:
-        return wanted.path  # no mount was passed
-    return _search(scope, wanted, app, root_path)
+    if isinstance(served, Route) and "app_root_path" not in scope:
+        return served.path  # no mount was passed
+    return _search(scope, served, app, root_path)
 
 
-def _search(scope: Scope, wanted: Route | Mount, app: Any, root_path: str) -> str | None:
-    """Go from ``app`` to the wanted route, and return the patterns on the way."""
+def _search(scope: Scope, served: Route | Mount, app: Any, root_path: str) -> str | None:
+    """Follow the request from ``app`` to the served route, and return the patterns on the way."""
     here = {**scope, "root_path": root_path, "path_params": {}}
     pattern = ""
     for _ in range(MAX_DEPTH):
         router = _router_inside(app)
         if router is None:
-            # Behind layers that do not tell what is in them: known if no mount has been passed since.
-            is_next = isinstance(wanted, Route) and here["root_path"] == scope.get("root_path")
-            return pattern + wanted.path if is_next else None
+            # A foreign layer hides the rest. The route is still certain if no further mount has changed the
+            # scope.
+            is_next = isinstance(served, Route) and here["root_path"] == scope.get("root_path")
+            return pattern + served.path if is_next else None
         if router._table.select(here, get_route_path(here)) is None:
             return None
         route = here["route"]
         if isinstance(route, (Route, Mount)):
             pattern += route.path
-        if route is wanted:
+        if route is served:
             return pattern
         if not isinstance(route, AppRoute):
             return None
@@ -60,7 +64,7 @@ def _search(scope: Scope, wanted: Route | Mount, app: Any, root_path: str) -> st
 
 
 def _router_inside(app: Any) -> Router | None:
-    """Return the router of an application, behind layers of any kind that keep what is in them."""
+    """Return the router of an application, looking inside layers that have an attribute ``app``."""
     for _ in range(MAX_DEPTH):
         router, _ = router_of(app)
         if isinstance(router, Router):

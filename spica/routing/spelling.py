@@ -1,8 +1,8 @@
-"""Find mistakes in the spelling of a path or host pattern when a route is made.
+"""Find misspelled parameters in a path or host pattern when a route is created.
 
-Braces and angle brackets must be percent-encoded in a URL (RFC 3986 s.2.2), so one that is not part of a
-parameter is a mistake. Where spica stands in for Starlette, such patterns keep their literal meaning, since
-installed programs have to start.
+Braces and angle brackets must be percent-encoded in a URL (RFC 3986 s.2.2), so one outside a parameter is a
+mistake. When spica replaces Starlette (``spica.compat``), such patterns keep their literal meaning, because
+installed programs must start.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from spica.routing.base import is_stand_in
 from spica.routing.patterns import PARAM_REGEX
 
 _GROUP = re.compile(r"\{(?:[^{}]|\{[^{}]*\})*+\}")
-"""Braces with what is between them: "{id}", "{id:[0-9]{2}}", "{{id}}"."""
+"""Braces and their content: "{id}", "{id:[0-9]{2}}", "{{id}}"."""
 
 _STRAY = re.compile(r"[{}]|<(?:(\w+)(?:\([^<>]*\))?:)?([A-Za-z_]\w*)>", re.ASCII)
-"""A brace without its partner, or a parameter as Flask and Django write it."""
+"""An unbalanced brace, or a parameter in the notation of Flask and Django."""
 
 _FOREIGN_KINDS = {"string": "str", "slug": "str", "any": "str"}
-"""Convertors of other frameworks, and ours for them."""
+"""Convertors of other frameworks, and the equivalent ones of spica."""
 
 _EXAMPLES = "'{name}' or '{name:int}'"
 
@@ -47,15 +47,15 @@ _ADVICE = [
         r"A name has ASCII letters, digits and underscores, and does not begin with a digit.",
     ),
 ]
-"""What to write instead of the text between two braces; the first expression that matches counts."""
+"""Advice for the content of a pair of braces. The first expression that matches applies."""
 
 
 def check_spelling(pattern: str, place: str) -> None:
-    """Refuse a pattern with something that was probably meant as a parameter; errors name ``place``.
+    """Refuse a pattern with a misspelled parameter. Errors begin with ``place``.
 
     Raises:
-        MisuseError: a brace has no partner, the text in braces is not a parameter, a convertor is not known,
-            or a parameter is in the spelling of another framework.
+        MisuseError: A brace is unbalanced, the content of braces is not a parameter, a convertor is unknown,
+            or a parameter has the notation of another framework.
     """
     if is_stand_in():
         return
@@ -71,7 +71,7 @@ def check_host_spelling(pattern: str, place: str) -> None:
     """Refuse a host pattern as `check_spelling` does, and one with a wildcard.
 
     Raises:
-        MisuseError: as there, or the pattern has a ``*``, which no host name has (RFC 1123 s.2.1).
+        MisuseError: As there, or the pattern has a ``*``, which host names do not contain (RFC 1123 s.2.1).
     """
     check_spelling(pattern, place)
     position = pattern.find("*")
@@ -118,10 +118,10 @@ def _check_group(text: str, position: int, place: str) -> None:
 
 
 def _advise(inside: str) -> str:
-    """Return what to write instead of the text between two braces."""
+    """Return advice for the content of a pair of braces."""
     kinds = "|".join(map(re.escape, CONVERTOR_TYPES))
     for expression, advice in _ADVICE:
         found = re.fullmatch(expression.replace("KINDS", kinds), inside, re.ASCII)
         if found is not None:
             return found.expand(advice)
-    raise AssertionError("The last expression matches every text.")  # pragma: no cover
+    raise AssertionError("The last expression matches every string.")  # pragma: no cover

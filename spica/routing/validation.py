@@ -1,8 +1,8 @@
-"""Mistakes in what a route is given, told where the route is made.
+"""Check the arguments of a route when it is created.
 
-What is certain is an error: a function that can't be called as endpoints and apps are, a class endpoint of
-the other protocol. What is legal, and hardly meant, is a warning: a parameter in the spelling of another
-framework.
+Certain mistakes are errors: a function with the wrong parameters for an endpoint or app, or a class endpoint
+of the other protocol. Arguments that are valid but probably unintended raise a warning: a parameter in the
+notation of another framework.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from spica.exceptions import warn_configuration
 from spica.routing.base import is_stand_in
 from spica.routing.patterns import PARAM_REGEX, find_slow_param
 
-_HARDLY_MEANT = re.compile(r"[{}?#]|<\w*:?\w+>|/(:\w+|\*+\w*(?=/|\Z))")
+_PROBABLY_UNINTENDED = re.compile(r"[{}?#]|<\w*:?\w+>|/(:\w+|\*+\w*(?=/|\Z))")
 
 
 def check_endpoint(endpoint: Any, place: str, protocol: str) -> None:
-    """Refuse what can't be the endpoint of a route for ``protocol``; errors name ``place``.
+    """Refuse an endpoint that can't serve ``protocol``. Errors begin with ``place``.
 
-    Where spica stands in for Starlette, a function that can't be called with one argument may pass: packages
-    make such routes and never serve them.
+    When spica replaces Starlette, a function with other parameters passes: packages create such routes and
+    never serve them.
 
     Raises:
-        TypeError: it can't be called, or not with one argument; or it is a class endpoint of the other
+        TypeError: The endpoint can't be called with one argument, or is a class endpoint of the other
             protocol.
     """
     if not callable(endpoint):
@@ -43,27 +43,27 @@ def check_endpoint(endpoint: Any, place: str, protocol: str) -> None:
     elif not _takes(endpoint, 1) and not is_stand_in():
         conn = "request" if protocol == "http" else "websocket"
         raise TypeError(
-            f"{place}: the endpoint is called with one argument, the {conn}, which "
-            f"{endpoint.__qualname__}() does not fit. Parameters of the path are in {conn}.path_params; "
-            "an ASGI app belongs into a Mount."
+            f"{place}: spica calls the endpoint with one argument, the {conn}, but "
+            f"{endpoint.__qualname__}() has other parameters. Read path parameters from "
+            f"{conn}.path_params. Put an ASGI app in a Mount."
         )
 
 
 def check_mounted(app: Any, place: str) -> None:
-    """Refuse what is no ASGI app; errors name ``place``.
+    """Refuse an object that is not an ASGI app. Errors begin with ``place``.
 
     Raises:
-        TypeError: it can't be called, or not with scope, receive and send; or it is a class whose
-            instances are the apps.
+        TypeError: The object can't be called with scope, receive and send, or it is a class whose instances
+            are the apps.
     """
     if not callable(app):
         raise TypeError(f"{place}: app must be an ASGI app, not {app!r:.200}.")
     if not _takes(app, 3):
         raise TypeError(
-            f"{place}: app must be an ASGI app (scope, receive, send), and {app.__qualname__}() does not "
-            "take these. An endpoint belongs into a Route, a WSGI application into WSGIMiddleware."
+            f"{place}: app must be an ASGI app (scope, receive, send), but {app.__qualname__}() has other "
+            "parameters. Put an endpoint in a Route, and a WSGI application in WSGIMiddleware."
         )
-    # A class may be an app itself: its instances, one for each connection, are then awaited.
+    # A class with __await__ is an app itself: each connection creates an instance and awaits it.
     if type(app) is type and not hasattr(app, "__await__"):
         raise TypeError(
             f"{place}: app must be an ASGI app, not the class {app.__name__}. "
@@ -72,10 +72,11 @@ def check_mounted(app: Any, place: str) -> None:
 
 
 def check_choice(value: Any, place: str) -> bool | None:
-    """Return ``value``, a bool or None; errors name ``place``.
+    """Return ``value``, a bool or None. Errors begin with ``place``.
 
     Raises:
-        TypeError: it is something else: a text, or the lifespan function that belongs to an application.
+        TypeError: The value is something else, for example a string, or a lifespan function that an
+            application should have.
     """
     if value is None or isinstance(value, bool):
         return value
@@ -83,19 +84,19 @@ def check_choice(value: Any, place: str) -> bool | None:
 
 
 def warn_of_path(path: str, place: str) -> None:
-    """Warn of text in a path that was probably meant as a parameter, and of parameters without a bound."""
+    """Warn of parameters in another notation, and of parameters whose matching time has no bound."""
     _warn_of_regexes(path, place)
-    found = _HARDLY_MEANT.search(PARAM_REGEX.sub("x", path))
+    found = _PROBABLY_UNINTENDED.search(PARAM_REGEX.sub("x", path))
     if found is None:
         return
     text = found[1] or found[0]
     if text in "?#":
-        what = f"{text!r} is never part of a path. A query is in request.query_params"
+        reason = f"{text!r} is never part of a path. A query is in request.query_params"
     else:
-        what = (
-            f"{text!r} stands for itself here. A parameter is written '{{name}}' or '{{name:int}}'"
+        reason = (
+            f"{text!r} matches itself, literally. Write a parameter as '{{name}}' or '{{name:int}}'"
         )
-    warn_configuration(f"{place}: {what}.")
+    warn_configuration(f"{place}: {reason}.")
 
 
 def _warn_of_regexes(path: str, place: str) -> None:
@@ -107,14 +108,14 @@ def _warn_of_regexes(path: str, place: str) -> None:
         text = (
             f"{place}: the time to match {{{name}{kind}}} has no bound, because the regular expression "
             f"{convertor.regex!r:.80} has a lookaround, an anchor, a backreference or the like. Write it "
-            "without, and check the text in convert(), which may raise ValueError."
+            "without, and check the string in convert(), which may raise ValueError."
         )
         warn_configuration(text)
 
 
 def _takes(function: Any, count: int) -> bool:
-    """Tell whether a function can be called with ``count`` arguments; True where only a call could tell."""
-    # By type(): the proxies that tracing agents put around functions claim to be functions.
+    """Return whether a function accepts ``count`` arguments. True if only a call could show it."""
+    # Use type(), because the proxies of tracing agents claim to be functions in isinstance().
     if type(function) is MethodType:
         function, count = function.__func__, count + 1
     if type(function) is not FunctionType:

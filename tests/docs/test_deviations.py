@@ -102,7 +102,7 @@ def test_content_and_cookies_of_another_type():
 
 
 def test_an_endpoint_takes_the_request():
-    with pytest.raises(TypeError, match="is called with one argument, the request"):
+    with pytest.raises(TypeError, match="calls the endpoint with one argument, the request"):
         Route("/", lambda: Response())
 
 

@@ -116,7 +116,7 @@ class TestErrors:
             check_path("a", "Here")
 
     def test_a_path_that_is_no_text(self) -> None:
-        with pytest.raises(TypeError, match=r"Here: the path must be text, not 1\."):
+        with pytest.raises(TypeError, match=r"Here: the path must be a string, not 1\."):
             check_path(1, "Here")
 
 

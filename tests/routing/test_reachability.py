@@ -230,8 +230,8 @@ def test_what_a_problem_says() -> None:
     assert problem.place == f"{__file__}:{LINE}"
     assert problem.message == (
         f"Route('/api/users/me', methods=['GET', 'HEAD']) at {__file__}:{LINE} is never reached: "
-        f"Route('/api/users/{{id}}', methods=['GET', 'HEAD']) at {__file__}:{LINE} before it takes all that "
-        "it would match. Put the more special pattern first."
+        f"Route('/api/users/{{id}}', methods=['GET', 'HEAD']) at {__file__}:{LINE} before it takes every "
+        "request for it. Put the more special pattern first."
     )
 
 
@@ -333,8 +333,8 @@ class TestNames:
         assert problem.path == "/b"
         assert problem.message == (
             f"Route('/b', methods=['GET', 'HEAD']) at {__file__}:{LINE} has the name 'x' of "
-            f"Route('/a', methods=['GET', 'HEAD']) at {__file__}:{LINE} before it, which url_for finds in "
-            "its place. Give one of them another name."
+            f"Route('/a', methods=['GET', 'HEAD']) at {__file__}:{LINE} before it, so url_for finds "
+            "that one. Give one of them another name."
         )
 
     @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from spica.routing import BaseRoute, Host, Match, Mount, Route, WebSocketRoute
 from spica.routing.table import MAX_SEGMENTS, RouteList, RouteTable, _build_index
 
 # Braces that stand for themselves are among the paths: those of Starlette's name may have them.
-pytestmark = pytest.mark.filterwarnings("ignore:.*stands for itself")
+pytestmark = pytest.mark.filterwarnings("ignore:.*matches itself, literally")
 
 
 class Lowercase(Convertor[str]):

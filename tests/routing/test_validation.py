@@ -47,9 +47,9 @@ def test_an_endpoint_that_one_argument_does_not_fit(function: Any) -> None:
         Route("/{item_id}", function)
 
     assert str(info.value) == (
-        "Route('/{item_id}'): the endpoint is called with one argument, the request, which "
-        f"{function.__qualname__}() does not fit. Parameters of the path are in request.path_params; an ASGI "
-        "app belongs into a Mount."
+        "Route('/{item_id}'): spica calls the endpoint with one argument, the request, but "
+        f"{function.__qualname__}() has other parameters. Read path parameters from request.path_params. Put an "
+        "ASGI app in a Mount."
     )
 
 
@@ -93,9 +93,9 @@ def test_a_mounted_function_that_is_no_app(function: Any) -> None:
         Mount("/api", function)
 
     assert str(info.value) == (
-        "Mount('/api'): app must be an ASGI app (scope, receive, send), and "
-        f"{function.__qualname__}() does not take these. An endpoint belongs into a Route, a WSGI "
-        "application into WSGIMiddleware."
+        "Mount('/api'): app must be an ASGI app (scope, receive, send), but "
+        f"{function.__qualname__}() has other parameters. Put an endpoint in a Route, and a WSGI "
+        "application in WSGIMiddleware."
     )
 
 
@@ -153,8 +153,8 @@ def test_a_parameter_of_another_spelling_is_warned_of(path: str, text: str) -> N
         Route(path, endpoint)
 
     assert [str(found.message) for found in caught] == [
-        f"Route({path!r}): {text!r} stands for itself here. "
-        "A parameter is written '{name}' or '{name:int}'."
+        f"Route({path!r}): {text!r} matches itself, literally. "
+        "Write a parameter as '{name}' or '{name:int}'."
     ]
     assert caught[0].filename == __file__
 

@@ -11,7 +11,13 @@ from spica.config import Config
 from spica.datastructures import URL, FormData, Secret, UploadFile
 from spica.endpoints import HTTPEndpoint, WebSocketEndpoint
 from spica.requests import Request
-from spica.responses import FileResponse, HTMLResponse, RedirectResponse, Response, StreamingResponse
+from spica.responses import (
+    FileResponse,
+    HTMLResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
 from spica.routing import Host, Mount, Route, WebSocketRoute
 from spica.staticfiles import StaticFiles
 from spica.templating import Jinja2Templates

@@ -1,4 +1,4 @@
-"""The lifespan of a mounted app that is only known by the ASGI protocol.
+"""Run the lifespan of a foreign ASGI app.
 
 Standard: ASGI lifespan specification 2.0.
 """
@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 
 
 class ForeignLifespan:
-    """Run the lifespan of any ASGI app as an async context manager that gives its state.
+    """Run the lifespan of any ASGI app as an async context manager. Entering it returns the app's state.
 
-    The app runs in a task of its own, as a server would run it. That it has a lifespan is not a question
-    here: somebody has asked for it.
+    The app runs in its own task, as under a server. It must support the lifespan protocol, because you
+    requested it with ``lifespan=True``.
+
+    Args:
+        app: The ASGI app.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -36,8 +39,8 @@ class ForeignLifespan:
         """Start the app.
 
         Raises:
-            RuntimeError: it says that it can't start, or ends without a word. What it raises itself is
-                raised as it is.
+            RuntimeError: The app reports a failed startup, or returns without an answer.
+            Exception: The app raised it.
         """
         self._answered = anyio.Event()
         self._shutdown = anyio.Event()
@@ -55,7 +58,7 @@ class ForeignLifespan:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        """Let the app end."""
+        """Shut the app down."""
         if exc is not None:
             self._tasks.cancel_scope.cancel()
             return await self._tasks.__aexit__(exc_type, exc, traceback)
@@ -68,7 +71,7 @@ class ForeignLifespan:
         return None
 
     async def _wait_for_answer(self) -> None:
-        """Wait until the app has answered; if that is cancelled, a time limit passed, so is the app."""
+        """Wait until the app has answered. If the wait is cancelled (by a time limit), cancel the app."""
         try:
             await self._answered.wait()
         except BaseException as exc:
@@ -77,7 +80,7 @@ class ForeignLifespan:
             raise
 
     async def _stop(self) -> None:
-        """Stop an app that has said all, and raise what went wrong."""
+        """Stop an app after its last answer, and raise its error."""
         self._tasks.cancel_scope.cancel()
         await self._tasks.__aexit__(None, None, None)
         if self._failure is not None:

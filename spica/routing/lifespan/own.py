@@ -1,6 +1,6 @@
-"""Lifespans as an application is given them: what they may be, and how a router holds its own.
+"""Check the lifespans of one router, and hold them.
 
-How they are run by the server, with those of mounted applications, is in ``lifespan_run``.
+`spica.routing.lifespan.run` runs them for the server, together with the lifespans of mounted applications.
 
 Standard: ASGI lifespan specification 2.0.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LifespanContext = Callable[[Any], contextlib.AbstractAsyncContextManager[Any]]
 
 entered_by_hand: ContextVar[set[int] | None] = ContextVar("entered_by_hand", default=None)
-"""The ids of the routers whose lifespans the functions that are starting have entered themselves."""
+"""The ids of routers whose lifespan a starting lifespan function has entered by hand."""
 
 
 def make_lifespans(
@@ -32,10 +32,10 @@ def make_lifespans(
 ) -> list[LifespanContext]:
     """Return the lifespans as functions from the application to an async context manager.
 
-    Generator functions without ``@asynccontextmanager`` are accepted with a deprecation warning.
+    A generator function without ``@asynccontextmanager`` still works, with a deprecation warning.
 
     Raises:
-        TypeError: a lifespan can't be called.
+        TypeError: A lifespan can't be called.
     """
     if lifespan is None:
         return []
@@ -51,10 +51,10 @@ def _make_lifespan(lifespan: Any) -> LifespanContext:
             f"not {lifespan!r:.200}. "
             "Decorate an async generator function with @contextlib.asynccontextmanager."
         )
-    # What a function with @asynccontextmanager returns can be called, too: as a decorator.
+    # The result of a function with @asynccontextmanager is callable as well: it can be used as a decorator.
     if type(lifespan).__call__ is contextlib.AsyncContextDecorator.__call__:
         raise TypeError(
-            "lifespan must be the function, not what it returns: write lifespan=name, not lifespan=name(app)."
+            "lifespan must be the function, not its result: write lifespan=name, not lifespan=name(app)."
         )
     if inspect.isasyncgenfunction(lifespan):
         _warn_of_generator("async generator function")
@@ -62,7 +62,7 @@ def _make_lifespan(lifespan: Any) -> LifespanContext:
     if inspect.isgeneratorfunction(lifespan):
         _warn_of_generator("generator function")
         return contextlib.asynccontextmanager(functools.partial(_as_async, lifespan))
-    context: LifespanContext = lifespan  # what it returns is checked when it is entered
+    context: LifespanContext = lifespan  # `open_context` checks its result
     return context
 
 
@@ -80,7 +80,7 @@ async def _as_async(lifespan: Callable[[Any], Any], app: Any) -> AsyncIterator[A
 
 
 def describe_lifespan(function: Any) -> str:
-    """Return a lifespan's name with its file and line."""
+    """Return the name of a lifespan with its file and line."""
     if isinstance(function, OwnLifespan) and function.functions:
         function = function.functions[0]
     return describe(function)
@@ -92,14 +92,14 @@ def open_context(
     """Call a lifespan.
 
     Raises:
-        TypeError: it returns something else than an async context manager.
+        TypeError: It does not return an async context manager.
     """
     context: Any = function(app)
     if hasattr(context, "__aenter__") and hasattr(context, "__aexit__"):
         manager: contextlib.AbstractAsyncContextManager[Any] = context
         return manager
     if hasattr(context, "close"):
-        context.close()  # a coroutine, never awaited
+        context.close()  # a coroutine, which nobody will await
     raise TypeError(
         f"The lifespan {describe_lifespan(function)} returned {type(context).__name__}, not an async "
         "context manager. Decorate an async generator function with @contextlib.asynccontextmanager."
@@ -109,11 +109,11 @@ def open_context(
 def merge_state(
     state: dict[str, Any] | None, given: Any, function: LifespanContext
 ) -> dict[str, Any] | None:
-    """Return ``state`` with what another lifespan of the application has yielded.
+    """Return ``state`` with the keys that another lifespan of the application has yielded.
 
     Raises:
-        TypeError: it is not a mapping.
-        ValueError: it has a key that an earlier one has yielded.
+        TypeError: The lifespan yielded something other than a mapping.
+        ValueError: An earlier lifespan has yielded the same key.
     """
     if given is None:
         return state
@@ -132,10 +132,14 @@ def merge_state(
 
 
 class OwnLifespan:
-    """The lifespans of one router, without those of what it mounts.
+    """The lifespans of one router, without those of mounted applications.
 
-    Called with an application it returns an async context manager, so that a lifespan can be entered by
-    hand. The run that this happens in takes note, and does not start it again.
+    Call it with an application to get an async context manager, for example to enter the lifespan of a
+    mounted router by hand. A run that is starting notes this, and does not start the lifespan again.
+
+    Args:
+        router: The router.
+        functions: Functions from the application to an async context manager, as by `make_lifespans`.
     """
 
     __slots__ = ("__weakref__", "functions", "router")
@@ -145,7 +149,7 @@ class OwnLifespan:
         self.functions = tuple(functions)
 
     def __call__(self, app: Any) -> contextlib.AbstractAsyncContextManager[Any]:
-        """Return the context of all functions, entered in order and left in reverse."""
+        """Return a context that enters all functions in order, and leaves them in reverse."""
         return _ByHand(self, app)
 
     def __repr__(self) -> str:
@@ -153,7 +157,7 @@ class OwnLifespan:
 
 
 class _ByHand(contextlib.AbstractAsyncContextManager[Any]):
-    """A router's lifespan, entered by whoever likes to."""
+    """The lifespan of a router, entered by hand."""
 
     def __init__(self, lifespan: OwnLifespan, app: Any) -> None:
         self._lifespan = lifespan
@@ -166,7 +170,7 @@ class _ByHand(contextlib.AbstractAsyncContextManager[Any]):
             entered.add(id(self._lifespan.router))
         functions = self._lifespan.functions
         if len(functions) == 1:
-            # As it is, whatever it yields.
+            # Return its value unchanged, even if it is not a mapping.
             return await self._stack.enter_async_context(open_context(functions[0], self._app))
         state: dict[str, Any] | None = None
         try:

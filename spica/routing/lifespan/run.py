@@ -1,8 +1,8 @@
-"""The run of an application's lifespans, from the server's start to its end.
+"""Run the lifespans of an application, from the server's startup to its shutdown.
 
-The lifespans of an application come first, then those of what it mounts, in the order of the routes and
-further in last; they end in reverse. Where one fails to start, those that have started are ended. Where one
-fails to end, the others are ended nevertheless.
+The lifespans of an application start first, then those of its mounted applications, in the order of the
+routes and from the outside in. They end in reverse. If one fails to start, the run ends those that have
+started. If one fails to end, the run still ends the others.
 
 Standard: ASGI lifespan specification 2.0.
 """
@@ -35,23 +35,27 @@ from spica.routing.mounts import AppRoute
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from spica.types import Receive, Scope, Send
+    from spica.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_STARTUP_SECONDS = 3600.0
-"""How long one lifespan may take to start, by default. Long, since databases are migrated and models loaded
-there, and a start that is cut short is an application that never serves; but a start that hangs does end."""
+"""The default time limit for one lifespan to start, in seconds: an hour.
+
+It is long, because lifespans migrate databases and load models, and an application whose start is cut short
+never serves. A start that hangs still ends."""
 
 MAX_SHUTDOWN_SECONDS = 300.0
-"""How long one lifespan may take to end, by default. Whoever stops a server (a supervisor, a container's
-host) kills it after less; here the others are still ended, and the one that hangs is named."""
+"""The default time limit for one lifespan to end, in seconds: five minutes.
+
+Supervisors and container hosts kill a server earlier. The limit lets the other lifespans end, and the error
+names the one that hangs."""
 
 
 def check_seconds(seconds: float | None, place: str) -> float | None:
-    """Return a time limit, in seconds; None: no limit.
+    """Return a time limit in seconds, or None for no limit.
 
     Raises:
-        ValueError: it is not more than 0.
-        TypeError: it is no number.
+        ValueError: The limit is 0 or negative.
+        TypeError: The limit is not a number.
     """
     if seconds is None:
         return None
@@ -65,13 +69,13 @@ def check_seconds(seconds: float | None, place: str) -> float | None:
 async def run_lifespan(router: Any, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer the lifespan messages: start at startup, end at shutdown.
 
-    What the lifespans of the router itself yield becomes the state of each request. When all have started,
-    the layers of mounted applications are made. A failure is told to the server with its traceback, and
-    raised.
+    The state that the router's own lifespans yield becomes the state of each request. When all lifespans have
+    started, the layers of mounted applications are built. The server gets a failure with its traceback, and
+    the error is raised.
 
     Raises:
-        RuntimeError: a lifespan yields state, and the server has no place for it.
-        TimeoutError: a lifespan takes longer than its limit.
+        RuntimeError: A lifespan yields state, but the server does not support it.
+        TimeoutError: A lifespan takes longer than its limit.
     """
     has_started = False
     await receive()
@@ -84,7 +88,7 @@ async def run_lifespan(router: Any, scope: Scope, receive: Receive, send: Send) 
 
                 warn_of_routes(router.routes)
             state = await run.start()
-            build_applications_below(router)  # now: a lifespan may have added middleware to them
+            build_applications_below(router)  # only now: a lifespan may have added middleware
             if state is not None:
                 _share_state(state, scope)
             await send({"type": "lifespan.startup.complete"})
@@ -112,7 +116,7 @@ def _share_state(state: dict[str, Any], scope: Scope) -> None:
 
 
 class _Surroundings:
-    """What holds for the lifespans at one place: its name, whether they run, and for how long."""
+    """The settings for the lifespans of one application: its location, whether they run, and for how long."""
 
     __slots__ = ("place", "prefix", "runs_mounted", "shutdown_seconds", "startup_seconds")
 
@@ -120,13 +124,13 @@ class _Surroundings:
         self.place = ""
         self.prefix = ""
         own: bool | None = getattr(router, "mounted_lifespans", None)
-        # Where spica stands in for Starlette, packages start by hand what they mount: it never did.
+        # Starlette does not run mounted lifespans, so packages for Starlette start them by hand.
         self.runs_mounted = not is_stand_in() if own is None else own
         self.startup_seconds: float | None = getattr(router, "max_startup_seconds", None)
         self.shutdown_seconds: float | None = getattr(router, "max_shutdown_seconds", None)
 
     def below(self, route: AppRoute, router: Any) -> _Surroundings:
-        """Return what holds for an application that is mounted here."""
+        """Return the settings for an application that is mounted here."""
         inner = _Surroundings(router)
         inner.startup_seconds = _shorter(inner.startup_seconds, self.startup_seconds)
         inner.shutdown_seconds = _shorter(inner.shutdown_seconds, self.shutdown_seconds)
@@ -142,20 +146,22 @@ def _shorter(own: float | None, outer: float | None) -> float | None:
 
 
 class LifespanRun:
-    """The lifespans of a router and of all that is mounted below it, started once and ended once."""
+    """One run of the lifespans of a router and of all applications below it."""
 
     def __init__(self, router: Any, app: Any) -> None:
         self._router = router
         self._app = app
         self._steps: list[_Step] = []
         self._by_hand: set[int] = set()
-        self._states: dict[int, dict[str, Any] | None] = {}  # by id of what has been started
+        self._states: dict[
+            int, dict[str, Any] | None
+        ] = {}  # by the id of a started router or foreign app
         self._overlays: list[tuple[AppRoute, dict[str, Any]]] = []
 
     async def start(self) -> dict[str, Any] | None:
-        """Start all lifespans; return the state of the router's own.
+        """Start all lifespans, and return the state of the router's own.
 
-        What fails is raised, with a note that says which it was. ``end`` must be called with it.
+        If one fails, its error is raised with a note that names it. Call ``end`` with this error.
         """
         token = entered_by_hand.set(self._by_hand)
         try:
@@ -198,7 +204,7 @@ class LifespanRun:
             if router is None:
                 self._states[key] = await self._start_one(ForeignLifespan, mounted, here)
             else:
-                # A router that is mounted as it is belongs to the application around it.
+                # A router without its own application belongs to the outer application.
                 await self._start_router(router, app if owner is router else owner, here)
         state = self._states[key]
         if state:
@@ -206,13 +212,16 @@ class LifespanRun:
             self._overlays.append((route, state))
 
     async def end(self, error: BaseException | None) -> None:
-        """End what was started, in reverse; ``error`` is why it ends, None at an ordinary shutdown.
+        """End the started lifespans, in reverse.
 
-        Each lifespan is ended as at a shutdown, whatever has failed before; only a cancellation is thrown
-        into them. Returns if one of them takes that as its end.
+        Each lifespan ends as at a shutdown, even if another one has failed. Only a cancellation is thrown
+        into them; if one suppresses it, the others end normally.
+
+        Args:
+            error: The reason to end, or None at an ordinary shutdown.
 
         Raises:
-            Exception: ``error``, or what failed; several together as an ExceptionGroup.
+            Exception: ``error`` or the error of a lifespan. Several errors form an ExceptionGroup.
         """
         while self._overlays:
             route, state = self._overlays.pop()
@@ -247,27 +256,27 @@ def _raise(cancellation: BaseException | None, failures: list[Exception]) -> Non
 
 def _functions_of(router: Any) -> tuple[LifespanContext, ...]:
     context = router.lifespan_context
-    # A subclass may have one of its own.
+    # A subclass of Router may define `lifespan_context` itself.
     own = isinstance(context, OwnLifespan) and context.router is router
     return context.functions if own else (context,)
 
 
 class _Step:
-    """One lifespan, with its time limits, from its start to its end.
+    """One lifespan with its time limits, from its start to its end.
 
-    Its cancel scope stands around all of its life, since scopes are left in the reverse order of their
-    entering, and a lifespan may leave a task group open. Only the deadline is there when it is needed.
+    The cancel scope stays open all this time, because scopes must be left in reverse order, and a lifespan
+    may keep a task group open. Only while the lifespan starts or ends does the scope have a deadline.
     """
 
     def __init__(self, function: LifespanContext, here: _Surroundings, source: Any) -> None:
         self._function = function
         self._here = here
-        self._source = source  # what messages name
+        self._source = source  # named in error messages
         self._context: AbstractAsyncContextManager[Any]
         self._scope: anyio.CancelScope | None = None
 
     async def start(self, app: Any) -> Any:
-        """Enter the lifespan; return what it yields."""
+        """Enter the lifespan, and return the value that it yields."""
         here = self._here
         if here.startup_seconds is not None or here.shutdown_seconds is not None:
             self._scope = anyio.CancelScope()
@@ -282,7 +291,7 @@ class _Step:
         return state
 
     async def end(self, thrown: BaseException | None) -> bool:
-        """Leave the lifespan; return whether it took what was thrown into it as its end."""
+        """Leave the lifespan, and return whether it suppressed ``thrown``."""
         seconds = self._here.shutdown_seconds
         self._set_deadline(seconds)
         try:
@@ -304,7 +313,7 @@ class _Step:
             self._scope.deadline = math.inf if seconds is None else anyio.current_time() + seconds
 
     def _fail(self, error: BaseException, phase: str, seconds: float | None) -> NoReturn:
-        """Raise ``error`` with a note of where it comes from, or as a TimeoutError if that is what it is."""
+        """Raise ``error`` with a note that names the lifespan, or a TimeoutError after the time limit."""
         where = f"the {phase} of the lifespan {describe_lifespan(self._source)}{self._here.place}"
         is_late = self._scope is not None and self._scope.__exit__(
             type(error), error, error.__traceback__
@@ -317,3 +326,51 @@ class _Step:
         if isinstance(error, Exception):
             error.add_note(f"This was in {where}.")
         raise error
+
+
+class StartupGuard:
+    """Report a failed startup to the server if the app raises before it has answered.
+
+    A server takes an app that raises before it answers ``lifespan.startup`` for an app without a lifespan,
+    and serves it (ASGI lifespan specification 2.0, "Startup Failed"). An application of spica always has one,
+    and would be served half-built.
+
+    Args:
+        receive: The server's ``receive``.
+        send: The server's ``send``.
+    """
+
+    __slots__ = ("_has_answered", "_has_received", "_receive", "_send")
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._has_received = False
+        self._has_answered = False
+
+    async def run(self, app: ASGIApp, scope: Scope) -> None:
+        """Run the app."""
+        try:
+            await app(scope, self.receive, self.send)
+        except Exception:
+            if not self._has_answered:
+                await self._report_failure()
+            raise
+
+    async def receive(self) -> Message:
+        """Return the server's next message."""
+        self._has_received = True
+        return await self._receive()
+
+    async def send(self, message: Message) -> None:
+        """Send ``message`` to the server."""
+        self._has_answered = True
+        await self._send(message)
+
+    async def _report_failure(self) -> None:
+        import traceback
+
+        text = traceback.format_exc()
+        if not self._has_received:
+            await self.receive()  # the server expects an answer only after it has sent the message
+        await self.send({"type": "lifespan.startup.failed", "message": text})

@@ -29,7 +29,7 @@ def test_the_context_in_the_place_of_its_function() -> None:
     with pytest.raises(TypeError) as caught:
         Spica(lifespan=lifespan(None))  # type: ignore[arg-type]
     assert str(caught.value) == (
-        "lifespan must be the function, not what it returns: write lifespan=name, not lifespan=name(app)."
+        "lifespan must be the function, not its result: write lifespan=name, not lifespan=name(app)."
     )
 
 

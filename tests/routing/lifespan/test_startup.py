@@ -8,7 +8,7 @@ from asgi_kit import Exchange
 from spica.applications import Spica
 from spica.middleware import Middleware
 from spica.middleware.cors import CORSMiddleware
-from spica.routing.lifespan.startup import StartupGuard
+from spica.routing.lifespan.run import StartupGuard
 
 pytestmark = pytest.mark.anyio
 
