@@ -48,8 +48,8 @@ def test_an_endpoint_that_one_argument_does_not_fit(function: Any) -> None:
 
     assert str(info.value) == (
         "Route('/{item_id}'): spica calls the endpoint with one argument, the request, but "
-        f"{function.__qualname__}() has other parameters. Read path parameters from request.path_params. Put an "
-        "ASGI app in a Mount."
+        f"{function.__qualname__}() has other parameters. Read path parameters from request.path_params. Put "
+        "an ASGI app in a Mount."
     )
 
 
