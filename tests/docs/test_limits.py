@@ -57,7 +57,7 @@ LIMITS: dict[str, tuple[float, str]] = {
     "files of a form": (form("max_files"), ""),
     "fields of a form": (form("max_fields"), ""),
     "size of a field": (form("max_part_size") / MIB, "MiB"),
-    "what a form keeps in memory, fields and small files together": (
+    "memory of a form, fields and small files together": (
         form("max_memory_size") / MIB,
         "MiB",
     ),
