@@ -112,7 +112,7 @@ to {NOISE:.0%}.
 {under_uvicorn}
 
 {where}.
-Trust the ratios, not the microseconds; `scripts/bench fastapi --write` makes both tables anew.
+Trust the ratios, not the microseconds; `scripts/bench fastapi --write` measures both again.
 """,
         encoding="utf-8",
     )

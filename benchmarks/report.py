@@ -36,7 +36,7 @@ def introduction(result: Result) -> str:
     return (
         "In memory, all in one process and one run, round by round in turn; the best of "
         f"{result.rounds} rounds.\n{where}. Trust the ratios, not the microseconds;\n"
-        "`scripts/bench` makes the table anew."
+        "`scripts/bench` measures again."
     )
 
 
