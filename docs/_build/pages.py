@@ -28,6 +28,7 @@ SECTIONS: dict[str, list[str]] = {
         "guide/limits",
         "guide/checking",
         "guide/value-path",
+        "guide/walk",
     ],
     "Middleware": [
         "guide/middleware",
