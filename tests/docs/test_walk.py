@@ -1,4 +1,4 @@
-"""The page "From socket to endpoint" names files and functions of the code, and the files that connections enter.
+"""The page "From socket to endpoint" names files and functions of the code, and the files of a connection.
 
 If a test fails because you have renamed or moved something, change docs/guide/walk.md.
 """
