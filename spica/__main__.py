@@ -1,11 +1,13 @@
 """The command line: ``python -m spica``, or ``spica``.
 
-    spica check module:app        say what is wrong with an application
-    spica routes module:app       list its routes
+    spica dev [module:app]        serve an application and reload it on save
+    spica run [module:app]        serve an application in production
+    spica check [module:app]      find the mistakes in an application
+    spica routes [module:app]     list its routes
     spica --version
 
-Each command says more with ``--help``. Exit status: 0, all is well; 1, something is wrong; 2, the command
-could not be carried out.
+Each command explains its options with ``--help``. Exit status: 0, all is well; 1, something is wrong; 2, the
+command could not be carried out.
 """
 
 from __future__ import annotations
@@ -19,18 +21,24 @@ import spica
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says, and return the exit status."""
-    from spica.checks.command import add_commands
+    """Run the command that the arguments name, and return the exit status."""
+    from spica.checks import command as checks
+    from spica.cli import command as cli
 
-    parser = argparse.ArgumentParser(prog="spica", description="Look at spica applications.")
+    parser = argparse.ArgumentParser(
+        prog="spica",
+        description="Run and check ASGI applications.",
+        epilog='"spica COMMAND --help" explains a command.',
+    )
     parser.add_argument("--version", action="version", version=f"spica {spica.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    add_commands(commands)
+    cli.add_commands(commands)
+    checks.add_commands(commands)
     options = parser.parse_args(arguments)
     try:
         status: int = options.run(options)
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read it has seen enough
+    except BrokenPipeError:  # the reader of a pipe has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return status

@@ -1,4 +1,4 @@
-"""The commands of ``python -m spica`` that look at an application: ``check`` and ``routes``."""
+"""The commands of ``python -m spica`` that examine an application: ``check`` and ``routes``."""
 
 from __future__ import annotations
 
@@ -17,32 +17,41 @@ from spica.checks.report import format_json, format_routes, format_text, has_col
 EXIT_FINE, EXIT_WRONG, EXIT_UNUSABLE = 0, 1, 2
 
 _CHECK = """\
-Look at an application without serving it: routes that are never reached, middleware in the wrong place or
-with settings that can't work, limits that were lifted, packages that are missing. No lifespan runs."""
+Examine an application without serving it: routes that no request reaches, middleware in the wrong order or
+with settings that can't work, lifted limits, missing packages. No lifespan runs."""
 
 
 def add_commands(commands: Any) -> None:
     """Add the two commands to the sub-parsers of a command line."""
     check = commands.add_parser(
-        "check", help="say what is wrong with an application", description=_CHECK
+        "check", help="find the mistakes in an application", description=_CHECK
     )
-    _add_target(check)
-    check.add_argument("--format", choices=("text", "json"), default="text", help="of the report")
+    add_target(check)
+    check.add_argument(
+        "--format", choices=("text", "json"), default="text", help="format of the report"
+    )
     check.add_argument("--strict", action="store_true", help="exit with 1 for warnings, too")
     check.set_defaults(run=run_check)
 
     words = "list the routes of an application"
     routes = commands.add_parser("routes", help=words, description=words.capitalize() + ".")
-    _add_target(routes)
+    add_target(routes)
     routes.set_defaults(run=run_routes)
 
 
-def _add_target(parser: argparse.ArgumentParser) -> None:
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that name an application."""
     parser.add_argument(
-        "target", help="module:attribute, as for a server; the attribute is app by default"
+        "target",
+        nargs="?",
+        help="module:attribute, module or file.py; the attribute is app, or the only application."
+        " Default: the application in main.py, app.py or the single package",
     )
     parser.add_argument(
-        "--app-dir", default="", metavar="DIR", help="where to look for the module first"
+        "--app-dir",
+        default="",
+        metavar="DIR",
+        help="directory to import from (default: the working directory)",
     )
     parser.add_argument(
         "--factory",
@@ -50,21 +59,23 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
         help="the attribute is a function that makes the application",
     )
     parser.add_argument(
-        "--compat", action="store_true", help="run a program for Starlette on spica (spica.compat)"
+        "--compat",
+        action="store_true",
+        help="run a program for Starlette, such as a FastAPI application, on spica (spica.compat)",
     )
 
 
 def run_check(options: argparse.Namespace) -> int:
-    """Print what was found; return 0 if nothing is wrong, 1 if something is, 2 if nothing is known."""
+    """Print the findings; return 0 if nothing is wrong, 1 if something is, 2 without an application."""
     loaded = _load(options)
     if loaded is None:
         return EXIT_UNUSABLE
     findings = examine(loaded.application, findings_of_warnings(loaded.warnings))
     if options.format == "json":
-        print(format_json(findings, options.target))
+        print(format_json(findings, loaded.target))
     else:
         colours = has_colours(sys.stdout, os.environ)
-        print(format_text(findings, options.target, colours=colours))
+        print(format_text(findings, loaded.target, colours=colours))
     worst = Severity.WARNING if options.strict else Severity.ERROR
     return EXIT_WRONG if any(finding.severity <= worst for finding in findings) else EXIT_FINE
 

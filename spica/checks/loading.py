@@ -1,86 +1,142 @@
-"""Find the application that a command line names: ``module:attribute``, as for servers."""
+"""Import the application that a command line names, and look inside the layers around it."""
 
 from __future__ import annotations
 
 import difflib
 import functools
 import importlib
+import inspect
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from spica._muting import check_configuration
 from spica.applications import Spica
+from spica.checks.target import LoadError, Target, find_targets
 from spica.exceptions import SpicaConfigurationWarning
 from spica.routing import Router
 
+__all__ = ["Found", "LoadError", "Loaded", "find_inner", "load_application", "load_object"]
+
 DEFAULT_ATTRIBUTE = "app"
+FACTORIES = ("create_app", "make_app")
+"""Functions that make an application by convention; they are called if a module has no application."""
 MAX_DEPTH = 100
 """Layers around an application that are looked through; a circle of them has an end, too."""
 
 _INNER_NAMES = ("app", "application", "_app", "asgi_app", "wrapped", "inner", "__wrapped__")
+_APPLICATION_MODULES = frozenset({"spica.applications", "starlette.applications"})
 
 
-class LoadError(Exception):
-    """Tell why there is no application to look at; the cause, if there is one, is the program's own."""
+class Found(NamedTuple):
+    """An object that was found, which may be any ASGI app."""
+
+    app: Any
+    target: str
+    """Its full name: "module:attribute"."""
+    directory: str
+    warnings: list[warnings.WarningMessage]
+    """The configuration warnings that its import raised."""
 
 
 class Loaded(NamedTuple):
-    """An application that was found."""
+    """An application of spica that was found."""
 
     application: Spica | Router
     layers: int
-    """How many layers of others were around it."""
+    """The number of foreign layers around it."""
     warnings: list[warnings.WarningMessage]
-    """What was warned of while it was made."""
+    """The configuration warnings that its import raised."""
+    target: str
+    """Its full name: "module:attribute"."""
 
 
 def load_application(
-    target: str, *, app_dir: str = "", is_factory: bool = False, compat: bool = False
+    target: str | None, *, app_dir: str = "", is_factory: bool = False, compat: bool = False
 ) -> Loaded:
-    """Return the application that ``target`` names, or the one inside what it names.
+    """Return the application that ``target`` names, or the one inside the layers that it names.
 
-    ``app_dir`` is where modules are looked for first, by default the working directory. With
-    ``is_factory`` the name is a function that makes it. With ``compat`` a program for Starlette is run on
-    spica.
+    The parameters and errors are those of ``load_object``.
 
     Raises:
-        LoadError: it can't be imported, is not there, or is none.
+        LoadError: also if the object is not an application of spica, and has none inside.
     """
-    module_name, _, attribute = target.partition(":")
-    if not module_name:
-        raise LoadError(
-            f"{target!r} names no module: write module:attribute, for example main:app."
-        )
+    found = load_object(target, app_dir=app_dir, is_factory=is_factory, compat=compat)
+    application, layers = _unwrap(found.app, found.target)
+    return Loaded(application, layers, found.warnings, found.target)
+
+
+def load_object(
+    target: str | None, *, app_dir: str = "", is_factory: bool = False, compat: bool = False
+) -> Found:
+    """Import the module that ``target`` names and return its application, which may be any object.
+
+    Args:
+        target: "module:attribute", "module", "file.py" or None for the usual places
+            (see ``spica.checks.target``).
+        app_dir: The directory to import from, by default the working directory.
+        is_factory: Call the attribute to get the application.
+        compat: Make the name ``starlette`` mean spica first (``spica.compat.install``).
+
+    Raises:
+        LoadError: The module can't be imported, the attribute does not exist, or the factory fails.
+    """
+    candidates = find_targets(target, app_dir)
     if compat:
         _switch()
-    directory = os.path.abspath(app_dir or os.curdir)
-    if directory not in sys.path:
-        sys.path.insert(0, directory)
-    with configuration_warnings() as caught:
-        module = _import(module_name, directory)
-        found = _find(module, attribute or DEFAULT_ATTRIBUTE)
-        if is_factory:
-            found = _make(found, target)
-    application, layers = _unwrap(found, target)
-    return Loaded(application, layers, list(caught))
-
-
-@contextmanager
-def configuration_warnings() -> Iterator[list[warnings.WarningMessage]]:
-    """Record warnings, those about the configuration also where the switch mutes them."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SpicaConfigurationWarning)
-        before = check_configuration(True)
-        try:
-            yield caught
-        finally:
-            check_configuration(before)
+        for candidate in candidates:
+            if candidate.directory not in sys.path:
+                sys.path.insert(0, candidate.directory)
+            module = _import(candidate)
+            name = candidate.attribute or _choose(module, is_factory)
+            if name is not None:
+                break
+        else:
+            raise LoadError(_explain_nothing(candidates))
+        full_name = f"{candidate.module}:{name}"
+        found = _find(module, name)
+        if is_factory or (not candidate.attribute and name in FACTORIES):
+            found = _make(found, full_name, candidate.directory)
+    return Found(found, full_name, candidate.directory, list(caught))
+
+
+def _explain_nothing(candidates: list[Target]) -> str:
+    modules = ", ".join(candidate.module for candidate in candidates)
+    return (
+        f"No application was found in {modules}: there is no name 'app' and no other application."
+        f" Name it: {candidates[0].module}:NAME."
+    )
+
+
+def _choose(module: ModuleType, is_factory: bool) -> str | None:
+    """Return the name of a module's ``app``, of its only application, or of a function that makes one."""
+    if hasattr(module, DEFAULT_ATTRIBUTE) and not isinstance(
+        getattr(module, DEFAULT_ATTRIBUTE), ModuleType
+    ):
+        return DEFAULT_ATTRIBUTE
+    factories = [name for name in FACTORIES if callable(getattr(module, name, None))]
+    if is_factory:
+        return factories[0] if factories else None
+    applications = {id(value): name for name, value in _applications_of(module)}
+    if len(applications) > 1:
+        names = ", ".join(f"{module.__name__}:{name}" for name in sorted(applications.values()))
+        raise LoadError(f"{module.__name__} has several applications. Name one of {names}.")
+    return next(iter([*applications.values(), *factories]), None)
+
+
+def _applications_of(module: ModuleType) -> Iterator[tuple[str, Any]]:
+    """Yield the applications of a module by name: spica's, and those of frameworks on Starlette."""
+    for name, value in sorted(vars(module).items()):
+        if not name.startswith("__") and any(
+            cls.__module__ in _APPLICATION_MODULES for cls in type(value).__mro__
+        ):
+            yield name, value
 
 
 def _switch() -> None:
@@ -92,13 +148,16 @@ def _switch() -> None:
         raise LoadError(str(error)) from error
 
 
-def _import(name: str, directory: str) -> ModuleType:
+def _import(target: Target) -> ModuleType:
+    name, _, directory = target
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         missing = error.name or ""
         if name != missing and not name.startswith(missing + "."):
-            raise LoadError(f"Module {name!r} can't be imported: {error}.") from error
+            raise LoadError(
+                f"Module {name!r} can't be imported: {error}.{_locate(error, directory)}"
+            ) from error
         names = sorted({path.stem for path in Path(directory).glob("*.py")})
         hint = "Use --app-dir for another directory."
         near = difflib.get_close_matches(name, names, n=1)
@@ -109,8 +168,32 @@ def _import(name: str, directory: str) -> ModuleType:
         ) from None
     except (Exception, SystemExit) as error:
         raise LoadError(
-            f"Module {name!r} can't be imported: {type(error).__name__}: {error}"
+            f"Module {name!r} can't be imported: {_describe(error)}{_locate(error, directory)}"
         ) from error
+
+
+def _describe(error: BaseException) -> str:
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def _locate(error: BaseException, directory: str) -> str:
+    """Return the user's line that failed, as " (file, line 3: the code)", or "" if there is none.
+
+    It is the innermost line below ``directory`` that is not part of an installed package.
+    """
+    lines = [
+        (frame.filename, frame.lineno, frame.line)
+        for frame in traceback.extract_tb(error.__traceback__)
+    ]
+    if isinstance(error, SyntaxError) and error.filename:
+        lines.append((error.filename, error.lineno, error.text))
+    prefix = directory + os.sep
+    own = [line for line in lines if line[0].startswith(prefix) and "site-packages" not in line[0]]
+    if not own:
+        return ""
+    file, number, code = own[-1]
+    return f" ({file.removeprefix(prefix)}, line {number}: {(code or '').strip():.100})"
 
 
 def _find(module: ModuleType, attribute: str) -> Any:
@@ -120,29 +203,46 @@ def _find(module: ModuleType, attribute: str) -> Any:
             found = getattr(found, name)
         except AttributeError:
             raise LoadError(
-                f"{module.__name__}:{attribute}: there is no {name!r}.{_name_applications(module)}"
+                f"{module.__name__}:{attribute}: there is no {name!r}."
+                f"{_suggest(module, found, name)}"
             ) from None
     return found
 
 
-def _name_applications(module: ModuleType) -> str:
-    names = [
-        name for name, value in sorted(vars(module).items()) if isinstance(value, (Spica, Router))
-    ]
+def _suggest(module: ModuleType, owner: Any, name: str) -> str:
+    names = [name for name, _ in _applications_of(module)]
+    public = [other for other in vars(owner) if not other.startswith("_")] if owner else []
+    near = difflib.get_close_matches(name, [*names, *public], n=1)
+    if near:
+        return f" Did you mean {near[0]!r}?"
     if not names:
         return ""
     return f" Applications there: {', '.join(f'{module.__name__}:{name}' for name in names)}."
 
 
-def _make(factory: Any, target: str) -> Any:
+def _make(factory: Any, target: str, directory: str) -> Any:
     if not callable(factory):
-        raise LoadError(f"{target} is no function that makes an application, but {factory!r:.200}.")
+        raise LoadError(
+            f"{target} is not a function that makes an application, but {factory!r:.200}."
+        )
     try:
-        return factory()
+        made = factory()
     except (Exception, SystemExit) as error:
         raise LoadError(
-            f"{target}() does not make an application: {type(error).__name__}: {error}"
+            f"{target}() does not make an application: {_describe(error)}{_locate(error, directory)}"
         ) from error
+    if inspect.iscoroutine(made):
+        made.close()
+        raise LoadError(f"{target} is an async function. A factory is a plain function.")
+    return made
+
+
+def find_inner(app: Any) -> Any:
+    """Return the application of spica inside the layers of ``app``, or None."""
+    try:
+        return _unwrap(app, "")[0]
+    except LoadError:
+        return None
 
 
 def _unwrap(found: Any, target: str) -> tuple[Spica | Router, int]:

@@ -51,6 +51,7 @@ FLOORS: dict[str, float] = {
     "spica": 9,
     "spica.compat": 9,
     "spica.checks": 9,
+    "spica.cli": 9,
     "spica.__main__": 9,
     "spica.pytest_plugin": 9,
 }

@@ -1,0 +1,99 @@
+"""Serve with granian, which starts its own worker processes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import multiprocessing
+import os
+import sys
+from dataclasses import asdict
+from multiprocessing.connection import Connection
+from typing import Any
+
+from spica.checks.loading import LoadError
+from spica.cli.logs import configure_logs, log_config
+from spica.cli.options import ServeOptions
+from spica.cli.worker import EXIT_FAILED, EXIT_STOPPED, EXIT_UNUSABLE, follow_parent
+
+VARIABLE = "SPICA_RUN_OPTIONS"
+"""The environment variable with the options, which the worker processes read."""
+
+logger = logging.getLogger("spica.run")
+
+
+def make_app() -> Any:
+    """Return the app to serve; granian calls this in each worker process."""
+    from spica.cli.serving import load_served
+
+    values = json.loads(os.environ[VARIABLE])
+    options = ServeOptions(**{**values, "trusted_proxies": tuple(values["trusted_proxies"])})
+    follow_parent(options.stop_seconds)
+    configure_logs(options)
+    app = load_served(options).app
+    if options.trusted_proxies:
+        from granian.utils.proxies import wrap_asgi_with_proxy_headers
+
+        app = wrap_asgi_with_proxy_headers(app, trusted_hosts=list(options.trusted_proxies))
+    return app
+
+
+def serve(options: ServeOptions) -> int:
+    """Serve until a signal arrives, and return the exit status."""
+    from granian import Granian
+    from granian.constants import Interfaces
+
+    failure = find_failure(options)
+    if failure:
+        print(f"spica: {failure}", file=sys.stderr)
+        return EXIT_UNUSABLE
+    os.environ[VARIABLE] = json.dumps(asdict(options))
+    server = Granian(
+        f"{__name__}:make_app",
+        factory=True,
+        address=options.host,
+        port=options.port,
+        interface=Interfaces.ASGI,
+        workers=options.workers,
+        workers_kill_timeout=max(1, math.ceil(options.graceful_seconds)),
+        respawn_failed_workers=True,
+        log_access=options.access_log,
+        log_dictconfig=log_config(options),
+    )
+    try:
+        server.serve()
+    except SystemExit as error:
+        return EXIT_STOPPED if not error.code else EXIT_FAILED
+    return EXIT_STOPPED
+
+
+def find_failure(options: ServeOptions) -> str:
+    """Load the application in a process of its own, and return why that fails, or "".
+
+    granian logs a failure of each worker with a traceback, and starts the worker again.
+    """
+    context = multiprocessing.get_context("spawn")
+    reader, writer = context.Pipe(duplex=False)
+    process = context.Process(target=_try_to_load, args=(options, writer))
+    process.start()
+    writer.close()
+    try:
+        message: str = reader.recv()
+    except EOFError:
+        message = "The application can't be loaded: its import ended the process."
+    process.join()
+    return message
+
+
+def _try_to_load(options: ServeOptions, pipe: Connection) -> None:
+    from spica.cli.serving import load_served
+
+    try:
+        load_served(options)
+    except LoadError as error:
+        pipe.send(str(error))
+    else:
+        pipe.send("")
+    pipe.close()
+    os._exit(0)  # threads of the application must not delay the start

@@ -1,0 +1,133 @@
+"""The log of a served application: lines for people, or a JSON object a line for programs.
+
+Everything goes to standard error: the records of the server, of spica and of the application. The access log
+leaves the query string out, since it often carries tokens and personal data.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import logging.config
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from spica.cli.options import ServeOptions
+
+ACCESS_LOGGERS = ("uvicorn.access", "granian.access")
+
+
+def configure_logs(options: ServeOptions) -> None:
+    """Replace the log's configuration in this process."""
+    logging.config.dictConfig(log_config(options))
+
+
+def log_config(options: ServeOptions) -> dict[str, Any]:
+    """Return the configuration, in the form that ``logging.config.dictConfig`` and the servers take."""
+    level = options.log_level.upper()
+    # The servers' own lines about their start repeat those of spica.
+    server_level = max(logging.WARNING, logging.getLevelNamesMapping()[level])
+    quiet = {"level": server_level, "handlers": [], "propagate": True}
+    access = {**quiet, "level": "INFO" if options.access_log else "CRITICAL"}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"spica": {"()": JSONFormatter if options.log == "json" else TextFormatter}},
+        "filters": {"stopping": {"()": StopFilter, "is_dev": options.is_dev}},
+        "handlers": {
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "formatter": "spica",
+                "filters": ["stopping"],
+            }
+        },
+        "root": {"handlers": ["stderr"], "level": level},
+        "loggers": {
+            "uvicorn": quiet,
+            "uvicorn.error": {"level": server_level},
+            "_granian": quiet,
+            **dict.fromkeys(ACCESS_LOGGERS, access),
+        },
+    }
+
+
+class StopFilter(logging.Filter):
+    """Drop the errors that a server logs for the connections that it cancels when it stops."""
+
+    def __init__(self, is_dev: bool = False) -> None:
+        super().__init__()
+        self.is_dev = is_dev
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return False for a record to drop."""
+        if record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError):
+            return False
+        # In development nobody waits for open streams, so there is nothing to report.
+        return not (self.is_dev and record.name == "uvicorn.error" and "graceful" in record.msg)
+
+
+class TextFormatter(logging.Formatter):
+    """Write a record as time, level, logger and message."""
+
+    def __init__(self) -> None:
+        super().__init__("{asctime} {levelname:7} {name}: {message}", "%H:%M:%S", style="{")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the line of a record, without its traceback."""
+        access = _access_of(record)
+        if access is None:
+            return super().formatMessage(record)
+        # A path may hold any byte: a control character must not forge a line of the log.
+        path = access["path"].encode("unicode_escape").decode("ascii")
+        return f"{record.asctime} {access['client']} {access['method']} {path} {access['status']}"
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the whole text of a record."""
+        if _access_of(record) is not None:
+            record.message = ""
+            record.asctime = self.formatTime(record, self.datefmt)
+            return self.formatMessage(record)
+        return super().format(record)
+
+
+class JSONFormatter(logging.Formatter):
+    """Write a record as a JSON object on one line.
+
+    Its members are ``time`` (RFC 3339, UTC), ``level``, ``logger`` and ``message``; for requests ``client``,
+    ``method``, ``path`` and ``status``; for errors ``exception``, the traceback.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the object as a string."""
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        document: dict[str, Any] = {
+            "time": time.replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+        }
+        access = _access_of(record)
+        if access is None:
+            document["message"] = record.getMessage()
+        else:
+            document["message"] = f"{access['method']} {access['path']} {access['status']}"
+            document |= access
+        if record.exc_info:
+            document["exception"] = self.formatException(record.exc_info)
+        return json.dumps(document, default=str)
+
+
+def _access_of(record: logging.LogRecord) -> dict[str, Any] | None:
+    """Return the request of an access record, or None for any other record."""
+    arguments: Any = record.args
+    if record.name == "uvicorn.access" and isinstance(arguments, tuple) and len(arguments) == 5:
+        client, method, target, _, status = arguments
+    elif record.name == "granian.access" and isinstance(arguments, Mapping):
+        client, method, target, status = (
+            arguments.get(key) for key in ("addr", "method", "path", "status")
+        )
+    else:
+        return None
+    path = str(target).partition("?")[0]
+    return {"client": client or "-", "method": method, "path": path, "status": status}
