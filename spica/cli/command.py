@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from types import FrameType
 from typing import Any
@@ -210,32 +211,33 @@ def _guard(
 def _run(options: ServeOptions) -> int:
     configure_logs(options)
     sock = open_socket(options.host, options.port)
-    url = url_of(sock)
-    port = sock.getsockname()[1]
+    announce = _Announcement(options, url_of(sock))
     if options.server == "granian":
-        from dataclasses import replace
-
         from spica.cli import granian_server
 
+        port = sock.getsockname()[1]
         sock.close()  # granian opens its own; this one has shown that the address is free
-        _announce(options, url)
-        return granian_server.serve(replace(options, port=port))
+        return granian_server.serve(replace(options, port=port), announce)
     if options.workers > 1:
-        from spica.cli.pool import Pool, StopSignals
+        from spica.cli.pool import Pool
 
-        _announce(options, url)
-        return Pool(options, sock, StopSignals()).run()
+        return Pool(options, sock, announce).run()
     from spica.cli.serving import load_served
     from spica.cli.uvicorn_server import serve
 
     app = load_served(options).app
-    _announce(options, url)
-    return EXIT_STOPPED if serve(app, options, sock) else EXIT_FAILED
+    return EXIT_STOPPED if serve(app, options, sock, announce) else EXIT_FAILED
 
 
-def _announce(options: ServeOptions, url: str) -> None:
-    workers = f"{options.workers} workers" if options.workers > 1 else "1 worker"
-    logger.info("Serving at %s with %s, %s", url, options.server, workers)
+class _Announcement:
+    """Log the URL once the server accepts connections."""
+
+    def __init__(self, options: ServeOptions, url: str) -> None:
+        self.options, self.url = options, url
+
+    def __call__(self) -> None:
+        workers = f"{self.options.workers} workers" if self.options.workers > 1 else "1 worker"
+        logger.info("Serving at %s with %s, %s", self.url, self.options.server, workers)
 
 
 class _Dev:
@@ -246,8 +248,5 @@ class _Dev:
 
     def __call__(self, options: ServeOptions) -> int:
         from spica.cli.dev import Reloader
-        from spica.cli.pool import StopSignals
 
-        sock = open_socket(options.host, options.port)
-        print(f"{url_of(sock)}  (Ctrl-C stops)", flush=True)
-        return Reloader(options, sock, StopSignals(), self.folders).run()
+        return Reloader(options, open_socket(options.host, options.port), self.folders).run()

@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spica.cli.listening import url_of
 from spica.cli.options import ServeOptions
 from spica.cli.pool import StopSignals, Worker
 from spica.cli.worker import EXIT_FAILED, EXIT_STOPPED, EXIT_UNUSABLE
@@ -44,12 +45,10 @@ def _is_source_change(change: Change, path: str) -> bool:
 class Reloader:
     """A worker process that is replaced whenever a source file changes."""
 
-    def __init__(
-        self, options: ServeOptions, sock: socket.socket, signals: StopSignals, folders: list[str]
-    ) -> None:
+    def __init__(self, options: ServeOptions, sock: socket.socket, folders: list[str]) -> None:
         self.options = options
         self.sock = sock
-        self.signals = signals
+        self.signals = StopSignals()
         self.folders = folders
         self.worker = Worker(options, sock)
         self.reports_end = True
@@ -76,6 +75,7 @@ class Reloader:
             has_ended = self.worker.has_ended
             self.worker.read()
             if self.worker.is_ready:
+                print(f"{url_of(self.sock)}  (Ctrl-C stops)", flush=True)
                 return None
             if has_ended and not self.signals.count:
                 if not self.worker.failure:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import multiprocessing
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from typing import Any
@@ -19,8 +19,6 @@ from spica.cli.worker import EXIT_FAILED, EXIT_STOPPED, EXIT_UNUSABLE, follow_pa
 
 VARIABLE = "SPICA_RUN_OPTIONS"
 """The environment variable with the options, which the worker processes read."""
-
-logger = logging.getLogger("spica.run")
 
 
 def make_app() -> Any:
@@ -39,15 +37,20 @@ def make_app() -> Any:
     return app
 
 
-def serve(options: ServeOptions) -> int:
-    """Serve until a signal arrives, and return the exit status."""
+def serve(options: ServeOptions, announce: Callable[[], None]) -> int:
+    """Serve until a signal arrives, and return the exit status.
+
+    ``announce`` is called before the workers start.
+    """
     from granian import Granian
     from granian.constants import Interfaces
+    from granian.log import LogLevels
 
     failure = find_failure(options)
     if failure:
         print(f"spica: {failure}", file=sys.stderr)
         return EXIT_UNUSABLE
+    announce()
     os.environ[VARIABLE] = json.dumps(asdict(options))
     server = Granian(
         f"{__name__}:make_app",
@@ -58,6 +61,7 @@ def serve(options: ServeOptions) -> int:
         workers=options.workers,
         workers_kill_timeout=max(1, math.ceil(options.graceful_seconds)),
         respawn_failed_workers=True,
+        log_level=LogLevels.warning,
         log_access=options.access_log,
         log_dictconfig=log_config(options),
     )

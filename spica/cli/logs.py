@@ -54,7 +54,7 @@ def log_config(options: ServeOptions) -> dict[str, Any]:
 
 
 class StopFilter(logging.Filter):
-    """Drop the errors that a server logs for the connections that it cancels when it stops."""
+    """Drop the errors that uvicorn logs for each connection that it cancels when it stops."""
 
     def __init__(self, is_dev: bool = False) -> None:
         super().__init__()
@@ -64,8 +64,12 @@ class StopFilter(logging.Filter):
         """Return False for a record to drop."""
         if record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError):
             return False
-        # In development nobody waits for open streams, so there is nothing to report.
-        return not (self.is_dev and record.name == "uvicorn.error" and "graceful" in record.msg)
+        if record.name == "uvicorn.error" and "graceful shutdown exceeded" in str(record.msg):
+            # Development has no drain, so there is nothing to report.
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+            record.msg, record.args = "The drain is over: open connections are cancelled", ()
+            return not self.is_dev
+        return True
 
 
 class TextFormatter(logging.Formatter):

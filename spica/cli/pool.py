@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any
@@ -109,10 +110,13 @@ class Pool:
     A worker that can't start at the beginning ends the pool; one that ends later is replaced.
     """
 
-    def __init__(self, options: ServeOptions, sock: socket.socket, signals: StopSignals) -> None:
+    def __init__(
+        self, options: ServeOptions, sock: socket.socket, announce: Callable[[], None]
+    ) -> None:
         self.options = options
         self.sock = sock
-        self.signals = signals
+        self.announce = announce
+        self.signals = StopSignals()
         self.workers: list[Worker] = []
         self.has_started = False
         self.restart_at: list[float] = []
@@ -143,7 +147,7 @@ class Pool:
             worker.read()
         if not self.has_started and all(worker.is_ready for worker in self.workers):
             self.has_started = True
-            logger.info("%d workers are ready", len(self.workers))
+            self.announce()
 
     def _replace_ended(self) -> int | None:
         """Replace the workers that have ended; return an exit status if that makes no sense."""

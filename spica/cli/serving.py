@@ -74,16 +74,16 @@ def explain_no_app(app: Any) -> str:
         parameters = inspect.signature(app)
     except (TypeError, ValueError):  # a callable of C, which does not say
         return ""
-    for count in (3, 1):  # ASGI 3, and ASGI 2, which the servers accept as well
-        if _takes(parameters, count):
-            return ""
+    if _takes(parameters, 3):
+        return ""
     if _takes(parameters, 0):
         return "it is a function without parameters. With --factory it is called to make one."
     if type(app).__module__.partition(".")[0] in _WSGI_MODULES or _takes(parameters, 2):
         return (
             "it looks like a WSGI application. Wrap it: spica.middleware.wsgi.WSGIMiddleware(app)."
         )
-    return f"it can't be called with (scope, receive, send): {app!r:.100}."
+    hint = " It may be an endpoint." if _takes(parameters, 1) else ""
+    return f"it can't be called with (scope, receive, send): {app!r:.100}.{hint}"
 
 
 def _takes(signature: inspect.Signature, count: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import logging
 import math
 import socket
 from collections.abc import Callable
@@ -14,8 +13,6 @@ import uvicorn
 
 from spica.cli.logs import log_config
 from spica.cli.options import MAX_MESSAGE_SIZE, ServeOptions
-
-logger = logging.getLogger("spica.run")
 
 
 class GracefulServer(uvicorn.Server):
@@ -70,5 +67,8 @@ def serve(
         timeout_graceful_shutdown=math.ceil(options.graceful_seconds),
     )
     server = GracefulServer(config, options.stop_seconds, on_ready)
-    server.run(sockets=[sock])
+    try:
+        server.run(sockets=[sock])
+    except SystemExit:  # the lifespan failed at its start; uvicorn has logged why
+        return False
     return server.started or server.should_exit
