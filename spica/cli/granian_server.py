@@ -27,7 +27,7 @@ def make_app() -> Any:
 
     values = json.loads(os.environ[VARIABLE])
     options = ServeOptions(**{**values, "trusted_proxies": tuple(values["trusted_proxies"])})
-    follow_parent(options.stop_seconds)
+    follow_parent(options.graceful_seconds)
     configure_logs(options)
     app = load_served(options).app
     if options.trusted_proxies:

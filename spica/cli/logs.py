@@ -64,7 +64,11 @@ class StopFilter(logging.Filter):
         """Return False for a record to drop."""
         if record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError):
             return False
-        if record.name == "uvicorn.error" and "graceful shutdown exceeded" in str(record.msg):
+        if record.name != "uvicorn.error":
+            return True
+        if str(record.msg).rstrip().endswith("CancelledError"):  # of a lifespan
+            return False
+        if "graceful shutdown exceeded" in str(record.msg):
             # Development has no drain, so there is nothing to report.
             record.levelno, record.levelname = logging.WARNING, "WARNING"
             record.msg, record.args = "The drain is over: open connections are cancelled", ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import math
 import socket
@@ -13,6 +14,9 @@ import uvicorn
 
 from spica.cli.logs import log_config
 from spica.cli.options import MAX_MESSAGE_SIZE, ServeOptions
+
+THREADS_SECONDS = 5.0
+"""The time that threads have to end after everything else has."""
 
 
 class GracefulServer(uvicorn.Server):
@@ -28,21 +32,31 @@ class GracefulServer(uvicorn.Server):
         super().__init__(config)
         self.stop_seconds = stop_seconds
         self.on_ready = on_ready
+        self.signals = 0
+        self.loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the lifespan and accept connections."""
+        self.loop = asyncio.get_running_loop()
         await super().startup(sockets=sockets)
         if self.started and self.on_ready is not None:
             self.on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop at the first signal, and without waiting for connections at the second."""
-        if self.should_exit:
-            self.force_exit = True
-        else:
+        """Stop at the first signal, end the drain at the second, and skip the lifespan at the third."""
+        self.signals += 1
+        if self.signals == 1:
             # A thread of C: it works while Python is stuck, and shows where.
             faulthandler.dump_traceback_later(self.stop_seconds, exit=True)
+        elif self.signals == 2 and self.loop is not None:
+            self.loop.call_soon_threadsafe(self._cancel_requests)
+        else:
+            self.force_exit = True
         self.should_exit = True
+
+    def _cancel_requests(self) -> None:
+        for task in list(self.server_state.tasks):
+            task.cancel()
 
 
 def serve(
@@ -71,4 +85,6 @@ def serve(
         server.run(sockets=[sock])
     except SystemExit:  # the lifespan failed at its start; uvicorn has logged why
         return False
+    # Only threads are left, which Python waits for: an endpoint that hangs must not hold up the end.
+    faulthandler.dump_traceback_later(THREADS_SECONDS, exit=True)
     return server.started or server.should_exit

@@ -21,6 +21,9 @@ from spica.cli.options import ServeOptions
 EXIT_STOPPED, EXIT_FAILED, EXIT_UNUSABLE = 0, 1, 2
 READY = "ready"
 
+ORPHAN_SECONDS = 3.0
+"""The time that a worker without a parent has for the end of its lifespan."""
+
 
 def run_worker(
     options: ServeOptions,
@@ -38,7 +41,7 @@ def run_worker(
         stdin: The descriptor of the terminal, so that ``breakpoint()`` works.
         survives_errors: Serve an error page if the application can't be loaded.
     """
-    follow_parent(options.stop_seconds)
+    follow_parent(options.graceful_seconds)
     # Ctrl-C reaches the whole process group. The parent decides, and sends SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if stdin is not None:
@@ -109,18 +112,24 @@ def own_traceback(error: BaseException | None) -> str:
     return "".join(summary.format())
 
 
-def follow_parent(stop_seconds: float) -> None:
-    """Make this process end soon after its parent has, however that ended."""
+def follow_parent(graceful_seconds: float) -> None:
+    """Make this process stop when its parent has ended, even if that was killed.
+
+    It has ``graceful_seconds`` and some more to do so by itself.
+    """
     parent = multiprocessing.parent_process()
     if parent is not None:
         thread = threading.Thread(
-            target=_follow, args=(parent.sentinel, stop_seconds), name="spica.parent", daemon=True
+            target=_follow,
+            args=(parent.sentinel, graceful_seconds),
+            name="spica.parent",
+            daemon=True,
         )
         thread.start()
 
 
-def _follow(sentinel: int, stop_seconds: float) -> None:
+def _follow(sentinel: int, graceful_seconds: float) -> None:
     multiprocessing.connection.wait([sentinel])
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(stop_seconds)
+    time.sleep(graceful_seconds + ORPHAN_SECONDS)
     os._exit(EXIT_FAILED)
