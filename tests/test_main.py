@@ -79,7 +79,8 @@ def test_what_can_not_be_loaded(
     assert output.out == ""
     assert "shop.py" in output.err  # the traceback of the program
     assert output.err.endswith(
-        "spica: Module 'shop' can't be imported: ZeroDivisionError: division by zero\n"
+        "spica: Module 'shop' can't be imported: ZeroDivisionError: division by zero"
+        " (shop.py, line 6: 1 / 0)\n"
     )
 
 
@@ -96,9 +97,7 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"spica {spica.__version__}\n"
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["unknown"], ["check"], ["check", "a:b", "--format", "xml"]]
-)
+@pytest.mark.parametrize("arguments", [[], ["unknown"], ["check", "a:b", "--format", "xml"]])
 def test_a_command_line_that_means_nothing(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

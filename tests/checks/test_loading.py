@@ -1,6 +1,7 @@
 """Which application a command line names."""
 
 import functools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,23 @@ class OtherLayer(Layer):
         self._app = app
 
 
+def test_the_only_application_of_a_module(program: Program) -> None:
+    program("api = Spica()\nsame = api")
+    assert load_application("shop").target in ("shop:api", "shop:same")
+
+
+def test_a_factory_by_its_usual_name(program: Program) -> None:
+    program("def create_app():\n    return Spica()")
+    assert load_application("shop").target == "shop:create_app"
+
+
+def test_the_usual_places(program: Program, tmp_path: Path, monkeypatch: Any) -> None:
+    program("app = Spica()").rename(tmp_path / "main.py")
+    monkeypatch.delitem(sys.modules, "main", raising=False)
+    assert load_application(None).target == "main:app"
+    monkeypatch.delitem(sys.modules, "main")
+
+
 def test_layers_of_others_are_looked_through() -> None:
     app = Spica()
     assert _unwrap(Layer(OtherLayer(functools.partial(Layer(app)))), "m:a") == (app, 4)
@@ -109,12 +127,34 @@ class TestErrors:
         with pytest.raises(LoadError) as caught:
             load_application("shop:app")
         assert str(caught.value).startswith(f"Module 'shop' can't be imported: {message}")
+        assert str(caught.value).endswith(f": {text})")  # the line of the program
         assert caught.value.__cause__ is not None
 
     def test_an_attribute_that_is_not_there(self, program: Program) -> None:
         program("one = Spica()\ntwo = Spica()")
         assert fails("shop:app") == (
             "shop:app: there is no 'app'. Applications there: shop:one, shop:two."
+        )
+
+    def test_a_misspelt_attribute(self, program: Program) -> None:
+        program("api = Spica()")
+        assert fails("shop:apii") == "shop:apii: there is no 'apii'. Did you mean 'api'?"
+
+    def test_several_applications(self, program: Program) -> None:
+        program("one = Spica()\ntwo = Spica()")
+        assert fails("shop") == "shop has several applications. Name one of shop:one, shop:two."
+
+    def test_no_application(self, program: Program) -> None:
+        program("")
+        assert fails("shop") == (
+            "No application was found in shop: there is no name 'app' and no other application."
+            " Name it: shop:NAME."
+        )
+
+    def test_an_async_factory(self, program: Program) -> None:
+        program("async def create(): ...")
+        assert fails("shop:create", is_factory=True) == (
+            "shop:create is an async function. A factory is a plain function."
         )
 
     def test_an_attribute_where_there_is_nothing(self, program: Program) -> None:
@@ -125,12 +165,13 @@ class TestErrors:
         program("def create():\n    raise OSError('no database')")
         assert fails("shop:create", is_factory=True) == (
             "shop:create() does not make an application: OSError: no database"
+            " (shop.py, line 11: raise OSError('no database'))"
         )
 
     def test_a_factory_that_is_none(self, program: Program) -> None:
         program("create = 3")
         assert fails("shop:create", is_factory=True) == (
-            "shop:create is no function that makes an application, but 3."
+            "shop:create is not a function that makes an application, but 3."
         )
 
     def test_something_else(self, program: Program) -> None:
