@@ -11,10 +11,12 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from spica._muting import check_configuration
 from spica.applications import Spica
 from spica.checks.target import LoadError, Target, find_targets
 from spica.exceptions import SpicaConfigurationWarning
@@ -88,8 +90,7 @@ def load_object(
     candidates = find_targets(target, app_dir)
     if compat:
         _switch()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", SpicaConfigurationWarning)
+    with configuration_warnings() as caught:
         for candidate in candidates:
             if candidate.directory not in sys.path:
                 sys.path.insert(0, candidate.directory)
@@ -104,6 +105,18 @@ def load_object(
         if is_factory or (not candidate.attribute and name in FACTORIES):
             found = _make(found, full_name, candidate.directory)
     return Found(found, full_name, candidate.directory, list(caught))
+
+
+@contextmanager
+def configuration_warnings() -> Iterator[list[warnings.WarningMessage]]:
+    """Record warnings, and those about the configuration even where the switch mutes them."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SpicaConfigurationWarning)
+        before = check_configuration(True)
+        try:
+            yield caught
+        finally:
+            check_configuration(before)
 
 
 def _explain_nothing(candidates: list[Target]) -> str:

@@ -93,13 +93,7 @@ def _modules_of(root: Path) -> Iterator[str]:
     for stem in _STEMS:
         if (root / f"{stem}.py").is_file():
             yield stem
-    packages = [
-        folder.name
-        for folder in (root.iterdir() if root.is_dir() else ())
-        if (folder / "__init__.py").is_file() and folder.name not in _NO_APPLICATIONS
-    ]
-    if "app" not in packages and (root / "app" / "main.py").is_file():
-        packages.append("app")  # a common layout, often without an __init__.py
+    packages = _packages_of(root)
     if len(packages) == 1:
         package = packages[0]
         for stem in _STEMS:
@@ -107,3 +101,10 @@ def _modules_of(root: Path) -> Iterator[str]:
                 yield f"{package}.{stem}"
         if (root / package / "__init__.py").is_file():
             yield package
+
+
+def _packages_of(root: Path) -> list[str]:
+    packages = {path.parent.name for path in root.glob("*/__init__.py")} - _NO_APPLICATIONS
+    if (root / "app" / "main.py").is_file():
+        packages.add("app")  # a common layout, often without an __init__.py
+    return sorted(packages)

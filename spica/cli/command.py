@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -210,7 +211,11 @@ def _guard(
 
 def _run(options: ServeOptions) -> int:
     configure_logs(options)
-    sock = open_socket(options.host, options.port)
+    with open_socket(options.host, options.port) as sock:
+        return _run_on(sock, options)
+
+
+def _run_on(sock: socket.socket, options: ServeOptions) -> int:
     announce = _Announcement(options, url_of(sock))
     if options.server == "granian":
         from spica.cli import granian_server
@@ -249,4 +254,5 @@ class _Dev:
     def __call__(self, options: ServeOptions) -> int:
         from spica.cli.dev import Reloader
 
-        return Reloader(options, open_socket(options.host, options.port), self.folders).run()
+        with open_socket(options.host, options.port) as sock:
+            return Reloader(options, sock, self.folders).run()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 1.0
 """The time that an old process has for the end of its lifespan. Open streams get none."""
+
+TICK_MILLISECONDS = 100
+"""The time between two looks at the process, while no file changes."""
 
 SUFFIXES = frozenset({".py", ".html", ".jinja", ".jinja2", ".j2"})
 IGNORED_FOLDERS = frozenset(
@@ -48,73 +52,75 @@ class Reloader:
     def __init__(self, options: ServeOptions, sock: socket.socket, folders: list[str]) -> None:
         self.options = options
         self.sock = sock
-        self.signals = StopSignals()
         self.folders = folders
-        self.worker = Worker(options, sock)
-        self.reports_end = True
+        self.signals = StopSignals()
+        self.has_served = False
+        self._start()
 
     def run(self) -> int:
         """Serve and reload until a signal arrives; return the exit status."""
-        try:
-            status = self._wait_for_start()
-            if status is None:
-                self._watch()
-                status = EXIT_STOPPED
-            return status
-        finally:
-            self._stop()
-
-    def _wait_for_start(self) -> int | None:
-        """Wait until the first process serves; return a status if it does not come to that."""
-        import multiprocessing.connection
-
-        while not self.signals.count:
-            multiprocessing.connection.wait(
-                [self.worker.process.sentinel, self.worker.pipe, self.signals.reader]
-            )
-            has_ended = self.worker.has_ended
-            self.worker.read()
-            if self.worker.is_ready:
-                print(f"{url_of(self.sock)}  (Ctrl-C stops)", flush=True)
-                return None
-            if has_ended and not self.signals.count:
-                if not self.worker.failure:
-                    return EXIT_FAILED
-                print(f"spica: {self.worker.failure}", file=sys.stderr)
-                return EXIT_UNUSABLE
-        return EXIT_STOPPED
-
-    def _watch(self) -> None:
         from watchfiles import watch
 
-        stop = _StopEvent(self.signals)
+        # The watch begins while the process starts, so that no save is missed.
         changes = watch(
             *self.folders,
             watch_filter=_is_source_change,
             debounce=200,
-            rust_timeout=500,
+            rust_timeout=TICK_MILLISECONDS,
             yield_on_timeout=True,
-            stop_event=stop,
+            stop_event=_StopEvent(self.signals),
             raise_interrupt=False,
         )
-        for changed in changes:
-            if self.signals.count:
-                break
-            if changed:
-                self._reload(sorted({path for _, path in changed}))
-            elif self.worker.has_ended and self.reports_end:
-                self.reports_end = False
+        try:
+            for changed in changes:
+                if self.signals.count:
+                    break
+                status = self._look_at_worker()
+                if status is not None:
+                    return status
+                if changed:
+                    self._reload(sorted({path for _, path in changed}))
+            return EXIT_STOPPED
+        finally:
+            self._stop()
+
+    def _start(self) -> None:
+        self.begin = time.monotonic()
+        self.worker = Worker(self.options, self.sock, survives_errors=self.has_served)
+        self.is_reported = self.has_reported_end = False
+
+    def _look_at_worker(self) -> int | None:
+        """Print that the worker is ready or has ended; return a status if none ever served."""
+        has_ended = self.worker.has_ended
+        self.worker.read()
+        if has_ended:
+            return self._report_end()
+        if self.worker.is_ready and not self.is_reported:
+            if self.has_served:
+                print(f"Reloaded in {time.monotonic() - self.begin:.1f} s.", flush=True)
+            else:
+                print(f"{url_of(self.sock)}  (Ctrl-C stops)", flush=True)
+            self.has_served = self.is_reported = True
+        return None
+
+    def _report_end(self) -> int | None:
+        if self.has_served:
+            if not self.has_reported_end:
+                self.has_reported_end = True
                 code = self.worker.process.exitcode
                 print(f"The server ended with status {code}. Waiting for a change.", flush=True)
+            return None
+        if not self.worker.failure:
+            return EXIT_FAILED
+        print(f"spica: {self.worker.failure}", file=sys.stderr)
+        return EXIT_UNUSABLE
 
     def _reload(self, paths: list[str]) -> None:
         names = ", ".join(os.path.relpath(path) for path in paths[:3])
         print(f"\n{names}{' ...' if len(paths) > 3 else ''} changed: reloading.", flush=True)
         self._stop()
-        if self.signals.count:
-            return
-        self.worker = Worker(self.options, self.sock, survives_errors=True)
-        self.reports_end = True
+        if not self.signals.count:
+            self._start()
 
     def _stop(self) -> None:
         self.worker.terminate()

@@ -165,11 +165,14 @@ class Pool:
                 reason = f": {worker.failure}" if worker.failure else ""
                 logger.error("A worker ended with status %s%s; another one starts", code, reason)
                 self.restart_at.append(time.monotonic() + RESTART_SECONDS)
+        self._start_due()
+        return None
+
+    def _start_due(self) -> None:
         now = time.monotonic()
         due = [moment for moment in self.restart_at if moment <= now]
         self.restart_at = [moment for moment in self.restart_at if moment > now]
         self.workers += [Worker(self.options, self.sock) for _ in due]
-        return None
 
     def stop(self) -> None:
         """Stop all workers, and return when none is left."""

@@ -1,0 +1,77 @@
+"""The application that is served."""
+
+from typing import Any
+
+import pytest
+
+from spica.applications import Spica
+from spica.checks.loading import Found
+from spica.cli.serving import BrokenApplication, describe, enable_debug, explain_no_app
+from spica.routing import Route
+from spica.testclient import TestClient
+from spica.websockets import WebSocketDisconnect
+
+
+async def asgi(scope: Any, receive: Any, send: Any) -> None: ...
+
+
+async def endpoint(request: Any) -> None: ...
+
+
+def wsgi(environ: Any, start_response: Any) -> None: ...
+
+
+def factory() -> None: ...
+
+
+class App:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+
+@pytest.mark.parametrize("app", [asgi, App(), Spica(), lambda *args: None])
+def test_an_asgi_app(app: Any) -> None:
+    assert explain_no_app(app) == ""
+
+
+@pytest.mark.parametrize(
+    ("app", "reason"),
+    [
+        (App, "it is the class App. Make an instance of it."),
+        (3, "it is 3."),
+        (factory, "With --factory it is called to make one."),
+        (wsgi, "it looks like a WSGI application."),
+        (endpoint, "It may be an endpoint."),
+    ],
+)
+def test_why_an_object_is_no_asgi_app(app: Any, reason: str) -> None:
+    assert reason in explain_no_app(app)
+
+
+def test_the_routes_and_findings() -> None:
+    app = Spica(routes=[Route("/{a}", endpoint), Route("/b", endpoint)])
+    routes, findings = describe(Found(app, "main:app", "", []))
+    assert routes.splitlines()[0].startswith("  GET,HEAD  /{a}")
+    assert "is never reached" in findings
+
+
+def test_foreign_apps_are_not_described() -> None:
+    assert list(describe(Found(asgi, "main:app", "", []))) == []
+
+
+def test_debug_is_turned_on_inside_of_layers() -> None:
+    class Layer(App):
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+    app = Spica()
+    enable_debug(Found(Layer(app), "main:app", "", []))
+    assert app.debug is True
+
+
+def test_a_broken_application_shows_its_error() -> None:
+    with TestClient(BrokenApplication("SyntaxError")) as client:
+        response = client.get("/")
+        assert (response.status_code, response.text) == (500, "SyntaxError")
+        with pytest.raises(WebSocketDisconnect) as caught, client.websocket_connect("/"):
+            pass
+        assert caught.value.code == 1011
