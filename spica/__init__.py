@@ -4,4 +4,4 @@ The package itself imports nothing: import what you use from its modules, for ex
 ``from spica.applications import Spica``.
 """
 
-__version__ = "1.10.0"
+__version__ = "0.2.0"

@@ -255,6 +255,7 @@ def test_no_child_survives_a_parent_that_is_killed(
 
 def test_a_worker_that_dies_is_replaced(start: Callable[..., Run]) -> None:
     run = start("run", "--workers", "2", "--drain", "0")
+    run.wait_for(lambda: "Serving at" in run.text())
     first = run.facts()["pid"]
     assert first != run.process.pid
     os.kill(first, signal.SIGKILL)
