@@ -28,7 +28,7 @@ DEFAULT_ATTRIBUTE = "app"
 FACTORIES = ("create_app", "make_app")
 """Functions that make an application by convention; they are called if a module has no application."""
 MAX_DEPTH = 100
-"""Layers around an application that are looked through; a circle of them has an end, too."""
+"""The number of layers around an application that the search follows, so that a cycle ends it, too."""
 
 _INNER_NAMES = ("app", "application", "_app", "asgi_app", "wrapped", "inner", "__wrapped__")
 _APPLICATION_MODULES = frozenset({"spica.applications", "starlette.applications"})
@@ -259,7 +259,7 @@ def find_inner(app: Any) -> Any:
 
 
 def _unwrap(found: Any, target: str) -> tuple[Spica | Router, int]:
-    """Look for an application of ours inside layers of others, by the names they usually keep it by."""
+    """Find an application of spica inside foreign layers, by the usual names of their attributes."""
     app = found
     for layers in range(MAX_DEPTH):
         if isinstance(app, (Spica, Router)):
@@ -272,14 +272,14 @@ def _unwrap(found: Any, target: str) -> tuple[Spica | Router, int]:
         if app is None:
             break
     raise LoadError(
-        f"{target} is no spica application, and none was found inside it: {_explain(found)}"
+        f"{target} is not a spica application, and none was found inside it: {_explain(found)}"
     )
 
 
 def _explain(found: Any) -> str:
     origins = {cls.__module__.partition(".")[0] for cls in type(found).__mro__}
     if "starlette" in origins:
-        return "it stands on Starlette itself. With --compat it is run on spica."
+        return "it uses Starlette itself. With --compat it runs on spica."
     code = getattr(found, "__code__", None)
     if code is not None and not code.co_argcount:
         return "it is a function without parameters. With --factory it is called to make one."

@@ -1,4 +1,4 @@
-"""The commands ``run`` and ``dev``: their options, and what they start."""
+"""The commands ``run`` and ``dev``: their options, and the servers that they start."""
 
 from __future__ import annotations
 

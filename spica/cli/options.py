@@ -17,7 +17,7 @@ CLOSE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """What to serve, and how.
+    """The application to serve and the settings of the server.
 
     Args:
         target: "module:attribute", a module, a file, or None for the usual places.

@@ -25,7 +25,7 @@ logger = logging.getLogger("spica.run")
 
 
 class StopSignals:
-    """Count SIGINT and SIGTERM, and wake whoever waits for ``reader``."""
+    """Count SIGINT and SIGTERM, and make ``reader`` readable at each."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -177,12 +177,12 @@ class TestErrors:
     def test_something_else(self, program: Program) -> None:
         program("app = 3")
         assert fails("shop:app") == (
-            "shop:app is no spica application, and none was found inside it: it is 3."
+            "shop:app is not a spica application, and none was found inside it: it is 3."
         )
 
     def test_an_application_on_starlette(self, program: Program) -> None:
         program("class Other:\n    __module__ = 'starlette.applications'\napp = Other()")
-        assert "With --compat it is run on spica." in fails("shop:app")
+        assert "With --compat it runs on spica." in fails("shop:app")
 
 
 def test_warnings_while_it_is_made_are_kept(program: Program) -> None:

@@ -195,6 +195,8 @@ COMMANDS = {
     "dev": ["dev"],
 }
 
+FEW = {name: command for name, command in COMMANDS.items() if name != "granian-workers"}
+
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=list(COMMANDS))
@@ -243,7 +245,7 @@ def test_a_second_signal_ends_the_drain(start: Callable[..., Run]) -> None:
     assert "Traceback" not in run.text()
 
 
-@pytest.mark.parametrize("command", COMMANDS.values(), ids=list(COMMANDS))
+@pytest.mark.parametrize("command", FEW.values(), ids=list(FEW))
 def test_no_child_survives_a_parent_that_is_killed(
     command: list[str], start: Callable[..., Run]
 ) -> None:
@@ -290,7 +292,7 @@ def test_the_log_as_json(server: str, start: Callable[..., Run]) -> None:
     assert any(record.get("path") == "/" and record["status"] == 200 for record in records)
 
 
-@pytest.mark.parametrize("command", COMMANDS.values(), ids=list(COMMANDS))
+@pytest.mark.parametrize("command", FEW.values(), ids=list(FEW))
 def test_a_lifespan_that_fails_is_status_1(
     command: list[str], tmp_path: Path, start: Callable[..., Run]
 ) -> None:
@@ -304,7 +306,7 @@ def test_a_lifespan_that_fails_is_status_1(
     run.wait_for_empty_group()
 
 
-@pytest.mark.parametrize("command", COMMANDS.values(), ids=list(COMMANDS))
+@pytest.mark.parametrize("command", FEW.values(), ids=list(FEW))
 def test_a_wrong_target_is_one_line_and_status_2(
     command: list[str], start: Callable[..., Run], tmp_path: Path
 ) -> None:
