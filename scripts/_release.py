@@ -138,7 +138,14 @@ def try_install(wheel: Path, binaries: Path, version: str, extras: str) -> str:
     """Install the wheel into an environment and run a small application; return an error or ""."""
     modules = [module for extra in extras.split(",") for module in MODULES.get(extra, [])]
     for command in (
-        [binaries / "python", "-m", "pip", "install", "-qq", f"{wheel}[{extras}]"],
+        [
+            binaries / "python",
+            "-m",
+            "pip",
+            "install",
+            "-qq",
+            f"{wheel}[{extras}]" if extras else wheel,
+        ],
         [binaries / "python", "-I", "-W", "error", "-c", PROGRAM, version, *modules],
         [binaries / "spica", "--version"],
     ):

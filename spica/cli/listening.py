@@ -46,6 +46,6 @@ def open_socket(host: str, port: int) -> socket.socket:
 
 def url_of(sock: socket.socket) -> str:
     """Return the URL of a bound socket, which a browser on this machine can open."""
-    host, port = sock.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    address, port = sock.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, str(address))
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"

@@ -11,7 +11,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any
 
@@ -47,8 +46,9 @@ class Worker:
         self, options: ServeOptions, sock: socket.socket, *, survives_errors: bool = False
     ) -> None:
         context = multiprocessing.get_context("spawn")
-        self.pipe: Connection
-        self.pipe, writer = context.Pipe(duplex=False)
+        # On Windows a pipe has another class with the same methods.
+        reader, writer = context.Pipe(duplex=False)
+        self.pipe: Any = reader
         self.process = context.Process(
             target=run_worker, args=(options, sock, writer, _terminal(), survives_errors)
         )
