@@ -70,8 +70,8 @@ def remember_endpoint(request: Any) -> None:
         remember_sender(endpoint)
         route = scope.get("route")
         app = getattr(route, "app", None)
-        if app is not None and hasattr(route, "_layer_inner_respond"):
-            route._layer_inner_respond = resolve_respond(app)
+        if app is not None and hasattr(route, "_route_respond"):
+            route._route_respond = resolve_respond(app)
 
 
 HandSend.on_start = remember_endpoint

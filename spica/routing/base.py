@@ -1,8 +1,8 @@
 """The base of all routes, and how the route table enters them.
 
 A route compares itself with a scope (``matches``), builds URLs (``url_path_for``) and serves a connection
-(``handle``). These three methods are public, and a route of your own defines them. The routes of spica also
-are an `Entry`: the table matches and enters them with a single call.
+(``handle``). These three methods are public, and a route of your own defines them. Each route of spica is
+also an `Entry`: the table compares and enters it with a single call.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import enum
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from spica._diagnostics.call_site import unwrap_partial
 from spica._http.urls import format_suffix
+from spica._layers.layer import Respond, resolve_respond
 from spica.datastructures import URLPath
 from spica.requests import Request
 from spica.responses.base import PlainTextResponse
@@ -25,9 +26,6 @@ Endpoint: TypeAlias = Callable[[Request[Any]], ASGIApp | Awaitable[ASGIApp]] | t
 
 SocketEndpoint: TypeAlias = Callable[[WebSocket[Any]], Awaitable[None]] | type[Any] | ASGIApp
 """A WebSocket endpoint: an ``async def`` function of the WebSocket, a class, or an ASGI app."""
-
-if TYPE_CHECKING:
-    from spica._layers.layer import Respond
 
 
 class NoMatchFound(Exception):
@@ -127,7 +125,7 @@ class BaseRoute:
         await self.handle(scope, receive, send)
 
 
-Enter = Callable[["Scope", str], "Respond | None"]
+Enter = Callable[[Scope, str], Respond | None]
 """The type of `Entry._enter`: scope and route path in, the way to respond out."""
 
 
@@ -153,7 +151,7 @@ class Entry:
         """The path pattern, by which the index sorts the route; None if any path may match."""
         return None
 
-    def _prepare(self) -> Enter:
+    def _prepare_entry(self) -> Enter:
         """Compute what `_enter` needs, and return the method to enter by.
 
         A table calls this when it builds its index. Only then are classes patched and subclasses complete.
@@ -182,6 +180,30 @@ class Entry:
     def _enter_socket_last(self, scope: Scope, path: str) -> ASGIApp | None:
         """Return the app for a WebSocket that matches this route partially, and no other route at all."""
         return None
+
+
+class OwnRoute(BaseRoute, Entry):
+    """Base of the routes of spica: a public route and an entry, with an app inside."""
+
+    # Two plain attributes, because the table and `handle` read them faster than the property. Their names
+    # begin with `_route_` because users subclass the routes.
+    _route_app: ASGIApp
+    _route_respond: Respond
+
+    @property
+    def app(self) -> ASGIApp:
+        """The ASGI app that serves the route. You may replace it at any time."""
+        try:
+            return self._route_app
+        except AttributeError:
+            name = type(self).__name__
+            raise AttributeError(f"{name!r} object has no attribute 'app'") from None
+
+    @app.setter
+    def app(self, app: ASGIApp) -> None:
+        """Replace it."""
+        self._route_app = app
+        self._route_respond = resolve_respond(app)
 
 
 def get_name(endpoint: Any) -> str:

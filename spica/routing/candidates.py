@@ -65,7 +65,7 @@ class EntryByMatches(Entry):
         if calls_handle:
             self._respond = resolve_respond(route.handle)
         else:
-            route._layer_inner_respond = resolve_endpoint(route.app)
+            route._route_respond = resolve_endpoint(route.app)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Compare by the ``matches`` of the route."""
@@ -95,7 +95,7 @@ class EntryByMatches(Entry):
             return partial_match
         self._take(scope, child_scope)
         # Read from the route for each request: another app may be assigned later.
-        respond: Respond = self._respond or self.route._layer_inner_respond
+        respond: Respond = self._respond or self.route._route_respond
         return respond
 
     def _enter_other_method(self, scope: Scope, path: str, routes: Sequence[Any]) -> Respond:
@@ -131,7 +131,7 @@ def make_candidates(routes: Iterable[BaseRoute]) -> list[Candidate]:
             entry = run
         else:
             run = None
-        candidates.append(Candidate(order, entry, entry._index_pattern, entry._prepare()))
+        candidates.append(Candidate(order, entry, entry._index_pattern, entry._prepare_entry()))
     return candidates
 
 

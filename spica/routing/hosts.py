@@ -169,7 +169,7 @@ class HostRun(Entry):
 
     def add(self, route: Host, order: int) -> None:
         """Add the next route of the run, at position ``order`` of the list."""
-        route._prepare()
+        route._prepare_entry()
         if type(route) is Host and not route.param_convertors:
             self._by_name.setdefault(route._only_name(), (order, route))
         else:
@@ -203,14 +203,14 @@ class HostRun(Entry):
         scope["route"] = route
         scope.update(route._child_scope(scope, params))
         route._overlay_states(scope)
-        return route._layer_inner_respond
+        return route._route_respond
 
     def _enter_socket(self, scope: Scope, path: str) -> ASGIApp | None:
         respond = self._enter(scope, path)
         if respond is None:
             return None
         app: ASGIApp = (
-            refuse_hosts if respond is _respond_to_contradiction else scope["route"]._layer_inner
+            refuse_hosts if respond is _respond_to_contradiction else scope["route"]._route_app
         )
         return app
 

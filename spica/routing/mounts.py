@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from spica._asgi.scope import get_route_path, restore_prefix
 from spica._asgi.stack import Middleware, build_stack
 from spica._layers.exception_handlers import Boundary
-from spica._layers.layer import InnerApp, Respond
+from spica._layers.layer import Respond
 from spica._layers.limits import limit_app
 from spica.datastructures import URLPath
 from spica.exceptions import MisuseError
@@ -21,9 +21,9 @@ from spica.routing.base import (
     LINK_KEYS,
     BaseRoute,
     Enter,
-    Entry,
     Match,
     NoMatchFound,
+    OwnRoute,
     known_names,
     partial_match,
     url_with_suffix,
@@ -69,24 +69,23 @@ def descend(scope: Scope, prefix: str, app: ASGIApp) -> None:
     scope["endpoint"] = app
 
 
-class AppRoute(BaseRoute, Entry):
+class AppRoute(OwnRoute):
     """The common part of routes to another application. Subclasses may skip ``__init__``."""
 
     name: str | None
     lifespan: bool | None = None
     """Whether the lifespan of the application runs. None: the router decides, for applications of spica."""
-    app = InnerApp(connects=False)
-    _layer_inner: ASGIApp
-    _layer_inner_respond: Respond
     _base_app: ASGIApp
     param_convertors: PathConvertors
-    _states: tuple[dict[str, Any], ...] = ()
+    _lifespan_states: tuple[dict[str, Any], ...] = ()
     """The states that the application's lifespan has yielded, one for each run of it that goes on."""
 
-    def _prepare(self) -> Enter:
+    def _prepare_entry(self) -> Enter:
         # Assigning `app` resolves it, too, but classes may have been patched since then.
-        self._layer_inner_respond = resolve_endpoint(self.app)
-        self._states = self._states  # on the instance, where each request finds it faster
+        self._route_respond = resolve_endpoint(self.app)
+        self._lifespan_states = (
+            self._lifespan_states
+        )  # on the instance, where each request finds it faster
         return self._enter
 
     def _enter_other_method(self, scope: Scope, path: str, routes: Sequence[Any]) -> Respond:
@@ -98,7 +97,7 @@ class AppRoute(BaseRoute, Entry):
         The dict belongs to this request alone (ASGI lifespan specification, "Lifespan State"). Change it in
         place, so that outer middleware sees the keys, too.
         """
-        for state in reversed(self._states):  # the run that started first wins
+        for state in reversed(self._lifespan_states):  # the run that started first wins
             scope.setdefault("state", {}).update(state)
 
     @property
@@ -210,9 +209,9 @@ class Mount(AppRoute):
     """Whether the application serves the path without its trailing slash. None: all but GET and HEAD."""
     router_class: ClassVar[Callable[..., ASGIApp]]
     """The class that serves ``routes``. ``Router`` sets itself here, because it imports this module."""
-    # Set by `_prepare`, because a subclass may skip `__init__`.
-    _prefix: str | None  # with a slash at the end; None for a prefix with parameters
-    _conversions: Conversions
+    # Set by `_prepare_entry`, because a subclass may skip `__init__`.
+    _mount_prefix: str | None  # with a slash at the end; None for a prefix with parameters
+    _param_conversions: Conversions
 
     def _find_app(
         self, app: ASGIApp | None, routes: Sequence[BaseRoute] | None, place: str
@@ -292,25 +291,25 @@ class Mount(AppRoute):
     def _index_pattern(self) -> str:
         return f"{self.path}/{{path:path}}"
 
-    def _prepare(self) -> Enter:
-        self._prefix = None if len(self.param_convertors) > 1 else self.path + "/"
-        self._conversions = conversions_of(self.param_convertors)
-        return super()._prepare()
+    def _prepare_entry(self) -> Enter:
+        self._mount_prefix = None if len(self.param_convertors) > 1 else self.path + "/"
+        self._param_conversions = conversions_of(self.param_convertors)
+        return super()._prepare_entry()
 
     def _enter(self, scope: Scope, path: str) -> Respond | None:
         """Compare the prefix."""
-        prefix = self._prefix
+        prefix = self._mount_prefix
         if prefix is None:
-            if not self._descend(scope, path, self._conversions):
+            if not self._descend(scope, path, self._param_conversions):
                 return self._enter_bare(scope, path)
         elif path.startswith(prefix):
-            descend(scope, self.path, self._layer_inner)
+            descend(scope, self.path, self._route_app)
         else:
             return self._enter_bare(scope, path)
         scope["route"] = self
-        if self._states:
+        if self._lifespan_states:
             self._overlay_states(scope)
-        return self._layer_inner_respond
+        return self._route_respond
 
     def _enter_bare(self, scope: Scope, path: str) -> Respond | None:
         """Compare the prefix without its slash."""
@@ -321,20 +320,20 @@ class Mount(AppRoute):
 
     def _enter_other_method(self, scope: Scope, path: str, routes: Sequence[Any]) -> Respond:
         # The prefix without its slash, which no other route serves with this method.
-        self._descend_bare(scope, path, self._conversions)
+        self._descend_bare(scope, path, self._param_conversions)
         scope["route"] = self
         self._overlay_states(scope)
-        return self._layer_inner_respond
+        return self._route_respond
 
     def _enter_socket(self, scope: Scope, path: str) -> ASGIApp | None:
         respond = self._enter(scope, path)
-        return None if respond is None or respond is partial_match else self._layer_inner
+        return None if respond is None or respond is partial_match else self._route_app
 
     def _enter_socket_last(self, scope: Scope, path: str) -> ASGIApp | None:
         if self._match_bare(scope, path) is Match.NONE:
             return None
         self._enter_other_method(scope, path, ())
-        return self._layer_inner
+        return self._route_app
 
     # -- URLs ------------------------------------------------------------------------------------------
 

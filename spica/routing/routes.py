@@ -17,19 +17,18 @@ from spica._diagnostics.call_site import unwrap_partial
 from spica._http.fields import is_token
 from spica._layers.answers import refuse
 from spica._layers.cancellation import CancelOnDisconnectMiddleware, check_cancellable
-from spica._layers.layer import InnerApp, Respond
+from spica._layers.layer import Respond
 from spica._layers.limits import limit_app
 from spica.datastructures import URLPath
 from spica.endpoints import methods_of
 from spica.responses.base import Response
 from spica.routing.base import (
     LINK_KEYS,
-    BaseRoute,
     Endpoint,
     Enter,
-    Entry,
     Match,
     NoMatchFound,
+    OwnRoute,
     SocketEndpoint,
     get_name,
     partial_match,
@@ -58,7 +57,7 @@ if TYPE_CHECKING:
 NO_MATCH = Match.NONE  # a module global: reading it from the Enum class takes longer
 
 
-class PatternRoute(BaseRoute, Entry):
+class PatternRoute(OwnRoute):
     """The common part of routes with a path pattern. Subclasses may skip ``__init__``."""
 
     path: str
@@ -67,28 +66,25 @@ class PatternRoute(BaseRoute, Entry):
     path_format: str
     param_convertors: PathConvertors
     endpoint: Any
-    app = InnerApp(connects=False)
-    _layer_inner: ASGIApp
-    _layer_inner_respond: Respond
     _protocol: Literal["http", "websocket"] = "http"
-    # Set by `_prepare`, because a subclass may skip `__init__`.
+    # Set by `_prepare_entry`, because a subclass may skip `__init__`.
     _exact_path: str | None  # the only path that matches; None for a pattern with parameters
-    _conversions: Conversions
+    _param_conversions: Conversions
 
     @property
     def _index_pattern(self) -> str:
         return self.path
 
-    def _prepare(self) -> Enter:
+    def _prepare_entry(self) -> Enter:
         self._exact_path = None if self.param_convertors else self.path
-        self._conversions = conversions_of(self.param_convertors)
+        self._param_conversions = conversions_of(self.param_convertors)
         return self._enter
 
     def _read_path(self, path: str) -> dict[str, Any] | None:
         """Return the converted parameters of a route path, or None if it does not match."""
         if self._exact_path is not None and self._exact_path == path:
             return {}
-        return match_path(self.path_regex, self._conversions, path)
+        return match_path(self.path_regex, self._param_conversions, path)
 
     def _child_scope(self, scope: Scope, params: dict[str, Any]) -> Scope:
         outer = scope.get("path_params")
@@ -181,7 +177,7 @@ class Route(PatternRoute):
 
         A class endpoint serves the methods that it defines. Middleware around it may answer any method.
         """
-        is_class = self._layer_inner is self.endpoint  # the app, not through its descriptor
+        is_class = self._route_app is self.endpoint  # faster than the property
         served = methods_of(self.endpoint) if is_class else None
         if served is None:
             return self.methods or None
@@ -203,15 +199,15 @@ class Route(PatternRoute):
         is_full = methods is None or scope["method"] in methods
         return Match.FULL if is_full else Match.PARTIAL, self._child_scope(scope, params)
 
-    def _prepare(self) -> Enter:
-        super()._prepare()
+    def _prepare_entry(self) -> Enter:
+        super()._prepare_entry()
         app = self.app
         # Assigning `app` resolves it, too, but classes may have been patched since then.
-        self._layer_inner_respond = resolve_endpoint(app)
-        self._class_methods = methods_of(self.endpoint) if app is self.endpoint else None
-        return self._enter if self._class_methods is None else self._enter_class
+        self._route_respond = resolve_endpoint(app)
+        self._endpoint_methods = methods_of(self.endpoint) if app is self.endpoint else None
+        return self._enter if self._endpoint_methods is None else self._enter_class
 
-    _class_methods: Set[str] | None
+    _endpoint_methods: Set[str] | None
     """The methods that a class endpoint defines. None: the endpoint is another kind of app."""
 
     def _enter(self, scope: Scope, path: str) -> Respond | None:
@@ -225,7 +221,7 @@ class Route(PatternRoute):
                 return None
             params = found.groupdict()
             try:
-                for name, convert in self._conversions:
+                for name, convert in self._param_conversions:
                     params[name] = convert(params[name])
             except ValueError:
                 return None
@@ -237,11 +233,11 @@ class Route(PatternRoute):
         scope["route"] = self
         scope["endpoint"] = self.endpoint
         scope["path_params"] = params
-        return self._layer_inner_respond
+        return self._route_respond
 
     def _enter_class(self, scope: Scope, path: str) -> Respond | None:
         """Compare with a route to a class endpoint, which serves the methods that it defines."""
-        if scope["method"] in (self._class_methods or ()):
+        if scope["method"] in (self._endpoint_methods or ()):
             return self._enter(scope, path)
         return None if self._read_path(path) is None else partial_match
 
@@ -257,9 +253,7 @@ class Route(PatternRoute):
         """Serve a request that matched. A method that the route does not serve gets a 405 with Allow."""
         methods = self.methods
         if not methods or scope["method"] in methods:
-            await self._layer_inner(
-                scope, receive, send
-            )  # faster than through the descriptor `app`
+            await self._route_app(scope, receive, send)  # faster than the property
             return
         response = refuse(scope, 405, headers={"Allow": ", ".join(sorted(methods))})
         await response(scope, receive, send)
@@ -334,7 +328,7 @@ class WebSocketRoute(PatternRoute):
             return None
         scope["route"] = self
         scope.update(self._child_scope(scope, params))
-        return self._layer_inner
+        return self._route_app
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a WebSocket that matched."""

@@ -208,7 +208,7 @@ class LifespanRun:
                 await self._start_router(router, app if owner is router else owner, here)
         state = self._states[key]
         if state:
-            route._states = (*route._states, state)
+            route._lifespan_states = (*route._lifespan_states, state)
             self._overlays.append((route, state))
 
     async def end(self, error: BaseException | None) -> None:
@@ -225,7 +225,9 @@ class LifespanRun:
         """
         while self._overlays:
             route, state = self._overlays.pop()
-            route._states = tuple([other for other in route._states if other is not state])
+            route._lifespan_states = tuple(
+                [other for other in route._lifespan_states if other is not state]
+            )
         failures = [error] if isinstance(error, Exception) else []
         thrown = None if failures else error
         while self._steps:

@@ -120,9 +120,9 @@ def test_a_mount_keeps_its_app_and_drops_the_state_at_shutdown() -> None:
     before = [route.app for route in mounts]
     with TestClient(app):
         during = [route.app for route in mounts]
-        assert [len(route._states) for route in mounts] == [1, 1, 0, 1, 1]
+        assert [len(route._lifespan_states) for route in mounts] == [1, 1, 0, 1, 1]
     assert all(a is b for a, b in zip(before, during, strict=True))
-    assert [route._states for route in mounts] == [()] * 5
+    assert [route._lifespan_states for route in mounts] == [()] * 5
 
 
 class OwnMatches(Mount):
