@@ -13,7 +13,6 @@ from spica.middleware import Middleware
 from spica.requests import Request
 from spica.responses import PlainTextResponse
 from spica.routing import (
-    BaseRoute,
     Match,
     Mount,
     NoMatchFound,
@@ -337,15 +336,6 @@ class TestErrors:
     def test_an_endpoint_that_cannot_be_called(self, cls: Any) -> None:
         with pytest.raises(TypeError, match=cls.__name__ + r"\('/'\): the endpoint must be"):
             cls("/", "hello")
-
-    @pytest.mark.parametrize("method", ["matches", "url_path_for"])
-    def test_a_base_route_says_what_is_missing(self, method: str) -> None:
-        with pytest.raises(NotImplementedError, match=f"BaseRoute must define {method}"):
-            getattr(BaseRoute(), method)({})
-
-    async def test_a_base_route_without_handle_says_so(self) -> None:
-        with pytest.raises(NotImplementedError, match="BaseRoute must define handle"):
-            await BaseRoute().handle({}, None, None)  # type: ignore[arg-type]
 
 
 @pytest.mark.anyio
