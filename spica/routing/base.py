@@ -152,7 +152,7 @@ class Entry:
         return None
 
     def _prepare_entry(self) -> Enter:
-        """Compute what `_enter` needs, and return the method to enter by.
+        """Compute the attributes that `_enter` reads, and return the method to enter by.
 
         A table calls this when it builds its index. Only then are classes patched and subclasses complete.
         """

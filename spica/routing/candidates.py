@@ -1,4 +1,4 @@
-"""Candidates: what the route table keeps for each route in its list.
+"""Candidates: the form of each route in the route table.
 
 A candidate is the position of a route and the method by which the table enters it. Routes of spica are
 entered directly. A route that overrides ``matches`` or ``handle``, or is of a class of your own, is entered

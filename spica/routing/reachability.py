@@ -89,7 +89,7 @@ def warn_of_routes(routes: Iterable[BaseRoute]) -> None:
 # -- unreachable routes --------------------------------------------------------------------------------
 
 
-# Kinds of requests beside the methods. Neither is a token, so it can't be the name of a method.
+# Kinds of requests in addition to the methods. Neither is a token, so it can't be the name of a method.
 _ANY_METHOD = "any method"
 _HANDSHAKE = "WebSocket handshakes"
 

@@ -202,7 +202,7 @@ class Route(PatternRoute):
     def _prepare_entry(self) -> Enter:
         super()._prepare_entry()
         app = self.app
-        # Assigning `app` resolves it, too, but classes may have been patched since then.
+        # Assigning `app` resolves it as well, but classes may have been patched since then.
         self._route_respond = resolve_endpoint(app)
         self._endpoint_methods = methods_of(self.endpoint) if app is self.endpoint else None
         return self._enter if self._endpoint_methods is None else self._enter_class

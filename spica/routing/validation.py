@@ -100,15 +100,15 @@ def warn_of_path(path: str, place: str) -> None:
 
 
 def _warn_of_regexes(path: str, place: str) -> None:
-    """Warn of a parameter whose regular expression needs an engine that backtracks."""
+    """Warn of a parameter whose regular expression needs a backtracking engine."""
     for name, kind in PARAM_REGEX.findall(path):
         convertor = CONVERTOR_TYPES.get(kind[1:] or "str")
         if convertor is None or find_slow_param({name: convertor}) is None or is_stand_in():
             continue
         text = (
             f"{place}: the time to match {{{name}{kind}}} has no bound, because the regular expression "
-            f"{convertor.regex!r:.80} has a lookaround, an anchor, a backreference or the like. Write it "
-            "without, and check the string in convert(), which may raise ValueError."
+            f"{convertor.regex!r:.80} has a lookaround, an anchor, a backreference or a similar construct. "
+            "Write it without, and check the string in convert(), which may raise ValueError."
         )
         warn_configuration(text)
 

@@ -99,7 +99,7 @@ def open_context(
         manager: contextlib.AbstractAsyncContextManager[Any] = context
         return manager
     if hasattr(context, "close"):
-        context.close()  # a coroutine, which nobody will await
+        context.close()  # a coroutine that is never awaited
     raise TypeError(
         f"The lifespan {describe_lifespan(function)} returned {type(context).__name__}, not an async "
         "context manager. Decorate an async generator function with @contextlib.asynccontextmanager."
