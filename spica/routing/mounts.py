@@ -159,9 +159,9 @@ class Mount(AppRoute):
             spica (see ``Router``). True also runs the lifespan of any other ASGI app; False leaves it to you.
         serve_bare_path: How to serve the prefix without a slash, ``/api`` for ``Mount("/api", ...)``. True:
             the application serves it as ``/api/``. False: the router redirects to ``/api/`` (307). None, the
-            default: the router redirects GET and HEAD, because relative links in a page depend on the slash. The
-            application serves other methods and WebSockets, because many clients do not follow a redirect, unless
-            another route matches.
+            default: the router redirects GET and HEAD, because relative links in a page depend on the slash.
+            The application serves other methods and WebSockets, because many clients do not follow a
+            redirect, unless another route matches.
 
     Raises:
         ValueError: Neither ``app`` nor ``routes`` is given, or the path is not valid for a route.
