@@ -137,7 +137,7 @@ class HTTPEndpoint:
             response = await handler(request)
         else:
             response = await run_in_threadpool(handler, request)
-        if isinstance(response, Response) and response._is_plain:
+        if isinstance(response, Response) and response._is_value:
             return response
         return await settle_answer(response, request, handler)
 

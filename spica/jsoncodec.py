@@ -12,19 +12,20 @@ import dataclasses
 import datetime
 import enum
 import functools
+import inspect
 import json
 import math
 import re
 import sys
 import threading
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain
+from os import PathLike
 from typing import Any, Protocol
 
 import orjson
 
-from spica._json_fixes import suggest_fix
 from spica.exceptions import HTTPException
 
 # _simplify gets subclasses and dataclasses: orjson would ignore the order of an OrderedDict, and would write
@@ -186,7 +187,55 @@ def _simplify(value: Any) -> Any:
     decimals = sys.modules.get("decimal")
     if isinstance(value, uuid.UUID) or (decimals and isinstance(value, decimals.Decimal)):
         return str(value)
-    raise TypeError(f"Object of type {kind.__name__} is not JSON serializable{suggest_fix(value)}")
+    raise TypeError(f"Object of type {kind.__name__} is not JSON serializable{_suggest_fix(value)}")
+
+
+_FIXES_BY_ATTRIBUTE = {
+    "model_dump": '. Pass its `.model_dump(mode="json")` instead.',  # pydantic
+    "__pydantic_validator__": ". Pass `pydantic.TypeAdapter(...).dump_python(value, mode='json')` instead.",
+    "__struct_fields__": ". Pass `msgspec.to_builtins(value)` instead.",
+    "__mapper__": ". Pass a dict of the columns that the client may see.",  # SQLAlchemy
+    "_meta": ". Pass a dict of the fields that the client may see.",  # Django, Peewee, Tortoise
+    "_mapping": ". Pass `dict(row._mapping)` instead.",  # a row of SQLAlchemy
+    "to_dict": ". Pass its `.to_dict()` instead.",  # pandas and others
+    "tolist": ". Pass its `.tolist()` instead.",  # NumPy arrays and scalars, array.array
+    "raw_headers": ". Return the response itself instead.",
+    "__await__": ". Is an `await` missing?",
+    "__aiter__": ". Collect the items with `[item async for item in items]`, or use a StreamingResponse.",
+}
+"""The first match wins. Each fix continues the message "Object of type X is not JSON serializable". No library
+is imported: an attribute identifies the library that a value comes from."""
+
+_FIXES_BY_TYPE: list[tuple[Any, str]] = [
+    (type, ". Pass an instance instead of the class: are the brackets missing?"),
+    (
+        (bytes, bytearray, memoryview),
+        ". Pass a string: `.decode()` for text, base64 for other bytes.",
+    ),
+    (datetime.timedelta, ". Pass its `.total_seconds()` instead."),
+    (complex, ". Pass its real and imaginary parts instead."),
+    (Mapping, ". Pass `dict(value)` instead."),
+    (Set, ". Pass `sorted(value)` or `list(value)` instead: a set has no order."),
+    (PathLike, ". Pass `str(value)` instead."),
+    (BaseException, ". Pass `str(value)` instead."),
+    (Iterator, ". Pass `list(value)` instead, or use a StreamingResponse."),
+    (Iterable, ". Pass `list(value)` instead."),
+]
+
+
+def _suggest_fix(value: Any) -> str:
+    """Return the end of the error message about `value`: the fix."""
+    # A class has the attributes that its instances would have.
+    if not isinstance(value, type):
+        for attribute, fix in _FIXES_BY_ATTRIBUTE.items():
+            if inspect.getattr_static(value, attribute, None) is not None:
+                return fix
+        if inspect.isroutine(value):
+            return ". Pass its return value: are the brackets missing?"
+    for kind, fix in _FIXES_BY_TYPE:
+        if isinstance(value, kind):
+            return fix
+    return ". Pass a dict or a string instead, or another type that JSON has."
 
 
 def _to_exact_type(value: Any) -> Any:

@@ -106,7 +106,7 @@ class TemplatesError(ValueError, AssertionError):
 class _TemplateResponse(HTMLResponse):
     """Answer with a rendered template; ``template`` and ``context`` stay to be looked at."""
 
-    _is_plain, _receives = True, False
+    _is_value, _receives = True, False
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from steps import CountedName, count_steps
 
 from spica._http.conditional import evaluate, select_fields
 from spica._http.fields import parse_media_type, parse_quality_list, split_list
-from spica._http.negotiation import prefers_problem_details
+from spica._http.mediatypes import prefers_problem_details
 from spica._http.ranges import MalformedRangeHeader, RangeNotSatisfiable, plan_ranges
 from spica.datastructures import Headers, QueryParams
 from spica.middleware.cors import CORSMiddleware

@@ -370,7 +370,7 @@ async def test_no_debug_message_where_it_is_not_offered(directory, extensions):
 
 
 def test_a_template_response_is_a_value_to_the_layers_outside():
-    assert _TemplateResponse._is_plain
+    assert _TemplateResponse._is_value
 
 
 def test_a_template_can_be_given_directly():

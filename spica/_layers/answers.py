@@ -30,14 +30,14 @@ async def settle_answer(answer: Any, request: Request[Any], source: Any) -> ASGI
         TypeError: ``answer`` is not a response.
     """
     if isinstance(answer, Response):
-        if answer._is_plain:
+        if answer._is_value:
             return answer
         if answer._resolve is not None:
             resolved: ASGIApp = await answer._resolve(request)
             return resolved
         answer._note_iterators(request)
-        if type(answer)._is_plain:  # a body was set that the request did not know of
-            answer._is_plain = True
+        if type(answer)._is_value:  # a body was set that the request did not know of
+            answer._is_value = True
             return answer
         return answer.__call__
     if answer is None and has_started_by_hand(request):
@@ -56,7 +56,7 @@ async def settle_outermost(answer: Any, request: Request[Any]) -> ASGIApp:
 class AlreadySent(Response):
     """The answer of an endpoint, a handler or a dispatch function that has sent its response itself."""
 
-    _is_plain, _receives = True, False
+    _is_value, _receives = True, False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send nothing, and run the background task that a layer has set."""

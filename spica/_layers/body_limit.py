@@ -20,7 +20,7 @@ from spica._asgi.sending import StartedSend
 from spica._layers.editing import apply_left_edits
 from spica._layers.layer import Responder
 from spica.responses.base import Response
-from spica.responses.errors import answer_http_exception
+from spica.responses.errors import http_exception_response
 
 if TYPE_CHECKING:
     from spica.datastructures.headers import RawHeaders
@@ -64,7 +64,7 @@ class RequestBodyLimitMiddleware(Responder):
                 if excess is not None:
                     return _replace(answer, request, excess)
         except BodyTooLarge as exc:
-            return apply_left_edits(scope, answer_http_exception(scope, exc))
+            return apply_left_edits(scope, http_exception_response(scope, exc))
         finally:
             _leave(scope, outer)
         return answer
@@ -95,7 +95,7 @@ class RequestBodyLimitResponder:
         except BodyTooLarge as exc:
             if started.has_started:
                 raise
-            refusal = answer_http_exception(scope, exc)
+            refusal = http_exception_response(scope, exc)
             refusal.raw_headers += started.kept_fields
             await apply_left_edits(scope, refusal)(scope, receive, send)
         finally:
@@ -135,7 +135,7 @@ def _replace(answer: Response, request: Request[Any], excess: BodyTooLarge) -> R
     """Return the refusal in the place of ``answer``; what that one has promised is still done."""
     if answer.background is not None:
         cleanup_of(request).add_task(answer.background)
-    refusal = answer_http_exception(request.scope, excess)
+    refusal = http_exception_response(request.scope, excess)
     refusal.raw_headers += _kept_fields(answer.raw_headers)
     return refusal
 

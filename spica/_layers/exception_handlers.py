@@ -106,7 +106,7 @@ async def answer_exception(request: Request[Any], exc: Exception) -> ASGIApp | N
     if is_known_sender(handler):
         return HandlerApp(handler, exc)
     answer: ASGIApp = await call_handler(handler, request, exc)
-    if not isinstance(answer, Response) or not answer._is_plain:
+    if not isinstance(answer, Response) or not answer._is_value:
         answer = await settle_answer(answer, request, handler)
     if has_started_by_hand(request):
         remember_sender(handler)
@@ -177,7 +177,7 @@ class Boundary(Responder):
             request.scope[EXCEPTION_HANDLERS] = published
         try:
             answer: Any = await self._layer_inner_respond(request)
-            if not isinstance(answer, Response) or not answer._is_plain:
+            if not isinstance(answer, Response) or not answer._is_value:
                 answer = await settle_answer(answer, request, request.scope.get("endpoint"))
                 if not isinstance(answer, Response):
                     return GuardedApp(answer, request)

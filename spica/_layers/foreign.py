@@ -233,7 +233,7 @@ class StartedResponse(Response):
     ``body_iterator`` gives the body as chunks instead; set it to send another body.
     """
 
-    _is_plain, _receives = True, False  # the app has its own
+    _is_value, _receives = True, False  # the app has its own
     _iterator: AsyncIterator[bytes] | None = None
 
     def __init__(self, begun: StartedApp, start: Message) -> None:

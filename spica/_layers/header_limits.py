@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from spica._layers.exception_handlers import deny
-from spica.responses.errors import answer_status
+from spica.responses.errors import error_response
 
 if TYPE_CHECKING:
     from spica.types import ASGIApp, Receive, Scope, Send
@@ -40,12 +40,12 @@ def describe_excess(
 
 async def refuse_request(scope: Scope, reason: str) -> ASGIApp:
     """Return the answer to a request whose headers are over a limit."""
-    return answer_status(scope, 431, reason)
+    return error_response(scope, 431, reason)
 
 
 async def refuse_websocket(scope: Scope, receive: Receive, send: Send, reason: str) -> None:
     """Deny a handshake whose headers are over a limit."""
-    await deny(answer_status(scope, 431, reason), scope, receive, send)
+    await deny(error_response(scope, 431, reason), scope, receive, send)
 
 
 def check_header_limit(

@@ -1,17 +1,26 @@
 """Read a whole ``multipart/form-data`` body into a `FormData` (RFC 7578)."""
 
 import math
+import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from enum import Enum
 from typing import BinaryIO, ParamSpec, TypeVar
 
 from spica.concurrency import close_iterator, file_threads
 from spica.datastructures import FormData, Headers, UploadFile
+from spica.exceptions import SpicaDeprecationWarning
 from spica.formparsers.charsets import decode_text
 from spica.formparsers.decoder import MultipartDecoder, PartEvent, PartHead
 from spica.formparsers.errors import MAX_MEMORY_SIZE, cannot_store, too_big, too_much
-from spica.formparsers.pacing import SLICE_SIZE, Pacer
+from spica.formparsers.limits import SLICE_SIZE, Pacer
 from spica.formparsers.streamed import PartStream
 from spica.formparsers.upload_storage import DiskWriter, UploadStorage
+
+if sys.version_info >= (3, 13):
+    from warnings import deprecated
+else:
+    from typing_extensions import deprecated
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -269,3 +278,31 @@ async def _use_disk(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
         return await file_threads.run(work, *args, **kwargs)
     except OSError as error:
         raise cannot_store(error) from error
+
+
+# spica does not use the two classes below. Other packages import them for parsers of their own.
+
+
+@dataclass
+class MultipartPart:
+    """Hold one part of a form while a parser of another package reads it."""
+
+    content_disposition: bytes | None = None
+    field_name: str = ""
+    data: bytearray = field(default_factory=bytearray)
+    file: UploadFile | None = None
+    item_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+
+@deprecated(
+    "`FormMessage` is deprecated and will be removed in a future version.",
+    category=SpicaDeprecationWarning,
+)
+class FormMessage(Enum):
+    """Name the steps of a parser with callbacks. Deprecated: spica has no such parser."""
+
+    FIELD_START = 1
+    FIELD_NAME = 2
+    FIELD_DATA = 3
+    FIELD_END = 4
+    END = 5

@@ -9,7 +9,7 @@ from spica.datastructures import Headers
 from spica.formparsers.charsets import decode_text
 from spica.formparsers.decoder import MultipartDecoder, PartEvent, PartHead
 from spica.formparsers.errors import too_large
-from spica.formparsers.pacing import SLICE_SIZE, Pacer
+from spica.formparsers.limits import SLICE_SIZE, Pacer
 
 DEFAULT_READ_LIMIT = 1024 * 1024
 """Bytes that `Part.read` returns at most, unless told otherwise."""

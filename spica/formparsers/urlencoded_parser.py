@@ -25,7 +25,7 @@ from spica.formparsers.errors import (
     too_many,
     too_much,
 )
-from spica.formparsers.pacing import SLICE_SIZE, Pacer
+from spica.formparsers.limits import SLICE_SIZE, Pacer
 
 _FIELD = re.compile(rb"[^&]+")
 _find_charset_field = re.compile(rb"(?:\A|&)" + CHARSET_FIELD.encode() + rb"=([^&]*+)").search

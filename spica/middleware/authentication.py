@@ -16,7 +16,7 @@ from spica.authentication import (
 )
 from spica.requests import HTTPConnection
 from spica.responses.base import Response
-from spica.responses.errors import answer_status
+from spica.responses.errors import error_response
 
 if TYPE_CHECKING:
     from spica.requests import Request
@@ -103,4 +103,4 @@ class AuthenticationMiddleware(Responder):
     @staticmethod
     def default_on_error(conn: HTTPConnection[Any], exc: Exception) -> Response:
         """Answer 400 with the text of the error."""
-        return answer_status(conn.scope, 400, str(exc))
+        return error_response(conn.scope, 400, str(exc))

@@ -64,7 +64,7 @@ class BaseHTTPMiddleware(Responder):
             request._cleanup = request.scope.setdefault(CLEANUP, Cleanup())
         answer = await self.dispatch_func(request, self._layer_call_next)
         try:
-            if answer._is_plain and answer.background is None and getrefcount(answer) <= HELD_HERE:
+            if answer._is_value and answer.background is None and getrefcount(answer) <= HELD_HERE:
                 return answer
         except AttributeError:
             pass  # not a Response: looked into below

@@ -35,7 +35,7 @@ from spica.exceptions import HTTPException
 from spica.middleware import debug_page
 from spica.requests import Request
 from spica.responses.base import HTMLResponse, PlainTextResponse, Response
-from spica.responses.errors import answer_http_exception, answer_status
+from spica.responses.errors import error_response, http_exception_response
 
 if TYPE_CHECKING:
     import inspect
@@ -98,7 +98,7 @@ class ServerErrorMiddleware(Responder):
             try:
                 answer = await answer_exception(request, exc)
                 if answer is None:
-                    answer = answer_http_exception(request.scope, exc)
+                    answer = http_exception_response(request.scope, exc)
             except Exception as error:  # of the handler
                 exc = error
         if answer is None:
@@ -150,7 +150,7 @@ class ServerErrorMiddleware(Responder):
 
     def error_response(self, request: Request[Any], exc: Exception) -> Response:
         """Return the response without details, for clients of a production service."""
-        return answer_status(request.scope, 500, "Internal Server Error")
+        return error_response(request.scope, 500, "Internal Server Error")
 
     def debug_response(self, request: Request[Any], exc: Exception) -> Response:
         """Return the traceback: a page if the client accepts HTML, else plain text."""

@@ -13,7 +13,7 @@ from spica._layers.handsent import remember_sender, sends_by_hand
 from spica.exceptions import HTTPException, WebSocketException
 from spica.requests import Request
 from spica.responses.base import Response
-from spica.responses.errors import answer_http_exception
+from spica.responses.errors import http_exception_response
 from spica.websockets import WebSocket, WebSocketState
 from spica.websockets.frames import HandshakeSend
 
@@ -126,7 +126,7 @@ class ExceptionMiddleware(Boundary):
 
         Or as problem details, where the application offers them and the client prefers them.
         """
-        return answer_http_exception(request.scope, exc)
+        return http_exception_response(request.scope, exc)
 
     async def websocket_exception(self, websocket: WebSocket[Any], exc: WebSocketException) -> None:
         """Close the WebSocket with the exception's code and reason."""

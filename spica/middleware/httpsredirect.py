@@ -14,7 +14,7 @@ from spica._layers.exception_handlers import deny
 from spica._layers.layer import Responder
 from spica.datastructures import URL
 from spica.responses.base import RedirectResponse, Response
-from spica.responses.errors import answer_status
+from spica.responses.errors import error_response
 
 if TYPE_CHECKING:
     from spica.requests import Request
@@ -59,7 +59,7 @@ class HTTPSRedirectMiddleware(Responder):
 def _redirect(scope: Scope, scheme: str) -> Response:
     netloc = _find_netloc(scope)
     if netloc is None:
-        return answer_status(scope, 400, "Invalid host header")
+        return error_response(scope, 400, "Invalid host header")
     url = URL(scope={**scope, "path": public_path(scope)})
     return RedirectResponse(url.replace(scheme=scheme, netloc=netloc))
 

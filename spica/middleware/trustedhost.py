@@ -20,7 +20,7 @@ from spica._layers.layer import Responder
 from spica.datastructures import URL
 from spica.exceptions import warn_configuration
 from spica.responses.base import RedirectResponse, Response
-from spica.responses.errors import answer_status
+from spica.responses.errors import error_response
 
 if TYPE_CHECKING:
     from spica.requests import Request
@@ -117,7 +117,7 @@ class TrustedHostMiddleware(Responder):
 
 
 def _refusal(scope: Scope) -> Response:
-    return answer_status(scope, 400, "Invalid host header")
+    return error_response(scope, 400, "Invalid host header")
 
 
 def _check_hosts(hosts: Iterable[str]) -> list[str]:

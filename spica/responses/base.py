@@ -2,7 +2,7 @@
 
 A response is an ASGI app: ``await response(scope, receive, send)`` sends it. It is also a value: layers pass
 it on and edit its status and headers before anybody sends it. Which of its classes may be passed as a
-value is decided by ``Response._is_plain``; one that overrides ``__call__`` is only known by running it.
+value is decided by ``Response._is_value``; one that overrides ``__call__`` is only known by running it.
 
 Standards: RFC 9110 (fields, status codes without content), ASGI HTTP specification ("Response Start",
 "Response Body").
@@ -65,7 +65,7 @@ class Response:
     status_code: int
     raw_headers: RawHeaders
 
-    _is_plain: bool = True
+    _is_value: bool = True
     """Whether status, headers and body are all there is, so that instances pass as values as they are."""
     _receives: ClassVar[bool] = False
     """Whether sending makes use of ``receive``."""
@@ -111,8 +111,8 @@ class Response:
             _set_defaults(cls)
         if "init_headers" in own:
             cls._has_own_headers = True
-        if "_is_plain" not in own and any(name in own for name in SENDING):
-            cls._is_plain, cls._receives = False, True
+        if "_is_value" not in own and any(name in own for name in SENDING):
+            cls._is_value, cls._receives = False, True
             if "_resolve" not in own:
                 cls._resolve = None
 
@@ -291,7 +291,7 @@ class Response:
     def body_iterator(self, body_iterator: AsyncIterator[Any]) -> None:
         """Send another body."""
         self._replaced_body = body_iterator
-        self._is_plain = False  # until the request knows of the iterator: see `settle_answer`
+        self._is_value = False  # until the request knows of the iterator: see `settle_answer`
 
     def _body_chunks(self) -> AsyncIterator[Any]:
         """Return the body that was not replaced as an iterator."""

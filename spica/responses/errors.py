@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from spica.types import Scope
 
 
-def answer_status(
+def error_response(
     scope: Scope, status_code: int, detail: Any, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Return the answer for an error with this status; ``detail`` is for people."""
@@ -27,16 +27,16 @@ def answer_status(
     return _negotiate(scope, status_code, detail, headers)
 
 
-def answer_http_exception(scope: Scope, exc: HTTPException) -> Response:
+def http_exception_response(scope: Scope, exc: HTTPException) -> Response:
     """Return the answer for an HTTPException that has no handler."""
-    return answer_status(scope, exc.status_code, exc.detail, exc.headers)
+    return error_response(scope, exc.status_code, exc.detail, exc.headers)
 
 
 def _negotiate(
     scope: Scope, status_code: int, detail: Any, headers: Mapping[str, str] | None
 ) -> Response:
     # On use: applications that do not offer it need not load it.
-    from spica._http.negotiation import prefers_problem_details
+    from spica._http.mediatypes import prefers_problem_details
     from spica.responses.problem import ProblemDetailsResponse
 
     fields = [value for name, value in scope["headers"] if name == b"accept"]

@@ -44,7 +44,7 @@ class StreamingResponse(Response):
         TypeError: ``content`` can't be iterated over.
     """
 
-    _is_plain, _receives = False, True
+    _is_value, _receives = False, True
     body_iterator: AsyncContentStream = None  # type: ignore[assignment]  # a plain attribute, always set
     _handed_over: AsyncContentStream | None = None
     """The iterator that the constructor was given: the body may be replaced before it has begun."""
@@ -153,11 +153,11 @@ class StreamingResponse(Response):
         await send_chunks(self.body_iterator, send, self.charset)
 
 
-def is_plain_value(response: Response) -> bool:
+def is_simple_value(response: Response) -> bool:
     """Tell whether status, headers and ``body`` or ``body_iterator`` are all there is to a response.
 
     Sending it then runs nothing of the user's but its iterator and its background task.
     """
     call = type(response).__call__
-    is_value = type(response)._is_plain or response._resolve is not None
+    is_value = type(response)._is_value or response._resolve is not None
     return is_value and call in (Response.__call__, StreamingResponse.__call__)

@@ -69,7 +69,7 @@ class AsyncFunction(Responder):
     async def _answer(self, request: Request[Any]) -> ASGIApp:
         try:
             answer = await self.func(request)
-            if isinstance(answer, Response) and answer._is_plain:
+            if isinstance(answer, Response) and answer._is_value:
                 return answer
             return await settle_answer(answer, request, self.func)
         except Exception as exc:

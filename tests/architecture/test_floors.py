@@ -18,7 +18,6 @@ FLOORS: dict[str, float] = {
     # values and tools
     "spica._workers": 2,
     "spica.concurrency": 2,
-    "spica._json_fixes": 2,
     "spica.jsoncodec": 2,
     "spica.datastructures": 2,
     # plumbing all layers share

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spica.datastructures import FormData, Headers, UploadFile
-from spica.exceptions import HTTPException
-from spica.formparsers import MultiPartException, MultiPartParser
+from spica.exceptions import HTTPException, SpicaDeprecationWarning
+from spica.formparsers import FormMessage, MultiPartException, MultiPartParser, MultipartPart
 from spica.formparsers.decoder import PartHead
 from spica.formparsers.multipart_parser import _Collector
 from spica.formparsers.upload_storage import MAX_OPEN_FILES
@@ -354,3 +354,29 @@ async def test_headers_of_files_are_within_the_memory(multipart, bodies, room, i
         with pytest.raises(MultiPartException) as error:
             await parser.parse()
         assert error.value.status_code == 413
+
+
+def test_a_part_starts_empty():
+    part = MultipartPart()
+    assert part == MultipartPart(None, "", bytearray(), None, [])
+
+
+def test_a_part_takes_data_and_headers_as_parsers_of_other_packages_do():
+    part = MultipartPart(content_disposition=b"form-data; name=a", field_name="a")
+    part.data += b"some"
+    part.item_headers.append((b"content-type", b"text/plain"))
+    part.file = UploadFile(None)
+    assert part.data == b"some"
+    assert MultipartPart().item_headers == []
+
+
+def test_form_message_can_be_imported_and_warns_when_it_is_called():
+    assert [(member.name, member.value) for member in FormMessage] == [
+        ("FIELD_START", 1),
+        ("FIELD_NAME", 2),
+        ("FIELD_DATA", 3),
+        ("FIELD_END", 4),
+        ("END", 5),
+    ]
+    with pytest.warns(SpicaDeprecationWarning, match="`FormMessage` is deprecated"):
+        FormMessage(1)

@@ -413,7 +413,7 @@ class TestAsValue:
             def render(self, content: Any) -> bytes:
                 return b""
 
-        plain = [cls._is_plain for cls in (Response, Renders, Sends, Inherits)]
+        plain = [cls._is_value for cls in (Response, Renders, Sends, Inherits)]
         assert plain == [True, True, False, False]
 
 

@@ -30,9 +30,9 @@ from spica.middleware.gzip.rules import (
     vary_fields,
 )
 from spica.responses.base import Response
-from spica.responses.file.resolved import FileAnswer
+from spica.responses.file.resolved import ResolvedFile
 from spica.responses.sending import correct_length, size_of
-from spica.responses.streaming import StreamingResponse, is_plain_value
+from spica.responses.streaming import StreamingResponse, is_simple_value
 from spica.types import ASGIApp, Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
@@ -120,8 +120,8 @@ class GZipMiddleware(Responder):
         """Return the inner answer, compressed if it is worth while and the client accepts it."""
         answer = await self._layer_inner_respond(request)
         scope = request.scope
-        if not isinstance(answer, Response) or not is_plain_value(answer):
-            if isinstance(answer, FileAnswer) and answer.is_by_path:
+        if not isinstance(answer, Response) or not is_simple_value(answer):
+            if isinstance(answer, ResolvedFile) and answer.is_by_path:
                 return answer  # for HEAD as for GET
             # The layer that sends the answer reports one that is not an app.
             return self._responder(scope)._around(answer) if callable(answer) else answer

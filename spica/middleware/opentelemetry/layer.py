@@ -20,7 +20,7 @@ from spica.datastructures import URL
 from spica.middleware.opentelemetry.semantics import known_methods
 from spica.middleware.opentelemetry.telemetry import Instruments, Observation
 from spica.responses.base import Response
-from spica.responses.streaming import StreamingResponse, is_plain_value
+from spica.responses.streaming import StreamingResponse, is_simple_value
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -87,7 +87,7 @@ class OpenTelemetryMiddleware(Responder):
         except BaseException:
             scope.pop(OBSERVED, None)
             raise
-        if isinstance(answer, Response) and is_plain_value(answer):
+        if isinstance(answer, Response) and is_simple_value(answer):
             scope.pop(OBSERVED, None)
             return answer if observation is None else _observe_value(answer, observation)
         if callable(answer):

@@ -36,14 +36,14 @@ PATHSEND = "http.response.pathsend"
 _BYTES_A_TURN = 1024 * 1024
 
 
-class FileAnswer(Response):
+class ResolvedFile(Response):
     """Send the pieces of a file that were read already, then read and send the rest.
 
     With ``sends_path`` the server is given the path instead, and the reader is only for a layer that
     wants to have the body.
     """
 
-    _is_plain, _receives = True, True
+    _is_value, _receives = True, True
     _is_by_path = False
     _iterator: AsyncIterator[bytes] | None = None
     _sent_in_turn = 0

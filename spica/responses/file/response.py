@@ -24,7 +24,7 @@ from spica._http.ranges import (
 )
 from spica.concurrency import file_threads
 from spica.responses.base import Response
-from spica.responses.errors import answer_status
+from spica.responses.errors import error_response
 from spica.responses.file.reader import (
     FIRST_BLOCK_SIZE,
     FileChangedError,
@@ -32,7 +32,7 @@ from spica.responses.file.reader import (
     examine,
     too_short,
 )
-from spica.responses.file.resolved import PATHSEND, FileAnswer
+from spica.responses.file.resolved import PATHSEND, ResolvedFile
 from spica.responses.sending import WITHOUT_CONTENT
 
 if TYPE_CHECKING:
@@ -297,7 +297,7 @@ class _Preparation:
                     self.answer._whole_headers = [] if self.is_by_path else facts.raw_headers
                 self.answer.background = response.background
                 return
-            self.answer = answer = FileAnswer(
+            self.answer = answer = ResolvedFile(
                 plan.status_code,
                 plan.raw_headers,
                 self.reader,
@@ -335,7 +335,7 @@ class _Preparation:
 
 def _refuse(plan: FilePlan, scope: Scope) -> Response:
     """Return the answer where the file is not sent."""
-    response = answer_status(scope, plan.status_code, plan.refusal)
+    response = error_response(scope, plan.status_code, plan.refusal)
     if plan.status_code == 304:
         response.raw_headers = plan.raw_headers
     else:

@@ -165,7 +165,7 @@ async def test_a_status_without_content_has_none(path, status_code):
 async def test_layers_outside_get_a_response_that_is_settled(path, fields, status):
     answer = Answer(**fields)
     response = await FileResponse(path)._resolve(Request(answer.scope))
-    assert response._is_plain
+    assert response._is_value
     assert response.status_code == status
     assert "content-length" in response.headers
     assert (await answer.of(response)).status == status
@@ -178,7 +178,7 @@ def test_a_subclass_with_its_own_way_of_sending_is_only_run():
 
     assert FileResponse._resolve is not None
     assert Own._resolve is None
-    assert not Own._is_plain
+    assert not Own._is_value
 
 
 async def test_one_response_answers_many_requests(path):
