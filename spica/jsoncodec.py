@@ -203,8 +203,8 @@ _FIXES_BY_ATTRIBUTE = {
     "__await__": ". Is an `await` missing?",
     "__aiter__": ". Collect the items with `[item async for item in items]`, or use a StreamingResponse.",
 }
-"""The first match wins. Each fix continues the message "Object of type X is not JSON serializable". No library
-is imported: an attribute identifies the library that a value comes from."""
+"""The first match wins. Each fix continues the message "Object of type X is not JSON serializable". No
+library is imported: an attribute identifies the library that a value comes from."""
 
 _FIXES_BY_TYPE: list[tuple[Any, str]] = [
     (type, ". Pass an instance instead of the class: are the brackets missing?"),

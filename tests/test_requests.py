@@ -765,7 +765,7 @@ class TestServerExtensions:
     @pytest.mark.parametrize("path", ["", "a.css", "/a\r\nb", "/a b", "/\x00", "/ü"])
     async def test_a_push_of_what_is_no_path(self, path: str) -> None:
         request, sent = self.request("http.response.push")
-        with pytest.raises(ValueError, match="is not the path of a request"):
+        with pytest.raises(ValueError, match="is not a valid request path"):
             await request.send_push_promise(path)
         assert sent == []
 

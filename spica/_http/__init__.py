@@ -1,1 +1,1 @@
-"""The grammar and the rules of HTTP: text in, values out; no I/O, no scope, nothing to await."""
+"""The grammar and rules of HTTP: strings in, values out. Nothing here does I/O, knows a scope or awaits."""

@@ -1,22 +1,22 @@
-"""The codes and reasons with which a WebSocket may be closed (RFC 6455 s.7.4)."""
+"""The codes and reasons that may close a WebSocket (RFC 6455 s.7.4)."""
 
 MAX_CLOSE_REASON_SIZE = 123
-"""Bytes of UTF-8 a reason may have: a control frame carries 125 bytes (RFC 6455 s.5.5), and two of
-them are the code (s.5.5.1)."""
+"""Longest reason in bytes of UTF-8. A control frame carries 125 bytes (RFC 6455 s.5.5), and two of them are
+the code (s.5.5.1)."""
 
 
 def may_send_code(code: int) -> bool:
-    """Tell whether `code` may stand in a close frame."""
-    # RFC 6455 s.7.4.1 and the IANA registry (1012 to 1014): 1004 has no meaning yet, 1005, 1006 and
-    # 1015 stand for what was never sent. s.7.4.2: 1016 to 2999 are kept for the protocol, 3000 to
-    # 4999 belong to libraries and applications.
+    """Return whether a close frame may carry `code`."""
+    # RFC 6455 s.7.4.1 and the IANA registry (1012 to 1014): 1004 has no meaning yet. 1005, 1006 and 1015
+    # are for local use and never sent. s.7.4.2: the protocol reserves 1016 to 2999, and libraries and
+    # applications use 3000 to 4999.
     return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
 
 def check_close(code: int, reason: str | None) -> None:
-    """Refuse a close code that may not stand in a close frame, and values of a wrong type.
+    """Raise an error for a close code that a close frame may not carry, and for values of a wrong type.
 
-    The size of the reason is the business of `fit_reason`.
+    The length of the reason does not matter here: `fit_reason` shortens it.
 
     Raises:
         TypeError: `code` is not an int, or `reason` is neither str nor None.
@@ -34,10 +34,10 @@ def check_close(code: int, reason: str | None) -> None:
 
 
 def fit_reason(reason: str) -> str:
-    """Return a close reason that fits a close frame: cut at a character, with "..." at the end.
+    """Return a close reason that fits in a close frame. A longer one is cut and ends in "...".
 
-    A reason is for people (RFC 6455 s.7.1.6), and often has the text of an error in it. An exception here
-    would lose the close code. Surrogates, which have no UTF-8, become "?".
+    Reasons are for people (RFC 6455 s.7.1.6) and often contain the message of an error. Raising an
+    exception here would lose the close code. Surrogates, which UTF-8 cannot encode, become "?".
     """
     raw = reason.encode("utf-8", "replace")
     if len(raw) > MAX_CLOSE_REASON_SIZE:
@@ -47,7 +47,7 @@ def fit_reason(reason: str) -> str:
 
 
 def describe_excess(reason: str | None) -> str:
-    """Return what is wrong with a reason that `fit_reason` cuts; "" if it fits."""
+    """Return a sentence about a reason that is too long for a close frame, or "" if it fits."""
     size = len(reason.encode("utf-8", "replace")) if reason else 0
     if reason is None or size <= MAX_CLOSE_REASON_SIZE:
         return ""

@@ -1,8 +1,7 @@
-"""Conditional requests: entity tags, HTTP dates, and the order in which preconditions count.
+"""Conditional requests: entity tags, HTTP dates, and the order of preconditions.
 
-Everything here takes field values as strings and returns a decision. Nothing is sent, read or awaited.
-An invalid entity tag or date never raises, and matches nothing. Every function takes linear time in the
-size of its input.
+Each function takes field values as strings and returns a decision. Invalid entity tags and dates match
+nothing and never raise. The cost of each function is linear in the size of its input.
 
 Standards: RFC 9110 section 5.6.7 (dates), section 8.8 (validators), section 13 (preconditions).
 """
@@ -35,14 +34,14 @@ PRECONDITION_FIELDS = frozenset(
 
 
 class EntityTag(NamedTuple):
-    """An entity tag: its opaque part, quotes included, and if it is weak (RFC 9110 s.8.8.3)."""
+    """An entity tag: the quoted opaque part, and whether it is weak (RFC 9110 s.8.8.3)."""
 
     opaque: str
     is_weak: bool = False
 
 
 class Outcome(Enum):
-    """The result of the preconditions of a request."""
+    """The result of evaluating the preconditions of a request."""
 
     PROCEED = "proceed"
     NOT_MODIFIED = "not modified"
@@ -50,13 +49,13 @@ class Outcome(Enum):
 
 
 def select_fields(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Return the precondition and range fields of a raw header list, lines of one name joined."""
+    """Return the precondition and range fields of a raw header list. Lines with the same name are joined."""
     found: dict[bytes, list[bytes]] = {}
     for name, value in raw:
         if name in PRECONDITION_FIELDS:
             found.setdefault(name, []).append(value)
-    # RFC 9110 s.5.3: lines of one name are one list, joined by commas in their order. They are joined at
-    # once, because adding them one by one takes quadratic time.
+    # RFC 9110 s.5.3: lines with the same name form one list, joined by commas in their order. One join is
+    # linear, while adding them one by one would take quadratic time.
     return {
         name.decode("latin-1"): b", ".join(values).decode("latin-1")
         for name, values in found.items()
@@ -64,10 +63,7 @@ def select_fields(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def format_http_date(seconds: float) -> str:
-    """Format seconds since 1970 (UTC) as an IMF-fixdate.
-
-    It is the one spelling that may be sent (RFC 9110 s.5.6.7).
-    """
+    """Format seconds since 1970 (UTC) as an IMF-fixdate, the form to send (RFC 9110 s.5.6.7)."""
     year, month, day, hour, minute, second, weekday, _, _ = gmtime(seconds)
     return "%s, %02d %s %04d %02d:%02d:%02d GMT" % (  # noqa: UP031  # a third faster than an f-string
         _DAYS[weekday],
@@ -81,9 +77,9 @@ def format_http_date(seconds: float) -> str:
 
 
 def parse_http_date(value: str) -> int | None:
-    """Parse a date into seconds since 1970, or return None.
+    """Parse a date into seconds since 1970, or return None if it is invalid.
 
-    The three spellings of RFC 9110 s.5.6.7 are understood.
+    The function accepts the three forms of RFC 9110 s.5.6.7.
     """
     if len(value) > _MAX_DATE_LENGTH or not value.isascii():
         return None
@@ -104,7 +100,7 @@ def parse_http_date(value: str) -> int | None:
 
 
 def _four_digits(year: str) -> str:
-    """Complete a year of two digits (RFC 9110 s.5.6.7: more than 50 years ahead means the past)."""
+    """Expand a two-digit year. More than 50 years ahead means the past (RFC 9110 s.5.6.7)."""
     if len(year) != 2 or not year.isdigit():
         return year
     this_year = gmtime().tm_year
@@ -113,7 +109,7 @@ def _four_digits(year: str) -> str:
 
 
 def _seconds(year: str, month: str, day: str, clock: str) -> int | None:
-    """Compute seconds since 1970 from the words of a date, or return None if one is not a number."""
+    """Compute seconds since 1970 from the parts of a date, or return None if one is not a number."""
     numbers = [year, day, *clock.split(":")]
     month_number = _MONTH_NUMBER.get(month.lower())
     if len(numbers) != 5 or month_number is None:
@@ -132,7 +128,7 @@ def _seconds(year: str, month: str, day: str, clock: str) -> int | None:
 
 
 def parse_entity_tag(value: str) -> EntityTag:
-    """Parse one entity tag; text without quotes is kept, and so equals only the same text."""
+    """Parse one entity tag. A value without quotes is kept as it is, and equals only the same value."""
     value = value.strip(" \t")
     # RFC 9110 s.8.8.3: "W/" is case-sensitive.
     if value.startswith("W/"):
@@ -141,7 +137,7 @@ def parse_entity_tag(value: str) -> EntityTag:
 
 
 def parse_entity_tags(value: str) -> list[EntityTag]:
-    """Parse the entity tags of If-Match or If-None-Match; `*` comes out as a tag of its own.
+    """Parse the entity tags of If-Match or If-None-Match. `*` becomes a tag of its own.
 
     Commas inside quotes belong to the tag. Empty elements are skipped (RFC 9110 s.5.6.1).
     """
@@ -153,7 +149,7 @@ def parse_entity_tags(value: str) -> list[EntityTag]:
             continue
         quote = position + 2 if value.startswith("W/", position) else position
         end = value.find('"', quote + 1) if value.startswith('"', quote) else -1
-        if end < 0:  # not quoted, or never closed: it ends before the next comma
+        if end < 0:  # without a closing quote: it ends before the next comma
             end = value.find(",", position)
             end = length if end < 0 else end
         else:
@@ -176,10 +172,10 @@ def is_weak_match(first: EntityTag, second: EntityTag) -> bool:
 def is_not_modified(
     request: Mapping[str, str], etag: str | None, last_modified: str | None
 ) -> bool:
-    """Return whether the client's copy is still good, as If-None-Match or else If-Modified-Since ask.
+    """Return whether the client's copy is current, according to If-None-Match or else If-Modified-Since.
 
-    `request` maps lower-case field names to values; `etag` and `last_modified` are the
-    response's field values.
+    `request` maps lower-case field names to values. `etag` and `last_modified` are the field values of the
+    response.
     """
     if_none_match = request.get("if-none-match")
     if if_none_match is not None:
@@ -197,9 +193,9 @@ def evaluate(
 ) -> Outcome:
     """Evaluate the preconditions of a request in the order of RFC 9110 s.13.2.2.
 
-    The representation is one that exists. `request` maps lower-case field names to values (see
-    `select_fields`); `etag` and `last_modified` are the field values that a 200 would carry.
-    For If-Range, see `allows_range`.
+    The representation must exist. `request` maps lower-case field names to values (see `select_fields`).
+    `etag` and `last_modified` are the field values that a 200 response would carry. `allows_range`
+    evaluates If-Range.
     """
     if not request:
         return Outcome.PROCEED
@@ -220,11 +216,11 @@ def evaluate(
 
 
 def allows_range(if_range: str | None, etag: str | None, last_modified: str | None) -> bool:
-    """Return whether If-Range, if it is there, lets the Range field count (RFC 9110 s.13.1.5).
+    """Return whether If-Range allows a partial response. It does if the field is missing (RFC 9110 s.13.1.5).
 
-    A weak tag never does. A date must be the very Last-Modified that was sent. We do not ask that
-    it be a second older than the response's Date, as section 8.8.2.2 has it for a strong date: a
-    client that needs to be sure has the entity tag.
+    A weak tag never matches. A date must equal the Last-Modified that was sent. RFC 9110 s.8.8.2.2 also
+    requires a date to be a second older than the Date of that response. We skip that check: clients that
+    need certainty have the entity tag.
     """
     if if_range is None:
         return True
@@ -240,7 +236,7 @@ def allows_range(if_range: str | None, etag: str | None, last_modified: str | No
 
 
 def _has_match(value: str, etag: str | None, *, is_strong: bool) -> bool:
-    """Return whether a list of entity tags has the given one in it."""
+    """Return whether a list of entity tags contains the given tag."""
     tags = parse_entity_tags(value)
     if not is_strong and len(tags) == 1 and tags[0].opaque == "*":
         return True
@@ -252,11 +248,11 @@ def _has_match(value: str, etag: str | None, *, is_strong: bool) -> bool:
 
 
 def _is_at_most(first: str | None, second: str | None) -> bool | None:
-    """Return whether a date is not later than another; None if either is not a date."""
+    """Return whether a date is not later than another one, or None if either is invalid."""
     if first is None or second is None:
         return None
     if first == second:
-        return True  # the usual case: a client sends back the date that it received
+        return True  # the usual case: a client returns the date that it received
     earlier, later = parse_http_date(first), parse_http_date(second)
     if earlier is None or later is None:
         return None

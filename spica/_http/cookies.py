@@ -1,8 +1,9 @@
-"""Cookies: the Cookie header of a request, the Set-Cookie header of a response.
+"""Cookies: the Cookie header of a request and the Set-Cookie header of a response.
 
-RFC 6265 (s.4.1 what a server may send, s.5.4 what a browser sends back), with ``SameSite`` and the
-name prefixes of draft-ietf-httpbis-rfc6265bis and ``Partitioned`` (CHIPS). Values that are no plain
-text are written in the quoting of `http.cookies`, which every Python server reads.
+Values with special characters use the quoting of `http.cookies`, which every Python server reads.
+
+Standards: RFC 6265 (s.4.1 servers, s.5.4 browsers), draft-ietf-httpbis-rfc6265bis (``SameSite`` and the
+name prefixes), CHIPS (``Partitioned``).
 """
 
 import datetime
@@ -12,13 +13,15 @@ import time
 from spica._http.conditional import format_http_date
 from spica.exceptions import warn_configuration
 
-# RFC 9110 s.5.6.2: the characters of a token, and ":" which `http.cookies` has always let pass.
-_PLAIN = frozenset("!#$%&'*+-.^_`|~:0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
-_is_plain = _PLAIN.issuperset
+# RFC 9110 s.5.6.2: the characters of a token, and ":", which `http.cookies` has always allowed.
+_UNQUOTED = frozenset(
+    "!#$%&'*+-.^_`|~:0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+)
+_needs_no_quotes = _UNQUOTED.issuperset
 
-# Inside quotes these stand for themselves too; every other character becomes "\ooo".
-_PLAIN_IN_QUOTES = _PLAIN.union(" ()/<=>?@[]{}")
-_QUOTING = {code: f"\\{code:03o}" for code in range(256) if chr(code) not in _PLAIN_IN_QUOTES}
+# Quoted values may also contain these characters. Every other character becomes "\ooo".
+_UNESCAPED = _UNQUOTED.union(" ()/<=>?@[]{}")
+_QUOTING = {code: f"\\{code:03o}" for code in range(256) if chr(code) not in _UNESCAPED}
 _QUOTING[ord('"')] = '\\"'
 _QUOTING[ord("\\")] = "\\\\"
 
@@ -28,22 +31,22 @@ _QUOTED_CHARACTER = re.compile(r"\\(?:([0-3][0-7][0-7])|(.))", re.DOTALL)
 _FIRST_DATE = -11_644_473_600
 _LAST_DATE = 253_402_300_800
 
-# draft-ietf-httpbis-rfc6265bis s.5.6: name and value; the "=" between them is not counted
+# draft-ietf-httpbis-rfc6265bis s.5.6: bytes of the name and value, without the "=" between them
 _MAX_SIZE = 4096
 
-# RFC 6265 s.4.1.2.3: a host name, with neither scheme, port nor path
+# RFC 6265 s.4.1.2.3: a host name, without a scheme, port or path
 is_domain = re.compile(r"[^/:@\s]+").fullmatch
 
 _SAME_SITE = frozenset({"strict", "lax", "none"})
 
 
 def parse_cookies(header: str) -> dict[str, str]:
-    """Parse a Cookie header into names and values; nothing is refused.
+    """Parse a Cookie header into names and values. Every header is accepted, since browsers send anything.
 
-    A piece without ``=`` is a value without a name, as browsers have it; of equal names the last
-    one counts. The cost is linear in the length of the header.
+    Without ``=``, a piece is a value with an empty name, as in browsers. The last one of several equal
+    names wins. The cost is linear in the length of the header.
     """
-    # What browsers send: name=value pairs joined by "; ", without quotes or other white space.
+    # Fast path for browsers: name=value pairs joined by "; ", without quotes or other white space.
     text = header.replace("; ", ";")
     if '"' in text or " " in text or "\t" in text:
         return _parse_carefully(header)
@@ -59,7 +62,7 @@ def parse_cookies(header: str) -> dict[str, str]:
 def _parse_carefully(header: str) -> dict[str, str]:
     """Parse a Cookie header of any form."""
     cookies: dict[str, str] = {}
-    # RFC 6265 s.5.4: pairs are separated by ";" and a space, which not every client sends
+    # RFC 6265 s.5.4: ";" and a space separate the pairs. Some clients omit the space.
     for pair in header.split(";"):
         name, equals, value = pair.partition("=")
         if not equals:
@@ -73,7 +76,7 @@ def _parse_carefully(header: str) -> dict[str, str]:
 
 
 def _unquote(value: str) -> str:
-    """Return what a quoted value means; one that is not quoted as a whole stands for itself."""
+    """Return the content of a quoted value. Any other value is returned unchanged."""
     if len(value) < 2 or value[0] != '"' or value[-1] != '"':
         return value
     value = value[1:-1]
@@ -98,17 +101,17 @@ def format_set_cookie(
     samesite: str | None = "lax",
     partitioned: bool = False,
 ) -> str:
-    """Write the value of a Set-Cookie header.
+    """Format the value of a Set-Cookie header.
 
-    Characters that a cookie's value may not have are written in quotes and as octal escapes.
-    `max_age` is in seconds, and so is `expires` when it is an int: that many from now.
+    Other characters than those of a token are written as octal escapes in quotes. `max_age` is in seconds.
+    An `expires` of type int means that many seconds from now.
 
     Raises:
-        TypeError: the value is not text, or `expires` is of no type named above.
-        ValueError: a name, path, domain, date or `samesite` that could not be sent or would be
-            read as something else: empty or not a token, with ``;`` or a control character.
+        TypeError: The value is not a string, or `expires` has another type than those above.
+        ValueError: The name, path, domain, date or `samesite` can't be sent, or clients would read it
+            differently: it is empty, not a token, or contains ``;`` or a control character.
     """
-    # RFC 6265 s.4.1.1: the attributes come in the order in which `http.cookies` has them.
+    # RFC 6265 s.4.1.1 allows any order. This one is the order of `http.cookies`.
     parts = [f"{_check_name(key)}={_quote(value)}"]
     if domain:
         parts.append(f"Domain={_check_attribute('domain', domain)}")
@@ -117,7 +120,7 @@ def format_set_cookie(
     if httponly:
         parts.append("HttpOnly")
     if max_age is not None:
-        # RFC 6265 s.4.1.1: digits; 0 and less mean "now", s.5.2.2
+        # RFC 6265 s.4.1.1: digits. 0 and negative numbers mean "now" (s.5.2.2).
         parts.append(f"Max-Age={int(max_age)}")
     if partitioned:
         parts.append("Partitioned")
@@ -127,19 +130,19 @@ def format_set_cookie(
         parts.append(f"SameSite={_check_samesite(samesite)}")
     if secure:
         parts.append("Secure")
-    _warn_if_ignored(key, _what_is_too_much(parts[0], domain))
+    _warn_if_ignored(key, _find_excess(parts[0], domain))
     if not secure:
-        _warn_if_ignored(key, _what_needs_secure(key, samesite, partitioned))
+        _warn_if_ignored(key, _find_missing_secure(key, samesite, partitioned))
     elif key.startswith("__"):
-        _warn_if_ignored(key, _what_host_prefix_needs(key, path, domain))
+        _warn_if_ignored(key, _find_prefix_conflict(key, path, domain))
     return "; ".join(parts)
 
 
 def _check_name(name: str) -> str:
     # RFC 6265 s.4.1.1: cookie-name = token
-    if not name or not _is_plain(name):
+    if not name or not _needs_no_quotes(name):
         raise ValueError(
-            f"{name!r:.80} is not a name for a cookie: "
+            f"{name!r:.80} is not a valid cookie name: "
             "use letters, digits and !#$%&'*+-.^_`|~ only."
         )
     return name
@@ -152,7 +155,7 @@ def _quote(value: str) -> str:
         if isinstance(value, (bytes, bytearray)):
             raise TypeError("The value of a cookie must be a str, not bytes: decode it first.")
         value = str(value)
-    if _is_plain(value) and value:
+    if _needs_no_quotes(value) and value:
         return value
     quoted = value.translate(_QUOTING)
     if not quoted.isascii():
@@ -179,7 +182,7 @@ def _check_attribute(attribute: str, value: str) -> str:
 
 
 def _check_samesite(samesite: str) -> str:
-    # draft-ietf-httpbis-rfc6265bis s.4.1.2.7: three values, without regard to case
+    # draft-ietf-httpbis-rfc6265bis s.4.1.2.7: three values, case-insensitive
     if samesite.lower() not in _SAME_SITE:
         raise ValueError(
             f"samesite must be either 'strict', 'lax' or 'none', not {samesite!r:.40}."
@@ -215,20 +218,20 @@ def _format_date(timestamp: float) -> str:
     return format_http_date(timestamp)
 
 
-# draft-ietf-httpbis-rfc6265bis s.4.1.3: the prefixes of names, without regard to case
+# draft-ietf-httpbis-rfc6265bis s.4.1.3: the prefixes of names are case-insensitive
 _HOST_PREFIX = "__host-"
 _SECURE_PREFIXES = (_HOST_PREFIX, "__secure-")
 
 
-def _what_is_too_much(pair: str, domain: str | None) -> str | None:
+def _find_excess(pair: str, domain: str | None) -> str | None:
     if len(pair) - 1 > _MAX_SIZE:
         return f"its name and value have more than {_MAX_SIZE} bytes"
     if domain and not is_domain(domain):
-        return f"its domain {domain!r:.80} is no host name"
+        return f"its domain {domain!r:.80} is not a host name"
     return None
 
 
-def _what_needs_secure(name: str, samesite: str | None, partitioned: bool) -> str | None:
+def _find_missing_secure(name: str, samesite: str | None, partitioned: bool) -> str | None:
     if samesite is not None and samesite.lower() == "none":
         return "SameSite=None needs secure=True"
     if partitioned:
@@ -238,13 +241,13 @@ def _what_needs_secure(name: str, samesite: str | None, partitioned: bool) -> st
     return None
 
 
-def _what_host_prefix_needs(name: str, path: str | None, domain: str | None) -> str | None:
+def _find_prefix_conflict(name: str, path: str | None, domain: str | None) -> str | None:
     if name.lower().startswith(_HOST_PREFIX) and (path != "/" or domain):
         return "its name needs path='/' and no domain"
     return None
 
 
 def _warn_if_ignored(name: str, reason: str | None) -> None:
-    """Warn of a cookie that browsers drop without a word; at the line that calls set_cookie."""
+    """Warn at the line that calls set_cookie about a cookie that browsers drop silently."""
     if reason is not None:
         warn_configuration(f"Browsers ignore the cookie {name!r}: {reason}.")

@@ -1,6 +1,6 @@
-"""Content-Disposition: of the parts of a form that was sent, and of a file that is answered.
+"""Content-Disposition: parse the field of a form part, and format the field of a file response.
 
-RFC 6266 (responses), RFC 7578 s.4.2 (parts of a form), RFC 8187 s.3.2 (``filename*``).
+Standards: RFC 6266 (responses), RFC 7578 s.4.2 (parts of a form), RFC 8187 s.3.2 (``filename*``).
 """
 
 import re
@@ -8,11 +8,11 @@ from urllib.parse import quote, unquote_to_bytes
 
 from spica._http.fields import is_token, iterate_parameters
 
-# Of the escapes in a quoted string only these two are resolved. Browsers send backslashes in file
-# names as they are ("C:\new.txt"), while curl and others put a backslash before these two.
+# Only these two escapes are resolved. Browsers do not escape backslashes in file names ("C:\new.txt"),
+# while curl and others put a backslash before these two characters.
 _ESCAPE = re.compile(r'\\(["\\])')
 
-# What browsers send for the parts of a form, letter for letter.
+# The exact form that browsers send for the parts of a form.
 _match_usual = re.compile(
     r'form-data; name="([^"\\]*+)"(?:; filename="([^"\\]*+)")?\Z', re.DOTALL
 ).match
@@ -29,7 +29,7 @@ _CHARSETS = {"utf-8": "utf-8", "iso-8859-1": "latin-1"}
 # RFC 8187 s.3.2.1: value-chars = *( pct-encoded / attr-char )
 _is_extended_value = re.compile(r"(?:%[0-9A-Fa-f]{2}|[!#$&+.^_`|~0-9A-Za-z-])*+\Z").match
 
-# RFC 2045 s.5.1: token, to which headers outside ASCII add their characters.
+# RFC 2045 s.5.1: token. Characters outside ASCII are allowed as well.
 _match_mime_token = re.compile(r'[^\x00-\x20\x7f()<>@,;:\\"/\[\]?=]++').match
 
 # RFC 2231 s.3 and s.4.1: filename*0="a"; filename*1*=%62. A number has at most three digits here.
@@ -39,12 +39,12 @@ _match_section = re.compile(r"([^*]++)\*(0|[1-9][0-9]{0,2})(\*?)\Z").match
 def parse_disposition(value: bytes | str, charset: str = "utf-8") -> tuple[str, dict[str, str]]:
     """Parse ``form-data; name="a"; filename="b"`` into ``("form-data", {"name": ..., ...})``.
 
-    The type and the names are in lower case. Of equal names the first counts. Bytes are decoded with
-    `charset`, and as latin-1 if they are not valid in it. Nothing is refused: a parameter without a value
-    is left out.
+    The type and the names are in lower case. The first one of several equal names wins. Bytes are decoded
+    with `charset`, or as latin-1 if they are invalid in it. No value is rejected: a parameter without a
+    value is left out.
 
-    A ``filename*`` is returned as ``filename``. In a form, a plain ``filename`` wins where both are
-    present, since RFC 7578 s.4.2 forbids ``filename*``. Elsewhere ``filename*`` wins (RFC 6266 s.4.3).
+    A ``filename*`` is returned as ``filename``. In a form, ``filename`` wins where both are present, since
+    RFC 7578 s.4.2 forbids ``filename*``. Elsewhere ``filename*`` wins (RFC 6266 s.4.3).
     """
     text = value if isinstance(value, str) else _decode(value, charset)
     usual = _match_usual(text)
@@ -58,7 +58,7 @@ def parse_disposition(value: bytes | str, charset: str = "utf-8") -> tuple[str, 
     parameters = list(iterate_parameters(semicolon + rest, limit=None))
     if disposition == "form-data":
         return disposition, _read_form_parameters(parameters)
-    plain: dict[str, str] = {}
+    regular: dict[str, str] = {}
     extended: dict[str, str] = {}
     for name, raw in parameters:
         if name[-1] == "*":
@@ -66,18 +66,18 @@ def parse_disposition(value: bytes | str, charset: str = "utf-8") -> tuple[str, 
             if decoded is not None:
                 extended.setdefault(name[:-1], decoded)
         else:
-            plain.setdefault(name, _unquote(raw))
+            regular.setdefault(name, _unquote(raw))
     # RFC 6266 s.4.3: filename* is preferred to filename
-    return disposition, plain | extended
+    return disposition, regular | extended
 
 
 def _read_form_parameters(parameters: list[tuple[str, str]]) -> dict[str, str]:
-    """Return the parameters of a part of a form.
+    """Return the parameters of a form part.
 
-    The rules are those on which Werkzeug and Python's ``email`` package agree. A parameter without a value
-    does not count. Every other ``filename`` makes the part a file, however odd its form.
+    The rules are those that Werkzeug and Python's ``email`` package share. A parameter without a value is
+    ignored. Any other ``filename`` makes the part a file, even an invalid one.
     """
-    plain: dict[str, str] = {}
+    regular: dict[str, str] = {}
     extended: dict[str, str] = {}
     sections: dict[str, dict[int, tuple[bool, str]]] = {}
     for name, raw in parameters:
@@ -91,14 +91,14 @@ def _read_form_parameters(parameters: list[tuple[str, str]]) -> dict[str, str]:
         elif name[-1] == "*":
             extended.setdefault(name[:-1], _decode_any_extended(value))
         else:
-            plain.setdefault(name, value)
+            regular.setdefault(name, value)
     joined = {name: _join_sections(numbered) for name, numbered in sections.items()}
-    # RFC 7578 s.4.2 forbids filename*, so it counts only where nothing else names the file.
-    return extended | joined | plain
+    # RFC 7578 s.4.2 forbids filename*, so any other name of the file takes precedence.
+    return extended | joined | regular
 
 
 def _read_form_value(raw: str) -> str | None:
-    """Return a value: of a quoted string that is never closed, the rest; else a token up to its end."""
+    """Return a parameter value: a token, or a quoted string, which may lack its closing quote."""
     if raw[0] == '"':
         return _unquote(raw) if len(raw) > 1 and raw[-1] == '"' else raw[1:]
     token = _match_mime_token(raw)
@@ -122,13 +122,13 @@ def _join_sections(numbered: dict[int, tuple[bool, str]]) -> str:
 
 
 def _decode_any_extended(text: str) -> str:
-    """Decode ``utf-8'en'%e2%82%ac`` as far as possible, whatever is wrong with it."""
+    """Decode ``utf-8'en'%e2%82%ac`` as far as possible, even if it is malformed."""
     charset, encoded = _split_extended(text)
     return unquote_to_bytes(encoded).decode(charset, "replace")
 
 
 def _split_extended(text: str) -> tuple[str, str]:
-    """Split an extended value into the codec and the encoded text; UTF-8 where no known one is named."""
+    """Split an extended value into its codec and its encoded part. Unknown charsets count as UTF-8."""
     charset, _, rest = text.partition("'")
     _language, apostrophe, encoded = rest.partition("'")
     if not apostrophe:
@@ -151,7 +151,7 @@ def _unquote(raw: str) -> str:
 
 
 def _decode_extended(raw: str) -> str | None:
-    """Decode ``utf-8'en'%e2%82%ac``; None if it is malformed or in an unknown charset."""
+    """Decode ``utf-8'en'%e2%82%ac``, or return None if it is malformed or in an unknown charset."""
     # RFC 8187 s.3.2.1: ext-value = charset "'" [ language ] "'" value-chars
     charset, _, rest = raw.partition("'")
     _language, apostrophe, encoded = rest.partition("'")
@@ -167,9 +167,9 @@ def _decode_extended(raw: str) -> str | None:
 def format_disposition(disposition: str, filename: str) -> str:
     """Format a Content-Disposition field, for example ``attachment; filename="report.pdf"``.
 
-    A name that needs quoting is written twice, as ``filename="my report.pdf"`` for every client and as
-    ``filename*``, which is exact. Outside ASCII, ``filename`` is only an approximation, and it is left out
-    if no letter or digit of the name's stem would remain.
+    A name that needs quoting is sent twice: as ``filename="my report.pdf"`` for all clients, and as the
+    exact ``filename*``. Outside ASCII, ``filename`` is only an approximation. It is left out if no letter
+    or digit of the stem would remain.
 
     Raises:
         ValueError: `disposition` is not a token such as ``attachment`` or ``inline``.
@@ -179,20 +179,20 @@ def format_disposition(disposition: str, filename: str) -> str:
             f"A content disposition must be a token such as 'attachment' or 'inline', "
             f"not {disposition!r:.80}."
         )
-    # A lone surrogate represents a byte that was not UTF-8 in the file system. It becomes "?".
+    # A lone surrogate represents a byte of a file name that is not UTF-8. It becomes "?".
     if quote(filename, errors="replace") == filename:
         return f'{disposition}; filename="{filename}"'
     # RFC 8187 s.3.2.1: "/" must be encoded.
     exact = f"filename*=utf-8''{quote(filename, safe='', errors='replace')}"
     fallback = _approximate(filename)
-    # RFC 6266 appendix D: send both, and `filename` first, for clients that read the first one only.
+    # RFC 6266 appendix D: send `filename` first, for clients that only read the first one.
     return (
         f'{disposition}; filename="{fallback}"; {exact}' if fallback else f"{disposition}; {exact}"
     )
 
 
 def _approximate(filename: str) -> str:
-    """Return a name in ASCII that can be quoted without escapes; empty if nothing of it would be left."""
+    """Return an ASCII name that needs no escapes in quotes, or "" if nothing useful remains."""
     if not filename.isascii():
         from unicodedata import normalize
 

@@ -1,7 +1,9 @@
-"""Header fields: what may stand in a name and a value, lists, weights, and parameters.
+"""Header fields: valid names and values, lists, weights, and parameters.
 
-RFC 9110: s.5.1 (names), s.5.5 (values), s.5.6 (lists, tokens, quoted strings, parameters),
-s.8.3.1 (media types), s.12.4.2 (weights). Pure functions; their cost is linear in their input.
+All functions are pure, and their cost is linear in the size of their input.
+
+Standards: RFC 9110 s.5.1 (names), s.5.5 (values), s.5.6 (lists, tokens, quoted strings, parameters),
+s.8.3.1 (media types), s.12.4.2 (weights).
 """
 
 import re
@@ -9,10 +11,10 @@ from collections.abc import Iterator
 from itertools import islice
 
 MAX_LIST_ITEMS = 256
-"""How many members of a list are looked at; more than any client sends with good intent."""
+"""Members of a list that are read. Legitimate clients send fewer."""
 
 MAX_PARAMETERS = 64
-"""How many parameters of one value are looked at."""
+"""Parameters of one value that are read."""
 
 # RFC 9110 s.5.6.2: tchar, the characters of a token
 _TOKEN_CHARACTERS = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -31,8 +33,8 @@ _COMMON_NAMES = (
     b"via www-authenticate x-content-type-options x-forwarded-for x-frame-options x-request-id"
 ).split()
 
-# Names that need no check, in the two spellings programs use: "content-type", "Content-Type". Those
-# of a program's own are added when they were checked: short ones, and not without end.
+# Valid names in the two usual spellings, "content-type" and "Content-Type". `encode_field_name` adds the
+# names of your program after it has checked them, within the two bounds below.
 _KNOWN_NAMES = {name.decode(): name for name in _COMMON_NAMES}
 _KNOWN_NAMES.update({name.decode().title(): name for name in _COMMON_NAMES})
 _MAX_KNOWN_NAMES = 512
@@ -40,15 +42,15 @@ _MAX_KNOWN_NAME_SIZE = 64
 
 
 def is_token(text: str) -> bool:
-    """Tell whether `text` is a token: a method, a field name, a parameter name, a cookie name."""
+    """Return whether `text` is a token, as the names of methods, fields, parameters and cookies are."""
     return bool(text) and text.isascii() and not text.encode().translate(None, _TOKEN_CHARACTERS)
 
 
 def encode_field_name(name: str | bytes) -> bytes:
-    """Encode the name of a header field the way ASGI wants it: lower-case bytes.
+    """Encode the name of a header field for ASGI, as lower-case bytes.
 
     Raises:
-        ValueError: the name is empty or has a character that no field name may have.
+        ValueError: The name is empty or contains a character that field names may not contain.
     """
     if isinstance(name, str):
         known = _KNOWN_NAMES.get(name)
@@ -60,7 +62,7 @@ def encode_field_name(name: str | bytes) -> bytes:
     # RFC 9110 s.5.1: field-name = token
     if not raw or raw.translate(None, _TOKEN_CHARACTERS):
         raise ValueError(
-            f"{name!r:.80} is not a name for a header field: "
+            f"{name!r:.80} is not a valid header name: "
             "use letters, digits and !#$%&'*+-.^_`|~ only."
         )
     lowered = raw.lower()
@@ -74,14 +76,14 @@ def encode_field_name(name: str | bytes) -> bytes:
 
 
 def encode_field_value(value: str | bytes) -> bytes:
-    """Encode the value of a header field as latin-1, and refuse what could break out of it.
+    """Encode the value of a header field as latin-1. Raise an error for characters that could end the field.
 
-    Blanks around it are no part of a value (RFC 9110 s.5.5), and servers refuse them: they are left out.
+    Surrounding white space is removed: it is not part of the value (RFC 9110 s.5.5), and servers reject it.
 
     Raises:
-        ValueError: the value has a control character (CR, LF and NUL above all), or a character
-            outside latin-1. The text tells the character and its place but not the value, which
-            may be a secret.
+        ValueError: The value contains a control character (such as CR, LF or NUL), or a character outside
+            latin-1. The message gives the character and its position, but not the value, which may be
+            secret.
     """
     if isinstance(value, str):
         try:
@@ -95,24 +97,24 @@ def encode_field_value(value: str | bytes) -> bytes:
             return raw.strip()
     else:
         raw = value
-    # RFC 9110 s.5.5: CR, LF and NUL are dangerous, the other controls are not allowed either.
+    # RFC 9110 s.5.5: CR, LF and NUL are dangerous, and the other controls are invalid.
     if len(raw.translate(None, _FORBIDDEN_IN_VALUE)) != len(raw):
         position = next(i for i, byte in enumerate(raw) if byte in _FORBIDDEN_IN_VALUE)
         raise ValueError(
             f"A header value has the control character {chr(raw[position])!r} at position "
-            f"{position}: CR, LF, NUL and other controls may not stand in a header."
+            f"{position}. Header values must not contain CR, LF, NUL or other control characters."
         )
     return raw.strip()
 
 
-# RFC 9110 s.5.6.4: a quoted string; one that is never closed runs to the end.
+# RFC 9110 s.5.6.4: a quoted string. Without a closing quote it extends to the end.
 _QUOTED_OR_COMMA = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|,', re.DOTALL)
 
 
 def split_list(value: str) -> list[str]:
-    """Split a comma-separated field value into its members, without empty ones.
+    """Split a comma-separated field value into its members, and drop empty ones.
 
-    Commas in quoted strings do not separate. At most `MAX_LIST_ITEMS` members are returned.
+    Commas in quoted strings do not separate members. At most `MAX_LIST_ITEMS` members are returned.
     """
     # RFC 9110 s.5.6.1.2: empty members are ignored
     if '"' not in value:
@@ -132,10 +134,10 @@ def split_list(value: str) -> list[str]:
 
 
 def parse_quality_list(value: str) -> list[tuple[str, float]]:
-    """Parse ``gzip;q=0.8, br`` into lower-case members with their weights, in the order given.
+    """Parse ``gzip;q=0.8, br`` into lower-case members with their weights, in the given order.
 
-    A member keeps its parameters other than the weight. A weight of 0 means "not acceptable" and is
-    returned as such; a member whose weight is malformed is left out.
+    A member keeps its other parameters. A weight of 0 means "not acceptable" and is returned. Members with
+    a malformed weight are left out.
     """
     result: list[tuple[str, float]] = []
     for member in split_list(value):
@@ -150,7 +152,7 @@ def parse_quality_list(value: str) -> list[tuple[str, float]]:
 
 
 def _take_weight(name: str, parameters: str) -> tuple[str, float | None]:
-    """Separate the weight from the other parameters of a member; None is a malformed one."""
+    """Separate the weight of a member from its other parameters. None is a malformed weight."""
     weight: float | None = 1.0
     for parameter in parameters.split(";", MAX_PARAMETERS):
         key, _, text = parameter.strip(" \t").lower().partition("=")
@@ -163,7 +165,7 @@ def _take_weight(name: str, parameters: str) -> tuple[str, float | None]:
 
 
 def parse_weight(text: str) -> float | None:
-    """Parse a weight between 0 and 1 with at most three decimals; None if it is none."""
+    """Parse a weight from 0 to 1 with at most three decimals, or return None if it is malformed."""
     # RFC 9110 s.12.4.2: ( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] )
     whole, _, decimals = text.partition(".")
     if whole not in ("0", "1") or len(decimals) > 3:
@@ -174,8 +176,8 @@ def parse_weight(text: str) -> float | None:
     return weight if weight <= 1.0 else None
 
 
-# RFC 9110 s.5.6.6: parameters = *( OWS ";" OWS [ parameter ] ). The quantifiers are possessive, so
-# nothing is tried twice; a quoted string without its end is taken as it stands, up to ";".
+# RFC 9110 s.5.6.6: parameters = *( OWS ";" OWS [ parameter ] ). The quantifiers are possessive, so the
+# search never backtracks. A quoted string without a closing quote ends before the next ";".
 _PARAMETER = re.compile(
     r';[ \t]*+([^;="\s]++)[ \t]*+=[ \t]*+("(?:[^"\\]|\\.)*+"|[^;]*+)', re.DOTALL
 )
@@ -183,9 +185,9 @@ _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 
 
 def iterate_parameters(text: str, limit: int | None = MAX_PARAMETERS) -> Iterator[tuple[str, str]]:
-    """Find each ``; name=value`` in `text`: the name in lower case, the value still in its quotes.
+    """Find each ``; name=value`` in `text`. Names are in lower case, and values keep their quotes.
 
-    Parameters without a name or without ``=`` are skipped. At most `limit` parameters are read; None reads
+    Parameters without a name or without ``=`` are skipped. At most `limit` parameters are read. None means
     all of them, in linear time.
     """
     for match in islice(_PARAMETER.finditer(text), limit):
@@ -193,7 +195,7 @@ def iterate_parameters(text: str, limit: int | None = MAX_PARAMETERS) -> Iterato
 
 
 def parse_parameters(text: str) -> dict[str, str]:
-    """Parse ``; name=value; other="quoted"``; the first of equal names wins."""
+    """Parse ``; name=value; other="quoted"``. The first one of several equal names wins."""
     parameters: dict[str, str] = {}
     for name, value in iterate_parameters(text):
         parameters.setdefault(name, unquote_string(value))
@@ -201,7 +203,7 @@ def parse_parameters(text: str) -> dict[str, str]:
 
 
 def unquote_string(value: str) -> str:
-    """Return what a quoted string means; anything else is stripped and returned as it is."""
+    """Return the content of a quoted string. Any other value is only stripped."""
     value = value.strip(" \t")
     if len(value) < 2 or value[0] != '"' or value[-1] != '"':
         return value
@@ -213,8 +215,8 @@ def unquote_string(value: str) -> str:
 def parse_media_type(value: str) -> tuple[str, dict[str, str]]:
     """Parse a Content-Type into ``("text/html", {"charset": "utf-8"})``.
 
-    The type and the names of the parameters are in lower case, values as given. Nothing is refused:
-    a value that is no media type comes back as it is, and simply equals none.
+    The type and the names of the parameters are in lower case. Values are unchanged. An invalid media type
+    is returned as it is, and simply equals no valid one.
     """
     # RFC 9110 s.8.3.1: media-type = type "/" subtype parameters
     media_type, semicolon, rest = value.partition(";")

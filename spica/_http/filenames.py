@@ -1,8 +1,8 @@
-"""Names of files that a request brings: in its path, and with an upload.
+"""File names in requests: the path of a URL, and the names of uploads.
 
-Of a path: whether it can only lead downwards, and whether it is shown. Of an upload: a name under which
-it can be kept. Text in, a decision out; the file system is not asked. Links, which text cannot show, are
-left to ``spica.staticfiles``.
+For a path, this module decides whether it can leave its directory and whether it is visible. For an upload,
+it makes a name that is safe to store the file under. It never accesses the file system, so
+``spica.staticfiles`` handles links.
 
 Standards: RFC 3986 section 3.3 (segments of a path), RFC 8615 (``.well-known``), RFC 7578 section 4.2
 (names of files in forms).
@@ -11,20 +11,20 @@ Standards: RFC 3986 section 3.3 (segments of a path), RFC 8615 (``.well-known``)
 import re
 
 MAX_NAME_SIZE = 200
-"""Bytes of UTF-8 in a name that `make_safe_name` returns. File systems allow 255: this leaves room for
-what an application puts before or after it."""
+"""Longest name that `make_safe_name` returns, in bytes of UTF-8. File systems allow 255, so your application
+has room for a prefix or suffix."""
 
 _MAX_EXTENSION_SIZE = 20
 
 # Not allowed in a name on Windows (":" begins a stream), or with a meaning to shells everywhere.
 _REPLACED = str.maketrans(dict.fromkeys('<>:"|?*', "_"))
 
-# RFC 8615 s.3: the one name with a leading dot that exists to be served.
+# RFC 8615 s.3: the only name with a leading dot that is public.
 _VISIBLE_DOT_NAMES = frozenset((".well-known",))
 
-_DIGITS = "0123456789\u00b9\u00b2\u00b3"  # Windows takes the superscripts for digits here
+_DIGITS = "0123456789\u00b9\u00b2\u00b3"  # Windows reads the superscripts as digits here
 
-# Windows finds devices under these names in every directory, whatever stands after a dot.
+# Windows finds devices under these names in every directory, with any extension.
 _WINDOWS_DEVICES = frozenset(
     (
         *("con", "prn", "aux", "nul", "conin$", "conout$"),
@@ -33,16 +33,16 @@ _WINDOWS_DEVICES = frozenset(
     )
 )
 
-# The short name that Windows gives a file beside its own, and finds it by (MS-FSCC s.2.1.5.2.1): ".git" is
-# "GIT~1". Eight characters with the number, and three behind a dot.
+# Windows also finds a file by a short name that it generates (MS-FSCC s.2.1.5.2.1), such as "GIT~1" for
+# ".git". A short name has up to eight characters with the number, and up to three after a dot.
 _is_short_name = re.compile(r"(?=[^.]{1,8}(?:\.|\Z))[^.]*~[0-9]+(?:\.[^.]{0,3})?").fullmatch
 
 
 def split_path(path: str, *, is_windows: bool) -> list[str] | None:
-    """Split a relative path into its names; None if it could lead elsewhere than downwards.
+    """Split a relative path into names, or return None if it could leave its directory.
 
-    ``is_windows`` says by whose rules: there a backslash separates too, and some names mean
-    something else than a file.
+    ``is_windows`` selects the rules of Windows: a backslash also separates names, and some names do not
+    refer to files.
     """
     if "\0" in path:
         return None
@@ -50,7 +50,7 @@ def split_path(path: str, *, is_windows: bool) -> list[str] | None:
         path = path.replace("\\", "/")
     if path.startswith("/"):
         return None
-    # RFC 3986 s.3.3: "." and ".." are segments with a meaning, and an empty one is none to a file.
+    # RFC 3986 s.3.3: "." and ".." have a special meaning. Files have no empty names.
     names = [name for name in path.split("/") if name not in ("", ".")]
     if ".." in names:
         return None
@@ -60,24 +60,24 @@ def split_path(path: str, *, is_windows: bool) -> list[str] | None:
 
 
 def are_visible(names: list[str]) -> bool:
-    """Tell whether no name is one of those that are hidden by a leading dot."""
+    """Return whether no name is hidden by a leading dot."""
     return all(name[0] != "." or name in _VISIBLE_DOT_NAMES for name in names)
 
 
 def _has_windows_meaning(name: str) -> bool:
-    """Tell whether Windows takes a name for another: of a drive, a stream, a device, a file."""
+    """Return whether Windows reads a name as a drive, a stream, a device or another file."""
     stem = name.partition(".")[0].rstrip(" ")
     return ":" in name or name[-1] in ". " or stem.lower() in _WINDOWS_DEVICES
 
 
 def make_safe_name(name: str, default: str = "file") -> str:
-    """Return a name of one file, on any system, that is as much as possible like the one sent.
+    """Return a valid file name on every system, as close as possible to the given name.
 
-    RFC 7578 s.4.2: directories are to be dropped, and the rest must not be trusted. Gone are directories
-    in either spelling, drives, leading dots, blanks and dashes, trailing dots and blanks, and what is not
-    printable (controls, marks that turn the direction of writing); ``<>:"|?*`` become ``_``; names of
-    devices on Windows get a ``_`` before them. At most `MAX_NAME_SIZE` bytes are left, the extension
-    among them. Where nothing is left, it is `default`.
+    RFC 7578 s.4.2: drop directories, and do not trust the rest. The function removes directories in either
+    spelling, drives, leading dots, blanks and dashes, trailing dots and blanks, and unprintable characters
+    (controls, and marks that change the direction of text). The characters ``<>:"|?*`` become ``_``. Names
+    of Windows devices get the prefix ``_``. The result has at most `MAX_NAME_SIZE` bytes, including the
+    extension. If nothing remains, it is `default`.
     """
     name = name.replace("\\", "/").rpartition("/")[2]
     if name[1:2] == ":":  # a drive
@@ -86,7 +86,7 @@ def make_safe_name(name: str, default: str = "file") -> str:
     if not name.isascii():
         from unicodedata import normalize
 
-        # One spelling of each letter: macOS sends them in two pieces.
+        # macOS sends a letter and its accent as two characters. NFC combines them.
         name = normalize("NFC", name)
     name = name.translate(_REPLACED).lstrip(". -").rstrip(". ")
     if name and _has_windows_meaning(name):
@@ -95,7 +95,7 @@ def make_safe_name(name: str, default: str = "file") -> str:
 
 
 def _shorten(name: str) -> str:
-    """Cut a name to `MAX_NAME_SIZE` bytes, its extension left as it is unless it is none."""
+    """Cut a name to `MAX_NAME_SIZE` bytes, and keep its extension."""
     if len(name.encode()) <= MAX_NAME_SIZE:
         return name
     stem, dot, extension = name.rpartition(".")

@@ -1,7 +1,7 @@
 """Read the Host field: `host [":" port]`, RFC 9110 s.7.2 and RFC 3986 s.3.2.2.
 
-This file says whether a text is a host a URL may carry. It does not look a name up, does not
-compare it with a list of allowed ones, and does not apply IDNA.
+This module decides whether a string is a valid host of a URL. It does not resolve names, compare them with
+allowed hosts, or apply IDNA.
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 MAX_HOST_SIZE = 300
-"""The longest Host value that is read, in bytes: a DNS name has 255 at most, a port adds six."""
+"""Longest Host value that is read, in bytes. A DNS name has at most 255, and a port adds six."""
 
-# Values come from requests, so what is remembered of them is small and bounded: at most this
-# many hosts of at most MAX_HOST_SIZE bytes.
+# Clients choose the values, so the caches are small: this many hosts of at most MAX_HOST_SIZE bytes.
 _REMEMBERED = 64
 
 # RFC 3986 s.3.2.2: host = IP-literal / IPv4address / reg-name, where
-#   reg-name = *( unreserved / pct-encoded / sub-delims ); an IPv4 address is one as well.
-#   IP-literal = "[" ( IPv6address / IPvFuture ) "]", the latter with a small v, as
-#   urllib.parse asks for: a URL is of no use that cannot be taken apart again.
+#   reg-name = *( unreserved / pct-encoded / sub-delims ), which includes IPv4 addresses.
+#   IP-literal = "[" ( IPv6address / IPvFuture ) "]". Only a lower-case "v" is accepted, because
+#   urllib.parse could not split a URL with "V".
 # RFC 9110 s.4.2.1: an http URI with an empty host is invalid, hence `+`.
 # RFC 3986 s.3.2.3: port = *DIGIT.
 _HOST = re.compile(
@@ -34,12 +33,13 @@ _HOST = re.compile(
 
 
 def parse_host(header: str) -> tuple[str, int | None] | None:
-    """Split the value of a Host field into its host and its port.
+    """Split the value of a Host field into its host and port.
 
-    The host comes in lower case, since case has no meaning there (RFC 3986 s.3.2.2), an IPv6
-    address with its brackets. The port is None when the value names none (`a` and `a:`).
-    A value that is no host, longer than `MAX_HOST_SIZE`, or with a port above 65535, of which no
-    connection can be made, gives None.
+    The host is in lower case, since case has no meaning there (RFC 3986 s.3.2.2). An IPv6 address keeps its
+    brackets. The port is None if the value has none (`a` or `a:`).
+
+    The result is None for an invalid host, for a value longer than `MAX_HOST_SIZE`, and for a port above
+    65535.
     """
     if len(header) > MAX_HOST_SIZE:
         return None
@@ -49,8 +49,8 @@ def parse_host(header: str) -> tuple[str, int | None] | None:
 def parse_host_name(header: str) -> str | None:
     """Return the host of a Host field, in lower case and without its port.
 
-    Any port is accepted here (RFC 3986 s.3.2.3 sets no bound), also one that `parse_host` refuses.
-    A value that is not a host, or is longer than `MAX_HOST_SIZE`, gives None.
+    Any port is accepted, even one that `parse_host` rejects, since RFC 3986 s.3.2.3 sets no bound. The
+    result is None for an invalid host and for a value longer than `MAX_HOST_SIZE`.
     """
     if len(header) > MAX_HOST_SIZE:
         return None
@@ -59,10 +59,10 @@ def parse_host_name(header: str) -> str | None:
 
 
 def find_host(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-    """Find the value of the Host field among the header pairs of a scope, good or bad.
+    """Return the value of the Host field in the headers of a scope, valid or not.
 
-    None if there is no Host field, or if two of them contradict each other: RFC 9112 s.3.2 calls a
-    request with more than one invalid. A repetition of the same value passes.
+    The result is None if there is no Host field, or if there are several with different values: RFC 9112
+    s.3.2 calls such a request invalid. Repetitions of the same value are accepted.
     """
     found: bytes | None = None
     for name, value in headers:
@@ -76,26 +76,26 @@ def find_host(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
 def has_contradicting_hosts(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Return whether a request has several Host fields with different values.
 
-    Answer such a request with 400 (RFC 9112 s.3.2): a proxy in front may have acted on another one.
+    Answer such a request with 400 (RFC 9112 s.3.2): a proxy in front may have used another one of them.
     """
     return len({value for name, value in headers if name == b"host"}) > 1
 
 
 def read_host(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """Find the host among the header pairs of a scope, as a URL may carry it.
+    """Return the host and port in the headers of a scope in a form that fits in a URL.
 
-    It is as the client sent it but for the colon of an empty port (RFC 3986 s.6.2.3). None where
-    `find_host` finds none, and where `parse_host` takes none from what it finds.
+    The spelling is that of the client, without the colon of an empty port (RFC 3986 s.6.2.3). The result is
+    None if `find_host` finds no value, or if `parse_host` rejects it.
     """
     found = find_host(headers)
     if found is None or len(found) > MAX_HOST_SIZE:
         return None
-    return _check(found)
+    return _to_url_host(found)
 
 
 def format_host(host: str, port: int | None = None) -> str:
-    """Write a host and a port as a URL carries them, a bare IPv6 address in brackets."""
-    # RFC 3986 s.3.2.2: an IP-literal, which alone holds colons, stands within brackets.
+    """Format a host and port for a URL. A bare IPv6 address gets brackets."""
+    # RFC 3986 s.3.2.2: only an IP-literal contains colons, and it needs brackets.
     if host.count(":") > 1 and not host.startswith("["):
         host = f"[{host}]"
     return host if port is None else f"{host}:{port}"
@@ -120,13 +120,13 @@ def _parse(header: str) -> tuple[str, int | None] | None:
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _check(value: bytes) -> str | None:
+def _to_url_host(value: bytes) -> str | None:
     text = value.decode("latin-1")
     return None if _parse(text) is None else text.removesuffix(":")
 
 
 def _is_ipv6(address: str) -> bool:
-    from ipaddress import AddressValueError, IPv6Address  # few requests name an address
+    from ipaddress import AddressValueError, IPv6Address  # imported late: few requests need it
 
     try:
         IPv6Address(address)

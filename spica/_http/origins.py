@@ -1,8 +1,9 @@
-"""Origins: what a browser writes into the Origin field, and patterns that are meant to match it.
+"""Origins: the values that browsers send in the Origin field, and patterns for them.
 
-RFC 6454 (s.4 what an origin is, s.6.2 how it is written, s.7 the field). For those who configure which
-origins may read a response: says what can never stand in the field, and where a pattern is wider than
-it looks. Does not decide who is allowed.
+The module helps you to configure which origins may read a response. It finds configured origins that no
+browser ever sends, and patterns that match more than intended. It does not make the decision itself.
+
+Standards: RFC 6454 (s.4 origins, s.6.2 serialization, s.7 the field), WHATWG URL s.3.4 (default ports).
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import NamedTuple
 from spica._http.host import format_host, parse_host
 
 MAX_ORIGIN_SIZE = 300
-"""The longest origin a pattern is tried on, in characters: a host name has 253 at most."""
+"""Longest origin that a pattern is matched against, in characters. A host name has at most 253."""
 
-# RFC 6454 s.4, WHATWG URL s.3.4: schemes whose hosts are names, with the port that is left out.
+# RFC 6454 s.4, WHATWG URL s.3.4: schemes with host names, and their default ports.
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443, "ftp": 21}
 
 # RFC 3986 s.3.1: scheme = ALPHA *( ALPHA / DIGIT / "+" / "-" / "." )
@@ -24,14 +25,14 @@ _BEHIND_AUTHORITY = re.compile(r"[/?#\\]")
 
 
 def serialize_origin(text: str) -> str:
-    """Return `text` as a browser writes this origin: in lower case, in ASCII, without default port.
+    """Return `text` as browsers serialize this origin: lower case, ASCII, without the default port.
 
     Raises:
-        ValueError: it is no origin, so that no browser ever sends it. The text says what is wrong
-            with it, as a phrase to stand behind it, and what to write instead.
+        ValueError: It is not an origin, so browsers never send it. The message is a phrase that continues a
+            sentence about the value, and includes the fix.
     """
     if text == "null":
-        return text  # RFC 6454 s.6.2: an origin that is not to be told, of a sandbox for example
+        return text  # RFC 6454 s.6.2: a hidden origin, for example that of a sandbox
     scheme, separator, authority = text.partition("://")
     if not separator or not _SCHEME.fullmatch(scheme):
         hint = "" if separator or not text else f": write 'https://{text}'"
@@ -44,16 +45,16 @@ def serialize_origin(text: str) -> str:
 
 
 def _check_authority(scheme: str, authority: str) -> None:
-    """Refuse what no origin has behind its scheme, whatever that is."""
+    """Raise ValueError for anything but a host and port after the scheme."""
     end = _BEHIND_AUTHORITY.search(authority)
     if end is not None:
-        # RFC 6454 s.6.2: scheme "://" host [ ":" port ], and nothing behind it.
+        # RFC 6454 s.6.2: scheme "://" host [ ":" port ], and nothing after it
         what = "a trailing slash" if authority[end.start() :] == "/" else "a path"
         raise ValueError(f"has {what}: write '{scheme}://{authority[: end.start()]}'")
     if "*" in authority:
-        raise ValueError("has a '*', which stands for itself here: use allow_origin_regex")
+        raise ValueError("has a '*', which matches only a literal '*' here: use allow_origin_regex")
     if "@" in authority:
-        raise ValueError("has a user name, which is no part of an origin")
+        raise ValueError("has a user name, which an origin can't have")
     if not authority.isprintable() or " " in authority:
         raise ValueError("has a blank or control character")
 
@@ -71,13 +72,13 @@ def _serialize_host(scheme: str, authority: str) -> str:
 
 
 class Looseness(NamedTuple):
-    """A place in a pattern that matches more than it seems to."""
+    """A part of a pattern that matches more than it seems to."""
 
     position: int
     text: str
 
 
-# As much of the grammar of `re` as is needed to see what stands beside a dot.
+# The grammar of `re`, as far as it determines the neighbours of a dot.
 _PIECES = re.compile(
     r"""
       (?P<escape> \\. )
@@ -97,11 +98,11 @@ _ANY = "'.' is any character there: write '\\.'"
 
 
 def find_looseness(pattern: str) -> list[Looseness]:
-    """Return where a pattern for whole origins is wider than whoever wrote it may think.
+    """Return the parts of an origin pattern that probably match more than intended.
 
-    A dot that is not escaped inside a name, "anything" in front of a name, and "anything" behind one:
-    each lets in origins that a stranger can register. It is a help and no proof: other patterns are
-    wide too.
+    The function finds an unescaped dot inside a name, and a wildcard directly before or after a name. Each
+    of them matches origins that a stranger can register. An empty result does not prove that a pattern is
+    safe.
     """
     pieces = [(match.lastgroup or "", match[0]) for match in _PIECES.finditer(pattern)]
     inside = _before_a_dot(pieces)
@@ -118,9 +119,9 @@ def find_looseness(pattern: str) -> list[Looseness]:
 
 
 def _before_a_dot(pieces: list[Piece]) -> list[bool]:
-    """Tell of each piece whether a dot follows it in its alternative.
+    """Return, for each piece, whether a dot follows it in the same alternative.
 
-    What stands for the last dot of a name is harmless: nobody can register "exampleXorg".
+    A wildcard in place of the last dot of a name is harmless, since "exampleXorg" cannot be registered.
     """
     answers = []
     depth, has_dot = 0, False
@@ -139,11 +140,11 @@ def _before_a_dot(pieces: list[Piece]) -> list[bool]:
 
 
 def _judge(wide: Piece, before: Piece, after: Piece, next_after: Piece) -> str | None:
-    """Return what is wrong with a piece that matches nearly any character, beside these others."""
+    """Return the problem with a piece that matches nearly any character, given its neighbours, or None."""
     if after[0] != "repeat":
         return _ANY if wide[0] == "dot" else None
     if next_after[0] == "letter":
-        return "anything may stand in front of the name there"
+        return "anything may precede the name there"
     if next_after[1] in _ENDS and (before[0] == "letter" or before[1] == "\\."):
-        return "anything may stand behind the name there"
+        return "anything may follow the name there"
     return None

@@ -1,23 +1,23 @@
 """Byte ranges: parse a Range field, and lay out several ranges in one body.
 
-Pure decisions over numbers and text; reading and sending is done by `spica.responses.file`. Every
-function takes linear time in the size of the field, plus the sorting of at most `max_ranges` pairs.
+All functions are pure decisions. `spica.responses.file` reads and sends the bytes. Each function takes
+linear time in the size of the field, plus the time to sort at most `max_ranges` pairs.
 
 Standards: RFC 9110 section 14 (range requests, multipart/byteranges), RFC 2046 section 5.1.1.
 """
 
 from collections.abc import Callable
 
-# A file cannot have more bytes than this; longer numbers are read as this one, so that no field
-# can ask for a conversion of thousands of digits.
+# No file has this many bytes. Larger numbers are read as this one, so that a client can't force a
+# conversion of thousands of digits.
 _BEYOND_ANY_FILE = 10**19
 
 Segment = tuple[bytes, int, int]
-"""Bytes to send first, then the bytes of a file from one offset to before another."""
+"""Bytes to send first, and then the start and stop offsets of a part of the file."""
 
 
 class MalformedRangeHeader(Exception):
-    """Say that a Range field is not one by its grammar; the client gets 400 with `content`."""
+    """A Range field violates the grammar. The client gets a 400 response with `content`."""
 
     def __init__(self, content: str = "Malformed range header.") -> None:
         super().__init__(content)
@@ -25,7 +25,7 @@ class MalformedRangeHeader(Exception):
 
 
 class RangeNotSatisfiable(Exception):
-    """Say that no range lies inside the `max_size` bytes there are; the client gets 416."""
+    """No range lies inside the `max_size` bytes of the file. The client gets a 416 response."""
 
     def __init__(self, max_size: int) -> None:
         super().__init__(max_size)
@@ -36,29 +36,29 @@ class RangeNotSatisfiable(Exception):
 
 
 def plan_ranges(value: str, size: int, max_ranges: int) -> list[tuple[int, int]] | None:
-    """Decide which bytes of a representation of `size` bytes a Range field selects.
+    """Select the bytes that a Range field requests from a representation of `size` bytes.
 
     Returns:
-        Pairs `(start, stop)`, `stop` not included, in ascending order, none touching another:
-        ranges that overlap or adjoin are sent as one (RFC 9110 s.15.3.7.2 allows it). None if the
-        field is to be ignored: its unit is not `bytes`, or it has more than `max_ranges` ranges.
+        Pairs `(start, stop)` without `stop` itself, in ascending order. Ranges that overlap or adjoin are
+            merged (allowed by RFC 9110 s.15.3.7.2). None means that the field must be ignored: its unit is
+            not `bytes`, or it has more than `max_ranges` ranges.
 
     Raises:
-        MalformedRangeHeader: The field does not follow the grammar.
-        RangeNotSatisfiable: The field is well formed and selects nothing.
+        MalformedRangeHeader: The field violates the grammar.
+        RangeNotSatisfiable: The field is valid and selects nothing.
     """
     unit, equals, ranges = value.partition("=")
     if not equals:
         raise MalformedRangeHeader
     if unit.strip(" \t").lower() != "bytes":
-        return None  # RFC 9110 s.14.2: a unit that is not understood MUST be ignored
-    # RFC 9110 s.5.6.1: empty list elements are skipped. So are invalid ranges, as long as there is
-    # one (s.14.2 leaves it to the server).
+        return None  # RFC 9110 s.14.2: ignore an unknown unit
+    # RFC 9110 s.5.6.1: skip empty list elements. Invalid ranges are skipped as well if there is a valid
+    # one (s.14.2 leaves this to the server).
     specs = [spec for part in ranges.split(",") if (spec := _parse_range(part)) is not None]
     if not specs:
         raise MalformedRangeHeader("Range header: range must be requested")
     if len(specs) > max_ranges:
-        return None  # RFC 9110 s.14.2: many small ranges may be ignored as an attack
+        return None  # RFC 9110 s.14.2: many small ranges may be an attack
     selected = [pair for spec in specs if (pair := _clip(*spec, size)) is not None]
     if not selected:
         raise RangeNotSatisfiable(size)  # RFC 9110 s.14.1.1: one satisfiable range is enough
@@ -66,12 +66,12 @@ def plan_ranges(value: str, size: int, max_ranges: int) -> list[tuple[int, int]]
 
 
 def _parse_range(text: str) -> tuple[int | None, int | None] | None:
-    """Read `first-last`, `first-` or `-length` into its numbers (RFC 9110 s.14.1.1)."""
+    """Parse `first-last`, `first-` or `-length` into its numbers (RFC 9110 s.14.1.1)."""
     first, dash, last = text.partition("-")
     first, last = first.strip(" \t"), last.strip(" \t")
     if not dash or not (first or last):
         return None
-    # first-pos = 1*DIGIT, which is less than `int` takes: no sign, no underscore, no other script.
+    # first-pos = 1*DIGIT. `int` also accepts signs, underscores and the digits of other scripts.
     if not (first + last).isascii() or not (first + last).isdigit():
         return None
     start = _parse_number(first) if first else None
@@ -82,7 +82,7 @@ def _parse_range(text: str) -> tuple[int | None, int | None] | None:
 
 
 def _clip(start: int | None, end: int | None, size: int) -> tuple[int, int] | None:
-    """Clip a range to a size; None if it lies outside (RFC 9110 s.14.1.2)."""
+    """Clip a range to the size of the file, or return None if it lies outside (RFC 9110 s.14.1.2)."""
     if start is None:
         length = end or 0
         return (max(size - length, 0), size) if length and size else None
@@ -92,13 +92,13 @@ def _clip(start: int | None, end: int | None, size: int) -> tuple[int, int] | No
 
 
 def _parse_number(digits: str) -> int:
-    """Read a number, of 20 digits or more without converting them all."""
+    """Parse a number. Numbers of 20 digits or more are not converted in full."""
     text = digits if len(digits) < 20 else digits.lstrip("0")
     return int(text or "0") if len(text) < 20 else _BEYOND_ANY_FILE
 
 
 def _merge(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Join the ranges that overlap or adjoin."""
+    """Merge ranges that overlap or adjoin."""
     ranges.sort()
     merged = [ranges[0]]
     for start, stop in ranges[1:]:
@@ -133,7 +133,7 @@ def format_closing_delimiter(boundary: str) -> bytes:
 def lay_out_multipart(
     ranges: list[tuple[int, int]], boundary: str, part_header: Callable[[int, int], bytes]
 ) -> list[Segment]:
-    """Lay out the body of a multipart/byteranges answer (RFC 9110 s.14.6, RFC 2046 s.5.1.1)."""
+    """Lay out the body of a multipart/byteranges response (RFC 9110 s.14.6, RFC 2046 s.5.1.1)."""
     segments: list[Segment] = []
     for start, stop in ranges:
         segments.append((part_header(start, stop), start, stop))

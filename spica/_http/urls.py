@@ -1,6 +1,6 @@
-"""Write and read the path and the query of a URL: RFC 3986 and the WHATWG URL standard.
+"""Encode and decode the path and the query of a URL: RFC 3986 and the WHATWG URL standard.
 
-Text in, text out: nothing here knows a scope or resolves a link.
+Nothing here knows a scope or resolves a link.
 """
 
 from __future__ import annotations
@@ -10,24 +10,23 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, quote_from_bytes, unquote_to_bytes, urlencode
 
-# What may not stand in a path as it is: the characters that end it (RFC 3986 s.3.3), the
-# backslash, which browsers read as a slash (WHATWG URL s.4.4), controls, which they drop,
-# surrogates, which have no encoding, and a percent sign that would be read as an escape although
-# it is none: a decoded path has no escapes.
+# A path must escape these: the characters that end it (RFC 3986 s.3.3), the backslash, which browsers
+# read as a slash (WHATWG URL s.4.4), controls, which browsers drop, surrogates, which have no encoding,
+# and a percent sign before two digits. A decoded path has no escapes, so that sign is literal.
 _NOT_IN_PATH = re.compile(r"[?#\\\x00-\x1f\x7f\ud800-\udfff]|%(?=[0-9A-Fa-f]{2})")
 
-# What would end a query (RFC 3986 s.3.4), and controls, some of which are dropped by who reads a URL.
+# "#" ends a query (RFC 3986 s.3.4), and URL parsers drop some control characters.
 _END_AND_CONTROLS = b"#\x7f" + bytes(range(0x20))
 _QUERY_ESCAPES = {byte: f"%{byte:02X}" for byte in _END_AND_CONTROLS}
 
-# Every printable ASCII character but `#`, which would end the query (RFC 3986 s.3.4).
+# Every printable ASCII character except `#`, which ends the query (RFC 3986 s.3.4).
 _QUERY_SAFE = "".join(map(chr, range(0x21, 0x7F))).replace("#", "") + " "
 
 
 def encode_path(path: str) -> str:
-    """Escape in a decoded path what a URL could not carry without changing its meaning.
+    """Escape the characters of a decoded path that would change the meaning of a URL.
 
-    The rest, spaces and letters beyond ASCII among it, stays readable.
+    Other characters stay readable, including spaces and letters outside ASCII.
     """
     if (
         path.isprintable()
@@ -49,9 +48,9 @@ def encode_leading_slashes(path: str) -> str:
 
 
 def encode_query(query: bytes) -> str:
-    """Turn a query as it came in a request into text that a URL may carry.
+    """Turn the query of a request into a string that fits in a URL.
 
-    What is not UTF-8 is kept, percent-encoded.
+    Bytes that are not UTF-8 are percent-encoded.
     """
     try:
         text = query.decode()
@@ -63,9 +62,9 @@ def encode_query(query: bytes) -> str:
 
 
 def parse_query(query: str | bytes) -> list[tuple[str, str]]:
-    """Read `a=1&b=2` into pairs: WHATWG URL s.5.1, application/x-www-form-urlencoded.
+    """Parse `a=1&b=2` into pairs: WHATWG URL s.5.1, application/x-www-form-urlencoded.
 
-    Never raises: what is not UTF-8 becomes U+FFFD, an escape that is none stays as it is, and
+    The function never raises. Bytes that are not UTF-8 become U+FFFD, invalid escapes stay as they are, and
     empty values are kept. The cost is linear in the size of the query.
     """
     if not query:
@@ -85,7 +84,7 @@ def parse_query(query: str | bytes) -> list[tuple[str, str]]:
 
 
 def decode_component(text: str) -> str:
-    """Decode the percent escapes of one name or value; what is not UTF-8 becomes U+FFFD."""
+    """Decode the percent escapes of one name or value. Bytes that are not UTF-8 become U+FFFD."""
     if "%" not in text:
         return text
     raw = text.encode("utf-8", "surrogatepass")
@@ -93,25 +92,24 @@ def decode_component(text: str) -> str:
 
 
 def format_query(pairs: Iterable[tuple[str, str]]) -> str:
-    """Write pairs as a query: WHATWG URL s.5.2, the serializer of the urlencoded format."""
+    """Format pairs as a query: WHATWG URL s.5.2, the serializer of the urlencoded format."""
     return urlencode(list(pairs), errors="replace")
 
 
-# RFC 3986 s.3.4, s.3.5: what may stand in a query and in a fragment.
+# RFC 3986 s.3.4, s.3.5: the characters of a query and of a fragment.
 _PCHAR_AND_MORE = "-._~!$&'()*+,;=:@/?"
 
 Query = str | Mapping[str, Any] | Iterable[tuple[str, Any]] | None
 
 
 def format_suffix(query: Query, fragment: str | None) -> str:
-    """Write what follows the path of a link: "?query#fragment", of either what is given.
+    """Format the part of a link after the path: "?query#fragment". Each of the two may be None.
 
-    A query that is text is taken as one that is written already: only what could not stand in it is
-    encoded. Names and values of a mapping or of pairs are encoded; a list or tuple repeats its name, and
-    None leaves it out.
+    A query of type str is already encoded, so only invalid characters are escaped. Names and values of a
+    mapping or of pairs are encoded. A list or tuple as a value repeats its name, and None leaves it out.
 
     Raises:
-        TypeError: the query or the fragment is of another kind.
+        TypeError: The query or the fragment has another type.
     """
     text = ""
     if query is not None:
@@ -119,7 +117,7 @@ def format_suffix(query: Query, fragment: str | None) -> str:
         text = f"?{written}" if written else ""
     if fragment is not None:
         if not isinstance(fragment, str):
-            raise TypeError(f"The fragment of a URL must be text, not {fragment!r:.80}.")
+            raise TypeError(f"The fragment of a URL must be a string, not {fragment!r:.80}.")
         text += "#" + quote(fragment, safe=_PCHAR_AND_MORE)
     return text
 
@@ -127,7 +125,7 @@ def format_suffix(query: Query, fragment: str | None) -> str:
 def _write_query(query: Any) -> str:
     if isinstance(query, str):
         return quote(query.removeprefix("?"), safe=_PCHAR_AND_MORE + "%")
-    # A multidict has more than one value for a name; a mapping has items; the rest is pairs.
+    # A multidict may have several values for a name, a mapping has items, and the rest is pairs.
     read: Any = getattr(query, "multi_items", None) or getattr(query, "items", None)
     pairs: list[tuple[str, str]] = []
     try:
@@ -136,12 +134,12 @@ def _write_query(query: Any) -> str:
             pairs += [(str(name), str(each)) for each in values if each is not None]
     except (TypeError, ValueError):
         raise TypeError(
-            f"The query of a URL must be a mapping, a list of pairs or text, not {query!r:.80}."
+            f"The query of a URL must be a mapping, a list of pairs or a string, not {query!r:.80}."
         ) from None
     return format_query(pairs)
 
 
-# The escapes of single bytes, which is nearly all that is ever escaped.
+# The escapes of ASCII characters, which cover nearly all cases.
 _ESCAPES = {chr(code): f"%{code:02X}" for code in range(0x80)}
 
 
@@ -150,20 +148,20 @@ def _escape(match: re.Match[str]) -> str:
     if char in _ESCAPES:
         return _ESCAPES[char]
     try:
-        # A server that could not decode a byte hands it on as a surrogate (PEP 383).
+        # Servers represent a byte that they could not decode as a surrogate (PEP 383).
         return quote_from_bytes(char.encode("utf-8", "surrogateescape"), safe="")
     except UnicodeEncodeError:
         return quote_from_bytes(char.encode("utf-8", "surrogatepass"), safe="")
 
 
 def check_request_path(path: str) -> None:
-    """Refuse a text that can't be the path of a request, with its query.
+    """Raise an error for a string that can't be the path, with the query, of a request.
 
     Raises:
-        ValueError: it does not begin with "/", or has characters that must be percent-encoded.
+        ValueError: It does not begin with "/", or contains characters that must be percent-encoded.
     """
-    # RFC 9113 s.8.3.1: as it would stand in the first line of a request
+    # RFC 9113 s.8.3.1: the path in the form of a request line
     if path[:1] != "/" or " " in path or not (path.isascii() and path.isprintable()):
         raise ValueError(
-            f'{path!r:.80} is not the path of a request: it must begin with "/" and be percent-encoded.'
+            f'{path!r:.80} is not a valid request path: it must begin with "/" and be percent-encoded.'
         )

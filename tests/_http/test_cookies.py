@@ -202,7 +202,7 @@ def test_a_value_that_is_a_number_is_written() -> None:
 @pytest.mark.parametrize("name", ["", "a b", "a=", "a;", "a,b", "é", "a\n", 'a"', "[a]"])
 def test_a_name_that_is_no_token_is_refused(name: str) -> None:
     # RFC 6265 s.4.1.1
-    with pytest.raises(ValueError, match="is not a name for a cookie: use letters, digits"):
+    with pytest.raises(ValueError, match="is not a valid cookie name: use letters, digits"):
         format_set_cookie(name, "x")
 
 
@@ -265,8 +265,8 @@ def test_a_date_has_a_year_from_1601_to_9999(seconds: int, date: str | None) -> 
         ({"key": "__Host-a", "secure": True, "path": "/x"}, "needs path='/' and no domain"),
         ({"key": "__host-a", "secure": True, "domain": "x.org"}, "needs path='/' and no domain"),
         ({"value": "x" * 4096}, "'a': its name and value have more than 4096 bytes"),
-        ({"domain": "https://x.org"}, "'a': its domain 'https://x.org' is no host name"),
-        ({"domain": "x.org:8000"}, "its domain 'x.org:8000' is no host name"),
+        ({"domain": "https://x.org"}, "'a': its domain 'https://x.org' is not a host name"),
+        ({"domain": "x.org:8000"}, "its domain 'x.org:8000' is not a host name"),
     ],
 )
 def test_a_cookie_that_browsers_drop_is_warned_of(settings: dict[str, Any], message: str) -> None:

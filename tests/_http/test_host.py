@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from spica._http.host import (
     MAX_HOST_SIZE,
-    _check,
+    _to_url_host,
     _parse,
     find_host,
     format_host,
@@ -118,13 +118,13 @@ def test_hosts_of_requests_do_not_fill_the_memory() -> None:
         parse_host(f"host{number}")
         read_host([(b"host", b"host%d" % number)])
     assert _parse.cache_info().currsize <= 64
-    assert _check.cache_info().currsize <= 64
+    assert _to_url_host.cache_info().currsize <= 64
 
 
 def test_a_host_too_long_is_not_remembered() -> None:
-    before = _check.cache_info().misses
+    before = _to_url_host.cache_info().misses
     assert read_host([(b"host", b"a" * (MAX_HOST_SIZE + 1))]) is None
-    assert _check.cache_info().misses == before
+    assert _to_url_host.cache_info().misses == before
 
 
 @pytest.mark.parametrize(

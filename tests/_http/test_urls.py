@@ -81,12 +81,12 @@ def test_the_fragment_of_a_link(fragment: Any, expected: str) -> None:
 
 @pytest.mark.parametrize("query", [1, [1], ["abc"], b"a=1", object()])
 def test_what_is_no_query(query: Any) -> None:
-    with pytest.raises(TypeError, match="must be a mapping, a list of pairs or text, not"):
+    with pytest.raises(TypeError, match="must be a mapping, a list of pairs or a string, not"):
         format_suffix(query, None)
 
 
 def test_what_is_no_fragment() -> None:
-    with pytest.raises(TypeError, match="fragment of a URL must be text, not 1"):
+    with pytest.raises(TypeError, match="fragment of a URL must be a string, not 1"):
         format_suffix(None, 1)  # type: ignore[arg-type]
 
 

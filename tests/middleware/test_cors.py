@@ -525,7 +525,7 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
         {"allow_origins": ["https://*.example.org"]},
         ValueError,
         "CORSMiddleware: allow_origins has 'https://*.example.org', which can never match: "
-        "it has a '*', which stands for itself here: use allow_origin_regex.",
+        "it has a '*', which matches only a literal '*' here: use allow_origin_regex.",
     ),
     "two methods in one": (
         {"allow_methods": ["GET, POST"]},
@@ -599,7 +599,7 @@ DOUBTFUL: dict[str, tuple[Any, str]] = {
     "a loose pattern": (
         {"allow_origin_regex": r"https://.*example.co.uk"},
         "allow_origin_regex is 'https://.*example.co.uk', which matches more origins than it seems to: "
-        "at position 8 anything may stand in front of the name there; "
+        "at position 8 anything may precede the name there; "
         "at position 17 '.' is any character there: write '\\.'.",
     ),
 }

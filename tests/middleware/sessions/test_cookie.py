@@ -120,7 +120,7 @@ WRONG_COOKIES: dict[str, tuple[tuple[Any, ...], type[Exception], str]] = {
     "a name": (
         ("my session", "/", None, "lax", False),
         ValueError,
-        "'my session' is not a name for a cookie",
+        "'my session' is not a valid cookie name",
     ),
     "a path": (("s", "/;a", None, "lax", False), ValueError, "The path of a cookie is '/;a'"),
     "a domain": (("s", "/", "a\nb", "lax", False), ValueError, "The domain of a cookie is"),
