@@ -1,4 +1,4 @@
-"""Hold what a request brings and a response sends: headers, URLs, parameters, files, state."""
+"""Data of requests and responses: headers, URLs, parameters, forms, files and state."""
 
 from spica.datastructures.forms import FormData, UploadFile
 from spica.datastructures.headers import Headers, MutableHeaders

@@ -1,4 +1,4 @@
-"""Hold the fields and files of a form."""
+"""Fields and files of a form (RFC 7578)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,23 @@ T = TypeVar("T")
 
 
 class UploadFile:
-    """Hold one file of a form, and read and write it without blocking the event loop.
+    """A file of a form, with async methods that do not block the event loop.
 
-    A file in memory is used directly; one on disk, or a write that will move it there, in a
-    worker thread. `size` is the number of bytes, None if unknown; `filename` is as the client
-    sent it and must not be trusted as a path: that is what `safe_filename` is for.
+    A file in memory is accessed directly. A file on disk is accessed in a worker thread, and so is a write
+    that will move the file to disk.
+
+    Args:
+        file: The open binary file.
+        size: Number of bytes, or None if unknown.
+        filename: The name that the client sent, or None. Do not use it as a path: use ``safe_filename``.
+        headers: The headers of the part.
+
+    >>> import anyio, io
+    >>> upload = UploadFile(io.BytesIO(b"content"), size=7, filename="../a.txt")
+    >>> anyio.run(upload.read)
+    b'content'
+    >>> upload.safe_filename
+    'a.txt'
     """
 
     def __init__(
@@ -38,38 +50,38 @@ class UploadFile:
 
     @property
     def content_type(self) -> str | None:
-        """The media type that the client named, or None."""
+        """The media type that the client claims, or None."""
         value: str | None = self.headers.get("content-type")
         return value
 
     @property
     def safe_filename(self) -> str:
-        """A name under which the file can be kept in a directory: one file's, on any system.
+        """A valid file name on every system, without directories.
 
-        Made of `filename` as `spica._http.filenames.make_safe_name` has it; "file" where nothing of that
-        is left. Two files may have the same: choose the directory so, or put a number before it.
+        It is made from `filename` by `spica._http.filenames.make_safe_name`, and is "file" if nothing of
+        that remains. Two uploads may get the same name, so add a unique prefix or use a new directory.
         """
         return make_safe_name(self.filename or "")
 
     async def write(self, data: bytes) -> None:
-        """Write at the current position."""
+        """Write ``data`` at the current position."""
         in_memory = self._in_memory and not self._will_roll(len(data))
         await _call(in_memory, self.file.write, data)
         if self.size is not None:
             self.size += len(data)
 
     async def read(self, size: int = -1) -> bytes:
-        """Read up to `size` bytes from the current position; all that is left by default."""
+        """Read up to `size` bytes from the current position. By default, read the rest of the file."""
         return await _call(self._in_memory, self.file.read, size)
 
     async def seek(self, offset: int) -> None:
-        """Move to a position, in bytes from the beginning."""
+        """Move to a position, in bytes from the start."""
         await _call(self._in_memory, self.file.seek, offset)
 
     async def close(self) -> None:
-        """Close the file, which removes it from disk; closing again does nothing.
+        """Close the file, which removes it from disk. Closing it again does nothing.
 
-        Done even if the caller is being cancelled.
+        A cancellation of the caller does not interrupt this.
         """
         if self._in_memory:
             self.file.close()
@@ -89,7 +101,7 @@ class UploadFile:
         return isinstance(self.file, BytesIO) if rolled is None else not rolled
 
     def _will_roll(self, size_to_add: int) -> bool:
-        """Tell whether a write of this many bytes moves the file to disk."""
+        """Return whether a write of this many bytes moves the file to disk."""
         limit: int = getattr(self.file, "_max_size", 0)
         return limit > 0 and self.file.tell() + size_to_add > limit
 
@@ -101,12 +113,23 @@ class UploadFile:
 
 
 async def _call(in_memory: bool, method: Callable[[A], T], argument: A) -> T:
-    """Call a method of a file: in memory it cannot block, anywhere else it can."""
+    """Call a method of a file: directly if the file is in memory, and in a thread if it may block."""
     return method(argument) if in_memory else await file_threads.run(method, argument)
 
 
 class FormData(ImmutableMultiDict[str, "UploadFile | str"]):
-    """Hold the fields of a form: strings, and an `UploadFile` for each file."""
+    """The fields of a form: a string for each field, and an `UploadFile` for each file.
+
+    If a name occurs several times, `form[name]` is the last value and `form.getlist(name)` has all of them.
+
+    Args:
+        *args: Another multi-dict, a mapping, or an iterable of pairs.
+        **kwargs: Further fields.
+
+    >>> form = FormData([("color", "red"), ("color", "blue")])
+    >>> form["color"], form.getlist("color")
+    ('blue', ['red', 'blue'])
+    """
 
     # The cleanup of the request, which closes the form unless `close` has run before. The cleanup refers to
     # the form, so a strong reference here would keep both, and the files, until the next garbage collection.
@@ -120,10 +143,11 @@ class FormData(ImmutableMultiDict[str, "UploadFile | str"]):
         super().__init__(*args, **kwargs)
 
     async def close(self) -> None:
-        """Close all files, whether or not closing one of them fails.
+        """Close all files, even if closing one of them fails.
 
         Raises:
-            OSError: a file could not be closed; the first such error, after all were tried.
+            OSError: A file could not be closed. It is the first such error, raised after all files were
+                tried.
         """
         failure: Exception | None = None
         for _, value in self.multi_items():

@@ -1,8 +1,7 @@
-"""Hold the header fields of a message: RFC 9110 s.5, over ASGI's list of byte pairs.
+"""Header fields of a message (RFC 9110 s.5), as views of ASGI's list of byte pairs.
 
-`Headers` reads a list, `MutableHeaders` changes it. Neither copies the list, so what one side
-does is seen by whoever holds the same list. What an application sets is checked, what a server
-received is taken as it is.
+`Headers` reads such a list, and `MutableHeaders` changes it. Neither copies the list, so every view of one
+list shows all changes. Fields that your application sets are validated. Fields from a server are not.
 """
 
 from __future__ import annotations
@@ -16,29 +15,38 @@ from spica._http.fields import encode_field_name, encode_field_value, split_list
 RawHeaders = list[tuple[bytes, bytes]]
 T = TypeVar("T")
 
-# Longer lists than any honest client sends are looked up through an index, so that a look-up of
-# each name in turn (`dict(headers)`) costs no more than linear time.
+# Longer lists than legitimate clients send get an index, so that looking up each name in turn
+# (`dict(headers)`) takes linear time.
 _INDEXED_FROM = 64
 
-# An index over at most so many fields is compared with the whole list before it is used, so that it
-# sees every edit. The comparison is by identity and takes some microseconds. Of a longer list only the size,
-# both ends and the found fields are compared, because the look-ups together would take quadratic time.
+# Up to this many fields, the whole list is compared with the index before each use, so every edit is
+# noticed. The comparison is by identity and takes some microseconds. For a longer list, only the size, both
+# ends and the found field are compared, because comparing everything would make the look-ups quadratic.
 _COMPARED_UP_TO = 1024
 
 
 class Headers(Mapping[str, str]):
-    """Read header fields by name, whatever its case.
+    """A read-only, case-insensitive view of header fields, decoded as latin-1.
 
-    Made of a mapping of strings, of raw pairs, or of a scope, whose `headers` become a list in
-    place if they are none. `headers[name]` is the first value of a name, `getlist` has them
-    all; `keys()`, `values()` and `items()` list each field there is. Bytes are read as latin-1.
+    `headers[name]` is the first value of a name, and `getlist(name)` has all of them. `keys()`, `values()`
+    and `items()` list every field, including repeated names.
+
+    Args:
+        headers: A mapping of names to values.
+        raw: A list of (name, value) pairs in bytes, with lower-case names. It is shared, not copied.
+        scope: An ASGI scope. Its `headers` are shared, and become a list if they are another iterable.
 
     Raises:
-        TypeError: more than one source is given, `headers` is no mapping, or a name or value is no string.
-        ValueError: a name or value in the mapping may not stand in a header.
+        TypeError: More than one source is given, `headers` is not a mapping, or a name or value is not a
+            string.
+        ValueError: A name or value in the mapping is invalid.
+
+    >>> headers = Headers({"Content-Type": "text/plain"})
+    >>> headers["content-type"]
+    'text/plain'
     """
 
-    # A copy of a long list, and the positions of each name in it. Anybody who has the list may change it.
+    # A copy of a long list, and the positions of each name in it. Other code may change the list any time.
     _index: tuple[RawHeaders, dict[bytes, list[int]]] = ([], {})
 
     def __init__(
@@ -73,7 +81,7 @@ class Headers(Mapping[str, str]):
 
     @property
     def raw(self) -> RawHeaders:
-        """The live list of (name, value) pairs in bytes; names are in lower case."""
+        """The live list of (name, value) pairs in bytes. Names are in lower case."""
         return self._list
 
     def keys(self) -> list[str]:  # type: ignore[override]  # a list with repeats, as documented
@@ -89,7 +97,7 @@ class Headers(Mapping[str, str]):
         return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self._list]
 
     def getlist(self, key: str) -> list[str]:
-        """Return the values of all fields of this name, in order."""
+        """Return the values of all fields with this name, in order."""
         name = _encode_key(key)
         if name is None:
             return []
@@ -99,7 +107,7 @@ class Headers(Mapping[str, str]):
         return [pair[1].decode("latin-1") for pair in pairs if pair[0] == name]
 
     def mutablecopy(self) -> MutableHeaders:
-        """Return a copy that can be changed; this one is not touched by it."""
+        """Return an independent copy that you can change."""
         return MutableHeaders(raw=self._list[:])
 
     @overload
@@ -144,7 +152,7 @@ class Headers(Mapping[str, str]):
         try:
             name = key.encode("latin-1").lower()
         except (AttributeError, UnicodeEncodeError):
-            return None  # nothing that is no latin-1 string is the name of a field
+            return None  # field names are latin-1 strings
         pairs = self._list
         if len(pairs) >= _INDEXED_FROM:
             positions = self._positions(name)
@@ -162,7 +170,7 @@ class Headers(Mapping[str, str]):
             positions = index.get(name, _NOWHERE)
             if len(pairs) <= _COMPARED_UP_TO or not positions or pairs[positions[0]][0] == name:
                 return positions
-        # The list has changed since: read all of it, and note the positions.
+        # The list has changed since: index it again.
         index = {}
         for at, pair in enumerate(pairs):
             index.setdefault(pair[0], []).append(at)
@@ -174,7 +182,7 @@ _NOWHERE: list[int] = []
 
 
 def _is_same(copy: RawHeaders, pairs: RawHeaders) -> bool:
-    """Return whether a long list is still that of which ``copy`` was made, as far as it is compared."""
+    """Return whether ``copy`` still equals a long list, as far as the two are compared."""
     if len(copy) != len(pairs):
         return False
     if len(pairs) <= _COMPARED_UP_TO:
@@ -183,7 +191,19 @@ def _is_same(copy: RawHeaders, pairs: RawHeaders) -> bool:
 
 
 class MutableHeaders(Headers):
-    """Change header fields; each name and value is checked where it is set."""
+    """Header fields that you can change. Each name and value is validated when you set it.
+
+    Args:
+        headers, raw, scope: As for `Headers`. Changes apply to the shared list.
+
+    Raises:
+        ValueError: A name or value is invalid, for example because it contains a line break.
+
+    >>> headers = MutableHeaders({"vary": "Accept"})
+    >>> headers.add_vary_header("Origin")
+    >>> headers["Vary"]
+    'Accept, Origin'
+    """
 
     def __setitem__(self, key: str, value: str) -> None:
         new = encode_header(key, value)
@@ -214,7 +234,7 @@ class MutableHeaders(Headers):
         return merged
 
     def setdefault(self, key: str, value: str) -> str:
-        """Return the first value of a name; set it first if there is none."""
+        """Return the first value of a name. If there is none, set it to ``value`` first."""
         present = self._find(key)
         if present is not None:
             return present.decode("latin-1")
@@ -222,9 +242,9 @@ class MutableHeaders(Headers):
         return value
 
     def update(self, other: Mapping[str, str]) -> None:
-        """Set each field of a mapping, in place of those of the same name.
+        """Set each field of a mapping. Existing fields of the same name are replaced.
 
-        Of a name that the mapping has several times, all fields are taken.
+        If the mapping has a name several times, all of its fields are set.
         """
         names = set()
         for key, value in other.items():
@@ -235,13 +255,13 @@ class MutableHeaders(Headers):
                 names.add(key)
 
     def append(self, key: str, value: str) -> None:
-        """Add a field, beside those of the same name."""
+        """Add a field, and keep existing fields of the same name."""
         self._list.append(encode_header(key, value))
 
     def add_vary_header(self, vary: str) -> None:
-        """Add names to the Vary field (RFC 9110 s.12.5.5), which becomes one line.
+        """Add names to the Vary field (RFC 9110 s.12.5.5), and merge several Vary lines into one.
 
-        Names that are listed already are not listed twice.
+        Names that are already listed are not repeated.
         """
         add_vary(self._list, vary)
 
@@ -250,7 +270,7 @@ def add_vary(pairs: RawHeaders, names: str) -> None:
     """Add names to the Vary field in a list of pairs, as ``add_vary_header`` does.
 
     Raises:
-        ValueError: they may not stand in a header.
+        ValueError: A name is invalid.
     """
     present = [pair for pair in pairs if pair[0] == b"vary"]
     listed = b", ".join([pair[1] for pair in present])
@@ -263,12 +283,12 @@ def add_vary(pairs: RawHeaders, names: str) -> None:
 
 
 _REMEMBERED_SIZE = 100
-"""The longest Vary field that is remembered, in characters."""
+"""Longest Vary field that is cached, in characters."""
 
 
 @lru_cache(maxsize=128)
 def _merge_vary(listed: bytes, added: str) -> tuple[bytes, bytes]:
-    """Return the Vary field with all these names. Layers add the same ones to each response."""
+    """Return the merged Vary field. It is cached, because layers add the same names to every response."""
     names = split_list(listed.decode("latin-1"))
     known = {name.lower() for name in names}
     names += [name for name in split_list(added) if name.lower() not in known]
@@ -276,7 +296,7 @@ def _merge_vary(listed: bytes, added: str) -> tuple[bytes, bytes]:
 
 
 def _replace(pairs: RawHeaders, first: tuple[bytes, bytes], new: tuple[bytes, bytes]) -> None:
-    """Put a field where the first of its name stands; the others of that name go."""
+    """Put a field at the position of the first one with its name, and remove the others."""
     at = pairs.index(first)
     pairs[at] = new
     after = at + 1
@@ -286,12 +306,12 @@ def _replace(pairs: RawHeaders, first: tuple[bytes, bytes], new: tuple[bytes, by
 
 
 def encode_header(name: str, value: str) -> tuple[bytes, bytes]:
-    """Check and encode one header field; the name in lower case.
+    """Validate and encode one header field. The name becomes lower case.
 
     Raises:
-        TypeError: the name or the value is no string.
-        ValueError: one of them may not stand in a header. The text names the header, and does
-            not show the value, which may be a secret.
+        TypeError: The name or the value is not a string.
+        ValueError: One of them is invalid. The message names the header but not the value, which may be
+            secret.
     """
     try:
         encoded = encode_field_name(name)
@@ -320,4 +340,4 @@ def _check_mapping(other: object) -> None:
 
 
 def _too_many_sources(name: str) -> TypeError:
-    return TypeError(f"{name} is made of one of headers, raw and scope; more than one was given.")
+    return TypeError(f"{name} takes one of headers, raw and scope, but more than one was given.")

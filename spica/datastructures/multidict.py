@@ -1,6 +1,6 @@
-"""Map a key to several values, in the order in which they came.
+"""Mappings from a key to several values, in the order of insertion.
 
-`d[key]` is the last value of a key, `d.getlist(key)` has them all, and `d.multi_items()` is the
+`d[key]` is the last value of a key, `d.getlist(key)` has all of its values, and `d.multi_items()` is the
 whole list of pairs.
 """
 
@@ -17,16 +17,23 @@ V_co = TypeVar("V_co", covariant=True)
 
 
 class ImmutableMultiDict(Mapping[K, V_co]):
-    """Hold pairs of keys and values that do not change.
+    """Pairs of keys and values that do not change.
 
-    Made of another multi-dict, a mapping, or an iterable of pairs; keyword arguments are added at
-    the end. As a mapping it has each key once, with its last value.
+    As a mapping, it contains each key once, with its last value.
+
+    Args:
+        *args: At most one: another multi-dict, a mapping, or an iterable of pairs.
+        **kwargs: Further pairs, added at the end.
 
     Raises:
-        TypeError: more than one positional argument, or one that holds no pairs.
+        TypeError: There is more than one positional argument, or it does not contain pairs.
+
+    >>> d = ImmutableMultiDict([("a", "1"), ("a", "2")])
+    >>> d["a"], d.getlist("a"), len(d)
+    ('2', ['1', '2'], 1)
     """
 
-    # The values of each key, made when `getlist` first needs them.
+    # The values of each key, grouped when `getlist` first needs them.
     _groups: dict[Any, list[Any]] | None = None
 
     def __init__(
@@ -38,19 +45,19 @@ class ImmutableMultiDict(Mapping[K, V_co]):
         self._dict: dict[Any, Any] = dict(self._list)
 
     def getlist(self, key: Any) -> list[V_co]:
-        """Return every value of a key, in order; an empty list for an unknown key."""
+        """Return all values of a key, in order, or an empty list for an unknown key."""
         values, pairs = self._dict, self._list
         if key not in values:
             return []
-        if len(values) == len(pairs):  # no key stands twice
+        if len(values) == len(pairs):  # all keys are unique
             return [values[key]]
         if self._groups is None:
-            # Grouped once, so that asking for each key in turn costs no more than linear time.
+            # Group once, so that calling this for each key in turn takes linear time.
             self._groups = _group(pairs)
         return list(self._groups[key])
 
     def keys(self) -> KeysView[K]:
-        """Return a view of the keys, each once."""
+        """Return a view of the distinct keys."""
         return self._dict.keys()
 
     def values(self) -> ValuesView[V_co]:
@@ -87,7 +94,7 @@ class ImmutableMultiDict(Mapping[K, V_co]):
         return len(self._dict)
 
     def __eq__(self, other: object) -> bool:
-        # Equal when each key has the same values in the same order; the order of keys is free.
+        # Equal if each key has the same values in the same order. The order of keys does not matter.
         if not isinstance(other, type(self)):
             return False
         return self._list == other._list or _group(self._list) == _group(other._list)
@@ -97,7 +104,17 @@ class ImmutableMultiDict(Mapping[K, V_co]):
 
 
 class MultiDict(ImmutableMultiDict[Any, Any]):
-    """Hold pairs of keys and values that may be changed."""
+    """Pairs of keys and values that you can change.
+
+    Args:
+        *args: At most one: another multi-dict, a mapping, or an iterable of pairs.
+        **kwargs: Further pairs, added at the end.
+
+    >>> d = MultiDict(a="1")
+    >>> d.append("a", "2")
+    >>> d.multi_items()
+    [('a', '1'), ('a', '2')]
+    """
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self.setlist(key, [value])
@@ -107,7 +124,7 @@ class MultiDict(ImmutableMultiDict[Any, Any]):
         self._drop(key)
 
     def pop(self, key: Any, default: Any = None) -> Any:
-        """Remove a key with all its values; return the last, or the default if unknown."""
+        """Remove a key with all its values. Return its last value, or the default for an unknown key."""
         if key not in self._dict:
             return default
         value = self._dict.pop(key)
@@ -115,36 +132,36 @@ class MultiDict(ImmutableMultiDict[Any, Any]):
         return value
 
     def popitem(self) -> tuple[Any, Any]:
-        """Remove the newest key with all its values; return it with the last of them.
+        """Remove the newest key with all its values. Return the key and its last value.
 
         Raises:
-            KeyError: nothing is left.
+            KeyError: The multi-dict is empty.
         """
         key, value = self._dict.popitem()
         self._drop(key)
         return key, value
 
     def poplist(self, key: Any) -> list[Any]:
-        """Remove a key; return all its values, an empty list if unknown."""
+        """Remove a key. Return all its values, or an empty list for an unknown key."""
         values = self.getlist(key)
         if values:
             del self[key]
         return values
 
     def clear(self) -> None:
-        """Remove everything."""
+        """Remove all pairs."""
         self._dict.clear()
         self._list.clear()
         self._groups = None
 
     def setdefault(self, key: Any, default: Any = None) -> Any:
-        """Return the last value of a key; set the default first if the key is unknown."""
+        """Return the last value of a key. If the key is unknown, set it to the default first."""
         if key not in self._dict:
             self.append(key, default)
         return self._dict[key]
 
     def setlist(self, key: Any, values: Iterable[Any]) -> None:
-        """Give a key these values in place of any it has; none at all removes the key."""
+        """Replace the values of a key. An empty iterable removes the key."""
         pairs = [(key, value) for value in values]
         if key in self._dict:
             self._drop(key)
@@ -156,7 +173,7 @@ class MultiDict(ImmutableMultiDict[Any, Any]):
             self._dict.pop(key, None)
 
     def append(self, key: Any, value: Any) -> None:
-        """Add a value to those of a key."""
+        """Add a value to the values of a key."""
         self._list.append((key, value))
         self._dict[key] = value
         self._groups = None
@@ -164,7 +181,7 @@ class MultiDict(ImmutableMultiDict[Any, Any]):
     def update(
         self, *args: MultiDict | Mapping[Any, Any] | Iterable[tuple[Any, Any]], **kwargs: Any
     ) -> None:
-        """Set the given keys, each with all the values given; other keys stay as they are."""
+        """Set the given keys, each with all its given values. Other keys do not change."""
         added = pairs_of(f"{type(self).__name__}.update", args, kwargs)
         replaced = dict(added)
         self._list[:] = [pair for pair in self._list if pair[0] not in replaced] + added
@@ -177,11 +194,18 @@ class MultiDict(ImmutableMultiDict[Any, Any]):
 
 
 class QueryParams(ImmutableMultiDict[str, str]):
-    """Hold the parameters of a query.
+    """The parameters of a query. Keys and values are strings.
 
-    Made of the query as text or bytes, or as any multi-dict is; keys and values become strings.
-    Empty values are kept. Bytes that are not UTF-8 are replaced by U+FFFD, never refused.
-    `str()` writes the query again.
+    Empty values are kept. Bytes that are not UTF-8 become U+FFFD. `str()` formats the query again.
+
+    Args:
+        *args: At most one: the query as a string or bytes, another multi-dict, a mapping, or an iterable of
+            pairs.
+        **kwargs: Further parameters, added at the end.
+
+    >>> params = QueryParams("q=a+b&page=2")
+    >>> params["q"], int(params["page"])
+    ('a b', 2)
     """
 
     def __init__(
@@ -209,16 +233,16 @@ class QueryParams(ImmutableMultiDict[str, str]):
         return f"{type(self).__name__}({str(self)!r})"
 
 
-def pairs_of(place: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
-    """Gather the pairs that a multi-dict is made of, from one argument and the keywords.
+def pairs_of(caller: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
+    """Collect the pairs for a multi-dict from one argument and the keyword arguments.
 
-    `place` names the caller in the error.
+    `caller` names the caller in the error message.
 
     Raises:
-        TypeError: more than one argument, or one that holds no pairs.
+        TypeError: There is more than one positional argument, or it does not contain pairs.
     """
     if len(args) > 1:
-        raise TypeError(f"{place} takes one positional argument, {len(args)} were given.")
+        raise TypeError(f"{caller} takes one positional argument, {len(args)} were given.")
     source: Any = args[0] if args else None
     pairs: list[Any] = []
     if hasattr(source, "multi_items"):

@@ -1,4 +1,4 @@
-"""Hold values of the configuration: one that must not be shown, and a list in one string."""
+"""Values of settings: secret strings, and lists in one string."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ from typing import overload
 
 
 class Secret:
-    """Keep a string out of tracebacks and logs.
+    """A string that does not appear in tracebacks and logs.
 
-    `repr()` shows ten stars whatever the length; `str()` gives the value, at the one place where
-    it is needed. A secret is true when its value is not empty.
+    `repr()` always shows ten stars. `str()` returns the value: call it only where you need the value. A
+    secret is true if its value is not empty.
+
+    Args:
+        value: The secret string.
+
+    >>> key = Secret("swordfish")
+    >>> key
+    Secret('**********')
+    >>> str(key)
+    'swordfish'
     """
 
     def __init__(self, value: str) -> None:
@@ -27,13 +36,18 @@ class Secret:
 
 
 class CommaSeparatedStrings(Sequence[str]):
-    """Read a list of strings out of one setting: `"a, b, 'c, d'"`.
+    """A list of strings from one setting: `"a, b, 'c, d'"`.
 
-    Quotes as in a shell keep commas and blanks within an item. A sequence of strings is taken as
-    it is.
+    Quotes keep commas and blanks within an item, as in a shell.
+
+    Args:
+        value: The setting, or a sequence of strings, which is used unchanged.
 
     Raises:
-        ValueError: a quotation is not closed.
+        ValueError: A quote is not closed.
+
+    >>> list(CommaSeparatedStrings("example.org, 'a, b'"))
+    ['example.org', 'a, b']
     """
 
     def __init__(self, value: str | Sequence[str]) -> None:

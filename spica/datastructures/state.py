@@ -1,7 +1,7 @@
-"""Hold what an application keeps between requests, or for one request.
+"""State of an application or of one request.
 
-A `State` is a view on a dict: two views on one dict see each other's changes, which is how the
-state that the lifespan yields reaches each request.
+A `State` is a view of a dict. Two views of the same dict see each other's changes. This is how the state
+that the lifespan yields reaches each request.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class _Shared:
-    """Give a state its one real attribute, which is set without asking `State.__setattr__`."""
+    """Give `State` its only real attribute, which is set without calling `State.__setattr__`."""
 
     __slots__ = ("__dict__", "__weakref__", "_state")
 
@@ -22,10 +22,17 @@ _share = _Shared.__dict__["_state"].__set__
 
 
 class State(_Shared):
-    """Give the entries of a dict as attributes, and as items too.
+    """A view of a dict whose entries are both attributes and items.
 
-    `state.users = ...` and `state["users"] = ...` are the same. The given dict is shared, not
-    copied; without one the state begins empty.
+    `state.users` and `state["users"]` are the same entry.
+
+    Args:
+        state: The dict, which is shared and not copied. Default: a new empty dict.
+
+    >>> state = State({"users": 3})
+    >>> state.users += 1
+    >>> state["users"]
+    4
     """
 
     def __init__(self, state: dict[str, Any] | None = None) -> None:
@@ -35,7 +42,7 @@ class State(_Shared):
         self._state[key] = value
 
     def __getattr__(self, key: str) -> Any:
-        # Only called for what is no real attribute; `_state` is none before `__init__`.
+        # Python calls this for missing attributes only. `_state` is missing before `__init__` runs.
         if key != "_state":
             try:
                 return self._state[key]

@@ -1,7 +1,7 @@
-"""Hold an absolute or relative URL (RFC 3986), and the path of a route.
+"""Absolute and relative URLs (RFC 3986), and the paths of routes.
 
-A URL made of a scope is put together when it is first looked at: its text by `str()`, its parts
-by `components`. What a client sent in its Host field is used only if it is a host.
+A URL of a scope is computed when you first use it: `str()` computes its text, and `components` its parts.
+The Host field of a client is used only if it is a valid host.
 """
 
 from __future__ import annotations
@@ -35,26 +35,39 @@ _Pieces = tuple[str, str, str, str]
 
 
 class Address(NamedTuple):
-    """Hold the host and the port of a peer."""
+    """The host and port of a peer.
+
+    >>> Address("127.0.0.1", 8000).port
+    8000
+    """
 
     host: str
     port: int
 
 
 class URL:
-    """Hold a URL, and make others of it.
+    """A URL, with methods that return changed copies.
 
-    Made of a text, of the scope of a connection, or of components: those of `replace`. Compares
-    with strings, hashes as its text, and hides a password in its `repr()`.
+    A URL compares equal to the same string and has the same hash. Its `repr()` hides the password.
+
+    Args:
+        url: The URL as a string, or another URL.
+        scope: The ASGI scope of a connection.
+        **components: The components that `replace` accepts.
 
     Raises:
-        TypeError: more than one source is given, or a component that does not exist.
-    """
+        TypeError: More than one source is given, or a component is unknown.
+
+    >>> url = URL("https://example.org/search?q=a")
+    >>> url.hostname, url.path
+    ('example.org', '/search')
+    >>> url.include_query_params(page=2)
+    URL('https://example.org/search?q=a&page=2')"""
 
     _text: str | None
     _pieces: _Pieces | None
     _parts: SplitResult | None
-    _source: Any  # what of a scope it is made of
+    _source: Any  # the values of the scope that the URL depends on
 
     def __init__(
         self, url: str | URL = "", scope: Mapping[str, Any] | None = None, **components: Any
@@ -62,25 +75,25 @@ class URL:
         self._text = self._pieces = self._parts = self._source = None
         if scope is not None:
             if url or components:
-                raise TypeError("A URL is made of a text, a scope or components; give one of them.")
-            # Layers further in may change the scope: what is wanted of it is noted at once.
+                raise _too_many_sources()
+            # Inner layers may change the scope, so the values are copied at once.
             self._source = _source_of(scope)
         elif components:
             if url:
-                raise TypeError("A URL is made of a text, a scope or components; give one of them.")
+                raise _too_many_sources()
             self._text = _join(_replace(SplitResult("", "", "", "", ""), components))
         elif isinstance(url, (str, URL)):
             self._text = str(url)
         else:
-            raise TypeError(f"A URL is made of a string, not {type(url).__name__}.")
+            raise TypeError(f"A URL must be a string, not {type(url).__name__}.")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the cached parts: Python 3.15 can't pickle a ``SplitResult`` made by its constructor."""
+        """Leave out the cached parts: Python 3.15 can't pickle a constructed ``SplitResult``."""
         return {**self.__dict__, "_parts": None}
 
     @property
     def _url(self) -> str:
-        """The URL as a string, which subclasses may set without calling ``__init__``."""
+        """The URL as a string. Subclasses may set it without calling ``__init__``."""
         return str(self)
 
     @_url.setter
@@ -90,17 +103,17 @@ class URL:
     def _is_of(
         self, scope: Mapping[str, Any], path: str | None = None, query: bytes | None = None
     ) -> bool:
-        """Return whether the URL is still that of the scope, or of the scope with another path and query.
+        """Return whether the URL still matches the scope, or the scope with another path and query.
 
-        A URL that was not made of a scope is never out of date: somebody has assigned it.
+        A URL that does not come from a scope was assigned by hand and never becomes outdated.
         """
         source = self._source
         if source is None:
             return True
         if path is None:
             path, query = scope["path"], scope.get("query_string")
-        # The header list may have been edited in place, so it is compared with a copy. That is quick: the
-        # pairs are nearly always the same objects.
+        # Other code may have edited the header list in place, so it is compared with a copy. That is fast,
+        # because the pairs are nearly always the same objects.
         now = (
             scope.get("scheme", "http"),
             scope.get("headers", ()),
@@ -111,7 +124,7 @@ class URL:
         return bool(source == now)
 
     def _read(self) -> _Pieces:
-        """Return what the scope has told, read once."""
+        """Return the parts of the URL from the scope, and compute them once."""
         pieces = self._pieces
         if pieces is None:
             pieces = self._pieces = _read_source(*self._source)
@@ -119,10 +132,10 @@ class URL:
 
     @property
     def components(self) -> SplitResult:
-        """The five parts of the URL, as `urllib.parse.urlsplit` gives them.
+        """The five parts of the URL, as `urllib.parse.urlsplit` returns them.
 
         Raises:
-            ValueError: the text the URL was made of cannot be split.
+            ValueError: The string of the URL can't be split.
         """
         parts = self._parts
         if parts is None:
@@ -145,20 +158,20 @@ class URL:
 
     @property
     def netloc(self) -> str:
-        """User, host and port as they stand in the URL."""
+        """User, host and port as written in the URL."""
         return self.components.netloc
 
     @property
     def hostname(self) -> str | None:
-        """The host in lower case, an IPv6 address without brackets."""
+        """The host in lower case. An IPv6 address has no brackets."""
         return self.components.hostname
 
     @property
     def port(self) -> int | None:
-        """The port if one is named.
+        """The port, or None if the URL has none.
 
         Raises:
-            ValueError: it is no number from 0 to 65535.
+            ValueError: It is not a number from 0 to 65535.
         """
         return self.components.port
 
@@ -174,45 +187,46 @@ class URL:
 
     @property
     def path(self) -> str:
-        """The path, with the mount prefix."""
+        """The path, including the mount prefix."""
         return self.components.path
 
     @property
     def query(self) -> str:
-        """What follows the question mark, undecoded."""
+        """The part after the question mark, undecoded."""
         return self.components.query
 
     @property
     def fragment(self) -> str:
-        """What follows the number sign."""
+        """The part after the number sign."""
         return self.components.fragment
 
     def replace(self, **kwargs: Any) -> URL:
         """Return a URL with other components.
 
-        Takes `scheme`, `netloc`, `path`, `query`, `fragment`, and `username`, `password`,
-        `hostname`, `port`, which change a part of the netloc. None removes a component.
+        Args:
+            **kwargs: `scheme`, `netloc`, `path`, `query`, `fragment`, or a part of the netloc: `username`,
+                `password`, `hostname`, `port`. None removes a component.
 
         Raises:
-            TypeError: a component that does not exist.
-            ValueError: a hostname or a port that can be none.
+            TypeError: A component is unknown.
+            ValueError: The hostname or the port is invalid.
         """
         return type(self)(_join(_replace(self.components, kwargs)))
 
     def include_query_params(self, **kwargs: Any) -> URL:
-        """Return a URL whose query has these parameters, in place of those of the same name."""
+        """Return a URL with these query parameters added. Parameters of the same name are replaced."""
         params = MultiDict(parse_query(self.query))
         params.update({name: str(value) for name, value in kwargs.items()})
         return self.replace(query=format_query(params.multi_items()))
 
     def replace_query_params(self, **kwargs: Any) -> URL:
-        """Return a URL whose query has these parameters and no others."""
+        """Return a URL with exactly these query parameters."""
         return self.replace(query=format_query((k, str(v)) for k, v in kwargs.items()))
 
     def remove_query_params(self, keys: str | Sequence[str]) -> URL:
-        """Return a URL whose query lacks these parameters."""
-        gone = {keys} if isinstance(keys, str) else set(keys)
-        kept = [pair for pair in parse_query(self.query) if pair[0] not in gone]
+        """Return a URL without these query parameters."""
+        removed = {keys} if isinstance(keys, str) else set(keys)
+        kept = [pair for pair in parse_query(self.query) if pair[0] not in removed]
         return self.replace(query=format_query(kept))
 
     def __eq__(self, other: object) -> bool:
@@ -236,12 +250,20 @@ class URL:
 
 
 class URLPath(str):
-    """Hold the path of a route, and what its URL must have: a protocol, a host.
+    """The path of a route, with the protocol and host that its URL needs.
 
-    Two leading slashes and backslashes are encoded: browsers read them as another host.
+    A second leading slash and backslashes are encoded, because browsers would read them as another host.
+
+    Args:
+        path: The path.
+        protocol: `"http"`, `"websocket"`, or `""` for that of the base URL.
+        host: The host with its port, or `""` for that of the base URL.
 
     Raises:
-        ValueError: the protocol is none of `http`, `websocket` and the empty string.
+        ValueError: The protocol is invalid.
+
+    >>> URLPath("/users/1").make_absolute_url("https://example.org/")
+    URL('https://example.org/users/1')
     """
 
     protocol: Literal["http", "websocket", ""]
@@ -250,9 +272,9 @@ class URLPath(str):
     def __new__(
         cls, path: str, protocol: Literal["http", "websocket", ""] = "", host: str = ""
     ) -> URLPath:
-        """Check the protocol, and encode the path."""
+        """Check the protocol and encode the path."""
         if protocol not in ("", "http", "websocket"):
-            raise ValueError(f"The protocol of a path is 'http', 'websocket' or '': {protocol!r}.")
+            raise ValueError(f"protocol must be 'http', 'websocket' or '', not {protocol!r}.")
         self = super().__new__(cls, encode_leading_slashes(path).replace("\\", "%5C"))
         self.protocol = protocol
         self.host = host
@@ -261,27 +283,33 @@ class URLPath(str):
     def __init__(
         self, path: str, protocol: Literal["http", "websocket", ""] = "", host: str = ""
     ) -> None:
-        """Do nothing: a string is made in `__new__`."""
+        """Do nothing: `__new__` has made the string."""
 
     def make_absolute_url(self, base_url: str | URL) -> URL:
-        """Put the path behind a base: its scheme and host, unless this path names its own."""
+        """Append the path to a base URL. A protocol or host of this path replaces that of the base."""
         base = base_url if isinstance(base_url, URL) else URL(base_url)
         parts = base.components
         scheme = parts.scheme
         if self.protocol:
-            plain, secure = ("http", "https") if self.protocol == "http" else ("ws", "wss")
-            scheme = secure if scheme in _SECURE else plain
+            insecure, secure = ("http", "https") if self.protocol == "http" else ("ws", "wss")
+            scheme = secure if scheme in _SECURE else insecure
         path = str(self)
         if path and path[0] != "/":
             path = "/" + path
         return URL(_write(scheme, self.host or parts.netloc, parts.path.rstrip("/") + path, ""))
 
 
+def _too_many_sources() -> TypeError:
+    return TypeError(
+        "URL takes one of a string, a scope and components, but more than one was given."
+    )
+
+
 def _source_of(scope: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return what of a scope a URL is made of, the arguments of `_read_source`."""
+    """Return the values of a scope that its URL depends on: the arguments of `_read_source`."""
     headers = scope.get("headers", ())
     if type(headers) is not list and isinstance(scope, MutableMapping):
-        headers = scope["headers"] = list(headers)  # ASGI: any iterable; it may be one that ends
+        headers = scope["headers"] = list(headers)  # ASGI allows any iterable, even an iterator
     return (
         scope.get("scheme", "http"),
         headers[:],
@@ -298,14 +326,14 @@ def _read_source(
     path: str,
     query_string: bytes | None,
 ) -> _Pieces:
-    """Return what a scope says about its URL; an unknown host leaves a relative one."""
-    # RFC 9110 s.7.2: the Host field names the authority. One that is no host is not used.
+    """Return the parts of the URL of a scope. Without a known host, the URL is relative."""
+    # RFC 9110 s.7.2: the Host field names the authority. An invalid one is ignored.
     netloc = read_host(headers) or _server_netloc(scheme, server)
     path = encode_path(path)
     if not netloc:
         scheme, path = "", encode_leading_slashes(path)
     elif path and path[0] != "/":
-        path = "/" + path  # RFC 3986 s.3.3: behind an authority a path begins with a slash
+        path = "/" + path  # RFC 3986 s.3.3: after an authority, a path begins with a slash
     return scheme, netloc, path, encode_query(query_string) if query_string else ""
 
 
@@ -321,7 +349,7 @@ def _server_netloc(scheme: str, server: Any) -> str:
     if port == _DEFAULT_PORTS.get(scheme):
         port = None
     elif port is None and "/" in host:
-        return ""  # a Unix socket has no address that could stand in a URL
+        return ""  # a Unix socket has no address that fits in a URL
     return format_host(host, port)
 
 
@@ -332,7 +360,7 @@ def _join(parts: SplitResult) -> str:
 
 
 def _replace(parts: SplitResult, changes: dict[str, Any]) -> SplitResult:
-    """Change components, among them the parts of the netloc."""
+    """Replace components, including the parts of the netloc."""
     known = [*_NETLOC_PARTS, *SplitResult._fields]
     unknown = [name for name in changes if name not in known]
     if unknown:
@@ -352,7 +380,7 @@ _NETLOC_PARTS = ("username", "password", "hostname", "port")
 
 
 def _replace_netloc(netloc: str, changes: dict[str, Any]) -> str:
-    """Change parts of `[user[:password]@]host[:port]`, RFC 3986 s.3.2."""
+    """Replace parts of `[user[:password]@]host[:port]` (RFC 3986 s.3.2)."""
     userinfo, at, rest = netloc.rpartition("@")
     if "username" in changes or "password" in changes:
         userinfo, at = _replace_userinfo(userinfo, at, changes)
@@ -369,7 +397,7 @@ def _replace_netloc(netloc: str, changes: dict[str, Any]) -> str:
 
 def _split_port(text: str) -> tuple[str, str]:
     """Split `host:port` into the host and the port with its colon."""
-    # RFC 3986 s.3.2.2: colons within the brackets of an IP-literal do not begin a port.
+    # RFC 3986 s.3.2.2: colons inside the brackets of an IP-literal do not begin a port.
     colon = text.find(":", text.rfind("]") + 1)
     return (text, "") if colon < 0 else (text[:colon], text[colon:])
 
@@ -381,7 +409,7 @@ def _replace_userinfo(userinfo: str, at: str, changes: dict[str, Any]) -> tuple[
     if "username" in changes:
         username = changes["username"]
         if username is None:
-            secret = None  # a password without its user is of no use
+            secret = None  # a password needs a user name
     if "password" in changes:
         secret = changes["password"]
     if username is None and secret is None:
@@ -395,7 +423,9 @@ def _replace_userinfo(userinfo: str, at: str, changes: dict[str, Any]) -> tuple[
 def _check_hostname(hostname: Any) -> str:
     text = str(hostname)
     if not _NOT_IN_HOST.isdisjoint(text):
-        raise ValueError(f"{text!r:.100} is no hostname: it may have none of '/?#@\\', no blanks.")
+        raise ValueError(
+            f"{text!r:.100} is not a hostname: remove blanks and the characters '/?#@\\'."
+        )
     return format_host(text)
 
 
@@ -404,7 +434,7 @@ def _format_port(port: Any) -> str:
         return ""
     text = str(port)
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
-        raise ValueError(f"{text!r:.100} is no port: it is a number from 0 to 65535.")
+        raise ValueError(f"{text!r:.100} is not a port: use a number from 0 to 65535.")
     return f":{text}"
 
 
@@ -412,7 +442,7 @@ def _mask_password(text: str) -> str:
     try:
         parts = urlsplit(text)
     except ValueError:
-        return _MASK + text[text.rindex("@") :]  # cannot be split, may still have a password
+        return _MASK + text[text.rindex("@") :]  # can't be split, but may contain a password
     if not parts.password:
         return text
     userinfo, _, rest = parts.netloc.rpartition("@")

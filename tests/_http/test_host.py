@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from spica._http.host import (
     MAX_HOST_SIZE,
-    _to_url_host,
     _parse,
+    _to_url_host,
     find_host,
     format_host,
     has_contradicting_hosts,

@@ -354,7 +354,7 @@ async def test_exc_info_is_raised_once_the_response_has_started():
         (answer_with([b""], "OK"), ValueError, "must be like '200 OK', not 'OK'"),
         (answer_with([b""], "99 Low"), ValueError, "not '99 Low'"),
         (answer_with([b""], headers=[("X-A", "a\r\nb")]), ValueError, "control character"),
-        (answer_with([b""], headers=[("X A", "b")]), ValueError, "not a name for a header field"),
+        (answer_with([b""], headers=[("X A", "b")]), ValueError, "not a valid header name"),
     ],
 )
 async def test_broken_rules_are_named(app, error, text):
