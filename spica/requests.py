@@ -1,8 +1,8 @@
-"""What an endpoint sees of a connection: ``HTTPConnection``, and ``Request`` with the body.
+"""``HTTPConnection``, the view of a connection, and ``Request``, which adds the body.
 
-A Request is made of the scope once, by the outermost layer, and stays the same object on the way in.
-What it tells is read from the scope when it is asked for. The body belongs to the ``BodyChannel`` before
-``receive`` (``spica._asgi.body``), so that several Requests over one connection see the same body.
+The outermost layer makes one Request per scope, and inner layers get the same object. Its properties read
+the scope when you use them. The ``BodyChannel`` around ``receive`` owns the body (``spica._asgi.body``), so
+several Requests over one connection see the same body.
 
 Standards: ASGI HTTP specification ("HTTP Connection Scope"); RFC 8297 (103 Early Hints).
 """
@@ -58,43 +58,53 @@ __all__ = [
 SERVER_PUSH_HEADERS_TO_COPY = frozenset(
     ("accept", "accept-encoding", "accept-language", "cache-control", "user-agent")
 )
-"""Request headers that a pushed request inherits (RFC 9113 s.8.4: those the cache selects by)."""
+"""Request headers that a pushed request inherits (RFC 9113 s.8.4), because caches select by them."""
 
 
 def cookie_parser(cookie_string: str) -> dict[str, str]:
-    """Return the cookies of a Cookie header (RFC 6265 s.5.4), leniently: clients send all sorts."""
+    """Return the cookies of a Cookie header (RFC 6265 s.5.4). Every header is accepted."""
     return parse_cookies(cookie_string)
 
 
 async def empty_receive() -> NoReturn:
-    """Stand where no ``receive`` was given."""
+    """Raise RuntimeError: the connection was created without ``receive``."""
     raise RuntimeError("Receive channel has not been made available")
 
 
 async def empty_send(message: Message) -> NoReturn:
-    """Stand where no ``send`` was given."""
+    """Raise RuntimeError: the connection was created without ``send``."""
     raise RuntimeError("Send channel has not been made available")
 
 
 class HTTPConnection(ScopeMapping, Generic[StateT]):
-    """What a Request and a WebSocket share: everything that the scope tells.
+    """The common part of Request and WebSocket: everything in the scope.
 
-    It is also a read-only mapping over the scope, and equal to itself only.
+    It is also a read-only mapping over the scope. It equals only itself.
+
+    Args:
+        scope: The ASGI scope, of type "http" or "websocket". It is shared, not copied.
+        receive: Unused here. Subclasses need it.
 
     Raises:
-        RuntimeError: the scope is neither of type "http" nor "websocket".
+        RuntimeError: The scope has another type.
+
+    >>> headers = [(b"host", b"example.org")]
+    >>> scope = {"type": "http", "path": "/", "query_string": b"page=2", "headers": headers}
+    >>> connection = HTTPConnection(scope)
+    >>> connection.query_params["page"], connection.headers["Host"], str(connection.url)
+    ('2', 'example.org', 'http://example.org/?page=2')
     """
 
-    # Set by `__init__` and only declared here, because a default on the class makes each look slower.
-    # A subclass may skip `__init__`: each property below treats a missing attribute as None.
+    # `__init__` sets these. They have no defaults on the class, because a class attribute slows down each
+    # access. Subclasses may skip `__init__`, so the properties below treat a missing attribute as None.
     _url: URL | None
     _base_url: URL | None = None
     _headers: Headers | None
     _query_params: QueryParams | None
     _cookies: dict[str, str] | None
     _state: Any = None  # a State; typed by StateT, which only types the view
-    # The part of the scope that a cached value was made of. A layer may edit the scope at any time, also its
-    # header list in place. Absent: the value was set by hand.
+    # The part of the scope that a cached value depends on. A layer may edit the scope at any time, and even
+    # its header list in place. A missing attribute means that other code assigned the value.
     _query_of: Any
     _cookies_of: Any
 
@@ -107,12 +117,12 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
 
     @property
     def app(self) -> Any:
-        """The application that serves this connection; a KeyError where there is none."""
+        """The application that serves this connection. Raises KeyError if there is none."""
         return self.scope["app"]
 
     @property
     def url(self) -> URL:
-        """The whole URL as the client sees it."""
+        """The full URL as the client sees it."""
         try:
             url = self._url
         except AttributeError:
@@ -123,14 +133,14 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
 
     @property
     def base_url(self) -> URL:
-        """The URL below which the application lives, with a trailing slash."""
+        """The URL under which the application is served, with a trailing slash."""
         scope = self.scope
-        # A mount extends root_path; the application's own prefix is kept beside it.
+        # A mount extends root_path. app_root_path keeps the prefix of the application.
         root_path = scope.get("app_root_path", scope.get("root_path", ""))
         path = root_path if root_path.endswith("/") else root_path + "/"
         base_url = self._base_url
         if base_url is None or (type(base_url) is URL and not base_url._is_of(scope, path, b"")):
-            Headers(None, None, scope)  # its headers are a list from here on, in the copy too
+            Headers(None, None, scope)  # turns the headers into a list, which the copy below shares
             of_base = {"path": path, "query_string": b"", "root_path": root_path}
             base_url = self._base_url = URL(scope={**scope, **of_base})
         return base_url
@@ -143,7 +153,7 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
         except AttributeError:
             headers = None
         if headers is None or (
-            # A layer may put another list into the scope. MutableHeaders were assigned by hand.
+            # A layer may have replaced the list in the scope. Other code has assigned any MutableHeaders.
             type(headers) is Headers and headers._list is not self.scope["headers"]
         ):
             headers = self._headers = Headers(None, None, self.scope)
@@ -151,12 +161,12 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
 
     @property
     def query_params(self) -> QueryParams:
-        """The decoded query string."""
+        """The decoded parameters of the query."""
         try:
             query_params = self._query_params
         except AttributeError:
             query_params = None
-        query = self.scope.get("query_string", b"")  # ASGI: that of a WebSocket may be left out
+        query = self.scope.get("query_string", b"")  # ASGI: optional for a WebSocket
         if query_params is None or getattr(self, "_query_of", query) != query:
             self._query_of = query
             query_params = self._query_params = QueryParams(query)
@@ -173,15 +183,15 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
 
     @property
     def cookies(self) -> dict[str, str]:
-        """The cookies; those of several Cookie headers together (RFC 9113 s.8.2.3)."""
+        """The cookies of all Cookie headers (RFC 9113 s.8.2.3)."""
         try:
             cookies = self._cookies
         except AttributeError:
             cookies = None
         headers = self.scope["headers"]
-        if type(headers) is not list:  # ASGI: any iterable; it may be one that ends
+        if type(headers) is not list:  # ASGI allows any iterable, even an iterator
             headers = self.scope["headers"] = list(headers)
-        # Read each time: the list may have been edited in place.
+        # Read the fields each time, because other code may edit the list in place.
         fields = [value for name, value in headers if name == b"cookie"]
         if cookies is None or getattr(self, "_cookies_of", fields) != fields:
             self._cookies_of = fields
@@ -191,13 +201,13 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
 
     @property
     def client(self) -> Address | None:
-        """The peer's host and port; None where the server does not tell."""
+        """The host and port of the peer, or None if the server does not provide them."""
         client = self.scope.get("client")
         return Address(*client) if client is not None else None
 
     @property
     def session(self) -> dict[str, Any]:
-        """The session; needs SessionMiddleware."""
+        """The session. Requires SessionMiddleware."""
         session: dict[str, Any] = self._of_layer("session", "SessionMiddleware")
         mark_accessed = getattr(session, "mark_accessed", None)
         if mark_accessed is not None:
@@ -206,12 +216,12 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
 
     @property
     def auth(self) -> Any:
-        """The credentials; needs AuthenticationMiddleware."""
+        """The credentials. Requires AuthenticationMiddleware."""
         return self._of_layer("auth", "AuthenticationMiddleware")
 
     @property
     def user(self) -> Any:
-        """The user; needs AuthenticationMiddleware."""
+        """The user. Requires AuthenticationMiddleware."""
         return self._of_layer("user", "AuthenticationMiddleware")
 
     def _of_layer(self, key: str, layer: str) -> Any:
@@ -225,7 +235,7 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
 
     @property
     def state(self) -> StateT:
-        """State of this connection, which begins as the state the lifespan made."""
+        """The state of this connection. It starts as a copy of the state that the lifespan yielded."""
         if self._state is None:
             # The server gives each request its own dict (ASGI lifespan specification, "State").
             self._state = State(self.scope.setdefault("state", {}))
@@ -235,9 +245,13 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
     def url_for(self, name: str, /, **path_params: Any) -> URL:
         """Return the absolute URL of the route called ``name``.
 
+        Args:
+            name: The name of the route. In a mount it is ``"mount:route"``.
+            **path_params: The path parameters of the route.
+
         Raises:
-            NoMatchFound: no route has this name and these parameters.
-            RuntimeError: the connection came through no router and no application.
+            NoMatchFound: No route has this name and these parameters.
+            RuntimeError: Neither a router nor an application handled the connection.
         """
         router = self.scope.get("router") or self.scope.get("app")
         if router is None:
@@ -253,23 +267,33 @@ def _wrong_type(what: str, allowed: str, kind: object) -> RuntimeError:
 
 
 class Request(HTTPConnection[StateT]):
-    """An HTTP request.
+    """An HTTP request: the data of ``HTTPConnection``, the body, and control of the connection.
 
-    ``receive`` and ``send`` are the ASGI channels; without them the scope alone can be read.
+    Args:
+        scope: The ASGI scope of type "http".
+        receive: The ASGI ``receive``. Without it, you can't read the body.
+        send: The ASGI ``send``. Without it, you can't send early hints.
 
     Raises:
-        RuntimeError: the scope is not of type "http".
+        RuntimeError: The scope has another type.
+
+    >>> import anyio
+    >>> async def receive():
+    ...     return {"type": "http.request", "body": b'{"a": 1}'}
+    >>> request = Request({"type": "http", "method": "POST", "headers": []}, receive)
+    >>> anyio.run(request.json)
+    {'a': 1}
     """
 
-    _body: bytes  # absent until the body was read: subclasses of `body` look whether it is there
-    _json: Any  # absent until it was read, too: tracing agents look whether it is there
+    _body: bytes  # missing until the body is read: subclasses check for it
+    _json: Any  # missing until the JSON is read: tracing agents check for it
     _form: FormData | None = None
     _receive: Receive
     _cleanup: Cleanup | None
     _own_send: Send
-    _given_send: Send | None = None  # by an assignment to `_send`
+    _given_send: Send | None = None  # set by an assignment to `_send`
     _edits: Any = None
-    """Edits of the layers around: ``(innermost, (next, ... None))``. See ``spica._layers.editing``."""
+    """Edits of the outer layers: ``(innermost, (next, ... None))``. See ``spica._layers.editing``."""
 
     def __init__(
         self, scope: Scope, receive: Receive = empty_receive, send: Send = empty_send
@@ -284,17 +308,17 @@ class Request(HTTPConnection[StateT]):
 
     @property
     def method(self) -> str:
-        """The method, as sent: methods are case-sensitive (RFC 9110 s.9.1)."""
+        """The method as the client sent it, since methods are case-sensitive (RFC 9110 s.9.1)."""
         method: str = self.scope["method"]
         return method
 
     @property
     def receive(self) -> Receive:
-        """The ASGI ``receive``, behind which nothing of the body is lost."""
+        """The ASGI ``receive``. Reading from it does not hide the body from other readers."""
         return self._channel()
 
     def _channel(self) -> BodyChannel:
-        """Return the owner of the body. Tracing agents replace ``_receive``: it is read anew."""
+        """Return the owner of the body. Tracing agents replace ``_receive``, so it is read each time."""
         try:
             receive = self._receive
         except AttributeError:
@@ -305,20 +329,20 @@ class Request(HTTPConnection[StateT]):
         return channel
 
     def _body_channel(self) -> BodyChannel:
-        """Return the owner of the body for a reader, which sees a ``_body`` that was set by hand."""
+        """Return the owner of the body for a reader, updated from a ``_body`` that other code has set."""
         channel = self._channel()
         body: bytes | None = getattr(self, "_body", None)
         if body is not None and (channel.state is not _CACHED or channel.body is not body):
             channel.body, channel.state, channel.refused = body, _CACHED, None
         return channel
 
-    # -- state that dependents read and set ------------------------------------------------------------
+    # -- private state that other packages read and set ------------------------------------------------
 
     @property
     def _send(self) -> Send:
-        """The ASGI ``send``. A response that is sent by it passes the edits of the layers around.
+        """The ASGI ``send``. A response sent through it gets the edits of the outer layers.
 
-        Nothing is wrapped until somebody asks for it, so that a plain request does not pay.
+        The wrapper is made on first use, so requests that do not need it pay nothing.
         """
         send = self._given_send
         if send is not None:
@@ -337,12 +361,12 @@ class Request(HTTPConnection[StateT]):
         self._given_send = send
 
     async def _send_by_hand(self, message: Message) -> None:
-        """Send by ``_send``, which is looked up when a message comes."""
+        """Send through ``_send``, which is looked up for each message."""
         await self._send(message)
 
     @property
     def _stream_consumed(self) -> bool:
-        """Whether the body was read in chunks, to its end or not."""
+        """Whether the body was read in chunks, fully or partly."""
         return self._channel().state in (BodyState.DRAINED, BodyState.STREAMING)
 
     @_stream_consumed.setter
@@ -361,29 +385,34 @@ class Request(HTTPConnection[StateT]):
     # -- the body --------------------------------------------------------------------------------------
 
     def stream(self) -> AsyncGenerator[bytes, None]:
-        """Return the body in chunks as they arrive, and an empty one at the end.
+        """Iterate over the body in chunks as they arrive. The last chunk is empty.
 
         Raises:
-            ClientDisconnect: the client left before the end of its body.
-            RuntimeError: the chunks were already given to another reader.
+            ClientDisconnect: The client disconnected before the end of the body.
+            RuntimeError: Another reader has already received chunks.
         """
         return self._body_channel().stream(ends_empty=True)
 
     def _chunks(self) -> AsyncGenerator[bytes, None]:
-        """Return the body's chunks for a parser: without the empty one, unless ``stream`` is replaced."""
+        """Return the chunks of the body for a parser, without the empty one at the end.
+
+        An overridden ``stream`` is used if there is one.
+        """
         if is_original(type(self), "stream"):
             return self._body_channel().stream()
         return self.stream()
 
     async def body(self, *, max_size: int | float | None = None) -> bytes:
-        """Return the whole body, any number of times.
+        """Return the whole body. You can call this any number of times.
 
-        ``max_size`` is a limit in bytes for this call; without it, and without a limit on the route,
-        mount or application, it is 16 MiB: a body in memory must be finite. ``math.inf`` lifts that.
+        Args:
+            max_size: Limit in bytes for this call. The default is the limit of the route, mount or
+                application, and otherwise 16 MiB, because the body is kept in memory. ``math.inf`` removes
+                the limit.
 
         Raises:
             HTTPException: 413, the body is larger than the limit.
-            ClientDisconnect: the client left before the end of its body.
+            ClientDisconnect: The client disconnected before the end of the body.
         """
         body: bytes | None = getattr(self, "_body", None)
         if body is None or max_size is not None:
@@ -394,19 +423,20 @@ class Request(HTTPConnection[StateT]):
     async def json(self, *, max_size: int | float | None = None) -> Any:
         """Return the body decoded as JSON.
 
-        ``max_size`` is a limit in bytes for this call. Without it, and without a limit on the route, mount or
-        application, the limit is 4 MiB: a value takes up to 40 times the memory of its JSON while it is
-        decoded. ``math.inf`` lifts the limit.
+        Args:
+            max_size: Limit in bytes for this call. The default is the limit of the route, mount or
+                application, and otherwise 4 MiB: while it is decoded, JSON takes up to 40 times its size in
+                memory. ``math.inf`` removes the limit.
 
         Raises:
-            MalformedJSON: the body is not JSON. It is a ``json.JSONDecodeError``, and becomes a 400 response
-                unless the endpoint catches it.
+            MalformedJSON: The body is not JSON. This is a ``json.JSONDecodeError``, and becomes a 400
+                response unless the endpoint catches it.
             HTTPException: 413, the body is larger than the limit.
-            ClientDisconnect: the client left before the end of its body.
+            ClientDisconnect: The client disconnected before the end of the body.
         """
         value = getattr(self, "_json", None)
-        if value is None:  # a body of `null` is decoded each time
-            if max_size is None:  # subclasses have a `body` without parameters
+        if value is None:  # a `null` body is decoded each time
+            if max_size is None:  # a subclass may override `body` without parameters
                 body = await self.body()
                 if len(body) > DEFAULT_MAX_JSON_SIZE and BODY_LIMIT not in self.scope:
                     raise BodyTooLarge(DEFAULT_MAX_JSON_SIZE)
@@ -427,58 +457,68 @@ class Request(HTTPConnection[StateT]):
         max_memory_size: int | float | None = None,
         max_total_size: int | float | None = None,
     ) -> FormReader:
-        """Return the submitted form; await it, or use it in ``async with`` to close its files.
+        """Return the submitted form. Await it, or use it in ``async with``, which closes its files.
 
-        Other content types give an empty form. A limit that is None is as ``FormLimits`` set it further out.
+        A body of another content type gives an empty form. A limit of None means that of the enclosing
+        ``FormLimits``, which also documents the defaults.
+
+        Args:
+            max_files: Number of files.
+            max_fields: Number of fields that are not files.
+            max_part_size: Bytes of one field that is not a file.
+            max_memory_size: Bytes that the form may keep in memory.
+            max_total_size: Bytes of the whole form, files included.
 
         Raises:
-            HTTPException: 400 (malformed, over a limit), 413 (memory, the whole), 415 (charset), 503 (disk).
+            HTTPException: 400 (malformed, or over a limit), 413 (memory or total size), 415 (unknown
+                charset), 503 (the server can't store the files).
         """
-        from spica.formparsers import FormReader  # here, where a form is wanted
+        from spica.formparsers import FormReader  # imported late: most requests have no form
 
         limits = (max_files, max_fields, max_part_size, max_memory_size, max_total_size)
         return FormReader(self, limits)
 
     def parts(self) -> PartStream:
-        """Return the parts of a multipart form one by one, each body streamed as it arrives.
+        """Return an iterator over the parts of a multipart form. Each body streams as it arrives.
 
-        Nothing is stored. A part has ``name`` and ``filename``; ``async for`` or ``part.read()`` reads it.
+        Nothing is stored. A part has a ``name`` and a ``filename``. Read its body with ``async for`` or
+        ``part.read()``.
 
         Raises:
-            HTTPException: 415, the body is not a multipart form; 400, it is malformed.
+            HTTPException: 415, the body is not a multipart form. 400, it is malformed.
         """
         from spica.formparsers import read_parts
 
         return read_parts(self)
 
     async def close(self) -> None:
-        """Close the files of the form, if it was read."""
+        """Close the files of the form, if the form was read."""
         if self._form is not None:
             await self._form.close()
 
     # -- the connection --------------------------------------------------------------------------------
 
     async def is_disconnected(self) -> bool:
-        """Return whether the client has left, without waiting and without losing a byte of the body."""
+        """Return whether the client has disconnected. This does not wait and loses no part of the body."""
         listen(self)
         return await self._channel().poll()
 
     def cancel_on_disconnect(self) -> CancelOnDisconnect:
-        """Return a context manager, for ``with``, whose block is cancelled when the client leaves.
+        """Return a context manager for ``with`` that cancels its block when the client disconnects.
 
-        At its end a ClientDisconnect is raised, which is no error and is not logged: there is no answer, and
-        no background task of one. The body may be read inside.
+        The end of a cancelled block raises ClientDisconnect, which is not logged as an error. No response
+        is sent, and no background task of a response runs. You may read the body inside the block.
 
         Raises:
-            RuntimeError: it is used in a thread, by a ``def`` endpoint: a thread can't be cancelled.
+            RuntimeError: A ``def`` endpoint used it in its thread. Threads can't be cancelled.
         """
         return CancelOnDisconnect(listen(self))
 
     async def send_push_promise(self, path: str) -> None:
-        """Respond the server to push ``path``; nothing happens where it can't (ASGI "Server Push").
+        """Ask the server to push ``path``, if the server supports it (ASGI "Server Push").
 
         Raises:
-            ValueError: ``path`` is none, or is not percent-encoded.
+            ValueError: ``path`` is not a path, or is not percent-encoded.
         """
         check_request_path(path)
         if "http.response.push" not in (self.scope.get("extensions") or ()):
@@ -491,16 +531,16 @@ class Request(HTTPConnection[StateT]):
         await self._send({"type": "http.response.push", "path": path, "headers": headers})
 
     async def send_early_hints(self, link: str, /, *additional_links: str) -> None:
-        """Send a 103 response with Link headers; nothing happens where the server can't (RFC 8297).
+        """Send a 103 response with Link headers, if the server supports it (RFC 8297).
 
         Raises:
-            ValueError: a link contains what can't stand in a header.
+            ValueError: A link contains characters that headers may not contain.
         """
         links = [encode_field_value(value) for value in (link, *additional_links)]
         if "http.response.early_hint" in (self.scope.get("extensions") or ()):
             await self._send({"type": "http.response.early_hint", "links": links})
 
 
-_CACHED = BodyState.CACHED  # an attribute of an Enum class costs more
+_CACHED = BodyState.CACHED  # a global is faster than an attribute of an Enum class
 remember(Request, "stream")
 make_room(Request({"type": "http"}), HTTPConnection, Request)

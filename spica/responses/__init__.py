@@ -1,4 +1,4 @@
-"""Responses: what answers a request. This package only re-exports."""
+"""Response classes. This package only re-exports."""
 
 from spica._http.ranges import MalformedRangeHeader, RangeNotSatisfiable
 from spica.responses.base import (

@@ -1,8 +1,9 @@
-"""Responses whose body is in memory.
+"""Responses with their body in memory.
 
-A response is an ASGI app: ``await response(scope, receive, send)`` sends it. It is also a value: layers pass
-it on and edit its status and headers before anybody sends it. Which of its classes may be passed as a
-value is decided by ``Response._is_value``; one that overrides ``__call__`` is only known by running it.
+A response is an ASGI app: ``await response(scope, receive, send)`` sends it. It is also a value: layers
+pass it along and edit its status and headers before it is sent. ``Response._is_value`` says whether a class
+supports this. A class that overrides ``__call__`` does not, because only running it reveals its status and
+headers.
 
 Standards: RFC 9110 (fields, status codes without content), ASGI HTTP specification ("Response Start",
 "Response Body").
@@ -41,22 +42,30 @@ from spica.responses.sending import (
 from spica.types import Receive, Scope, Send
 
 URL_SAFE = ":/%#?=@[]!$&'()*+,;"
-"""Characters of a redirect target that stay as they are: the reserved ones (RFC 3986 s.2.2), and "%"."""
+"""Characters that stay unescaped in a redirect target: the reserved ones (RFC 3986 s.2.2) and "%"."""
 
 
 class Response:
-    """Answer a request with a body from memory.
+    """A response with its body in memory.
 
-    ``content`` is text, encoded with ``charset``, or bytes; None: an empty body. ``headers`` come first;
-    Content-Length and Content-Type are added unless they are among them. If you replace ``body`` later,
-    Content-Length follows when the response is sent. ``background`` is awaited when the response has been
-    sent.
+    Content-Length and Content-Type are added unless ``headers`` contain them. If you replace ``body``
+    later, Content-Length is updated when the response is sent.
+
+    Args:
+        content: The body: bytes, a string that is encoded with ``charset``, or None for an empty body.
+        status_code: The HTTP status, three digits. Default 200.
+        headers: A mapping of names to values. They precede the automatic headers.
+        media_type: The Content-Type. ``text/*`` gets the charset. By default, that of the class.
+        background: A task that runs after the response has been sent.
 
     Raises:
-        ValueError: a header's name or value is not one that may be sent (RFC 9110 s.5), or is a
-            Content-Length other than that of the body; the status does not have three digits.
-        TypeError: the status is no int; ``headers`` are no mapping; ``content`` is of a type that can't be
-            encoded.
+        ValueError: A header name or value is invalid (RFC 9110 s.5), Content-Length is not the size of the
+            body, or the status does not have three digits.
+        TypeError: The status is not an int, ``headers`` is not a mapping, or ``content`` can't be encoded.
+
+    >>> response = Response("Hello", media_type="text/plain")
+    >>> response.body, response.headers["content-type"]
+    (b'Hello', 'text/plain; charset=utf-8')
     """
 
     media_type: str | None = None
@@ -66,21 +75,23 @@ class Response:
     raw_headers: RawHeaders
 
     _is_value: bool = True
-    """Whether status, headers and body are all there is, so that instances pass as values as they are."""
+    """Whether status, headers and body describe the response completely, so that layers can pass it as a
+    value."""
     _receives: ClassVar[bool] = False
-    """Whether sending makes use of ``receive``."""
+    """Whether sending the response uses ``receive``."""
     _has_own_headers: bool = False
-    """Whether ``init_headers`` is to be called: the class has its own, or the media type is a long one."""
+    """Whether the constructor must call ``init_headers``: the class overrides it, or the media type is
+    long."""
     _resolve: Callable[[Any], Awaitable[Any]] | None = None
-    """Look up, for a request, what status and headers depend on, and return the response that has them."""
+    """An async method that returns the final response to a request, or None if this is already final."""
     _replaced_body: AsyncIterator[Content] | None = None
     _unread: Sequence[CloseOnce] = ()
-    """The iterators that the end of the request closes."""
+    """The iterators to close at the end of the request."""
     _headers: MutableHeaders | None = None
     _measured_body: bytes | memoryview | None = None
-    """The body that Content-Length was made for. Another one in ``body`` was put in its place later."""
+    """The body that Content-Length was computed from. Another object in ``body`` has replaced it since."""
     _whole_headers: list[tuple[bytes, bytes]] | None = None
-    """The fields of the 200 that a 304 stands for, if they are known."""
+    """The headers of the 200 response that a 304 response replaces, if they are known."""
 
     def __init__(
         self,
@@ -98,7 +109,7 @@ class Response:
         self.background = background
         self.body = self._measured_body = body = self.render(content)
         if headers is None and type(body) is bytes and not self._has_own_headers:
-            # What init_headers does then, without the step to it.
+            # The fast path of init_headers, inlined to save a call.
             fields = _default_fields(len(body), self.media_type, self.charset, status_code)
             self.raw_headers = [*fields]
         else:
@@ -117,7 +128,7 @@ class Response:
                 cls._resolve = None
 
     def render(self, content: Any) -> bytes | memoryview:
-        """Return ``content`` as the bytes of the body."""
+        """Return ``content`` as the bytes of the body. Override this for another encoding."""
         if isinstance(content, str):
             return content.encode(self.charset)
         if content is None:
@@ -125,11 +136,11 @@ class Response:
         if isinstance(content, (bytes, memoryview)):
             return content
         try:
-            encode = content.encode  # the user's own kind of text
+            encode = content.encode  # an object with the interface of a string
         except AttributeError:
             raise TypeError(
-                f"{type(self).__name__}: content must be text or bytes, not {content!r:.80} of type "
-                f"{type(content).__name__}. JSONResponse writes values as JSON."
+                f"{type(self).__name__}: content must be str or bytes, not {content!r:.80} of type "
+                f"{type(content).__name__}. Use JSONResponse to send a value as JSON."
             ) from None
         encoded: bytes = encode(self.charset)
         return encoded
@@ -140,7 +151,7 @@ class Response:
         try:
             body = self.body
         except AttributeError:
-            size = None  # a response that streams has no body yet, and its length is not known
+            size = None  # a streaming response has no body yet, so its length is unknown
         else:
             size = size_of(body)
             self._measured_body = body
@@ -154,7 +165,7 @@ class Response:
             except AttributeError:
                 raise TypeError(
                     f"{type(self).__name__}: headers must be a mapping of names to values, not of type "
-                    f"{type(headers).__name__}. Write a dict; a name that comes more than once is added with "
+                    f"{type(headers).__name__}. Write a dict. To repeat a name, use "
                     "response.headers.append(name, value)."
                 ) from None
             given = [encode_header(name, value) for name, value in items]
@@ -188,11 +199,22 @@ class Response:
     ) -> None:
         """Add a Set-Cookie header (RFC 6265 s.4.1).
 
-        ``max_age`` is in seconds; ``expires`` is a time, or seconds from now, or a text sent as it is.
-        ``partitioned`` works on every supported Python.
+        Args:
+            key: The name of the cookie.
+            value: The value. Special characters are quoted.
+            max_age: Lifetime in seconds. Without it and ``expires``, the cookie lasts until the browser
+                closes.
+            expires: When the cookie expires: an aware datetime, a number of seconds from now, or a
+                formatted date.
+            path: The path prefix that the cookie is for.
+            domain: The domain that the cookie is for. By default, only the host that set it.
+            secure: Whether browsers send it over HTTPS only.
+            httponly: Whether it is hidden from JavaScript.
+            samesite: Whether browsers send it with requests from other sites.
+            partitioned: Whether each top-level site gets its own cookie. Works on every supported Python.
 
         Raises:
-            ValueError: a part contains what may not stand in it.
+            ValueError: An argument contains invalid characters.
         """
         cookie = format_set_cookie(
             key,
@@ -218,10 +240,10 @@ class Response:
         samesite: Literal["lax", "strict", "none"] | None = "lax",
         partitioned: bool = False,
     ) -> None:
-        """Add a Set-Cookie header that makes the client forget the cookie.
+        """Add a Set-Cookie header that deletes a cookie.
 
-        Path, domain and ``partitioned`` must be those the cookie was set with: they are part of its
-        identity (RFC 6265 s.5.3).
+        ``path``, ``domain`` and ``partitioned`` must be the same as when the cookie was set, because they
+        belong to its identity (RFC 6265 s.5.3).
         """
         self.set_cookie(
             key,
@@ -240,8 +262,8 @@ class Response:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response, then run its background task.
 
-        On a WebSocket handshake it is sent as a denial response. The task runs also when sending fails:
-        what a handler promised does not depend on the client's network.
+        On a WebSocket handshake, send it as a denial response. The task also runs if sending fails, because
+        it must not depend on the client's network.
         """
         if scope["type"] == "websocket":
             send = DenialSend(send, scope)
@@ -256,7 +278,7 @@ class Response:
                     {
                         "type": "http.response.start",
                         "status": status_code,
-                        # A copy: foreign layers edit the message, and this object may be sent again.
+                        # A copy: foreign layers may edit the message, and this object may be sent again.
                         "headers": self.raw_headers[:],
                     }
                 )
@@ -281,28 +303,30 @@ class Response:
 
     @property
     def body_iterator(self) -> AsyncIterator[Any]:
-        """The body as an async iterator of chunks; set it to send another body.
+        """The body as an async iterator of chunks. Set it to send another body.
 
-        It makes every response look alike to a middleware that reads or wraps what is sent.
+        This gives every response the same interface for middleware that reads or wraps the body.
         """
         return self._body_chunks() if self._replaced_body is None else self._replaced_body
 
     @body_iterator.setter
     def body_iterator(self, body_iterator: AsyncIterator[Any]) -> None:
-        """Send another body."""
+        """Replace the body."""
         self._replaced_body = body_iterator
-        self._is_value = False  # until the request knows of the iterator: see `settle_answer`
+        self._is_value = (
+            False  # until the iterator is registered with the request: see `_layers.answers`
+        )
 
     def _body_chunks(self) -> AsyncIterator[Any]:
-        """Return the body that was not replaced as an iterator."""
+        """Return the original body as an iterator."""
         return one_chunk(self.body)
 
     def _iterators(self) -> Sequence[Any]:
-        """Return the iterators that were handed over; None stands for none."""
+        """Return the iterators of the body. None means no iterator."""
         return (self._replaced_body,)
 
     def _iterators_to_close(self) -> Sequence[CloseOnce]:
-        """Return one object for each iterator that is not among ``_unread`` yet, and put it there."""
+        """Register the iterators that are not in ``_unread`` yet, and return their closers."""
         known = [each.iterator for each in self._unread]
         new = []
         for iterator in self._iterators():
@@ -314,20 +338,20 @@ class Response:
         return new
 
     def _note_iterators(self, request: Any) -> None:
-        """Have every iterator that was handed over closed at the end of ``request``.
+        """Register all iterators of the body, so that the end of ``request`` closes them.
 
-        A layer may drop the response, or give it another body, before the iterator has begun.
+        A layer may drop the response, or replace its body, before the iterator starts.
         """
         for close in self._iterators_to_close():
             nearest_cleanup(request).add_unread(close)
 
     def _note_sent(self, iterator: Any) -> None:
-        """Note that sending the response has closed ``iterator``."""
+        """Mark ``iterator`` as closed, because sending the response has closed it."""
         for each in self._unread:
             each.is_closed = each.is_closed or each.iterator is iterator
 
     def _copy(self) -> Self:
-        """Return a copy to be edited for one request (see ``spica._layers.editing``)."""
+        """Return a copy that layers can edit for one request (see ``spica._layers.editing``)."""
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
         twin.raw_headers = self.raw_headers[:]
@@ -336,11 +360,11 @@ class Response:
 
 
 def _set_defaults(cls: type[Response]) -> None:
-    """Give a class whose constructor need not call that of Response what a response must have."""
+    """Set class defaults for a subclass whose constructor may not call ``Response.__init__``."""
     if "background" not in cls.__dict__:
         cls.background = None
     if cls.__module__.startswith("spica."):
-        return  # its constructor sets the others; a default on the class would make each look slower
+        return  # its constructor sets the others, and class attributes would slow down each access
     if not hasattr(cls, "status_code"):
         cls.status_code = 200
     if not hasattr(cls, "raw_headers"):
@@ -348,7 +372,7 @@ def _set_defaults(cls: type[Response]) -> None:
 
 
 class _NoHeaders:
-    """Give an empty list of headers to a response whose constructor has set none."""
+    """Give a response whose constructor sets no headers an empty list of them."""
 
     def __get__(self, instance: Response | None, owner: type) -> Any:
         if instance is None:
@@ -358,24 +382,24 @@ class _NoHeaders:
 
 
 SENDING = frozenset({"__call__", "stream_response", "listen_for_disconnect", "_copy"})
-"""Methods that send a response. A subclass that brings its own is only known by running it."""
+"""Methods that send a response. A subclass that overrides one is only known by running it."""
 
 
 _REMEMBERED_SIZE = 100
-"""The longest media type that is remembered, in characters: it may have come with a request."""
+"""Longest media type that is cached, in characters, because clients may choose the media type."""
 
 
 @lru_cache(maxsize=1024)
 def _default_fields(
     size: int | None, media_type: str | None, charset: str, status_code: int
 ) -> tuple[tuple[bytes, bytes], ...]:
-    """Return Content-Length and Content-Type; text gets the charset it was encoded with.
+    """Return Content-Length and Content-Type. Text gets its charset (RFC 9110 s.8.3.2, s.8.6).
 
-    Few combinations make up nearly all responses, so that they are kept. RFC 9110 s.8.3.2, s.8.6.
+    The result is cached, because a few combinations make up nearly all responses.
 
     Raises:
-        TypeError: the status is no int.
-        ValueError: it does not have three digits.
+        TypeError: The status is not an int.
+        ValueError: The status does not have three digits.
     """
     check_status(status_code)
     fields = []
@@ -389,31 +413,44 @@ def _default_fields(
 
 
 async def one_chunk(body: Content) -> AsyncIterator[Content]:
-    """Yield a body that is there as a whole."""
+    """Yield a complete body as one chunk."""
     yield body
 
 
 class HTMLResponse(Response):
-    """Answer with HTML."""
+    """A response with HTML.
+
+    Args: as for ``Response``.
+    """
 
     media_type = "text/html"
 
 
 class PlainTextResponse(Response):
-    """Answer with plain text."""
+    """A response with plain text.
+
+    Args: as for ``Response``.
+    """
 
     media_type = "text/plain"
 
 
 class JSONResponse(Response):
-    """Answer with ``content`` as JSON (RFC 8259), UTF-8 and without insignificant white space.
+    """A response with ``content`` as JSON (RFC 8259), in UTF-8 and without insignificant white space.
 
-    Dates, UUIDs, Decimals, enums, dataclasses and attrs classes are encoded too. It is written at once, with
-    the codec of the application that is at work; override ``render`` for another encoding.
+    Dates, UUIDs, Decimals, enums, dataclasses and attrs classes are encoded as well. The constructor
+    encodes the value with the codec of the running application. Override ``render`` for another encoding.
+
+    Args:
+        content: The value to encode.
+        status_code, headers, media_type, background: As for ``Response``.
 
     Raises:
-        ValueError: a float is NaN or infinite, which JSON does not have.
-        TypeError: a value has no JSON form.
+        ValueError: A float is NaN or infinite, which JSON can't express.
+        TypeError: A value has no form in JSON.
+
+    >>> JSONResponse({"a": [1, None]}).body
+    b'{"a":[1,null]}'
     """
 
     media_type = "application/json"
@@ -434,13 +471,20 @@ class JSONResponse(Response):
 
 
 class RedirectResponse(Response):
-    """Send the client to ``url``.
+    """A response that redirects the client to ``url``.
 
-    The default, 307, keeps the method and the body (RFC 9110 s.15.4.8); use 303 after a form.
+    Args:
+        url: The target, absolute or relative.
+        status_code: Default 307, which keeps the method and the body (RFC 9110 s.15.4.8). Use 303 after a
+            form.
+        headers, background: As for ``Response``.
 
     Raises:
-        ValueError: ``url`` contains what can't stand in a Location header.
+        ValueError: ``url`` contains characters that a Location header may not contain.
         TypeError: ``url`` is None or a function.
+
+    >>> RedirectResponse("/users?page=2", status_code=303).headers["location"]
+    '/users?page=2'
     """
 
     def __init__(
@@ -451,7 +495,7 @@ class RedirectResponse(Response):
         background: BackgroundTask | None = None,
     ) -> None:
         if url is None or callable(url):
-            raise TypeError(f"RedirectResponse: url must be a text or a URL, not {url!r:.80}.")
+            raise TypeError(f"RedirectResponse: url must be a str or a URL, not {url!r:.80}.")
         super().__init__(b"", status_code, headers, None, background)
         location = urllib.parse.quote(str(url), safe=URL_SAFE)
         self.headers["location"] = location

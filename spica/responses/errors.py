@@ -1,6 +1,6 @@
-"""The answers of spica's own layers to errors: a text, or problem details where the application offers them.
+"""Error responses of spica's own layers: plain text, or problem details (RFC 9457).
 
-An application offers them with ``Spica(problem_details=True)``; the client chooses by its Accept header.
+``Spica(problem_details=True)`` offers problem details. The Accept header of the client then decides.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def error_response(
     scope: Scope, status_code: int, detail: Any, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Return the answer for an error with this status; ``detail`` is for people."""
+    """Return the response for an error with this status. ``detail`` is a message for people."""
     if status_code in WITHOUT_CONTENT:
         return Response(status_code=status_code, headers=headers)
     if not getattr(scope.get("app"), "problem_details", False):
@@ -28,14 +28,14 @@ def error_response(
 
 
 def http_exception_response(scope: Scope, exc: HTTPException) -> Response:
-    """Return the answer for an HTTPException that has no handler."""
+    """Return the response for an HTTPException without a handler."""
     return error_response(scope, exc.status_code, exc.detail, exc.headers)
 
 
 def _negotiate(
     scope: Scope, status_code: int, detail: Any, headers: Mapping[str, str] | None
 ) -> Response:
-    # On use: applications that do not offer it need not load it.
+    # Imported late: only applications with problem details need these modules.
     from spica._http.mediatypes import prefers_problem_details
     from spica.responses.problem import ProblemDetailsResponse
 
@@ -43,7 +43,7 @@ def _negotiate(
     response: Response
     if prefers_problem_details(b",".join(fields).decode("latin-1") if fields else None):
         text = detail if isinstance(detail, str) else str(detail)
-        # The phrase of the status is the title.
+        # The title already contains the phrase of the status.
         says_nothing = not text or text == HTTPException(status_code).detail
         detail = None if says_nothing else text
         response = ProblemDetailsResponse(status_code, detail, headers=headers)

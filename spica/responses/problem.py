@@ -1,4 +1,4 @@
-"""Errors as documents that programs can read: problem details (RFC 9457)."""
+"""Machine-readable error responses: problem details (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -15,24 +15,33 @@ if TYPE_CHECKING:
 MEMBERS = ("type", "title", "status", "detail", "instance")
 """The members that RFC 9457 s.3.1 defines."""
 
-# RFC 3986 s.2: what a URI reference is made of
+# RFC 3986 s.2: the characters of a URI reference
 _URI_CHARACTERS = frozenset(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:/?#[]@!$&'()*+,;=%"
 )
 
 
 class ProblemDetailsResponse(JSONResponse):
-    """Answer an error with problem details, as ``application/problem+json`` (RFC 9457).
+    """An error response with problem details, as ``application/problem+json`` (RFC 9457).
 
-    ``detail`` explains this occurrence to people. ``type`` is a URI reference that names the kind of
-    problem, and ``title`` its short name, the same for every occurrence: by default the type is
-    "about:blank", "no more than the status says", and the title is the phrase of the status (s.4.2.1).
-    ``instance`` is a URI reference for this occurrence. ``extensions`` are further members.
+    Args:
+        status_code: The HTTP status.
+        detail: An explanation of this occurrence, for people.
+        type: A URI reference that identifies the kind of problem. Default "about:blank", which means that
+            the status says everything (s.4.2.1).
+        title: A short name for the kind of problem, the same for each occurrence. By default, the phrase of
+            the status.
+        instance: A URI reference that identifies this occurrence.
+        extensions: Further members of the document.
+        headers, background: As for ``Response``.
 
     Raises:
-        TypeError: a member is of the wrong type.
-        ValueError: the status is none with content, ``type`` or ``instance`` is no URI reference, or an
-            extension has the name of a member.
+        TypeError: An argument has the wrong type.
+        ValueError: The status allows no content, ``type`` or ``instance`` is not a URI reference, or an
+            extension has the name of a standard member.
+
+    >>> ProblemDetailsResponse(404, "No user 7").body
+    b'{"type":"about:blank","title":"Not Found","status":404,"detail":"No user 7"}'
     """
 
     media_type = "application/problem+json"
@@ -71,15 +80,15 @@ def _check_status(status_code: int) -> None:
         )
     if not 100 <= status_code <= 999 or status_code in WITHOUT_CONTENT:
         raise ValueError(
-            f"ProblemDetailsResponse: {status_code} is not the status of an answer with content. "
-            "Use that of an error, 400 to 599."
+            f"ProblemDetailsResponse: {status_code} is not the status of a response with content. "
+            "Use the status of an error, 400 to 599."
         )
 
 
 def _check_text(name: str, value: Any) -> Any:
     if value is not None and not isinstance(value, str):
         raise TypeError(
-            f"ProblemDetailsResponse: {name} must be a text (RFC 9457 s.3.1), not {value!r:.80}. "
+            f"ProblemDetailsResponse: {name} must be a string (RFC 9457 s.3.1), not {value!r:.80}. "
             "Put other values into extensions."
         )
     return value
@@ -89,8 +98,8 @@ def _check_uri(name: str, value: Any) -> Any:
     # RFC 9457 s.3.1.1, s.3.1.5: URI references
     if _check_text(name, value) is not None and not _URI_CHARACTERS.issuperset(value):
         raise ValueError(
-            f"ProblemDetailsResponse: {name} must be a URI reference, and {value!r:.80} has characters "
-            "that none may have. Percent-encode them."
+            f"ProblemDetailsResponse: {name} must be a URI reference, and {value!r:.80} contains invalid "
+            "characters. Percent-encode them."
         )
     return value
 
@@ -103,10 +112,10 @@ def _check_extensions(extensions: Any) -> Mapping[str, Any]:
     for name in extensions:
         if not isinstance(name, str):
             raise TypeError(
-                f"ProblemDetailsResponse: an extension is named by a text, not by {name!r:.80}."
+                f"ProblemDetailsResponse: the name of an extension must be a string, not {name!r:.80}."
             )
         if name in MEMBERS:
             raise ValueError(
-                f"ProblemDetailsResponse: {name!r} is a member of its own and can't be an extension."
+                f"ProblemDetailsResponse: {name!r} is a standard member and can't be an extension."
             )
     return extensions

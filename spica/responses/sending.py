@@ -1,4 +1,4 @@
-"""Send a body: chunk by chunk, of the length that was announced, or none where none may be.
+"""Send a body: in chunks, with the announced length, or not at all where the status forbids it.
 
 Standards: RFC 9110 s.6.4.1 (status codes without content), s.8.6 (Content-Length); ASGI HTTP specification
 ("Response Body").
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from spica.types import Message, Scope, Send
 
 Content = str | bytes | memoryview
-"""What a body, or a chunk of one, may be given as."""
+"""The type of a body, or of one chunk of it."""
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -28,21 +28,21 @@ WITHOUT_CONTENT = frozenset({*range(100, 200), 204, 304})
 """Status codes whose responses have no content (RFC 9110 s.6.4.1)."""
 
 WITHOUT_BODY = WITHOUT_CONTENT | {205}
-"""Status codes with which no body may be sent. That of a 205 is announced as empty (RFC 9110 s.15.3.6)."""
+"""Status codes that allow no body. A 205 has an explicit length of 0 (RFC 9110 s.15.3.6)."""
 
 _CHUNKS_A_TURN = 128
-"""After so many chunks the event loop gets a turn: seldom enough to cost next to nothing."""
+"""Chunks between two turns of the event loop: rare enough to cost almost nothing."""
 
 
 async def send_chunks(chunks: AsyncIterable[Content], send: Send, charset: str) -> None:
     """Send each chunk as a body message, then the empty one that ends the body.
 
-    The iterator is closed in every case, after the last message. An iterator that fails leaves the body
-    without an end, so that the client can see that it is incomplete (RFC 9112 s.8).
+    The iterator is always closed, after the last message. If it fails, the body gets no end, so the client
+    can tell that it is incomplete (RFC 9112 s.8).
 
     Raises:
-        ClientDisconnect: ``send`` told that the client has left (ASGI spec version 2.4). An OSError of the
-            iterator's own stays what it is.
+        ClientDisconnect: ``send`` raised OSError because the client disconnected (ASGI spec version 2.4).
+            An OSError of the iterator itself is raised unchanged.
     """
     left = _CHUNKS_A_TURN
     try:
@@ -52,7 +52,7 @@ async def send_chunks(chunks: AsyncIterable[Content], send: Send, charset: str) 
                     chunk = chunk.encode(charset)
                 except AttributeError:
                     raise TypeError(
-                        "A chunk of a streamed body must be text or bytes, "
+                        "A chunk of a streamed body must be str or bytes, "
                         f"not {chunk!r:.80} of type {type(chunk).__name__}."
                     ) from None
             try:
@@ -64,23 +64,23 @@ async def send_chunks(chunks: AsyncIterable[Content], send: Send, charset: str) 
                 left = _CHUNKS_A_TURN
                 await _take_turn()
     except BaseException:
-        # A generator that is only dropped is closed by the garbage collector, at an unknown time and
-        # perhaps in no task (PEP 525).
+        # Otherwise the garbage collector would close a generator, at an unknown time and perhaps outside
+        # of any task (PEP 525).
         with anyio.CancelScope(shield=True):
             await close_iterator(chunks)
         raise
     try:
         await send_to_client(send, {"type": "http.response.body", "body": b"", "more_body": False})
     finally:
-        if type(chunks) is not AsyncGeneratorType:  # a generator that has ended is closed
+        if type(chunks) is not AsyncGeneratorType:  # an exhausted generator is closed already
             await close_unread(chunks)
 
 
 async def send_start(start: Message, send: Send, chunks: AsyncIterable[Content]) -> None:
-    """Send the start of a response whose body is ``chunks``, which are closed if that fails.
+    """Send the start of a response with the body ``chunks``, and close ``chunks`` if that fails.
 
     Raises:
-        ClientDisconnect: ``send`` told that the client has left (ASGI spec version 2.4).
+        ClientDisconnect: ``send`` raised OSError because the client disconnected (ASGI spec version 2.4).
     """
     try:
         await send_to_client(send, start)
@@ -90,18 +90,18 @@ async def send_start(start: Message, send: Send, chunks: AsyncIterable[Content])
 
 
 async def _take_turn() -> None:
-    """Let others run, those who hear that the client has left above all.
+    """Let other tasks run, above all the one that notices a disconnect.
 
-    Neither an iterator nor the ``send`` of a server whose client has left need ever wait; without a turn a
-    long stream would run on for nobody, and the whole server stand still meanwhile.
+    An iterator may never wait, and neither may the ``send`` of a server after a disconnect. Without this
+    turn, a long stream would continue for a client that has left, and would block the whole server.
     """
-    import anyio.lowlevel  # here: only long streams come this far
+    import anyio.lowlevel  # imported late: only long streams need it
 
     await anyio.lowlevel.checkpoint()
 
 
 async def send_to_client(send: Send, message: Message) -> None:
-    """Send ``message``; a ClientDisconnect where ``send`` tells that the client has left."""
+    """Send ``message``. Raise ClientDisconnect if ``send`` reports a disconnect."""
     try:
         await send(message)
     except OSError as exc:
@@ -111,8 +111,8 @@ async def send_to_client(send: Send, message: Message) -> None:
 async def send_without_body(
     send: Send, status_code: int, raw_headers: RawHeaders, unused: Any = None
 ) -> None:
-    """Send a response whose status allows no body, whatever body there was; ``unused`` is closed."""
-    # RFC 9110 s.8.6: no Content-Length with 1xx and 204; with 304 it may be left out.
+    """Send a response whose status allows no body, and close ``unused``."""
+    # RFC 9110 s.8.6: 1xx and 204 have no Content-Length, and 304 may omit it.
     headers = [field for field in raw_headers if field[0] != b"content-length"]
     if status_code == 205:
         headers.append((b"content-length", b"0"))
@@ -121,20 +121,20 @@ async def send_without_body(
         await send({"type": "http.response.body", "body": b"", "more_body": False})
     finally:
         if unused is not None:
-            await close_unread(unused)  # when the client has its answer
+            await close_unread(unused)  # after the client has its response
 
 
 def size_of(body: bytes | memoryview) -> int:
-    """Return the length of a body in bytes: a memoryview counts its items, which may be larger."""
+    """Return the size of a body in bytes. The length of a memoryview counts items, which may be larger."""
     return len(body) if type(body) is bytes else memoryview(body).nbytes
 
 
 def check_status(status_code: int) -> None:
-    """Refuse what is no status code.
+    """Raise an error for an invalid status code.
 
     Raises:
-        TypeError: it is no int.
-        ValueError: it does not have three digits (RFC 9112 s.4).
+        TypeError: It is not an int.
+        ValueError: It does not have three digits (RFC 9112 s.4).
     """
     if not isinstance(status_code, int):
         raise TypeError(f"The status_code of a response must be an int, not {status_code!r:.80}.")
@@ -144,30 +144,30 @@ def check_status(status_code: int) -> None:
         )
 
 
-def check_length(raw_headers: RawHeaders, size: int | None, place: str) -> None:
-    """Refuse a Content-Length that is not the ``size`` of a body in memory; errors name ``place``.
+def check_length(raw_headers: RawHeaders, size: int | None, owner: str) -> None:
+    """Raise an error if Content-Length differs from the ``size`` of a body in memory.
 
-    An empty body, and one whose size is not known yet, may be announced with any: it may be that of the
-    answer to a HEAD (RFC 9110 s.8.6).
+    An empty body and a body of unknown size may have any Content-Length, since a response to HEAD gives the
+    length of the response to GET (RFC 9110 s.8.6). ``owner`` begins the message.
 
     Raises:
-        ValueError: it announces another length.
+        ValueError: The lengths differ.
     """
     for name, value in raw_headers:
         if size and name == b"content-length" and value != b"%d" % size:
             raise ValueError(
-                f"{place} has the header Content-Length: {value.decode('latin-1')}, but its body has {size} "
+                f"{owner} has the header Content-Length: {value.decode('latin-1')}, but its body has {size} "
                 "bytes. Leave the header out: it is set from the body."
             )
 
 
 def correct_length(response: Any, scope: Scope) -> None:
-    """Make Content-Length that of a body that was put into ``response`` after its headers were made.
+    """Update Content-Length after the body of ``response`` was replaced.
 
     A response without the header stays without it.
 
     Raises:
-        TypeError: the body is not bytes.
+        TypeError: The body is not bytes.
     """
     body = response.body
     if not isinstance(body, (bytes, bytearray, memoryview)):
@@ -176,7 +176,7 @@ def correct_length(response: Any, scope: Scope) -> None:
             f"{type(body).__name__}. Write response.body = response.render(...)."
         )
     if not body and scope.get("method") == "HEAD":
-        return  # RFC 9110 s.8.6: the length may be that of the answer to a GET
+        return  # RFC 9110 s.8.6: the length may be that of the response to GET
     length = b"%d" % memoryview(body).nbytes
     headers = response.raw_headers
     for index, (name, value) in enumerate(headers):
@@ -186,8 +186,8 @@ def correct_length(response: Any, scope: Scope) -> None:
 
 
 def keep_length(send: Send, raw_headers: RawHeaders, scope: Scope) -> Send:
-    """Return a ``send`` that holds the body to the Content-Length among ``raw_headers``, if there is one."""
-    # RFC 9110 s.8.6: what a GET would get may be announced in the answer to a HEAD.
+    """Return a ``send`` that enforces Content-Length, if ``raw_headers`` contain it."""
+    # RFC 9110 s.8.6: a response to HEAD may give the length of the response to GET.
     if scope.get("method") != "HEAD":
         for name, value in raw_headers:
             if name == b"content-length" and value.isdigit():
@@ -196,10 +196,10 @@ def keep_length(send: Send, raw_headers: RawHeaders, scope: Scope) -> Send:
 
 
 class _LengthSend:
-    """Refuse to send more or less of a body than was announced.
+    """Raise an error if the body does not have the announced length.
 
-    The response is then left without an end, and the server breaks the connection off: a client must not take
-    what it got for the whole (RFC 9112 s.8).
+    The response then has no end, and the server closes the connection, so that the client does not mistake
+    the body for a complete one (RFC 9112 s.8).
     """
 
     __slots__ = ("announced", "left", "send")
@@ -216,7 +216,7 @@ class _LengthSend:
             if self.left < 0:
                 raise RuntimeError(
                     f"The body of a response is longer than its Content-Length: {self.announced} bytes were "
-                    "announced. Leave the header out, or set it to the length of what is sent."
+                    "announced. Leave the header out, or set it to the length of the body."
                 )
             if self.left and not message.get("more_body", False):
                 raise RuntimeError(

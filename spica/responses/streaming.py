@@ -1,4 +1,4 @@
-"""Responses whose body is made while it is sent."""
+"""Responses that send their body while it is produced (ASGI HTTP specification, "Response Body")."""
 
 from __future__ import annotations
 
@@ -29,25 +29,33 @@ if TYPE_CHECKING:
 SyncContentStream = Iterable[Content]
 AsyncContentStream = AsyncIterable[Content]
 ContentStream = AsyncContentStream | SyncContentStream
-"""What a streamed body may be given as. A plain iterable is advanced in a worker thread."""
+"""The type of a streamed body. A worker thread advances a plain iterable."""
 
 
 class StreamingResponse(Response):
-    """Send the chunks of ``content`` as they are made.
+    """A response that sends the chunks of ``content`` as they are produced.
 
-    Chunks are text, bytes or memoryviews; each is one body message, and so is a ``content`` that is one of
-    these itself. There is no Content-Length unless ``headers`` give one. When the client leaves, the
-    iteration is cancelled, also while it waits for the next chunk, and its iterator is closed; then the
-    background task runs.
+    Each chunk is a string, bytes or a memoryview, and becomes one body message. There is no Content-Length
+    unless ``headers`` contain one. When the client disconnects, the iteration is cancelled, even while it
+    waits for the next chunk. Then its iterator is closed and the background task runs.
+
+    Args:
+        content: An iterable or async iterable of chunks, or a single chunk.
+        status_code, headers, media_type, background: As for ``Response``.
 
     Raises:
-        TypeError: ``content`` can't be iterated over.
+        TypeError: ``content`` is not iterable.
+
+    >>> async def count():
+    ...     for number in range(3):
+    ...         yield f"{number} "
+    >>> response = StreamingResponse(count(), media_type="text/plain")
     """
 
     _is_value, _receives = False, True
     body_iterator: AsyncContentStream = None  # type: ignore[assignment]  # a plain attribute, always set
     _handed_over: AsyncContentStream | None = None
-    """The iterator that the constructor was given: the body may be replaced before it has begun."""
+    """The iterator from the constructor. The body may be replaced before this iterator starts."""
 
     def __init__(
         self,
@@ -60,13 +68,13 @@ class StreamingResponse(Response):
         if isinstance(content, AsyncIterable):
             self.body_iterator = self._handed_over = content
         elif isinstance(content, (str, bytes, memoryview)):
-            self.body_iterator = one_chunk(content)  # not letter by letter
+            self.body_iterator = one_chunk(content)  # not one chunk per character
         elif isinstance(content, Iterable):
             self.body_iterator = self._handed_over = iterate_in_threadpool(content)
         else:
             raise TypeError(
                 f"StreamingResponse needs an iterable or async iterable of chunks, not "
-                f"{type(content).__name__}. Use Response for a body that is already there."
+                f"{type(content).__name__}. Use Response for a complete body."
             )
         self.status_code = status_code
         if media_type is not None:
@@ -76,12 +84,13 @@ class StreamingResponse(Response):
         self.init_headers(headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the response until its end or until the client leaves, then run its background task.
+        """Send the response until its end or until the client disconnects, then run its background task.
 
-        The task also runs when the iteration or the sending fails.
+        The task also runs if the iteration or the sending fails.
 
         Raises:
-            ClientDisconnect: ``send`` told that the client has left (ASGI spec version 2.4).
+            ClientDisconnect: ``send`` raised OSError because the client disconnected (ASGI spec version
+                2.4).
         """
         try:
             try:
@@ -96,7 +105,7 @@ class StreamingResponse(Response):
                     )
             finally:
                 if self._unread:
-                    self._note_sent(self.body_iterator)  # the end of the request closes any other
+                    self._note_sent(self.body_iterator)  # the end of the request closes the others
                 elif self._handed_over is not self.body_iterator:
                     await close_unread(self._handed_over)
         except Exception:
@@ -107,7 +116,7 @@ class StreamingResponse(Response):
             await self.background()
 
     async def _deny(self, send: DenialSend) -> None:
-        """Refuse a WebSocket handshake; without the body where the server has no denial responses."""
+        """Reject a WebSocket handshake, with the body if the server supports denial responses."""
         if send.is_offered:
             await self.stream_response(send)
             return
@@ -117,7 +126,7 @@ class StreamingResponse(Response):
             await close_unread(self.body_iterator)
 
     async def _resolve(self, request: Any) -> Response:
-        """Return the response itself, whose iterators are closed whatever becomes of it."""
+        """Return the response itself, after registering its iterators to be closed in any case."""
         self._note_iterators(request)
         return self
 
@@ -127,19 +136,19 @@ class StreamingResponse(Response):
     def _note_iterators(self, request: Any) -> None:
         iterator = self.body_iterator
         if iterator is not self._handed_over or self._unread:
-            super()._note_iterators(request)  # a layer has replaced it
+            super()._note_iterators(request)  # a layer has replaced the body
             return
         close = CloseOnce(iterator)
         self._unread = (close,)
         nearest_cleanup(request).add_unread(close)
 
     async def listen_for_disconnect(self, receive: Receive) -> None:
-        """Wait until the client has left."""
+        """Wait until the client disconnects."""
         while (await receive())["type"] != "http.disconnect":
             pass
 
     async def stream_response(self, send: Send) -> None:
-        """Send the start, the chunks and the end."""
+        """Send the start, the chunks and the end of the response."""
         status_code = self.status_code
         if status_code in WITHOUT_BODY:
             await send_without_body(send, status_code, self.raw_headers, self.body_iterator)
@@ -154,9 +163,9 @@ class StreamingResponse(Response):
 
 
 def is_simple_value(response: Response) -> bool:
-    """Tell whether status, headers and ``body`` or ``body_iterator`` are all there is to a response.
+    """Return whether status, headers and ``body`` or ``body_iterator`` describe a response completely.
 
-    Sending it then runs nothing of the user's but its iterator and its background task.
+    Sending such a response runs no user code except the iterator and the background task.
     """
     call = type(response).__call__
     is_value = type(response)._is_value or response._resolve is not None

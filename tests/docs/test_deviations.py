@@ -95,7 +95,7 @@ def test_a_number_larger_than_the_floats_is_a_404():
 
 
 def test_content_and_cookies_of_another_type():
-    with pytest.raises(TypeError, match="content must be text or bytes"):
+    with pytest.raises(TypeError, match="content must be str or bytes"):
         Response({"a": 1})
     with pytest.raises(TypeError, match="must be a str, not None"):
         Response().set_cookie("a", None)

@@ -68,13 +68,13 @@ class TestContent:
         with pytest.raises(TypeError) as info:
             Response({"a": 1})
         assert str(info.value) == (
-            "Response: content must be text or bytes, not {'a': 1} of type dict. "
-            "JSONResponse writes values as JSON."
+            "Response: content must be str or bytes, not {'a': 1} of type dict. "
+            "Use JSONResponse to send a value as JSON."
         )
 
     @pytest.mark.parametrize("url", [None, print])
     def test_a_redirect_to_nowhere(self, url: Any) -> None:
-        with pytest.raises(TypeError, match=r"^RedirectResponse: url must be a text or a URL"):
+        with pytest.raises(TypeError, match=r"^RedirectResponse: url must be a str or a URL"):
             RedirectResponse(url)
 
     async def test_one_start_and_one_body(self) -> None:
@@ -117,7 +117,7 @@ class TestHeaders:
             make("/", headers=[("a", "b")])
         assert str(info.value) == (
             f"{make.__name__}: headers must be a mapping of names to values, not of type list. Write a "
-            "dict; a name that comes more than once is added with response.headers.append(name, value)."
+            "dict. To repeat a name, use response.headers.append(name, value)."
         )
 
     def test_a_length_of_one_s_own(self) -> None:

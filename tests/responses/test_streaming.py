@@ -265,7 +265,7 @@ class TestErrors:
     async def test_a_chunk_of_another_type(self) -> None:
         exchange = await Exchange().run(StreamingResponse([1]))  # type: ignore[list-item]
         assert repr(exchange.error) == (
-            "TypeError('A chunk of a streamed body must be text or bytes, not 1 of type int.')"
+            "TypeError('A chunk of a streamed body must be str or bytes, not 1 of type int.')"
         )
         assert not exchange.is_complete
 
