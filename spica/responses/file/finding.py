@@ -1,4 +1,4 @@
-"""Find the file that answers a request to a directory of files, and read it if it is small.
+"""Find the file for a request to ``StaticFiles``, and read it if it is small.
 
 ``spica.staticfiles`` runs this in a worker thread, once for each request.
 """
@@ -16,13 +16,13 @@ from spica.responses.file.opening import Opened, read_content
 from spica.responses.file.reader import FileReader
 
 MAX_TRIES = 4
-"""How often a file is looked up again that changes while it is looked up or read."""
+"""Attempts to read a file that keeps changing."""
 
 _DIRECTORY = object()
 
 
 class Found(NamedTuple):
-    """A file that answers a request, with its content if it is small, or else with its reader."""
+    """The file for a request, with its content if it is small, or otherwise with its reader."""
 
     path: str
     status: os.stat_result
@@ -40,16 +40,17 @@ class Found(NamedTuple):
 
 
 class Finding:
-    """Look for one path. The result is kept in ``found``.
+    """Look up one path, and keep the result in ``found``.
 
-    It is not returned, because an idle worker thread keeps its last return value alive.
+    The result is not returned, because an idle worker thread keeps its last return value alive.
 
     Args:
-        open_file: Opens a path relative to the directory; None if nothing is there.
-        path: The path that the request asks for.
-        is_html: Whether ``index.html`` answers for a directory, and ``404.html`` for a missing file.
-        wants_directory: Whether no regular file at ``path`` itself may answer.
-        max_size: Files of at most so many bytes are read at once. None: no file is kept open.
+        open_file: A function that opens a path relative to the directory. It returns None for a missing
+            file.
+        path: The path in the request.
+        is_html: Whether to serve ``index.html`` for a directory and ``404.html`` for a missing file.
+        wants_directory: Whether to ignore a regular file at ``path``.
+        max_size: Read files of at most this many bytes at once. With None, no file stays open.
     """
 
     __slots__ = ("_is_html", "_max_size", "_open_file", "_path", "_wants_directory", "found")
@@ -71,7 +72,7 @@ class Finding:
         self.found: Found | None = None
 
     def run(self) -> None:
-        """Look for the file."""
+        """Look up the file."""
         found = self._find_file(self._path)
         if isinstance(found, Found):
             if not self._wants_directory:
@@ -90,7 +91,7 @@ class Finding:
             self.found = page._replace(status_code=404)
 
     def _find_file(self, path: str) -> Found | object | None:
-        """Return a regular file, `_DIRECTORY` for a directory, and None for anything else."""
+        """Return a regular file, `_DIRECTORY` for a directory, or None."""
         max_size = self._max_size
         for tries_left in reversed(range(MAX_TRIES)):
             opened = self._open_file(path)
@@ -99,7 +100,7 @@ class Finding:
             if not stat.S_ISREG(opened.status.st_mode):
                 return _DIRECTORY if stat.S_ISDIR(opened.status.st_mode) else None
             if not tries_left and max_size is not None:
-                # It grows all the time, as a log does: send as much as there was when it was opened.
+                # The file keeps growing, as a log does: send the part that existed when it was opened.
                 max_size = -1
             found = _load(opened, max_size)
             if found is not None:
@@ -108,7 +109,7 @@ class Finding:
 
 
 def _load(opened: Opened, max_size: int | None) -> Found | None:
-    """Return the file with its content, or with its reader if it is large; None if it changed."""
+    """Return the file with its content, or with its reader if it is large, or None if it has changed."""
     path, status, descriptor = opened
     if max_size is None or descriptor is None:
         opened.close()

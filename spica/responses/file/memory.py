@@ -1,11 +1,13 @@
-"""Keep small files of a directory in memory, and notice when they change on disk.
+"""Keep small files of a directory in memory, and notice changes on disk.
 
-A file that was found is answered from memory, without a thread, for ``fresh_seconds``. After that it is
-still answered from memory while a thread looks at the disk; a file that has changed is forgotten, and the
-next request reads it. An entry that was not checked for twice that time is not used at all, so that no
-answer is older, however seldom a file is requested.
+For ``fresh_seconds``, requests for a file are served from memory without a thread. After that, the next
+request is still served from memory, while a thread checks the disk. A changed file is dropped, and the next
+request reads it again. An entry that has not been checked for twice that time is not used, so no response
+is older than that.
 
-Memory is bounded in bytes; the file that was used least recently goes first.
+The memory has a limit in bytes. The least recently used file is dropped first.
+
+Standard: RFC 9110 s.13 (preconditions).
 """
 
 from __future__ import annotations
@@ -24,32 +26,31 @@ from spica.responses.base import Response
 from spica.responses.file.finding import Found
 
 _LEAST_SIZE = 1024
-"""Bytes that an entry counts at least: its headers and places in tables are not free."""
+"""Smallest size in bytes of an entry in the total, because headers and table entries need memory."""
 
-_SETTLING_NANOSECONDS = 2_000_000_000
-"""A file that changed so shortly before it was read may change again without a new modification time: the
-coarsest file systems count in steps of two seconds. Such a file is read again at its first check."""
+_CLOCK_STEP_NANOSECONDS = 2_000_000_000
+"""A file that changed this recently may change again without a new modification time, because the coarsest
+file systems count in steps of two seconds. The first check reads such a file again."""
 
 _QUIET_NANOSECONDS = 100_000_000
-"""A file that changed so shortly before it was read is not kept: a program may still be writing it."""
-
+"""A file that changed this recently is not kept, because a program may still be writing it."""
 
 _COPY_FIELDS = frozenset((b"if-none-match", b"if-modified-since"))
 
 
 @dataclass(frozen=True, slots=True)
 class StaticMemory:
-    """How much of its files ``StaticFiles`` keeps in memory, and for how long.
+    """The files that ``StaticFiles`` keeps in memory: how many bytes, and for how long.
 
     Args:
-        max_file_size: Larger files are read for each request, in bytes.
-        max_size: All files in memory together, in bytes.
-        fresh_seconds: How long a file is answered without looking at the disk. No answer is older than
-            twice this time. 1 second, so that a change is served within 2.
-        clock: Returns seconds that never go back. Tests may pass their own.
+        max_file_size: Limit for one file in bytes. Larger files are read for each request. Default 64 KiB.
+        max_size: Limit for all files together in bytes. Default 32 MiB.
+        fresh_seconds: Time between two checks of the disk. No response is older than twice this time.
+            Default 1 second, so that a change is served within 2 seconds.
+        clock: Returns monotonic seconds. Tests may pass their own.
 
     Raises:
-        TypeError: A number is not one.
+        TypeError: An argument is not a number.
         ValueError: A number is negative or infinite.
     """
 
@@ -70,7 +71,7 @@ class StaticMemory:
 
 
 class Kept:
-    """A file in memory, and the responses that most requests for it get."""
+    """A file in memory, and the responses to most requests for it."""
 
     __slots__ = (
         "_head",
@@ -97,7 +98,7 @@ class Kept:
         return self._whole is not None
 
     def set_responses(self, response: Response, not_modified: Response) -> None:
-        """Remember the 200, made for this file, and the 304 in its place."""
+        """Remember the 200 response for this file, and the 304 response that can replace it."""
         fields = dict(response.raw_headers)
         etag = fields.get(b"etag")
         # RFC 9110 s.13.1.2: weak comparison
@@ -108,9 +109,9 @@ class Kept:
         self._whole = _in_memory(response, self.found.content or b"")
 
     def answer(self, method: str, headers: list[tuple[bytes, bytes]]) -> Response | None:
-        """Return the response to a usual request; None if a range or a precondition needs a closer look.
+        """Return the response to a simple request, or None if it needs the full evaluation.
 
-        It is a copy, because layers outside may edit it.
+        A range and most preconditions need it. The response is a copy, because outer layers may edit it.
         """
         fields = [field for field in headers if field[0] in PRECONDITION_FIELDS]
         if not fields:
@@ -128,7 +129,7 @@ class Kept:
 
 
 def _in_memory(response: Response, body: bytes) -> Response:
-    """Return a response with the fields of another one, and a body of its own."""
+    """Return a response with the headers of another one and its own body."""
     copy = Response(media_type=response.media_type)
     copy.body = copy._measured_body = body
     copy.raw_headers = response.raw_headers
@@ -138,8 +139,11 @@ def _in_memory(response: Response, body: bytes) -> Response:
 class FileMemory:
     """The files of one ``StaticFiles``, by path.
 
-    ``find`` looks for a path on the disk. It is called in a thread of its own, and may raise. ``get`` is
-    called on event loops, perhaps on several at once.
+    ``get`` runs on event loops, possibly several at the same time.
+
+    Args:
+        settings: The limits.
+        find: Looks up a path on the disk. It runs in a thread and may raise.
     """
 
     def __init__(self, settings: StaticMemory, find: Callable[[str], Found | None]) -> None:
@@ -153,7 +157,7 @@ class FileMemory:
         self._size = 0
         self._changing = threading.Lock()
 
-    # An application is pickled to be sent to other processes, and copied. The files stay here.
+    # Applications are copied, and pickled for other processes. The cached files are left out.
 
     def __getstate__(self) -> tuple[Any, ...]:
         return self._settings, self._find
@@ -162,7 +166,7 @@ class FileMemory:
         FileMemory.__init__(self, *state)
 
     def get(self, path: str) -> Kept | None:
-        """Return the file at ``path``, unless it is not in memory or its last check is too old."""
+        """Return the file at ``path``, or None if it is not in memory or its last check is too old."""
         kept = self._kept.get(path)
         if kept is None:
             return None
@@ -175,15 +179,15 @@ class FileMemory:
                 _run_check(self._check, path, kept)
         try:
             self._kept.move_to_end(path)
-        except KeyError:  # a thread has just forgotten it
+        except KeyError:  # a thread has just dropped it
             pass
         return kept
 
     def put(self, path: str, found: Found, started_at: float) -> None:
-        """Keep a file with its content; ``started_at`` is when it began to be looked for.
+        """Keep a file with its content. ``started_at`` is when the look-up began.
 
-        A file that is too large is not kept, nor one that has just changed, nor one that was read before the
-        one that is there.
+        A file is not kept if it is too large, if it has changed very recently, or if the cached version is
+        newer.
         """
         if found.content is None or len(found.content) > self.max_file_size:
             return
@@ -204,14 +208,14 @@ class FileMemory:
         self._size -= _size_of(self._kept.pop(path).found)
 
     def _check(self, path: str, kept: Kept) -> None:
-        """Look whether a file is still as it is in memory, and forget it if not."""
+        """Compare a file in memory with the disk, and drop it if it has changed."""
         started_at = self.clock()
         try:
             found = self._find(path)
-        except Exception:  # the next request gets the same error, and reports it
+        except Exception:  # the next request raises the same error and reports it
             found = None
-        is_settled = _quiet_time(kept.found) > _SETTLING_NANOSECONDS
-        if is_settled and found is not None and _is_same(kept.found, found):
+        is_time_reliable = _quiet_time(kept.found) > _CLOCK_STEP_NANOSECONDS
+        if is_time_reliable and found is not None and _is_same(kept.found, found):
             kept.checked_at = started_at
             kept.is_checked = False
             return
@@ -225,7 +229,7 @@ def _size_of(found: Found) -> int:
 
 
 def _is_same(kept: Found, found: Found) -> bool:
-    """Return whether two looks found the same file with the same content and permissions."""
+    """Return whether two look-ups found the same file with the same content and permissions."""
     if kept.path != found.path or kept.is_index != found.is_index:
         return False
     first, second = kept.status, found.status
@@ -238,26 +242,26 @@ def _is_same(kept: Found, found: Found) -> bool:
 
 
 def _quiet_time(found: Found) -> int:
-    """Return for how long a file had not changed when it was read, in nanoseconds."""
+    """Return the time in nanoseconds between the last change of a file and reading it."""
     return found.read_at - max(found.status.st_mtime_ns, found.status.st_ctime_ns)
 
 
-# One thread for all checks: a slow disk delays them, and then requests wait for the disk themselves.
+# One thread runs all checks. If a slow disk delays them, requests read the disk themselves.
 _checker: Any = None
 
 
 def _run_check(check: Callable[[str, Kept], None], path: str, kept: Kept) -> None:
     try:
         get_checker().submit(check, path, kept)
-    except RuntimeError:  # the interpreter ends
+    except RuntimeError:  # the interpreter is shutting down
         pass
 
 
 def get_checker() -> Any:
-    """Return the executor that looks at the disk; a process that was forked gets one of its own."""
+    """Return the executor for checks of the disk. A forked process gets a new one."""
     global _checker
     if _checker is None:
-        from concurrent.futures import ThreadPoolExecutor  # on use: only where files are served
+        from concurrent.futures import ThreadPoolExecutor  # imported late: few applications need it
 
         _checker = ThreadPoolExecutor(1, thread_name_prefix="spica-static-files")
     return _checker

@@ -1,13 +1,13 @@
-"""Open files below a directory, and read the very file that was checked.
+"""Open files below a directory, and read exactly the file that was checked.
 
-A path names another file as soon as a link is swapped into it. This module therefore walks from a
-descriptor of the directory down, one name at a time, and follows no link on the way. The status comes from
-the descriptor that is read, and the path is never opened a second time.
+If somebody swaps a link into a path, the path names another file. Therefore this module walks down from a
+descriptor of the directory, one name at a time, and follows no link. The status comes from the descriptor
+that is read, and the path is never opened twice.
 
-Links that stay inside the directory still work: they are resolved first, and the resolved path is walked.
+Links that stay inside the directory work: they are resolved first, and then the resolved path is walked.
 
-Windows has no descriptors of directories. There the file is looked up before and after it is opened, and
-both must be the same file.
+Windows has no descriptors of directories. There, the file is looked up before and after it is opened, and
+both results must be the same file.
 
 Standards: POSIX.1-2017 ``openat`` with ``O_NOFOLLOW``, ``fstat``.
 """
@@ -20,25 +20,24 @@ import stat
 from typing import NamedTuple
 
 CAN_WALK = os.open in os.supports_dir_fd and os.stat in os.supports_dir_fd
-"""Whether this system opens a file relative to a descriptor of a directory."""
+"""Whether this system can open a file relative to a descriptor of a directory."""
 
 _MAX_TRIES = 4
-"""How often a path is resolved that changes while it is opened; then it counts as missing."""
+"""Attempts to resolve a path that keeps changing. After that, the file counts as missing."""
 
 _READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-# A pipe without a writer must not block the thread, and a terminal must not become ours.
+# A pipe without a writer must not block the thread. A terminal must not become our controlling terminal.
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
-# Walking through a directory needs the right to search it, not the right to list it.
+# Walking through a directory needs the permission to search it, not to list it.
 _SEARCH = getattr(os, "O_PATH", 0) or getattr(os, "O_SEARCH", 0)
 _DIRECTORY = _READ | getattr(os, "O_DIRECTORY", 0) | _SEARCH
 
 
 class Opened(NamedTuple):
-    """A file or directory that exists, and the descriptor to read it from.
+    """An existing file or directory, and the descriptor to read it from.
 
-    The descriptor is None for everything but a regular file, and after a look-up with
-    ``reads=False``. The caller closes it.
+    Only a regular file has a descriptor, and only without ``reads=False``. The caller closes it.
     """
 
     path: str
@@ -52,27 +51,27 @@ class Opened(NamedTuple):
 
 
 class _LinkFoundError(Exception):
-    """A name on the way is a link."""
+    """A component of the path is a link."""
 
 
 def open_path(path: str, *, follows_last: bool = True, reads: bool = True) -> Opened:
     """Open the file at ``path``, and follow links.
 
     Raises:
-        OSError: It can't be opened.
+        OSError: The file can't be opened.
     """
     return _open_last(path, path, None, 0 if follows_last else _NO_LINK, reads=reads)
 
 
 def open_below(root: str, names: list[str], *, reads: bool = True) -> Opened | None:
-    """Open the file at ``names`` below the directory ``root``; None if links lead out of it.
+    """Open the file at ``names`` below the directory ``root``, or return None if links lead out of it.
 
-    ``root`` itself may be a link. ``names`` must not contain ``..``. With ``reads=False`` nothing but the
-    status is returned.
+    ``root`` itself may be a link. ``names`` must not contain ``..``. With ``reads=False``, only the status
+    is returned.
 
     Raises:
         FileNotFoundError: There is no such file, or it kept changing while it was opened.
-        OSError: The system refuses to look, for example for a lack of permissions.
+        OSError: The system denies the look-up, for example because of missing permissions.
     """
     open_without_links = _walk if CAN_WALK else _compare
     resolved: tuple[str, list[str]] | None = (root, names)
@@ -82,21 +81,21 @@ def open_below(root: str, names: list[str], *, reads: bool = True) -> Opened | N
         try:
             return open_without_links(*resolved, reads=reads)
         except _LinkFoundError:
-            # The link may be new, so resolve the path from the start each time.
+            # The link may be new, so resolve the whole path each time.
             resolved = _resolve(root, names)
     raise FileNotFoundError(errno.ENOENT, "The path changed while it was opened", names[-1])
 
 
 def read_content(opened: Opened) -> bytes | None:
-    """Return all of a regular file that was opened; None if it changed meanwhile.
+    """Return the content of an open regular file, or None if it changed meanwhile.
 
     Raises:
-        OSError: It can't be read.
+        OSError: The file can't be read.
     """
     descriptor, known = opened.descriptor, opened.status
     if descriptor is None:
         return None
-    # One byte more, to notice a file that has grown.
+    # Read one more byte to notice growth.
     content = os.read(descriptor, known.st_size + 1)
     status = os.fstat(descriptor)
     if len(content) != known.st_size or not has_same_content(status, known):
@@ -105,12 +104,12 @@ def read_content(opened: Opened) -> bytes | None:
 
 
 def has_same_content(first: os.stat_result, second: os.stat_result) -> bool:
-    """Return whether two looks at one file saw the same bytes, as far as size and time can tell."""
+    """Return whether two statuses of a file have the same size and modification time."""
     return first.st_size == second.st_size and first.st_mtime_ns == second.st_mtime_ns
 
 
 def _walk(root: str, names: list[str], *, reads: bool) -> Opened:
-    """Open a path without links, from the descriptor of its root down."""
+    """Open a path without links, starting at the descriptor of its root."""
     directory = os.open(root, _DIRECTORY)
     try:
         if not names:
@@ -128,7 +127,7 @@ def _open_directory(name: str, directory: int) -> int:
     try:
         return os.open(name, _DIRECTORY | _NO_LINK, dir_fd=directory)
     except OSError as exc:
-        # Systems disagree on the error for a link where a directory is wanted.
+        # Systems use different errors for a link instead of a directory.
         if exc.errno in (errno.ENOTDIR, errno.ELOOP, errno.EMLINK):
             status = os.stat(name, dir_fd=directory, follow_symlinks=False)
             if stat.S_ISLNK(status.st_mode):
@@ -137,8 +136,8 @@ def _open_directory(name: str, directory: int) -> int:
 
 
 def _open_last(name: str, path: str, directory: int | None, no_link: int, *, reads: bool) -> Opened:
-    """Open the last name of a path, if it is a regular file."""
-    # Check the type first: opening a device may have effects.
+    """Open the last component of a path if it is a regular file."""
+    # Check the type first, because opening a device may have side effects.
     status = os.stat(name, dir_fd=directory, follow_symlinks=not no_link)
     if stat.S_ISLNK(status.st_mode):
         raise _LinkFoundError
@@ -148,7 +147,7 @@ def _open_last(name: str, path: str, directory: int | None, no_link: int, *, rea
         descriptor = os.open(name, _READ | _NO_WAIT | no_link, dir_fd=directory)
     except OSError as exc:
         if no_link and exc.errno in (errno.ELOOP, errno.EMLINK):
-            raise _LinkFoundError from None  # swapped in since
+            raise _LinkFoundError from None  # it was swapped in after the check
         raise
     try:
         status = os.fstat(descriptor)
@@ -162,7 +161,7 @@ def _open_last(name: str, path: str, directory: int | None, no_link: int, *, rea
 
 
 def _resolve(root: str, names: list[str]) -> tuple[str, list[str]] | None:
-    """Return the root and the names of the same path without links; None if it leads out of the root.
+    """Return the root and names of a path without its links, or None if it leads out of the root.
 
     Raises:
         OSError: There is no such file, or a link leads in a circle.
@@ -173,7 +172,7 @@ def _resolve(root: str, names: list[str]) -> tuple[str, list[str]] | None:
     except OSError as exc:
         if exc.errno != errno.EINVAL:
             raise
-        return root, names  # a link became something else while it was read
+        return root, names  # a link was replaced while it was read
     if real_path != real_root and os.path.commonpath((real_root, real_path)) != real_root:
         return None
     below = real_path[len(real_root) :].strip(os.sep)
@@ -181,7 +180,7 @@ def _resolve(root: str, names: list[str]) -> tuple[str, list[str]] | None:
 
 
 def _compare(root: str, names: list[str], *, reads: bool) -> Opened:
-    """Open a path without links by its name, and look whether it still is the same file."""
+    """Open a path by its name, and check that it contains no link and is still the same file."""
     path = os.path.join(root, *names)
     _refuse_links(root, names)
     opened = open_path(path, follows_last=False, reads=reads)

@@ -1,12 +1,11 @@
-"""Read parts of a file with as few visits to a worker thread as can be.
+"""Read parts of a file with as few visits to a worker thread as possible.
 
-Changing threads costs far more than reading bytes that the operating system holds in memory. So
-one visit opens the file and reads its beginning; after that, pieces that are in memory are read on
-the event loop by a call that refuses to wait for the disk (Linux: ``preadv2`` with ``RWF_NOWAIT``),
-and only pieces that are not, or all where there is no such call, are fetched by a thread, many at a
-time.
+Changing threads costs far more than reading bytes from the page cache. One visit opens the file and reads
+its beginning. After that, cached pieces are read on the event loop with a system call that never waits for
+the disk (Linux: ``preadv2`` with ``RWF_NOWAIT``). A thread reads the other pieces, many at a time. On
+systems without this call, a thread reads everything.
 
-There is no HTTP here: ``spica.responses.file`` decides which parts are read.
+This module knows nothing of HTTP: ``spica.responses.file`` decides which parts to read.
 """
 
 from __future__ import annotations
@@ -22,25 +21,29 @@ from typing import Any
 from spica._http.ranges import Segment
 
 BLOCK_SIZE = 512 * 1024
-"""Bytes that a visit to a worker thread reads at most: enough that the visit is not the larger part
-of the cost, and little enough to be held for each of many slow clients."""
+"""Most bytes that one visit to a worker thread reads: enough to make the cost of the visit small, and few
+enough to hold for each of many slow clients."""
 
 FIRST_BLOCK_SIZE = 256 * 1024
-"""Bytes that the visit that opens the file reads at most. A file of that size needs no other."""
+"""Most bytes that the first visit reads, which also opens the file. Smaller files need no other visit."""
 
 _CANNOT_WAIT = getattr(os, "RWF_NOWAIT", 0) if hasattr(os, "preadv") else 0
 
 
 class FileChangedError(RuntimeError):
-    """The bytes of a file are no longer those that its headers announced."""
+    """The file no longer contains the bytes that its headers announced."""
 
 
 class FileReader:
-    """Hand out segments of a file in pieces.
+    """Read segments of a file in pieces.
 
-    Worker threads enter it (``with reader:``) for whatever may have to wait for a disk. ``close``
-    may be called at any moment from the event loop, also while a thread is reading whose waiter was
-    cancelled: the thread then closes the file when it leaves.
+    Worker threads enter it (``with reader:``) for operations that may wait for the disk. The event loop may
+    call ``close`` at any time. If a thread is still reading after its waiter was cancelled, the thread
+    closes the file when it leaves.
+
+    Args:
+        path: The file.
+        chunk_size: Most bytes of one piece.
     """
 
     __slots__ = (
@@ -79,7 +82,7 @@ class FileReader:
             self.close()
 
     def close(self) -> None:
-        """Close the file, now or as soon as a thread that is reading it is done."""
+        """Close the file now, or as soon as the thread that is reading it leaves."""
         self._is_given_up = True
         if self._busy.acquire(blocking=False):
             try:
@@ -89,15 +92,15 @@ class FileReader:
                 self._busy.release()
 
     def __del__(self) -> None:
-        self.close()  # of an answer that was never sent
+        self.close()  # for a response that was never sent
 
     def open(self) -> os.stat_result:
         """Open the file at ``path`` and return its status.
 
         Raises:
-            RuntimeError: There is no file, or it is not a regular one.
+            RuntimeError: The file does not exist or is not a regular file.
         """
-        # Check the type first: opening a device may have effects, and opening a pipe waits.
+        # Check the type first: opening a device may have side effects, and opening a pipe waits.
         examine(self.path)
         try:
             self._file = io.FileIO(self.path, "rb", opener=_open_without_waiting)
@@ -108,30 +111,30 @@ class FileReader:
         return status
 
     def adopt(self, descriptor: int, status: os.stat_result) -> None:
-        """Read from ``descriptor``, whose status is ``status``, and close it in the end."""
+        """Take over an open ``descriptor`` with its ``status``. The reader closes it at the end."""
         self._file = io.FileIO(descriptor, "rb")
         self._known = status
 
     @property
     def status(self) -> os.stat_result | None:
-        """The status of the file that ``open`` or ``adopt`` brought; None before that."""
+        """The status of the file from ``open`` or ``adopt``, or None before that."""
         return self._known
 
     def look_again(self) -> None:
-        """Take the open file as it is now, with whatever was written to it since."""
+        """Update the status of the open file, which may have been written to."""
         if self._file is not None:
             self._known = os.fstat(self._file.fileno())
 
     def select(self, segments: Iterable[Segment], size: int) -> None:
-        """Set the segments to read, ``size`` bytes in all."""
+        """Set the segments to read, ``size`` bytes in total."""
         self._segments = iter(segments)
         self._offset = self._stop = 0
         self.left = size
 
     def read_next(self, pieces: list[bytes]) -> None:
-        """Enter, open the file if it is not open yet, and add the next block to ``pieces``.
+        """Open the file if necessary, and append the next block to ``pieces``. Call this in a thread.
 
-        It is not returned, because an idle worker thread keeps its last return value alive.
+        The block is not returned, because an idle worker thread keeps its last return value alive.
         """
         with self:
             if self._file is None:
@@ -139,12 +142,12 @@ class FileReader:
             pieces += self.read_block(BLOCK_SIZE)
 
     def read_block(self, max_size: int) -> list[bytes]:
-        """Read pieces of ``chunk_size`` bytes at most until there are about ``max_size`` bytes.
+        """Read pieces of at most ``chunk_size`` bytes, until there are about ``max_size`` bytes.
 
-        Called in a worker thread that has entered. The file is closed with the last piece.
+        Call this in a worker thread that has entered. The file is closed after the last piece.
 
         Raises:
-            FileChangedError: The file has become shorter, or other bytes were written to it.
+            FileChangedError: The file has become shorter, or was written to.
         """
         pieces: list[bytes] = []
         while self.left and max_size > 0:
@@ -158,9 +161,9 @@ class FileReader:
         return pieces
 
     def read_at_hand(self) -> bytes | None:
-        """Read the next piece if that needs no waiting; None if a thread has to do it.
+        """Return the next piece if that needs no waiting, or None if a thread must read it.
 
-        Called on the event loop, and never while a thread is reading.
+        Call this on the event loop, and never while a thread is reading.
         """
         if not self._may_read_on_loop or self._file is None:
             return None
@@ -173,10 +176,10 @@ class FileReader:
         return piece
 
     def _check_unchanged(self) -> None:
-        """Refuse bytes that may belong to another version of the file than those before.
+        """Raise an error if the last bytes may belong to another version of the file.
 
-        A file that was replaced keeps its old content under our descriptor. One that grows, such as a log,
-        keeps its beginning. One that was written to otherwise may hold a mixture.
+        A replaced file keeps its old content under the open descriptor. A growing file, such as a log,
+        keeps its beginning. A file that was otherwise written to may contain a mixture of two versions.
         """
         file, known = self._file, self._known
         if file is None or known is None:
@@ -188,7 +191,7 @@ class FileReader:
             raise FileChangedError(f"File at path {self.path} was changed while it was read.")
 
     def _advance(self) -> bytes:
-        """Go on to the next segment where one has ended, and return the text it begins with."""
+        """Move to the next segment if the current one is complete, and return its leading bytes."""
         if self._offset < self._stop:
             return b""
         text, self._offset, self._stop = next(self._segments)
@@ -199,7 +202,7 @@ class FileReader:
         try:
             file.seek(self._offset)
             piece: bytes = file.read(size)
-        except OSError as exc:  # not to be taken for the network's
+        except OSError as exc:  # convert it, because OSError from `send` means a disconnect
             raise RuntimeError(f"File at path {self.path} can't be read: {exc}") from exc
         if not piece:
             raise too_short(self.path, self.left)
@@ -214,10 +217,10 @@ class FileReader:
         try:
             count = _preadv(file.fileno(), [buffer], self._offset, _CANNOT_WAIT)
         except OSError as exc:
-            # Whatever else is wrong with the file, the thread meets it too, and tells.
+            # The thread will meet any other error as well, and raise it.
             self._may_read_on_loop = exc.errno == errno.EAGAIN
             return None
-        if not count:  # some kernels say 0 where they mean "not without waiting"
+        if not count:  # some kernels return 0 instead of EAGAIN
             return None
         self._offset += count
         return bytes(buffer) if count == size else bytes(memoryview(buffer)[:count])
@@ -227,7 +230,7 @@ def examine(path: str | os.PathLike[str]) -> os.stat_result:
     """Return the status of the regular file at ``path``.
 
     Raises:
-        RuntimeError: There is none, or it is something else.
+        RuntimeError: It does not exist or is not a regular file.
     """
     try:
         status = os.stat(path)
@@ -245,7 +248,7 @@ def _require_regular(path: str | os.PathLike[str], status: os.stat_result) -> No
 def too_short(path: str | os.PathLike[str], size: int) -> FileChangedError:
     """Return the error for a file that is ``size`` bytes shorter than announced."""
     return FileChangedError(
-        f"File at path {path} is shorter than expected. {size} bytes of the answer are missing."
+        f"File at path {path} is shorter than expected. {size} bytes of the response are missing."
     )
 
 
@@ -257,4 +260,4 @@ def _open_without_waiting(path: Any, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-_preadv: Any = getattr(os, "preadv", None)  # not there on Windows
+_preadv: Any = getattr(os, "preadv", None)  # missing on Windows

@@ -1,7 +1,7 @@
-"""A response from a file, for one request, with its final status and headers.
+"""The response to one request for a file, with its final status and headers.
 
-``FileResponse`` makes it when it knows the request. To the layers outside it is a response like any
-other; its body is read while it is sent, or while ``body_iterator`` is iterated over.
+``FileResponse`` makes it for each request. Outer layers see an ordinary response. Its body is read while it
+is sent, or while ``body_iterator`` is iterated over.
 
 Standards: ASGI extension "Path Send".
 """
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 
 PATHSEND = "http.response.pathsend"
 
-# Between two turns of the event loop no more than this is sent, however fast the client is.
+# Most bytes that are sent between two turns of the event loop, even to a fast client.
 _BYTES_A_TURN = 1024 * 1024
 
 
 class ResolvedFile(Response):
-    """Send the pieces of a file that were read already, then read and send the rest.
+    """Send the pieces that were already read, then read and send the rest of the file.
 
-    With ``sends_path`` the server is given the path instead, and the reader is only for a layer that
-    wants to have the body.
+    With ``sends_path``, the server gets the path instead. The reader is then only used if a layer reads the
+    body.
     """
 
     _is_value, _receives = True, True
@@ -67,17 +67,18 @@ class ResolvedFile(Response):
 
     @property
     def is_by_path(self) -> bool:
-        """Whether the server opens the file itself, or would if this were a GET for all of it."""
+        """Whether the server opens the file itself, or would do so for a GET of the whole file."""
         return self._is_by_path and self._replaced_body is None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer until its end or until the client leaves, then run the background task.
+        """Send the response until its end or until the client disconnects, then run the background task.
 
         The task also runs if sending fails.
 
         Raises:
-            RuntimeError: The file became shorter, or can't be read any more.
-            ClientDisconnect: ``send`` reported that the client has left (ASGI spec version 2.4).
+            RuntimeError: The file became shorter, or can no longer be read.
+            ClientDisconnect: ``send`` raised OSError because the client disconnected (ASGI spec version
+                2.4).
         """
         try:
             try:
@@ -95,7 +96,7 @@ class ResolvedFile(Response):
             await self.background()
 
     def _body_chunks(self) -> AsyncIterator[Any]:
-        """Return the body as chunks that are read on demand; it can be iterated over once."""
+        """Return the body as chunks that are read on demand. They can be iterated over once."""
         if self._iterator is None:
             self._iterator = self._iterate()
         return self._iterator
@@ -112,14 +113,14 @@ class ResolvedFile(Response):
             reader.close()
 
     async def _send(self, scope: Scope, send: Send, channel: BodyChannel | None) -> None:
-        if self.status_code in WITHOUT_BODY:  # which a layer outside may have set
+        if self.status_code in WITHOUT_BODY:  # an outer layer may have set the status
             unused = self._replaced_body or self._iterator
             await send_without_body(send, self.status_code, self.raw_headers, unused)
             return
         start = {
             "type": "http.response.start",
             "status": self.status_code,
-            # A copy: foreign layers edit the message.
+            # A copy: foreign layers may edit the message.
             "headers": self.raw_headers[:],
         }
         await send_to_client(send, start)
@@ -135,7 +136,7 @@ class ResolvedFile(Response):
         if channel is None or not (self._pieces or self._reader.left):
             await self._send_all(send)
         else:
-            # From the first piece on: a server lets `send` wait for a slow client.
+            # Listen from the first piece on, because `send` may wait for a slow client.
             await run_until_disconnect(self._send_all, send, channel)
 
     async def _send_pieces(self, pieces: list[bytes], send: Send, *, is_end: bool) -> None:
@@ -150,16 +151,16 @@ class ResolvedFile(Response):
     async def _send_all(self, send: Send) -> None:
         reader = self._reader
         await self._send_pieces(self._pieces or [b""], send, is_end=not reader.left)
-        self._pieces = []  # they were sent, and need not be kept until the end
+        self._pieces = []  # free the memory
         while reader.left:
             pieces = await self._read_on()
             await self._send_pieces(pieces, send, is_end=not reader.left)
 
     async def _read_on(self) -> list[bytes]:
-        """Read the next pieces: one, where it is at hand, or else as many as are worth a thread."""
+        """Read the next pieces: one from the page cache, or otherwise a block in a thread."""
         if self._sent_in_turn > _BYTES_A_TURN:
             self._sent_in_turn = 0
-            import anyio.lowlevel  # here: only large files come this far
+            import anyio.lowlevel  # imported late: only large files need it
 
             await anyio.lowlevel.checkpoint()
         piece = self._reader.read_at_hand()

@@ -1,7 +1,7 @@
-"""Answer with a file, or with the parts of it that a client asks for.
+"""``FileResponse``: send a file, or the parts of it that a client requests.
 
-This module looks at the file and makes the headers. ``spica._http.fileplan`` decides what to send,
-``spica.responses.file.reader`` reads it, and ``spica.responses.file.resolved`` sends it.
+This module checks the file and makes the headers. ``spica._http.fileplan`` plans the response,
+``spica.responses.file.reader`` reads the file, and ``spica.responses.file.resolved`` sends it.
 
 Standards: RFC 9110 section 8.8 (validators) and section 14 (ranges).
 """
@@ -42,54 +42,58 @@ if TYPE_CHECKING:
 
 
 _MAX_TRIES = 3
-"""How often a file is read again that changes before any of it was sent."""
+"""Attempts to read a file that changes before any of it was sent."""
 
 
 def guess_type(url: str | os.PathLike[str], strict: bool = True) -> tuple[str | None, str | None]:
     """Return the media type and the coding of a URL or path, from ``mimetypes.guess_type``.
 
-    ``FileResponse`` does not use it: see ``spica._http.mediatypes``.
+    ``FileResponse`` uses ``spica._http.mediatypes`` instead.
     """
-    import mimetypes  # on use: it reads files of the system when it is first called
+    import mimetypes  # imported late: its first call reads system files
 
     return mimetypes.guess_type(url, strict)
 
 
 class FileResponse(Response):
-    """Answer with the file at ``path``, read while it is sent.
+    """A response with the file at ``path``, which is read while it is sent.
+
+    A GET with a Range gets a 206 or 416 response if the status is 200. You can send the same object for any
+    number of requests. Each of them opens the file once, and sends that file even if another one replaces
+    it meanwhile.
 
     Args:
         path: The file.
         status_code, headers, background: As for ``Response``.
-        media_type: Guessed from the extension of ``filename`` or ``path`` by default, and
-            ``application/octet-stream`` if that says nothing. A compressed file has the type of its format.
-        filename: The name under which a browser saves the file.
-        stat_result: The status of the file, if you have it. It gives the headers early. If it no longer
-            holds when the file is opened, they are made again, unless the file has become shorter.
-        content_disposition_type: ``"inline"`` lets a browser show the file instead of saving it.
+        media_type: By default, the type for the extension of ``filename`` or ``path``, or
+            ``application/octet-stream`` for an unknown one. A compressed file has the type of its format.
+        filename: The name under which browsers save the file.
+        stat_result: The status of the file, if you have it, which sets the headers early. If it is outdated
+            when the file is opened, the headers are updated, unless the file has become shorter.
+        content_disposition_type: ``"inline"`` lets browsers show the file instead of saving it.
         conditional: Answer If-None-Match, If-Modified-Since, If-Match and If-Unmodified-Since with 304 or
-            412. Off by default, as in Starlette, since an endpoint may count on its status.
-            (``StaticFiles`` always answers them.)
-
-    A GET with a Range gets a 206 or 416 if the status is 200. The object can answer any number of requests.
-    Each opens the file once, and sends that file even if another one takes its place meanwhile.
+            412. Off by default, as in Starlette, since an endpoint may rely on its status. (``StaticFiles``
+            always answers them.)
 
     Raises:
-        RuntimeError: When it is sent: there is no file at ``path``, or it is not a regular file, or
-            ``headers`` give it another Content-Length than it has. Also if the file becomes shorter or is
-            written to while it is sent; the response is then left incomplete, so that no client takes it
-            for the whole.
+        RuntimeError: While sending: the file does not exist or is not a regular file, or ``headers``
+            contain a wrong Content-Length. Also if the file becomes shorter or is written to while it is
+            sent. The response is then left incomplete, so that no client mistakes it for the whole file.
+
+    >>> response = FileResponse("report.pdf", filename="report 2026.pdf")
+    >>> response.headers["content-type"]
+    'application/pdf'
     """
 
     chunk_size = 64 * 1024
-    """Size of a body message in bytes, at most."""
+    """Most bytes of one body message."""
     max_ranges = 100
-    """Ranges of one request; when there are more, the whole file is sent."""
+    """Most ranges in one request. If there are more, the whole file is sent."""
 
     _content: bytes | None = None
-    """The whole file, where it was read together with ``stat_result``."""
+    """The whole file, if it was read together with ``stat_result``."""
     _reader: FileReader | None = None
-    """The file itself, where it was opened together with ``stat_result``. One request reads it."""
+    """The open file, if it was opened together with ``stat_result``. One request reads it."""
 
     def __init__(
         self,
@@ -121,10 +125,10 @@ class FileResponse(Response):
             self.set_stat_headers(stat_result)
 
     def set_stat_headers(self, stat_result: os.stat_result) -> None:
-        """Set Content-Length, Last-Modified and ETag from a file's status, unless they are set.
+        """Set Content-Length, Last-Modified and ETag from the status of a file, unless they are set.
 
-        The tag is made of size and modification time, so that it is the same in every process.
-        Called on a copy, in a worker thread, where the status is only known when it is sent.
+        The ETag depends on the size and modification time only, so all processes send the same. If the
+        status is only known when the response is sent, this is called on a copy, in a worker thread.
         """
         for name, value in _stat_fields(stat_result):
             # RFC 9110 s.8.6: a response without content announces no length.
@@ -142,9 +146,15 @@ class FileResponse(Response):
     ) -> tuple[int, Callable[[int, int], bytes]]:
         """Lay out a multipart/byteranges body (RFC 9110 s.14.6).
 
-        ``ranges`` are pairs of offsets, the second not included; ``max_size`` is the size of the
-        file. Returns the body's length in bytes, and a function that gives the header of the part
-        for one range.
+        Args:
+            ranges: Pairs of a start and a stop offset. The stop offset is excluded.
+            boundary: The boundary.
+            max_size: The size of the file in bytes.
+            content_type: The Content-Type of each part.
+
+        Returns:
+            The length of the body in bytes, and a function that returns the header of the part for one
+                range.
         """
         header = _PartHeader(boundary, content_type, max_size)
         length = len(format_closing_delimiter(boundary))
@@ -155,11 +165,12 @@ class FileResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the file, or the requested ranges of it, then run the background task.
 
-        The task also runs if sending fails or the client leaves early.
+        The task also runs if sending fails or the client disconnects.
 
         Raises:
-            RuntimeError: The file is not one that can be sent: see the class.
-            ClientDisconnect: ``send`` reported that the client has left (ASGI spec version 2.4).
+            RuntimeError: The file can't be sent: see the class.
+            ClientDisconnect: ``send`` raised OSError because the client disconnected (ASGI spec version
+                2.4).
         """
         try:
             answer = await self._answer(scope)
@@ -170,11 +181,11 @@ class FileResponse(Response):
         await answer(scope, receive, send)
 
     async def _resolve(self, request: Request[Any]) -> Response:
-        """Return the response to ``request``, with its final status and headers."""
+        """Return the response to ``request`` with its final status and headers."""
         try:
             return await self._answer(request.scope)
         except Exception:
-            # No thread is free, or there is no such file. The task does not depend on that.
+            # The file is missing, or no thread is free. The task must run nevertheless.
             if self.background is not None:
                 nearest_cleanup(request).add_task(self.background)
             raise
@@ -193,8 +204,8 @@ class FileResponse(Response):
 
 
 def _stat_fields(status: os.stat_result) -> tuple[tuple[bytes, bytes], ...]:
-    """Return the header fields that say which bytes a file has."""
-    import hashlib  # on use: it loads a library
+    """Return the header fields that identify the content of a file."""
+    import hashlib  # imported late: it loads a C library
 
     identity = f"{status.st_mtime}-{status.st_size}".encode()
     digest = hashlib.md5(identity, usedforsecurity=False).hexdigest()
@@ -245,7 +256,7 @@ class _Preparation:
         self.request = select_fields(scope.get("headers", ()))
         self.sends_body = self.method != "HEAD" and response.status_code not in WITHOUT_CONTENT
         reader, response._reader = response._reader, None
-        # A server opens the path again, and may find another file. An open file is therefore read here.
+        # A server would open the path again and might find another file, so read an open file here.
         self.is_by_path = (
             reader is None
             and response._content is None
@@ -260,11 +271,11 @@ class _Preparation:
 
     @property
     def must_wait(self) -> bool:
-        """Whether ``run`` looks at the file, and hence belongs in a worker thread."""
+        """Whether ``run`` accesses the file, and therefore needs a worker thread."""
         return self.reads_file or self.response.stat_result is None
 
     def run(self) -> None:
-        """Make the answer.
+        """Make the response, and keep it in ``answer``.
 
         It is not returned, because an idle worker thread keeps its last return value alive.
         """
@@ -308,13 +319,13 @@ class _Preparation:
             answer._is_by_path = self.is_by_path
 
     def _look(self) -> os.stat_result:
-        """Return the status of the file, which is open afterwards if it is to be read."""
+        """Return the status of the file. Open the file if it will be read."""
         if self.reads_file:
             return self.reader.status or self.reader.open()
         return self.response.stat_result or examine(self.response.path)
 
     def _start_over(self) -> None:
-        """Look at the file as it is now; nothing of it was sent yet."""
+        """Use the current version of the file, of which nothing was sent yet."""
         if self.is_path_open:
             self.reader.look_again()
             self.response = _without_status(self.response)
@@ -334,7 +345,7 @@ class _Preparation:
 
 
 def _refuse(plan: FilePlan, scope: Scope) -> Response:
-    """Return the answer where the file is not sent."""
+    """Return the response if the file is not sent."""
     response = error_response(scope, plan.status_code, plan.refusal)
     if plan.status_code == 304:
         response.raw_headers = plan.raw_headers
@@ -344,14 +355,14 @@ def _refuse(plan: FilePlan, scope: Scope) -> Response:
 
 
 def _headers_for(response: FileResponse, status: os.stat_result) -> list[tuple[bytes, bytes]]:
-    """Return the response's headers for the file as it is, in a list that belongs to one sending.
+    """Return the headers for the current version of the file, in a list for one request.
 
     Raises:
-        RuntimeError: They announce another length than the file has, or it has become shorter.
+        RuntimeError: Content-Length differs from the size of the file, or the file has become shorter.
     """
     known = response.stat_result
     if known is not None and status.st_size < known.st_size:
-        # A program may be writing it right now, and half a file must not pass for a whole one.
+        # A program may be writing it now. Half a file must not look like a complete one.
         raise too_short(response.path, known.st_size - status.st_size)
     if known is None or not _is_same_content(known, status):
         response = _without_status(response)
@@ -367,7 +378,7 @@ def _headers_for(response: FileResponse, status: os.stat_result) -> list[tuple[b
 
 
 def _without_status(response: FileResponse) -> FileResponse:
-    """Return a copy without the headers that were made from a file's status."""
+    """Return a copy without the headers that come from the status of a file."""
     known = response.stat_result
     stale = () if known is None else _stat_fields(known)
     response = response._copy()
@@ -377,12 +388,12 @@ def _without_status(response: FileResponse) -> FileResponse:
 
 
 def _is_same_content(known: os.stat_result, status: os.stat_result) -> bool:
-    """Tell whether two looks at a file saw the same, as far as the headers say."""
+    """Return whether two statuses of a file give the same headers."""
     return known.st_size == status.st_size and known.st_mtime == status.st_mtime
 
 
 def _slice(content: bytes, segments: Sequence[Segment], chunk_size: int) -> list[bytes]:
-    """Return the pieces that a reader would give, from a file in memory."""
+    """Return the pieces that a reader would return, from the content in memory."""
     pieces: list[bytes] = []
     for text, start, stop in segments:
         if text:

@@ -129,7 +129,7 @@ def test_a_file_that_became_shorter_is_an_error(path):
     with pytest.raises(RuntimeError) as caught:
         read_next(reader)
     assert str(caught.value) == (
-        f"File at path {path} is shorter than expected. 424 bytes of the answer are missing."
+        f"File at path {path} is shorter than expected. 424 bytes of the response are missing."
     )
     reader.close()
     assert is_closed(reader)

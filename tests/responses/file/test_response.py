@@ -322,7 +322,7 @@ async def test_a_file_shorter_than_its_status_is_not_sent(path, fields):
         await answer.of(response)
     assert answer.messages == []
     assert str(caught.value) == (
-        f"File at path {path} is shorter than expected. 10 bytes of the answer are missing."
+        f"File at path {path} is shorter than expected. 10 bytes of the response are missing."
     )
 
 
