@@ -1,9 +1,11 @@
 """Text encodings that a client may name.
 
-Clients choose these names, so the names of all encodings come from two fixed tables: the list here and
-Python's own aliases. Python's codec registry would remember each unknown name forever, and some of its
-codecs are not text encodings or take quadratic time. Only the charset of a whole form may also be a codec
-that the application has registered.
+Clients choose these names, so all of them come from two fixed tables: the list below and Python's own
+aliases. Python's codec registry would remember each unknown name forever. Some of its codecs are not text
+encodings, and some take quadratic time. Only the charset of a whole form may also be a codec that the
+application has registered.
+
+Standards: WHATWG Encoding s.4.2 (names), RFC 7578 s.4.5 and s.4.6 (charsets of forms).
 """
 
 import codecs
@@ -12,12 +14,12 @@ from encodings import normalize_encoding
 from encodings.aliases import aliases
 
 CHARSET_FIELD = "_charset_"
-"""The name of the field whose value is the encoding of the form (RFC 7578 s.4.6)."""
+"""The name of the field that gives the encoding of the form (RFC 7578 s.4.6)."""
 
 MAX_NAME_SIZE = 40
-"""Characters of the name of an encoding. Longer names are unknown."""
+"""Longest name of an encoding in characters. Longer names are unknown."""
 
-# WHATWG Encoding s.4.2 has these names and more spellings. Browsers and mail programs send them.
+# Browsers and mail programs send these. WHATWG Encoding s.4.2 lists them with more spellings.
 _NAMES = """
     utf-8 utf8 us-ascii ascii
     iso-8859-1 latin-1 latin1 l1
@@ -43,7 +45,7 @@ _WITHOUT_ALIASES = """
 """
 _MODULES = frozenset(aliases.values()) | frozenset(_WITHOUT_ALIASES.split())
 
-# Codecs whose text has nothing to do with the text of a form.
+# Codecs that are not text encodings of forms.
 _UNFIT = frozenset(
     ["idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"]
 )
@@ -52,9 +54,9 @@ _ASCII = bytes(range(0x20, 0x7F))
 
 
 def find_charset_of_form(name: str | None) -> str | None:
-    """Return the codec for the charset of a whole form: UTF-8 for no name, None for an unknown one.
+    """Return the codec for the charset of a whole form. No name means UTF-8, and an unknown one None.
 
-    A form names one charset, so this one may also be a codec that the application has registered.
+    A form names one charset, so this function also accepts a codec that the application has registered.
     """
     if not name:
         return "utf-8"
@@ -67,7 +69,7 @@ def _look_up_registered(name: str) -> str | None:
     try:
         return name if _is_fit(name) else None
     except (LookupError, ValueError):
-        # Python remembers unknown names without a bound.
+        # Python caches unknown names without a limit.
         remembered = getattr(encodings, "_cache", {})
         for key in (name, normalize_encoding(name)):
             if remembered.get(key, key) is None:
@@ -76,27 +78,27 @@ def _look_up_registered(name: str) -> str | None:
 
 
 def _is_fit(name: str) -> bool:
-    """Return whether a codec decodes text, in a way that fits forms.
+    """Return whether a codec is a text encoding that is suitable for forms.
 
     Raises:
-        LookupError: there is no such codec.
+        LookupError: There is no such codec.
     """
     if codecs.lookup(name).name in _UNFIT:
         return False
     try:
-        # Only a text encoding can do this. Any other codec raises LookupError.
+        # Only text encodings can do this. Other codecs raise LookupError.
         b"a".decode(name)
     except UnicodeError:
-        return True  # one of more bytes for a character
+        return True  # an encoding with several bytes per character
     except LookupError:
         return False
     return True
 
 
 def find_charset(name: str | None) -> str:
-    """Return the codec for a charset that a client named: UTF-8 for none, latin-1 for an unknown one.
+    """Return the codec for a charset from a client. No name means UTF-8, and an unknown one latin-1.
 
-    Latin-1 never fails and loses nothing, so the application can get the received bytes back.
+    Latin-1 never fails and keeps every byte, so the application can restore the received bytes.
     """
     if not name:
         return "utf-8"
@@ -104,9 +106,9 @@ def find_charset(name: str | None) -> str:
 
 
 def look_up_charset(name: str) -> str | None:
-    """Return the codec for a charset that a client named, None for an unknown one.
+    """Return the codec for a charset from a client, or None for an unknown one.
 
-    No name leaves a trace, so one client cannot change the answer that another one gets.
+    Names are never cached, so one client cannot change the result for another one.
     """
     name = name.strip().lower()
     if name in _KNOWN:
@@ -119,12 +121,12 @@ def look_up_charset(name: str) -> str | None:
         return None
     try:
         return module if _is_fit(module) else None
-    except LookupError:  # the module is for another system, as mbcs is
+    except LookupError:  # the module is for another system, such as mbcs
         return None
 
 
 def is_ascii_based(charset: str) -> bool:
-    """Return whether ASCII text is the same bytes in `charset` (a name from `find_charset`)."""
+    """Return whether ASCII characters have the same bytes in `charset` (a name from `find_charset`)."""
     if charset == "utf-8":
         return True
     try:
@@ -134,7 +136,7 @@ def is_ascii_based(charset: str) -> bool:
 
 
 def decode_text(data: bytes, charset: str) -> str:
-    """Decode `data`; as latin-1 if it is not valid in `charset`."""
+    """Decode `data`, or decode it as latin-1 if it is invalid in `charset`."""
     try:
         return data.decode(charset)
     except UnicodeError:

@@ -1,6 +1,6 @@
-"""Turn the chunks of a ``multipart/form-data`` body into events, within limits. No I/O.
+"""Decode the chunks of a ``multipart/form-data`` body into events, within limits. No I/O.
 
-RFC 7578 is the format, and RFC 2046 s.5.1 describes its boundaries (`MultipartScanner`).
+Standards: RFC 7578 (the format), RFC 2046 s.5.1 (boundaries, see `MultipartScanner`).
 """
 
 from typing import TypeAlias
@@ -20,13 +20,13 @@ from spica.formparsers.errors import MultiPartException, beyond, malformed, too_
 from spica.formparsers.scanner import MultipartScanner, RawHeaders, UsualHead, headers_of, size_of
 
 MAX_BOUNDARY_SIZE = 256
-"""Bytes of a boundary. RFC 2046 s.5.1.1 allows 70, and some clients send more."""
+"""Longest boundary in bytes. RFC 2046 s.5.1.1 allows 70, and some clients send more."""
 
 _MISSING_NAME = 'The Content-Disposition header field "name" must be provided.'
 
 
 class PartHead:
-    """Begin a part: its name, its file name if it is a file, and its headers."""
+    """The event at the start of a part: its name, its headers, and the file name if it is a file."""
 
     __slots__ = ("_headers", "charset", "filename", "name")
 
@@ -42,7 +42,7 @@ class PartHead:
 
     @property
     def kept_size(self) -> int:
-        """Characters that are kept of it: the name of a field, all headers of a file."""
+        """Characters that stay in memory: the name of a field, or all headers of a file."""
         if self.filename is None:
             return len(self.name)
         headers = self._headers
@@ -51,30 +51,38 @@ class PartHead:
         return sum(len(name) + len(value) for name, value in headers)
 
     def raw_headers(self) -> RawHeaders:
-        """Return the headers as ASGI has them: lower-case names, values as the client sent them."""
+        """Return the headers in the form of ASGI: lower-case names, and values as the client sent them."""
         headers = self._headers
         if isinstance(headers, tuple):
             headers = self._headers = headers_of(headers)
         return headers
 
 
-# A part begins, a piece of its body arrives, or the part ends.
+# The start of a part, a piece of its body, or (None) its end.
 PartEvent: TypeAlias = PartHead | bytes | None
 
 
 class MultipartDecoder(MultipartScanner):
-    """Decode one body: `feed` it chunk by chunk, then `finish`.
+    r"""Decode one body: `feed` each chunk, then call `finish`.
 
     Args:
-        content_type: the Content-Type of the request, with the boundary.
-        max_files: number of files.
-        max_fields: number of parts that are not files.
-        max_part_size: bytes of a field. It does not limit files.
-        max_header_size: bytes of one header of a part.
-        max_headers: number of headers of a part.
+        content_type: The Content-Type of the request, with the boundary.
+        max_files: Number of files.
+        max_fields: Number of parts that are not files.
+        max_part_size: Bytes of a field. It does not limit files.
+        max_header_size: Bytes of one header of a part.
+        max_headers: Number of headers of a part.
 
     Raises:
-        MultiPartException: the Content-Type has no usable boundary, or names another media type (415).
+        MultiPartException: The Content-Type has no usable boundary, or is another media type (415).
+
+    >>> content_type = "multipart/form-data; boundary=b"
+    >>> limits = {"max_files": 1, "max_fields": 1, "max_part_size": 9, "max_headers": 2}
+    >>> decoder = MultipartDecoder(content_type, max_header_size=99, **limits)
+    >>> body = b'--b\r\nContent-Disposition: form-data; name="n"\r\n\r\nvalue\r\n--b--'
+    >>> head, data, end = decoder.feed(body)
+    >>> head.name, data, end
+    ('n', b'value', None)
     """
 
     __slots__ = (
@@ -117,10 +125,10 @@ class MultipartDecoder(MultipartScanner):
         self._events: list[PartEvent] = []
 
     def feed(self, chunk: bytes) -> list[PartEvent]:
-        """Take the next chunk of the body, and return the events that are complete with it.
+        """Decode the next chunk of the body, and return the events that it completes.
 
         Raises:
-            MultiPartException: the body is malformed, or a limit was passed.
+            MultiPartException: The body is malformed or exceeds a limit.
         """
         events = self._events = []
         if chunk:
@@ -129,17 +137,17 @@ class MultipartDecoder(MultipartScanner):
         return events
 
     def finish(self) -> None:
-        """Report the end of the body. A body of no bytes at all is a form without parts.
+        """Check that the body is complete. An empty body is a form without parts.
 
         Raises:
-            MultiPartException: the closing boundary has not come, so something is missing.
+            MultiPartException: The closing boundary is missing.
         """
         if self.is_closed or not self._is_fed:
             return
-        # RFC 2046 s.5.1.1: the closing delimiter is not optional.
+        # RFC 2046 s.5.1.1: the closing delimiter is mandatory.
         if self.is_started:
             raise malformed("the body ended before the closing boundary")
-        raise malformed("the body has no part, and not the boundary named in Content-Type")
+        raise malformed("the body does not contain the boundary from Content-Type")
 
     def begin_usual_part(self, head: UsualHead) -> None:
         """Add the head of a part in the form that browsers send."""
@@ -160,9 +168,9 @@ class MultipartDecoder(MultipartScanner):
         """Add the head of a part.
 
         Raises:
-            MultiPartException: the head has no Content-Disposition, none of a form, or no name.
+            MultiPartException: Content-Disposition is missing, is not form-data, or has no name.
         """
-        # Of equal headers the first counts, as in the email package.
+        # The first one of several equal headers wins, as in the email package.
         values = dict(reversed(headers))
         disposition = values.get(b"content-disposition")
         if disposition is None:
@@ -175,7 +183,7 @@ class MultipartDecoder(MultipartScanner):
         if name is None:
             raise MultiPartException(_MISSING_NAME)
         filename = parameters.get("filename")
-        # The values may have been percent-encoded, so they may contain anything.
+        # The values are percent-decoded, so they may contain any character.
         _refuse_breaks(name, "name")
         _refuse_breaks(filename or "", "filename")
         content_type = values.get(b"content-type", b"")
@@ -233,7 +241,7 @@ class MultipartDecoder(MultipartScanner):
 
     def _decode_header(self, value: bytes) -> str:
         """Decode the bytes that browsers put into a header in the encoding of the form."""
-        # RFC 7578 s.5.1.1: expect UTF-8, whatever else may come.
+        # RFC 7578 s.5.1.1: expect UTF-8 by default.
         charset = self._charset if is_ascii_based(self._charset) else "utf-8"
         if charset == "utf-8" and value.isascii():
             return value.decode("ascii")
@@ -249,7 +257,7 @@ def _check_boundary(boundary: str | None, media_type: str) -> str:
         )
     if boundary is None:
         raise MultiPartException("Missing boundary in multipart.")
-    # RFC 2046 s.5.1.1: 1 to 70 characters, all of them printable ASCII, the last not a space
+    # RFC 2046 s.5.1.1: 1 to 70 characters of printable ASCII. The last is not a space.
     if not boundary or len(boundary) > MAX_BOUNDARY_SIZE:
         raise beyond(f"The boundary must have 1 to {MAX_BOUNDARY_SIZE} characters.")
     if not (boundary.isascii() and boundary.isprintable()):
@@ -258,6 +266,6 @@ def _check_boundary(boundary: str | None, media_type: str) -> str:
 
 
 def _refuse_breaks(value: str, name: str) -> None:
-    # RFC 9110 s.5.5: these three could change the meaning of what follows them.
+    # RFC 9110 s.5.5: these three could change the meaning of the following bytes.
     if "\n" in value or "\r" in value or "\0" in value:
-        raise malformed(f"{name} of a part has a CR, LF or NUL in it")
+        raise malformed(f"the {name} of a part contains CR, LF or NUL")

@@ -1,21 +1,25 @@
-"""Exceptions for a form that is malformed, that goes over a limit, or that the server cannot store."""
+"""Errors of forms: malformed, over a limit (RFC 9110 s.15.5), or impossible to store."""
 
 import errno
 
 from spica.exceptions import HTTPException
 
 MAX_MEMORY_SIZE = 16 * 1024 * 1024
-"""Bytes of a form that are kept in memory by default: as much as of any other body."""
+"""Default limit for the bytes of a form in memory: the same as for any other body."""
 
 LOGGER_NAME = "spica.formparsers"
 
 
 class MultiPartException(HTTPException):
-    """Report that a form cannot be parsed, or is larger than a limit allows.
+    """A form can't be parsed, or exceeds a limit.
 
-    It is answered like any HTTPException: `message` is what the client is told. `reason` says
-    more where `message` has to be the general text that programs written for Starlette expect; it
-    is part of ``str()``.
+    It becomes a response like any other HTTPException.
+
+    Args:
+        message: The message for the client.
+        status_code: The status of the response. Default 400.
+        reason: More detail for the log, as part of ``str()``. It is used where Starlette's clients expect a
+            fixed ``message``.
     """
 
     def __init__(self, message: str, *, status_code: int = 400, reason: str = "") -> None:
@@ -28,47 +32,47 @@ class MultiPartException(HTTPException):
 
 
 def too_many(what: str, limit: int | float) -> MultiPartException:
-    """Build the error for too many fields, or files."""
+    """Return the error for too many fields or files."""
     return MultiPartException(f"Too many {what}. Maximum number of {what} is {limit}.")
 
 
 def too_large(what: str, limit: int | float) -> MultiPartException:
-    """Build the error for a part, or a field, of more than `limit` bytes."""
+    """Return the error for a part or field of more than `limit` bytes."""
     size = f"{limit // 1024}KB" if limit >= 1024 and limit % 1024 == 0 else f"{limit} bytes"
     return MultiPartException(f"{what} exceeded maximum size of {size}.")
 
 
 def too_much(limit: int | float) -> MultiPartException:
-    """Build the error for a form whose fields together take more than `limit` bytes of memory."""
+    """Return the error for a form whose fields together need more than `limit` bytes of memory."""
     message = f"The fields of the form exceeded {limit} bytes (max_memory_size)."
     return MultiPartException(message, status_code=413)  # RFC 9110 s.15.5.14
 
 
 def too_big(limit: int | float) -> MultiPartException:
-    """Build the error for a form of more than `limit` bytes, files included."""
+    """Return the error for a form of more than `limit` bytes, files included."""
     message = f"The form exceeded {limit} bytes (max_total_size)."
     return MultiPartException(message, status_code=413)  # RFC 9110 s.15.5.14
 
 
 def cannot_store(error: OSError) -> HTTPException:
-    """Log why the files of a form cannot be stored, and build the error for the client: 503, try again."""
-    import logging  # costs more than all of this module, and is for failures only
+    """Log why the files of a form can't be stored, and return the error for the client: 503, try again."""
+    import logging  # imported late: it is slow to import, and only needed here
 
     hint = ""
     if error.errno in (errno.EMFILE, errno.ENFILE):
         hint = " Raise the limit of open files (ulimit -n), or lower max_files in FormLimits."
     logging.getLogger(LOGGER_NAME).error("The files of a form cannot be stored: %s.%s", error, hint)
-    # RFC 9110 s.15.6.4: a temporary overload, with a hint when to try again.
+    # RFC 9110 s.15.6.4: a temporary overload. Retry-After tells the client when to try again.
     return HTTPException(
         503, "The server cannot store files at the moment.", headers={"Retry-After": "10"}
     )
 
 
 def malformed(reason: str) -> MultiPartException:
-    """Build the error for a body that is not what RFC 7578 says."""
+    """Return the error for a body that violates RFC 7578."""
     return MultiPartException(f"Invalid multipart data: {reason}.")
 
 
 def beyond(reason: str) -> MultiPartException:
-    """Build the error for a boundary or a header that is beyond its limit."""
+    """Return the error for a boundary or header that exceeds its limit."""
     return MultiPartException("Invalid multipart data.", reason=reason)

@@ -1,4 +1,4 @@
-"""Read a whole ``multipart/form-data`` body into a `FormData` (RFC 7578)."""
+"""Read a complete ``multipart/form-data`` body into a `FormData` (RFC 7578)."""
 
 import math
 import sys
@@ -25,29 +25,32 @@ else:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# A list of tiny pieces takes 50 times the memory of their bytes.
+# A list of tiny pieces needs 50 times the memory of their bytes.
 _MAX_PIECES = 64
 
 
 class MultiPartParser:
     """Parse a ``multipart/form-data`` body, as a whole (`parse`) or part by part (`parts`).
 
-    `headers` are those of the request (Content-Type is needed), `stream` yields the body.
+    ``math.inf`` removes a limit.
 
-    Each limit is finite, so that no client can make a form cost more than expected: `max_files` and
-    `max_fields` in number (default 1000 each), `max_part_size` in bytes of one field (default
-    1 MiB; files are not limited by it, the limit on the body counts for them), `max_headers` in
-    number of headers of one part (default 8: RFC 7578 knows three), `max_header_size` in bytes of
-    one header line (default 8 KiB), `max_memory_size` in bytes of all that is kept in memory
-    (default 16 MiB; fields beyond it are refused, files beyond it go to the disk), `max_total_size` in
-    bytes of the body that is read as a whole (no limit here; 2 GiB for a form of a request).
-    ``float("inf")`` lifts a limit.
+    Args:
+        headers: The headers of the request, with a Content-Type.
+        stream: The chunks of the body.
+        max_files: Number of files. Default 1000.
+        max_fields: Number of fields. Default 1000.
+        max_part_size: Bytes of one field. Default 1 MiB. The limit for the body applies to files.
+        max_headers: Number of headers of one part. Default 8, since RFC 7578 defines three.
+        max_header_size: Bytes of one header line. Default 8 KiB.
+        max_memory_size: Bytes in memory. Default 16 MiB. More fields are an error, and more files move to
+            disk.
+        max_total_size: Bytes of the body in `parse`. Unlimited here, and 2 GiB in ``request.form()``.
     """
 
     spool_max_size = 1024 * 1024
-    """Bytes of a file that are kept in memory, before it moves to the disk."""
+    """Most bytes of a file in memory. A larger file moves to disk."""
     max_part_size: int | float = 1024 * 1024
-    """Bytes of a field, unless the constructor gets another limit."""
+    """Default limit for the bytes of a field."""
     _has_files = True
 
     def __init__(
@@ -74,14 +77,14 @@ class MultiPartParser:
         self.max_total_size = max_total_size
 
     async def parse(self) -> FormData:
-        """Read the body to its end, and return its fields and files; the caller closes the form.
+        """Read the whole body, and return its fields and files. The caller closes the form.
 
         An error or a cancellation leaves no temporary file.
 
         Raises:
-            MultiPartException: the body is malformed or incomplete, or a limit was passed; 415, it is of
-                another media type.
-            HTTPException: 503, the system cannot store the files.
+            MultiPartException: The body is malformed, incomplete or over a limit. 415: it has another media
+                type.
+            HTTPException: 503, the system can't store the files.
         """
         collector = _Collector(self.spool_max_size, self.max_memory_size)
         try:
@@ -94,11 +97,11 @@ class MultiPartParser:
         return FormData(collector.items)
 
     def parts(self) -> PartStream:
-        """Iterate the parts, each body streamed as it arrives; nothing is stored.
+        """Iterate over the parts. Each body streams as it arrives, and nothing is stored.
 
         Raises:
-            MultiPartException: there is no usable boundary. The iteration raises it, too, when the
-                body is malformed or incomplete, or a limit was passed.
+            MultiPartException: There is no usable boundary. During the iteration, the body is malformed,
+                incomplete or over a limit.
         """
         return PartStream(self.stream, self._make_decoder())
 
@@ -129,12 +132,15 @@ class MultiPartParser:
 
 
 class _Collector:
-    """Put the events of a body together: fields as strings, files as uploads."""
+    """Collect the events of a body: fields as strings, files as uploads.
+
+    Small pieces of a part wait in a chunk buffer. A file that grows too large moves to disk.
+    """
 
     __slots__ = (
+        "_buffer",
         "_file",
         "_file_memory",
-        "_gathered",
         "_head",
         "_in_memory",
         "_left",
@@ -157,17 +163,16 @@ class _Collector:
         self._in_memory: list[UploadFile] = []  # complete files
         # Of the current part:
         self._head: PartHead | None = None
-        self._file_memory: int | None = (
-            None  # bytes of a file before it goes to disk; None for a field
-        )
+        # Most bytes of a file in memory, or None for a field:
+        self._file_memory: int | None = None
         self._file: BinaryIO | None = None
         self._size = 0
         self._pieces: list[bytes] = []
-        self._gathered = bytearray()  # pieces that came before these
+        self._buffer = bytearray()  # the pieces before `_pieces`, joined
         self._writer: DiskWriter | None = None
 
     async def add(self, events: list[PartEvent]) -> None:
-        """Take the next events of the body."""
+        """Process the next events of the body."""
         for event in events:
             if event is None:
                 if self._writer is None:
@@ -194,17 +199,17 @@ class _Collector:
         if head.filename is None:
             self._file_memory = self._file = None
         else:
-            # A spool of size 0 would never leave the memory.
+            # A SpooledTemporaryFile with max_size=0 would never move to disk.
             left = self._left
             size = self._spool_max_size
             self._file_memory = size if 1 <= size <= left else max(1, int(min(size, left)))
             self._file = self._storage.open(self._file_memory)
 
     def _keep_piece(self, piece: bytes) -> bool:
-        """Keep a piece of the current part in memory; return whether the part has to go to disk."""
+        """Keep a piece of the current part in memory. Return whether the part must move to disk."""
         self._pieces.append(piece)
         if len(self._pieces) == _MAX_PIECES:
-            self._gathered += b"".join(self._pieces)
+            self._buffer += b"".join(self._pieces)
             self._pieces.clear()
         if self._file_memory is None:
             self._left -= len(piece)
@@ -212,21 +217,21 @@ class _Collector:
         return self._size > self._file_memory
 
     def _take_data(self) -> bytes:
-        """Return the bytes of the current part that are in memory, and forget them."""
+        """Return the bytes of the current part in memory, and empty the buffer."""
         pieces = self._pieces
-        if self._gathered:
-            data = bytes(self._gathered) + b"".join(pieces)
-            self._gathered = bytearray()
+        if self._buffer:
+            data = bytes(self._buffer) + b"".join(pieces)
+            self._buffer = bytearray()
         else:
             data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         return data
 
     async def _make_room(self) -> None:
-        """Move the files that are in memory to disk; fields cannot move and need the memory.
+        """Move files from memory to disk. Fields can't move.
 
         Raises:
-            MultiPartException: that is not enough.
+            MultiPartException: The fields alone need too much memory.
         """
         files, self._in_memory = self._in_memory, []
         self._left += sum(upload.size or 0 for upload in files)
@@ -237,7 +242,7 @@ class _Collector:
     def _end_in_memory(self) -> None:
         head = self._head
         if head is None:
-            raise RuntimeError("A part has ended that has not begun.")
+            raise RuntimeError("A part ended before it started.")
         data = self._take_data()
         file = self._file
         if file is None:
@@ -264,7 +269,7 @@ class _Collector:
         return upload
 
     def close_files(self) -> None:
-        """Close every file that was opened, which removes it from disk."""
+        """Close every open file, which removes it from disk."""
         self._storage.close()
 
 
@@ -272,7 +277,7 @@ async def _use_disk(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
     """Run `work` in a thread.
 
     Raises:
-        HTTPException: 503, the system cannot open another file, or the disk is full.
+        HTTPException: 503, the system can't open another file, or the disk is full.
     """
     try:
         return await file_threads.run(work, *args, **kwargs)

@@ -1,4 +1,7 @@
-"""Read the form of a request: which parser a content type asks for, and the files closed in the end."""
+"""Read the form of a request: select the parser for the content type, and close the files at the end.
+
+Standards: RFC 7578 (multipart/form-data), WHATWG URL s.5 (application/x-www-form-urlencoded).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from spica.types import Scope
 
 
 class FormSource(HasCleanup, Protocol):
-    """What a form is read from: a Request."""
+    """The part of a Request that reading its form needs."""
 
     _form: FormData | None
     scope: Scope
@@ -36,13 +39,18 @@ class FormSource(HasCleanup, Protocol):
 
 
 Given = tuple[int | float | None, ...]
-"""Limits that a call was given, in the order of the first of ``FormLimits``."""
+"""Limits from a call, in the order of the first five of ``FormLimits``."""
 
 NONE_GIVEN: Given = (None,) * 5
 
 
 class FormReader:
-    """A form to be read: awaitable, and an async context manager that closes its files."""
+    """A form that can be read: an awaitable, and an async context manager that closes the files.
+
+    Args:
+        source: The request.
+        limits: The limits from the call, each of them possibly None.
+    """
 
     __slots__ = ("_limits", "_source")
 
@@ -60,13 +68,13 @@ class FormReader:
         await self._source.close()
 
     async def _read(self) -> FormData:
-        """Read the form once; later readers get the same."""
+        """Read the form once. Later calls return the same form."""
         source = self._source
         if source._form is None:
             parser = self._parser()
             form = source._form = FormData() if parser is None else await parser.parse()
             if isinstance(parser, MultiPartParser) and parser._has_files:
-                # A form that the endpoint leaves open is closed after the background tasks.
+                # If the endpoint leaves the form open, close it after the background tasks.
                 cleanup = cleanup_of(source)
                 cleanup.add_closer(form.close)
                 form._cleanup = ref(cleanup)
@@ -81,21 +89,21 @@ class FormReader:
                 limits.setdefault("max_total_size", MAX_TOTAL_SIZE)
             return MultiPartParser(source.headers, source._chunks(), **limits)
         if content_type == "application/x-www-form-urlencoded":
-            limits = limits_of(source.scope, self._limits, _OF_URLENCODED)
+            limits = limits_of(source.scope, self._limits, _URLENCODED_NAMES)
             return FormParser(source.headers, source._chunks(), **limits)
         return None
 
 
 _NAMES = tuple(field.name for field in fields(FormLimits))
-_OF_URLENCODED = ("max_fields", "max_part_size", "max_memory_size")
+_URLENCODED_NAMES = ("max_fields", "max_part_size", "max_memory_size")
 
 
 def limits_of(scope: Scope, given: Given, names: Iterable[str] = _NAMES) -> dict[str, Any]:
-    """Return the limits that were set: by the call, else by the layers; the rest is up to the parser."""
+    """Return the limits from the call, or else from the layers. The parser has defaults for the rest."""
     found: dict[str, Any] = {}
-    around: FormLimits | None = scope.get(FORM_LIMITS)
-    if around is not None:
-        found = {name: getattr(around, name) for name in names}
+    enclosing: FormLimits | None = scope.get(FORM_LIMITS)
+    if enclosing is not None:
+        found = {name: getattr(enclosing, name) for name in names}
     if given != NONE_GIVEN:
         for name, value in zip(_NAMES, given, strict=False):
             if value is not None and name in names:
@@ -104,6 +112,6 @@ def limits_of(scope: Scope, given: Given, names: Iterable[str] = _NAMES) -> dict
 
 
 def read_parts(source: FormSource) -> PartStream:
-    """Return the parts of a multipart form of ``source``, one by one."""
+    """Return an iterator over the parts of a multipart form."""
     limits = limits_of(source.scope, NONE_GIVEN)
     return MultiPartParser(source.headers, source._chunks(), **limits).parts()

@@ -1,8 +1,10 @@
-"""Find the boundaries, the headers and the bodies of the parts in a multipart body. No I/O.
+"""Find the boundaries, headers and bodies of the parts of a multipart body. No I/O.
 
-RFC 2046 s.5.1.1 is the grammar, RFC 5322 s.2.2 that of the headers. The scanner knows nothing of forms.
-Where RFC 2046 leaves room, it reads a body as Python's ``email`` package does: CRLF, LF and CR all end a
-line, a boundary may have blanks behind it, and a part may end inside its headers.
+The scanner knows nothing of forms. Where RFC 2046 leaves room, it reads a body as Python's ``email``
+package does: CRLF, LF and CR all end a line, blanks may follow a boundary, and a part may end inside its
+headers.
+
+Standards: RFC 2046 s.5.1.1 (the grammar), RFC 5322 s.2.2 (headers).
 """
 
 import re
@@ -11,12 +13,12 @@ from typing import Any, TypeAlias
 from spica.formparsers.errors import MultiPartException, beyond, malformed
 
 MAX_PADDING = 256
-"""Bytes of blanks behind a boundary. RFC 2046 s.5.1.1 says that some gateways add them."""
+"""Most blanks after a boundary, in bytes. RFC 2046 s.5.1.1 says that some gateways add them."""
 
 RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 
-# The head that nearly every client sends: one Content-Disposition without escapes, and for a file one
-# Content-Type. Anything else is read line by line.
+# The head that nearly all clients send: one Content-Disposition without escapes, and one Content-Type for
+# a file. Any other head is read line by line.
 _match_usual_head = re.compile(
     rb'Content-Disposition: (form-data; name="([ !#-\[\]-~]*+)"'
     rb'(?:; filename="([ !#-\[\]-~]*+)")?)\r\n(?:Content-Type: ([!-~][ -~]*+)\r\n)?\r\n'
@@ -30,7 +32,7 @@ _match_header = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]++):[ \t]*+").match
 _CR, _LF = b"\r\n"
 _BLANKS = b" \t"
 
-# What follows a boundary. Any other value is the position after the delimiter line.
+# Results of looking after a boundary. Any other value is the position after the delimiter line.
 _NO_DELIMITER, _NEED_MORE = -1, -2
 
 
@@ -39,7 +41,7 @@ def _skip_blanks(data: bytes, position: int) -> int:
     return position if match is None else match.end()
 
 
-# Content-Disposition as it was sent, the name, the file name, and Content-Type.
+# The original Content-Disposition, the name, the file name, and Content-Type.
 UsualHead: TypeAlias = tuple[bytes, bytes, bytes | None, bytes | None]
 
 
@@ -56,18 +58,18 @@ _DISPOSITION_SIZE, _TYPE_SIZE = len("content-disposition"), len("content-type")
 
 
 def size_of(head: UsualHead) -> int:
-    """Return the bytes of all names and values of a usual head."""
+    """Return the total size of the names and values of a usual head, in bytes."""
     size = _DISPOSITION_SIZE + len(head[0])
     return size if head[3] is None else size + _TYPE_SIZE + len(head[3])
 
 
 class MultipartScanner:
-    """Split a body into heads and bodies; a subclass receives them.
+    """Split a body into heads and bodies of parts. A subclass receives them.
 
     Args:
-        boundary: the boundary, without the dashes before it.
-        max_header_size: bytes of one header line, with the lines that continue it.
-        max_headers: number of headers of one part.
+        boundary: The boundary, without the leading dashes.
+        max_header_size: Bytes of one header, including its continuation lines.
+        max_headers: Number of headers of one part.
     """
 
     __slots__ = (
@@ -94,9 +96,9 @@ class MultipartScanner:
         self._is_usual_allowed = max_headers >= 2
         self._rest = b""
         self._headers: RawHeaders | None = None
-        # A delimiter may be the first thing in a body, and in the body of a part.
+        # A body, and the body of a part, may start with a delimiter.
         self._at_line_start = True
-        # A function, since a bound method would refer back to this object and delay its release.
+        # A plain function, because a bound method would create a reference cycle.
         self._step = MultipartScanner._scan_preamble
         self.is_started = False
         """Whether a delimiter was found."""
@@ -104,7 +106,7 @@ class MultipartScanner:
         """Whether the closing delimiter was found."""
 
     def begin_part(self, headers: RawHeaders) -> None:
-        """Receive the head of a part: names in lower case, values without blanks around them."""
+        """Receive the head of a part: lower-case names, and values without surrounding blanks."""
         raise NotImplementedError
 
     def begin_usual_part(self, head: UsualHead) -> None:
@@ -112,7 +114,7 @@ class MultipartScanner:
         raise NotImplementedError
 
     def add_data(self, data: bytes) -> None:
-        """Receive the next bytes of the body of a part; never empty."""
+        """Receive the next bytes of the body of a part, never empty."""
         raise NotImplementedError
 
     def end_part(self) -> None:
@@ -123,7 +125,7 @@ class MultipartScanner:
         """Scan the next chunk of the body.
 
         Raises:
-            MultiPartException: the body is malformed, or a header is beyond its limit.
+            MultiPartException: The body is malformed, or a header exceeds its limit.
         """
         data = self._rest + chunk if self._rest else chunk
         self._rest = b""
@@ -133,12 +135,12 @@ class MultipartScanner:
             position = self._step(self, data, position)
 
     def _wait(self, data: bytes, position: int) -> int:
-        """Keep what cannot be decided before the next chunk."""
+        """Keep bytes that can't be interpreted before the next chunk."""
         self._rest = data[position:]
         return len(data)
 
     def _scan_preamble(self, data: bytes, position: int) -> int:
-        """Skip what precedes the first delimiter (RFC 2046 s.5.1.1)."""
+        """Skip everything before the first delimiter (RFC 2046 s.5.1.1)."""
         end, after = self._find_delimiter(data, position)
         if after == _NEED_MORE:
             if end > position:
@@ -148,7 +150,7 @@ class MultipartScanner:
         return self._after_delimiter(after)
 
     def _scan_body(self, data: bytes, position: int) -> int:
-        """Hand out the body of a part up to the next delimiter."""
+        """Pass on the body of a part up to the next delimiter."""
         end, after = self._find_delimiter(data, position)
         if end > position:
             self._at_line_start = False
@@ -165,10 +167,10 @@ class MultipartScanner:
         return after
 
     def _scan_closing_line(self, data: bytes, position: int) -> int:
-        """Skip the blanks behind the closing delimiter.
+        """Skip the blanks after the closing delimiter.
 
         Raises:
-            MultiPartException: something else follows, so that other parsers see no delimiter there.
+            MultiPartException: Other text follows, so other parsers would see no delimiter there.
         """
         position = _skip_blanks(data, position)
         if position < len(data):
@@ -178,20 +180,20 @@ class MultipartScanner:
         return position
 
     def _scan_epilogue(self, data: bytes, position: int) -> int:
-        """Ignore what follows the closing delimiter (RFC 2046 s.5.1.1)."""
+        """Ignore everything after the closing delimiter (RFC 2046 s.5.1.1)."""
         return len(data)
 
     def _find_delimiter(self, data: bytes, position: int) -> tuple[int, int]:
-        """Return where the content before the next delimiter ends, and what follows the delimiter.
+        """Return the end of the content before the next delimiter, and the position after the delimiter.
 
-        The second value is a position or `_NEED_MORE`. With the latter, everything after the first value
-        has to be scanned again together with the next chunk.
+        The second value may be `_NEED_MORE`. Then everything after the first value must be scanned again
+        together with the next chunk.
         """
         token, size = self._token, self._token_size
         if self._at_line_start and data.startswith(token, position):
             found = position
         else:
-            # A delimiter begins a line, and one character is found much faster than several.
+            # A delimiter starts a line, and searching for one character is much faster.
             lf, cr = data.find(b"\n", position), data.find(b"\r", position)
             start = max(lf, cr) if lf < 0 or cr < 0 else min(lf, cr)
             found = data.find(token, start) if start >= 0 else -1
@@ -200,7 +202,7 @@ class MultipartScanner:
                 data[found - 2 : found] == b"\r\n" == data[after : after + 2]
                 and found - 2 >= position
             ):
-                return found - 2, after + 2  # the usual case, which the loop would find as well
+                return found - 2, after + 2  # the fast path: the loop would return the same
         while found >= 0:
             end = self._line_start(data, position, found)
             if end >= 0:
@@ -211,9 +213,9 @@ class MultipartScanner:
         return self._undecided_from(data, position), _NEED_MORE
 
     def _line_start(self, data: bytes, position: int, found: int) -> int:
-        """Return where the line break before `found` begins; -1 if no line begins at `found`.
+        """Return the start of the line break before `found`, or -1 if no line starts at `found`.
 
-        RFC 2046 s.5.1.1: the line break before a boundary is a part of the delimiter.
+        RFC 2046 s.5.1.1: the line break before a boundary belongs to the delimiter.
         """
         if found == position:
             return found if self._at_line_start else -1
@@ -224,7 +226,7 @@ class MultipartScanner:
         return found - 1 if last == _CR else -1
 
     def _after_token(self, data: bytes, position: int) -> int:
-        """Return what follows the boundary that ends at `position`."""
+        """Return the position after a delimiter whose boundary ends at `position`, or a code."""
         following = data[position : position + 2]
         if following == b"\r\n":
             return position + 2
@@ -245,7 +247,7 @@ class MultipartScanner:
         return stop + 1 if following[0] in (_CR, _LF) else _NO_DELIMITER
 
     def _undecided_from(self, data: bytes, position: int) -> int:
-        """Return where the end of `data` may be the beginning of a delimiter, or its length."""
+        """Return the position from which `data` may start a delimiter, or its length."""
         size = len(data)
         is_short = size - position < self._token_size
         if is_short and self._at_line_start and self._token.startswith(data[position:]):
@@ -291,7 +293,8 @@ class MultipartScanner:
         """End a part that has no body.
 
         RFC 2046 s.5.1.1: body-part = MIME-part-headers [CRLF *OCTET], so a delimiter may follow a header.
-        Two delimiters in a row have no part between them. A closing one after them is ambiguous.
+        There is no part between two consecutive delimiters. A closing delimiter directly after another one
+        is ambiguous.
         """
         if self._headers is not None:
             self._begin_part()
@@ -304,7 +307,7 @@ class MultipartScanner:
         self.begin_part([(name, value.strip(_BLANKS)) for name, value in self._headers or ()])
 
     def _find_line_end(self, data: bytes, position: int) -> tuple[int, int]:
-        """Return where a header line ends, and where the next one begins or `_NEED_MORE`."""
+        """Return the end of a header line, and the start of the next one or `_NEED_MORE`."""
         size = len(data)
         stop = int(min(size, position + self._max_header_size + 2))
         lf = data.find(b"\n", position, stop)
@@ -335,7 +338,7 @@ class MultipartScanner:
                 f"a part has the header line {line[:40].decode('latin-1')!r}, without a name"
             )
         if b"\0" in line:
-            # RFC 9110 s.5.5: NUL could change the meaning of what follows it.
+            # RFC 9110 s.5.5: NUL could change the meaning of the following bytes.
             raise malformed("a header of a part has a NUL in it")
         if len(headers) >= self._max_headers:
             raise beyond(
@@ -344,10 +347,10 @@ class MultipartScanner:
         headers.append((match[1].lower(), line[match.end() :]))
 
     def _continue_header(self, line: bytes) -> None:
-        """Append a line that begins with a blank to the header before it (RFC 5322 s.2.2.3)."""
+        """Append a line that starts with a blank to the previous header (RFC 5322 s.2.2.3)."""
         headers = self._headers
         if not headers:
-            return  # there is nothing to continue
+            return  # there is no previous header
         name, value = headers[-1]
         if len(name) + 1 + len(value) + len(line) > self._max_header_size:
             raise self._too_long()

@@ -1,7 +1,7 @@
 """Many uploaded files in one temporary file, so that a form with 1000 files needs one descriptor.
 
-`SharedFile` has the interface of a binary file. An operation that needs a file of its own (a write in the
-middle, ``fileno()``) copies it out first.
+`SharedFile` has the interface of a binary file. Some operations need a separate file (a write in the
+middle, ``fileno()``), so they copy the upload out first.
 """
 
 import io
@@ -12,8 +12,8 @@ _COPY_SIZE = 512 * 1024  # bytes copied at once
 
 
 def open_temporary_file() -> BinaryIO:
-    """Open a temporary file without a name; the system removes it when it is closed."""
-    from tempfile import TemporaryFile  # takes long to import, and few requests need it
+    """Open a temporary file without a name. The system removes it when it is closed."""
+    from tempfile import TemporaryFile  # imported late: it is slow to import, and rarely needed
 
     file: Any = TemporaryFile()  # noqa: SIM115  # the caller closes it
     opened: BinaryIO = file
@@ -21,10 +21,9 @@ def open_temporary_file() -> BinaryIO:
 
 
 class SharedSpool:
-    """One temporary file that holds the contents of many uploads, one behind the other.
+    """One temporary file with the contents of many uploads, one after another.
 
-    The temporary file is closed together with the last upload in it. Threads may use different uploads at
-    the same time.
+    The temporary file is closed with its last upload. Threads may use different uploads at the same time.
     """
 
     def __init__(self) -> None:
@@ -34,7 +33,7 @@ class SharedSpool:
         self._users = 0
 
     def open(self) -> "SharedFile":
-        """Return an empty file whose contents are written behind all others."""
+        """Return an empty file after all others."""
         with self._lock:
             self._users += 1
             return SharedFile(self, self._size)
@@ -46,7 +45,7 @@ class SharedSpool:
             return self._file.read(size)
 
     def append(self, start: int, data: bytes) -> bool:
-        """Write `data` at `start` if nothing follows there; return whether it was written."""
+        """Write `data` at `start` if that is the end. Return whether it was written."""
         with self._lock:
             if start != self._size:
                 return False
@@ -56,7 +55,7 @@ class SharedSpool:
             return True
 
     def leave(self) -> None:
-        """Close the temporary file if no other upload is in it."""
+        """Close the temporary file if it contains no other upload."""
         with self._lock:
             self._users -= 1
             if self._users == 0:
@@ -64,9 +63,9 @@ class SharedSpool:
 
 
 class SharedFile(io.BufferedIOBase):
-    """One upload in a `SharedSpool`, used like any binary file."""
+    """One upload in a `SharedSpool`, with the interface of a binary file."""
 
-    # As on a SpooledTemporaryFile: the contents are on the disk, so reading them may block.
+    # As on a SpooledTemporaryFile: the contents are on disk, so reading them may block.
     _rolled = True
 
     def __init__(self, shared: SharedSpool, start: int) -> None:
@@ -78,12 +77,12 @@ class SharedFile(io.BufferedIOBase):
 
     @property
     def name(self) -> Any:
-        """The name or descriptor of the file, None as long as it shares one with others."""
+        """The name or descriptor of the file, or None while it shares one with others."""
         return None if self._own is None else self._own.name
 
     @property
     def mode(self) -> str:
-        """How the file is open."""
+        """The mode of the file."""
         return "rb+"
 
     def readable(self) -> bool:
@@ -99,7 +98,7 @@ class SharedFile(io.BufferedIOBase):
         return True
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return up to `size` bytes from the current position; everything that is left by default."""
+        """Read up to `size` bytes from the current position. By default, read the rest."""
         self._check_open()
         if self._own is not None:
             return self._own.read(-1 if size is None else size)
@@ -108,11 +107,11 @@ class SharedFile(io.BufferedIOBase):
         return data
 
     def read1(self, size: int = -1, /) -> bytes:
-        """Return what `read` does."""
+        """Read like `read`."""
         return self.read(size)
 
     def peek(self, size: int = 8192, /) -> bytes:
-        """Return up to `size` bytes without moving the position; ``readline()`` uses this."""
+        """Return up to `size` bytes without moving the position. ``readline()`` uses this."""
         self._check_open()
         if self._own is not None:
             position = self._own.tell()
@@ -126,7 +125,7 @@ class SharedFile(io.BufferedIOBase):
         return self._shared.read(self._start + self._position, left) if left > 0 else b""
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Move to a position, and return it."""
+        """Move to a position and return it."""
         self._check_open()
         if self._own is not None:
             return self._own.seek(offset, whence)
@@ -153,25 +152,25 @@ class SharedFile(io.BufferedIOBase):
         return self.separate().write(data)
 
     def truncate(self, size: int | None = None, /) -> int:
-        """Cut the file to `size` bytes, or at the current position."""
+        """Cut the file to `size` bytes, or by default at the current position."""
         return self.separate().truncate(self.tell() if size is None else size)
 
     def flush(self) -> None:
-        """Write what is buffered to the disk."""
+        """Write buffered data to disk."""
         if self._own is not None and not self.closed:
             self._own.flush()
 
     def fileno(self) -> int:
-        """Return the descriptor of a file that holds this upload only."""
+        """Return the descriptor of a file that contains only this upload."""
         file = self.separate()
         file.flush()
         return file.fileno()
 
     def rollover(self) -> None:
-        """Do nothing: the contents are on the disk already."""
+        """Do nothing, because the contents are already on disk."""
 
     def separate(self) -> BinaryIO:
-        """Copy the contents to a temporary file of their own, unless they have one, and return it."""
+        """Copy the contents to a separate temporary file on first use, and return that file."""
         self._check_open()
         if self._own is None:
             own = open_temporary_file()
@@ -184,7 +183,7 @@ class SharedFile(io.BufferedIOBase):
         return self._own
 
     def close(self) -> None:
-        """Close the file; closing it again does nothing."""
+        """Close the file. Closing it again does nothing."""
         if not self.closed:
             super().close()
             if self._own is not None:

@@ -1,4 +1,4 @@
-"""The parts of a form one after another, each body streamed as it arrives; nothing is stored."""
+"""The parts of a form one after another (RFC 7578). Each body streams, and nothing is stored."""
 
 from collections import deque
 from collections.abc import AsyncIterator
@@ -12,13 +12,13 @@ from spica.formparsers.errors import too_large
 from spica.formparsers.limits import SLICE_SIZE, Pacer
 
 DEFAULT_READ_LIMIT = 1024 * 1024
-"""Bytes that `Part.read` returns at most, unless told otherwise."""
+"""Default limit for `Part.read` in bytes."""
 
 
 class PartStream:
-    """Iterate the parts of a form: ``async for part in parser.parts()``.
+    """Iterate over the parts of a form: ``async for part in request.parts()``.
 
-    A part can be read until the next one is asked for; what was not read of it is then discarded.
+    You can read a part until you request the next one. The unread rest of it is then discarded.
     """
 
     def __init__(self, stream: AsyncIterator[bytes], decoder: MultipartDecoder) -> None:
@@ -47,7 +47,7 @@ class PartStream:
         return self._part
 
     async def aclose(self) -> None:
-        """Give up: close the stream that the body comes from."""
+        """Stop reading, and close the stream of the body."""
         self._is_exhausted = True
         self._part = None
         self._chunk = b""
@@ -55,9 +55,9 @@ class PartStream:
         await close_iterator(self._stream)
 
     async def _next_piece(self) -> bytes | None:
-        """Return the next bytes of the current part, None at its end."""
+        """Return the next bytes of the current part, or None at its end."""
         if not self._events and not await self._receive():
-            # `finish` has raised already if it was the body that ended too early.
+            # If the body had ended too early, `finish` would have raised already.
             raise RuntimeError("A part of the form cannot be read: its stream was closed.")
         event = self._events.popleft()
         if isinstance(event, PartHead):
@@ -65,7 +65,7 @@ class PartStream:
         return event
 
     async def _receive(self) -> bool:
-        """Wait for the next events; False when the body has ended."""
+        """Wait for the next events. Return False at the end of the body."""
         while not self._events:
             if self._offset >= len(self._chunk):
                 if self._is_exhausted or not await self._receive_chunk():
@@ -78,7 +78,7 @@ class PartStream:
             try:
                 self._events.extend(self._decoder.feed(piece))
             except Exception:
-                await self.aclose()  # nothing more of it will be read
+                await self.aclose()  # the rest will not be read
                 raise
         return True
 
@@ -95,9 +95,11 @@ class PartStream:
 
 
 class Part:
-    """One part of a form: its head is here, its body is still arriving.
+    """One part of a form, whose body is still arriving.
 
-    Iterate it for the chunks of its body, or `read` it as a whole.
+    Iterate over it to get the chunks of its body, or call `read` or `text`. ``name`` is the name of the
+    field, ``filename`` the name that the client sent for a file, or None, and ``headers`` are those of the
+    part.
     """
 
     def __init__(self, head: PartHead, source: PartStream) -> None:
@@ -111,13 +113,13 @@ class Part:
 
     @property
     def content_type(self) -> str | None:
-        """The media type that the client claims for the body, with its parameters; or None."""
+        """The media type that the client claims, with its parameters, or None."""
         value: str | None = self.headers.get("content-type")
         return value
 
     @property
     def safe_filename(self) -> str:
-        """A name under which a file can be kept: see `UploadFile.safe_filename`."""
+        """A valid file name on every system: see `UploadFile.safe_filename`."""
         return make_safe_name(self.filename or "")
 
     def __aiter__(self) -> "Part":
@@ -128,7 +130,7 @@ class Part:
     async def __anext__(self) -> bytes:
         if self._is_left:
             raise RuntimeError(
-                f"The part {self.name!r:.80} is gone: read it before the next part is asked for."
+                f"The part {self.name!r:.80} is gone: read it before you request the next part."
             )
         piece = None if self._is_read else await self._source._next_piece()
         if piece is None:
@@ -137,11 +139,14 @@ class Part:
         return piece
 
     async def read(self, limit: int | None = DEFAULT_READ_LIMIT) -> bytes:
-        """Return the rest of the body, at most `limit` bytes (default 1 MiB; None: no limit).
+        """Return the rest of the body.
+
+        Args:
+            limit: Most bytes to read. Default 1 MiB. None means no limit.
 
         Raises:
-            MultiPartException: the body is larger than `limit`, or malformed.
-            RuntimeError: the body was read already, or the next part has been asked for.
+            MultiPartException: The body is larger than `limit`, or malformed.
+            RuntimeError: The body was read already, or the next part was requested.
         """
         pieces = []
         size = 0
@@ -153,9 +158,9 @@ class Part:
         return b"".join(pieces)
 
     async def text(self, limit: int | None = DEFAULT_READ_LIMIT) -> str:
-        """Return what `read` does, decoded in the charset of the part, or of the form.
+        """Return the rest of the body, decoded with the charset of the part or of the form.
 
-        Bytes that are not valid in it are decoded as latin-1, as is an unknown charset.
+        Bytes that are invalid in it are decoded as latin-1, and so is an unknown charset.
         """
         return decode_text(await self.read(limit), self._charset)
 
@@ -163,7 +168,7 @@ class Part:
         return f"{type(self).__name__}(name={self.name!r}, filename={self.filename!r})"
 
     async def _leave(self) -> None:
-        """Discard what was not read."""
+        """Discard the unread rest."""
         while not self._is_read and await self._source._next_piece() is not None:
             pass
         self._is_left = True

@@ -1,4 +1,4 @@
-"""Where the bytes of uploaded files go: memory first, then temporary files on disk."""
+"""Storage for uploaded files: memory first, then temporary files on disk."""
 
 import sys
 from collections.abc import Iterable
@@ -8,20 +8,20 @@ from spica.datastructures import UploadFile
 from spica.formparsers.shared_file import SharedSpool
 
 WRITE_SIZE = 512 * 1024
-"""Bytes gathered before they are written to disk, in one visit to a thread."""
+"""Bytes to buffer before one visit to a thread writes them to disk."""
 
 MAX_OPEN_FILES = 16
-"""Temporary files of one form. Further uploads share one more, so that few large forms cannot use up the
-descriptors of the process: systems often allow 1024."""
+"""Most temporary files of one form. Further uploads share one more, so that a few large forms can't use up
+the descriptors of the process, of which systems often allow 1024."""
 
 _PACKAGE = "spica.formparsers"
 
 
 def __getattr__(name: str) -> Any:
-    """Fetch `SpooledTemporaryFile` for this package when code first asks for it.
+    """Import `SpooledTemporaryFile` for this package on first use.
 
-    `tempfile` takes long to import, and applications without uploads do not need it. The class is a plain
-    attribute of the package, where tests of applications replace it.
+    `tempfile` is slow to import, and applications without uploads do not need it. The class is an ordinary
+    attribute of the package, so tests of applications can replace it.
     """
     if name != "SpooledTemporaryFile":
         raise AttributeError(f"module {_PACKAGE!r} has no attribute {name!r}")
@@ -32,14 +32,14 @@ def __getattr__(name: str) -> Any:
 
 
 def open_storage(max_size: int) -> BinaryIO:
-    """Open a file that stays in memory up to `max_size` bytes, and has no name on disk later."""
+    """Open a file that stays in memory up to `max_size` bytes. On disk it has no name."""
     package: Any = sys.modules[_PACKAGE]
     file: BinaryIO = package.SpooledTemporaryFile(max_size=max_size)
     return file
 
 
 class UploadStorage:
-    """Hold the files of one form, with a bounded number of descriptors."""
+    """The files of one form, with a limited number of descriptors."""
 
     __slots__ = ("_on_disk", "_shared", "files")
 
@@ -56,10 +56,10 @@ class UploadStorage:
         return file
 
     def move_to_disk(self, file: BinaryIO) -> BinaryIO:
-        """Return a file on disk with the content of a file in memory. Call this in a thread.
+        """Move the content of a file from memory to disk, and return the new file. Call this in a thread.
 
         Raises:
-            OSError: the system cannot open another file, or the disk is full.
+            OSError: The system can't open another file, or the disk is full.
         """
         spool: Any = file
         if self._on_disk < MAX_OPEN_FILES:
@@ -80,7 +80,7 @@ class UploadStorage:
         """Move complete files from memory to disk. Call this in a thread.
 
         Raises:
-            OSError: the system cannot open another file, or the disk is full.
+            OSError: The system can't open another file, or the disk is full.
         """
         for upload in uploads:
             upload.file = self.move_to_disk(upload.file)
@@ -93,7 +93,7 @@ class UploadStorage:
 
 
 class DiskWriter:
-    """Write one uploaded file to disk while it arrives, in a thread."""
+    """Write one uploaded file to disk, in a thread, while it arrives."""
 
     __slots__ = ("_file", "_is_on_disk", "_pending", "_pending_size", "_storage")
 
@@ -105,16 +105,16 @@ class DiskWriter:
         self._pending_size = 0
 
     def write(self, chunk: bytes) -> bool:
-        """Take a chunk; True when `flush` must run in a thread before the next one."""
+        """Buffer a chunk. Return True if `flush` must run in a thread before the next one."""
         self._pending.append(chunk)
         self._pending_size += len(chunk)
         return self._pending_size >= WRITE_SIZE
 
     def flush(self) -> BinaryIO:
-        """Write the chunks that were taken, and return the file.
+        """Write the buffered chunks, and return the file.
 
         Raises:
-            OSError: the system cannot open another file, or the disk is full.
+            OSError: The system can't open another file, or the disk is full.
         """
         if not self._is_on_disk:
             self._file = self._storage.move_to_disk(self._file)
@@ -124,7 +124,7 @@ class DiskWriter:
         return self._file
 
     def finish(self) -> BinaryIO:
-        """Write the rest, and return the file ready to be read from its start."""
+        """Write the rest, and return the file at its start."""
         file = self.flush()
         file.seek(0)
         return file

@@ -1,7 +1,7 @@
 """Read an ``application/x-www-form-urlencoded`` body into a `FormData` (WHATWG URL s.5.1).
 
-WHATWG URL knows UTF-8 only. Clients from before that name another encoding, in Content-Type or in a field
-``_charset_`` (HTML s.4.10.5.1.1), and get their text decoded with it.
+WHATWG URL only knows UTF-8. Older clients name another encoding in Content-Type or in a field ``_charset_``
+(HTML s.4.10.5.1.1), and their text is decoded with it.
 """
 
 import re
@@ -33,7 +33,7 @@ _LONE_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 _UTF_8 = frozenset(["utf-8", "utf8", "utf_8", "ascii", "us-ascii"])  # ASCII is a part of UTF-8
 
-# Separators while a block is being decoded: two characters that no byte decodes to.
+# Separators inside a decoded block. No byte decodes to these two characters.
 _FIELD_END = "\u0100"
 _EQUALS = "\u0101"
 
@@ -41,9 +41,12 @@ _EQUALS = "\u0101"
 class FormParser:
     """Parse an ``application/x-www-form-urlencoded`` body.
 
-    `headers` are those of the request, `stream` yields the body. `max_fields` is the number of
-    fields (default 1000), `max_part_size` the bytes of one of them, name and value together, as
-    they were sent (default 1 MiB), `max_memory_size` the bytes of the whole (default 16 MiB).
+    Args:
+        headers: The headers of the request.
+        stream: The chunks of the body.
+        max_fields: Number of fields. Default 1000.
+        max_part_size: Bytes of one field, name and value together, as sent. Default 1 MiB.
+        max_memory_size: Bytes of the whole body. Default 16 MiB.
     """
 
     def __init__(
@@ -62,11 +65,11 @@ class FormParser:
         self.max_memory_size = max_memory_size
 
     async def parse(self) -> FormData:
-        """Read the body to its end, and return its fields, blank ones too.
+        """Read the whole body, and return its fields, including those with an empty value.
 
         Raises:
-            MultiPartException: 400 or 413, a limit was passed; 415, the Content-Type names an unknown
-                charset. Nothing else makes a body invalid.
+            MultiPartException: 400 or 413, the form exceeds a limit. 415, the Content-Type names an unknown
+                charset. No other body is invalid.
         """
         charset = _charset_of(self.headers.get("content-type") or "")
         decoder = _Decoder(self.max_fields, self.max_part_size, charset)
@@ -89,10 +92,10 @@ class FormParser:
 
 
 def _charset_of(content_type: str) -> str:
-    """Return the codec for the charset that a Content-Type names; UTF-8 for none.
+    """Return the codec for the charset of a Content-Type, by default UTF-8.
 
     Raises:
-        MultiPartException: 415, the charset is unknown, or ASCII is not a part of it.
+        MultiPartException: 415, the charset is unknown or does not contain ASCII.
     """
     if "charset" not in content_type.lower():
         return "utf-8"
@@ -110,7 +113,7 @@ def _charset_of(content_type: str) -> str:
 
 
 class _Decoder:
-    """Decode a body chunk by chunk. A field is decoded when it is complete."""
+    """Decode a body chunk by chunk. Each field is decoded when it is complete."""
 
     __slots__ = (
         "_charset",
@@ -134,10 +137,10 @@ class _Decoder:
         self._tail_size = 0
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next chunk. It waits for the one after it: most bodies are one chunk only.
+        """Add the next chunk. It is decoded with the one after it, because most bodies are a single chunk.
 
         Raises:
-            MultiPartException: a limit was passed.
+            MultiPartException: The form exceeds a limit.
         """
         last, self._last = self._last, chunk
         if not last:
@@ -153,15 +156,15 @@ class _Decoder:
         if rest:
             self._tail.append(rest)
             self._tail_size += len(rest)
-            # The "=" is not counted: there may be one more byte.
+            # The "=" does not count, so one more byte is allowed.
             if self._tail_size > self._max_part_size + 1:
                 raise too_large("Field", self._max_part_size)
 
     def finish(self) -> list[tuple[str, str | UploadFile]]:
-        """Return all fields, after the last chunk.
+        """Return all fields after the last chunk.
 
         Raises:
-            MultiPartException: a limit was passed.
+            MultiPartException: The form exceeds a limit.
         """
         block = b"".join([*self._tail, self._last]) if self._tail else self._last
         if block:
@@ -169,10 +172,10 @@ class _Decoder:
         return self._items
 
     def _add_block(self, block: bytes) -> None:
-        """Decode fields that are complete."""
+        """Decode complete fields."""
         left = self._max_fields - len(self._items)
         if block.count(b"&") >= left:
-            # Too many, unless some are empty. Looking stops as soon as that is known.
+            # There are too many, unless some are empty. Stop counting as soon as the answer is certain.
             found = [match[0] for match in islice(_FIELD.finditer(block), int(left) + 1)]
             if len(found) > left:
                 raise too_many("fields", self._max_fields)
@@ -182,7 +185,7 @@ class _Decoder:
         if b"_charset_=" in block:
             match = _find_charset_field(block)
             if match is not None:
-                # The field counts for what follows it, as in multipart forms (RFC 7578 s.4.6).
+                # The charset applies to the fields after it, as in multipart forms (RFC 7578 s.4.6).
                 self._decode(block[: match.start()])
                 self._take_charset(match[1])
                 block = block[match.start() :]
@@ -207,7 +210,7 @@ class _Decoder:
 
 
 def _decode_legacy(block: bytes, charset: str) -> list[tuple[str, str | UploadFile]]:
-    """Split and decode complete fields that are not in UTF-8. Bytes that do not fit become U+FFFD."""
+    """Split and decode fields in another encoding than UTF-8. Invalid bytes become U+FFFD."""
     items: list[tuple[str, str | UploadFile]] = []
     for field in block.replace(b"+", b" ").split(b"&"):
         if field:
@@ -222,8 +225,8 @@ def _decode_legacy(block: bytes, charset: str) -> list[tuple[str, str | UploadFi
 
 
 def _decode_fields(block: bytes) -> list[tuple[str, str | UploadFile]]:
-    """Split complete fields, and decode them. Empty ones do not count."""
-    # WHATWG URL s.5.1: "+" is a space, the text is UTF-8 with errors replaced
+    """Split and decode complete fields. Empty ones are skipped."""
+    # WHATWG URL s.5.1: "+" is a space, and invalid UTF-8 is replaced
     block = block.replace(b"+", b" ")
     if b"%" in block:
         return _decode_quoted(block)
@@ -232,12 +235,12 @@ def _decode_fields(block: bytes) -> list[tuple[str, str | UploadFile]]:
 
 
 def _decode_quoted(block: bytes) -> list[tuple[str, str | UploadFile]]:
-    """Decode fields with percent signs in them.
+    """Decode fields with percent signs.
 
-    All fields are decoded in one pass: written as escapes of Python's own, which a codec in C
-    decodes, the separators as characters of their own, so that a decoded "&" or "=" is none.
+    All fields are decoded in one pass. Percent escapes are rewritten as Python escapes, which a codec in C
+    decodes. Separators become two characters of their own, so that a decoded "&" or "=" is not a separator.
     """
-    # A percent sign without two digits stands for itself.
+    # A percent sign without two hexadecimal digits is literal.
     if _LONE_PERCENT.search(block):
         block = _LONE_PERCENT.sub(b"%25", block)
     block = block.replace(b"\\", b"\\\\").replace(b"%", b"\\x")
@@ -255,5 +258,5 @@ def _decode_quoted(block: bytes) -> list[tuple[str, str | UploadFile]]:
 
 
 def _decode_characters(text: str) -> str:
-    """Decode text in which every character stands for a byte."""
+    """Decode text in which each character represents a byte."""
     return text.encode("latin-1").decode("utf-8", "replace")

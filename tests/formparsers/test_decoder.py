@@ -158,9 +158,9 @@ def test_the_longest_boundary_works():
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b"\r\n", "the body has no part, and not the boundary named in Content-Type"),
-        (b"junk", "the body has no part, and not the boundary named in Content-Type"),
-        (b"--other--\r\n", "the body has no part, and not the boundary named in Content-Type"),
+        (b"\r\n", "the body does not contain the boundary from Content-Type"),
+        (b"junk", "the body does not contain the boundary from Content-Type"),
+        (b"--other--\r\n", "the body does not contain the boundary from Content-Type"),
         (b"--limit\r\n", "the body ended before the closing boundary"),
         (b"--limit\r\nContent-Dis", "the body ended before the closing boundary"),
         (
@@ -272,7 +272,7 @@ def test_breaks_in_an_extended_filename_are_refused(bodies, escape):
         head_of(bodies, b"form-data; name=\"a\"; filename*=utf-8''x" + escape)
     assert (
         caught.value.message
-        == "Invalid multipart data: filename of a part has a CR, LF or NUL in it."
+        == "Invalid multipart data: the filename of a part contains CR, LF or NUL."
     )
 
 
@@ -487,7 +487,7 @@ def test_a_boundary_within_a_line_is_none_however_it_is_split(before, size):
     """RFC 2046 s.5.1.1: a delimiter begins a line."""
     body = before + FIELD.removesuffix(b"\r\n--limit--\r\n")
     pieces = [body[start : start + size] for start in range(0, len(body), size)]
-    with pytest.raises(MultiPartException, match="not the boundary named in Content-Type"):
+    with pytest.raises(MultiPartException, match="does not contain the boundary from Content-Type"):
         decode(pieces)
 
 

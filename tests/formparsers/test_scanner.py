@@ -112,7 +112,7 @@ REFUSED = {
         ONE + b"--limit--x\r\n",
         "text follows the closing boundary",
     ),
-    "text before the first boundary on its line": (b"x" + ONE, "has no part"),
+    "text before the first boundary on its line": (b"x" + ONE, "does not contain the boundary"),
     "blanks inside the closing boundary": (ONE + b"--limit --\r\n", "before the closing boundary"),
     "content that runs into the boundary": (
         OPEN + A + b"\r\n1--limit--\r\n",
