@@ -1,8 +1,8 @@
-"""Settings from the environment and from an env file, read once and not changed behind your back.
+"""Settings from the environment and from an env file.
 
-`Config` looks in the environment first, then in the file, then takes the default. `environ` is
-`os.environ` with one rule more: a variable that has been read can no longer be changed, since what
-was made from it would not notice.
+`Config` searches the environment first, then the file, and then uses the default. `environ` is `os.environ`
+with one more rule: after a variable has been read, it can't be changed, because the values derived from it
+would not change with it.
 """
 
 import os
@@ -20,20 +20,27 @@ _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
 class undefined:
-    """Stand for a default that was not given."""
+    """The default of a setting without a default."""
 
 
 class EnvironError(Exception):
-    """Tell that an environment variable is changed after it was read."""
+    """An environment variable was changed after it had been read."""
 
 
 class Environ(MutableMapping[str, str]):
-    """Wrap an environment so that variables that have been read cannot be changed.
+    """An environment whose variables can't be changed after they have been read.
 
-    To look whether a key is there is to read it. To go through the keys is not.
+    A look-up of a key, including ``in``, counts as reading it. Iterating over the keys does not.
+
+    Args:
+        environ: The mapping to wrap. Default ``os.environ``.
 
     Raises:
-        EnvironError: on setting or deleting a key that has been read.
+        EnvironError: A key that has been read is set or deleted.
+
+    >>> environment = Environ({"DEBUG": "1"})
+    >>> environment["DEBUG"]
+    '1'
     """
 
     def __init__(self, environ: MutableMapping[str, str] = os.environ) -> None:
@@ -60,16 +67,16 @@ class Environ(MutableMapping[str, str]):
         return len(self._environ)
 
     def forget_reads(self) -> None:
-        """Allow every key to be changed again, as if none had been read."""
+        """Allow changes to every key again, as if none had been read."""
         self._read_at.clear()
 
     def _refuse_if_read(self, key: str, verb: str) -> None:
-        place = self._read_at.get(key)
-        if place is not None:
+        read_at = self._read_at.get(key)
+        if read_at is not None:
             raise EnvironError(
                 f"Attempting to {verb} environ[{key!r}], but the value has already been read. "
-                f"That was at {place}. Change it before, or call reload() on the Config "
-                "(forget_reads() on the Environ) and read it anew."
+                f"That was at {read_at}. Change it before, or call reload() on the Config "
+                "(forget_reads() on the Environ) and read it again."
             )
 
 
@@ -78,22 +85,26 @@ environ = Environ()
 
 
 class Config:
-    """Look settings up: ``config("DEBUG", cast=bool, default=False)``.
+    """Look up settings: ``config("DEBUG", cast=bool, default=False)``.
 
     Args:
-        env_file: a file of ``KEY=value`` lines, in the format of docker compose and python-dotenv. A
-            missing file is a warning.
-        environ: the mapping with precedence over the file; the environment of the process by default.
-        env_prefix: the prefix of each key in the environment and in the file.
-        encoding: the encoding of the file.
+        env_file: A file of ``KEY=value`` lines, in the format of docker compose and python-dotenv. A
+            missing file triggers a warning.
+        environ: A mapping that takes precedence over the file. Default: the environment of the process.
+        env_prefix: The prefix of each key in the environment and in the file.
+        encoding: The encoding of the file.
 
     Attributes:
-        environ: the mapping with precedence over the file.
-        env_prefix: the prefix of all keys.
-        file_values: the values of the file.
+        environ: The mapping that takes precedence over the file.
+        env_prefix: The prefix of all keys.
+        file_values: The values from the file.
 
     Raises:
-        ValueError: a quote in the file is never closed. The message names the file and the line.
+        ValueError: The file can't be decoded.
+
+    >>> config = Config(environ={"APP_DEBUG": "true"}, env_prefix="APP_")
+    >>> config("DEBUG", cast=bool, default=False), config("PORT", cast=int, default=8000)
+    (True, 8000)
     """
 
     def __init__(
@@ -116,9 +127,9 @@ class Config:
                 warn_at(user_line(), text, SpicaConfigurationWarning)
 
     def reload(self) -> None:
-        """Read the file again, and allow variables that were read to be changed.
+        """Read the file again, and allow changes to variables that have been read.
 
-        For programs and tests that mean it: values handed out before stay what they were.
+        Use this in programs and tests that change settings on purpose. Earlier results do not change.
         """
         if self._env_file is not None and os.path.isfile(self._env_file):
             self.file_values = _read_env_file(self._env_file, self._encoding, self.environ)
@@ -146,7 +157,7 @@ class Config:
     def __call__(
         self, key: str, cast: Callable[[Any], Any] | None = None, default: Any = undefined
     ) -> Any:
-        """Return the value of a setting, see `get`."""
+        """Return the value of a setting: see `get`."""
         return self.get(key, cast, default)
 
     def get(
@@ -155,17 +166,17 @@ class Config:
         """Return the value of a setting.
 
         Args:
-            key: the name of the setting, without the prefix.
-            cast: what makes the value of the text, and of the default: a class or a function. For
-                `bool` the text must be true, false, 1 or 0, in upper or lower case.
-            default: what to take when the setting is nowhere; without it, that is an error.
+            key: The name of the setting, without the prefix.
+            cast: A class or function that converts the string, or the default, to the value. For `bool`,
+                the string must be true, false, 1 or 0, in upper or lower case.
+            default: The value of a missing setting. Without a default, a missing setting is an error.
 
         Raises:
-            KeyError: the setting is nowhere, and has no default.
-            ValueError: `cast` refused the text. The message does not show it: it may be a secret.
+            KeyError: The setting is missing and has no default.
+            ValueError: `cast` failed. The message does not show the string, which may be secret.
         """
         key = self.env_prefix + key
-        # Any mapping may be given for the environment; one read tells whether the key is there.
+        # The environment may be any mapping. One look-up shows whether it contains the key.
         value = self.environ.get(key, undefined)
         if value is undefined:
             value = self.file_values.get(key, default)
@@ -180,7 +191,7 @@ class Config:
         try:
             return cast(value)
         except (TypeError, ValueError):
-            # The cause would show the value, too.
+            # The cause would show the value, so it is dropped.
             name = getattr(cast, "__name__", repr(cast))
             raise ValueError(f"Config '{key}' is not a valid {name}.") from None
 
@@ -193,13 +204,13 @@ _QUOTED = re.compile(
 _COMMENT = re.compile(r"[ \t]#")
 _VARIABLE = r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*+)(?::-(?P<default>[^}]*+))?\}"
 _IN_DOUBLE_QUOTES = re.compile(r"\\(?P<escaped>.)|" + _VARIABLE, re.DOTALL)
-_IN_PLAIN = re.compile(_VARIABLE)
+_IN_UNQUOTED = re.compile(_VARIABLE)
 _IN_SINGLE_QUOTES = re.compile(r"\\(['\\])")
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\"}
 
 
 class _EnvFile:
-    """Read the assignments of an env file, as docker compose and python-dotenv do where the two agree."""
+    """Read the assignments of an env file, by the rules that docker compose and python-dotenv share."""
 
     def __init__(self, path: str | os.PathLike[str], text: str, environ: Mapping[str, str]) -> None:
         self.values: dict[str, str] = {}
@@ -209,11 +220,7 @@ class _EnvFile:
         self._line = 1
 
     def read(self) -> dict[str, str]:
-        """Read the whole text, and return the values.
-
-        Raises:
-            ValueError: a quote is never closed, or text follows it.
-        """
+        """Read the whole file, and return the values."""
         text = self._text
         position = 0
         while position < len(text):
@@ -227,13 +234,13 @@ class _EnvFile:
                     start = text.index("=", position) + 1
                     end = self._read_value(key, start, end)
                 else:
-                    self._warn("the line is not KEY=value, and is skipped.")
+                    self._warn("the line is not KEY=value and is skipped.")
             self._line += text.count("\n", position, end + 1)
             position = end + 1
         return self.values
 
     def _read_value(self, key: str, start: int, end: int) -> int:
-        """Read the value at ``start`` of a line that ends at ``end``; return where its last line ends."""
+        """Read the value at ``start`` in a line that ends at ``end``. Return the end of its last line."""
         text = self._text
         quoted = _QUOTED.match(text, start)
         if quoted is not None:
@@ -243,21 +250,21 @@ class _EnvFile:
             else:
                 self.values[key] = _IN_SINGLE_QUOTES.sub(r"\1", single)
             return quoted.end()
-        plain = text[start:end]
-        if plain.lstrip(" \t")[:1] in ('"', "'"):
+        unquoted = text[start:end]
+        if unquoted.lstrip(" \t")[:1] in ('"', "'"):
             # The value may be a secret, so the message does not show it.
             self._warn(
                 f"the value of {key!r} begins with a quote that is never closed, or text follows the closing "
                 "quote. The quote is part of the value. Close it, or put \\ before quotes inside."
             )
-        comment = _COMMENT.search(plain)
+        comment = _COMMENT.search(unquoted)
         if comment is not None:
-            plain = plain[: comment.start()]
-        self.values[key] = _IN_PLAIN.sub(self._replace, plain.strip())
+            unquoted = unquoted[: comment.start()]
+        self.values[key] = _IN_UNQUOTED.sub(self._replace, unquoted.strip())
         return end
 
     def _replace(self, match: re.Match[str]) -> str:
-        """Return what an escape or a ``${NAME}`` means."""
+        """Return the replacement for an escape or a ``${NAME}``."""
         found = match.groupdict()
         escaped = found.get("escaped")
         if escaped is not None:
@@ -266,7 +273,7 @@ class _EnvFile:
         value = self._environ.get(name, self.values.get(name))
         if value or default is None:
             if value is None:
-                self._warn(f"${{{name}}} is not set, and counts as empty.")
+                self._warn(f"${{{name}}} is not set and counts as empty.")
             return value or ""
         return default
 
@@ -275,7 +282,7 @@ class _EnvFile:
 
 
 def _without_export(key: str) -> str:
-    """Return a key without the word with which shells export it."""
+    """Return a key without the leading word ``export`` of shells."""
     if key.startswith(("export ", "export\t")):
         return key[len("export ") :].lstrip()
     return key

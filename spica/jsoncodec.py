@@ -1,9 +1,8 @@
-"""The JSON codec of requests, responses, WebSockets and sessions.
+"""The JSON codec of requests, responses, WebSockets and sessions (RFC 8259).
 
-`encode` and `decode` behave as the standard library does with
-``json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))`` and `json.loads`, at the
-speed of orjson. In addition, `encode` needs no hook for dates, times, UUIDs, decimals, enums, dataclasses
-and attrs classes, and `decode` accepts RFC 8259 and nothing else.
+`encode` and `decode` behave like ``json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",",
+":"))`` and `json.loads`, at the speed of orjson. In addition, `encode` supports dates, times, UUIDs,
+decimals, enums, dataclasses and attrs classes without a hook, and `decode` accepts exactly RFC 8259.
 docs/decisions/0001-json-codec.md gives the reasons and the figures.
 """
 
@@ -28,28 +27,28 @@ import orjson
 
 from spica.exceptions import HTTPException
 
-# _simplify gets subclasses and dataclasses: orjson would ignore the order of an OrderedDict, and would write
-# a cached property of a dataclass as if it were a field.
+# orjson passes subclasses and dataclasses to _simplify. By itself, it would ignore the order of an
+# OrderedDict, and write a cached property of a dataclass like a field.
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
-# json of Python 3.15 writes a frozendict, which is not a dict.
+# The json module of Python 3.15 encodes a frozendict, which is not a dict.
 _OBJECT_TYPES = tuple(filter(None, (dict, getattr(builtins, "frozendict", None))))
 _JSON_TYPES = (str, int, float, list, tuple, *_OBJECT_TYPES)
 
-# Globals, since a lookup of an attribute shows in the time of a small value.
+# Globals, because an attribute look-up is measurable for small values.
 _dumps = orjson.dumps
 _loads = orjson.loads
 
 
 class JSONCodec(Protocol):
-    """A pair of functions that write and read JSON: any object or module that has both."""
+    """A codec for JSON: any object or module with these two functions."""
 
     def encode(self, value: Any, /) -> bytes:
         """Return `value` as JSON in UTF-8.
 
         Raises:
-            TypeError: JSON has no form for the type of the value, or of one inside it.
-            ValueError: a number is NaN or infinite, a string has a lone surrogate, or a value contains
+            TypeError: The value, or a value inside it, has no form in JSON.
+            ValueError: A number is NaN or infinite, a string has a lone surrogate, or a value contains
                 itself.
         """
 
@@ -57,29 +56,32 @@ class JSONCodec(Protocol):
         """Return the value of a JSON document.
 
         Raises:
-            json.JSONDecodeError: the document is not JSON.
+            json.JSONDecodeError: The document is not JSON.
         """
 
 
 def encode(value: Any) -> bytes:
     """Return `value` as compact JSON in UTF-8.
 
-    Dates and times become strings in the form of RFC 3339, UUIDs and decimals become strings, an enum
-    becomes its value, and a dataclass or attrs instance becomes an object of all its fields.
+    Dates and times become strings in the form of RFC 3339. UUIDs and decimals become strings. An enum
+    becomes its value, and a dataclass or attrs instance an object of all its fields.
 
     Raises:
-        TypeError: JSON has no form for the type of the value, or of one inside it.
-        ValueError: a number is NaN or infinite, a string has a lone surrogate (`UnicodeEncodeError`), a
+        TypeError: The value, or a value inside it, has no form in JSON.
+        ValueError: A number is NaN or infinite, a string has a lone surrogate (`UnicodeEncodeError`), a
             value contains itself, or the value is nested too deeply (1024 levels always work).
+
+    >>> encode({"on": datetime.date(2026, 11, 28), "ids": (1, 2)})
+    b'{"on":"2026-11-28","ids":[1,2]}'
     """
     try:
         data = _dumps(value, _simplify, _OPTIONS)
     except TypeError:
-        # json also writes integers beyond 64 bits, keys that are not strings, and more than 254 levels.
-        # It raises the usual error for the rest.
+        # The json module also supports integers beyond 64 bits, keys that are not strings, and more than 254
+        # levels. For other values it raises the usual error.
         return _encode_slowly(value)
-    # orjson writes null for NaN and infinity. CPython's search is twice as fast from the end, which matters
-    # where there is no null.
+    # orjson writes null for NaN and infinity. CPython searches twice as fast from the end, which matters if
+    # there is no null.
     if data.rfind(b"null") >= 0:
         search = _has_non_finite if len(data) < _LARGE_SIZE else _has_non_finite_in_columns
         if search(value):
@@ -107,10 +109,10 @@ _recursion_limit_lock = threading.RLock()
 
 
 def _encode_deep(value: Any) -> bytes:
-    """Encode a value after json has reached the limit of recursion once.
+    """Encode a value for which json has exceeded the recursion limit.
 
-    Python 3.11 counts the levels of json against `sys.getrecursionlimit()`. A higher limit for the moment
-    lets an endpoint send all that `decode` can read.
+    Python 3.11 counts the levels of json against `sys.getrecursionlimit()`. Raising the limit for a moment
+    lets an endpoint send every value that `decode` can return.
     """
     with _recursion_limit_lock:
         limit = sys.getrecursionlimit()
@@ -127,12 +129,12 @@ def _encode_deep(value: Any) -> bytes:
 
 
 def _explain(exc: TypeError | ValueError, value: Any) -> None:
-    """Add to an error of json where in `value` the cause is, and the fix for a key."""
+    """Add the path of the bad value, and the fix for a key, to an error of json."""
     message = str(exc)
     if message.startswith("keys must be"):
         message += ". Use `str(key)` as the key."
-    place = _place_of_error(value)
-    sentence = f"The value is at {place} of what was passed." if place else ""
+    path = _path_to_error(value)
+    sentence = f"The value is at {path} of what was passed." if path else ""
     if type(exc) in (TypeError, ValueError):
         stop = "" if message[-1:] in ".?" or not sentence else "."
         exc.args = (f"{message}{stop} {sentence}".rstrip(),)
@@ -140,12 +142,12 @@ def _explain(exc: TypeError | ValueError, value: Any) -> None:
         exc.add_note(sentence)
 
 
-def _place_of_error(value: Any) -> str:
+def _path_to_error(value: Any) -> str:
     """Return the path to the first value that has no form in JSON, such as ``['a'][0]``, or ""."""
     pending: list[tuple[str, Any]] = [("", value)]
-    seen: dict[int, Any] = {}  # holds the values, so that no other value gets the id of one
+    seen: dict[int, Any] = {}  # keeps the values alive, so that their ids stay unique
     while pending:
-        place, item = pending.pop()
+        path, item = pending.pop()
         if id(item) in seen:
             continue
         seen[id(item)] = item
@@ -153,25 +155,23 @@ def _place_of_error(value: Any) -> str:
             if isinstance(item, dict):
                 for key in item:
                     _dump({key: None}).encode()
-                pending += reversed([(f"{place}[{key!r:.40}]", item[key]) for key in item])
+                pending += reversed([(f"{path}[{key!r:.40}]", item[key]) for key in item])
             elif isinstance(item, (list, tuple)):
-                pending += reversed(
-                    [(f"{place}[{index}]", each) for index, each in enumerate(item)]
-                )
+                pending += reversed([(f"{path}[{index}]", each) for index, each in enumerate(item)])
             elif item is None or isinstance(item, (str, int, float)):
                 _dump(item).encode()
             else:
-                pending.append((place, _simplify(item)))
+                pending.append((path, _simplify(item)))
         except (TypeError, ValueError):
-            return place
+            return path
     return ""
 
 
 def _simplify(value: Any) -> Any:
-    """Return the value of one of JSON's own types that represents `value`.
+    """Return the value of a basic JSON type that represents `value`.
 
     Raises:
-        TypeError: there is none; the message names the fix.
+        TypeError: There is none. The message gives the fix.
     """
     if isinstance(value, _JSON_TYPES):
         return _to_exact_type(value)
@@ -183,7 +183,7 @@ def _simplify(value: Any) -> Any:
         return value.value
     if isinstance(value, (datetime.date, datetime.time)):
         return _format_time(value)
-    # Without an import of their module there are no decimals, and the import costs a millisecond.
+    # If nothing has imported decimal, there are no decimals, and importing it takes a millisecond.
     decimals = sys.modules.get("decimal")
     if isinstance(value, uuid.UUID) or (decimals and isinstance(value, decimals.Decimal)):
         return str(value)
@@ -224,8 +224,8 @@ _FIXES_BY_TYPE: list[tuple[Any, str]] = [
 
 
 def _suggest_fix(value: Any) -> str:
-    """Return the end of the error message about `value`: the fix."""
-    # A class has the attributes that its instances would have.
+    """Return the fix for `value`, as the end of the error message."""
+    # Skip classes: they have the attributes of their instances.
     if not isinstance(value, type):
         for attribute, fix in _FIXES_BY_ATTRIBUTE.items():
             if inspect.getattr_static(value, attribute, None) is not None:
@@ -239,7 +239,7 @@ def _suggest_fix(value: Any) -> str:
 
 
 def _to_exact_type(value: Any) -> Any:
-    """Return an instance of a subclass as an instance of its base class, as json reads it."""
+    """Convert an instance of a subclass to its base class, as json does."""
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
@@ -251,7 +251,7 @@ def _to_exact_type(value: Any) -> Any:
 
 @functools.lru_cache(maxsize=512)
 def _field_names(kind: type) -> tuple[str, ...] | None:
-    """Return the names of the fields of a dataclass or attrs class, or None for another class."""
+    """Return the field names of a dataclass or attrs class, or None for another class."""
     if dataclasses.is_dataclass(kind):
         return tuple(field.name for field in dataclasses.fields(kind))
     attributes = getattr(kind, "__attrs_attrs__", None)
@@ -259,9 +259,9 @@ def _field_names(kind: type) -> tuple[str, ...] | None:
 
 
 def _format_time(value: datetime.date | datetime.time) -> str:
-    """Return a date or time as orjson writes it."""
+    """Format a date or time as orjson does."""
     if type(value) is datetime.datetime:
-        # RFC 3339 has no seconds in the offset of a time zone; isoformat() has them before 1900.
+        # RFC 3339 allows no seconds in a UTC offset, but isoformat() writes them before 1900.
         return str(_loads(_dumps(value)))
     return value.isoformat()
 
@@ -272,7 +272,7 @@ _ALWAYS_FINITE = frozenset(
 
 
 def _has_non_finite(value: Any) -> bool:
-    """Return whether a value that orjson could write contains NaN or an infinity."""
+    """Return whether a value that orjson has encoded contains NaN or an infinity."""
     pending: list[Iterable[Any]] = [(value,)]
     for container in pending:  # grows during the iteration
         for item in container:
@@ -280,7 +280,7 @@ def _has_non_finite(value: Any) -> bool:
             if kind in _ALWAYS_FINITE:
                 continue
             if kind is float:
-                # x - x is zero for finite numbers only
+                # x - x is zero only for finite numbers
                 if item - item != 0.0:
                     return True
             elif kind is dict:
@@ -293,14 +293,14 @@ def _has_non_finite(value: Any) -> bool:
 
 
 _LARGE_SIZE = 2048
-"""Bytes of JSON from which the search by columns is the faster one."""
+"""Size of the JSON in bytes from which the search by columns is faster."""
 
 
 def _has_non_finite_in_columns(value: Any) -> bool:
-    """Return what `_has_non_finite` returns, in half to three quarters of its time for a large value.
+    """Return the same as `_has_non_finite`, in half to three quarters of its time for a large value.
 
-    A column holds the values of one key of a list of objects, or all values of one depth. The types in a
-    column are collected in C, so that Python code runs once for each type and not once for each value.
+    A column contains the values of one key in a list of objects, or all values of one depth. C code
+    collects the types in a column, so Python code runs once per type instead of once per value.
     """
     pending: list[Sequence[Any]] = [(value,)]
     for column in pending:  # grows during the iteration
@@ -310,11 +310,11 @@ def _has_non_finite_in_columns(value: Any) -> bool:
             if len(kinds) > 1:
                 items = [item for item in column if type(item) is kind]
             if kind is float:
-                # The sum is never finite if an item is not. It can also overflow.
+                # If an item is not finite, neither is the sum. The sum can also overflow.
                 if not math.isfinite(sum(items)) and not all(map(math.isfinite, items)):
                     return True
             elif kind is dict and len(set(map(len, items))) > 1:
-                if _has_non_finite(items):  # columns do not pay for dicts of different sizes
+                if _has_non_finite(items):  # columns are slower for dicts of different sizes
                     return True
             else:
                 pending += _columns_inside(kind, items)
@@ -322,7 +322,7 @@ def _has_non_finite_in_columns(value: Any) -> bool:
 
 
 def _columns_inside(kind: type, items: Sequence[Any]) -> list[Sequence[Any]]:
-    """Return the values inside values of one type, and for dicts of one size."""
+    """Return the columns inside values of one type. Dicts must have the same size."""
     if kind is dict:
         values = map(dict.values, items)
         has_rows = len(items) > len(items[0])
@@ -333,14 +333,14 @@ def _columns_inside(kind: type, items: Sequence[Any]) -> list[Sequence[Any]]:
 
 
 MAX_DECODED_LEVELS = 1024
-"""The levels of arrays and objects in one another that `decode` reads. The number is orjson's."""
+"""Most nested levels of arrays and objects that `decode` accepts. This is the limit of orjson."""
 
 
 def _class_of_byte(code: int) -> int:
-    """Return "0" for a digit, " " for a byte that can precede a number, and "." for any other."""
+    """Return "0" for a digit, " " for a byte that can precede a number, and "." for any other byte."""
     if chr(code) in "0123456789":
         return 0x30
-    # A number follows white space, punctuation, its own minus sign, or the byte order mark (its last byte).
+    # White space, punctuation, a minus sign, or the last byte of a byte order mark can precede a number.
     return 0x20 if chr(code) in " \t\r\n[:,-\xbf" else 0x2E
 
 
@@ -349,26 +349,30 @@ _LONG_NUMBER = b" " + b"0" * 19
 
 _NUMBER_OF_19_DIGITS = re.compile(rb"[ \t\r\n\[:,\xbf](-?[0-9]{19,21})")
 
-# The digits of a long integer from the 20th on. Digits of a fraction or exponent do not match.
+# The digits of a long integer after the 19th. Digits of a fraction or exponent do not match.
 _DIGITS_TO_BLANK = re.compile(rb"(?<![0-9.eE+-])(-?[0-9]{19})([0-9]++)(?![.eE])")
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 _MAX_EXPLAINED_SIZE = 1024 * 1024
-"""Bytes up to which json reads a document that orjson has refused, for the sake of its messages."""
+"""Largest document in bytes that json parses again for its error message, after orjson has rejected it."""
 
 
 def decode(data: bytes | str) -> Any:
     """Return the value of a JSON document, given as a string or in UTF-8.
 
-    This is stricter than `json.loads`, as RFC 8259 is: NaN and Infinity are errors. So is a document that
-    could not be encoded again: numbers beyond the range of floats, escapes of lone surrogates, more than
-    1024 levels. An integer may have as many digits as the interpreter reads (4300 by default). The last of
-    equal names wins. A byte order mark at the start of bytes is ignored (RFC 8259 s.8.1).
+    The function follows RFC 8259, so it is stricter than `json.loads`: NaN and Infinity are errors. It also
+    rejects documents that could not be encoded again: numbers beyond the range of floats, escaped lone
+    surrogates, and more than 1024 levels. An integer may have as many digits as the interpreter supports
+    (4300 by default). The last one of several equal names wins. A byte order mark at the start of bytes is
+    ignored (RFC 8259 s.8.1).
 
     Raises:
-        json.JSONDecodeError: `data` is not such a document, or not UTF-8. It names the position.
+        json.JSONDecodeError: `data` is not such a document, or not UTF-8. The error gives the position.
         TypeError: `data` is neither bytes nor a string.
+
+    >>> decode(b'{"a": [1, 2.5]}')
+    {'a': [1, 2.5]}
     """
     raw = data if type(data) is bytes else _to_bytes(data)
     try:
@@ -380,13 +384,13 @@ def decode(data: bytes | str) -> Any:
             return _loads(raw)
         return _decode_long_integers(raw)
     except orjson.JSONDecodeError as exc:
-        # Not the exception itself: it would keep this frame, and with it the document, alive in a cycle.
+        # Do not keep the exception: it would keep this frame, and so the document, alive in a cycle.
         message, position = exc.msg, exc.pos
     return _decode_refused(data, raw, message, position)
 
 
 def _has_long_integer(raw: bytes) -> bool:
-    """Return whether a document may have an integer beyond 64 bits, which orjson reads as a float."""
+    """Return whether a document may contain an integer beyond 64 bits, which orjson reads as a float."""
     return any(
         not -(2**63) <= int(found[1]) < 2**64 for found in _NUMBER_OF_19_DIGITS.finditer(b" " + raw)
     )
@@ -396,11 +400,11 @@ def _decode_long_integers(raw: bytes) -> Any:
     """Decode a document with integers beyond 64 bits, which only json reads exactly.
 
     Raises:
-        orjson.JSONDecodeError: orjson refuses the document even if these integers are short.
-        json.JSONDecodeError: an integer has too many digits, or the document is nested too deeply.
+        orjson.JSONDecodeError: orjson rejects the document even with shorter integers.
+        json.JSONDecodeError: An integer has too many digits, or the document is nested too deeply.
     """
     raw = raw.removeprefix(_BYTE_ORDER_MARK)
-    # Blanks in place of the digits keep every other byte where it is, for the position of an error.
+    # Replacing the digits by blanks keeps the position of every other byte, for error messages.
     _loads(_DIGITS_TO_BLANK.sub(_blank_digits, raw))
     text = raw.decode()
     try:
@@ -408,27 +412,28 @@ def _decode_long_integers(raw: bytes) -> Any:
     except RecursionError:
         raise json.JSONDecodeError("Nested too deeply", text, 0) from None
     except ValueError:
-        raise json.JSONDecodeError("Number with too many digits", text, _too_long(text)) from None
+        position = _position_of_long_integer(text)
+        raise json.JSONDecodeError("Number with too many digits", text, position) from None
 
 
 def _blank_digits(found: re.Match[bytes]) -> bytes:
     return found[1] + b" " * len(found[2])
 
 
-def _too_long(text: str) -> int:
-    """Return the position of the first integer with more digits than the interpreter reads."""
+def _position_of_long_integer(text: str) -> int:
+    """Return the position of the first integer with more digits than the interpreter supports."""
     digits = sys.get_int_max_str_digits() + 1
     found = re.search(rf"(?<![0-9.eE+-])-?[0-9]{{{digits}}}", text)
     return found.start() if found else 0
 
 
 def _decode_refused(data: bytes | str, raw: bytes, message: str, position: int) -> Any:
-    """Raise the error of json for a document that orjson refuses, or else the error of orjson.
+    """Raise the error of json for a document that orjson rejects, or else the error of orjson.
 
-    orjson also refuses a byte order mark. Return the value of the document behind it.
+    orjson also rejects a byte order mark. In that case, return the value of the rest of the document.
 
     Raises:
-        json.JSONDecodeError: the mark is not the only reason.
+        json.JSONDecodeError: The mark is not the only problem.
     """
     if not isinstance(data, str) and raw.startswith(_BYTE_ORDER_MARK):
         raw = raw.removeprefix(_BYTE_ORDER_MARK)
@@ -448,7 +453,7 @@ def _decode_refused(data: bytes | str, raw: bytes, message: str, position: int) 
 
 def _to_bytes(data: Any) -> bytes:
     if isinstance(data, str):
-        # A lone surrogate becomes bytes that are not UTF-8, and then the error for them.
+        # A lone surrogate becomes invalid UTF-8, which raises the right error.
         return data.encode("utf-8", "surrogatepass")
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)
@@ -471,14 +476,14 @@ class _DefaultCodec:
 
 
 default_codec: JSONCodec = _DefaultCodec()
-"""The codec of an application that has no other."""
+"""The codec of applications that do not set another one."""
 
 
 class MalformedJSON(json.JSONDecodeError, HTTPException):
     """A request body is not JSON.
 
-    It is a `json.JSONDecodeError` for an endpoint that catches it. Otherwise it becomes a 400 response that
-    names the position of the error and repeats nothing of the body.
+    For an endpoint that catches it, it is a `json.JSONDecodeError`. Otherwise it becomes a 400 response
+    that gives the position of the error and repeats nothing from the body.
     """
 
     def __init__(self, msg: str, doc: str, pos: int) -> None:
