@@ -78,7 +78,7 @@ def _look_up_registered(name: str) -> str | None:
 
 
 def _is_fit(name: str) -> bool:
-    """Return whether a codec is a text encoding that is suitable for forms.
+    """Return whether a codec is a character encoding that is suitable for forms.
 
     Raises:
         LookupError: There is no such codec.

@@ -37,8 +37,8 @@ _CHUNKS_A_TURN = 128
 async def send_chunks(chunks: AsyncIterable[Content], send: Send, charset: str) -> None:
     """Send each chunk as a body message, then the empty one that ends the body.
 
-    The iterator is always closed, after the last message. If it fails, the body gets no end, so the client
-    can tell that it is incomplete (RFC 9112 s.8).
+    The iterator is always closed, after the last message. If it fails, the body stays incomplete, so that
+    the client can notice (RFC 9112 s.8).
 
     Raises:
         ClientDisconnect: ``send`` raised OSError because the client disconnected (ASGI spec version 2.4).
@@ -198,8 +198,8 @@ def keep_length(send: Send, raw_headers: RawHeaders, scope: Scope) -> Send:
 class _LengthSend:
     """Raise an error if the body does not have the announced length.
 
-    The response then has no end, and the server closes the connection, so that the client does not mistake
-    the body for a complete one (RFC 9112 s.8).
+    The response then stays incomplete, and the server closes the connection, so that the client does not
+    mistake the body for a complete one (RFC 9112 s.8).
     """
 
     __slots__ = ("announced", "left", "send")

@@ -1,8 +1,8 @@
 """Open files below a directory, and read exactly the file that was checked.
 
-If somebody swaps a link into a path, the path names another file. Therefore this module walks down from a
-descriptor of the directory, one name at a time, and follows no link. The status comes from the descriptor
-that is read, and the path is never opened twice.
+An attacker may swap a link into a path after the check, and the path then names another file. Therefore
+this module walks down from a descriptor of the directory, one name at a time, and follows no link. The
+status comes from the descriptor that is read, and the path is never opened twice.
 
 Links that stay inside the directory work: they are resolved first, and then the resolved path is walked.
 
