@@ -333,7 +333,7 @@ def _columns_inside(kind: type, items: Sequence[Any]) -> list[Sequence[Any]]:
 
 
 MAX_DECODED_LEVELS = 1024
-"""Most nested levels of arrays and objects that `decode` accepts. This is the limit of orjson."""
+"""Maximum nesting of arrays and objects that `decode` accepts. This is the limit of orjson."""
 
 
 def _class_of_byte(code: int) -> int:

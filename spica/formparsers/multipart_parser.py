@@ -48,7 +48,7 @@ class MultiPartParser:
     """
 
     spool_max_size = 1024 * 1024
-    """Most bytes of a file in memory. A larger file moves to disk."""
+    """Maximum size in bytes of a file in memory. A larger file moves to disk."""
     max_part_size: int | float = 1024 * 1024
     """Default limit for the bytes of a field."""
     _has_files = True
@@ -163,7 +163,7 @@ class _Collector:
         self._in_memory: list[UploadFile] = []  # complete files
         # Of the current part:
         self._head: PartHead | None = None
-        # Most bytes of a file in memory, or None for a field:
+        # Maximum size of a file in memory, or None for a field:
         self._file_memory: int | None = None
         self._file: BinaryIO | None = None
         self._size = 0

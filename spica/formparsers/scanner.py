@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from spica.formparsers.errors import MultiPartException, beyond, malformed
 
 MAX_PADDING = 256
-"""Most blanks after a boundary, in bytes. RFC 2046 s.5.1.1 says that some gateways add them."""
+"""Maximum number of blanks after a boundary. RFC 2046 s.5.1.1 says that some gateways add them."""
 
 RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 

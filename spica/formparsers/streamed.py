@@ -142,7 +142,7 @@ class Part:
         """Return the rest of the body.
 
         Args:
-            limit: Most bytes to read. Default 1 MiB. None means no limit.
+            limit: Maximum number of bytes to read. Default 1 MiB. None means no limit.
 
         Raises:
             MultiPartException: The body is larger than `limit`, or malformed.

@@ -11,8 +11,8 @@ WRITE_SIZE = 512 * 1024
 """Bytes to buffer before one visit to a thread writes them to disk."""
 
 MAX_OPEN_FILES = 16
-"""Most temporary files of one form. Further uploads share one more, so that a few large forms can't use up
-the descriptors of the process, of which systems often allow 1024."""
+"""Maximum number of temporary files of one form. Further uploads share one more, so that a few large forms
+can't use up the descriptors of the process, of which systems often allow 1024."""
 
 _PACKAGE = "spica.formparsers"
 

@@ -75,8 +75,7 @@ class Response:
     raw_headers: RawHeaders
 
     _is_value: bool = True
-    """Whether status, headers and body describe the response completely, so that layers can pass it as a
-    value."""
+    """Whether status, headers and body describe the response completely, so that layers can pass it along."""
     _receives: ClassVar[bool] = False
     """Whether sending the response uses ``receive``."""
     _has_own_headers: bool = False
@@ -89,7 +88,7 @@ class Response:
     """The iterators to close at the end of the request."""
     _headers: MutableHeaders | None = None
     _measured_body: bytes | memoryview | None = None
-    """The body that Content-Length was computed from. Another object in ``body`` has replaced it since."""
+    """The body that Content-Length was computed from. A different ``body`` was assigned later."""
     _whole_headers: list[tuple[bytes, bytes]] | None = None
     """The headers of the 200 response that a 304 response replaces, if they are known."""
 

@@ -21,11 +21,12 @@ from typing import Any
 from spica._http.ranges import Segment
 
 BLOCK_SIZE = 512 * 1024
-"""Most bytes that one visit to a worker thread reads: enough to make the cost of the visit small, and few
-enough to hold for each of many slow clients."""
+"""Maximum number of bytes that one visit to a worker thread reads: enough to make the cost of the visit
+small, and few enough to hold for each of many slow clients."""
 
 FIRST_BLOCK_SIZE = 256 * 1024
-"""Most bytes that the first visit reads, which also opens the file. Smaller files need no other visit."""
+"""Maximum number of bytes that the first visit reads, which also opens the file. Smaller files need no
+other visit."""
 
 _CANNOT_WAIT = getattr(os, "RWF_NOWAIT", 0) if hasattr(os, "preadv") else 0
 
@@ -43,7 +44,7 @@ class FileReader:
 
     Args:
         path: The file.
-        chunk_size: Most bytes of one piece.
+        chunk_size: Maximum size of one piece in bytes.
     """
 
     __slots__ = (

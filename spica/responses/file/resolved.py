@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 PATHSEND = "http.response.pathsend"
 
-# Most bytes that are sent between two turns of the event loop, even to a fast client.
+# Maximum number of bytes between two turns of the event loop, even for a fast client.
 _BYTES_A_TURN = 1024 * 1024
 
 

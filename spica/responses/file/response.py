@@ -86,9 +86,9 @@ class FileResponse(Response):
     """
 
     chunk_size = 64 * 1024
-    """Most bytes of one body message."""
+    """Maximum size of one body message in bytes."""
     max_ranges = 100
-    """Most ranges in one request. If there are more, the whole file is sent."""
+    """Maximum number of ranges in one request. If there are more, the whole file is sent."""
 
     _content: bytes | None = None
     """The whole file, if it was read together with ``stat_result``."""
