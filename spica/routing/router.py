@@ -1,4 +1,8 @@
-"""The router: a list of routes, and the dispatch of connections to them."""
+"""The router: a list of routes, and the dispatch of connections to them.
+
+A request takes these steps: ``Router`` passes it through its own middleware, the table selects the route
+(`spica.routing.table`), and the function that the table returns makes the response.
+"""
 
 from __future__ import annotations
 
@@ -52,21 +56,29 @@ if TYPE_CHECKING:
 class Router(RouteDecorators, Responder):
     """Serve the first of ``routes`` that matches.
 
-    With ``redirect_slashes`` a path that matches only with its trailing slash added or taken off is
-    redirected there (307). ``default`` is the ASGI app for what no route matches. ``middleware`` stands
-    around the routes, the first outermost. ``max_body_size``, in bytes, overrides the limits outside,
-    and so do ``form_limits``, ``body_idle_seconds`` and ``min_body_rate``.
-    ``routes`` is copied; the router's own list, ``router.routes``, may be changed at any time.
-
-    ``lifespan`` is one lifespan or a list of them, entered in order. Those of mounted applications run after
-    them; ``mounted_lifespans=False`` leaves them to you, and is the default below Starlette's name
-    (``spica.compat``). Each lifespan has ``max_startup_seconds`` (an hour) to start and
-    ``max_shutdown_seconds`` (five minutes) to end, or what an application around has if that is less; None
-    is no limit.
+    Args:
+        routes: The routes, in order. The router copies the list. You may change ``router.routes`` at any
+            time.
+        redirect_slashes: Whether a path that matches only with its trailing slash added or removed is
+            redirected there (307). Default: True.
+        default: The ASGI app for requests that no route matches. Default: ``not_found``.
+        lifespan: A lifespan or a list of them, entered in order. The lifespans of mounted applications
+            follow.
+        middleware: Middleware around the routes, the first one outermost.
+        max_body_size: The limit of request bodies in bytes. It overrides the limits of outer layers, and so
+            do the next three.
+        form_limits: The limits of forms.
+        body_idle_seconds: The longest pause between two parts of a body, in seconds.
+        min_body_rate: The slowest rate of a body, in bytes per second.
+        mounted_lifespans: Whether the lifespans of mounted applications run. Default: True, but False under
+            Starlette's name (``spica.compat``), where packages start them by hand.
+        max_startup_seconds: The time limit for each lifespan to start. Default: an hour. A shorter limit of
+            an outer application applies as well. None: no limit.
+        max_shutdown_seconds: The time limit for each lifespan to end. Default: five minutes.
 
     Raises:
-        TypeError: one of ``routes`` is not a route, or ``lifespan`` can't be called.
-        ValueError: a time limit is not more than 0.
+        TypeError: An item of ``routes`` is not a route, or ``lifespan`` can't be called.
+        ValueError: A time limit is 0 or negative.
     """
 
     middleware_stack = InnerApp()
@@ -122,10 +134,10 @@ class Router(RouteDecorators, Responder):
             type.__setattr__(cls, "__call__", _run_own_app)
 
     def __copy__(self) -> Self:
-        """Copy the router for ``copy.copy``; the copy begins with the same list of routes.
+        """Copy the router for ``copy.copy``. The copy starts with the same list of routes.
 
-        A list that is assigned to the copy is the copy's alone, and the copy serves its own routes. cadwyn
-        makes a router for each version of an API like this.
+        Assign another list to ``routes`` of the copy, and each router serves its own. cadwyn creates a router
+        for each version of an API this way.
         """
         copied = type(self).__new__(type(self))
         for name, value in vars(self).items():
@@ -143,7 +155,7 @@ class Router(RouteDecorators, Responder):
     def lifespan_context(self) -> LifespanContext:
         """The router's own lifespans as one function, from the application to an async context manager.
 
-        It may be replaced, by one that goes round it for example.
+        You may replace it, for example by a function that wraps it.
         """
         return self._lifespan_context
 
@@ -155,12 +167,12 @@ class Router(RouteDecorators, Responder):
 
     @property
     def routes(self) -> list[BaseRoute]:
-        """The routes, in their order: a live list, to be changed in place or replaced."""
+        """The routes, in order. The list is live: change it in place, or replace it."""
         return self._table.routes
 
     @routes.setter
     def routes(self, routes: list[BaseRoute]) -> None:
-        """Replace the list; it is used as it is given."""
+        """Replace the list. The router uses the list itself, not a copy."""
         self._table.routes = routes
 
     # -- serving ---------------------------------------------------------------------------------------
@@ -222,7 +234,7 @@ class Router(RouteDecorators, Responder):
         await run_lifespan(self, scope, receive, send)
 
     async def not_found(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer what no route matches: 404, or a closed WebSocket."""
+        """Answer a request that no route matches with 404, and close a WebSocket."""
         if scope["type"] == "websocket":
             await WebSocketClose()(scope, receive, send)
         elif "app" in scope:
@@ -236,7 +248,7 @@ class Router(RouteDecorators, Responder):
         return PlainTextResponse("Not Found", status_code=404)
 
     def _other_slash(self, scope: Scope, path: str) -> str | None:
-        """Return where the path is served with its trailing slash added or taken off, if anywhere."""
+        """Return the URL of the path with its trailing slash added or removed, if a route serves it."""
         if path == "/" or not path:
             return None
         other = path.rstrip("/") if path.endswith("/") else path + "/"
@@ -244,8 +256,8 @@ class Router(RouteDecorators, Responder):
         whole = whole[: len(whole) - len(path)] + other
         if not other or not self._table.has_match(scope, other, whole):
             return None
-        # Without scheme and host (RFC 9110 s.10.2.2), so that no Host header can lead elsewhere.
-        # A prefix that the proxy has stripped must be in it: the client's next request passes the proxy, too.
+        # Leave out scheme and host (RFC 9110 s.10.2.2), so that no Host header can lead to another site.
+        # Include a prefix that the proxy has stripped, because the client's next request passes the proxy.
         location = encode_path("/" + public_path({**scope, "path": whole}).lstrip("/"))
         query = scope.get("query_string", b"")
         return f"{location}?{query.decode('latin-1')}" if query else location
@@ -255,11 +267,14 @@ class Router(RouteDecorators, Responder):
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
         """Return the path of the route called ``name``.
 
-        ``_query`` is put behind it, encoded: a mapping, a list of pairs, where a list as a value repeats the
-        name and None leaves it out, or a text that is written already. ``_fragment`` follows it.
+        Args:
+            name: The name of the route; ``"mount:route"`` for a route below a mount.
+            path_params: The path parameters. Two more are appended to the path, encoded: ``_query``, a
+                mapping or a list of pairs, where a list as a value repeats the name and None omits it, or an
+                encoded string; and ``_fragment``, a string.
 
         Raises:
-            NoMatchFound: no route has this name and these parameters.
+            NoMatchFound: No route has this name and these parameters.
         """
         if not LINK_KEYS.isdisjoint(path_params):
             return url_with_suffix(self, name, path_params)
@@ -325,7 +340,7 @@ remember(Router, "__call__")
 async def _run_own_app(self: Router, scope: Scope, receive: Receive, send: Send) -> None:
     """Run a router whose class has an ``app`` of its own, as FastAPI's has: it only knows messages.
 
-    So it need not be asked first. But who has replaced ``Router.__call__`` is to be heard.
+    So the value path is skipped. A patched ``Router.__call__`` is still called.
     """
     if not is_original(Router, "__call__"):
         await Router.__call__(self, scope, receive, send)
@@ -348,7 +363,7 @@ class _Dispatch(Responder):
 
 
 class _Answer:
-    """Respond for an answer that is there already."""
+    """Respond with an answer that exists already."""
 
     __slots__ = ("answer",)
 
