@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 from spica._asgi.current_codec import check_codec
 from spica._asgi.stack import Middleware, MiddlewareFactory, build_layer, build_stack, check_recipes
 from spica._diagnostics.arguments import check_flag
+from spica._diagnostics.foreign_names import FIXES_OF_APPLICATION_ARGUMENTS, explain_arguments
 from spica._diagnostics.middleware_order import check_order, refuse_misplaced
 from spica._layers.body_limit import check_body_size
 from spica._layers.header_limits import (
@@ -92,6 +93,7 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
     json_codec: JSONCodec | None = None
     problem_details: bool = False
 
+    @explain_arguments(FIXES_OF_APPLICATION_ARGUMENTS)
     def __init__(
         self,
         debug: bool = False,

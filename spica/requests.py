@@ -25,6 +25,11 @@ from spica._asgi.body import (
 from spica._asgi.disconnect import CancelOnDisconnect, listen
 from spica._asgi.scope import BODY_LIMIT, ScopeMapping, make_room
 from spica._asgi.sending import HandSend
+from spica._diagnostics.foreign_names import (
+    FIXES_OF_CONNECTIONS,
+    FIXES_OF_REQUESTS,
+    explain_names,
+)
 from spica._http.cookies import parse_cookies
 from spica._http.fields import encode_field_value
 from spica._http.urls import check_request_path
@@ -228,10 +233,7 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
         try:
             return self.scope[key]
         except KeyError:
-            raise AssertionError(
-                f"{layer} must be installed to access request.{key}: add "
-                f"Middleware({layer}, ...) to the application's middleware."
-            ) from None
+            raise AssertionError(_explain_missing(self.scope, key, layer)) from None
 
     @property
     def state(self) -> StateT:
@@ -260,6 +262,17 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
             )
         url: URL = router.url_path_for(name, **path_params).make_absolute_url(self.base_url)
         return url
+
+
+def _explain_missing(scope: Scope, key: str, layer: str) -> str:
+    text = f"{layer} must be installed to access request.{key}: "
+    for recipe in getattr(scope.get("app"), "user_middleware", None) or ():
+        if getattr(getattr(recipe, "cls", None), "__name__", "") == layer:
+            return (
+                f"{text}it is, but inside the middleware that reads request.{key}. Put {layer} before "
+                "that one in the list (add_middleware: add it after)."
+            )
+    return f"{text}add Middleware({layer}, ...) to the application's middleware."
 
 
 def _wrong_type(what: str, allowed: str, kind: object) -> RuntimeError:
@@ -544,3 +557,5 @@ class Request(HTTPConnection[StateT]):
 _CACHED = BodyState.CACHED  # a global is faster than an attribute of an Enum class
 remember(Request, "stream")
 make_room(Request({"type": "http"}), HTTPConnection, Request)
+explain_names(HTTPConnection, FIXES_OF_CONNECTIONS)
+explain_names(Request, FIXES_OF_REQUESTS)

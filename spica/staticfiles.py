@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.scope import get_route_path
+from spica._diagnostics.foreign_names import explain_arguments
 from spica._http.conditional import Outcome, evaluate, is_not_modified, select_fields
 from spica._http.filenames import are_visible, split_path
 from spica._http.urls import encode_leading_slashes, encode_path, encode_query
@@ -102,6 +103,7 @@ class StaticFiles(Responder):
     memory: StaticMemory | None = None
     _memory: FileMemory | None = None
 
+    @explain_arguments({"path": "Write directory='...'."}, "Write StaticFiles(directory='...').")
     def __init__(
         self,
         *,

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from spica._diagnostics.foreign_names import explain_arguments
 from spica.exceptions import warn_configuration
 from spica.requests import Request
 from spica.responses.base import HTMLResponse
@@ -147,6 +148,9 @@ class Jinja2Templates:
         TypeError: ``directory`` is not a path, or ``context_processors`` not a list of functions.
     """
 
+    @explain_arguments(
+        dict.fromkeys(("folder", "path", "template_folder"), "Write directory='...'.")
+    )
     def __init__(
         self,
         directory: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,

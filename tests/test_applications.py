@@ -208,8 +208,8 @@ class TestMiddleware:
 
 class TestAttributes:
     def test_they_are_as_documented(self) -> None:
-        handlers = {404: hello}
-        app = Spica(True, [Route("/", hello)], exception_handlers=handlers, max_body_size=5)  # type: ignore[arg-type]
+        handlers = {404: lambda request, exc: PlainTextResponse("no")}
+        app = Spica(True, [Route("/", hello)], exception_handlers=handlers, max_body_size=5)
         assert (app.debug, app.max_body_size) == (True, 5)
         assert isinstance(app.state, State)
         assert isinstance(app.router, Router)

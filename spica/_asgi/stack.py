@@ -148,11 +148,34 @@ def build_layer(app: ASGIApp, recipe: Any) -> ASGIApp:
     try:
         layer: ASGIApp = cls(app, *args, **kwargs)
     except Exception as exc:
-        exc.add_note(f"In {_describe(recipe)}.")
+        exc.add_note(f"In {_describe(recipe)}.{_suggest_option(cls, kwargs)}")
         raise
     if layer is None:
         raise TypeError(f"{_describe(recipe)} returned None, but must return an ASGI app.")
+    if isinstance(cls, type) and not callable(layer):
+        raise TypeError(
+            f"{_describe(recipe)} made an object that can't be called. Define "
+            f"async def __call__(self, scope, receive, send) in {type(layer).__name__}."
+        )
     return layer
+
+
+def _suggest_option(cls: Any, kwargs: dict[str, Any]) -> str:
+    """Return the option that was probably meant by an unknown one."""
+    import difflib  # for messages alone
+    import inspect
+
+    try:
+        parameters = inspect.signature(cls).parameters
+    except (TypeError, ValueError):
+        return ""
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return ""
+    for name in kwargs.keys() - parameters.keys():
+        known = [other for other in parameters if other != "app"]
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        return f" Did you mean {close[0]!r}?" if close else f" Its options are {', '.join(known)}."
+    return ""
 
 
 def _describe(recipe: Any) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from inspect import CO_VARARGS
+from types import FunctionType, MethodType
 from typing import Any
 
 from spica._http.fields import is_token
@@ -67,3 +69,20 @@ def check_seconds(value: Any, place: str) -> None:
     """
     if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
         raise TypeError(f"{place} must be a number of seconds or None, not {value!r:.80}.")
+
+
+def takes(function: Any, count: int) -> bool:
+    """Return whether you can call ``function`` with ``count`` arguments; True where only a call can tell."""
+    # By type(): the proxies that tracing agents put around functions claim to be functions.
+    if type(function) is MethodType:
+        function, count = function.__func__, count + 1
+    if type(function) is not FunctionType:
+        return True
+    code = function.__code__
+    most = code.co_argcount
+    keywords = code.co_varnames[most : most + code.co_kwonlyargcount]
+    return (
+        most - len(function.__defaults__ or ()) <= count
+        and (count <= most or code.co_flags & CO_VARARGS != 0)
+        and (function.__kwdefaults__ or {}).keys() >= set(keywords)
+    )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from spica._asgi.body import BodyChannel
 from spica._asgi.cleanup import Cleanup, cleanup_of
 from spica._asgi.scope import CLEANUP
+from spica._diagnostics.arguments import takes
 from spica._layers.answers import settle_answer
 from spica._layers.editing import HELD_HERE, getrefcount
 from spica._layers.foreign import begin
@@ -20,6 +21,7 @@ from spica._layers.handsent import sends_by_hand
 from spica._layers.layer import Responder
 from spica.requests import Request
 from spica.responses.base import Response
+from spica.routing.base import is_stand_in
 from spica.types import ASGIApp
 
 if TYPE_CHECKING:
@@ -45,6 +47,12 @@ class BaseHTTPMiddleware(Responder):
     def __init__(self, app: ASGIApp, dispatch: DispatchFunction | None = None) -> None:
         self.app = app
         self.dispatch_func = self.dispatch if dispatch is None else dispatch
+        _check_dispatch(self.dispatch_func, 2, type(self).__name__)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "dispatch" in vars(cls):
+            _check_dispatch(vars(cls)["dispatch"], 3, cls.__name__)
 
     async def dispatch(self, request: Request[Any], call_next: RequestResponseEndpoint) -> Response:
         """Return the response to ``request``; ``await call_next(request)`` gives the inner one."""
@@ -85,6 +93,22 @@ class BaseHTTPMiddleware(Responder):
         is_owned = getattr(ask, "__func__", None) is BaseHTTPMiddleware._layer_respond
         self._layer_call_next = (
             cast("RequestResponseEndpoint", ask) if is_owned else _CallNext(ask)._layer_respond
+        )
+
+
+def _check_dispatch(function: Any, count: int, name: str) -> None:
+    """Refuse a dispatch function of the wrong number of parameters where the program defines it.
+
+    Raises:
+        TypeError: it can't be called with the request and ``call_next``.
+    """
+    if not callable(function) and count == 2:
+        raise TypeError(f"{name}: dispatch must be a function, not {function!r:.200}.")
+    if not takes(function, count) and not is_stand_in():
+        first = "self, " if count == 3 else ""
+        raise TypeError(
+            f"{name}: {function.__qualname__}() is called with the request and call_next, which it does not "
+            f"take. Write async def {function.__name__}({first}request, call_next)."
         )
 
 

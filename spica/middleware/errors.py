@@ -14,6 +14,7 @@ from spica._asgi.cleanup import RequestErrors
 from spica._asgi.scope import EXCEPTION_HANDLERS
 from spica._asgi.sending import StartedSend
 from spica._diagnostics.arguments import check_flag
+from spica._diagnostics.hints import add_hint
 from spica._diagnostics.middleware_order import ERROR_LAYER
 from spica._layers.answers import settle_answer
 from spica._layers.cleanup import own_cleanup, split_errors
@@ -117,6 +118,7 @@ class ServerErrorMiddleware(Responder):
         if isinstance(exc, ClientDisconnect):
             # Nobody is there to receive it, and it is no error of the server's.
             return PlainTextResponse("Client disconnected", status_code=400)
+        add_hint(exc)
         cleanup = own_cleanup(request)
         cleanup.add_failure(exc)
         try:
@@ -129,6 +131,7 @@ class ServerErrorMiddleware(Responder):
         """Let the handler see an error that came after the response had started."""
         if isinstance(exc, ClientDisconnect):
             return False  # a client that leaves is no error of the server's
+        add_hint(exc)
         exc = note_late(request, exc)
         if self.handler is not None:
             try:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.scope import EXCEPTION_HANDLERS
+from spica._diagnostics.arguments import takes
+from spica._diagnostics.hints import add_hint
 from spica._diagnostics.middleware_order import EXCEPTION_LAYER
 from spica._http.closecodes import fit_reason
 from spica._layers.exception_handlers import Boundary, answer_on_socket
@@ -14,6 +17,7 @@ from spica.exceptions import HTTPException, WebSocketException
 from spica.requests import Request
 from spica.responses.base import Response
 from spica.responses.errors import http_exception_response
+from spica.routing.base import is_stand_in
 from spica.websockets import WebSocket, WebSocketState
 from spica.websockets.frames import HandshakeSend
 
@@ -27,7 +31,8 @@ def check_handler(key: Any, handler: Any) -> None:
     """Refuse what can't be an exception handler, or is registered for nothing.
 
     Raises:
-        TypeError: ``key`` is neither a status code nor an exception class, or ``handler`` can't be called.
+        TypeError: ``key`` is neither a status code nor an exception class, or ``handler`` can't be called
+            with two arguments.
     """
     if not isinstance(key, int) and not (isinstance(key, type) and issubclass(key, Exception)):
         raise TypeError(
@@ -37,6 +42,16 @@ def check_handler(key: Any, handler: Any) -> None:
     if not callable(handler):
         raise TypeError(
             f"The exception handler for {key!r} must be a function, not {handler!r:.200}."
+        )
+    # An instance is called by the __call__ of its class, for example a response that was meant as an answer.
+    is_function = isinstance(handler, (FunctionType, MethodType, type))
+    call: Any = handler if is_function else type(handler).__call__
+    count = 2 if is_function else 3
+    if not takes(call, count) and not is_stand_in():
+        name = getattr(handler, "__qualname__", None) or repr(handler)
+        raise TypeError(
+            f"The exception handler for {key!r} is called with two arguments, (request, exc), which "
+            f"{name:.200} does not take."
         )
 
 
@@ -119,6 +134,7 @@ class ExceptionMiddleware(Boundary):
             if watching.is_over:
                 websocket.application_state = WebSocketState.CONNECTED
             if not await answer_on_socket(websocket, exc):
+                add_hint(exc)
                 raise
 
     async def http_exception(self, request: Request[Any], exc: HTTPException) -> Response:

@@ -21,6 +21,7 @@ from spica._asgi import current_codec as codec
 from spica._asgi.cleanup import nearest_cleanup
 from spica._asgi.sending import DenialSend
 from spica._asgi.unread import CloseOnce
+from spica._diagnostics.foreign_names import FIXES_OF_RESPONSES, explain_names
 from spica._http.cookies import format_set_cookie
 from spica._http.fields import encode_field_value
 from spica.background import BackgroundTask
@@ -498,3 +499,6 @@ class RedirectResponse(Response):
         super().__init__(b"", status_code, headers, None, background)
         location = urllib.parse.quote(str(url), safe=URL_SAFE)
         self.headers["location"] = location
+
+
+explain_names(Response, FIXES_OF_RESPONSES)

@@ -35,19 +35,29 @@ class NoMatchFound(Exception):
         name: The name passed to ``url_path_for``.
         path_params: The parameters passed to it.
         known: The names of the routes that were searched. The message suggests the closest one.
+        expected: The parameters of the route of this name, if there is one.
     """
 
-    def __init__(self, name: str, path_params: dict[str, Any], known: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        path_params: dict[str, Any],
+        known: tuple[str, ...] = (),
+        expected: tuple[str, ...] | None = None,
+    ) -> None:
         self.name = name
         self.path_params = path_params
         self.known = known
-        super().__init__(name, path_params, known)
+        self.expected = expected
+        super().__init__(name, path_params, known, expected)
 
     def __str__(self) -> str:
         params = ", ".join(self.path_params)
         text = f'No route exists for name "{self.name}" and params "{params}".'
         if not isinstance(self.name, str):
             return f"{text} A name is a string, for example {get_name(self.name)!r}."
+        if self.expected is not None:
+            return text + _compare_params(self.expected, self.path_params)
         if self.name in self.known:
             return f"{text} The route of this name has other parameters."
         if self.known:
@@ -57,6 +67,21 @@ class NoMatchFound(Exception):
             if close:
                 text += f' Did you mean "{close[0]}"?'
         return text
+
+
+def _compare_params(expected: tuple[str, ...], given: dict[str, Any]) -> str:
+    missing = [name for name in expected if name not in given]
+    unknown = [name for name in given if name not in expected]
+    text = (
+        f" Its path has the parameters {', '.join(expected)}."
+        if expected
+        else " Its path has none."
+    )
+    if missing:
+        text += f" Missing: {', '.join(missing)}."
+    if unknown:
+        text += f" Unknown: {', '.join(unknown)}. A query is passed as _query={{...}}."
+    return text
 
 
 def is_stand_in() -> bool:
@@ -228,3 +253,11 @@ def url_with_suffix(source: Any, name: str, path_params: dict[str, Any]) -> URLP
 def known_names(routes: Any) -> tuple[str, ...]:
     """Return the sorted names of ``routes`` for an error message."""
     return tuple(sorted({name for route in routes if (name := getattr(route, "name", None))}))
+
+
+def params_of(routes: Any, name: str) -> tuple[str, ...] | None:
+    """Return the path parameters of the first route of this name, for a message; None if there is none."""
+    for route in routes:
+        if getattr(route, "name", None) == name and hasattr(route, "endpoint"):
+            return tuple(getattr(route, "param_convertors", ()))
+    return None

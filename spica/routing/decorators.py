@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, TypeVar
 
+from spica._diagnostics.foreign_names import FIXES_OF_APPLICATIONS, explain_names
 from spica.exceptions import MisuseError
 from spica.routing.base import Endpoint, SocketEndpoint
 from spica.types import ExceptionHandler
@@ -150,6 +151,9 @@ class RouteDecorators:
             return endpoint
 
         return add
+
+
+explain_names(RouteDecorators, FIXES_OF_APPLICATIONS)
 
 
 class HandlerDecorators:

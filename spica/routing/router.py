@@ -25,6 +25,7 @@ from spica.routing.base import (
     NoMatchFound,
     SocketEndpoint,
     known_names,
+    params_of,
     url_with_suffix,
 )
 from spica.routing.decorators import RouteDecorators
@@ -283,7 +284,9 @@ class Router(RouteDecorators, Responder):
                 return route.url_path_for(name, **path_params)
             except NoMatchFound:
                 pass
-        raise NoMatchFound(name, path_params, known_names(self.routes))
+        raise NoMatchFound(
+            name, path_params, known_names(self.routes), params_of(self.routes, name)
+        )
 
     # -- adding routes ---------------------------------------------------------------------------------
 

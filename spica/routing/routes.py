@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from spica._asgi.scope import get_route_path, path_below
 from spica._asgi.stack import Middleware, build_stack
 from spica._diagnostics.call_site import unwrap_partial
+from spica._diagnostics.foreign_names import FIXES_OF_ROUTE_ARGUMENTS, explain_arguments
 from spica._http.fields import is_token
 from spica._layers.answers import refuse
 from spica._layers.cancellation import CancelOnDisconnectMiddleware, check_cancellable
@@ -101,7 +102,12 @@ class PatternRoute(OwnRoute):
         if name != self.name or path_params.keys() != self.param_convertors.keys():
             if not LINK_KEYS.isdisjoint(path_params):
                 return url_with_suffix(self, name, path_params)
-            raise NoMatchFound(name, path_params, (self.name,) if self.name else ())
+            raise NoMatchFound(
+                name,
+                path_params,
+                (self.name,) if self.name else (),
+                tuple(self.param_convertors) if name == self.name else None,
+            )
         path, _ = replace_params(self.path_format, self.param_convertors, path_params)
         return URLPath(path=encode_path(path), protocol=self._protocol)
 
@@ -136,6 +142,7 @@ class Route(PatternRoute):
             ``methods`` is a single string.
     """
 
+    @explain_arguments(FIXES_OF_ROUTE_ARGUMENTS)
     def __init__(
         self,
         path: str,

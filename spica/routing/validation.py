@@ -8,10 +8,9 @@ notation of another framework.
 from __future__ import annotations
 
 import re
-from inspect import CO_VARARGS
-from types import FunctionType, MethodType
 from typing import Any
 
+from spica._diagnostics.arguments import takes
 from spica.convertors import CONVERTOR_TYPES
 from spica.endpoints import HTTPEndpoint, WebSocketEndpoint
 from spica.exceptions import warn_configuration
@@ -28,25 +27,47 @@ def check_endpoint(endpoint: Any, place: str, protocol: str) -> None:
     never serve them.
 
     Raises:
-        TypeError: The endpoint can't be called with one argument, or is a class endpoint of the other
-            protocol.
+        TypeError: The endpoint can't be called with one argument, or serves the other protocol.
     """
     if not callable(endpoint):
         raise TypeError(
             f"{place}: the endpoint must be a function, a class or an ASGI app, not {endpoint!r}."
         )
     if isinstance(endpoint, type):
-        if protocol == "http" and issubclass(endpoint, WebSocketEndpoint):
-            raise TypeError(f"{place}: {endpoint.__name__} serves WebSockets. Use WebSocketRoute.")
-        if protocol == "websocket" and issubclass(endpoint, HTTPEndpoint):
-            raise TypeError(f"{place}: {endpoint.__name__} serves HTTP. Use Route.")
-    elif not _takes(endpoint, 1) and not is_stand_in():
-        conn = "request" if protocol == "http" else "websocket"
+        _check_class_endpoint(endpoint, place, protocol)
+    elif not is_stand_in():
+        _check_function_endpoint(endpoint, place, protocol)
+
+
+def _check_class_endpoint(endpoint: type, place: str, protocol: str) -> None:
+    if protocol == "http" and issubclass(endpoint, WebSocketEndpoint):
+        raise TypeError(f"{place}: {endpoint.__name__} serves WebSockets. Use WebSocketRoute.")
+    if protocol == "websocket" and issubclass(endpoint, HTTPEndpoint):
+        raise TypeError(f"{place}: {endpoint.__name__} serves HTTP. Use Route.")
+
+
+def _check_function_endpoint(endpoint: Any, place: str, protocol: str) -> None:
+    conn = "request" if protocol == "http" else "websocket"
+    if not takes(endpoint, 1):
         raise TypeError(
             f"{place}: spica calls the endpoint with one argument, the {conn}, but "
             f"{endpoint.__qualname__}() has other parameters. Read path parameters from "
             f"{conn}.path_params. Put an ASGI app in a Mount."
         )
+    if protocol == "http" and _first_annotation(endpoint) == "WebSocket":
+        raise TypeError(
+            f"{place}: {endpoint.__qualname__}() takes a WebSocket, but this is HTTP. Use WebSocketRoute."
+        )
+
+
+def _first_annotation(function: Any) -> str:
+    """Return the class name that annotates the first parameter; "" if there is none."""
+    try:
+        parameter, annotation = next(iter(function.__annotations__.items()))
+    except Exception:  # no annotations, or ones that only type checkers can evaluate (PEP 649)
+        return ""
+    name = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+    return "" if parameter == "return" else str(name).partition("[")[0].rpartition(".")[2]
 
 
 def check_mounted(app: Any, place: str) -> None:
@@ -57,8 +78,10 @@ def check_mounted(app: Any, place: str) -> None:
             are the apps.
     """
     if not callable(app):
-        raise TypeError(f"{place}: app must be an ASGI app, not {app!r:.200}.")
-    if not _takes(app, 3):
+        is_list = isinstance(app, (list, tuple))
+        hint = " Pass routes by name: Mount(path, routes=[...])." if is_list else ""
+        raise TypeError(f"{place}: app must be an ASGI app, not {app!r:.200}.{hint}")
+    if not takes(app, 3):
         raise TypeError(
             f"{place}: app must be an ASGI app (scope, receive, send), but {app.__qualname__}() has other "
             "parameters. Put an endpoint in a Route, and a WSGI application in WSGIMiddleware."
@@ -111,20 +134,3 @@ def _warn_of_regexes(path: str, place: str) -> None:
             "Write it without, and check the string in convert(), which may raise ValueError."
         )
         warn_configuration(text)
-
-
-def _takes(function: Any, count: int) -> bool:
-    """Return whether a function accepts ``count`` arguments. True if only a call could show it."""
-    # Use type(), because the proxies of tracing agents claim to be functions in isinstance().
-    if type(function) is MethodType:
-        function, count = function.__func__, count + 1
-    if type(function) is not FunctionType:
-        return True
-    code = function.__code__
-    most = code.co_argcount
-    keywords = code.co_varnames[most : most + code.co_kwonlyargcount]
-    return (
-        most - len(function.__defaults__ or ()) <= count
-        and (count <= most or code.co_flags & CO_VARARGS != 0)
-        and (function.__kwdefaults__ or {}).keys() >= set(keywords)
-    )

@@ -149,7 +149,8 @@ class WebSocketExchange(Exchange):
         if self.side is WebSocketSide.CONNECTING and not self._is_disconnect_fed:
             raise AssertionError(
                 "The application returned without an answer to the handshake: "
-                "it sent neither 'websocket.accept' nor 'websocket.close'."
+                "it sent neither 'websocket.accept' nor 'websocket.close'. "
+                "Is `await websocket.accept()` missing?"
             )
         if self.side is WebSocketSide.DENYING:
             raise AssertionError(

@@ -14,6 +14,7 @@ from json import JSONDecodeError
 from typing import Any
 
 from spica._asgi import current_codec as codec
+from spica._diagnostics.foreign_names import FIXES_OF_SOCKETS, explain_names
 from spica._originals import is_original, remember
 from spica.requests import HTTPConnection, StateT
 from spica.types import ASGIApp, Message, Receive, Scope, Send
@@ -386,9 +387,17 @@ class WebSocketClose:
 def _out_of_place(allowed: Iterable[str], kind: object) -> RuntimeError:
     *first, last = [f'"{name}"' for name in allowed]
     names = f"{', '.join(first)} or {last}" if first else last
-    return RuntimeError(f"Expected ASGI message {names}, but got {kind!r}")
+    hint = ""
+    if kind == "websocket.send" and '"websocket.accept"' in names:
+        hint = ". Call `await websocket.accept()` first."
+    elif kind == "websocket.accept" and '"websocket.send"' in names:
+        hint = ". The WebSocket is accepted already."
+    return RuntimeError(f"Expected ASGI message {names}, but got {kind!r}{hint}")
 
 
 def _check_mode(mode: str) -> None:
     if mode not in ("text", "binary"):
         raise RuntimeError('The "mode" argument should be "text" or "binary".')
+
+
+explain_names(WebSocket, FIXES_OF_SOCKETS)

@@ -8,6 +8,7 @@ from stable_ids import stable_id
 from spica._asgi.stack import build_stack
 from spica.applications import Spica
 from spica.middleware import Middleware
+from spica.middleware.cors import CORSMiddleware
 from spica.middleware.sessions import SessionMiddleware
 from spica.routing import Route
 
@@ -137,3 +138,9 @@ def test_an_error_of_a_layer_names_its_recipe() -> None:
     assert caught.value.__notes__ == [
         f"In Middleware(SessionMiddleware, secret_key='**********'), written at {recipe._place}."
     ]
+
+
+def test_an_unknown_option_gets_a_suggestion() -> None:
+    with pytest.raises(TypeError) as caught:
+        build_stack(Spica(), [Middleware(CORSMiddleware, origins=["*"])])  # type: ignore[call-arg]
+    assert "Did you mean 'allow_origins'?" in caught.value.__notes__[0]

@@ -5,6 +5,7 @@ import binascii
 
 import pytest
 
+from spica.applications import Spica
 from spica.authentication import (
     AuthCredentials,
     AuthenticationBackend,
@@ -12,9 +13,12 @@ from spica.authentication import (
     SimpleUser,
     UnauthenticatedUser,
 )
+from spica.middleware import Middleware
 from spica.middleware.authentication import AuthenticationMiddleware
+from spica.middleware.sessions import SessionMiddleware
 from spica.requests import HTTPConnection, Request
 from spica.responses.base import PlainTextResponse
+from spica.testclient import TestClient
 
 pytestmark = pytest.mark.anyio
 
@@ -172,3 +176,16 @@ def test_a_backend_is_an_object_with_authenticate(backend, shown):
 def test_on_error_is_a_function():
     with pytest.raises(TypeError, match="AuthenticationMiddleware: on_error must be a function"):
         AuthenticationMiddleware(whoami, BasicAuth(), on_error=401)
+
+
+def test_a_session_that_is_further_in_is_named():
+    class Backend(AuthenticationBackend):
+        async def authenticate(self, conn):
+            conn.session.get("user")
+
+    recipes = [
+        Middleware(AuthenticationMiddleware, backend=Backend()),
+        Middleware(SessionMiddleware, secret_key="k" * 32),
+    ]
+    with pytest.raises(AssertionError, match="Put SessionMiddleware before that one in the list"):
+        TestClient(Spica(middleware=recipes)).get("/")

@@ -247,9 +247,16 @@ class TestLinks:
         path = WebSocketRoute("/ws", hello, name="ws").url_path_for("ws")
         assert (path, path.protocol) == ("/ws", "websocket")
 
-    @pytest.mark.parametrize("params", [{}, {"id": 1, "more": 2}, {"other": 1}])
-    def test_exactly_the_parameters_are_needed(self, params: dict[str, Any]) -> None:
-        with pytest.raises(NoMatchFound, match="The route of this name"):
+    @pytest.mark.parametrize(
+        ("params", "fix"),
+        [
+            ({}, "Its path has the parameters id. Missing: id."),
+            ({"id": 1, "more": 2}, "Unknown: more. A query is passed as _query="),
+            ({"other": 1}, "Missing: id. Unknown: other."),
+        ],
+    )
+    def test_exactly_the_parameters_are_needed(self, params: dict[str, Any], fix: str) -> None:
+        with pytest.raises(NoMatchFound, match=fix):
             Route("/u/{id:int}", hello, name="user").url_path_for("user", **params)
 
     def test_a_parameter_may_be_called_name(self) -> None:

@@ -14,6 +14,7 @@ from spica.responses import PlainTextResponse
 from spica.routing import Host, Mount, NoMatchFound, Route, Router, WebSocketRoute
 from spica.staticfiles import StaticFiles
 from spica.testclient import TestClient
+from spica.websockets import WebSocket
 
 
 async def endpoint(request: Any) -> PlainTextResponse:
@@ -234,3 +235,18 @@ def test_a_regex_without_a_bound_is_warned_of(make: Any, monkeypatch: pytest.Mon
     ) as caught:
         make("/{name:ahead}")
     assert caught[0].filename == __file__
+
+
+def test_a_function_for_websockets_is_refused_by_a_route() -> None:
+    async def chat(websocket: WebSocket) -> None:
+        """Take a WebSocket."""
+
+    with pytest.raises(
+        TypeError, match=r"chat\(\) takes a WebSocket, but this is HTTP. Use WebSocketRoute"
+    ):
+        Route("/chat", chat)  # type: ignore[arg-type]
+
+
+def test_a_list_of_routes_is_refused_as_the_app_of_a_mount() -> None:
+    with pytest.raises(TypeError, match=r"Pass routes by name: Mount\(path, routes=\[...\]\)"):
+        Mount("/api", [])  # type: ignore[arg-type]

@@ -3,9 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
-
-from typing_extensions import assert_type
+from typing import Any, TypedDict, assert_type
 
 from spica.applications import Spica
 from spica.exceptions import HTTPException

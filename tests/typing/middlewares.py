@@ -2,8 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-
-from typing_extensions import assert_type
+from typing import assert_type
 
 from spica.applications import Spica
 from spica.authentication import (

@@ -1,9 +1,7 @@
 """Forms, files, sessions, templates, streams, WebSockets and settings, as applications write them."""
 
 from collections.abc import AsyncGenerator
-from typing import Any
-
-from typing_extensions import assert_type
+from typing import Any, assert_type
 
 from spica.applications import Spica
 from spica.background import BackgroundTask, BackgroundTasks

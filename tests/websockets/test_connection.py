@@ -200,7 +200,8 @@ async def test_accept_refuses_headers_of_the_handshake_itself(name, words):
 async def test_accept_twice():
     websocket = await accepted(Peer())
     expected = (
-        'Expected ASGI message "websocket.send" or "websocket.close", but got \'websocket.accept\''
+        'Expected ASGI message "websocket.send" or "websocket.close", but got \'websocket.accept\'. '
+        "The WebSocket is accepted already."
     )
     with pytest.raises(RuntimeError) as caught:
         await websocket.accept()
@@ -243,7 +244,7 @@ async def test_send_before_accept():
         await websocket.send_text("x")
     assert str(caught.value) == (
         'Expected ASGI message "websocket.accept", "websocket.close" or '
-        "\"websocket.http.response.start\", but got 'websocket.send'"
+        "\"websocket.http.response.start\", but got 'websocket.send'. Call `await websocket.accept()` first."
     )
 
 

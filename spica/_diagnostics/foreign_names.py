@@ -1,0 +1,281 @@
+"""Names of other frameworks, and how to write the same with spica.
+
+A newcomer writes ``request.args`` or ``app.on_event`` by habit. Python then says only that there is no such
+attribute. ``explain_names`` adds the fix to that message. It puts descriptors on the class that raise
+AttributeError, so ``hasattr`` stays false, a subclass or an instance can define the name, type checkers do
+not see it, and a program without the mistake pays nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, TypeVar, cast
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+
+class ForeignName:
+    """Raise an AttributeError with the fix. It is no data descriptor, so an instance may set the name."""
+
+    __slots__ = ("fix", "name")
+
+    def __init__(self, name: str, fix: str) -> None:
+        self.name = name
+        self.fix = fix
+
+    def __get__(self, instance: object, owner: type) -> NoReturn:
+        kind = "type object" if instance is None else "object"
+        name = f"{kind} {owner.__name__!r}" if instance is None else f"{owner.__name__!r} {kind}"
+        raise AttributeError(f"{name} has no attribute {self.name!r}. {self.fix}")
+
+
+def explain_names(cls: type, fixes: Mapping[str, str]) -> None:
+    """Add ``fixes``, from a name of another framework to the spica way, to the errors of ``cls``.
+
+    A name that the class or one of its bases has already is left alone.
+    """
+    for name, fix in fixes.items():
+        if inspect.getattr_static(cls, name, None) is None:
+            setattr(cls, name, ForeignName(name, fix))
+    if "__dir__" not in vars(cls):
+        setattr(cls, "__dir__", _list_names)  # noqa: B010  # mypy refuses to assign a method
+
+
+def _list_names(self: object) -> list[str]:
+    """List the attributes for ``dir()`` and completion, without the names of other frameworks."""
+    cls = type(self)
+    return [
+        name
+        for name in object.__dir__(self)
+        if not isinstance(inspect.getattr_static(cls, name, None), ForeignName)
+    ]
+
+
+def explain_arguments(
+    fixes: Mapping[str, str], positional: str = ""
+) -> Callable[[FunctionT], FunctionT]:
+    """Decorate an ``__init__`` so that an unknown keyword names the fix or the nearest parameter.
+
+    ``fixes`` maps keywords of other frameworks to the spica way. ``positional`` is the fix for too many
+    positional arguments. Use it for objects that a program makes once, not for every request.
+    """
+
+    def decorate(init: FunctionT) -> FunctionT:
+        code = init.__code__
+        count = code.co_argcount
+        parameters = code.co_varnames[1 : count + code.co_kwonlyargcount]
+
+        @functools.wraps(init)
+        def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+            for name in kwargs:
+                if name not in parameters:
+                    fix = fixes.get(name) or _suggest(name, parameters)
+                    raise TypeError(
+                        f"{type(self).__name__}() got an unexpected keyword argument {name!r}. {fix}"
+                    )
+            if positional and len(args) >= count:
+                raise TypeError(
+                    f"{type(self).__name__}() got an unexpected positional argument "
+                    f"{args[count - 1]!r:.80}. {positional}"
+                )
+            init(self, *args, **kwargs)
+
+        return cast("FunctionT", checked)  # the same signature
+
+    return decorate
+
+
+def _suggest(name: str, parameters: tuple[str, ...]) -> str:
+    from difflib import get_close_matches  # for messages alone
+
+    close = get_close_matches(name, parameters, n=1)
+    if close:
+        return f"Did you mean {close[0]!r}?"
+    return f"Its parameters are {', '.join(parameters)}."
+
+
+_LIFESPAN = (
+    "Write an async generator function with @contextlib.asynccontextmanager and pass it as lifespan=...: "
+    "startup is before its `yield`, shutdown after it."
+)
+_MIDDLEWARE = (
+    "Write `async def dispatch(request, call_next)` and call "
+    "app.add_middleware(BaseHTTPMiddleware, dispatch=dispatch)."
+)
+_ROUTER = "Mount the router: app.mount('/prefix', router), or put Mount('/prefix', app=router) into routes."
+_RUN = "Serve the application with an ASGI server, for example: uvicorn module:app"
+_ROUTE = "Write @app.get('/path') above the function, or app.add_route('/path', function, methods=[...])."
+_HANDLER = "Write @app.exception_handler(404), or pass exception_handlers={404: handler}."
+_STATIC = "Write app.mount('/static', StaticFiles(directory='static'), name='static')."
+_TEMPLATES = (
+    "Create templates = Jinja2Templates('templates') and return templates.TemplateResponse(...)."
+)
+_NO_DEPENDENCIES = (
+    "spica has no dependency injection: call the function in the endpoint, or yield the object in the "
+    "lifespan and read it from request.state."
+)
+_NO_OPENAPI = (
+    "spica documents routes with spica.schemas.SchemaGenerator, from the docstrings of endpoints."
+)
+
+FIXES_OF_APPLICATIONS = {
+    "add_api_route": _ROUTE,
+    "add_event_handler": _LIFESPAN,
+    "add_url_rule": _ROUTE,
+    "after_request": _MIDDLEWARE,
+    "all": "Write @app.route('/path', methods=[...]).",
+    "api_route": _ROUTE,
+    "before_request": _MIDDLEWARE,
+    "before_serving": _LIFESPAN,
+    "after_serving": _LIFESPAN,
+    "blueprint": _ROUTER,
+    "cli": _RUN,
+    "config": "Read settings with spica.config.Config(), and keep objects in app.state.",
+    "dependency_overrides": _NO_DEPENDENCIES,
+    "errorhandler": _HANDLER,
+    "error_handler": _HANDLER,
+    "include_router": _ROUTER,
+    "jinja_env": _TEMPLATES,
+    "listen": _RUN,
+    "logger": "Use the logging module: logging.getLogger(__name__).",
+    "middleware": _MIDDLEWARE,
+    "on_event": _LIFESPAN,
+    "on_shutdown": _LIFESPAN,
+    "on_startup": _LIFESPAN,
+    "openapi": _NO_OPENAPI,
+    "register": _ROUTER,
+    "register_blueprint": _ROUTER,
+    "register_error_handler": "Call app.add_exception_handler(404, handler).",
+    "run": _RUN,
+    "secret_key": "Pass it to the middleware: app.add_middleware(SessionMiddleware, secret_key=...).",
+    "serve": _RUN,
+    "static": _STATIC,
+    "teardown_appcontext": _LIFESPAN,
+    "teardown_request": _MIDDLEWARE,
+    "template_folder": _TEMPLATES,
+    "test_client": "Write `from spica.testclient import TestClient`, and TestClient(app).",
+    "url_for": "Call request.url_for(name, ...) in an endpoint, or app.url_path_for(name, ...) outside.",
+    "use": "Call app.add_middleware(SomeMiddleware, option=value).",
+}
+
+FIXES_OF_APPLICATION_ARGUMENTS = {
+    "dependencies": _NO_DEPENDENCIES,
+    "description": _NO_OPENAPI,
+    "docs_url": _NO_OPENAPI,
+    "error_handlers": "Write exception_handlers={404: handler}.",
+    "on_shutdown": _LIFESPAN,
+    "on_startup": _LIFESPAN,
+    "openapi_url": _NO_OPENAPI,
+    "prefix": "Put the routes into Mount('/prefix', routes=[...]).",
+    "redirect_slashes": "Set app.router.redirect_slashes = False.",
+    "root_path": "Pass it to the server: uvicorn --root-path /prefix module:app",
+    "secret_key": "Pass it to the middleware: Middleware(SessionMiddleware, secret_key=...).",
+    "static_folder": _STATIC,
+    "template_folder": _TEMPLATES,
+    "title": _NO_OPENAPI,
+    "version": _NO_OPENAPI,
+}
+
+FIXES_OF_ROUTE_ARGUMENTS = {
+    "dependencies": _NO_DEPENDENCIES,
+    "method": "Write methods=['POST'].",
+    "response_class": "The endpoint returns the response: JSONResponse(value).",
+    "response_model": "The endpoint returns the response: JSONResponse(value).",
+    "status_code": "The endpoint sets it: JSONResponse(value, status_code=201).",
+    "view_func": "Write endpoint=function.",
+}
+
+_JSON = "Write `data = await request.json()`."
+_FORM = "Write `form = await request.form()`, then form['name'] or form.get('name')."
+_BODY = "Write `body = await request.body()`."
+_QUERY = "Read request.query_params, for example request.query_params.get('name')."
+
+FIXES_OF_CONNECTIONS = {
+    "GET": _QUERY,
+    "META": "Read request.headers, request.client and request.scope.",
+    "args": _QUERY,
+    "content_type": "Read request.headers.get('content-type').",
+    "environ": "Read request.scope.",
+    "full_path": "Read request.url.path and request.url.query.",
+    "host": "Read request.url.hostname, or request.headers['host'].",
+    "ip": "Read request.client.host. Behind a proxy, start the server with --proxy-headers.",
+    "match_info": "Read request.path_params['name'].",
+    "params": "Read request.path_params or request.query_params.",
+    "path": "Read request.url.path.",
+    "query": _QUERY,
+    "query_args": _QUERY,
+    "query_string": "Read request.url.query, or request.query_params for the decoded values.",
+    "remote_addr": "Read request.client.host. Behind a proxy, start the server with --proxy-headers.",
+    "route": "Read request.scope['endpoint'] and request.path_params.",
+    "scheme": "Read request.url.scheme.",
+    "url_path_for": "Call request.url_for(name, ...). The path alone is request.app.url_path_for(name, ...).",
+    "user_agent": "Read request.headers.get('user-agent').",
+    "view_args": "Read request.path_params['name'].",
+}
+
+_SOCKET = (
+    "This is the Request of an HTTP route. Register the endpoint for WebSockets: "
+    "WebSocketRoute('/path', endpoint) or @app.websocket('/path')."
+)
+
+FIXES_OF_REQUESTS = {
+    "FILES": _FORM,
+    "POST": _FORM,
+    "accept": _SOCKET,
+    "data": f"{_BODY} For a form: `form = await request.form()`.",
+    "files": _FORM,
+    "get_data": _BODY,
+    "get_json": _JSON,
+    "is_json": "Read request.headers.get('content-type').",
+    "iter_text": _SOCKET,
+    "post": _FORM,
+    "read": _BODY,
+    "receive_json": _SOCKET,
+    "receive_text": _SOCKET,
+    "send_json": _SOCKET,
+    "send_text": _SOCKET,
+    "text": "Write `text = (await request.body()).decode()`.",
+}
+
+_NO_HTTP_BODY = "A WebSocket has messages instead of a body: call receive_text() or receive_json()."
+
+FIXES_OF_SOCKETS = {
+    "body": _NO_HTTP_BODY,
+    "broadcast": "Keep the open WebSockets in a set, and call send_text() on each.",
+    "disconnect": "Call `await websocket.close()`.",
+    "emit": "Call `await websocket.send_json(value)`.",
+    "form": _NO_HTTP_BODY,
+    "json": _NO_HTTP_BODY,
+    "method": "A WebSocket has no method.",
+    "receive_str": "Call `await websocket.receive_text()`.",
+    "recv": "Call `await websocket.receive_text()`.",
+    "send_str": "Call `await websocket.send_text(text)`.",
+    "stream": _NO_HTTP_BODY,
+    "write_message": "Call `await websocket.send_text(text)`.",
+}
+
+_HEADER = "Write response.headers['name'] = 'value'."
+_READ_BODY = (
+    "response.body has the bytes of a response that is complete. A response of `call_next` may be a stream: "
+    "read it with `async for chunk in response.body_iterator`."
+)
+
+FIXES_OF_RESPONSES = {
+    "add_header": _HEADER,
+    "content": _READ_BODY,
+    "content_type": "Read response.headers['content-type'], or pass media_type=... to the response.",
+    "cookies": "Call response.set_cookie(name, value).",
+    "data": _READ_BODY,
+    "delete_header": "Write del response.headers['name'].",
+    "json": "Return JSONResponse(value). In tests, call json() on the response of the client.",
+    "mimetype": "Read response.media_type.",
+    "set_cookies": "Call response.set_cookie(name, value) for each cookie.",
+    "set_data": "Make a new response with the content.",
+    "set_header": _HEADER,
+    "set_status": "Write response.status_code = 404.",
+    "status": "Read response.status_code.",
+    "text": _READ_BODY,
+    "write": "Return a StreamingResponse of an async generator that yields the chunks.",
+}

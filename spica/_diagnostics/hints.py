@@ -1,0 +1,171 @@
+"""Notes for errors that Python words well and a newcomer still cannot place.
+
+``'coroutine' object is not subscriptable`` means that an ``await`` is missing, and ``'method' object is not
+subscriptable`` that a call is. The error layer calls ``add_hint`` with an unhandled exception. It adds a note
+(PEP 678) with the fix, which the traceback, the log and the debug page show. The exception stays the same
+object with the same message, and a request without an error pays nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import CoroutineType, FunctionType, MethodType, TracebackType
+from typing import Any
+
+_AWAIT = "An `await` is missing: a coroutine has no value before it is awaited."
+_ASYNC_FOR = "Iterate over it with `async for`."
+_SIGNATURE = "It takes (self, request). Path parameters are in request.path_params."
+
+_LAZY = r"'?(?:coroutine|FormReader)'?"
+_STREAM = r"'?(?:async_generator|Frames|PartStream)'?"
+
+_RULES = tuple(
+    (re.compile(pattern), hint)
+    for pattern, hint in (
+        (rf"{_LAZY} object (is not|does not support item)", _AWAIT),
+        (rf"non-iterable {_LAZY}|of type {_LAZY} (has no len|is not iterable)", _AWAIT),
+        (r"argument of type 'coroutine'|(of|not) coroutine|'coroutine'", _AWAIT),
+        (r"'FormReader' object does not support the context", "Write `async with`."),
+        (rf"{_STREAM} object is not|{_STREAM} can't be used", _ASYNC_FOR),
+        (
+            r"'(builtin_function_or_|function|method).*' object (is not|does not|has no)|object method can't",
+            "Parentheses are missing: this is a function. Call it, for example `await request.form()`.",
+        ),
+        (
+            r"requires an object with __aiter__ method, got WebSocket",
+            "Write `async for text in websocket.iter_text()`.",
+        ),
+        (
+            r"object \w+ can't be used in 'await' expression",
+            "The value after `await` is complete already. Remove the `await`, or write `async def` where it "
+            "comes from.",
+        ),
+        (
+            r"exceptions must derive from BaseException",
+            "Raise an exception, such as HTTPException(404). A response is returned, not raised.",
+        ),
+        (
+            r"url(_path)?_for\(\) takes 2 positional",
+            "Path parameters are keyword arguments: url_for('user', id=1).",
+        ),
+        (r"CallNext\.\w+\(\) missing", "Write `await call_next(request)`."),
+        (
+            r"(\w+)\.(get|post|put|patch|delete|head|options)\(\) (takes|missing)",
+            f"This is a method of a class endpoint. {_SIGNATURE}",
+        ),
+        (
+            r"__call__\(\) takes \d+ positional arguments? but 4 were given",
+            "An ASGI app or middleware is called with (scope, receive, send). For a function of "
+            "(request, call_next), use BaseHTTPMiddleware.",
+        ),
+        (
+            r"lifespan\w*\(\) takes 0 positional",
+            "A lifespan takes one argument, the application: async def lifespan(app).",
+        ),
+    )
+)
+
+_CALLS_BACKGROUND = ("spica.responses.", "spica.background", "spica._asgi.cleanup")
+_BAD_CALL = re.compile(
+    "can't be used in 'await'|not callable|BackgroundTask.__init__\\(\\) missing"
+)
+_BACKGROUND = (
+    "A background task must be a BackgroundTask. Pass the function and its arguments apart: "
+    "background=BackgroundTask(send, address)."
+)
+
+_KEYWORD = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
+_KEYWORDS = {
+    "body": "content",
+    "code": "status_code",
+    "content_type": "media_type",
+    "data": "content",
+    "json": "content",
+    "message": "detail",
+    "mimetype": "media_type",
+    "status": "status_code",
+    "text": "content",
+}
+
+
+def add_hint(exc: BaseException) -> None:
+    """Add a note with the fix to ``exc``, if its mistake is a known one. A second call adds nothing."""
+    try:
+        hint = _find_hint(exc)
+    except Exception:
+        return  # an exception class may do anything in __str__; the original error matters more
+    if hint and hint not in getattr(exc, "__notes__", ()):
+        exc.add_note(hint)
+
+
+def _find_hint(exc: BaseException) -> str:
+    if isinstance(exc, AttributeError):
+        return _explain_attribute(exc.obj, exc.name or "")
+    if isinstance(exc, TypeError):
+        return _explain_type_error(str(exc), _last_module(exc.__traceback__))
+    if type(exc) is KeyError and _last_module(exc.__traceback__).startswith("spica.datastructures"):
+        return f"The client did not send {exc.args[0]!r}. Use .get({exc.args[0]!r}) where it may be missing."
+    return ""
+
+
+def _explain_type_error(text: str, module: str) -> str:
+    if module.startswith(_CALLS_BACKGROUND) and _BAD_CALL.search(text):
+        return _BACKGROUND
+    if module.startswith("spica.websockets") and text.startswith("string indices"):
+        return "send() takes an ASGI message. Call send_text(), send_bytes() or send_json()."
+    found = _KEYWORD.search(text)
+    if found is not None:
+        is_ours = found[1].endswith(("Response", "HTTPException"))
+        return f"Write {_KEYWORDS[found[2]]}=..." if is_ours and found[2] in _KEYWORDS else ""
+    for pattern, hint in _RULES:
+        if pattern.search(text):
+            return hint
+    return ""
+
+
+def _explain_attribute(obj: Any, name: str) -> str:
+    """Return the fix for the attribute ``name``, which ``obj`` has not."""
+    if isinstance(obj, CoroutineType):
+        call = obj.__qualname__.replace("_CallNext._layer_respond", "call_next")
+        return f"{call}() returned a coroutine. Await it first: (await ...).{name}"
+    if isinstance(obj, (FunctionType, MethodType)):
+        call = f"(await ...{obj.__name__}()).{name}"
+        return f"{obj.__qualname__} is a function. Call it before you use its result: {call}"
+    if type(obj).__module__.startswith("spica."):
+        return _explain_ours(obj, name)
+    if isinstance(obj, Mapping) and name in obj:
+        return f"This is an item, not an attribute. Write [{name!r}]."
+    return ""
+
+
+def _explain_ours(obj: Any, name: str) -> str:
+    """Return the fix for an attribute that a class of spica has not."""
+    kind = type(obj).__name__
+    if kind == "State":
+        return (
+            f"The state holds: {', '.join(sorted(obj)) or 'nothing'}. request.state gets what the lifespan "
+            f"yields, as in `yield {{{name!r}: ...}}`, and app.state what you assign to it. In tests, only "
+            "`with TestClient(app) as client:` runs the lifespan."
+        )
+    if kind == "FormReader":
+        return f"Await the form first: `form = await request.form()`, then form.{name}"
+    if kind == "MutableHeaders" and name == "add":
+        return "Write headers.append(name, value) for another line, or headers[name] = value."
+    if kind in ("Headers", "MutableHeaders"):
+        field = name.replace("_", "-")
+        return f"Header fields are items. Write headers[{field!r}] or headers.get({field!r})."
+    if kind in ("QueryParams", "FormData"):
+        return f"Values are items. Write .get({name!r}) or [{name!r}]."
+    if kind == "URL" and name in ("query_params", "args", "params"):
+        return "Read request.query_params."
+    return ""
+
+
+def _last_module(traceback: TracebackType | None) -> str:
+    """Return the name of the module that raised the exception."""
+    name = ""
+    while traceback is not None:
+        name = traceback.tb_frame.f_globals.get("__name__", "")
+        traceback = traceback.tb_next
+    return name

@@ -1,0 +1,186 @@
+"""An unhandled error of a known kind gets a note with the fix."""
+
+from typing import Any
+
+import pytest
+
+from spica._diagnostics.hints import add_hint
+from spica.applications import Spica
+from spica.background import BackgroundTask
+from spica.endpoints import HTTPEndpoint
+from spica.middleware import Middleware
+from spica.middleware.base import BaseHTTPMiddleware
+from spica.requests import Request
+from spica.responses import JSONResponse, PlainTextResponse, Response
+from spica.routing import Route, WebSocketRoute
+from spica.testclient import TestClient
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:coroutine .* was never awaited"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+def compile_endpoint(body: str, parameter: str) -> Any:
+    lines = "\n    ".join(body.split("; "))
+    names: dict[str, Any] = {
+        "BackgroundTask": BackgroundTask,
+        "JSONResponse": JSONResponse,
+        "PlainTextResponse": PlainTextResponse,
+        "Response": Response,
+    }
+    exec(f"async def endpoint({parameter}):\n    {lines}", names)
+    return names["endpoint"]
+
+
+def notes_of(app: Spica, connect: bool = False) -> str:
+    with pytest.raises(Exception) as caught:  # any: the note is tested
+        if connect:
+            with TestClient(app).websocket_connect("/") as socket:
+                socket.receive_text()
+        else:
+            TestClient(app).post("/")
+    return "\n".join(getattr(caught.value, "__notes__", []))
+
+
+AWAIT = "An `await` is missing"
+
+
+@pytest.mark.parametrize(
+    ("body", "note"),
+    [
+        ("request.json()['x']", AWAIT),
+        ("request.form()['x']", AWAIT),
+        ("for name in request.form(): pass", AWAIT),
+        ("a, b = request.form()", AWAIT),
+        ("len(request.body())", AWAIT),
+        ("'x' in request.json()", AWAIT),
+        ("request.body().decode()", "Request.body() returned a coroutine. Await it first"),
+        ("request.form().get('x')", "Await the form first: `form = await request.form()`"),
+        ("request.json['x']", "Parentheses are missing"),
+        ("await request.json", "Parentheses are missing"),
+        ("request.form.get('x')", "Request.form is a function. Call it before"),
+        ("request.body.decode()", "Request.body is a function. Call it before"),
+        ("[c for c in request.stream()]", "Iterate over it with `async for`."),
+        ("await request.stream()", "Iterate over it with `async for`."),
+        ("with request.form() as form: pass", "Write `async with`."),
+        ("await request.headers", "Remove the `await`"),
+        ("return await PlainTextResponse('x')", "Remove the `await`"),
+        ("request.headers.content_type", "Write headers['content-type']"),
+        ("request.query_params.page", "Write .get('page') or ['page']."),
+        ("request.query_params['page']", "The client did not send 'page'. Use .get('page')"),
+        ("request.headers['x-no']", "The client did not send 'x-no'."),
+        (
+            "request.state.db",
+            "The state holds: nothing. request.state gets what the lifespan yields",
+        ),
+        ("request.app.state.db", "app.state what you assign to it"),
+        ("request.url.query_params", "Read request.query_params."),
+        ("request.url_for('home', {'id': 1})", "Path parameters are keyword arguments"),
+        ("return PlainTextResponse('x', status=404)", "Write status_code=..."),
+        ("return PlainTextResponse('x', content_type='a/b')", "Write media_type=..."),
+        ("return Response(json={})", "Write content=..."),
+        ("raise PlainTextResponse('x')", "A response is returned, not raised."),
+        (
+            "return PlainTextResponse('x', background=print)",
+            "background=BackgroundTask(send, address)",
+        ),
+        (
+            "return PlainTextResponse('x', background=[print])",
+            "background=BackgroundTask(send, address)",
+        ),
+        ("return PlainTextResponse('x', background=BackgroundTask)", "must be a BackgroundTask"),
+        ("r = PlainTextResponse(''); r.headers.add('a', 'b')", "Write headers.append(name, value)"),
+    ],
+)
+def test_a_mistake_in_an_endpoint(body: str, note: str) -> None:
+    route = Route("/", compile_endpoint(body, "request"), methods=["POST"], name="home")
+    assert note in notes_of(Spica(routes=[route]))
+
+
+@pytest.mark.parametrize(
+    ("body", "note"),
+    [
+        ("await websocket.accept(); websocket.receive_text().upper()", "Await it first"),
+        ("await websocket.accept(); await websocket.send('x')", "Call send_text(), send_bytes()"),
+        ("await websocket.accept(); async for m in websocket: pass", "in websocket.iter_text()`"),
+        (
+            "await websocket.accept(); await websocket.iter_text()",
+            "Iterate over it with `async for`",
+        ),
+    ],
+)
+def test_a_mistake_in_a_websocket_endpoint(body: str, note: str) -> None:
+    route = WebSocketRoute("/", compile_endpoint(body, "websocket"))
+    assert note in notes_of(Spica(routes=[route]), connect=True)
+
+
+@pytest.mark.parametrize(
+    ("body", "note"),
+    [
+        ("r = call_next(request); r.headers", "call_next() returned a coroutine. Await it first"),
+        ("return await call_next()", "Write `await call_next(request)`."),
+    ],
+)
+def test_a_mistake_in_a_dispatch_function(body: str, note: str) -> None:
+    dispatch = compile_endpoint(body, "request, call_next")
+    assert note in notes_of(Spica(middleware=[Middleware(BaseHTTPMiddleware, dispatch=dispatch)]))
+
+
+def test_a_method_of_a_class_endpoint_without_the_request() -> None:
+    class Endpoint(HTTPEndpoint):
+        async def post(self) -> Response:
+            return Response()
+
+    assert "It takes (self, request)." in notes_of(Spica(routes=[Route("/", Endpoint)]))
+
+
+def test_a_middleware_of_the_wrong_signature() -> None:
+    class Own:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, request: Request) -> None:
+            """Take what no server passes."""
+
+    note = "An ASGI app or middleware is called with (scope, receive, send)."
+    assert note in notes_of(Spica(middleware=[Middleware(Own)]))  # type: ignore[arg-type]
+
+
+def test_a_middleware_that_cannot_be_called() -> None:
+    class Own:
+        def __init__(self, app: Any) -> None:
+            """Keep nothing."""
+
+    app = Spica(middleware=[Middleware(Own)])  # type: ignore[arg-type]
+    with pytest.raises(
+        TypeError, match=r"can't be called. Define async def __call__\(self, scope,"
+    ):
+        TestClient(app).get("/")
+
+
+def test_the_note_is_added_once() -> None:
+    exc = TypeError("'coroutine' object is not subscriptable")
+    add_hint(exc)
+    add_hint(exc)
+    assert len(exc.__notes__) == 1
+
+
+@pytest.mark.parametrize(
+    "exc",
+    [TypeError("unsupported operand"), AttributeError("no"), ValueError("x"), KeyError("x")],
+    ids=lambda exc: type(exc).__name__,
+)
+def test_other_errors_stay_without_a_note(exc: Exception) -> None:
+    add_hint(exc)
+    assert not hasattr(exc, "__notes__")
+
+
+def test_an_error_that_cannot_be_shown_stays_as_it_is() -> None:
+    class Broken(TypeError):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    exc = Broken()
+    add_hint(exc)
+    assert not hasattr(exc, "__notes__")
