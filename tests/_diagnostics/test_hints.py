@@ -1,5 +1,8 @@
 """An unhandled error of a known kind gets a note with the fix."""
 
+import gc
+import traceback
+import warnings
 from typing import Any
 
 import pytest
@@ -15,11 +18,6 @@ from spica.responses import JSONResponse, PlainTextResponse, Response
 from spica.routing import Route, WebSocketRoute
 from spica.testclient import TestClient
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:coroutine .* was never awaited"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
 
 def compile_endpoint(body: str, parameter: str) -> Any:
     lines = "\n    ".join(body.split("; "))
@@ -34,13 +32,26 @@ def compile_endpoint(body: str, parameter: str) -> Any:
 
 
 def notes_of(app: Spica, connect: bool = False) -> str:
-    with pytest.raises(Exception) as caught:  # any: the note is tested
+    """Serve one connection, and return the notes of the exception that leaves the application."""
+    # Python warns of the coroutines without `await` when the frames that hold them are cleared.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        exc = serve(app, connect)
+        notes = "\n".join(getattr(exc, "__notes__", []))
+        traceback.clear_frames(exc.__traceback__)
+        del exc
+        gc.collect()
+    return notes
+
+
+def serve(app: Spica, connect: bool) -> Exception:
+    with pytest.raises(Exception) as caught:  # any: its notes are tested
         if connect:
             with TestClient(app).websocket_connect("/") as socket:
                 socket.receive_text()
         else:
             TestClient(app).post("/")
-    return "\n".join(getattr(caught.value, "__notes__", []))
+    return caught.value
 
 
 AWAIT = "An `await` is missing"
