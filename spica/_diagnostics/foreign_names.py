@@ -105,7 +105,7 @@ _MIDDLEWARE = (
     "app.add_middleware(BaseHTTPMiddleware, dispatch=dispatch)."
 )
 _ROUTER = "Mount the router: app.mount('/prefix', router), or put Mount('/prefix', app=router) into routes."
-_RUN = "Serve the application with an ASGI server, for example: uvicorn module:app"
+_RUN = "Run `spica run module:app` in the shell, or `spica dev module:app` while you write the application."
 _ROUTE = "Write @app.get('/path') above the function, or app.add_route('/path', function, methods=[...])."
 _HANDLER = "Write @app.exception_handler(404), or pass exception_handlers={404: handler}."
 _STATIC = "Write app.mount('/static', StaticFiles(directory='static'), name='static')."
