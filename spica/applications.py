@@ -12,10 +12,12 @@ from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from spica._asgi.current_codec import check_codec
+from spica._asgi.scope import CLEANUP
 from spica._asgi.stack import Middleware, MiddlewareFactory, build_layer, build_stack, check_recipes
 from spica._diagnostics.arguments import check_flag
 from spica._diagnostics.foreign_names import FIXES_OF_APPLICATION_ARGUMENTS, explain_arguments
 from spica._diagnostics.middleware_order import check_order, refuse_misplaced
+from spica._layers.answers import settle_outermost
 from spica._layers.body_limit import check_body_size
 from spica._layers.header_limits import (
     DEFAULT_MAX_HEADER_SIZE,
@@ -26,13 +28,17 @@ from spica._layers.header_limits import (
     refuse_websocket,
 )
 from spica._layers.json_codec import JSONCodecLayer
-from spica._layers.layer import InnerApp, Respond, Responder
+from spica._layers.layer import BaseLayer, Inner, run_inside
 from spica._layers.limits import check_body_rate, check_idle_seconds, limit_app
+from spica._layers.runner import answer_error, finish_request, note_error, send_answer
+from spica._originals import remember
 from spica.datastructures import State
 from spica.exceptions import warn_configuration
 from spica.jsoncodec import JSONCodec
 from spica.middleware.errors import ServerErrorMiddleware, outermost_of
 from spica.middleware.exceptions import ExceptionMiddleware, check_handler, check_handlers
+from spica.requests import Request
+from spica.responses.base import Response
 from spica.routing import Router
 from spica.routing.base import Endpoint, SocketEndpoint
 from spica.routing.decorators import HandlerDecorators, RouteDecorators
@@ -46,14 +52,13 @@ from spica.types import ASGIApp, ExceptionHandler, Lifespan, Receive, Scope, Sen
 if TYPE_CHECKING:
     from spica.datastructures import URLPath
     from spica.formparsers import FormLimits
-    from spica.requests import Request
     from spica.routing import BaseRoute
 
 
 P = ParamSpec("P")
 
 
-class Spica(RouteDecorators, HandlerDecorators, Responder):
+class Spica(RouteDecorators, HandlerDecorators, BaseLayer):
     """An application: routes, middleware, exception handlers and a lifespan.
 
     ``debug`` shows tracebacks to clients. ``routes`` are tried in order. ``middleware`` stands around them,
@@ -78,10 +83,9 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
             that every application has is among ``middleware``.
     """
 
-    middleware_stack = InnerApp("_stack")
-    _layer_inner_respond_stack: Respond | None
-    _layer_inner_connect_stack: ASGIApp
-    _outermost: Responder
+    _stack: Inner | None = None
+    _outermost: BaseLayer | None = None
+    """The layer of the stack that answers errors. ``__call__`` is its outermost part."""
 
     # Here for subclasses that do not call __init__.
     max_body_size: int | float | None = None
@@ -182,73 +186,45 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
 
     # -- serving ---------------------------------------------------------------------------------------
 
-    def _layer_respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
-        """Return the answer to ``request``, through the layers of this application in another one."""
-        request.scope["app"] = self
-        reason = self._header_excess(request.scope)
-        if reason is not None:
-            return refuse_request(request.scope, reason)
-        ask = self._layer_inner_respond_stack
-        if ask is None:
-            ask = self._build()
-        return ask(request)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection: let the layers answer, send the answer, then clean up.
 
-    def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Serve a WebSocket or the lifespan, through the layers."""
-        scope["app"] = self
-        if scope["type"] == "lifespan":
-            return StartupGuard(receive, send).run(self._run_lifespan, scope)
-        reason = self._header_excess(scope)
-        if reason is not None:
-            return refuse_websocket(scope, receive, send, reason)
-        self._build_once()
-        return self._layer_inner_connect_stack(scope, receive, send)
+        These are the steps of ``spica._layers.runner``. The usual case, a Response with nothing noted for
+        later, is written out here, since each call of a function takes a few percent of the whole request.
+        """
+        if scope["type"] != "http":
+            await self._layer_connect(scope, receive, send)
+            return
+        if CLEANUP in scope:
+            await run_inside(_ORIGINAL_CALL, self, scope, receive, send)
+            return
+        request: Request[Any] = Request(scope, receive, send)
+        try:
+            try:
+                answer: Any = await self._layer_respond_outermost(request)
+                is_simple = isinstance(answer, Response) and not answer._receives
+                if not is_simple:
+                    answer = await settle_outermost(answer, request)
+            except Exception as exc:
+                answer = await answer_error(request, exc, self._layer_errors())
+                is_simple = False
+            cleanup = request._cleanup
+            if is_simple and (cleanup is None or cleanup.is_undisturbed):
+                # A look-up of the method by name is quicker than the slot for calls.
+                await answer.__call__(scope, receive, send)
+            else:
+                await send_answer(answer, request, send, self._layer_errors())
+        except BaseException as exc:
+            await note_error(request, exc, self._layer_errors())
+        # That of the request: in the scope there may be the one of a foreign app further out.
+        if request._cleanup is not None:
+            await finish_request(request, self._layer_errors())
 
-    async def _run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._build_once()
-        await self._layer_inner_connect_stack(scope, receive, send)
-
-    def _build_once(self) -> None:
-        """Build the stack if there is none; an application that this one is mounted in does, too."""
-        if self.middleware_stack is None:
-            self._build()
-
-    def _build(self) -> Respond:
-        if type(self).build_middleware_stack is not Spica.build_middleware_stack:
-            check_order(self.user_middleware)  # a subclass folds its stack by itself
-        stack = self.build_middleware_stack()
-        if self.json_codec is not None and stack is not None:
-            stack = JSONCodecLayer(stack, self.json_codec)
-        self.middleware_stack = stack
-        ask = self._layer_inner_respond_stack
-        if ask is None:
-            raise TypeError(
-                f"{type(self).__name__}.build_middleware_stack() must return an ASGI app, not None."
-            )
-        return ask
-
-    # -- as the layer that runs the answer: errors are the server-error layer's ------------------------
-
-    def _layer_has_changed(self) -> None:
-        stack = self.middleware_stack
-        if stack is not None:
-            self._outermost = outermost_of(stack)
-
-    def _error_layer(self) -> Responder:
-        """Return the layer that answers errors; where building the stack failed, there is none."""
-        return getattr(self, "_outermost", None) or Responder()
-
-    def _header_excess(self, scope: Scope) -> str | None:
-        """Return the reason to refuse the headers of a connection; None: they are within the limits."""
-        headers = scope.get("headers", ())  # ASGI: they may be left out
-        if type(headers) is not list:
-            headers = scope["headers"] = list(headers)  # any iterable
-        return describe_excess(headers, self.max_headers, self.max_header_size)
-
-    def _layer_inner_respond_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+    def _layer_respond_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+        """Return the answer of the layers inside the server-error layer; ``__call__`` does its work."""
         scope = request.scope
         scope["app"] = self
-        # `_header_excess`, written here: the step to it takes as long as the sum of a few lines.
+        # This is `_header_excess`, written out: a loop over a few lines takes as long as the call.
         headers = scope.get("headers", ())
         if type(headers) is not list:
             headers = scope["headers"] = list(headers)
@@ -259,21 +235,77 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
             reason = self._header_excess(scope)
             if reason is not None:
                 return refuse_request(scope, reason)
-        if self._layer_inner_respond_stack is None:
+        layer = self._outermost
+        if layer is None:
             self._build()
-        return self._outermost._layer_inner_respond(request)
+            layer = self._layer_errors()
+        return layer._layer_inner.respond(request)
 
-    async def _layer_answer_error(self, request: Request[Any], exc: Exception) -> ASGIApp:
-        """Let the server-error layer answer."""
-        return await self._error_layer()._layer_answer_error(request, exc)
+    def _layer_errors(self) -> BaseLayer:
+        """Return the server-error layer, which answers exceptions; a plain one before it is built."""
+        return self._outermost or BaseLayer()
 
-    def _layer_guard(self, answer: ASGIApp, request: Request[Any]) -> ASGIApp:
-        """Let the server-error layer guard."""
-        return self._error_layer()._layer_guard(answer, request)
+    def _layer_respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+        """Return the answer to ``request``; called where this application is mounted in another one."""
+        request.scope["app"] = self
+        reason = self._header_excess(request.scope)
+        if reason is not None:
+            return refuse_request(request.scope, reason)
+        stack = self._stack or self._build()
+        return stack.respond(request)
 
-    async def _layer_report(self, request: Request[Any], exc: Exception) -> bool:
-        """Tell the server-error layer of an error that came too late to be answered."""
-        return await self._error_layer()._layer_report(request, exc)
+    def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Serve a WebSocket or the lifespan, through the layers."""
+        scope["app"] = self
+        if scope["type"] == "lifespan":
+            return StartupGuard(receive, send).run(self._run_lifespan, scope)
+        reason = self._header_excess(scope)
+        if reason is not None:
+            return refuse_websocket(scope, receive, send, reason)
+        stack = self._stack or self._build()
+        return stack.connect(scope, receive, send)
+
+    async def _run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        stack = self._stack or self._build()
+        await stack.connect(scope, receive, send)
+
+    def _header_excess(self, scope: Scope) -> str | None:
+        """Return the reason to refuse the headers of a connection; None if they are within the limits."""
+        headers = scope.get("headers", ())  # ASGI: a server may leave them out
+        if type(headers) is not list:
+            headers = scope["headers"] = list(headers)  # any iterable
+        return describe_excess(headers, self.max_headers, self.max_header_size)
+
+    # -- the stack -------------------------------------------------------------------------------------
+
+    @property
+    def middleware_stack(self) -> ASGIApp | None:
+        """The outermost layer; None until the first connection. Set it to None to have it built again."""
+        return None if self._stack is None else self._stack.app
+
+    @middleware_stack.setter
+    def middleware_stack(self, stack: ASGIApp | None) -> None:
+        """Replace the stack."""
+        self._stack = None if stack is None else Inner(stack)
+        self._outermost = None if stack is None else outermost_of(stack)
+
+    def _build_once(self) -> None:
+        """Build the stack if there is none. An application around this one calls it at start-up."""
+        if self._stack is None:
+            self._build()
+
+    def _build(self) -> Inner:
+        if type(self).build_middleware_stack is not Spica.build_middleware_stack:
+            check_order(self.user_middleware)  # a subclass folds its stack by itself
+        stack = self.build_middleware_stack()
+        if self.json_codec is not None and stack is not None:
+            stack = JSONCodecLayer(stack, self.json_codec)
+        self.middleware_stack = stack
+        if self._stack is None:
+            raise TypeError(
+                f"{type(self).__name__}.build_middleware_stack() must return an ASGI app, not None."
+            )
+        return self._stack
 
     # -- adding to it ----------------------------------------------------------------------------------
 
@@ -340,3 +372,7 @@ class Spica(RouteDecorators, HandlerDecorators, Responder):
         if self.middleware_stack is not None:
             raise RuntimeError("Cannot add middleware after an application has started")
         self.user_middleware[:0] = [recipe]
+
+
+_ORIGINAL_CALL = Spica.__call__
+remember(Spica, "__call__")

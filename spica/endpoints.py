@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 from spica._asgi import current_codec as codec
 from spica._asgi.scope import EXCEPTION_HANDLERS
 from spica._layers.answers import refuse, settle_answer
-from spica._layers.layer import Responder
+from spica._layers.layer import BaseLayer
 from spica._originals import is_original, remember
 from spica.concurrency import is_async_callable, run_in_threadpool
 from spica.exceptions import WebSocketException
@@ -155,7 +155,7 @@ class HTTPEndpoint:
         return refuse(self.scope, 405, headers={"Allow": ", ".join(allowed)})
 
 
-class _Dispatch(Responder):
+class _Dispatch(BaseLayer):
     """Run an instance of a class endpoint as an ASGI app."""
 
     __slots__ = ("endpoint",)

@@ -21,7 +21,7 @@ from spica._http.conditional import Outcome, evaluate, is_not_modified, select_f
 from spica._http.filenames import are_visible, split_path
 from spica._http.urls import encode_leading_slashes, encode_path, encode_query
 from spica._layers.answers import settle_answer
-from spica._layers.layer import Responder
+from spica._layers.layer import BaseLayer
 from spica._originals import is_original, remember
 from spica.concurrency import file_threads
 from spica.datastructures import Headers
@@ -71,7 +71,7 @@ class NotModifiedResponse(Response):
         super().__init__(status_code=304, headers=kept)
 
 
-class StaticFiles(Responder):
+class StaticFiles(BaseLayer):
     """Serve files, as an ASGI app to be mounted.
 
     Args:

@@ -18,7 +18,7 @@ from spica._asgi.cleanup import cleanup_of
 from spica._asgi.scope import BODY_LIMIT, MAX_BODY_SIZE, declared_size
 from spica._asgi.sending import StartedSend
 from spica._layers.editing import apply_left_edits
-from spica._layers.layer import Responder
+from spica._layers.layer import BaseLayer
 from spica.responses.base import Response
 from spica.responses.errors import http_exception_response
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from spica.types import ASGIApp, Message, Receive, Scope, Send
 
 
-class RequestBodyLimitMiddleware(Responder):
+class RequestBodyLimitMiddleware(BaseLayer):
     """Answer 413 when a request body is larger than ``max_body_size`` bytes.
 
     A Content-Length over the limit is refused before the body is read; without one the bytes are counted
@@ -56,7 +56,7 @@ class RequestBodyLimitMiddleware(Responder):
                 raise BodyTooLarge(
                     self.max_body_size
                 )  # a layer outside had read it with a larger one
-            answer = await self._layer_inner_respond(request)
+            answer = await self._layer_inner.respond(request)
             if not isinstance(answer, Response):
                 return RequestBodyLimitResponder(answer, self)
             if answer.status_code < 400:  # else it is refused already, with what layers have added

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from spica._asgi.disconnect import CancelOnDisconnect, listen
 from spica._asgi.sending import SendHook
-from spica._layers.layer import Responder
+from spica._layers.layer import BaseLayer
 from spica.concurrency import is_async_callable
 from spica.requests import Request
 from spica.responses.base import Response
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from spica.types import ASGIApp, Receive, Scope, Send
 
 
-class CancelOnDisconnectMiddleware(Responder):
+class CancelOnDisconnectMiddleware(BaseLayer):
     """Cancel what makes the response when the client leaves; what sends it is not cancelled.
 
     The layers outside see a ClientDisconnect, which is no error and is not logged. There is no answer, and no
@@ -37,7 +37,7 @@ class CancelOnDisconnectMiddleware(Responder):
             ClientDisconnect: the client has left meanwhile.
         """
         with CancelOnDisconnect(listen(request)):
-            answer = await self._layer_inner_respond(request)
+            answer = await self._layer_inner.respond(request)
         if isinstance(answer, Response):
             return answer
         return _Cancellable(answer)

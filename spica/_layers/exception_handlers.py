@@ -18,7 +18,7 @@ from spica._layers.answers import settle_answer
 from spica._layers.cleanup import own_cleanup, split_errors
 from spica._layers.editing import apply_left_edits
 from spica._layers.handsent import is_known_sender, remember_sender
-from spica._layers.layer import Responder
+from spica._layers.layer import BaseLayer
 from spica.concurrency import is_async_callable, run_in_threadpool
 from spica.exceptions import HTTPException
 from spica.requests import HTTPConnection, Request
@@ -115,7 +115,7 @@ async def answer_exception(request: Request[Any], exc: Exception) -> ASGIApp | N
     return answer
 
 
-class HandlerApp(Responder):
+class HandlerApp(BaseLayer):
     """Run, as an app, a handler that sends its response itself, so that every layer sees the response."""
 
     __slots__ = ("exc", "handler")
@@ -155,7 +155,7 @@ async def answer_on_socket(websocket: WebSocket[Any], exc: Exception) -> bool:
     return True
 
 
-class Boundary(Responder):
+class Boundary(BaseLayer):
     """Settle what comes from further in: check the answer, and answer exceptions by the handlers.
 
     Endpoints are asked as they are. What they return or raise is dealt with at the nearest boundary around
@@ -176,7 +176,7 @@ class Boundary(Responder):
         if published is not None:
             request.scope[EXCEPTION_HANDLERS] = published
         try:
-            answer: Any = await self._layer_inner_respond(request)
+            answer: Any = await self._layer_inner.respond(request)
             if not isinstance(answer, Response) or not answer._is_value:
                 answer = await settle_answer(answer, request, request.scope.get("endpoint"))
                 if not isinstance(answer, Response):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import anyio
 
 from spica._asgi.body import ClientDisconnect
+from spica._asgi.cleanup import cleanup_of
 from spica._asgi.scope import RESPONSE_STARTED
 from spica._asgi.sending import DenialSend
 from spica._asgi.side_task import SideTask, Signal, start_side_task
@@ -31,6 +32,22 @@ if TYPE_CHECKING:
 
 PATHSEND_CHUNK_SIZE = 256 * 1024
 """Bytes read at once where a file that was to be sent by its path is wanted as chunks."""
+
+
+async def as_response(answer: ASGIApp, request: Request[Any]) -> Response:
+    """Return an answer as a Response that the caller may change, replace or drop.
+
+    A foreign app is started, and its response streams the rest. A Response is copied, since an endpoint may
+    return the same object again. Its background task runs even if the response is never sent.
+    """
+    if not isinstance(answer, Response):
+        return await begin(answer, request, cleanup_of(request))
+    response = answer._copy()
+    if response.background is not None:
+        # A function that sets another task, or returns another response, must not lose this one.
+        cleanup_of(request).add_task(response.background)
+        response.background = None
+    return response
 
 
 async def begin(app: ASGIApp, request: Request[Any], cleanup: Cleanup) -> StartedResponse:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi import current_codec as codec
-from spica._layers.layer import Responder
+from spica._layers.layer import BaseLayer
 from spica.responses.base import Response
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Tasks = Sequence[Callable[[], Awaitable[None]]]
 
 
-class JSONCodecLayer(Responder):
+class JSONCodecLayer(BaseLayer):
     """Select ``json_codec`` for an application, and for mounted applications that have none."""
 
     def __init__(self, app: ASGIApp, json_codec: JSONCodec) -> None:
@@ -30,7 +30,7 @@ class JSONCodecLayer(Responder):
         tasks = _put_off(request)
         token = codec.chosen.set(self.json_codec)
         try:
-            answer = await self._layer_inner_respond(request)
+            answer = await self._layer_inner.respond(request)
         finally:
             codec.chosen.reset(token)
         cleanup = request._cleanup
@@ -42,11 +42,11 @@ class JSONCodecLayer(Responder):
     async def _layer_report(self, request: Request[Any], exc: Exception) -> bool:
         """Pass the error on to the layer inside, if it is one of ours."""
         app = self.app
-        return not isinstance(app, Responder) or await app._layer_report(request, exc)
+        return not isinstance(app, BaseLayer) or await app._layer_report(request, exc)
 
     async def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a WebSocket or the lifespan with the codec."""
-        await _WithCodec(self._layer_inner_connect, self.json_codec)(scope, receive, send)
+        await _WithCodec(self._layer_inner.connect, self.json_codec)(scope, receive, send)
 
 
 def _put_off(request: Request[Any]) -> Tasks:

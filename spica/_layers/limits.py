@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from spica._asgi.deadline import DEFAULT_BODY_DEADLINE, BodyDeadline
 from spica._asgi.scope import BODY_DEADLINE, FORM_LIMITS
 from spica._layers.body_limit import RequestBodyLimitMiddleware, check_body_size
-from spica._layers.layer import Responder
+from spica._layers.layer import BaseLayer
 
 if TYPE_CHECKING:
     from spica.formparsers import FormLimits
@@ -44,7 +44,7 @@ def limit_app(
     return app
 
 
-class BodyDeadlineMiddleware(Responder):
+class BodyDeadlineMiddleware(BaseLayer):
     """Limit the time that clients take for a request body that is read further in.
 
     A client that sends nothing for ``body_idle_seconds`` (30), or less than ``min_body_rate`` bytes per
@@ -77,7 +77,7 @@ class BodyDeadlineMiddleware(Responder):
             outer.idle_seconds if idle_seconds is None else idle_seconds,
             outer.min_rate if min_rate is None else min_rate,
         )
-        return self._layer_inner_respond(request)
+        return self._layer_inner.respond(request)
 
 
 def check_idle_seconds(seconds: float | None, place: str) -> float | None:
@@ -117,7 +117,7 @@ def check_form_limits(limits: FormLimits, place: str) -> FormLimits:
     return limits
 
 
-class FormLimitMiddleware(Responder):
+class FormLimitMiddleware(BaseLayer):
     """Set the limits of forms that are read further in; those set furthest in win.
 
     Raises:
@@ -133,7 +133,7 @@ class FormLimitMiddleware(Responder):
         scope = request.scope
         outer = scope.get(FORM_LIMITS)
         scope[FORM_LIMITS] = self.limits if outer is None else _combine(self.limits, outer)
-        return self._layer_inner_respond(request)
+        return self._layer_inner.respond(request)
 
 
 @lru_cache(maxsize=256)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from spica._diagnostics.middleware_order import ANSWERS
 from spica._layers.answers import settle_answer
-from spica._layers.layer import Responder
+from spica._layers.layer import BaseLayer
 from spica.authentication import (
     AuthCredentials,
     AuthenticationBackend,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from spica.types import ASGIApp, Receive, Scope, Send
 
 
-class AuthenticationMiddleware(Responder):
+class AuthenticationMiddleware(BaseLayer):
     """Set `request.user` and `request.auth` to what `backend` finds out.
 
     A connection without credentials gets an `UnauthenticatedUser` and no scopes. Where the backend
@@ -70,7 +70,7 @@ class AuthenticationMiddleware(Responder):
             if not isinstance(answer, Response) and hasattr(answer, "__await__"):
                 answer = await answer
             return await settle_answer(answer, request, self.on_error)
-        return await self._layer_inner_respond(request)
+        return await self._layer_inner.respond(request)
 
     async def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Identify a WebSocket, or close it; let other scopes pass."""

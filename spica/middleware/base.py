@@ -11,14 +11,14 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from spica._asgi.body import BodyChannel
-from spica._asgi.cleanup import Cleanup, cleanup_of
+from spica._asgi.cleanup import Cleanup
 from spica._asgi.scope import CLEANUP
 from spica._diagnostics.arguments import takes
 from spica._layers.answers import settle_answer
 from spica._layers.editing import HELD_HERE, getrefcount
-from spica._layers.foreign import begin
+from spica._layers.foreign import as_response
 from spica._layers.handsent import sends_by_hand
-from spica._layers.layer import Responder
+from spica._layers.layer import BaseLayer, Inner, Opaque
 from spica.requests import Request
 from spica.responses.base import Response
 from spica.routing.base import is_stand_in
@@ -31,7 +31,7 @@ RequestResponseEndpoint = Callable[[Request[Any]], Awaitable[Response]]
 DispatchFunction = Callable[[Request[Any], RequestResponseEndpoint], Awaitable[Response]]
 
 
-class BaseHTTPMiddleware(Responder):
+class BaseHTTPMiddleware(BaseLayer):
     """Stand around an app with a function of a request and of what comes next.
 
     Override ``dispatch``, or give a function as ``dispatch``. It may look at the request, await
@@ -78,21 +78,31 @@ class BaseHTTPMiddleware(Responder):
             pass  # not a Response: looked into below
         settled = await settle_answer(answer, request, self.dispatch_func)
         if settled is not answer or not isinstance(answer, Response):
-            return await take_over(settled, request)
+            return await as_response(settled, request)
         del settled  # it counts as a holder of the response
         is_own = answer.background is None and getrefcount(answer) <= HELD_HERE
-        return answer if is_own else await take_over(answer, request)
+        return answer if is_own else await as_response(answer, request)
 
-    def _layer_sends_by_hand(self) -> bool:
-        """Return whether the dispatch function sends responses by ``request._send``."""
-        return sends_by_hand(getattr(self, "dispatch_func", self.dispatch))
+    def _layer_resolve(self) -> Respond:
+        """Run the layer as an app if its dispatch function sends responses by ``request._send``."""
+        function = getattr(self, "dispatch_func", self.dispatch)
+        return Opaque(self).respond if sends_by_hand(function) else self._layer_respond
 
-    def _layer_has_changed(self) -> None:
-        ask = self._layer_inner_respond
-        # Of another dispatch middleware the answer is a response already.
-        is_owned = getattr(ask, "__func__", None) is BaseHTTPMiddleware._layer_respond
+    @property
+    def app(self) -> ASGIApp:
+        """The app inside. You may replace it at any time."""
+        return self._layer_inner.app
+
+    @app.setter
+    def app(self, app: ASGIApp) -> None:
+        """Replace it."""
+        inner = self._layer_inner = Inner(app)
+        # Another dispatch middleware returns a response that is ready to be changed.
+        is_dispatch = getattr(inner.respond, "__func__", None) is BaseHTTPMiddleware._layer_respond
         self._layer_call_next = (
-            cast("RequestResponseEndpoint", ask) if is_owned else _CallNext(ask)._layer_respond
+            cast("RequestResponseEndpoint", inner.respond)
+            if is_dispatch
+            else _CallNext(inner.respond).respond
         )
 
 
@@ -113,33 +123,22 @@ def _check_dispatch(function: Any, count: int, name: str) -> None:
 
 
 class _CallNext:
-    """What a dispatch function awaits for the response of the app inside."""
+    """The ``call_next`` of a dispatch function around any other app."""
 
-    __slots__ = ("_layer_inner_respond",)
+    __slots__ = ("_respond",)
 
-    def __init__(self, ask: Respond) -> None:
-        self._layer_inner_respond = ask
+    def __init__(self, respond: Respond) -> None:
+        self._respond = respond
 
-    async def _layer_respond(self, request: Request[Any]) -> Response:
+    async def respond(self, request: Request[Any]) -> Response:
+        """Return the response of the app inside, which the dispatch function may change."""
         if type(getattr(request, "_receive", None)) is BodyChannel:
             request._body_channel().hand_on()
-        answer = await self._layer_inner_respond(request)
+        answer = await self._respond(request)
         if (
             isinstance(answer, Response)
             and answer.background is None
             and getrefcount(answer) <= HELD_HERE
         ):
             return answer
-        return await take_over(answer, request)
-
-
-async def take_over(answer: ASGIApp, request: Request[Any]) -> Response:
-    """Return ``answer`` as a response with which a dispatch function may do what it likes."""
-    if not isinstance(answer, Response):
-        return await begin(answer, request, cleanup_of(request))
-    response = answer._copy()
-    if response.background is not None:
-        # A function that sets another task, or returns another response, must not lose this one.
-        cleanup_of(request).add_task(response.background)
-        response.background = None
-    return response
+        return await as_response(answer, request)

@@ -18,13 +18,11 @@ from spica._diagnostics.arguments import check_flag, check_seconds, check_string
 from spica._diagnostics.middleware_order import CORS
 from spica._http.fields import encode_field_name, encode_field_value
 from spica._http.origins import MAX_ORIGIN_SIZE, find_looseness, serialize_origin
-from spica._layers.answers import settle_answer
-from spica._layers.editing import edit_answer, leave_edit, note_edit
-from spica._layers.layer import Responder
 from spica._originals import is_original, remember
 from spica.datastructures import Headers, MutableHeaders
 from spica.datastructures.headers import add_vary
 from spica.exceptions import warn_configuration
+from spica.layers import Answer, EditableResponse, Layer
 from spica.responses.base import PlainTextResponse, Response
 
 if TYPE_CHECKING:
@@ -53,7 +51,7 @@ _OWN_NAMES = frozenset(
 _MESSAGE_METHODS = ("simple_response", "send", "allow_explicit_origin")
 
 
-class CORSMiddleware(Responder):
+class CORSMiddleware(Layer):
     """Let pages of other origins read responses, and answer the preflights of browsers.
 
     By default nothing is allowed; `allow_origins` and the other settings open what they name, and
@@ -147,7 +145,7 @@ class CORSMiddleware(Responder):
 
     # -- the way of a request --------------------------------------------------------------------------
 
-    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
+    async def respond(self, request: Request[Any]) -> Answer:
         """Return the inner answer with CORS headers, or the answer to a preflight."""
         scope = request.scope
         origin = None
@@ -158,20 +156,11 @@ class CORSMiddleware(Responder):
         if origin is not None and scope["method"] == "OPTIONS":
             headers = Headers(scope=scope)
             if "access-control-request-method" in headers:
-                answer = self.preflight_response(headers)
-                return await settle_answer(answer, request, self.preflight_response)
+                return self.preflight_response(headers)
         if self._writes_messages:
             return _MessageWriter(self)
         edit = self._unasked if origin is None else self._choose_edit(origin)
-        outer = note_edit(request, edit)
-        try:
-            inner = await self._layer_inner_respond(request)
-        except Exception:
-            leave_edit(request, edit)
-            raise
-        finally:
-            request._edits = outer
-        return edit_answer(inner, edit, request)
+        return await self.respond_edited(request, edit)
 
     def is_allowed_origin(self, origin: str) -> bool:
         """Tell whether pages of `origin` may read responses. Override it to decide otherwise."""
@@ -299,7 +288,7 @@ class _SetFields:
         self.fields = (*fields, (b"vary", b"Origin"))
         self.origin = origin
 
-    def __call__(self, start: Any) -> None:
+    def __call__(self, start: EditableResponse) -> None:
         raw = start.raw_headers if isinstance(start, Response) else start.headers.raw
         has_vary = False
         for name, _ in raw:

@@ -29,7 +29,7 @@ from spica._layers.exception_handlers import (
 )
 from spica._layers.handsent import is_known_sender, remember_sender, sends_by_hand
 from spica._layers.json_codec import JSONCodecLayer
-from spica._layers.layer import Responder
+from spica._layers.layer import BaseLayer
 from spica._originals import is_original, remember
 from spica.concurrency import run_in_threadpool
 from spica.exceptions import HTTPException
@@ -48,7 +48,7 @@ MAX_DEPTH = 100
 """Layers that are looked through for the exception layer; a stack that is a circle has an end, too."""
 
 
-class ServerErrorMiddleware(Responder):
+class ServerErrorMiddleware(BaseLayer):
     """Answer unhandled exceptions with 500, then raise them.
 
     ``handler(request, exc)`` makes the response; without it, it is a plain text. With ``debug`` it is the
@@ -74,13 +74,13 @@ class ServerErrorMiddleware(Responder):
     async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
         """Return the inner answer, or one that tells of the error."""
         try:
-            answer = await self._layer_inner_respond(request)
+            answer = await self._layer_inner.respond(request)
         except Exception as exc:
             return await self._layer_answer_error(request, exc)
         return self._layer_guard(answer, request)
 
-    def _layer_inner_respond_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
-        return self._layer_inner_respond(request)
+    def _layer_respond_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+        return self._layer_inner.respond(request)
 
     def _layer_guard(self, answer: ASGIApp, request: Request[Any]) -> ASGIApp:
         """Return an opaque answer in what answers its exceptions."""
@@ -190,7 +190,7 @@ def _handlers_within(app: Any) -> Handlers | None:
 remember(ServerErrorMiddleware, "__call__", "_layer_respond")
 
 
-def outermost_of(stack: ASGIApp) -> Responder:
+def outermost_of(stack: ASGIApp) -> BaseLayer:
     """Return the layer that answers errors for an application that runs the answers of ``stack`` itself.
 
     It is the server-error layer, unless a subclass or a tracing agent has replaced how that is called.
@@ -203,7 +203,7 @@ def outermost_of(stack: ASGIApp) -> Responder:
     return layer
 
 
-class _Outermost(Responder):
+class _Outermost(BaseLayer):
     """Run the answers of a stack that is not a server-error layer."""
 
     async def _layer_report(self, request: Request[Any], exc: Exception) -> bool:

@@ -123,12 +123,12 @@ class ExceptionMiddleware(Boundary):
     async def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a WebSocket; the lifespan passes through."""
         if scope["type"] != "websocket":
-            await self._layer_inner_connect(scope, receive, send)
+            await self._layer_inner.connect(scope, receive, send)
             return
         scope[EXCEPTION_HANDLERS] = self._published
         watching = HandshakeSend(send)
         try:
-            await self._layer_inner_connect(scope, receive, watching)
+            await self._layer_inner.connect(scope, receive, watching)
         except Exception as exc:
             websocket: WebSocket[Any] = WebSocket(scope, receive, send)
             if watching.is_over:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from spica._asgi.scope import public_path
 from spica._diagnostics.middleware_order import ANSWERS, REDIRECTS
 from spica._http.host import format_host, has_contradicting_hosts, parse_host, read_host
-from spica._layers.exception_handlers import deny
-from spica._layers.layer import Responder
+from spica._originals import remember
 from spica.datastructures import URL
+from spica.layers import Answer, Layer, deny
 from spica.responses.base import RedirectResponse, Response
 from spica.responses.errors import error_response
 
@@ -24,7 +24,7 @@ _SECURE_SCHEMES = {"http": "https", "ws": "wss"}
 _DEFAULT_PORTS = (80, 443)
 
 
-class HTTPSRedirectMiddleware(Responder):
+class HTTPSRedirectMiddleware(Layer):
     """Answer every request that came without TLS with a 307 to the same URL with it.
 
     The new URL leaves out the ports 80 and 443 and keeps others. Its path has the prefix that a proxy
@@ -38,22 +38,25 @@ class HTTPSRedirectMiddleware(Responder):
         """Let only secure requests pass to `app`."""
         self.app = app
 
-    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
+    async def respond(self, request: Request[Any]) -> Answer:
         """Return the inner answer, or the redirect."""
         scope = request.scope
         # ASGI "HTTP Connection Scope": the scheme is "http" where the server leaves it out.
         secure = _SECURE_SCHEMES.get(scope.get("scheme", "http"))
         if secure is None:
-            return await self._layer_inner_respond(request)
+            return await self.inner.respond(request)
         return _redirect(scope, secure)
 
-    async def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Redirect a WebSocket in the same way; let other scopes pass."""
         secure = _SECURE_SCHEMES.get(scope.get("scheme", "ws"))
         if scope["type"] == "websocket" and secure is not None:
             await deny(_redirect(scope, secure), scope, receive, send)
         else:
-            await self.app(scope, receive, send)
+            await self.inner.connect(scope, receive, send)
+
+
+remember(HTTPSRedirectMiddleware, "respond")
 
 
 def _redirect(scope: Scope, scheme: str) -> Response:

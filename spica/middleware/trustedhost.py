@@ -15,10 +15,10 @@ from spica._asgi.scope import public_path
 from spica._diagnostics.arguments import check_flag
 from spica._diagnostics.middleware_order import CHECKS_HOST
 from spica._http.host import find_host, format_host, parse_host, parse_host_name
-from spica._layers.exception_handlers import deny
-from spica._layers.layer import Responder
+from spica._originals import remember
 from spica.datastructures import URL
 from spica.exceptions import warn_configuration
+from spica.layers import Answer, Layer, deny
 from spica.responses.base import RedirectResponse, Response
 from spica.responses.errors import error_response
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _USUAL_PORT_SIZE = 5  # digits
 
 
-class TrustedHostMiddleware(Responder):
+class TrustedHostMiddleware(Layer):
     """Answer 400 unless the Host field names one of `allowed_hosts`.
 
     An allowed host is a name, ``*.example.org`` for every name below one (but not the name itself),
@@ -66,22 +66,22 @@ class TrustedHostMiddleware(Responder):
                 "400. List your hosts, or '*' for all.",
             )
 
-    async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
+    async def respond(self, request: Request[Any]) -> Answer:
         """Return the inner answer, or the refusal."""
         if not self.allow_any:
             refusal = self._refuse(request.scope)
             if refusal is not None:
                 return refusal
-        return await self._layer_inner_respond(request)
+        return await self.inner.respond(request)
 
-    async def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a WebSocket in the same way; let other scopes pass."""
         if scope["type"] == "websocket" and not self.allow_any:
             refusal = self._refuse(scope)
             if refusal is not None:
                 await deny(refusal, scope, receive, send)
                 return
-        await self.app(scope, receive, send)
+        await self.inner.connect(scope, receive, send)
 
     def _refuse(self, scope: Scope) -> Response | None:
         """Return None if the host is allowed."""
@@ -114,6 +114,9 @@ class TrustedHostMiddleware(Responder):
             url = URL(scope={**scope, "path": public_path(scope)})
             return RedirectResponse(url.replace(netloc=netloc))
         return _refusal(scope)
+
+
+remember(TrustedHostMiddleware, "respond")
 
 
 def _refusal(scope: Scope) -> Response:

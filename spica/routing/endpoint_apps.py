@@ -15,7 +15,7 @@ from spica._diagnostics.call_site import describe
 from spica._layers.answers import settle_answer
 from spica._layers.exception_handlers import answer_exception, answer_on_socket
 from spica._layers.handsent import BY_ENDPOINT, is_known_sender, sends_by_hand
-from spica._layers.layer import Respond, Responder, resolve_respond
+from spica._layers.layer import BaseLayer, Respond, resolve_respond
 from spica.concurrency import is_async_callable, run_in_threadpool
 from spica.endpoints import HTTPEndpoint, answer, answers_by_value
 from spica.requests import Request
@@ -35,7 +35,7 @@ def request_response(func: Callable[[Request[Any]], Any]) -> ASGIApp:
     return AsyncFunction(func) if is_async_callable(func) else SyncFunction(func)
 
 
-class AsyncFunction(Responder):
+class AsyncFunction(BaseLayer):
     """An ``async def`` endpoint as an ASGI app.
 
     Within an exception layer, the table calls the function directly (see `resolve_endpoint`), because that
@@ -63,7 +63,7 @@ class AsyncFunction(Responder):
         """Return the endpoint's response, or the response of the handler for its exception."""
         return _itself(self) if self.is_sender() else self._answer(request)
 
-    def _layer_inner_respond_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+    def _layer_respond_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
         return self._answer(request)
 
     async def _answer(self, request: Request[Any]) -> ASGIApp:

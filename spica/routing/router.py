@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from spica._asgi.scope import get_route_path, path_below, public_path
 from spica._asgi.stack import Middleware, build_stack
 from spica._layers.exception_handlers import Boundary
-from spica._layers.layer import InnerApp, Respond, Responder, responds_as
+from spica._layers.layer import BaseLayer, Inner, Respond, responds_by
 from spica._layers.limits import limit_app
 from spica._originals import is_original, remember
 from spica.exceptions import HTTPException
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from spica.routing.lifespan.own import LifespanContext
 
 
-class Router(RouteDecorators, Responder):
+class Router(RouteDecorators, BaseLayer):
     """Serve the first of ``routes`` that matches.
 
     Args:
@@ -82,10 +82,7 @@ class Router(RouteDecorators, Responder):
         ValueError: A time limit is 0 or negative.
     """
 
-    middleware_stack = InnerApp()
-    _layer_inner: ASGIApp
-    default = InnerApp("_default")
-    _layer_inner_respond_default: Respond
+    _default: Inner
     mounted_lifespans: bool | None = None
     max_startup_seconds: float | None = MAX_STARTUP_SECONDS
     max_shutdown_seconds: float | None = MAX_SHUTDOWN_SECONDS
@@ -142,8 +139,10 @@ class Router(RouteDecorators, Responder):
         """
         copied = type(self).__new__(type(self))
         for name, value in vars(self).items():
-            if isinstance(value, MethodType) and value.__self__ is self:
-                value = MethodType(value.__func__, copied)
+            app = value.app if isinstance(value, Inner) else value
+            if isinstance(app, MethodType) and app.__self__ is self:
+                app = MethodType(app.__func__, copied)
+                value = Inner(app) if isinstance(value, Inner) else app
             object.__setattr__(copied, name, value)
         copied._table = RouteTable(())
         copied._table.routes = self._table.routes
@@ -181,7 +180,12 @@ class Router(RouteDecorators, Responder):
     def _layer_respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
         """Return the answer of the route that matches, through the router's middleware."""
         request.scope.setdefault("router", self)
-        return self._layer_inner_respond(request)
+        return self._layer_inner.respond(request)
+
+    def _layer_resolve(self) -> Respond:
+        """Skip the step through ``_layer_respond`` where the router has no middleware."""
+        respond = self._layer_inner.respond
+        return respond if respond == self._layer_dispatch else self._layer_respond
 
     def _layer_dispatch(self, request: Request[Any]) -> Awaitable[ASGIApp]:
         """Return the answer of the route that matches.
@@ -200,16 +204,29 @@ class Router(RouteDecorators, Responder):
             return ask(request)
         if self.redirect_slashes and (location := self._other_slash(scope, path)) is not None:
             return _Answer(RedirectResponse(location))._layer_respond(request)
-        return self._layer_inner_respond_default(request)
+        return self._default.respond(request)
 
-    def _layer_has_changed(self) -> None:
-        # Without middleware of its own a router is asked for its route directly.
-        is_direct = getattr(self, "_layer_inner_respond", None) == self._layer_dispatch
-        if is_direct:
-            setattr(self, "_layer_respond", self._layer_dispatch)  # noqa: B010  # a method is assigned to
-        elif getattr(self._layer_respond, "__func__", None) is Router._layer_dispatch:
-            del self._layer_respond
+    @property
+    def middleware_stack(self) -> ASGIApp:
+        """The router's middleware around its routes. You may replace it at any time."""
+        return self._layer_inner.app
 
+    @middleware_stack.setter
+    def middleware_stack(self, app: ASGIApp) -> None:
+        """Replace it."""
+        self._layer_inner = Inner(app)
+
+    @property
+    def default(self) -> ASGIApp:
+        """The ASGI app for requests that no route matches. You may replace it at any time."""
+        return self._default.app
+
+    @default.setter
+    def default(self, app: ASGIApp) -> None:
+        """Replace it."""
+        self._default = Inner(app)
+
+    @responds_by("_layer_dispatch")
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a connection by the routes, inside the router's middleware. Subclasses override this."""
         if scope["type"] == "lifespan":
@@ -228,12 +245,13 @@ class Router(RouteDecorators, Responder):
                 f"not {scope['type']!r}."
             )
         scope.setdefault("router", self)
-        return self._layer_inner_connect(scope, receive, send)
+        return self._layer_inner.connect(scope, receive, send)
 
     async def lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the lifespan context from startup to shutdown."""
         await run_lifespan(self, scope, receive, send)
 
+    @responds_by("_answer_not_found")
     async def not_found(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request that no route matches with 404, and close a WebSocket."""
         if scope["type"] == "websocket":
@@ -333,8 +351,6 @@ class Router(RouteDecorators, Responder):
 
 
 Mount.router_class = Router
-responds_as(Router.app, "_layer_dispatch")
-responds_as(Router.not_found, "_answer_not_found")
 
 
 remember(Router, "__call__")
@@ -349,12 +365,10 @@ async def _run_own_app(self: Router, scope: Scope, receive: Receive, send: Send)
         await Router.__call__(self, scope, receive, send)
         return
     scope.setdefault("router", self)
-    await self._layer_inner(
-        scope, receive, send
-    )  # the middleware stack, not through its descriptor
+    await self._layer_inner.app(scope, receive, send)
 
 
-class _Dispatch(Responder):
+class _Dispatch(BaseLayer):
     """The routes of a router alone, without its middleware."""
 
     def __init__(self, router: Router) -> None:

@@ -8,7 +8,7 @@ from stacks import ForeignPass, Stamp
 
 from spica._asgi.scope import PENDING_EDITS
 from spica._layers.editing import ResponseEditor, apply_left_edits, edit_answer, leave_edit
-from spica._layers.layer import Responder
+from spica._layers.layer import BaseLayer
 from spica.applications import Spica
 from spica.exceptions import HTTPException
 from spica.middleware import Middleware
@@ -297,13 +297,13 @@ class TestErrorPages:
         def fail(start: Any) -> None:
             raise KeyError("edit")
 
-        class Leave(Responder):
+        class Leave(BaseLayer):
             def __init__(self, app: Any) -> None:
                 self.app = app
 
             async def _layer_respond(self, request: Request) -> Any:
                 leave_edit(request, fail)
-                return await self._layer_inner_respond(request)
+                return await self._layer_inner.respond(request)
 
         layers: list[Any] = [
             Middleware(Stamp, "outer"),

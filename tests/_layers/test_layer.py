@@ -6,7 +6,7 @@ import anyio
 import pytest
 from asgi_kit import Exchange, call, http_scope, websocket_scope
 
-from spica._layers.layer import InnerApp, Responder, resolve_respond, responds_as
+from spica._layers.layer import BaseLayer, resolve_respond, responds_by
 from spica.applications import Spica
 from spica.background import BackgroundTask
 from spica.endpoints import HTTPEndpoint
@@ -20,14 +20,14 @@ from spica.routing import Match, Mount, Route, Router
 pytestmark = pytest.mark.anyio
 
 
-class Layer(Responder):
+class Layer(BaseLayer):
     """A layer that passes on."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
 
     async def _layer_respond(self, request: Request) -> Any:
-        return await self._layer_inner_respond(request)
+        return await self._layer_inner.respond(request)
 
 
 async def hello(request: Request) -> PlainTextResponse:
@@ -77,12 +77,12 @@ async def test_a_layer_whose_class_was_patched_answers_with_itself(
 
 async def test_a_bound_method_is_asked_under_its_other_name() -> None:
     class Server:
+        @responds_by("answer")
         async def serve(self, scope: Any, receive: Any, send: Any) -> None: ...
 
         async def answer(self, request: Request) -> Any:
             return foreign
 
-    responds_as(Server.serve, "answer")
     assert await resolve_respond(Server().serve)(a_request()) is foreign
 
 
@@ -93,16 +93,15 @@ async def test_an_app_assigned_later_is_the_one_asked() -> None:
 
 
 async def test_an_app_that_was_never_set_is_a_plain_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="'Responder' object has no attribute 'app'"):
-        Responder().app  # noqa: B018
-    assert isinstance(Responder.app, InnerApp)
+    with pytest.raises(AttributeError, match="'BaseLayer' object has no attribute 'app'"):
+        BaseLayer().app  # noqa: B018
 
 
 async def test_a_layer_without_respond_says_so() -> None:
     with pytest.raises(
-        NotImplementedError, match=r"Responder must define _layer_respond\(request\)"
+        NotImplementedError, match=r"BaseLayer must define _layer_respond\(request\)"
     ):
-        Responder()._layer_respond(a_request())
+        BaseLayer()._layer_respond(a_request())
 
 
 # -- running -------------------------------------------------------------------------------------------
@@ -127,7 +126,7 @@ async def test_the_answer_s_receive_has_what_a_layer_has_read() -> None:
     class Reading(Layer):
         async def _layer_respond(self, request: Request) -> Any:
             await request.body()
-            return await self._layer_inner_respond(request)
+            return await self._layer_inner.respond(request)
 
     async def echo(scope: Any, receive: Any, send: Any) -> None:
         await Response((await receive())["body"])(scope, receive, send)

@@ -32,6 +32,7 @@ FLOORS: dict[str, float] = {
     "spica.responses": 4,
     # what the layers share above Request and Response
     "spica._layers": 4.5,
+    "spica.layers": 4.7,
     # dispatch
     "spica.convertors": 5,
     "spica.endpoints": 5,

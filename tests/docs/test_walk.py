@@ -141,8 +141,8 @@ def test_a_plain_get_enters_only_files_of_its_table():
     assert len(listed) <= MAX_FILES
 
 
-def test_a_get_without_middleware_enters_eight_files():
-    assert len(files_entered(Spica(routes=[Route("/", hello)]), HTTP, BODY)) == 8
+def test_a_get_without_middleware_enters_seven_files():
+    assert len(files_entered(Spica(routes=[Route("/", hello)]), HTTP, BODY)) == 7
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from spica._layers.editing import edit_answer, leave_edit
 from spica._layers.exception_handlers import ALREADY_STARTED
-from spica._layers.layer import Responder
+from spica._layers.layer import BaseLayer
 from spica.applications import Spica
 from spica.background import BackgroundTask
 from spica.endpoints import HTTPEndpoint
@@ -162,7 +162,7 @@ def _as_bytes(chunk: Any) -> bytes:
     return chunk.encode() if isinstance(chunk, str) else bytes(chunk)
 
 
-class Stamp(Responder):
+class Stamp(BaseLayer):
     """A layer that edits each response, also the error page made outside it."""
 
     def __init__(self, app: Any, name: str) -> None:
@@ -171,7 +171,7 @@ class Stamp(Responder):
 
     async def _layer_respond(self, request: Request) -> Any:
         try:
-            answer = await self._layer_inner_respond(request)
+            answer = await self._layer_inner.respond(request)
         except Exception:
             leave_edit(request, self.edit)
             raise
@@ -576,14 +576,14 @@ def hide_behind_foreign(layer: Any) -> Any:
 
 def hide_by_subclass(layer: Any) -> Any:
     """Make ``layer`` one of a subclass with a ``__call__`` of its own."""
-    if not isinstance(layer, Responder):
+    if not isinstance(layer, BaseLayer):
         return ForeignPass(layer)
     layer.__class__ = type(type(layer).__name__, (type(layer),), {"__call__": _run})
     return layer
 
 
 async def _run(self: Any, scope: Any, receive: Any, send: Any) -> None:
-    await Responder.__call__(self, scope, receive, send)
+    await BaseLayer.__call__(self, scope, receive, send)
 
 
 # -- running one ---------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from spica._diagnostics.middleware_order import COMPRESSES
-from spica._layers.layer import Responder
+from spica._layers.layer import BaseLayer
 from spica.concurrency import ThreadLimiter, close_iterator
 from spica.middleware.gzip.rules import (
     DEFAULT_EXCLUDED_CONTENT_TYPES,
@@ -59,7 +59,7 @@ _STANDING_FOR_200 = (206, 304)
 _FOREIGN_BODIES = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
 
 
-class GZipMiddleware(Responder):
+class GZipMiddleware(BaseLayer):
     """Compress responses of at least ``minimum_size`` bytes, and all that stream, with gzip.
 
     Args:
@@ -118,7 +118,7 @@ class GZipMiddleware(Responder):
 
     async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
         """Return the inner answer, compressed if it is worth while and the client accepts it."""
-        answer = await self._layer_inner_respond(request)
+        answer = await self._layer_inner.respond(request)
         scope = request.scope
         if not isinstance(answer, Response) or not is_simple_value(answer):
             if isinstance(answer, ResolvedFile) and answer.is_by_path:

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.cleanup import cleanup_of
-from spica._layers.layer import Responder
+from spica._layers.layer import BaseLayer
 from spica.concurrency import close_iterator
 from spica.datastructures import URL
 from spica.middleware.opentelemetry.semantics import known_methods
@@ -36,7 +36,7 @@ OBSERVED = "starlette.opentelemetry"
 """Scope key: a layer further out looks after this request already, or has let it out."""
 
 
-class OpenTelemetryMiddleware(Responder):
+class OpenTelemetryMiddleware(BaseLayer):
     """Make a span and metrics of each HTTP request.
 
     ``excluded_urls`` are regular expressions, in a sequence or as one text with commas between them; a
@@ -73,11 +73,11 @@ class OpenTelemetryMiddleware(Responder):
         """Return the inner answer, observed until it is sent."""
         scope = request.scope
         if OBSERVED in scope or not self._instruments.are_active():
-            return await self._layer_inner_respond(request)
+            return await self._layer_inner.respond(request)
         scope[OBSERVED] = True
         try:
             if self._is_excluded(scope):
-                observation, answer = None, await self._layer_inner_respond(request)
+                observation, answer = None, await self._layer_inner.respond(request)
             else:
                 observation = Observation(self._instruments, scope, self._methods)
                 # Ends it also if nobody sends the answer, or if the request is cancelled. What is
@@ -98,7 +98,7 @@ class OpenTelemetryMiddleware(Responder):
     async def _ask_observed(self, request: Request[Any], observation: Observation) -> ASGIApp:
         token = observation.enter()
         try:
-            return await self._layer_inner_respond(request)
+            return await self._layer_inner.respond(request)
         except BaseException as exc:
             observation.fail(exc)
             observation.end()

@@ -18,7 +18,7 @@ from spica._diagnostics.call_site import user_line, warn_at
 from spica._diagnostics.middleware_order import SESSION
 from spica._http.cookies import parse_cookies
 from spica._layers.editing import edit_answer, leave_edit, note_edit
-from spica._layers.layer import Responder
+from spica._layers.layer import BaseLayer
 from spica.datastructures import MutableHeaders
 from spica.datastructures.headers import add_vary, encode_header
 from spica.middleware.sessions.cookie import (
@@ -179,7 +179,7 @@ for _name in _READERS.split():
     setattr(_UnreadSession, _name, _ReadFirst(_name))
 
 
-class SessionMiddleware(Responder):
+class SessionMiddleware(BaseLayer):
     """Keep ``request.session`` in a signed cookie.
 
     `secret_key` signs it. A list of secrets is a rotation: the first signs, and all verify. `max_age`
@@ -237,7 +237,7 @@ class SessionMiddleware(Responder):
         edit = _SaveSession(self, scope, session)
         outer = note_edit(request, edit)
         try:
-            answer = await self._layer_inner_respond(request)
+            answer = await self._layer_inner.respond(request)
         except Exception:
             leave_edit(request, edit)
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from spica._layers.layer import Responder
+from spica._layers.layer import BaseLayer
 from spica.routing.hosts import Host
 from spica.routing.mounts import AppRoute
 
@@ -26,7 +26,7 @@ def router_of(app: Any) -> tuple[Any, Any]:
         if hasattr(type(router), "mounted_lifespans"):
             return router, app
         # Look inside the layers of spica.
-        app = getattr(app, "_layer_inner", None) if isinstance(app, Responder) else None
+        app = getattr(app, "app", None) if isinstance(app, BaseLayer) else None
     return None, None
 
 

@@ -153,7 +153,7 @@ def test_a_subclass_of_the_wsgi_responder_serves_pages():
     from starlette.middleware.wsgi import WSGIResponder, build_environ
     from starlette.routing import Mount
 
-    class Responder(WSGIResponder):
+    class BaseLayer(WSGIResponder):
         async def __call__(self, receive, send):
             chunks, more_body = [], True
             while more_body:
@@ -172,7 +172,7 @@ def test_a_subclass_of_the_wsgi_responder_serves_pages():
         return [environ["wsgi.input"].read(), b"!"]
 
     async def app(scope, receive, send):
-        await Responder(page, scope)(receive, send)
+        await BaseLayer(page, scope)(receive, send)
 
     client = TestClient(Starlette(routes=[Mount("/", app=app)]))
     response = client.post("/page", content=b"body")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spica._http.fields import encode_field_value
-from spica._layers.layer import Responder
+from spica._layers.layer import BaseLayer
 from spica.middleware.base import BaseHTTPMiddleware
 from spica.middleware.cors import CORSMiddleware
 from spica.middleware.gzip import (
@@ -33,7 +33,7 @@ GZIP = [("accept-encoding", "gzip")]
 LARGE = "spica " * 200
 
 
-class Answer(Responder):
+class Answer(BaseLayer):
     """A layer that always gives the same answer, by value."""
 
     def __init__(self, answer):

@@ -1,0 +1,193 @@
+"""Write middleware that is as fast as spica's own: ``Layer``.
+
+A layer gets a request, and returns the answer instead of sending it. This one adds a header to every
+response, also to error pages and to the responses of mounted foreign apps::
+
+    from spica.layers import EditableResponse, Layer
+    from spica.requests import Request
+
+    class PoweredBy(Layer):
+        def edit_response(self, request: Request, response: EditableResponse) -> None:
+            response.headers["x-powered-by"] = "spica"
+
+And this one answers some requests itself::
+
+    from spica.layers import Answer, Layer
+    from spica.requests import Request
+    from spica.responses import PlainTextResponse
+    from spica.types import ASGIApp
+
+    class Maintenance(Layer):
+        def __init__(self, app: ASGIApp, until: str) -> None:
+            super().__init__(app)
+            self.until = until
+
+        async def respond(self, request: Request) -> Answer:
+            if request.url.path != "/health":
+                return PlainTextResponse("Back at " + self.until, status_code=503)
+            return await self.inner.respond(request)
+
+Use them like any middleware: ``Middleware(Maintenance, until="noon")``. A layer is also an ASGI app, so it
+works below another framework, and around any app.
+
+An *answer* is an ASGI app. It is nearly always a ``Response``. It is *opaque* if only running it shows its
+response: a mounted foreign app, a pure ASGI middleware, a layer with its own ``__call__``. Return an opaque
+answer as it is; ``edit_response`` edits it too. If you must see a response, for its body for example, await
+``as_response(answer, request)``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from spica._layers.answers import settle_answer
+from spica._layers.editing import HELD_HERE, edit_answer, getrefcount, leave_edit
+from spica._layers.editing import Start as EditableResponse
+from spica._layers.exception_handlers import deny
+from spica._layers.foreign import as_response
+from spica._layers.layer import BaseLayer, Inner
+from spica._originals import is_original, remember
+from spica.responses.base import Response
+from spica.types import ASGIApp, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from spica._layers.editing import Edit
+    from spica._layers.layer import Respond
+    from spica.requests import Request
+
+__all__ = ["Answer", "EditableResponse", "Inner", "Layer", "as_response", "deny"]
+
+Answer: TypeAlias = ASGIApp
+"""What answers a request: nearly always a Response, else an app that was not run yet."""
+
+
+class Layer(BaseLayer):
+    """A middleware that passes answers as values.
+
+    Override ``respond`` to look at requests and to answer them, ``edit_response`` to change status and
+    headers, ``connect`` for WebSockets. A method that you do not override costs nothing per request. Set
+    ``middleware_traits`` to a tuple of strings to have the order of middleware checked, for example
+    ``("answers",)`` for a layer that answers requests itself: it must be inside ``CORSMiddleware``.
+
+    Args:
+        app: The app inside. It may be any ASGI app.
+
+    Raises:
+        TypeError: ``respond`` or ``edit_response`` is of the wrong kind, when the class is defined.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if inspect.iscoroutinefunction(cls.edit_response):
+            raise TypeError(
+                f"{cls.__qualname__}.edit_response() must be a plain function, not `async def`. Await in "
+                "respond() instead."
+            )
+        respond = vars(cls).get("respond")
+        if inspect.isasyncgenfunction(respond) or inspect.isgeneratorfunction(respond):
+            raise TypeError(f"{cls.__qualname__}.respond() must return an answer, not yield.")
+
+    @property
+    def inner(self) -> Inner:
+        """The app inside: ``await self.inner.respond(request)`` returns its answer."""
+        return self._layer_inner
+
+    async def respond(self, request: Request[Any]) -> Answer:
+        """Return the answer to ``request``: a response of your own, or that of the app inside.
+
+        An exception of the app inside passes here on its way to the exception handlers. You may catch it, and
+        you may raise one. The response that a handler makes passes ``edit_response``, too.
+        """
+        return await self._layer_inner.respond(request)
+
+    def edit_response(self, request: Request[Any], response: EditableResponse) -> None:
+        """Change ``status_code`` and ``headers`` of the response, before it is sent.
+
+        It is called once for each response: the answer of ``respond``, the error page for an exception, and a
+        response that the endpoint sends by hand. An opaque answer is edited when it starts.
+        """
+
+    def respond_edited(
+        self, request: Request[Any], edit: Callable[[EditableResponse], None]
+    ) -> Awaitable[Answer]:
+        """Return, once awaited, the answer of the app inside with ``edit`` applied.
+
+        Use it in ``respond`` for an edit that depends on the request. Like ``edit_response``, the edit also
+        reaches error pages and responses that the endpoint sends by hand.
+        """
+        return self._layer_edited(self._layer_inner.respond, request, edit)
+
+    async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a WebSocket, or the lifespan (``scope["type"]`` tells which): by default the app inside does.
+
+        To refuse a WebSocket, await ``deny(response, scope, receive, send)``.
+        """
+        await self._layer_inner.connect(scope, receive, send)
+
+    # -- for the layers around -------------------------------------------------------------------------
+
+    def _layer_resolve(self) -> Respond:
+        """Leave out the steps of methods that are not overridden."""
+        cls = type(self)
+        if not is_original(cls, "edit_response"):
+            return self._layer_edit_inner if cls.respond is Layer.respond else self._layer_edit_own
+        if not is_original(cls, "respond"):
+            return self._layer_respond_checked
+        # Layer itself passes requests on, and our own middleware returns answers that need no check.
+        return self._layer_pass if cls.respond is Layer.respond else self.respond
+
+    def _layer_pass(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+        return self._layer_inner.respond(request)
+
+    async def _layer_respond_checked(self, request: Request[Any]) -> ASGIApp:
+        answer = await self.respond(request)
+        if not isinstance(answer, Response) or not answer._is_value:
+            return await settle_answer(answer, request, self.respond)
+        return answer
+
+    def _layer_respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+        """Return the answer where no stack has resolved the layer: it is the outermost one."""
+        return self._layer_resolve()(request)
+
+    def _layer_edit_inner(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+        edit = partial(self.edit_response, request)
+        return self._layer_edited(self._layer_inner.respond, request, edit)
+
+    def _layer_edit_own(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+        edit = partial(self.edit_response, request)
+        return self._layer_edited(self.respond, request, edit)
+
+    async def _layer_edited(self, respond: Respond, request: Request[Any], edit: Edit) -> ASGIApp:
+        """Apply an edit to what ``respond`` returns. An exception takes the edit along to the error page."""
+        outer = request._edits
+        request._edits = (edit, outer)  # for an endpoint that sends its response by hand
+        try:
+            answer = await respond(request)
+            if not isinstance(answer, Response) or not answer._is_value:
+                answer = await settle_answer(answer, request, respond)
+        except Exception:
+            leave_edit(request, edit)
+            raise
+        finally:
+            request._edits = outer
+        # Nearly always nobody else holds the response: it needs no copy, and no task to keep.
+        if (
+            isinstance(answer, Response)
+            and getrefcount(answer) <= HELD_HERE
+            and not answer.background
+        ):
+            edit(answer)
+            return answer
+        return edit_answer(answer, edit, request)
+
+    def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self.connect(scope, receive, send)
+
+
+remember(Layer, "respond", "edit_response")
