@@ -160,7 +160,38 @@ class _Reader:
             high = low
         if max(low, high or 0) > MAX_STEPS:
             raise UnsupportedRegex(f"more than {MAX_STEPS} repeats in {self.source:.80}")
+        if (high is None or high > 1) and _can_be_empty(node) and _has_lazy_repeat(node):
+            # `re` lets such a repeat match an empty string once more; an automaton does not.
+            raise UnsupportedRegex(f"a repeated lazy expression in {self.source:.80}")
         return Repeat(node, low, high, is_greedy=suffix != "?")
+
+
+def _can_be_empty(node: Node) -> bool:
+    """Return whether an expression matches the empty string."""
+    match node:
+        case Character():
+            return False
+        case Sequenced(parts):
+            return all(map(_can_be_empty, parts))
+        case Alternatives(choices):
+            return any(map(_can_be_empty, choices))
+        case Repeat(inner, least):
+            return least == 0 or _can_be_empty(inner)
+        case Parameter(inner):
+            return _can_be_empty(inner)
+
+
+def _has_lazy_repeat(node: Node) -> bool:
+    """Return whether an expression contains a lazy repeat, such as ``.*?``."""
+    match node:
+        case Character():
+            return False
+        case Sequenced(nodes) | Alternatives(nodes):
+            return any(map(_has_lazy_repeat, nodes))
+        case Repeat(inner, _, _, is_greedy):
+            return not is_greedy or _has_lazy_repeat(inner)
+        case Parameter(inner):
+            return _has_lazy_repeat(inner)
 
 
 # -- the automaton -------------------------------------------------------------------------------------------

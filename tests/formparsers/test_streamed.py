@@ -113,7 +113,9 @@ async def test_a_part_is_gone_when_the_next_one_is_asked_for(multipart, two_part
     parts = multipart(two_parts).parts()
     first = await anext(parts)
     await anext(parts)
-    with pytest.raises(RuntimeError, match="The part 'f' is gone: read it before you request the next part"):
+    with pytest.raises(
+        RuntimeError, match="The part 'f' is gone: read it before you request the next part"
+    ):
         await first.read()
 
 

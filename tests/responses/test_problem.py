@@ -73,7 +73,12 @@ def test_a_background_task() -> None:
         ([400], {"title": 1}, TypeError, "title must be a string (RFC 9457 s.3.1), not 1."),
         ([400], {"type": 1}, TypeError, "type must be a string (RFC 9457 s.3.1), not 1."),
         ([400], {"type": "a b"}, ValueError, "type must be a URI reference, and 'a b' contains"),
-        ([400], {"instance": "/ä"}, ValueError, "instance must be a URI reference, and '/ä' contains"),
+        (
+            [400],
+            {"instance": "/ä"},
+            ValueError,
+            "instance must be a URI reference, and '/ä' contains",
+        ),
         ([400], {"extensions": [1]}, TypeError, "extensions must be a mapping, not [1]."),
         (
             [400],
