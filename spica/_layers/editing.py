@@ -1,13 +1,13 @@
-"""Edit the status and headers of a response on its way out, whichever way it goes.
+"""Edit the status and headers of a response, on the value path and on the message path.
 
-A layer that only edits (CORS, sessions, security headers) does not care whether the answer inside it is
-a Response or an opaque app. It writes its edit once, as a function of a ``Start``.
+A layer that only edits (CORS, sessions, security headers) writes its edit once, as a function of a ``Start``.
+The edit works on a Response and on an opaque app.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from spica._asgi.cleanup import nearest_cleanup
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 class Start(Protocol):
-    """What an edit may change: a Response, or the start message of an opaque app."""
+    """The part of a response that an edit may change: of a Response, or of an opaque app's start message."""
 
     status_code: int
 
     @property
     def headers(self) -> MutableHeaders:
-        """The headers, to be changed in place."""
+        """The headers. Change them in place."""
         ...
 
 
@@ -42,7 +42,7 @@ Edit = Callable[[Start], None]
 def edit_answer(answer: ASGIApp, edit: Edit, request: Request[Any] | None = None) -> ASGIApp:
     """Return ``answer`` with ``edit`` applied: at once to a Response, at its start to an opaque app.
 
-    Pass the answer from a variable: a response that anything else holds too is copied first. With
+    Pass the answer from a variable: if anything else holds the response too, the edit goes to a copy. With
     ``request``, the background task of a response still runs if the edit fails.
     """
     if isinstance(answer, Response):
@@ -61,8 +61,8 @@ def edit_answer(answer: ASGIApp, edit: Edit, request: Request[Any] | None = None
 def announce_close(answer: ASGIApp, scope: Scope) -> ASGIApp:
     """Return ``answer``, after which an error is raised to the server, with ``Connection: close``.
 
-    A server closes the connection then. A client that was not told would send its next request on it, and
-    lose that (RFC 9112 s.9.6). HTTP/2 forbids the field (RFC 9113 s.8.2.2).
+    The server closes the connection then. Without the field, a client could send its next request on the
+    connection and lose it (RFC 9112 s.9.6). HTTP/2 forbids the field (RFC 9113 s.8.2.2).
     """
     if scope.get("http_version", "1.1") not in ("1.0", "1.1"):
         return answer
@@ -74,10 +74,10 @@ def _announce_close(start: Start) -> None:
 
 
 def note_edit(request: Request[Any], edit: Edit) -> Any:
-    """Note ``edit`` for a response that is sent by hand further in; return what was noted before.
+    """Register ``edit`` for a response that an endpoint sends by hand. Return the earlier registrations.
 
-    An endpoint that sends its response itself passes no response to this layer. ``HandSend`` applies the edit
-    then. Assign the returned value to ``request._edits`` when the inner layer has answered.
+    Such an endpoint passes no response to this layer, so ``HandSend`` applies the edit. Assign the returned
+    value to ``request._edits`` after the inner layer has answered.
     """
     outer = request._edits
     request._edits = (edit, outer)
@@ -85,22 +85,21 @@ def note_edit(request: Request[Any], edit: Edit) -> Any:
 
 
 def leave_edit(request: Request[Any], edit: Edit) -> None:
-    """Leave ``edit`` to the layer that will answer the exception now on its way out.
+    """Leave ``edit`` to the layer that will answer the current exception.
 
-    An error page without the headers of the layers around it, those of CORS for example, could not even
-    be read by the page that asked.
+    A browser shows an error page without CORS headers to no script of another origin.
     """
     request.scope.setdefault(PENDING_EDITS, []).append(edit)
 
 
 def take_left_edits(scope: Scope) -> Sequence[Edit]:
-    """Return the edits that were left while an exception passed, innermost first; they are left no more."""
+    """Remove and return the edits that an exception has left in the scope, innermost first."""
     edits: Sequence[Edit] = scope.pop(PENDING_EDITS, ())
     return edits
 
 
 def apply_left_edits(scope: Scope, answer: ASGIApp) -> ASGIApp:
-    """Return ``answer``, that to an exception, with the edits that were left while it passed."""
+    """Return the answer to an exception with the edits of the layers that the exception has passed."""
     for edit in take_left_edits(scope):
         answer = edit_answer(answer, edit)
     return answer
@@ -131,27 +130,67 @@ class ResponseEditor:
         return start.write(message)
 
 
+# Copy-on-shared: an endpoint may return the same Response object again and again, so an edit must not change
+# an object that somebody else holds. CPython counts references. If the only reference is the variable of the
+# layer that edits, the object is ours, and needs no copy (0.5 us). Counts are only used after a self-test.
+
+
 def _no_count(value: object) -> int:
-    return sys.maxsize
+    return sys.maxsize  # more than any limit: everything is copied
 
 
 getrefcount: Callable[[Any], int] = getattr(sys, "getrefcount", _no_count)
+
+
+class _Sample:
+    """An object to count references to."""
+
+
+async def _return_sample(holders: list[Any] | None) -> object:
+    sample = _Sample()
+    if holders is not None:
+        holders.append(sample)
+    return sample
 
 
 def _count_in_function(value: object) -> int:
     return getrefcount(value)
 
 
-def _count_one_holder() -> tuple[int, int]:
-    """Count an object that one variable holds: here, and in a function it is passed to."""
-    value: object = type("Sample", (), {})()
-    return getrefcount(value), _count_in_function(value)
+async def _count_awaited(holders: list[Any] | None) -> tuple[int, int]:
+    """Count an awaited object as layers do: in this frame, and in a function that it is passed to."""
+    answer = await _return_sample(holders)
+    return getrefcount(answer), _count_in_function(answer)
 
 
-HELD_HERE, HELD_BY_CALLER = _count_one_holder()
-"""The count of an object that one variable of this frame, or of the caller's, holds, and nothing else."""
+def _run(steps: Coroutine[Any, Any, tuple[int, int]]) -> tuple[int, int]:
+    try:
+        steps.send(None)
+    except StopIteration as done:
+        counts: tuple[int, int] = done.value
+        return counts
+    raise RuntimeError("This coroutine does not wait.")
+
+
+def calibrate() -> tuple[int, int]:
+    """Return the counts of an object that one variable holds; (0, 0), never reached, if counts can't be used.
+
+    The counts depend on the version: from 3.14 on, CPython borrows references to local variables, and counts
+    1 instead of 2. This is the self-test: an object with a second holder must count one more. Another
+    interpreter, and CPython without the GIL, may count references late or not at all, so they always copy.
+    """
+    is_gil_enabled: Callable[[], bool] | None = getattr(sys, "_is_gil_enabled", None)  # since 3.13
+    has_gil = is_gil_enabled is None or is_gil_enabled()
+    if sys.implementation.name != "cpython" or not has_gil:
+        return 0, 0
+    alone, shared = _run(_count_awaited(None)), _run(_count_awaited([]))
+    return alone if shared == (alone[0] + 1, alone[1] + 1) else (0, 0)
+
+
+HELD_HERE, HELD_BY_CALLER = calibrate()
+"""The count of an object that only one variable holds: of this frame, or of the caller's frame."""
 
 
 def own(answer: Response) -> Response:
-    """Return ``answer`` if one variable of the caller is all that holds it, else a copy."""
+    """Return ``answer`` if only one variable of the caller holds it, else a copy."""
     return answer if getrefcount(answer) <= HELD_BY_CALLER else answer._copy()

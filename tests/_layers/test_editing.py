@@ -1,5 +1,7 @@
 """Edits of what is on its way out."""
 
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -7,6 +9,7 @@ from asgi_kit import Exchange, call, http_scope
 from stacks import ForeignPass, Stamp
 
 from spica._asgi.scope import PENDING_EDITS
+from spica._layers import editing
 from spica._layers.editing import ResponseEditor, apply_left_edits, edit_answer, leave_edit
 from spica._layers.layer import BaseLayer
 from spica.applications import Spica
@@ -319,3 +322,25 @@ class TestErrorPages:
             "ValueError('endpoint')",
             "KeyError('edit')",
         ]
+
+
+def test_the_counts_of_this_interpreter_pass_the_self_test() -> None:
+    here, in_function = editing.calibrate()
+    assert 0 < here <= in_function < 5
+
+
+def test_an_interpreter_that_counts_no_holders_always_copies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(editing, "getrefcount", lambda value: 2)
+    assert editing.calibrate() == (0, 0)
+
+
+def test_an_unknown_interpreter_always_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "implementation", SimpleNamespace(name="unknown"))
+    assert editing.calibrate() == (0, 0)
+
+
+def test_cpython_without_the_gil_always_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    assert editing.calibrate() == (0, 0)
