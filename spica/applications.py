@@ -1,9 +1,9 @@
-"""The application: the object a server is given.
+"""The application: the object that you give to a server.
 
-A request goes through its layers from the outside in: the server-error layer, the body limit if there is
-one, the user's middleware, the exception layer, the router. The stack is built at the first connection, which
-is the lifespan; that of a mounted application with it. It is built anew whenever ``middleware_stack`` is set
-to None.
+A request goes through the layers from the outside in: the server-error layer, the body limit if there is one,
+your middleware, the exception layer, the router. The stack is built at the first connection, nearly always
+the lifespan, together with the stacks of mounted applications. It is built again whenever
+``middleware_stack`` is set to None.
 """
 
 from __future__ import annotations
@@ -61,26 +61,38 @@ P = ParamSpec("P")
 class Spica(RouteDecorators, HandlerDecorators, BaseLayer):
     """An application: routes, middleware, exception handlers and a lifespan.
 
-    ``debug`` shows tracebacks to clients. ``routes`` are tried in order. ``middleware`` stands around them,
-    the first outermost. ``exception_handlers`` maps status codes and exception classes to functions
-    ``(request, exc) -> response``; that for 500 or Exception answers what nobody else handles.
-    ``lifespan`` is an async context manager function of the application, or a list of them, entered in order:
-    what they yield is the state of each request. ``max_body_size`` limits request bodies, in bytes; None
-    leaves the default of 16 MiB for what is kept in memory, ``math.inf`` lifts it. ``form_limits`` are those
-    of forms. ``body_idle_seconds`` (30) and ``min_body_rate`` (256 bytes per second after 10 seconds) limit
-    the time that a client takes for a body; beyond them it gets a 408. ``max_headers`` (256 lines)
-    and ``max_header_size`` (64 KiB of names and values) limit request headers; beyond them a client gets a
-    431. ``math.inf`` lifts each of these.
-    ``mounted_lifespans``, ``max_startup_seconds``
-    and ``max_shutdown_seconds`` are those of ``Router``. ``json_codec`` reads and writes JSON in the place of
-    ``spica.jsoncodec``, also for mounted applications that have none. ``problem_details`` tells clients that
-    read JSON of errors by problem details (RFC 9457), where no handler answers; off by default, since
-    clients may count on the texts.
+    ```python
+    app = Spica(routes=[Route("/", homepage)], middleware=[Middleware(GZipMiddleware)])
+    ```
+
+    Args:
+        debug: Whether clients get tracebacks of errors. Never use it in production.
+        routes: The routes, tried in order.
+        middleware: The middleware around the routes, the first one outermost.
+        exception_handlers: Functions ``(request, exc) -> response`` by status code or exception class. The
+            one for 500 or Exception answers all other exceptions.
+        lifespan: A function of the application that returns an async context manager, or a list of such
+            functions, entered in order. The state of each request contains the values that they yield.
+        max_body_size: Limit of request bodies in bytes. By default, 16 MiB for bodies kept in memory.
+        form_limits: Limits of forms.
+        body_idle_seconds: Seconds that a client may send nothing of a body (30). Then it gets a 408.
+        min_body_rate: Bytes per second that a client must send on average after 10 seconds (256).
+        max_headers: Limit of header lines of a request (256). A client that exceeds it gets a 431.
+        max_header_size: Limit of the names and values of all headers in bytes (64 KiB).
+        mounted_lifespans: Whether the lifespans of mounted applications run; see ``Router``.
+        max_startup_seconds: Seconds that each lifespan may take to start (an hour); see ``Router``.
+        max_shutdown_seconds: Seconds that each lifespan may take to end (five minutes); see ``Router``.
+        json_codec: Reads and writes JSON instead of ``spica.jsoncodec``, also for mounted applications
+            without a codec.
+        problem_details: Whether clients that accept JSON get errors as problem details (RFC 9457), unless a
+            handler answers. Off by default, since clients may depend on the plain messages.
+
+    ``math.inf`` removes a limit.
 
     Raises:
-        TypeError: an argument is of a kind that can't work.
-        ValueError: ``max_body_size`` is negative, a time limit not more than 0. At start-up: a layer
-            that every application has is among ``middleware``.
+        TypeError: an argument has the wrong type.
+        ValueError: ``max_body_size`` is negative, or a time limit is not more than 0. At start-up:
+            ``middleware`` contains a layer that every application already has.
     """
 
     _stack: Inner | None = None
@@ -349,10 +361,10 @@ class Spica(RouteDecorators, HandlerDecorators, BaseLayer):
     ) -> None:
         """Register a handler for a status code or an exception class, before the application starts.
 
-        Later it has no effect, and is warned of.
+        Later, it has no effect and triggers a warning.
 
         Raises:
-            TypeError: the key is neither, or the handler can't be called.
+            TypeError: the key is not a status code or exception class, or the handler is not callable.
         """
         check_handler(exc_class_or_status_code, handler)
         if self.middleware_stack is not None:
@@ -363,10 +375,10 @@ class Spica(RouteDecorators, HandlerDecorators, BaseLayer):
     def add_middleware(
         self, middleware_class: MiddlewareFactory[P], *args: P.args, **kwargs: P.kwargs
     ) -> None:
-        """Put a middleware around all there are so far.
+        """Put a middleware around all earlier ones.
 
         Raises:
-            RuntimeError: the application has begun to serve.
+            RuntimeError: the application has started.
         """
         recipe = Middleware(middleware_class, *args, **kwargs)
         if self.middleware_stack is not None:

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "EditableResponse", "Inner", "Layer", "as_response", "deny"]
 
 Answer: TypeAlias = ASGIApp
-"""What answers a request: nearly always a Response, else an app that was not run yet."""
+"""An answer to a request: nearly always a Response, else an app that was not run yet."""
 
 
 class Layer(BaseLayer):
@@ -164,7 +164,7 @@ class Layer(BaseLayer):
         return self._layer_edited(self.respond, request, edit)
 
     async def _layer_edited(self, respond: Respond, request: Request[Any], edit: Edit) -> ASGIApp:
-        """Apply an edit to what ``respond`` returns. An exception takes the edit along to the error page."""
+        """Apply an edit to the answer of ``respond``. An exception takes the edit to the error page."""
         outer = request._edits
         request._edits = (edit, outer)  # for an endpoint that sends its response by hand
         try:

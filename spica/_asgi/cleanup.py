@@ -1,8 +1,8 @@
-"""What a request leaves to be done when its response has been sent.
+"""The work that remains after the response to a request was sent.
 
-Layers that pass responses by value may drop or replace one. What it carried must not be lost with it: a
-background task, an app that was begun, an error that was answered but is still to be reported. It is noted
-here and settled by the layer that sends the response.
+Layers that pass responses by value may drop or replace one. Its background task, a started foreign app and
+an error to report must not be lost with it. They are registered here, and the layer that sends the response
+does the work.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class HandSent(Protocol):
 
 
 class RequestErrors(ExceptionGroup[Exception]):
-    """The errors of one request: the first, which an answer is for, and what went wrong besides."""
+    """The errors of one request. The response answers the first one."""
 
 
 class Cleanup:
-    """Collect what is left to be done for one request."""
+    """The remaining work for one request."""
 
-    # Nearly every request that has an cleanup leaves nothing: what is not needed is not made.
+    # Nearly every request leaves no work, so these become lists only when needed.
     begun: Sequence[Started] = ()
     tasks: Sequence[Callable[[], Awaitable[None]]] = ()
     closers: Sequence[Callable[[], Awaitable[None]]] = ()
@@ -55,7 +55,7 @@ class Cleanup:
     unread: Sequence[Closing] = ()
     is_empty = True
     is_undisturbed = True
-    """Whether the answer may be sent as it is: there is no failure, and no response was sent by hand."""
+    """Whether the answer can be sent as it is: no failure, and no response sent by hand."""
     hand_send: HandSent | None = None
     """Set once an endpoint, a handler or a dispatch function has started the response itself."""
 
@@ -97,7 +97,7 @@ class Cleanup:
         self.is_empty = False
 
     def add_closer(self, closer: Callable[[], Awaitable[None]]) -> None:
-        """Note what is to be closed when all else is done: a form, whose files tasks may still read."""
+        """Register something to close at the very end: a form, whose files background tasks may read."""
         self.closers = [*self.closers, closer]
         self.is_empty = False
 
@@ -120,7 +120,7 @@ class Cleanup:
         return any(failure is exc for failure in self.failures)
 
     async def settle(self) -> list[Exception]:
-        """End what was begun, run what was put off, and return the errors that came of it."""
+        """End started apps, run tasks and closers, and return their errors."""
         late = []
         for step in self._steps():
             try:
@@ -134,7 +134,7 @@ class Cleanup:
         return late
 
     def _steps(self) -> Iterator[Callable[[], Awaitable[None]]]:
-        """Give what is to be done one by one, also the apps and forms that a task has begun meanwhile."""
+        """Yield the steps one by one, including apps and forms that a task has added in the meantime."""
         begun = self.begun
         yield from [each.finish for each in reversed(begun)]
         yield from reversed(self.unread)  # an iterator over another one was noted after it
@@ -143,14 +143,14 @@ class Cleanup:
         yield from self.closers
 
     def raise_failures(self) -> None:
-        """Raise what went wrong: one error as it is, several as an ExceptionGroup."""
+        """Raise the failures: a single one as it is, several as an ExceptionGroup."""
         if len(self.failures) == 1:
             raise self.failures[0]
         if self.failures:
             raise RequestErrors("several errors in one request", self.failures)
 
     async def abandon(self) -> None:
-        """Cancel what was begun, because the request itself is cancelled."""
+        """Cancel the started apps, because the request itself is cancelled."""
         for begun in reversed(self.begun):
             await begun.abandon()
         for closing in reversed(self.unread):
@@ -160,7 +160,7 @@ class Cleanup:
 
 
 class HasCleanup(Protocol):
-    """What can leave something to be done: a Request."""
+    """An object with a cleanup: a Request."""
 
     scope: Scope
     _cleanup: Cleanup | None

@@ -1,10 +1,10 @@
-"""Names of the scope keys spica writes, and what follows from them.
+"""Names of the scope keys that spica writes, and functions that read them.
 
 The scope is the ASGI connection dict (ASGI HTTP & WebSocket specification, "Connection Scope"). spica
-writes to the one dict the server made, so that a layer outside sees afterwards what was found inside:
-the route, its parameters, the prefix of a mount. Keys that other packages read keep the name that they
-know. ``path`` and ``raw_path`` are rewritten in one case only: the first mount puts back a prefix that a
-proxy has stripped, since the application below needs a path that includes ``root_path``.
+writes to the one dict the server made, so that the layers outside see the results of the layers inside
+afterwards: the route, its parameters, the prefix of a mount. Keys that other packages read keep the name
+that they know. ``path`` and ``raw_path`` are rewritten in one case only: the first mount puts back a prefix
+that a proxy has stripped, since the application below needs a path that includes ``root_path``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FORM_LIMITS = "spica.form_limits"
 """The ``FormLimits`` that the layers have set. Absent, or None in it: the default."""
 
 CLEANUP = "spica.cleanup"
-"""What is left to be done for the connection: see ``spica._asgi.cleanup``."""
+"""The ``Cleanup`` of the connection: see ``spica._asgi.cleanup``."""
 
 SENT_BY_HAND = "spica.sent_by_hand"
 """Present once user code has started the response by ``request._send``."""
@@ -92,7 +92,7 @@ def restore_prefix(scope: Scope) -> None:
 
 
 MAX_LENGTH_DIGITS = 20
-"""Digits of a Content-Length that are looked at; what has more is counted as it arrives."""
+"""Digits of a Content-Length that is compared with a limit; a longer body is counted as it arrives."""
 
 
 def declared_size(scope: Scope) -> int:

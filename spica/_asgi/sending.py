@@ -85,7 +85,7 @@ class SendHook:
         """Whether the hook has been called: by default, whether the response has started."""
 
     async def __call__(self, message: Message) -> None:
-        """Send ``message``, or what the hook returns for it."""
+        """Send ``message``, or the replacement that the hook returns."""
         if message["type"] in self.types:
             self.has_run = True
             message = self.hook(message) or message

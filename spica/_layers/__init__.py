@@ -1,5 +1,5 @@
-"""What the layers share above Request and Response: the value path and its edges.
+"""The layers between Request and Response: the value path and its edges.
 
-``responder`` asks a layer for its answer, ``boundary`` turns exceptions into responses, ``editor`` edits
-what is on its way out, and ``begun`` makes a value of an app that is only known by running it.
+``layer`` is the base of all layers, and ``runner`` runs a request through them. ``exception_handlers`` turns
+exceptions into responses, ``editing`` changes responses, and ``foreign`` makes a Response of a foreign app.
 """

@@ -1,8 +1,8 @@
 """The layer that limits the size of a request's body.
 
-It stands here, below the routes, because applications, routers, mounts and routes all have one. Its
-public place is ``spica.middleware.body_limit``. Bytes are counted by the ``BodyChannel``; this layer says
-what the limit is and answers where nobody further in has.
+It is in this package, below the routes, because applications, routers, mounts and routes all have one. Import
+it from ``spica.middleware.body_limit``. The ``BodyChannel`` counts the bytes. This layer sets the limit, and
+answers if no layer inside has.
 
 Standard: RFC 9110 s.15.5.14 (413 Content Too Large).
 """
@@ -31,9 +31,13 @@ if TYPE_CHECKING:
 class RequestBodyLimitMiddleware(BaseLayer):
     """Answer 413 when a request body is larger than ``max_body_size`` bytes.
 
-    A Content-Length over the limit is refused before the body is read; without one the bytes are counted
-    while they are read. The limit that is set furthest in wins, whether larger or smaller; None and
-    ``math.inf`` lift the limits outside.
+    A Content-Length over the limit is refused before the body is read. Without one, the bytes are counted
+    while they are read. The innermost limit wins, whether it is larger or smaller. None and ``math.inf``
+    remove the outer limits.
+
+    Args:
+        app: The app inside.
+        max_body_size: The limit in bytes.
 
     Raises:
         ValueError: the limit is negative.
@@ -46,7 +50,7 @@ class RequestBodyLimitMiddleware(BaseLayer):
         self.max_body_size = checked if isinstance(checked, int) else None
 
     async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
-        """Return the inner answer, or 413 where the body is larger than the limit furthest in."""
+        """Return the inner answer, or a 413 if the body is larger than the innermost limit."""
         scope = request.scope
         outer = scope.get(MAX_BODY_SIZE)
         limit = self._enter(scope)
@@ -59,7 +63,7 @@ class RequestBodyLimitMiddleware(BaseLayer):
             answer = await self._layer_inner.respond(request)
             if not isinstance(answer, Response):
                 return RequestBodyLimitResponder(answer, self)
-            if answer.status_code < 400:  # else it is refused already, with what layers have added
+            if answer.status_code < 400:  # an error may be the refusal itself
                 excess = _find_excess(scope, limit)
                 if excess is not None:
                     return _replace(answer, request, excess)
@@ -70,7 +74,7 @@ class RequestBodyLimitMiddleware(BaseLayer):
         return answer
 
     def _enter(self, scope: Scope) -> BodyLimit:
-        """Publish the limit: for those who look it up, and for the channel of the body."""
+        """Publish the limit in the scope, for look-ups and for the body channel."""
         scope[MAX_BODY_SIZE] = self.max_body_size
         limit: BodyLimit = scope.setdefault(BODY_LIMIT, BodyLimit(None))
         limit.max_body_size = self.max_body_size
@@ -78,7 +82,7 @@ class RequestBodyLimitMiddleware(BaseLayer):
 
 
 class RequestBodyLimitResponder:
-    """Run an opaque app within a limit, and answer 413 where it lets the error about its body pass."""
+    """Run an opaque app within a limit, and answer 413 if the app does not handle ``BodyTooLarge``."""
 
     __slots__ = ("app", "layer")
 
@@ -124,7 +128,7 @@ class _LimitedSend(StartedSend):
 
 
 def _find_excess(scope: Scope, limit: BodyLimit) -> BodyTooLarge | None:
-    """Hold Content-Length against the limit furthest in, also where nobody has read the body."""
+    """Compare Content-Length with the innermost limit, even if no app has read the body."""
     max_body_size = limit.max_body_size
     if max_body_size is not None and declared_size(scope) > max_body_size:
         return BodyTooLarge(max_body_size)
@@ -132,7 +136,7 @@ def _find_excess(scope: Scope, limit: BodyLimit) -> BodyTooLarge | None:
 
 
 def _replace(answer: Response, request: Request[Any], excess: BodyTooLarge) -> Response:
-    """Return the refusal in the place of ``answer``; what that one has promised is still done."""
+    """Return the refusal instead of ``answer``, whose background task still runs."""
     if answer.background is not None:
         cleanup_of(request).add_task(answer.background)
     refusal = http_exception_response(request.scope, excess)
@@ -143,7 +147,7 @@ def _replace(answer: Response, request: Request[Any], excess: BodyTooLarge) -> R
 def _kept_fields(raw_headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
     """Return the fields of an answer that its refusal needs too.
 
-    WHATWG Fetch s.3.2: without those of CORS the page that asked sees a network error, and no status.
+    WHATWG Fetch s.3.2: without the CORS fields, the page sees a network error instead of the status.
     """
     return [
         (name, value)

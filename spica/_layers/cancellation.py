@@ -1,6 +1,6 @@
-"""The layer that cancels the making of a response when the client leaves.
+"""Cancel an endpoint when the client leaves.
 
-It stands here, below the routes, because a route has it as a setting. Its public place is
+The layer is in this package, below the routes, because a route has it as a setting. Import it from
 ``spica.middleware.disconnect``.
 """
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class CancelOnDisconnectMiddleware(BaseLayer):
-    """Cancel what makes the response when the client leaves; what sends it is not cancelled.
+    """Cancel the endpoint when the client leaves before there is a response.
 
-    The layers outside see a ClientDisconnect, which is no error and is not logged. There is no answer, and no
-    background task of one. A ``def`` endpoint inside runs to its end in its thread, and its answer is one
-    like any other. Until there is a response, a foreign app inside is cancelled too.
+    Sending the response is not cancelled. The layers outside see a ClientDisconnect, which is not logged as
+    an error. The response and its background task are lost. A ``def`` endpoint runs to its end in its thread,
+    and its response is sent as usual. A foreign app is cancelled until its response starts.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -34,7 +34,7 @@ class CancelOnDisconnectMiddleware(BaseLayer):
         """Return the inner answer.
 
         Raises:
-            ClientDisconnect: the client has left meanwhile.
+            ClientDisconnect: the client has left in the meantime.
         """
         with CancelOnDisconnect(listen(request)):
             answer = await self._layer_inner.respond(request)
@@ -52,7 +52,7 @@ class _Cancellable:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Who waits for the client's leaving and who reads the body must share the one owner of both.
+        # The watch for a disconnect and the reader of the body must share the channel that owns `receive`.
         request: Request[Any] = Request(scope, receive, send)
         watch = CancelOnDisconnect(listen(request))
         with watch:
@@ -61,10 +61,10 @@ class _Cancellable:
 
 
 def check_cancellable(endpoint: Any, place: str) -> None:
-    """Refuse a plain function as an endpoint that is to be cancelled.
+    """Refuse a plain function as an endpoint with ``cancel_on_disconnect``.
 
     Raises:
-        TypeError: it is one; ``place`` names its route.
+        TypeError: the endpoint is a plain function; ``place`` names its route.
     """
     if not is_async_callable(endpoint):
         raise TypeError(

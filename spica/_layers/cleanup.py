@@ -1,8 +1,8 @@
-"""Which cleanup a request has, where there are several requests over one connection.
+"""Find the cleanup of a request if several requests share one connection.
 
-A dispatch function may pass a Request of its own inward, with another scope or body. What that one leaves
-to be done belongs to the request that came in, since its layer is the one that sends. The first dispatch
-layer therefore puts the cleanup into the scope, from where a copy of the scope carries it on.
+A dispatch function may pass another Request inward, with another scope or body. The remaining work of that
+one belongs to the request that came in, because its layer sends the response. The first dispatch layer
+therefore puts the cleanup into the scope, and a copy of the scope carries it along.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def split_errors(request: Request[Any], exc: Exception) -> Exception:
 def own_cleanup(request: Request[Any]) -> Cleanup:
     """Return the cleanup of a request that came in, made if it has none yet.
 
-    For the layer that sends: what is in the scope by then may be that of a layer further out.
+    For the layer that sends: the scope may by then contain the cleanup of an outer layer.
     """
     if request._cleanup is None:
         request._cleanup = Cleanup()

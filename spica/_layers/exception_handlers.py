@@ -1,8 +1,8 @@
-"""Where exceptions become responses.
+"""Turn exceptions into responses.
 
-The exception layer publishes its handlers in the scope; whoever catches an exception further in looks
-them up there. On the value path an answer is returned; an opaque app is guarded while it runs. After a
-response has started nothing can be answered any more, and the error is raised on.
+The exception layer publishes its handlers in the scope, where the layers inside find them. On the value path
+a layer returns the handler's response. An opaque app is guarded while it runs. After a response has started,
+no other response is possible, and the error is raised again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Handler = Callable[..., Any]
 ALREADY_STARTED = "Caught handled exception, but response already started."
 
 TASK_GROUP_MESSAGES = ("unhandled errors in a TaskGroup", "Exceptions from Trio nursery")
-"""What the groups are called that task groups raise: those of asyncio and AnyIO, and trio's nurseries."""
+"""The messages of exception groups from task groups: of asyncio and AnyIO, and of trio's nurseries."""
 
 Handlers = tuple[Mapping[Any, Handler], Mapping[int, Handler]]
 """Handlers by exception class, and by status code."""
@@ -60,8 +60,8 @@ def find_handler(exc: Exception, handlers: Handlers | None) -> Handler | None:
 def find_handled(exc: Exception, handlers: Handlers | None) -> tuple[Handler | None, Exception]:
     """Return the handler, and the exception it handles.
 
-    A task group raises what one of its tasks has raised as a group of one: the one is meant. Of the errors of
-    one request the first is meant. A group that somebody else has made is meant as a group.
+    A task group wraps the exception of a task in a group of one: the handler of that exception counts. For
+    several errors of one request, the first one counts. Any other group is an exception of its own.
     """
     handler = find_handler(exc, handlers)
     if handler is None and isinstance(exc, ExceptionGroup):
@@ -73,14 +73,14 @@ def find_handled(exc: Exception, handlers: Handlers | None) -> tuple[Handler | N
 
 
 def note_late(request: Request[Any], exc: Exception) -> Exception:
-    """Note, to be raised, an error that came when the response had started; return what is raised.
+    """Record an error that came after the response had started; return the error that will be raised.
 
-    Where a handler would have answered it, that is an error that says so.
+    If a handler would have answered it, that is a RuntimeError that says so.
     """
     failures = own_cleanup(request)
     if not failures.has_failure(exc):
         handler, _ = find_handled(exc, request.scope.get(EXCEPTION_HANDLERS))
-        # That the body is too large is what a limit further out says in place of the start: it answers.
+        # An outer body limit raised this from `send`; it sends the 413 itself.
         is_refused = isinstance(exc, BodyTooLarge)
         if handler is not None and exc.args != (ALREADY_STARTED,) and not is_refused:
             cause, exc = exc, RuntimeError(ALREADY_STARTED)
@@ -110,7 +110,7 @@ async def answer_exception(request: Request[Any], exc: Exception) -> ASGIApp | N
         answer = await settle_answer(answer, request, handler)
     if has_started_by_hand(request):
         remember_sender(handler)
-    # The frames of a handled exception hold the request; let them go.
+    # The frames of a handled exception hold the request: free them.
     exc.__traceback__ = None
     return answer
 
@@ -150,21 +150,21 @@ async def answer_on_socket(websocket: WebSocket[Any], exc: Exception) -> bool:
                 raise RuntimeError(ALREADY_STARTED) from exc
             await deny(answer, websocket.scope, websocket.receive, websocket.send)
     except WebSocketDisconnect:
-        pass  # there is nobody left who could be told
+        pass  # the client has left: nobody receives an answer
     exc.__traceback__ = None
     return True
 
 
 class Boundary(BaseLayer):
-    """Settle what comes from further in: check the answer, and answer exceptions by the handlers.
+    """Check the answer of the app inside, and answer its exceptions with the handlers.
 
-    Endpoints are asked as they are. What they return or raise is dealt with at the nearest boundary around
-    them: the exception layer, or one of these, inside the middleware of a route, a mount or a router, so
-    that such middleware sees a response.
+    The route table calls endpoints directly. The nearest boundary around an endpoint checks its return value
+    and handles its exceptions: the exception layer, or a boundary inside the middleware of a route, a mount
+    or a router, so that such middleware sees a response.
     """
 
     _published: Handlers | None
-    """Handlers of its own, which are then in force further in."""
+    """Handlers of this boundary, which replace the outer ones for the layers inside."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -190,7 +190,7 @@ class Boundary(BaseLayer):
         return answer
 
     async def _layer_report(self, request: Request[Any], exc: Exception) -> bool:
-        """Say of an error that came after the response had started that a handler was there."""
+        """Record an error that came after the response had started."""
         note_late(request, exc)
         return False
 
@@ -210,7 +210,7 @@ class GuardedApp:
         Raises:
             RuntimeError: a handler exists for its exception, but the response has already started.
         """
-        # One memory of the start is enough, where nothing in between has replaced it.
+        # The `StartedSend` of an outer layer is enough if no layer in between has replaced it.
         started = send if type(send) is StartedSend else StartedSend(send, scope)
         try:
             await self.app(scope, receive, started)

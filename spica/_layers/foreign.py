@@ -1,9 +1,9 @@
-"""Make a response of an app that is only known by running it.
+"""Run a foreign ASGI app up to its response start, and wrap the rest as a Response.
 
-A dispatch middleware asks for a response it can look at. If what answers is an opaque app, that app is begun:
-it runs in one task of its own, in the caller's context, up to its response start. The response made of
-that start lets the app go on, straight into the server's ``send``, once it is itself sent; so streaming,
-trailers and pathsend are untouched, and nothing is copied between tasks.
+A dispatch middleware needs a response. If an opaque app answers, that app is started: it runs in one task of
+its own, in the caller's context, up to its response start. When the Response is sent, the app continues and
+sends directly to the server. Streaming, trailers and pathsend are therefore untouched, and nothing is copied
+between tasks.
 
 A response that is never sent, because the middleware answered something else, does not lose the app: it
 sees its client as gone (ASGI: ``send`` raises OSError, ``receive`` returns ``http.disconnect``), ends in good

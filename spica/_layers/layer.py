@@ -193,7 +193,7 @@ async def _run_instance(cls: Any, scope: Scope, receive: Receive, send: Send) ->
 
 
 def resolve_connect(app: Any) -> Any:
-    """Return what serves WebSockets and the lifespan: of our layers, the part after the check for HTTP."""
+    """Return the app for WebSockets and the lifespan: of our layers, the part after the check for HTTP."""
     is_by_value = isinstance(app, BaseLayer) and is_original(type(app), "__call__")
     return app._layer_connect if is_by_value else app
 

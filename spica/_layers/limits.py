@@ -1,6 +1,6 @@
 """The limits that applications, routers, mounts and routes are given, as layers around their apps.
 
-What is not given costs nothing. The limit set furthest in wins, whether larger or smaller.
+A limit that is not set costs nothing. The innermost limit wins, whether it is larger or smaller.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class ErrorPolicy(Protocol):
-    """What happens to exceptions that no layer has answered."""
+    """The policy for exceptions that no layer has answered."""
 
     async def _layer_answer_error(self, request: Request[Any], exc: Exception) -> ASGIApp:
         """Return the answer to an exception, or raise it."""

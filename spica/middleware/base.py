@@ -1,8 +1,8 @@
 """Middleware written as one function: ``dispatch(request, call_next)``.
 
-The function sees the request on its way in and the response on its way out. It costs a few awaits: what
-``call_next`` returns is the endpoint's own response, passed by value. Where an app answers that is only
-known by running it, the innermost dispatch middleware starts that app (``spica._layers.foreign``).
+The function gets the request, and the response of the app inside. It costs a few awaits: ``call_next``
+returns the endpoint's own response, passed by value. If a foreign app answers, the innermost dispatch
+middleware starts that app (``spica._layers.foreign``).
 """
 
 from __future__ import annotations
@@ -32,14 +32,18 @@ DispatchFunction = Callable[[Request[Any], RequestResponseEndpoint], Awaitable[R
 
 
 class BaseHTTPMiddleware(BaseLayer):
-    """Stand around an app with a function of a request and of what comes next.
+    """A middleware written as one function of a request and of ``call_next``.
 
-    Override ``dispatch``, or give a function as ``dispatch``. It may look at the request, await
-    ``call_next(request)`` for the response, change that, or return another. Context variables set inside are
-    seen outside, and the other way round. Only HTTP passes through it.
+    Override ``dispatch``, or pass a function as ``dispatch``. It may look at the request, await
+    ``call_next(request)`` for the response, change the response, or return another one. The endpoint and the
+    function see each other's context variables. WebSockets and the lifespan pass by.
 
-    What a response carries is not lost when another is returned: its background task runs, and an app
-    that streams it is ended in good order.
+    If you return another response, the background task of the first one still runs, and a foreign app that
+    streams it ends normally.
+
+    Args:
+        app: The app inside.
+        dispatch: The function, instead of a method of a subclass.
     """
 
     _layer_call_next: RequestResponseEndpoint
@@ -62,7 +66,7 @@ class BaseHTTPMiddleware(BaseLayer):
         )
 
     async def _layer_respond(self, request: Request[Any]) -> Response:
-        """Return what the dispatch function returns, as a response that belongs to this request."""
+        """Return the response of the dispatch function, copied if something else holds it too."""
         try:
             is_first = request._cleanup is None
         except AttributeError:
@@ -75,7 +79,7 @@ class BaseHTTPMiddleware(BaseLayer):
             if answer._is_value and answer.background is None and getrefcount(answer) <= HELD_HERE:
                 return answer
         except AttributeError:
-            pass  # not a Response: looked into below
+            pass  # not a Response: `settle_answer` examines it
         settled = await settle_answer(answer, request, self.dispatch_func)
         if settled is not answer or not isinstance(answer, Response):
             return await as_response(settled, request)

@@ -1,4 +1,4 @@
-"""The server-error layer: the outermost one, which answers what nobody handled, and reports it.
+"""The server-error layer: the outermost one, which answers and reports unhandled exceptions.
 
 The client gets a 500; the exception is raised on to the server once the response is sent, so that it
 reaches the server's log, and tracing tools see it.
@@ -72,7 +72,7 @@ class ServerErrorMiddleware(BaseLayer):
         self.debug = check_flag(debug, "ServerErrorMiddleware: debug")
 
     async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
-        """Return the inner answer, or one that tells of the error."""
+        """Return the inner answer, or an error response."""
         try:
             answer = await self._layer_inner.respond(request)
         except Exception as exc:
@@ -83,13 +83,13 @@ class ServerErrorMiddleware(BaseLayer):
         return self._layer_inner.respond(request)
 
     def _layer_guard(self, answer: ASGIApp, request: Request[Any]) -> ASGIApp:
-        """Return an opaque answer in what answers its exceptions."""
+        """Return an opaque answer inside a guard that answers its exceptions."""
         if isinstance(answer, Response):
             return answer
         return _GuardedServer(self, answer, request).__call__  # quicker than the slot for calls
 
     async def _layer_answer_error(self, request: Request[Any], exc: Exception) -> ASGIApp:
-        """Return the response for ``exc``, and see to it that ``exc`` is raised afterwards."""
+        """Return the response for ``exc``, and have ``exc`` raised after it is sent."""
         answer: ASGIApp | None = None
         if isinstance(exc, RequestErrors) and isinstance(exc.exceptions[0], HTTPException):
             exc = split_errors(request, exc)
@@ -116,7 +116,7 @@ class ServerErrorMiddleware(BaseLayer):
 
     async def _answer_unhandled(self, request: Request[Any], exc: Exception) -> ASGIApp:
         if isinstance(exc, ClientDisconnect):
-            # Nobody is there to receive it, and it is no error of the server's.
+            # The client has left and receives nothing; the server made no mistake.
             return PlainTextResponse("Client disconnected", status_code=400)
         add_hint(exc)
         cleanup = own_cleanup(request)
@@ -128,9 +128,9 @@ class ServerErrorMiddleware(BaseLayer):
             return self.error_response(request, exc)
 
     async def _layer_report(self, request: Request[Any], exc: Exception) -> bool:
-        """Let the handler see an error that came after the response had started."""
+        """Call the handler for an error that came after the response had started."""
         if isinstance(exc, ClientDisconnect):
-            return False  # a client that leaves is no error of the server's
+            return False  # the client left: not a mistake of the server
         add_hint(exc)
         exc = note_late(request, exc)
         if self.handler is not None:
@@ -179,7 +179,7 @@ class ServerErrorMiddleware(BaseLayer):
 
 
 def _handlers_within(app: Any) -> Handlers | None:
-    """Return the handlers of the exception layer inside ``app``, as far as layers tell what is in them."""
+    """Return the handlers of the exception layer inside ``app``; layers without ``app`` hide it."""
     for _ in range(MAX_DEPTH):
         if isinstance(app, Boundary) and app._published is not None:
             return app._published
@@ -207,13 +207,13 @@ class _Outermost(BaseLayer):
     """Run the answers of a stack that is not a server-error layer."""
 
     async def _layer_report(self, request: Request[Any], exc: Exception) -> bool:
-        """Tell the server-error layer, where it is asked for answers and runs none itself."""
+        """Report to the server-error layer inside a ``JSONCodecLayer``."""
         app = self.app
         return not isinstance(app, JSONCodecLayer) or await app._layer_report(request, exc)
 
 
 class _GuardedServer:
-    """Run an opaque app and answer what it raises, as long as its response has not started."""
+    """Run an opaque app and answer its exceptions, as long as its response has not started."""
 
     __slots__ = ("app", "layer", "request")
 
