@@ -155,15 +155,21 @@ class _Reader:
         if suffix == "+":
             raise self.refusal()  # possessive
         self.at = found.end()
-        low, high = _SIGNS[sign] if sign else (int(least or 0), int(most) if most else None)
-        if not sign and not comma:
-            high = low
+        low, high = _SIGNS[sign] if sign else _read_counts(least, comma, most)
         if max(low, high or 0) > MAX_STEPS:
             raise UnsupportedRegex(f"more than {MAX_STEPS} repeats in {self.source:.80}")
-        if (high is None or high > 1) and _can_be_empty(node) and _has_lazy_repeat(node):
+        if high != 1 and _can_be_empty(node) and _has_lazy_repeat(node):
             # `re` lets such a repeat match an empty string once more; an automaton does not.
             raise UnsupportedRegex(f"a repeated lazy expression in {self.source:.80}")
         return Repeat(node, low, high, is_greedy=suffix != "?")
+
+
+def _read_counts(least: str, comma: str, most: str) -> tuple[int, int | None]:
+    """Return the limits of a repeat such as ``{2}``, ``{2,}`` or ``{2,3}``."""
+    low = int(least or 0)
+    if not comma:
+        return low, low
+    return low, int(most) if most else None
 
 
 def _can_be_empty(node: Node) -> bool:
