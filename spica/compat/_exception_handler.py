@@ -1,7 +1,4 @@
-"""``starlette._exception_handler`` as other packages import it: FastAPI wraps its endpoints in it.
-
-Beside it stands an exception of ``starlette.middleware.body_limit``, which is never raised here.
-"""
+"""``starlette._exception_handler`` as other packages import it: FastAPI wraps its endpoints in it."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from spica._layers.exception_handlers import GuardedApp, answer_on_socket
 
-# Named here too, so that whoever replaces it here replaces what handlers are run with.
+# Imported although unused: a package that patches a name of this module patches it in all of spica.
 from spica.concurrency import is_async_callable, run_in_threadpool
 from spica.exceptions import HTTPException
 from spica.requests import Request
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
     from spica.types import ASGIApp, Receive, Scope, Send
 
 __all__ = [
-    "BodyLimitResponseSent",
     "ExceptionHandlers",
     "HTTPException",
     "Request",
@@ -34,10 +30,10 @@ __all__ = [
 ]
 
 ExceptionHandlers = dict[Any, Callable[..., Any]]
-"""The type of handlers, by class or status."""
+"""The type of a table of handlers by exception class or status."""
 
 StatusHandlers = dict[int, Callable[..., Any]]
-"""The type of handlers, by status."""
+"""The type of a table of handlers by status."""
 
 
 def _lookup_exception_handler(
@@ -48,21 +44,17 @@ def _lookup_exception_handler(
     return next((exc_handlers[base] for base in bases if base in exc_handlers), None)
 
 
-class BodyLimitResponseSent(Exception):
-    """Never raised here: a body over its limit is a 413 like any other HTTPException."""
-
-
 def wrap_app_handling_exceptions(app: ASGIApp, conn: HTTPConnection[Any]) -> ASGIApp:
-    """Return ``app`` inside what answers its exceptions by the handlers of the application around it."""
+    """Return an app that runs ``app`` and answers its exceptions with the handlers of the application."""
     if conn.scope["type"] == "websocket":
         return _GuardedSocket(app, conn)
     request: Any = conn
-    # Named, the method is found quicker than through the slot for calls.
+    # Calling a bound method is faster than calling the object through its type's slot.
     return GuardedApp(app, request).__call__
 
 
 class _GuardedSocket:
-    """Run an app that serves a WebSocket, and answer its exceptions."""
+    """Run an app that serves a WebSocket, and pass its exceptions to their handlers."""
 
     __slots__ = ("app", "conn")
 

@@ -121,44 +121,44 @@ PRIVATE_NAMES = {
         "_MiddlewareFactory": f"{SPICA}._asgi.stack:MiddlewareFactory",
     },
     f"{SPICA}.concurrency": {
-        "_next": f"{SPICA}.compat._concurrency:next_in_thread",
-        "_StopIteration": f"{SPICA}.compat._concurrency:IteratorEnd",
+        "_next": f"{SPICA}.compat._functions:next_in_thread",
+        "_StopIteration": f"{SPICA}.compat._functions:IteratorEnd",
     },
     f"{SPICA}.middleware.base": {
         "_CachedRequest": f"{SPICA}.requests:Request",
-        "_StreamingResponse": f"{SPICA}.compat._base:CallNextResponse",
+        "_StreamingResponse": f"{SPICA}.compat._classes:CallNextResponse",
     },
     f"{SPICA}.middleware.exceptions": _HANDLER_TYPES,
     f"{SPICA}.routing": {
-        "_AsyncLiftContextManager": f"{SPICA}.compat._routing:LiftedContext",
-        "_DefaultLifespan": f"{SPICA}.compat._routing:DefaultLifespan",
-        "_wrap_gen_lifespan_context": f"{SPICA}.compat._routing:wrap_generator_lifespan",
+        "_AsyncLiftContextManager": f"{SPICA}.compat._classes:LiftedContext",
+        "_DefaultLifespan": f"{SPICA}.compat._classes:DefaultLifespan",
+        "_wrap_gen_lifespan_context": f"{SPICA}.compat._classes:wrap_generator_lifespan",
     },
     f"{SPICA}.testclient": {
         "_TestClientTransport": f"{SPICA}.testclient.transport:ApplicationTransport",
         "_WrapASGI2": f"{SPICA}.testclient.interface:ASGI2Adapter",
-        "_is_asgi3": f"{SPICA}.compat._testclient:is_asgi3",
-        "_RequestData": f"{SPICA}.compat._testclient:RequestData",
+        "_is_asgi3": f"{SPICA}.compat._functions:is_asgi3",
+        "_RequestData": f"{SPICA}.compat._classes:RequestData",
     },
     f"{SPICA}.formparsers": {
-        "_user_safe_decode": f"{SPICA}.compat._formparsers:user_safe_decode",
+        "_user_safe_decode": f"{SPICA}.compat._functions:user_safe_decode",
     },
     f"{SPICA}.middleware": {
         "_MiddlewareFactory": f"{SPICA}._asgi.stack:MiddlewareFactory",
     },
     f"{SPICA}.middleware.body_limit": {
         "_RequestBodyTooLarge": f"{SPICA}._asgi.body:BodyTooLarge",
-        "_RequestBodyLimitResponseSent": f"{SPICA}.compat._exception_handler:BodyLimitResponseSent",
+        "_RequestBodyLimitResponseSent": f"{SPICA}.compat._classes:BodyLimitResponseSent",
     },
 }
 """Private names of Starlette that other packages import, and what they are here."""
 
 PRIVATE_METHODS = {
     f"{SPICA}.websockets": {
-        "WebSocket._raise_on_disconnect": f"{SPICA}.compat._websockets:raise_on_disconnect",
+        "WebSocket._raise_on_disconnect": f"{SPICA}.compat._functions:raise_on_disconnect",
     },
     f"{SPICA}.responses": {
-        "Response._wrap_websocket_denial_send": f"{SPICA}.compat._responses:deny_with",
+        "Response._wrap_websocket_denial_send": f"{SPICA}.compat._functions:deny_with",
     },
 }
 """Private methods of Starlette that other packages call, and the functions that do the same here."""

@@ -1,22 +1,48 @@
-"""Names of ``starlette.routing`` that other packages import, though they are private there."""
+"""Private classes of Starlette that other packages import, subclass or test with ``isinstance``."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from spica.responses import Response, StreamingResponse
 from spica.routing.lifespan.own import OwnLifespan
 
-__all__ = ["DefaultLifespan", "LiftedContext", "wrap_generator_lifespan"]
+__all__ = [
+    "BodyLimitResponseSent",
+    "CallNextResponse",
+    "DefaultLifespan",
+    "LiftedContext",
+    "RequestData",
+    "wrap_generator_lifespan",
+]
+
+RequestData = Mapping[str, Any]
+"""The type of the form fields that the test client sends."""
 
 T_co = TypeVar("T_co", covariant=True)
 
 
+class BodyLimitResponseSent(Exception):
+    """Exist for imports only: here a body over its limit raises an HTTPException with status 413."""
+
+
+class _AnyResponse(type):
+    """Count every response: ``call_next`` returns the endpoint's own, and each has a ``body_iterator``."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, Response)
+
+
+class CallNextResponse(StreamingResponse, metaclass=_AnyResponse):
+    """The type that Starlette's ``call_next`` returns, for annotations and ``isinstance``."""
+
+
 class _OwnWithoutFunctions(type):
-    """Counts the lifespan of a router that was made without one."""
+    """Count the lifespan of a router that was created without one."""
 
     def __instancecheck__(cls, instance: object) -> bool:
         if isinstance(instance, OwnLifespan):
@@ -25,7 +51,7 @@ class _OwnWithoutFunctions(type):
 
 
 class DefaultLifespan(metaclass=_OwnWithoutFunctions):
-    """The lifespan of a router that has none. Tests put it back to switch a lifespan off."""
+    """The lifespan of a router that has none. Tests assign it to a router to turn a lifespan off."""
 
     def __init__(self, router: object) -> None:
         self._router = router
@@ -61,7 +87,7 @@ class LiftedContext(Generic[T_co]):
 
 
 def wrap_generator_lifespan(lifespan_context: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Make a lifespan of a generator function."""
+    """Turn a generator function into a lifespan."""
     return functools.partial(_lift, contextmanager(lifespan_context))
 
 
