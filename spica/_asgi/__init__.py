@@ -1,4 +1,5 @@
 """Plumbing that every layer shares: scope keys, the request body, sending, disconnects.
 
-Nothing here knows a Request or a Response; what does is in ``spica._layers``.
+These modules know only scope, receive and send. Code that needs a Request or a Response is in
+``spica._layers``.
 """

@@ -1,13 +1,13 @@
 """The one owner of a request's body.
 
-ASGI hands out a body as messages that can be received once (ASGI HTTP specification, "Request"). Several
-parties want it: a middleware, the endpoint, a poll for a disconnect, a foreign app further in. A
-``BodyChannel`` stands before the server's ``receive`` and is the only one to call it; whoever holds the
-channel sees the same body, and no byte is lost. It is itself a ``receive``, so it can be handed to any
-ASGI app. The size limit lives here too, since this is where bytes are counted.
+An ASGI server delivers a body as messages that can be received only once (ASGI HTTP specification,
+"Request"). Several readers need it: a middleware, the endpoint, a poll for a disconnect, a foreign app
+inside. A ``BodyChannel`` wraps the server's ``receive`` and is the only object that calls it. All readers
+of the channel see the same body, and no byte is lost. The channel is itself a ``receive``, so you can pass
+it to any ASGI app. It also enforces the size limit, because it counts the bytes.
 
-The channel does not parse anything and does not decide what an error looks like: it raises
-``ClientDisconnect``, ``BodyTooLarge`` and ``BodyTimeout``.
+The channel parses nothing and formats no errors: it raises ``ClientDisconnect``, ``BodyTooLarge`` and
+``BodyTimeout``.
 """
 
 from __future__ import annotations
@@ -41,21 +41,20 @@ if TYPE_CHECKING:
     from spica._asgi.sending import StartedSend
 
 DEFAULT_MAX_BODY_SIZE = 16 * 1024 * 1024
-"""Bytes of a body that are kept in memory unless a limit was set: enough for large JSON documents, and
-finite, so that one client cannot fill the memory of a server."""
+"""Default limit in bytes for a body that is kept in memory. It is enough for large JSON documents, and small
+enough that one client cannot fill the memory of a server."""
 
 DEFAULT_MAX_JSON_SIZE = 4 * 1024 * 1024
-"""Bytes of a JSON body that are decoded unless a limit was set. Decoding takes up to 40 times as much memory:
-160 MiB at most."""
+"""Default limit in bytes for a JSON body. Decoding takes up to 40 times as much memory: at most 160 MiB."""
 
 READ_AHEAD_SIZE = 1024 * 1024
-"""Bytes that waiting for a disconnect may read ahead of whoever reads the body."""
+"""Bytes that a wait for a disconnect may read ahead of the reader of the body."""
 
 PAUSE_SECONDS = 0.1
 """Seconds between two calls of a ``receive`` that returns messages after the end of the body."""
 
 MESSAGE_SIZE = 512
-"""Bytes that a message counts as beside its body: one of a single byte, or of none, takes memory too."""
+"""Bytes that each message counts in addition to its body, because an empty message takes memory too."""
 
 
 class ClientDisconnect(Exception):
@@ -77,16 +76,16 @@ class BodyTooLarge(HTTPException):
 
 
 class BodyState(enum.Enum):
-    """How far the body of a request has been read, and by whom."""
+    """How far the body of a request has been read."""
 
-    UNREAD = "unread"  # nobody has asked for it
-    STREAMING = "streaming"  # somebody reads it in chunks
-    CACHED = "cached"  # all of it is in memory, to be had any number of times
-    DRAINED = "drained"  # it was read in chunks to its end, and is gone
+    UNREAD = "unread"  # no reader has started
+    STREAMING = "streaming"  # a reader takes it in chunks
+    CACHED = "cached"  # it is in memory and can be read any number of times
+    DRAINED = "drained"  # it was read in chunks to its end and not kept
     DISCONNECTED = "disconnected"  # the client left before its end
 
 
-# Members as module globals: an attribute of an Enum class costs more than the work between two of them.
+# Members as module globals: looking up an attribute of an Enum class costs more than a whole state change.
 UNREAD = BodyState.UNREAD
 STREAMING = BodyState.STREAMING
 CACHED = BodyState.CACHED
@@ -95,7 +94,7 @@ DISCONNECTED = BodyState.DISCONNECTED
 
 
 class BodyLimit:
-    """The largest request body that may pass, in bytes; None: any. Limit layers set it in turn."""
+    """The largest allowed request body in bytes; None means no limit. The innermost limit layer sets it."""
 
     __slots__ = ("max_body_size",)
 
@@ -107,14 +106,17 @@ NOTHING_MORE: Message = {"type": "http.request", "body": b"", "more_body": False
 
 
 class BodyChannel:
-    """Stand before ``receive`` and own the body it carries.
+    """Wrap ``receive`` and own the body that it delivers.
 
-    The limit in force is that of ``scope[BODY_LIMIT]``, which the innermost limit layer has set. Where no
-    layer has set one, a body may be of any size while it streams, and of ``DEFAULT_MAX_BODY_SIZE`` where
-    it is kept in memory.
+    ``scope[BODY_LIMIT]`` holds the limit that the innermost limit layer has set. Without one, a streamed
+    body may have any size, and a body that is kept in memory at most ``DEFAULT_MAX_BODY_SIZE`` bytes.
+
+    Args:
+        receive: the server's ``receive``.
+        scope: the connection's scope, which holds the limits.
     """
 
-    # Slots, all set at once: nothing else is as quick to read and to change for each chunk.
+    # Slots, all set in __init__: they are the fastest attributes, and each chunk reads several.
     __slots__ = (
         "_ahead",
         "_ahead_size",
@@ -142,21 +144,21 @@ class BodyChannel:
         self.state = UNREAD
         self.body = b""
         self.received = 0  # bytes taken from the server so far
-        self.is_handed_on = False  # a body that was streamed away reads as empty
-        self.is_replayed = False  # the cached body was given to a caller of ``receive``
-        self.has_left = False  # http.disconnect was seen
-        self.is_receiving = False  # somebody waits in the server's receive
-        self.is_refused_outside = False  # by the limit of a channel further out, behind `receive`
-        self._ahead: deque[Message] = deque()  # read by a poll, not yet given to a reader
+        self.is_handed_on = False  # a drained body now reads as empty instead of raising
+        self.is_replayed = False  # a caller of ``receive`` got the cached body
+        self.has_left = False  # http.disconnect arrived
+        self.is_receiving = False  # a task waits in the server's receive
+        self.is_refused_outside = False  # an outer channel refused the body in its `receive`
+        self._ahead: deque[Message] = deque()  # read by a poll, not yet by a reader
         self._ahead_size = 0
         self._changed: anyio.Event | None = None
-        self._is_joined = False  # somebody reads it whole, chunk by chunk
+        self._is_joined = False  # `read` is collecting the chunks
         self.listener: Listener | None = None
-        # For every later reader of a body over its limit, or one that came too slowly.
+        # Every later reader of a body that was too large or too slow gets the same error.
         self.refused: BodyTooLarge | BodyTimeout | None = None
         self.waited = 0.0  # seconds that readers waited for the client
         self.guard: StartedSend | None = (
-            None  # of a foreign app: knows whether its response has started
+            None  # set for a foreign app: knows whether its response has started
         )
 
     # -- taking messages -------------------------------------------------------------------------------
@@ -167,7 +169,7 @@ class BodyChannel:
             raise self.refused
         limit = self._limit()
         if limit is not None and not self.received and declared_size(self.scope) > limit:
-            raise self._refuse(limit)  # before a byte of it is asked for
+            raise self._refuse(limit)  # before receiving a byte of the body
         if self._ahead or self.is_receiving:
             message = await self._take_ahead()
         else:
@@ -177,13 +179,13 @@ class BodyChannel:
         return message
 
     async def _take_ahead(self) -> Message:
-        """Return the message that a wait for a disconnect has read, or is about to read."""
+        """Return the message that a wait for a disconnect has read or is about to read."""
         while not self._ahead:
             if self.state is DRAINED or self.state is DISCONNECTED:
                 return NOTHING_MORE  # another reader took the end while this one waited
             if not self.is_receiving:
                 return await self._fetch_in_time()
-            # A wait for a disconnect is in the server's receive: what it gets, it puts ahead.
+            # A wait for a disconnect is in the server's receive. It queues the message it gets.
             await wait_in_time(self, self._wait_for_change)
         message = self._ahead.popleft()
         self._ahead_size -= _size_of(message)
@@ -198,7 +200,7 @@ class BodyChannel:
             if "trio" in modules and running_asyncio_loop() is None:
                 message = await wait_in_time(self, self._receive)
             else:
-                # What `wait_in_time` does on asyncio, without the step to it.
+                # `wait_in_time` on asyncio, inlined: one coroutine less for each message.
                 steps = self._receive().__await__()
                 try:
                     pause = next(steps)
@@ -219,7 +221,7 @@ class BodyChannel:
         return message
 
     async def _fetch(self) -> Message:
-        """Return the server's next message to a wait for a disconnect, which is not timed."""
+        """Return the server's next message without a time limit: a wait for a disconnect may be long."""
         self.is_receiving = True
         try:
             message = await self._receive()
@@ -259,7 +261,7 @@ class BodyChannel:
         return math.inf if self._is_answered() else self._deadline().idle_seconds
 
     def give_up(self) -> Exception | None:
-        """Return the error for a body that did not go on, for this reader and all later ones."""
+        """Return the error for a body that stalled. This reader and all later readers get it."""
         if self._is_answered():
             return None
         self.refused = idle_timeout(self.scope, self._deadline().idle_seconds)
@@ -270,13 +272,16 @@ class BodyChannel:
         return deadline
 
     def _is_answered(self) -> bool:
-        """Return whether the response has started: then client and server may talk in turns."""
+        """Return whether the response has started.
+
+        Client and server may then take turns, so a pause of the client is normal.
+        """
         if self.guard is not None and self.guard.has_started:
             return True
         return RESPONSE_STARTED in self.scope
 
     def _check_rate(self, message: Message) -> None:
-        """Refuse a body of which more is to come if it arrives too slowly."""
+        """Refuse an unfinished body that arrives too slowly."""
         if self.waited <= BODY_GRACE_SECONDS or not message.get("more_body", False):
             return
         deadline = self._deadline()
@@ -289,9 +294,9 @@ class BodyChannel:
     # -- reading the body ------------------------------------------------------------------------------
 
     async def read(self, max_size: int | float | None = None) -> bytes:
-        """Return the whole body and keep it.
+        """Return the whole body and keep it for later readers.
 
-        ``max_size`` is a further limit in bytes for this call.
+        ``max_size`` is an additional limit in bytes for this call.
 
         Raises:
             BodyTooLarge: the body is larger than a limit.
@@ -311,7 +316,7 @@ class BodyChannel:
         if self.state is UNREAD:
             message = await self._take()
             if message["type"] == "http.request" and not message.get("more_body", False):
-                # One message: nearly every request. Nothing to join.
+                # Nearly every request has a body of one message, which needs no joining.
                 self.body = self._within(message.get("body", b""), max_size)
                 self.state = CACHED
                 return self.body
@@ -322,7 +327,7 @@ class BodyChannel:
         return self.body
 
     async def _wait_for_other_reader(self) -> None:
-        """Wait while another, who came first, is about to have the whole body."""
+        """Wait for an earlier reader that is about to have the whole body."""
         while self._is_joined or (self.is_receiving and self.state is UNREAD and not self._ahead):
             if self._is_joined:
                 await self._wait_for_change()  # the other reader is timed
@@ -330,19 +335,19 @@ class BodyChannel:
                 await wait_in_time(self, self._wait_for_change)
 
     async def _join(self, max_size: int | float | None) -> bytes:
-        gathering = ChunkBuffer()
+        buffer = ChunkBuffer()
         chunks = self.stream()
         self._is_joined = True
         try:
             async for chunk in chunks:
-                gathering.add(chunk)
-                if max_size is not None and gathering.size > max_size:
+                buffer.add(chunk)
+                if max_size is not None and buffer.size > max_size:
                     raise self._refuse(max_size)
         finally:
             self._is_joined = False
             self._tell_change()
             await chunks.aclose()
-        return gathering.join()
+        return buffer.join()
 
     def _within(self, body: bytes, max_size: int | float | None) -> bytes:
         if max_size is not None and len(body) > max_size:
@@ -354,17 +359,17 @@ class BodyChannel:
         return None if limit is None else limit.max_body_size
 
     def hand_on(self) -> None:
-        """Let the next reader see an empty body where this one has streamed it away.
+        """Let the next reader see an empty body after this reader has streamed it.
 
-        That is what an app further in gets in ASGI when a middleware has taken the body's messages.
+        An inner ASGI app gets the same when a middleware has received the messages of the body.
         """
         if self.state is DRAINED and not self.is_handed_on:
             self.is_handed_on = True
             import logging
 
             logging.getLogger("spica.requests").warning(
-                "A middleware read the request body with stream(), so that what comes next sees an "
-                "empty one. Read it with body() to leave it to others too."
+                "A middleware read the request body with stream(), so the endpoint sees an empty body. "
+                "Read it with body() to keep it for the endpoint."
             )
 
     def _refuse(self, max_size: int | float) -> BodyTooLarge:
@@ -372,21 +377,21 @@ class BodyChannel:
         return refused
 
     async def stream(self, *, ends_empty: bool = False) -> AsyncGenerator[bytes, None]:
-        """Yield the body's chunks as they arrive; the cached body if somebody read it whole before.
+        """Yield the chunks of the body as they arrive, or the whole body if an earlier reader kept it.
 
-        With ``ends_empty`` an empty chunk follows the last.
+        With ``ends_empty``, an empty chunk follows the last one.
 
         Raises:
             BodyTooLarge: the body is larger than its limit.
             ClientDisconnect: the client left before the end of its body.
-            RuntimeError: the chunks were already given to another reader.
+            RuntimeError: another reader has already taken the chunks.
         """
         if self.state is CACHED:
             if self.body:
                 yield self.body
         else:
             self._begin_stream()
-        # Several readers at a time share the chunks; each sees the end.
+        # Concurrent readers share the chunks, and each of them sees the end.
         while self.state is STREAMING:
             message = await (self._fetch_in_time() if self._is_simple else self._take())
             if message["type"] == "http.disconnect":
@@ -401,7 +406,7 @@ class BodyChannel:
 
     @property
     def _is_simple(self) -> bool:
-        """Whether `_take` would do no more than `_fetch`, to which it is a step."""
+        """Whether `_take` would only call `_fetch_in_time`. Skipping it saves a coroutine per chunk."""
         return not (self._ahead or self.is_receiving or self.refused or BODY_LIMIT in self.scope)
 
     def _begin_stream(self) -> None:
@@ -419,8 +424,8 @@ class BodyChannel:
     async def __call__(self) -> Message:
         """Return the next message, as the server's ``receive`` would.
 
-        After ``read`` it is the whole body once more, so that an app further in finds what a middleware
-        has read; after ``stream`` it is an empty body.
+        After ``read`` it returns the whole body again, so that an inner app sees the body that a middleware
+        has read. After ``stream`` it returns an empty body.
         """
         state = self.state
         if state is CACHED or state is DRAINED:
@@ -443,10 +448,10 @@ class BodyChannel:
     # -- disconnects -----------------------------------------------------------------------------------
 
     async def wait_for_disconnect(self) -> Message:
-        """Wait until the client has left and return the message that says so.
+        """Wait until the client has left and return the ``http.disconnect`` message.
 
-        Chunks of a body that nobody has read yet are kept for its reader. With ``READ_AHEAD_SIZE`` bytes
-        of them the wait pauses until the reader has caught up.
+        The wait keeps unread chunks of the body for their reader. After ``READ_AHEAD_SIZE`` bytes it pauses
+        until the reader has caught up.
         """
         while not self.has_left:
             is_full = self._ahead_size >= READ_AHEAD_SIZE or self.is_refused_outside
@@ -461,7 +466,7 @@ class BodyChannel:
         try:
             message = await self._fetch()
         except (BodyTooLarge, BodyTimeout):
-            # A reader of the body gets this error. A wait for a disconnect goes on.
+            # Only a reader of the body gets this error. The wait for a disconnect continues.
             self.is_refused_outside = True
             return
         is_whole = bool(self._ahead) and not self._ahead[-1].get("more_body", False)
@@ -469,15 +474,15 @@ class BodyChannel:
             self._ahead.append(message)
             self._ahead_size += _size_of(message)
         elif not self.has_left:
-            # A server waits in `receive` after the end of the body. Doubles of a server in tests may return
-            # at once, which would keep the event loop busy for ever.
+            # A server's `receive` waits after the end of the body. A fake server in a test may return at
+            # once, which would keep the event loop busy forever.
             await anyio.sleep(PAUSE_SECONDS)
 
     async def poll(self) -> bool:
         """Return whether the client has left, without waiting.
 
-        Chunks that are there are kept for the reader of the body. The listener stays until the request is
-        over: see ``spica._asgi.listener``.
+        The listener keeps the chunks that it receives for the reader of the body. It runs until the request
+        is over: see ``spica._asgi.listener``.
         """
         if not self.has_left:
             listener = self.listen()
@@ -487,9 +492,9 @@ class BodyChannel:
         return self.has_left
 
     def listen(self) -> Listener:
-        """Return the one who waits for the client's leaving; begun now if there is none.
+        """Return the listener that waits for the disconnect, and start it if necessary.
 
-        One whose ``receive`` failed is followed by another; one that has heard of it stays.
+        A listener whose ``receive`` failed is replaced. One that has seen the disconnect is kept.
         """
         listener = self.listener
         if listener is None or (listener.is_over and not self.has_left):
@@ -502,27 +507,27 @@ def _size_of(message: Message) -> int:
 
 
 def channel_of(receive: Receive, scope: Scope) -> BodyChannel:
-    """Return ``receive`` if it is a channel already, else a new channel before it."""
+    """Return ``receive`` if it is already a channel, else a new channel that wraps it."""
     return receive if type(receive) is BodyChannel else BodyChannel(receive, scope)
 
 
 SMALL_SIZE = 512
-"""Bytes of a chunk below which it is copied at once: as an object of its own, one of two bytes would take
-some thirty times its size in memory."""
+"""Chunks below this size in bytes are copied into one buffer. As a separate object, a chunk of two bytes
+would take about thirty times its size in memory."""
 
 
 class ChunkBuffer:
-    """Chunks that are joined in the end, and how many bytes they are."""
+    """Collect chunks, count their bytes, and join them at the end."""
 
     __slots__ = ("_parts", "_small", "size")
 
     def __init__(self) -> None:
         self._parts: list[bytes | bytearray] = []
-        self._small: bytearray | None = None  # the last part, where small chunks go
+        self._small: bytearray | None = None  # the last part, if small chunks are appended to it
         self.size = 0
 
     def add(self, chunk: bytes) -> None:
-        """Take the next chunk."""
+        """Append a chunk."""
         self.size += len(chunk)
         if len(chunk) >= SMALL_SIZE:
             self._small = None
@@ -534,5 +539,5 @@ class ChunkBuffer:
             self._parts.append(self._small)
 
     def join(self) -> bytes:
-        """Return them as one."""
+        """Return all chunks as one bytes object."""
         return b"".join(self._parts)

@@ -1,9 +1,9 @@
-"""The current JSON codec: that of the application that serves the request, or the default one.
+"""Look up the current JSON codec: the one of the application that serves the request, or the default.
 
-An endpoint creates a JSONResponse without naming an application. So the codec of an application is a context
-variable, which its outermost layer sets. As long as no application has a codec of its own, ``encode`` and
-``decode`` are the functions of ``spica.jsoncodec``, without a lookup. Call them through the module, as
-``codec.encode(...)``: they change when the first application has a codec.
+An endpoint creates a JSONResponse without naming an application. So the outermost layer of the application
+stores its codec in a context variable. As long as no application has its own codec, ``encode`` and ``decode``
+are the functions of ``spica.jsoncodec``, without a lookup. Call them through the module, as
+``codec.encode(...)``, because they change when the first application with its own codec is created.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ chosen: ContextVar[JSONCodec] = ContextVar("spica_json_codec", default=default_c
 
 
 def look_up() -> None:
-    """Look the current codec up from now on, since an application has one of its own."""
+    """Use the context variable from now on, because an application has its own codec."""
     global encode, decode
     encode, decode = _encode, _decode
 
@@ -39,7 +39,7 @@ def _decode(data: bytes | str) -> Any:
     except json.JSONDecodeError:
         raise
     except (ValueError, RecursionError) as exc:
-        # The client gets the message, and the message of a foreign codec may repeat the document.
+        # The client sees the message, and the message of a user's codec may quote the document.
         raise json.JSONDecodeError("Not JSON", "", 0) from exc
 
 
@@ -47,7 +47,7 @@ def check_codec(codec: Any, place: str) -> JSONCodec | None:
     """Return ``codec`` after a check of its methods, or None for None; errors name ``place``.
 
     Raises:
-        TypeError: it lacks ``encode`` or ``decode``, or ``encode`` does not return bytes.
+        TypeError: ``encode`` or ``decode`` is missing, or ``encode`` does not return bytes.
     """
     if codec is None:
         return None

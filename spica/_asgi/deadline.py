@@ -1,7 +1,7 @@
-"""How long the server waits for a request body, and the answer to a client that takes longer.
+"""Limit the time that a request body may take, and answer slower clients with 408.
 
-Only the time in which somebody waits for the next message counts: a slow application punishes no client. A
-message that is there costs nothing, because the timer starts when the server's ``receive`` pauses.
+Only the time spent waiting for the next message counts, so a slow application never causes a timeout. A
+message that is ready costs nothing, because the timer starts when the server's ``receive`` pauses.
 
 Standard: RFC 9110 s.15.5.9 (408 Request Timeout).
 """
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEFAULT_BODY_IDLE_SECONDS = 30.0
-"""Seconds without a byte of a body that is being read. Mobile networks pause for a few seconds."""
+"""Seconds that one wait for a part of the body may take. Mobile networks pause for a few seconds."""
 
 DEFAULT_MIN_BODY_RATE = 256
-"""Bytes per second that a body must arrive at, on average. Slower than any modem, and fast enough to end."""
+"""Average rate in bytes per second that a body must reach. Any modem is faster, and every body ends."""
 
 BODY_GRACE_SECONDS = 10.0
-"""Seconds of waiting that are free before the rate counts."""
+"""Seconds of waiting before the rate counts."""
 
 
 class BodyDeadline(NamedTuple):
-    """The limits of time for a body. ``math.inf`` seconds, or a rate of 0: no limit."""
+    """Time limits for a body. ``math.inf`` seconds and a rate of 0 mean no limit."""
 
     idle_seconds: float = DEFAULT_BODY_IDLE_SECONDS
     min_rate: float = DEFAULT_MIN_BODY_RATE
@@ -51,7 +51,7 @@ DEFAULT_BODY_DEADLINE = BodyDeadline()
 class BodyTimeout(HTTPException):
     """A request body did not arrive in time: 408 (RFC 9110 s.15.5.9).
 
-    The answer closes the connection, since the rest of the body could still arrive on it.
+    The response closes the connection, because the rest of the body could still arrive on it.
     """
 
     def __init__(self, detail: str = "Request Timeout", http_version: str = "1.1") -> None:
@@ -65,7 +65,7 @@ class BodyTimeout(HTTPException):
 
 
 def idle_timeout(scope: Scope, seconds: float) -> BodyTimeout:
-    """Return the error for a body of which nothing arrived for ``seconds``."""
+    """Return the error for a body that paused for ``seconds``."""
     text = f"No part of the request body arrived for {seconds:g} seconds."
     return BodyTimeout(text, scope.get("http_version", "1.1"))
 
@@ -77,27 +77,27 @@ def rate_timeout(scope: Scope, min_rate: float) -> BodyTimeout:
 
 
 class Clock(Protocol):
-    """The reader of a body, as far as it is timed."""
+    """The part of a body's reader that the timer needs."""
 
     waited: float
-    """Seconds that all waits took together."""
+    """Total seconds of all waits."""
 
     def idle_limit(self) -> float:
-        """Return the seconds that the next wait may take."""
+        """Return the limit for the next wait in seconds."""
 
     def give_up(self) -> Exception | None:
-        """Return the error to raise when a wait took too long, or None to wait on."""
+        """Return the error to raise after a wait that took too long, or None to keep waiting."""
 
 
 def wait_in_time(clock: Clock, function: Callable[[], Awaitable[T]]) -> Awaitable[T]:
-    """Return what calls ``function`` and waits for its result, no longer than ``clock`` says."""
+    """Return an awaitable that calls ``function`` and waits for its result within the limit of ``clock``."""
     if "trio" in sys.modules and running_asyncio_loop() is None:
         return _wait_on_trio(clock, function)
     return _wait_on_asyncio(clock, function)
 
 
 async def _wait_on_asyncio(clock: Clock, function: Callable[[], Awaitable[T]]) -> T:
-    """Wait on asyncio. The first step runs without a timer: nearly every message is there already."""
+    """Wait on asyncio. The first step runs without a timer, because nearly every message is ready."""
     steps = function().__await__()
     try:
         pause = next(steps)
@@ -108,8 +108,8 @@ async def _wait_on_asyncio(clock: Clock, function: Callable[[], Awaitable[T]]) -
 
 
 def resume_in_time(clock: Clock, steps: Generator[Any, Any, T], pause: Any) -> Awaitable[T]:
-    """Return what goes on with ``steps``, whose first step ended at ``pause``, under a timer."""
-    # The cast: mypy does not know that `types.coroutine` makes a generator awaitable.
+    """Return an awaitable that continues ``steps`` with a timer; ``pause`` is the first step's result."""
+    # Cast: mypy does not know that `types.coroutine` makes a generator awaitable.
     return cast("Awaitable[T]", _resume(clock, steps, pause))
 
 
@@ -125,7 +125,7 @@ def _resume(clock: Clock, steps: Generator[Any, Any, T], pause: Any) -> Generato
                     steps.close()
                 raise
             except BaseException as exc:
-                # granian's iterators have no `throw`. As in `yield from`, the error is then raised here.
+                # granian's iterators have no `throw`. Raise the error here then, as `yield from` does.
                 if not hasattr(steps, "throw"):
                     raise
                 pause = steps.throw(exc)
@@ -144,19 +144,19 @@ def _resume(clock: Clock, steps: Generator[Any, Any, T], pause: Any) -> Generato
 class _Timer:
     """Cancel the current asyncio task when its wait takes too long.
 
-    A cancel scope must be closed before those around it, and ``receive`` may have opened its own in its first
-    step. So the task is cancelled directly, as ``asyncio.timeout()`` does.
+    Cancel scopes must close in the reverse order in which they opened, and ``receive`` may have opened one in
+    its first step. So the timer cancels the task directly, as ``asyncio.timeout()`` does.
     """
 
     __slots__ = ("_clock", "_error", "_handle", "_requests", "_start", "_task")
 
     def __init__(self, clock: Clock) -> None:
-        import asyncio  # it runs: this imports nothing
+        import asyncio  # already loaded, because its loop runs
 
         loop = asyncio.get_running_loop()
         self._clock = clock
         self._error: Exception | None = None
-        # The cast: an awaitable runs in a task.
+        # Cast: an awaitable always runs in a task.
         self._task = cast("asyncio.Task[Any]", asyncio.current_task(loop))
         self._requests = self._task.cancelling()
         self._start = loop.time()
@@ -169,7 +169,7 @@ class _Timer:
             self._task.cancel()
 
     def raise_own(self, exc: BaseException) -> None:
-        """Raise the error of the clock if ``exc`` is the cancellation that this timer asked for."""
+        """Raise the error of the clock if this timer caused the cancellation ``exc``."""
         import asyncio
 
         error, self._error = self._error, None
@@ -184,14 +184,14 @@ class _Timer:
         if self._handle is not None:
             self._handle.cancel()
         self._clock.waited += self._task.get_loop().time() - self._start
-        if self._error is not None:  # the message arrived all the same
+        if self._error is not None:  # the message arrived although the timer had expired
             self._error = None
             self._task.uncancel()
 
 
 async def _wait_on_trio(clock: Clock, function: Callable[[], Awaitable[T]]) -> T:
-    """Wait on trio, whose ``receive`` loses nothing when it is cancelled."""
-    import trio  # it runs: this imports nothing
+    """Wait on trio, where cancelling ``receive`` loses nothing."""
+    import trio  # already loaded, because its loop runs
 
     start = trio.current_time()
     limit = clock.idle_limit()

@@ -1,8 +1,8 @@
 """Stop sending when the client leaves.
 
-A server tells that the client is gone by ``http.disconnect`` on ``receive``; since ASGI spec version 2.4 a
-``send`` also raises OSError then. A stream may be idle for long between two sends, so the first way is
-used on every server.
+A server reports a disconnect as an ``http.disconnect`` message from ``receive``. Since ASGI spec version 2.4,
+``send`` also raises OSError. A stream may be idle for a long time between two sends, so this module watches
+``receive`` on every server.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 
 Operation = Callable[["Send"], Awaitable[None]]
-"""What sends something with the ``send`` it is given."""
+"""A function that sends a response with the ``send`` that it gets."""
 
 
 async def run_until_disconnect(operation: Operation, send: Send, channel: BodyChannel) -> bool:
-    """Await ``operation(send)``, cancelled when the client leaves; return whether it ran to its end.
+    """Await ``operation(send)`` and cancel it when the client leaves; return whether it completed.
 
-    An error of ``receive`` ends the operation too, and is raised; but not where ``send`` would tell of a
-    disconnect as well.
+    An error of ``receive`` cancels the operation too and propagates. It is ignored on servers whose ``send``
+    raises OSError after a disconnect.
     """
     loop = running_asyncio_loop()
     if loop is None:
@@ -51,7 +51,7 @@ async def _run_with_task_group(operation: Operation, send: Send, channel: BodyCh
             await operation(_LastSend(send, watch))
             is_complete = True
         except Exception as exc:
-            error = exc  # raised outside the group, as it is
+            error = exc  # raised outside the group, which would wrap it in an ExceptionGroup
         task_group.cancel_scope.cancel()
     if error is not None:
         raise error
@@ -59,12 +59,12 @@ async def _run_with_task_group(operation: Operation, send: Send, channel: BodyCh
 
 
 class _LastSend:
-    """Watch no longer when the last message is sent.
+    """Stop watching before the last message is sent.
 
-    ASGI, "Disconnect - receive event": it also comes when a response was sent. hypercorn tells it from
-    within the last ``send``, and then makes the connection ready for the next request, or closes it. A
-    ``send`` that were cancelled for that would leave the connection as it is, and the next request on it
-    without an answer.
+    ``http.disconnect`` also arrives after a complete response (ASGI, "Disconnect - receive event"). hypercorn
+    delivers it during the last ``send``, and then prepares the connection for the next request or closes it.
+    Cancelling that ``send`` would leave the connection in an undefined state, and the next request on it
+    would get no response.
     """
 
     __slots__ = ("_send", "_watch")
@@ -96,10 +96,10 @@ async def _cancel_on_disconnect(channel: BodyChannel, scope: anyio.CancelScope) 
 
 
 class _DisconnectWatch:
-    """The same on asyncio, at no cost for an operation that never waits.
+    """Run an operation on asyncio, without cost for an operation that never waits.
 
-    The task that listens is made by a callback of the loop, hence only when the operation has let the
-    loop run, and the operation stays in the caller's task.
+    A callback of the loop creates the listening task, so it exists only once the operation has yielded to
+    the loop. The operation itself stays in the caller's task.
     """
 
     __slots__ = ("_channel", "_loop", "_scope", "_task")
@@ -135,17 +135,17 @@ async def _end(task: asyncio.Task[None]) -> None:
         with anyio.CancelScope(shield=True):
             try:
                 await task
-            except BaseException:  # its own end: told below
+            except BaseException:  # raised below
                 pass
     if not task.cancelled() and (error := task.exception()) is not None:
         raise error
 
 
 class CancelOnDisconnect:
-    """A block that is cancelled when the client leaves; the ClientDisconnect is raised at its end.
+    """A block that is cancelled when the client leaves. ClientDisconnect is raised at its end.
 
-    Nothing is awaited on the way in and out, so it is a plain context manager, like a cancel scope. The one
-    who listens stays until the request is over (see ``spica._asgi.listener``).
+    Entering and leaving await nothing, so this is a plain context manager, like a cancel scope. The listener
+    runs until the request is over (see ``spica._asgi.listener``).
     """
 
     __slots__ = ("_listener", "_scope")
@@ -158,7 +158,7 @@ class CancelOnDisconnect:
         self._scope.__enter__()
         self._listener.scopes.add(self._scope)
         if self._listener.is_over:
-            self._scope.cancel()  # it has left before
+            self._scope.cancel()  # the client has already left
 
     def __exit__(
         self,
@@ -174,12 +174,12 @@ class CancelOnDisconnect:
         return is_swallowed
 
     def stop(self, message: Message | None = None) -> None:
-        """Let the block run on even if the client leaves. It takes a message to serve as a ``SendHook``."""
+        """Let the block continue even if the client leaves. The parameter makes it usable in ``SendHook``."""
         self._listener.scopes.discard(self._scope)
 
 
 class Listening(Protocol):
-    """A request, as far as it is needed here."""
+    """The part of a request that `listen` needs."""
 
     scope: Scope
     _cleanup: Cleanup | None
@@ -188,21 +188,21 @@ class Listening(Protocol):
 
 
 def listen(request: Listening) -> Listener:
-    """Return the one who waits for the client's leaving, until the request is over.
+    """Return the request's listener, which waits for the disconnect until the request is over.
 
     Raises:
-        RuntimeError: no event loop runs here.
+        RuntimeError: no event loop runs in this thread.
     """
     try:
         listener = request._channel().listen()
     except RuntimeError as exc:
         raise RuntimeError(
-            "Whether the client leaves can be seen on the event loop only. A `def` endpoint runs in a "
-            "thread, which can't be cancelled: write `async def`."
+            "A disconnect can be detected only on the event loop. A `def` endpoint runs in a thread, "
+            "which can't be cancelled: write `async def`."
         ) from exc
     cleanup = request._cleanup
     if cleanup is None:
-        # That of a dispatch layer, if there is one, ends with the request that came in.
+        # Prefer the cleanup of a dispatch layer, which runs when the original request ends.
         cleanup = request.scope.get(CLEANUP)
         if cleanup is None:
             cleanup = request._cleanup = Cleanup()

@@ -1,8 +1,8 @@
-"""Wait for the client's leaving beside whatever else goes on.
+"""Wait for a disconnect of the client while other code runs.
 
-To ask whether a client has left, somebody has to be in the server's ``receive``. To cancel that again may
-lose what it was about to return: on some servers a chunk of the body. So it is not cancelled but kept, in a
-task of its own that puts chunks aside for their reader, until the request is over.
+Only a pending ``receive()`` detects a disconnect, and cancelling it can lose a body chunk on some servers.
+So a task of its own keeps the ``receive()`` pending until the request is over. It queues the chunks that it
+gets for the reader of the body.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import anyio
 from spica._asgi.side_task import Signal, start_listening_task
 
 TURNS = 5
-"""Turns of the event loop that the first question leaves to the listener: one to begin, and the others for
-servers whose ``receive`` gives way to others before it returns what is there."""
+"""Turns of the event loop that the first poll gives the listener: one to start its task, and more for
+servers whose ``receive`` yields to the loop before it returns a message that is ready."""
 
 LATER_TURNS = 2
-"""Turns for the later ones. One would do if trio did not take what is ready in any order."""
+"""Turns of each later poll. One would suffice if trio did not run ready tasks in random order."""
 
 
 class Listener:
-    """Await ``wait()`` in a task of its own, and cancel what is to stop when it returns or fails."""
+    """Await ``wait()`` in a task of its own, and cancel ``scopes`` when it returns or fails."""
 
     __slots__ = ("_has_begun", "_over", "_task", "_turns", "_wait", "error", "scopes")
 
@@ -38,7 +38,7 @@ class Listener:
 
     @property
     def is_over(self) -> bool:
-        """Whether it waits no longer."""
+        """Whether the wait has ended."""
         return self._over.is_set
 
     async def _run(self) -> None:
@@ -53,8 +53,8 @@ class Listener:
             scope.cancel()
 
     async def give_way(self) -> None:
-        """Leave it time to hear what the server has to tell at once."""
-        import anyio.lowlevel  # here: few applications ever wait like this
+        """Run the event loop for a few turns, so that the listener can receive messages that are ready."""
+        import anyio.lowlevel  # on use, because few applications poll
 
         for _ in range(self._turns):
             if self._over.is_set:
@@ -63,16 +63,16 @@ class Listener:
         self._turns = LATER_TURNS
 
     def raise_error(self) -> None:
-        """Raise what went wrong with the waiting, once."""
+        """Raise the error that ended the wait, once."""
         error, self.error = self.error, None
         if error is not None:
             raise error
 
     async def finish(self) -> None:
-        """End the waiting, because the request is over."""
+        """Stop waiting, because the request is over."""
         self._task.cancel()
         if not self._has_begun:
-            return  # a task that is cancelled before its first step takes none
+            return  # a task that is cancelled before its first step never runs
         with anyio.CancelScope(shield=True):
             await self._over.wait()
 

@@ -1,7 +1,7 @@
-"""A task beside the caller's, in the caller's context, on asyncio and on trio.
+"""Start a second task in the caller's context, on asyncio and on trio.
 
-It is not a task group: the task may outlive the block that began it, and its owner ends it. The function it
-runs must not raise.
+Unlike in a task group, the task may outlive the block that starts it, and its owner cancels it. The function
+that it runs must not raise.
 """
 
 from __future__ import annotations
@@ -16,9 +16,6 @@ import anyio
 if TYPE_CHECKING:
     import asyncio
 
-if TYPE_CHECKING:
-    import asyncio
-
 AsyncFunction = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -26,15 +23,12 @@ class SideTask(Protocol):
     """A running task."""
 
     def cancel(self) -> object:
-        """Cancel what it runs."""
+        """Cancel the task."""
         ...
 
 
 class Signal:
-    """Something that happens once, and that tasks wait for.
-
-    It costs nothing until somebody waits.
-    """
+    """An event that happens once, like ``anyio.Event``. It costs nothing until a task waits for it."""
 
     __slots__ = ("_event", "_futures", "is_set")
 
@@ -44,7 +38,7 @@ class Signal:
         self._event: anyio.Event | None = None
 
     def set(self) -> None:
-        """Tell that it has happened."""
+        """Set the signal and wake all waiting tasks."""
         self.is_set = True
         for future in self._futures:
             if not future.done():
@@ -53,7 +47,7 @@ class Signal:
             self._event.set()
 
     def wait(self) -> Awaitable[None]:
-        """Return what is done, once awaited, when it has happened."""
+        """Return an awaitable that completes when the signal is set."""
         loop = running_asyncio_loop()
         if loop is None:
             if self._event is None:
@@ -61,7 +55,7 @@ class Signal:
                 if self.is_set:
                     self._event.set()
             return self._event.wait()
-        # Each waits for a future of its own: it is cancelled with the task.
+        # Each task waits for its own future, because cancelling a task cancels the future.
         future = loop.create_future()
         if self.is_set:
             future.set_result(None)
@@ -71,7 +65,7 @@ class Signal:
 
 
 def start_side_task(function: AsyncFunction) -> SideTask:
-    """Run ``function`` in a task of its own, with the very context of the caller's task."""
+    """Run ``function`` in a new task that shares the context of the caller's task."""
     loop = running_asyncio_loop()
     if loop is None:
         return _TrioTask(function)
@@ -79,9 +73,10 @@ def start_side_task(function: AsyncFunction) -> SideTask:
 
 
 def start_listening_task(function: AsyncFunction) -> SideTask:
-    """Run ``function`` in a task of its own, with a copy of the caller's context.
+    """Run ``function`` in a new task, with a copy of the caller's context.
 
-    It sets nothing that the caller is to see, so it can begin before the caller has paused.
+    Such a task can start before the caller pauses. Use it where the caller needs no context variable that
+    ``function`` sets.
 
     Raises:
         RuntimeError: no event loop runs in this thread.
@@ -95,7 +90,7 @@ def start_listening_task(function: AsyncFunction) -> SideTask:
 
 
 class _TrioTask:
-    """A system task of trio: no nursery of the caller's waits for it."""
+    """A system task of trio, so that no nursery of the caller waits for it."""
 
     __slots__ = ("_context", "_function", "_scope", "_spawn")
 
@@ -106,7 +101,7 @@ class _TrioTask:
         self._scope = CancelScope()
         self._context = lowlevel.current_task().context
         self._spawn = lowlevel.spawn_system_task
-        # A context can't be entered twice at a time: the task is made once the caller's has paused.
+        # Two tasks can't be inside one context at once, so spawn this one after the caller has paused.
         lowlevel.current_trio_token().run_sync_soon(self._start)
 
     def _start(self) -> None:
@@ -117,12 +112,12 @@ class _TrioTask:
             await self._function()
 
     def cancel(self) -> None:
-        """Cancel what it runs."""
+        """Cancel the task."""
         self._scope.cancel()
 
 
 class _TrioListener(_TrioTask):
-    """The same, with a copy of the context."""
+    """A system task of trio with a copy of the caller's context."""
 
     __slots__ = ()
 
@@ -135,9 +130,9 @@ class _TrioListener(_TrioTask):
 
 
 def _current_context(loop: asyncio.AbstractEventLoop) -> contextvars.Context:
-    """Return the context of the current asyncio task, so that what is set there is seen here."""
+    """Return the context of the current asyncio task, so that both tasks see the same variables."""
     if sys.version_info >= (3, 12):
-        import asyncio  # it runs: this imports nothing
+        import asyncio  # already loaded, because its loop runs
 
         task = asyncio.current_task(loop)
         if task is not None:
@@ -146,7 +141,7 @@ def _current_context(loop: asyncio.AbstractEventLoop) -> contextvars.Context:
 
 
 def running_asyncio_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the asyncio loop that runs in this thread; None where it is another, or none."""
+    """Return the asyncio loop that runs in this thread, or None on trio and outside an event loop."""
     module = sys.modules.get("asyncio")
     if module is None:
         return None

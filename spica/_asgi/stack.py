@@ -1,4 +1,4 @@
-"""The recipe of a middleware, and the one fold that makes a stack of recipes."""
+"""`Middleware`, the recipe of a layer, and the function that builds a stack from a list of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _check_factory(cls: Any) -> None:
     if not callable(cls):
         what, example = f"{cls!r:.200}", "SomeMiddleware, option=value"
     elif _is_async(cls):
-        # What it returns is a coroutine, and no app.
+        # It would return a coroutine instead of an app.
         what = f"the async function {cls.__qualname__}()"
         example = f"BaseHTTPMiddleware, dispatch={cls.__name__}"
     elif not isinstance(cls, type) and _is_async(type(cls).__call__):
@@ -45,13 +45,20 @@ def _is_async(function: Any) -> bool:
 
 
 class Middleware:
-    """Name a middleware and its options: ``Middleware(cls, *args, **kwargs)``.
+    """The recipe of a layer: a middleware class and its options.
 
-    ``cls`` is any callable that takes the app it stands around and returns an ASGI app. It is called when
-    the stack is built: when the application starts, or at the first request where no server starts it.
+    The class is called when the stack is built: when the application starts, or at the first request if the
+    server sends no lifespan events.
+
+    Args:
+        cls: a class or function that takes the inner app and returns an ASGI app.
+        args, kwargs: further arguments for ``cls``.
 
     Raises:
-        TypeError: ``cls`` can't be called.
+        TypeError: ``cls`` is not callable, or is an async function.
+
+    Example:
+        ``Middleware(CORSMiddleware, allow_origins=["https://example.org"])``
     """
 
     def __init__(self, cls: MiddlewareFactory[P], *args: P.args, **kwargs: P.kwargs) -> None:
@@ -59,7 +66,7 @@ class Middleware:
         self.cls = cls
         self.args = args
         self.kwargs = kwargs
-        # For errors and warnings about it, which come when the stack is built.
+        # Errors and warnings about the recipe arise when the stack is built; they point to this line.
         self._place = user_line()
 
     def __iter__(self) -> Iterator[Any]:
@@ -75,7 +82,7 @@ class Middleware:
     def _format_args(self, args: Sequence[Any]) -> list[str]:
         if not args:
             return []
-        import inspect  # for messages alone
+        import inspect  # on use: only messages need it
 
         try:
             names = [*inspect.signature(self.cls).parameters][1:]
@@ -89,7 +96,7 @@ _SECRET_WORDS = ("secret", "password", "token", "api_key")
 
 
 def _format_value(name: str, value: Any) -> str:
-    """Return ``value`` for a message; that of an option whose name says so is kept secret."""
+    """Return ``value`` for a message, masked if the name of the option suggests a secret."""
     is_secret = isinstance(value, (str, bytes, list, tuple)) and any(
         word in name.lower() for word in _SECRET_WORDS
     )
@@ -97,10 +104,10 @@ def _format_value(name: str, value: Any) -> str:
 
 
 def check_recipes(middleware: Iterable[Any] | None, place: str) -> list[Middleware]:
-    """Return a list of recipes; errors name ``place``.
+    """Return ``middleware`` as a list of recipes. Error messages name ``place``, the owner of the list.
 
     Raises:
-        TypeError: it is no list, or something in it is no recipe.
+        TypeError: ``middleware`` is not a list, or an item is not a recipe.
     """
     if middleware is None:
         return []
@@ -122,13 +129,13 @@ def check_recipes(middleware: Iterable[Any] | None, place: str) -> list[Middlewa
 
 
 def build_stack(app: ASGIApp, middleware: Iterable[Any] | None, place: str = "") -> ASGIApp:
-    """Return ``app`` inside the layers that ``middleware`` names; the first is the outermost.
+    """Return ``app`` inside the layers of ``middleware``; the first is the outermost.
 
-    An order that is known to be a mistake is warned of. ``place`` is whose middleware it is, for errors. An
-    error of a middleware says in a note which recipe it comes from.
+    A wrong order causes a SpicaConfigurationWarning. Error messages name ``place``, the owner of the list. An
+    error of a middleware gets a note that names its recipe.
 
     Raises:
-        TypeError: something is no recipe, or makes no app.
+        TypeError: an item is not a recipe, or returns None instead of an app.
     """
     recipes = check_recipes(middleware, place or "build_stack()")
     if recipes:
@@ -139,10 +146,10 @@ def build_stack(app: ASGIApp, middleware: Iterable[Any] | None, place: str = "")
 
 
 def build_layer(app: ASGIApp, recipe: Any) -> ASGIApp:
-    """Return ``app`` inside the layer that ``recipe`` names.
+    """Return ``app`` inside the layer that ``recipe`` makes.
 
     Raises:
-        TypeError: it makes no app.
+        TypeError: the recipe returns None instead of an app.
     """
     cls, args, kwargs = recipe
     try:

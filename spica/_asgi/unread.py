@@ -1,8 +1,8 @@
 """Close the iterator of a response that is not sent, or not sent to its end.
 
-A generator that has not begun does not run its ``finally`` when it is closed: it has not entered the
-``try``. So ``close_unread`` takes its first item, then closes it, and ``finally`` runs in every case. This
-takes place after the response, under a shield, and within a time limit.
+Closing a generator that has not started does not run its ``finally``, because it has not entered the
+``try``. So ``close_unread`` takes the first item and then closes the generator, and ``finally`` always runs.
+It does so after the response, shielded from cancellation, and within a time limit.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from spica._asgi.side_task import Signal, start_side_task
 from spica.concurrency import close_iterator
 
 UNREAD_SECONDS = 5.0
-"""Seconds that a generator has to give its first item and to close. It is cancelled then, and has as many
-again for its ``finally``. Enough for a slow upstream server, and short enough to keep no request open."""
+"""Seconds that a generator has to yield its first item and to close. After that it is cancelled, and has the
+same time again for its ``finally``. This is enough for a slow upstream server, and does not keep the request
+open for long."""
 
 LOGGER_NAME = "spica.responses"
-"""The logger for iterators that fail while they are closed: their response does not need them."""
+"""The logger for iterators that fail while they are closed. The response does not need them any more."""
 
 
 async def close_unread(iterator: Any) -> None:
-    """Close ``iterator``, which may be None: its ``finally`` runs even if it has not begun.
+    """Close ``iterator``, which may be None, and log errors.
 
-    Errors are logged.
+    Its ``finally`` runs even if the iterator has not started.
     """
     if not has_begun(iterator):
         await _Closing(iterator).run()
         return
-    # In this task, which has begun it: a cancel scope in a generator can't be left by another one.
+    # Close it in this task, which has started it: only one task may enter and leave a cancel scope in it.
     with anyio.move_on_after(UNREAD_SECONDS, shield=True):
         try:
             await close_iterator(iterator)
@@ -42,7 +43,7 @@ async def close_unread(iterator: Any) -> None:
 
 
 class CloseOnce:
-    """Close an iterator when a request ends, unless the response that it belongs to has closed it."""
+    """Close an iterator at the end of a request, unless its response has already closed it."""
 
     __slots__ = ("is_closed", "iterator")
 
@@ -51,7 +52,7 @@ class CloseOnce:
         self.is_closed = False
 
     async def __call__(self) -> None:
-        """Close it."""
+        """Close the iterator."""
         if not self.is_closed:
             self.is_closed = True
             await close_unread(self.iterator)
@@ -61,19 +62,19 @@ _FAILED = "The iterator %r of a response that was not sent has failed."
 
 
 def _log(message: str, iterator: Any, exc: Exception | None = None) -> None:
-    import logging  # here: it costs more than all of this module
+    import logging  # on use, because it takes longer to import than this module
 
     logging.getLogger(LOGGER_NAME).error(message, iterator, exc_info=exc)
 
 
 def has_begun(iterator: Any) -> bool:
-    """Return whether an iterator is no generator, or a generator that was asked for an item."""
+    """Return whether a generator has run up to its first item; True for other iterators."""
     frame = iterator.ag_frame if isinstance(iterator, AsyncGeneratorType) else None
     if frame is None:
         return True
     if sys.version_info >= (3, 12):
         return bool(iterator.ag_suspended or iterator.ag_running)
-    # Python 3.11 does not tell. A frame that has not begun is at the instruction that made the generator.
+    # Python 3.11 has no such attributes. An unstarted frame is at the instruction that made the generator.
     import dis
 
     code = frame.f_code.co_code
@@ -81,10 +82,10 @@ def has_begun(iterator: Any) -> bool:
 
 
 class _Closing:
-    """Close one iterator in a task of its own, which can be cancelled without the request.
+    """Close one iterator in a task of its own, so that it can be cancelled without cancelling the request.
 
-    On asyncio a task that is cancelled once can still await in ``finally``. On trio, and in a cancel scope of
-    AnyIO, each await is cancelled again, and ``finally`` needs a shield of its own.
+    On asyncio, a task that is cancelled once can still await in ``finally``. On trio and in a cancel scope of
+    AnyIO, each further await is cancelled too, so the ``finally`` needs its own shield.
     """
 
     __slots__ = ("_is_over", "_iterator")
@@ -94,7 +95,7 @@ class _Closing:
         self._is_over = Signal()
 
     async def run(self) -> None:
-        """Close it, and cancel what takes too long."""
+        """Close the iterator, and cancel the task if it takes too long."""
         task = start_side_task(self._close)
         with anyio.CancelScope(shield=True):
             for _ in range(2):
@@ -113,7 +114,7 @@ class _Closing:
         try:
             await _begin_and_close(self._iterator)
         except ClientDisconnect:
-            pass  # an app that was begun sees its client leave when its response is dropped
+            pass  # a started app sees a disconnect when its response is dropped
         except Exception as exc:
             _log(_FAILED, self._iterator, exc)
         finally:

@@ -1,1 +1,1 @@
-"""Explain a programmer's mistake: where it is, what is wrong, and how to fix it."""
+"""Explain a programmer's mistake: its location, its reason, and the fix."""

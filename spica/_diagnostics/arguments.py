@@ -1,4 +1,4 @@
-"""Checks of settings that several middlewares share. Each error names the middleware and the setting."""
+"""Check the types of settings. Each error names the setting, its value and the fix."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from spica._http.fields import is_token
 
 
 def check_strings(values: Collection[str], place: str) -> None:
-    """Refuse what is not a collection of strings; a single string is one only by accident.
+    """Require a collection of strings. A single string is a collection only by accident, so it is refused.
 
-    The string ``*`` passes: its one item is itself, and many programs write it without a list.
+    The string ``*`` passes, because its only item is itself and many programs write it without a list.
 
     Raises:
-        TypeError: it is a string, no collection, or has something else than strings.
+        TypeError: ``values`` is a string, not a collection, or has an item that is not a string.
     """
     if isinstance(values, (str, bytes)) and values != "*":
         raise TypeError(
@@ -30,31 +30,31 @@ def check_strings(values: Collection[str], place: str) -> None:
 
 
 def check_tokens(values: Collection[str], place: str) -> None:
-    """Refuse what is not a collection of tokens, such as methods and header names.
+    """Require a collection of tokens, such as methods or header names.
 
     Raises:
-        TypeError: it is no collection of strings.
-        ValueError: one of them is no token (RFC 9110 s.5.6.2).
+        TypeError: ``values`` is not a collection of strings.
+        ValueError: an item is not a token (RFC 9110 s.5.6.2).
     """
     check_strings(values, place)
     for value in values:
         if not is_token(value):
             raise ValueError(
                 f"{place} has {value!r:.80}, which can never match: "
-                "use letters, digits and !#$%&'*+-.^_`|~ only, one name an item."
+                "use only letters, digits and !#$%&'*+-.^_`|~, and one name per item."
             )
 
 
 def check_flag(value: Any, place: str) -> Any:
-    """Return ``value``, unless it is a text: every text counts as true, ``"false"`` too.
+    """Return ``value`` if it is a bool, an int or None. Any string would count as true, even ``"false"``.
 
     Raises:
-        TypeError: it is a text, or something else that is no flag, such as a route that was given first.
+        TypeError: ``value`` is a string or any other object, such as a list of routes in the first position.
     """
     if isinstance(value, (str, bytes)):
         raise TypeError(
-            f"{place} must be True or False, not the text {value!r:.80}, which would count as true. From the "
-            "environment, read it with config(..., cast=bool)."
+            f"{place} must be True or False, not the string {value!r:.80}, which would count as true. If it "
+            "comes from the environment, read it with config(..., cast=bool)."
         )
     if value is not None and not isinstance(value, int):
         raise TypeError(f"{place} must be True or False, not {value!r:.80}.")
@@ -62,10 +62,10 @@ def check_flag(value: Any, place: str) -> Any:
 
 
 def check_seconds(value: Any, place: str) -> None:
-    """Refuse what is neither a number of whole seconds nor None.
+    """Require a number of whole seconds or None.
 
     Raises:
-        TypeError: it is no int.
+        TypeError: ``value`` is not an int.
     """
     if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
         raise TypeError(f"{place} must be a number of seconds or None, not {value!r:.80}.")

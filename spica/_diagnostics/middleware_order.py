@@ -1,8 +1,8 @@
-"""Which order of middleware is known to be a mistake.
+"""Find mistakes in the order of middleware.
 
-A middleware says by its ``middleware_traits`` what matters to those beside it; ours do, and classes of
-users may. What says nothing is never spoken of. Only layers of one list are compared, when that list is
-made into a stack: nothing is paid for a request.
+A middleware class declares in ``middleware_traits`` the properties that matter for the order. Ours do, and
+users' classes can. Middleware without traits is never reported. The rules compare the layers of one list when
+the stack is built, so they cost nothing per request.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from spica._diagnostics.call_site import UNKNOWN, Place
 from spica.exceptions import warn_configuration
 
 ANSWERS = "answers"
-"""It answers some requests by itself, without asking the app inside it."""
+"""It answers some requests itself, without calling the inner app."""
 REDIRECTS = "redirects"
-"""Its answers lead to the host that the request names."""
+"""It redirects to the host that the request names."""
 CHECKS_HOST = "checks_host"
-"""It refuses requests for hosts that are not ours."""
+"""It refuses requests for unknown hosts."""
 SESSION = "session"
 """It keeps a session in a cookie."""
 CORS = "cors"
@@ -28,15 +28,15 @@ CORS = "cors"
 COMPRESSES = "compresses"
 """It compresses bodies."""
 ENCRYPTS = "encrypts"
-"""It makes bodies that can't be compressed any more: it encrypts them, for example."""
+"""Its bodies can't be compressed, for example because it encrypts them."""
 ERROR_LAYER = "error_layer"
-"""It is the layer that every application has outermost."""
+"""It is the outermost layer that every application already has."""
 EXCEPTION_LAYER = "exception_layer"
-"""It is the layer that every application has innermost."""
+"""It is the innermost layer that every application already has."""
 
 
 class Rule(NamedTuple):
-    """An order that is a mistake: a layer with the trait ``outer`` around one with ``inner``."""
+    """A wrong order: a layer with the trait ``outer`` that wraps a layer with the trait ``inner``."""
 
     outer: str
     inner: str
@@ -47,54 +47,54 @@ RULES = (
     Rule(
         ANSWERS,
         CORS,
-        "{outer} answers some requests by itself: without the headers of {inner} a page that asked sees a "
-        "network error, and a preflight, which has no credentials and follows no redirect, fails",
+        "{outer} answers some requests itself. Without the headers of {inner}, the page sees a network error "
+        "instead of the answer, and a preflight, which sends no credentials and follows no redirect, fails",
     ),
     Rule(
         SESSION,
         CHECKS_HOST,
-        "a session is read and written for hosts that {inner} would refuse",
+        "{outer} reads and writes a session for hosts that {inner} would refuse",
     ),
     Rule(
         REDIRECTS,
         CHECKS_HOST,
-        "{outer} redirects to the host that the client names, before {inner} has looked at it",
+        "{outer} redirects to the host that the client names, before {inner} has checked it",
     ),
     Rule(
         COMPRESSES,
         ENCRYPTS,
-        "what {inner} returns can't be compressed any more: {outer} costs time and saves nothing",
+        "the bodies of {inner} can't be compressed, so {outer} costs time and saves nothing",
     ),
 )
 
 _ALONE = (
     (
         ERROR_LAYER,
-        "every application has one outermost already, which then never sees an exception",
+        "every application already has one as its outermost layer, which would then never see an exception",
     ),
-    (EXCEPTION_LAYER, "every application has one innermost already"),
+    (EXCEPTION_LAYER, "every application already has one as its innermost layer"),
 )
 _REMEDY = {
-    ERROR_LAYER: "Remove it, and give its handler to the application: exception_handlers={500: handler}; "
-    "debug is the application's debug=.",
-    EXCEPTION_LAYER: "Remove it, and give its handlers to the application: exception_handlers={...}. They "
-    "answer what a middleware raises as HTTPException, too.",
+    ERROR_LAYER: "Remove it, and pass its handler to the application: exception_handlers={500: handler}. "
+    "Pass debug=True to the application, too.",
+    EXCEPTION_LAYER: "Remove it, and pass its handlers to the application: exception_handlers={...}. They "
+    "also answer an HTTPException that a middleware raises.",
 }
 
 
 class OrderProblem(NamedTuple):
-    """A layer that stands where it should not."""
+    """A layer in a wrong position."""
 
     text: str
-    """What is wrong, why, and what to do."""
+    """The message: the mistake, its reason and the fix."""
     place: Place | None
-    """Where its recipe was written."""
+    """The line that created its recipe."""
     is_error: bool
-    """Whether the application can't be meant to be like this."""
+    """Whether this is always a mistake and must stop the application."""
 
 
 def find_order_problems(recipes: Sequence[Any]) -> Iterator[OrderProblem]:
-    """Yield what is wrong with the order of these recipes, the first of which is the outermost."""
+    """Yield the mistakes in the order of ``recipes``. The first recipe is the outermost layer."""
     layers = [_Layer(recipe) for recipe in recipes]
     for index, inner in enumerate(layers):
         yield from _find_misplaced(inner)
@@ -107,7 +107,7 @@ def find_order_problems(recipes: Sequence[Any]) -> Iterator[OrderProblem]:
 
 
 class _Layer:
-    """What is to be known of one recipe."""
+    """The properties of one recipe that the rules compare."""
 
     def __init__(self, recipe: Any) -> None:
         cls, args, options = recipe
@@ -121,20 +121,20 @@ class _Layer:
         self.key = self._find_key(args, options)
 
     def _find_key(self, args: Sequence[Any], options: dict[str, Any]) -> tuple[str, Any] | None:
-        """Return what two layers may not have in common."""
+        """Return a key that must be unique among the layers of a list, or None."""
         if CORS in self.traits:
             return CORS, None
         if SESSION in self.traits:
             try:
                 options = inspect.signature(self.cls).bind_partial(None, *args, **options).arguments
             except (TypeError, ValueError):
-                pass  # what is wrong with them is said when the layer is made
+                pass  # creating the layer raises the error
             return SESSION, options.get("session_cookie", "session")
         return None
 
 
 def traits_of(cls: Any) -> Collection[str]:
-    """Return what a middleware says of itself."""
+    """Return the traits that a middleware class declares."""
     traits = getattr(cls, "middleware_traits", ())
     is_list = isinstance(traits, Iterable) and not isinstance(traits, (str, bytes))
     return frozenset(trait for trait in traits if isinstance(trait, str)) if is_list else ()
@@ -143,7 +143,7 @@ def traits_of(cls: Any) -> Collection[str]:
 def _find_misplaced(layer: _Layer) -> Iterator[OrderProblem]:
     for trait, reason in _ALONE:
         if trait in layer.traits:
-            # A subclass may do something else.
+            # A subclass may behave differently, so it only gets a warning.
             is_ours = isinstance(layer.cls, type) and "middleware_traits" in vars(layer.cls)
             text = (
                 f"{layer.name} does not belong in a list of middleware: {reason}. {_REMEDY[trait]}"
@@ -153,7 +153,7 @@ def _find_misplaced(layer: _Layer) -> Iterator[OrderProblem]:
 
 def _wrong_order(outer: _Layer, inner: _Layer, reason: str) -> OrderProblem:
     why = reason.format(outer=outer.name, inner=inner.name)
-    head = f"{inner.name} stands inside {outer.name}"
+    head = f"{inner.name} is inside {outer.name}"
     text = (
         f"{head}: {why}. Put {inner.name} before {outer.name} in the list (add_middleware: add it "
         f"after). {_silence(head)}"
@@ -163,33 +163,33 @@ def _wrong_order(outer: _Layer, inner: _Layer, reason: str) -> OrderProblem:
 
 def _twice(outer: _Layer, inner: _Layer, kind: str, cookie: Any) -> OrderProblem:
     if kind == CORS:
-        head = f"{inner.name} stands inside another {outer.name}"
-        why = "the outer one answers all preflights, and the settings of the inner one are lost on them"
+        head = f"{inner.name} is inside another {outer.name}"
+        why = "the outer one answers all preflights, so the settings of the inner one do not apply to them"
         remedy = "Keep one."
     else:
-        head = f"{inner.name} stands inside another {outer.name} with the cookie {cookie!r}"
-        why = "each overwrites what the other has saved"
-        remedy = "Keep one, or give each a session_cookie of its own."
+        head = f"{inner.name} is inside another {outer.name} with the cookie {cookie!r}"
+        why = "each overwrites the session that the other has saved"
+        remedy = "Keep one, or give each its own session_cookie."
     return OrderProblem(f"{head}: {why}. {remedy} {_silence(head)}", inner.place, False)
 
 
 def _silence(head: str) -> str:
-    return f'If it is meant: warnings.filterwarnings("ignore", "{head}").'
+    return f'If this is intended: warnings.filterwarnings("ignore", "{head}").'
 
 
 def check_order(recipes: Sequence[Any]) -> None:
-    """Warn of an order that is known to be a mistake."""
+    """Show a warning for each mistake in the order of ``recipes``."""
     for problem in find_order_problems(recipes):
         warn_configuration(problem.text, problem.place or UNKNOWN)
 
 
 def refuse_misplaced(recipes: Sequence[Any], place: str) -> None:
-    """Refuse layers that an application has anyway, in the list of ``place``.
+    """Refuse layers that every application already has. Errors name ``place``, the owner of the list.
 
     Raises:
-        ValueError: there is one.
+        ValueError: the list has such a layer.
     """
     for problem in find_order_problems(recipes):
         if problem.is_error:
-            where = f" (written at {problem.place})" if problem.place else ""
+            where = f" (created at {problem.place})" if problem.place else ""
             raise ValueError(f"{place}: {problem.text}{where}")

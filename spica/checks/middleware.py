@@ -62,7 +62,7 @@ def findings_of_warnings(caught: list[warnings.WarningMessage]) -> Iterator[Find
     for message in caught:
         text = str(message.message)
         if issubclass(message.category, SpicaConfigurationWarning):
-            is_order = " stands inside " in text or "does not belong in a list" in text
+            is_order = " is inside " in text or "does not belong in a list" in text
             code = "middleware-order" if is_order else "configuration"
             yield warning(code, text, f"{message.filename}:{message.lineno}")
 

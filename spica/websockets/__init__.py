@@ -1,4 +1,4 @@
-"""WebSockets, as endpoints see them (RFC 6455, ASGI WebSocket specification)."""
+"""WebSocket connections for endpoints (RFC 6455, ASGI WebSocket specification)."""
 
 from spica.websockets.connection import (
     MalformedJSON,

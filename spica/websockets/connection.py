@@ -1,9 +1,9 @@
-"""WebSocket connections as endpoints see them.
+"""The `WebSocket` class that endpoints use.
 
-A `WebSocket` is the two-way counterpart of a request: it keeps track of what either side may do
-next, turns frames into `str`, `bytes` or JSON values, and refuses what must not be sent. It does
-not route (`spica.routing`), and it does not frame or mask anything: the server speaks RFC 6455,
-this module speaks the WebSocket messages of the ASGI specification.
+A `WebSocket` is the two-way counterpart of a request. It tracks the state of both sides, converts frames to
+`str`, `bytes` or JSON values, and refuses messages that are not allowed in the current state. It does not
+route (see `spica.routing`), and it does not frame or mask data: the server implements RFC 6455, and this
+module implements the WebSocket messages of the ASGI specification.
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ __all__ = [
 
 
 class WebSocketState(enum.Enum):
-    """Name the stages one side of a connection goes through.
+    """The state of one side of a connection.
 
-    In RESPONSE the handshake is being refused with an HTTP response that is not complete yet.
+    In the state RESPONSE, the application is refusing the handshake with an HTTP response that is not
+    complete yet.
     """
 
     CONNECTING = 0
@@ -52,14 +53,14 @@ class WebSocketState(enum.Enum):
     DISCONNECTED = 2
     RESPONSE = 3
 
-    __hash__ = object.__hash__  # Enum's own is written in Python, and the tables below are hot.
+    __hash__ = object.__hash__  # Enum.__hash__ is written in Python: too slow for the tables below.
 
 
 _CONNECTING, _CONNECTED = WebSocketState.CONNECTING, WebSocketState.CONNECTED
 _DISCONNECTED, _RESPONSE = WebSocketState.DISCONNECTED, WebSocketState.RESPONSE
 
-# ASGI "WebSocket Connection": which message may come in which state, and the state it leads to.
-# Any other message is a mistake of the server (first table) or of the application (second table).
+# ASGI "WebSocket Connection": the messages that each state allows, and the state that follows. Any other
+# message is a mistake of the server (first table) or of the application (second table).
 _AFTER_RECEIVE: dict[WebSocketState, dict[str, WebSocketState]] = {
     _CONNECTING: {"websocket.connect": _CONNECTED},
     _CONNECTED: {"websocket.receive": _CONNECTED, "websocket.disconnect": _DISCONNECTED},
@@ -76,9 +77,11 @@ _AFTER_SEND: dict[WebSocketState, dict[str, WebSocketState]] = {
 
 
 class WebSocketDisconnect(Exception):
-    """Tell that the peer is gone: it closed the connection, or the connection broke.
+    """The peer closed the connection, or the connection broke.
 
-    `code` is the close code (1005: none was given, 1006: it broke), `reason` the peer's text, or "".
+    Attributes:
+        code: the close code. 1005 means that the peer sent none, 1006 that the connection broke.
+        reason: the peer's reason, or "".
     """
 
     def __init__(self, code: int = 1000, reason: str | None = None) -> None:
@@ -93,28 +96,41 @@ class WebSocketDisconnect(Exception):
 
 
 class WebSocketDisconnected(RuntimeError):
-    """Tell that the application used a connection that is closed, or not accepted yet."""
+    """The application used a connection that is closed or not accepted yet."""
 
 
 class WebSocket(HTTPConnection[StateT]):
-    """Represent one WebSocket connection, seen from the server.
+    """One WebSocket connection on the server's side.
 
-    `client_state` tells what the peer has done, `application_state` what we have done. All members
-    of `HTTPConnection` (`url`, `headers`, `query_params`, `session`, ...) are there too.
+    It has all members of `HTTPConnection` (`url`, `headers`, `query_params`, `session`, ...). All other
+    methods call `receive` and `send`, so override these in a subclass to see or change every message. You can
+    also replace them on one object until `accept()`.
 
-    Override `receive` or `send` to see or change every message: all other methods go through them.
-    On one object they may be replaced until `accept()`.
+    Args:
+        scope: the ASGI scope, whose type must be "websocket".
+        receive, send: the ASGI callables of the connection.
+
+    Attributes:
+        client_state: the state of the peer's side.
+        application_state: the state of your side.
+
+    Example:
+        ``await websocket.accept()``, then ``async for text in websocket.iter_text(): ...``
     """
 
     client_state: WebSocketState
     application_state: WebSocketState
-    # Whether frames may pass `receive` and `send` by: it is open, and nobody has replaced them.
+    # Whether methods may skip `self.receive` and `self.send`: the connection is open, and both are original.
     _is_plain: bool
 
-    _was_lost = False  # `send` has told that the connection broke
+    _was_lost = False  # `send` has reported that the connection broke
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Wrap the connection of `scope`, which must be of the type "websocket"."""
+        """Wrap the connection.
+
+        Raises:
+            RuntimeError: the scope has another type than "websocket".
+        """
         if scope["type"] != "websocket":
             raise RuntimeError(
                 f"WebSocket needs a scope of type 'websocket', not {scope['type']!r}."
@@ -129,11 +145,11 @@ class WebSocket(HTTPConnection[StateT]):
     # The raw messages
 
     async def receive(self) -> Message:
-        """Receive the next ASGI message and note what it does to `client_state`.
+        """Receive the next ASGI message and update `client_state`.
 
         Raises:
-            WebSocketDisconnected: A disconnect message was received before.
-            RuntimeError: The server sent a message that has no place here.
+            WebSocketDisconnected: A disconnect message has already arrived.
+            RuntimeError: The server sent a message that the state does not allow.
         """
         allowed = _AFTER_RECEIVE.get(self.client_state)
         if allowed is None:
@@ -150,12 +166,12 @@ class WebSocket(HTTPConnection[StateT]):
         return message
 
     async def send(self, message: Message) -> None:
-        """Send an ASGI message and note what it does to `application_state`.
+        """Send an ASGI message and update `application_state`.
 
         Raises:
-            WebSocketDisconnected: The connection was closed or denied by us before.
-            RuntimeError: The message has no place here.
-            TypeError, ValueError: A close code, a subprotocol or a header may not be sent.
+            WebSocketDisconnected: You have already closed or denied the connection.
+            RuntimeError: The state does not allow the message.
+            TypeError, ValueError: A close code, a subprotocol or a header is not allowed.
             WebSocketDisconnect: The connection broke (code 1006).
         """
         allowed = _AFTER_SEND.get(self.application_state)
@@ -184,14 +200,14 @@ class WebSocket(HTTPConnection[StateT]):
             self._send = past_handshake(self._send)
 
     def _lost(self) -> WebSocketDisconnect:
-        # ASGI "Disconnected client": a server's `send` raises OSError. Nothing can follow.
+        # ASGI "Disconnected client": a server's `send` raises OSError. The connection is over.
         self.application_state = _DISCONNECTED
         self._is_plain = False
         self._was_lost = True
         return WebSocketDisconnect(code=1006)
 
     def _is_over(self, mistake: str) -> Exception:
-        # One task may send while another receives: what ended it for the one has ended it for both.
+        # One task may send while another receives, so a broken connection is reported to both.
         return WebSocketDisconnect(code=1006) if self._was_lost else WebSocketDisconnected(mistake)
 
     # Opening and closing
@@ -199,16 +215,17 @@ class WebSocket(HTTPConnection[StateT]):
     async def accept(
         self, subprotocol: str | None = None, headers: HandshakeHeaders | None = None
     ) -> None:
-        """Complete the handshake, after waiting for the peer's part of it.
+        """Wait for the peer's handshake request and accept it.
 
         Args:
-            subprotocol: One of `scope["subprotocols"]`, which the peer offered; None for none.
+            subprotocol: One of `scope["subprotocols"]`, which the peer offered, or None for no subprotocol.
             headers: Header lines for the response to the handshake.
 
         Raises:
-            ValueError: The peer did not offer the subprotocol and would have to fail the connection
-                (RFC 6455 s.4.1); a header has characters that are not allowed, or belongs to the server.
-            RuntimeError: The connection was accepted already.
+            ValueError: The peer did not offer the subprotocol, so it would have to fail the connection
+                (RFC 6455 s.4.1). Or a header has characters that are not allowed, or only the server may
+                write it.
+            RuntimeError: The connection is already accepted.
         """
         lines = encode_headers(headers) if headers else []
         if self.client_state is _CONNECTING:
@@ -216,17 +233,19 @@ class WebSocket(HTTPConnection[StateT]):
         await self.send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": lines})
 
     async def close(self, code: int = 1000, reason: str | None = None) -> None:
-        """Close the connection; before `accept()` it refuses the handshake with a 403.
+        """Close the connection. Before `accept()`, this refuses the handshake with a 403.
 
-        Args (a refusal has neither, so they are not checked then):
+        A refusal carries neither code nor reason, so it does not check them.
+
+        Args:
             code: The close code (RFC 6455 s.7.4): 1000 to 1003, 1007 to 1014, or 3000 to 4999.
-            reason: A string for the peer's log. Over 123 bytes of UTF-8 (RFC 6455 s.5.5) it is cut at a
-                character and ends with "...", and you get a `SpicaConfigurationWarning`.
+            reason: A string for the peer's log. A reason over 123 bytes of UTF-8 (RFC 6455 s.5.5) is cut
+                between characters and ends with "...", and you get a `SpicaConfigurationWarning`.
 
         Raises:
-            ValueError: `code` may not be sent.
+            ValueError: `code` is not allowed in a close frame.
             TypeError: `code` is not an int, or `reason` is neither str nor None.
-            WebSocketDisconnected: The connection was closed by us before.
+            WebSocketDisconnected: You have already closed the connection.
         """
         await self.send({"type": "websocket.close", "code": code, "reason": reason or ""})
 
@@ -246,18 +265,18 @@ class WebSocket(HTTPConnection[StateT]):
     # Receiving
 
     def _next_frame(self) -> Awaitable[Message]:
-        """Give the next message by way of `receive()`."""
+        """Return the next message through `receive()`."""
         if self.application_state is not _CONNECTED:
             raise self._is_over('WebSocket is not connected. Need to call "accept" first.')
         return self.receive()
 
     def _why_not(self, expected: str, message: Message) -> Exception:
-        """Say why `message` has not the data that was expected; note it if the peer has left."""
+        """Return the error for a message without the expected data, and record a disconnect."""
         kind = message["type"]
         if kind == "websocket.disconnect":
             self.client_state = _DISCONNECTED
             self._is_plain = False
-            # RFC 6455 s.7.1.5: 1005 where the peer's close frame had no code.
+            # RFC 6455 s.7.1.5: a close frame without a code counts as 1005.
             return WebSocketDisconnect(message.get("code") or 1005, message.get("reason"))
         if kind != "websocket.receive":
             return _out_of_place(_AFTER_RECEIVE[_CONNECTED], kind)
@@ -269,7 +288,7 @@ class WebSocket(HTTPConnection[StateT]):
         Raises:
             WebSocketDisconnect: The peer has left.
             UnexpectedFrame: The peer sent a binary frame.
-            WebSocketDisconnected: The connection is not accepted, or closed.
+            WebSocketDisconnected: The connection is not accepted yet, or closed.
         """
         if self._is_plain:
             message = await self._receive()
@@ -294,11 +313,11 @@ class WebSocket(HTTPConnection[StateT]):
         return data
 
     async def receive_json(self, mode: str = "text") -> Any:
-        """Receive the next frame, of the kind `mode` ("text" or "binary"), and decode its JSON.
+        """Receive the next frame of the kind `mode` ("text" or "binary") and decode its JSON.
 
         Raises:
             MalformedJSON: The frame is not JSON, or not UTF-8.
-            RuntimeError: `mode` is another word.
+            RuntimeError: `mode` is neither "text" nor "binary".
             WebSocketDisconnect, UnexpectedFrame, WebSocketDisconnected: As in `receive_text()`.
         """
         _check_mode(mode)
@@ -328,7 +347,7 @@ class WebSocket(HTTPConnection[StateT]):
         Raises:
             TypeError: `data` is not a str.
             RuntimeError: The connection is not accepted yet.
-            WebSocketDisconnected: The connection was closed by us before.
+            WebSocketDisconnected: You have already closed the connection.
             WebSocketDisconnect: The connection broke (code 1006).
         """
         if not isinstance(data, str):
@@ -343,7 +362,7 @@ class WebSocket(HTTPConnection[StateT]):
             await self.send(message)
 
     async def send_bytes(self, data: bytes) -> None:
-        """Send a binary frame; errors are those of `send_text()`, a TypeError for a str."""
+        """Send a binary frame. It raises the errors of `send_text()`, and TypeError for a str."""
         if isinstance(data, str):
             raise TypeError("send_bytes() takes bytes, not str. Use send_text(), or encode it.")
         await self.send({"type": "websocket.send", "bytes": data})
@@ -352,7 +371,7 @@ class WebSocket(HTTPConnection[StateT]):
         """Send a value as JSON in a frame of the kind `mode` ("text" or "binary").
 
         Raises:
-            ValueError: `data` holds NaN or an infinity, for which JSON has no word.
+            ValueError: `data` contains NaN or an infinity, which JSON can't express.
             RuntimeError: `mode` is another word, or the connection is not accepted yet.
             WebSocketDisconnected, WebSocketDisconnect: As in `send_text()`.
         """
@@ -368,10 +387,14 @@ remember(WebSocket, "receive", "send")
 
 
 class WebSocketClose:
-    """Close a connection, or refuse its handshake: an ASGI app for where no endpoint stands."""
+    """An ASGI app that closes a WebSocket or refuses its handshake. Use it instead of an endpoint.
+
+    Args:
+        code, reason: as for `WebSocket.close()`.
+    """
 
     def __init__(self, code: int = 1000, reason: str | None = None) -> None:
-        """Prepare to close with `code` and `reason`, which are those of `WebSocket.close()`.
+        """Check the close code and the reason.
 
         Raises:
             ValueError, TypeError: As in `WebSocket.close()`.
@@ -380,7 +403,7 @@ class WebSocketClose:
         self.reason = prepare_reason(code, reason)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the close message, whatever was received."""
+        """Send the close message without receiving any message."""
         await send({"type": "websocket.close", "code": self.code, "reason": self.reason})
 
 

@@ -1,7 +1,7 @@
-"""Frames that a WebSocket peer has sent, what can be wrong with one, and the close frame that we send.
+"""Rules for the frames and headers of a WebSocket: iteration, malformed frames, close codes, the handshake.
 
-Both errors close the connection when nobody handles them (RFC 6455 s.7.4.1), and both are also the
-error that the plain look-up or decoding would raise, so that code written for that one goes on.
+An unhandled UnexpectedFrame or MalformedJSON closes the connection (RFC 6455 s.7.4.1). Each also derives from
+the built-in error that code written for Starlette catches: KeyError and JSONDecodeError.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ T = TypeVar("T")
 
 
 class Frames(Generic[T]):
-    """Iterate over what `receive` returns, until it raises an exception of the class `end`.
+    """Iterate over the results of `receive` until it raises the exception class `end`.
 
-    It is an object and no generator: one that is left early, by a ``break`` or an error, has nothing that
-    would have to be closed.
+    This is an object and not a generator, so a loop that ends early leaves nothing that must be closed.
     """
 
     __slots__ = ("_end", "_is_over", "_receive")
@@ -53,10 +52,9 @@ class Frames(Generic[T]):
 
 
 class UnexpectedFrame(WebSocketException, KeyError):
-    """Tell that the peer sent a binary frame where a text frame was expected, or a text frame where
-    a binary frame was.
+    """The peer sent a binary frame instead of a text frame, or the other way round.
 
-    Unhandled, it closes the connection with code 1003.
+    If you do not handle it, the connection is closed with code 1003.
     """
 
     def __init__(self, expected: str, received: str) -> None:
@@ -67,9 +65,9 @@ class UnexpectedFrame(WebSocketException, KeyError):
 
 
 class MalformedJSON(WebSocketException, JSONDecodeError):
-    """Tell that the peer sent a frame that is not JSON.
+    """The peer sent a frame that is not JSON.
 
-    Unhandled, it closes the connection with code 1007. It has the fields of
+    If you do not handle it, the connection is closed with code 1007. It has the fields of
     `json.JSONDecodeError`: `msg`, `doc`, `pos`, `lineno` and `colno`.
     """
 
@@ -85,7 +83,7 @@ class MalformedJSON(WebSocketException, JSONDecodeError):
 
 
 def prepare_reason(code: int, reason: str | None) -> str:
-    """Check a close code, and return the reason as a close frame can carry it; warn if it is cut.
+    """Check a close code, and return the reason shortened to the size of a close frame, with a warning.
 
     Raises:
         ValueError: `code` may not be sent.
@@ -101,7 +99,7 @@ def prepare_reason(code: int, reason: str | None) -> str:
 
 
 def check_close_message(message: Message) -> Message:
-    """Return a `websocket.close` message that may be sent; errors are those of `prepare_reason`."""
+    """Return a `websocket.close` message that can be sent. It raises the errors of `prepare_reason`."""
     reason = message.get("reason")
     fitting = prepare_reason(message.get("code", 1000), reason)
     return message if not reason or fitting == reason else {**message, "reason": fitting}
@@ -110,7 +108,7 @@ def check_close_message(message: Message) -> Message:
 HandshakeHeaders: TypeAlias = "Iterable[tuple[bytes | str, bytes | str]] | Mapping[str, str]"
 
 MAX_SHOWN = 10
-"""Subprotocols of a client that an error names."""
+"""Number of offered subprotocols that an error message lists."""
 
 # RFC 6455 s.4.2.2 and RFC 9110 s.7.8: the server writes these. RFC 9112 s.6.1, RFC 9110 s.8.6: a 101 response
 # has no content.
@@ -127,7 +125,7 @@ _FIELDS_OF_THE_SERVER = frozenset(
 
 
 def encode_headers(headers: HandshakeHeaders) -> list[tuple[bytes, bytes]]:
-    """Return header lines as ASGI has them.
+    """Return headers as ASGI header lines.
 
     Raises:
         ValueError: a name or value has characters that are not allowed (RFC 9110 s.5).
@@ -137,7 +135,7 @@ def encode_headers(headers: HandshakeHeaders) -> list[tuple[bytes, bytes]]:
 
 
 def check_accept(message: Message, scope: Scope) -> None:
-    """Refuse a `websocket.accept` message for which the client would have to fail the connection.
+    """Refuse a `websocket.accept` message that would make the client fail the connection.
 
     Raises:
         ValueError: the subprotocol is not a token, or the client did not offer it; or a header belongs to
@@ -149,7 +147,7 @@ def check_accept(message: Message, scope: Scope) -> None:
     for name, _ in message.get("headers") or ():
         name = name.lower()
         if name == b"sec-websocket-protocol":
-            # ASGI "Accept": headers must not include it.
+            # ASGI "Accept": `headers` must not include this header.
             raise ValueError(
                 "accept() has the header 'Sec-WebSocket-Protocol'. Write accept(subprotocol=...)."
             )
@@ -175,10 +173,10 @@ def _check_subprotocol(subprotocol: str, offered: Sequence[str]) -> None:
 
 
 class HandshakeSend:
-    """Remember whether the handshake was answered, after which no HTTP response can be sent.
+    """Remember whether the handshake is over, because no HTTP response can be sent after it.
 
-    What comes later is of no interest, so a `WebSocket` goes on with the inner `send` itself once it
-    is accepted: frames pay nothing for the layers that watched the handshake.
+    Once a connection is accepted, its `WebSocket` calls the wrapped `send` directly, so frames cost nothing
+    extra.
     """
 
     __slots__ = ("is_over", "send")
@@ -188,13 +186,13 @@ class HandshakeSend:
         self.is_over = False
 
     async def __call__(self, message: Message) -> None:
-        """Send `message` on."""
+        """Send `message`."""
         self.is_over = True
         await self.send(message)
 
 
 def past_handshake(send: Send) -> Send:
-    """Return what `send` stands for once the handshake is over."""
+    """Return the `send` to use once the handshake is over."""
     while type(send) is HandshakeSend:
         send = send.send
     return send

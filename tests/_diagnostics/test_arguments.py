@@ -69,8 +69,8 @@ def test_a_text_is_no_flag(value: Any) -> None:
     with pytest.raises(TypeError) as caught:
         check_flag(value, PLACE)
     assert str(caught.value) == (
-        f"SomeMiddleware: names must be True or False, not the text {value!r}, which would count as true. "
-        "From the environment, read it with config(..., cast=bool)."
+        f"SomeMiddleware: names must be True or False, not the string {value!r}, which would count as "
+        "true. If it comes from the environment, read it with config(..., cast=bool)."
     )
 
 
@@ -106,5 +106,5 @@ def test_a_text_is_no_flag(value: Any) -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_flags_that_open_something(make: Any, place: str) -> None:
-    with pytest.raises(TypeError, match=f"^{place} must be True or False, not the text"):
+    with pytest.raises(TypeError, match=f"^{place} must be True or False, not the string"):
         make()

@@ -73,47 +73,47 @@ async def hello(request: Any) -> PlainTextResponse:
 WRONG: list[Any] = [
     pytest.param(
         lambda: [Middleware(HTTPSRedirectMiddleware), cors()],
-        "CORSMiddleware stands inside HTTPSRedirectMiddleware: HTTPSRedirectMiddleware answers some",
+        "CORSMiddleware is inside HTTPSRedirectMiddleware: HTTPSRedirectMiddleware answers some",
         id="CORS inside a redirect",
     ),
     pytest.param(
         lambda: [authentication(), Middleware(Foreign), cors()],
-        "CORSMiddleware stands inside AuthenticationMiddleware: ",
+        "CORSMiddleware is inside AuthenticationMiddleware: ",
         id="CORS inside authentication",
     ),
     pytest.param(
         lambda: [Middleware(RateLimit), cors()],
-        "CORSMiddleware stands inside RateLimit: ",
+        "CORSMiddleware is inside RateLimit: ",
         id="CORS inside a class of the user's",
     ),
     pytest.param(
         lambda: [session(), hosts()],
-        "TrustedHostMiddleware stands inside SessionMiddleware: a session is read and written",
+        "TrustedHostMiddleware is inside SessionMiddleware: SessionMiddleware reads and",
         id="a session outside the trusted host",
     ),
     pytest.param(
         lambda: [Middleware(HTTPSRedirectMiddleware), hosts()],
-        "TrustedHostMiddleware stands inside HTTPSRedirectMiddleware: HTTPSRedirectMiddleware redirects",
+        "TrustedHostMiddleware is inside HTTPSRedirectMiddleware: HTTPSRedirectMiddleware redirects",
         id="a redirect outside the trusted host",
     ),
     pytest.param(
         lambda: [Middleware(GZipMiddleware), Middleware(Encrypting)],
-        "Encrypting stands inside GZipMiddleware: what Encrypting returns can't be compressed",
+        "Encrypting is inside GZipMiddleware: the bodies of Encrypting can't be compressed",
         id="compression outside encryption",
     ),
     pytest.param(
         lambda: [cors(), Middleware(Foreign), cors()],
-        "CORSMiddleware stands inside another CORSMiddleware: the outer one answers all preflights",
+        "CORSMiddleware is inside another CORSMiddleware: the outer one answers all preflights",
         id="CORS twice",
     ),
     pytest.param(
         lambda: [session(), session()],
-        "SessionMiddleware stands inside another SessionMiddleware with the cookie 'session': each",
+        "SessionMiddleware is inside another SessionMiddleware with the cookie 'session': each",
         id="two sessions in one cookie",
     ),
     pytest.param(
         lambda: [Middleware(SessionMiddleware, "secret", "a"), session("a")],
-        "SessionMiddleware stands inside another SessionMiddleware with the cookie 'a': each",
+        "SessionMiddleware is inside another SessionMiddleware with the cookie 'a': each",
         id="two sessions in one cookie that is named by position",
     ),
     pytest.param(
@@ -121,12 +121,12 @@ WRONG: list[Any] = [
             Middleware(functools.partial(GZipMiddleware, minimum_size=1)),
             Middleware(Encrypting),
         ],
-        "Encrypting stands inside GZipMiddleware",
+        "Encrypting is inside GZipMiddleware",
         id="a partial",
     ),
     pytest.param(
         lambda: [Middleware(ExceptionMiddleware)],
-        "ExceptionMiddleware does not belong in a list of middleware: every application has one innermost",
+        "ExceptionMiddleware does not belong in a list of middleware: every application already has one",
         id="an exception layer",
     ),
 ]
@@ -187,10 +187,11 @@ class TestMisplaced:
             self.test_the_error_layer_is_an_error_that_says_where_it_belongs.__code__.co_firstlineno
         )
         assert str(caught.value) == (
-            "Spica: ServerErrorMiddleware does not belong in a list of middleware: every application has "
-            "one outermost already, which then never sees an exception. Remove it, and give its handler "
-            "to the application: exception_handlers={500: handler}; debug is the application's debug=. "
-            f"(written at {__file__}:{line + 1})"
+            "Spica: ServerErrorMiddleware does not belong in a list of middleware: every application "
+            "already has one as its outermost layer, which would then never see an exception. Remove it, "
+            "and pass its handler to the application: exception_handlers={500: handler}. Pass debug=True "
+            "to the application, too. "
+            f"(created at {__file__}:{line + 1})"
         )
 
     @anyio
@@ -216,7 +217,7 @@ class TestWarnings:
     @anyio
     async def test_an_application_warns_once_when_its_stack_is_built(self) -> None:
         app = Spica(routes=[Route("/", hello)], middleware=self.wrong())
-        with pytest.warns(SpicaConfigurationWarning, match="stands inside") as caught:
+        with pytest.warns(SpicaConfigurationWarning, match="is inside") as caught:
             await call(app, headers=[("host", "testserver")])
         assert len(caught) == 1
         assert caught[0].filename == __file__
@@ -229,7 +230,7 @@ class TestWarnings:
                 return self.router
 
         app = Own(routes=[Route("/", hello)], middleware=self.wrong())
-        with pytest.warns(SpicaConfigurationWarning, match="stands inside"):
+        with pytest.warns(SpicaConfigurationWarning, match="is inside"):
             assert (await call(app)).text == "hello"
 
     @pytest.mark.parametrize(
@@ -242,14 +243,14 @@ class TestWarnings:
         ids=["route", "mount", "router"],
     )
     def test_other_lists_warn_where_they_are_given(self, make: Any) -> None:
-        with pytest.warns(SpicaConfigurationWarning, match="stands inside"):
+        with pytest.warns(SpicaConfigurationWarning, match="is inside"):
             make(self.wrong())
 
     def test_the_text_says_how_to_silence_it(self) -> None:
         (problem,) = find_order_problems(self.wrong())
-        _, _, remedy = problem.text.partition("If it is meant: ")
+        _, _, remedy = problem.text.partition("If this is intended: ")
         assert remedy == (
-            'warnings.filterwarnings("ignore", "TrustedHostMiddleware stands inside SessionMiddleware").'
+            'warnings.filterwarnings("ignore", "TrustedHostMiddleware is inside SessionMiddleware").'
         )
         with warnings.catch_warnings():
             exec(remedy.rstrip("."), {"warnings": warnings})

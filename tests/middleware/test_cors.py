@@ -531,19 +531,19 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
         {"allow_methods": ["GET, POST"]},
         ValueError,
         "CORSMiddleware: allow_methods has 'GET, POST', which can never match: "
-        "use letters, digits and !#$%&'*+-.^_`|~ only, one name an item.",
+        "use only letters, digits and !#$%&'*+-.^_`|~, and one name per item.",
     ),
     "a header that is none": (
         {"allow_headers": ["X Foo"]},
         ValueError,
         "CORSMiddleware: allow_headers has 'X Foo', which can never match: "
-        "use letters, digits and !#$%&'*+-.^_`|~ only, one name an item.",
+        "use only letters, digits and !#$%&'*+-.^_`|~, and one name per item.",
     ),
     "an exposed header with a line break": (
         {"expose_headers": ["X\r\nY"]},
         ValueError,
         "CORSMiddleware: expose_headers has 'X\\r\\nY', which can never match: "
-        "use letters, digits and !#$%&'*+-.^_`|~ only, one name an item.",
+        "use only letters, digits and !#$%&'*+-.^_`|~, and one name per item.",
     ),
     "a pattern that is none": (
         {"allow_origin_regex": r"https://(a|b\.org"},
