@@ -1,8 +1,8 @@
 """Serve a WSGI application in a worker thread. Deprecated: use a2wsgi, which is maintained.
 
-The middleware receives the whole body before it calls the application, in memory or in a file, so a slow
-upload holds no thread. It sends each chunk before the application makes the next one. A slow download
-holds one of `wsgi_threads`, with a time limit for each piece.
+The middleware receives the whole body into memory or a file before it calls the application, so a slow
+upload blocks no thread. It sends each chunk before the application produces the next one. A slow download
+blocks one of `wsgi_threads`, with a time limit for each piece.
 
 Standard: PEP 3333 (WSGI 1.0.1), for HTTP only.
 """
@@ -40,7 +40,7 @@ WSGIApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 _package = package_name()
 _instead = (
     "Please refer to https://github.com/abersheeran/a2wsgi as a replacement."
-    if _package == "starlette"  # programs filter the warning by its whole text
+    if _package == "starlette"  # programs filter the warning by its full text
     else "Use a2wsgi instead: https://github.com/abersheeran/a2wsgi."
 )
 warn_importer(
@@ -49,27 +49,27 @@ warn_importer(
 )
 
 MAX_BODY_IN_MEMORY = 1024 * 1024
-"""Bytes of a request body that are kept in memory; what is larger goes to a temporary file."""
+"""Maximum size in bytes of a request body in memory. Larger bodies go to a temporary file."""
 
-_WRITE_SIZE = 256 * 1024  # bytes written to the file at once, at least
+_WRITE_SIZE = 256 * 1024  # minimum number of bytes per write to the file
 
 MAX_SEND_SECONDS = 60
-"""Seconds that a client may take to accept a piece of a response, unless ``max_send_seconds`` is given."""
+"""Default for the seconds that a client may take to accept a piece of a response."""
 
 MAX_PIECE_SIZE = 256 * 1024
-"""Bytes of a response that are sent at once: the time limit is for so many, not for a whole file."""
+"""Maximum number of bytes to send at once. The time limit applies to one such piece, not to a whole file."""
 
 _PORTS = {"http": 80, "https": 443}
 
-# Not passed on. `Proxy` would become HTTP_PROXY, which libraries take for a setting of the machine
-# (CVE-2016-5385). The body is whole by now, and has a length.
+# Headers that the application does not get. `Proxy` would become HTTP_PROXY, which libraries mistake for a
+# setting of the machine (CVE-2016-5385). The other describes the transfer, and the body is complete by now.
 _WITHHELD = frozenset({"PROXY", "TRANSFER-ENCODING"})
 
 
 def build_environ(scope: Scope, body: bytes) -> dict[str, Any]:
     """Return the WSGI environment (PEP 3333, "environ Variables") for an HTTP scope and its body.
 
-    A header with an underscore in its name is left out, since it would pass for the one with a hyphen.
+    Headers with an underscore in their name are omitted, because they would look like the ones with a hyphen.
     ``wsgi.errors`` is the standard output and the port is a number, as in Starlette. WSGIMiddleware gives an
     application the standard error stream and a string.
     """
@@ -105,7 +105,7 @@ def _make_environ(scope: Scope, body: IO[bytes], size: int) -> dict[str, Any]:
 
 
 def _split_path(path: str, root_path: str) -> tuple[str, str]:
-    """Return SCRIPT_NAME and PATH_INFO: ``/app`` is no prefix of ``/application``."""
+    """Return SCRIPT_NAME and PATH_INFO. ``/app`` does not count as a prefix of ``/application``."""
     if path.startswith(root_path):
         rest = path[len(root_path) :]
         if not rest or rest[0] == "/" or root_path.endswith("/"):
@@ -114,7 +114,7 @@ def _split_path(path: str, root_path: str) -> tuple[str, str]:
 
 
 def _to_native(text: str) -> str:
-    """Return text as PEP 3333 has it, "Unicode Issues": each of its bytes as one character."""
+    """Return a native string (PEP 3333, "Unicode Issues"): one character for each byte of ``text``."""
     # PEP 383: a byte that the server could not decode is a surrogate.
     return text.encode("utf-8", "surrogateescape").decode("latin-1")
 
@@ -124,31 +124,32 @@ def _make_variables(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[st
     values: dict[str, list[str]] = {}
     for raw_name, raw_value in headers:
         name = raw_name.decode("latin-1").upper()
-        # A name with an underscore would pass for the one with a hyphen.
+        # A name with an underscore would look like the one with a hyphen.
         if name not in _WITHHELD and "_" not in name:
             values.setdefault(name, []).append(raw_value.decode("latin-1"))
     for name, lines in values.items():
         key = name.replace("-", "_")
         if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
             key = "HTTP_" + key
-        # RFC 9110 s.5.3: lines of one name make a list; RFC 9113 s.8.2.3: those of Cookie do not.
+        # RFC 9110 s.5.3: join lines of one name by commas. RFC 9113 s.8.2.3: join Cookie by semicolons.
         yield key, ("; " if name == "COOKIE" else ",").join(lines)
 
 
 class WSGIMiddleware:
-    """Make an ASGI app of the WSGI application ``app``.
+    """Serve a WSGI application as an ASGI app.
 
-    Each request takes one of `spica.concurrency.wsgi_threads` until its response is sent. Only HTTP is
-    served: a WebSocket is closed.
+    Each request takes one of `spica.concurrency.wsgi_threads` until its response is sent. A WebSocket is
+    closed, because WSGI serves only HTTP.
 
     Args:
         app: the WSGI application.
-        max_send_seconds: how long the client may take to accept a piece of the response, of at most
-            256 KiB. Then the response is cut off, and its thread is free. 60 by default; None waits for ever.
+        max_send_seconds: the time that a client may take to accept a piece of the response of at most
+            256 KiB. After it, the response is cut off and its thread becomes free. The default is 60 seconds.
+            None sets no limit.
 
     Raises:
-        TypeError: ``app`` can't be called, or ``max_send_seconds`` is neither a number nor None.
-        ValueError: ``max_send_seconds`` is not more than 0.
+        TypeError: ``app`` is not callable, or ``max_send_seconds`` is neither a number nor None.
+        ValueError: ``max_send_seconds`` is not greater than 0.
     """
 
     def __init__(self, app: WSGIApp, *, max_send_seconds: float | None = MAX_SEND_SECONDS) -> None:
@@ -161,7 +162,7 @@ class WSGIMiddleware:
         """Serve one connection.
 
         Raises:
-            RuntimeError: the scope is that of a lifespan, or the application breaks a rule of WSGI.
+            RuntimeError: the scope is a lifespan, or the application breaks a rule of WSGI.
         """
         if scope["type"] == "websocket":
             await WebSocketClose()(scope, receive, send)
@@ -182,8 +183,8 @@ class WSGIMiddleware:
 class WSGIResponder:
     """Answer one request with a WSGI application: ``await WSGIResponder(app, scope)(receive, send)``.
 
-    Subclasses may run the application in a way of their own. `wsgi` then puts the messages of the response
-    into the stream `stream_send`, and `sender` sends them::
+    A subclass can run the application in another way. `wsgi` then puts the messages of the response into the
+    stream `stream_send`, and `sender` sends them::
 
         async with anyio.create_task_group() as group:
             group.start_soon(self.sender, send)
@@ -191,12 +192,12 @@ class WSGIResponder:
                 await anyio.to_thread.run_sync(self.wsgi, environ, self.start_response)
 
     Attributes:
-        status: the status that the application gave, such as "200 OK"; None before that.
-        response_headers: the headers that it gave.
-        response_started: whether it has called ``start_response``.
-        has_sent: whether the response has started, after which its status and headers stay.
-        exc_info: the error that the response answers, if the application said so.
-        max_send_seconds: how long the client may take to accept a piece of the response; None: for ever.
+        status: the status from ``start_response``, such as "200 OK". None before the call.
+        response_headers: the headers from ``start_response``.
+        response_started: whether the application has called ``start_response``.
+        has_sent: whether the start of the response was sent. Status and headers are final then.
+        exc_info: the error that the application passed to ``start_response``, or None.
+        max_send_seconds: the time that a client may take to accept a piece. None sets no limit.
     """
 
     status: str | None = None
@@ -208,15 +209,15 @@ class WSGIResponder:
 
     _send: Send
     _start: Message | None = None
-    _is_cut_off = False  # the client takes nothing any more
-    _taken: Any = None  # an Event, set when `sender` has sent a message; None: it does not run
+    _is_cut_off = False  # the client accepts no more data
+    _taken: Any = None  # an Event, set when `sender` has sent a message. None: it does not run
 
     def __init__(self, app: WSGIApp, scope: Scope) -> None:
         self.app = app
         self.scope = scope
 
     def __getattr__(self, name: str) -> Any:
-        """Make the stream of messages on first use: most responses need none."""
+        """Create the stream of messages on first use, because most responses need none."""
         if name not in ("stream_send", "stream_receive"):
             raise AttributeError(
                 f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self
@@ -230,19 +231,19 @@ class WSGIResponder:
         """Receive the body, run the application in a thread, and send what it yields.
 
         Raises:
-            ClientDisconnect: the client has left (``send`` raised an OSError, ASGI spec version 2.4), or it
-                did not accept a piece in time.
-            BaseException: the error that the application passed to ``start_response`` as ``exc_info``,
-                after its response was sent, so that the server reports it.
+            ClientDisconnect: the client has left (``send`` raised OSError, ASGI spec version 2.4), or did
+                not accept a piece in time.
+            BaseException: the error that the application passed to ``start_response`` as ``exc_info``. It is
+                raised after the response was sent, so that the server logs it.
         """
         channel = channel_of(receive, self.scope)
         try:
             body, size = await _receive_body(channel)
         except ClientDisconnect:
-            return  # nobody waits for the answer
+            return  # the client has left
         try:
             environ = _make_environ(self.scope, body, size)
-            # PEP 3333, "environ Variables": all CGI variables are texts.
+            # PEP 3333, "environ Variables": all CGI variables are strings.
             environ["SERVER_PORT"] = str(environ["SERVER_PORT"])
             environ["wsgi.errors"] = sys.stderr
             await run_until_disconnect(_Running(self, environ), send, channel)
@@ -272,8 +273,8 @@ class WSGIResponder:
         """Run the application and send what it yields.
 
         Raises:
-            TypeError: it returned, or yielded, something of a wrong type.
-            RuntimeError: it never called ``start_response``.
+            TypeError: the application returned or yielded an object of a wrong type.
+            RuntimeError: the application did not call ``start_response``.
         """
         chunks = self.app(environ, start_response)
         try:
@@ -282,16 +283,16 @@ class WSGIResponder:
                     f"The WSGI application {describe(self.app)} returned {chunks!r:.80}, "
                     "but must return an iterable of bytes."
                 )
-            # PEP 3333, "Handling the Content-Length Header": of one chunk the length is known.
+            # PEP 3333, "Handling the Content-Length Header": a single chunk has a known length.
             is_one = isinstance(chunks, (list, tuple)) and len(chunks) == 1
             for chunk in chunks:
                 if chunk and not is_one:
                     self.write(chunk)
                     if self._is_bodiless():
-                        break  # nothing of the rest may be sent, and it may have no end
+                        break  # discard the rest, which may be infinite
             self._send_chunk(next(iter(chunks)) if is_one else b"", more_body=False)
         finally:
-            # PEP 3333, "Specification Details": in every case.
+            # PEP 3333, "Specification Details": call close() in every case.
             close = getattr(chunks, "close", None)
             if close is not None:
                 close()
@@ -299,12 +300,12 @@ class WSGIResponder:
     def start_response(
         self, status: str, response_headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
     ) -> Callable[[bytes], None]:
-        """Take status and headers from the application; return ``write`` (PEP 3333).
+        """Store status and headers from the application, and return ``write`` (PEP 3333).
 
         Raises:
-            RuntimeError: it was called before, and ``exc_info`` is not given.
-            ValueError: the status does not begin with three digits, or a header may not be sent.
-            BaseException: that of ``exc_info``, if the response has already started.
+            RuntimeError: this is a second call without ``exc_info``.
+            ValueError: the status does not begin with three digits, or a header is not allowed.
+            BaseException: the error in ``exc_info``, if the response has already started.
         """
         if exc_info is not None:
             if self.has_sent:
@@ -312,8 +313,8 @@ class WSGIResponder:
             self.exc_info = exc_info
         elif self._start is not None:
             raise RuntimeError(
-                f"The WSGI application {describe(self.app)} called start_response() a second time; "
-                "that is allowed only with exc_info, to replace the response by one for an error."
+                f"The WSGI application {describe(self.app)} called start_response() a second time, "
+                "which is allowed only with exc_info, to replace the response by an error response."
             )
         code, _, _ = status.partition(" ")
         if len(code) != 3 or not (code.isascii() and code.isdigit() and code >= "100"):
@@ -331,11 +332,11 @@ class WSGIResponder:
         self.status, self.response_headers = status, response_headers
         self.response_started = True
         if type(self).wsgi is not WSGIResponder.wsgi:
-            self._send_start(self._start)  # it may put the chunks into the stream itself
+            self._send_start(self._start)  # an overridden method may put chunks into the stream
         return self.write
 
     def write(self, data: bytes) -> None:
-        """Send one chunk of the body, and wait until it is sent."""
+        """Send one chunk of the body and wait until it is sent."""
         self._send_chunk(data, more_body=True)
 
     def _send_chunk(self, chunk: bytes, *, more_body: bool) -> None:
@@ -364,7 +365,7 @@ class WSGIResponder:
         self._send_body(data, more_body=more_body)
 
     def _is_bodiless(self) -> bool:
-        """Return whether the response has no body, whatever the application yields (RFC 9110 s.6.4.1)."""
+        """Return whether the response must not have a body (RFC 9110 s.6.4.1)."""
         start = self._start
         return self.scope["method"] == "HEAD" or (
             start is not None and start["status"] in WITHOUT_CONTENT
@@ -410,7 +411,7 @@ class WSGIResponder:
             )
 
     async def _hand_over(self, message: Message) -> None:
-        """Put a message into the stream, and wait while `sender` has not sent those before it."""
+        """Put a message into the stream, and wait until `sender` has sent the messages before it."""
         await self.stream_send.send(message)
         while self._taken is not None and self.stream_send.statistics().current_buffer_used:
             await self._taken.wait()
@@ -420,7 +421,7 @@ remember(WSGIResponder, "sender", "wsgi", "start_response")
 
 
 class _Running:
-    """The application at work in its thread."""
+    """The application while it runs in its thread."""
 
     __slots__ = ("_environ", "_responder")
 
@@ -461,7 +462,7 @@ class _Running:
                 async with stream:
                     await self._run()
             except Exception as exc:
-                error = exc  # raised outside the group, as it is
+                error = exc  # raised outside the group, which would wrap it in an ExceptionGroup
         for failure in [*failures, error]:
             if failure is not None:
                 raise failure
@@ -482,7 +483,7 @@ async def _receive_body(channel: BodyChannel) -> tuple[IO[bytes], int]:
 
     Raises:
         ClientDisconnect: the client left before its end.
-        HTTPException: 413, it is larger than its limit.
+        HTTPException: 413, the body is larger than its limit.
     """
     received = bytearray()
     file: IO[bytes] | None = None
@@ -518,6 +519,6 @@ def _append(file: IO[bytes] | None, data: bytearray) -> IO[bytes]:
 
 
 def _open_file() -> IO[bytes]:
-    import tempfile  # on use: few bodies are that large
+    import tempfile  # on use, because few bodies are that large
 
     return tempfile.TemporaryFile(prefix="spica-wsgi-")

@@ -1,7 +1,7 @@
 """Compress responses with gzip, for clients that accept it.
 
-A response in memory is compressed as a value, a stream chunk by chunk while it is iterated over, and the
-messages of a foreign app as they pass ``send``. ``_gzip_rules`` decides for all three.
+The layer compresses a response in memory at once, a stream chunk by chunk while it is iterated, and the
+messages of a foreign app as they pass ``send``. The module ``rules`` decides for all three.
 
 Standards: RFC 9110 s.8.4.1.3, RFC 1952 (gzip); ASGI extensions "Path Send" and "Zero Copy Send".
 """
@@ -47,39 +47,44 @@ __all__ = [
 ]
 
 gzip_threads = ThreadLimiter("gzip", 40, max_wait_seconds=30)
-"""The threads that compress large bodies: at most 40, never behind the user's code."""
+"""The threads that compress large bodies: at most 40. They never wait for the user's code."""
 
 _GZIP_WINDOW = 31  # zlib: a window of 32 KiB, and the header and trailer of gzip
 _DEFAULT_THREAD_SIZE = 128 * 1024
 
-# RFC 9110 s.15.3.7, s.15.4.5: they carry Vary and ETag as the 200 in their place would.
+# RFC 9110 s.15.3.7, s.15.4.5: a 206 and a 304 carry the Vary and ETag of the corresponding 200.
 _STANDING_FOR_200 = (206, 304)
 
-# Bodies that the server takes from somewhere else.
+# Bodies that the server reads itself, from a file.
 _FOREIGN_BODIES = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
 
 
 class GZipMiddleware(BaseLayer):
-    """Compress responses of at least ``minimum_size`` bytes, and all that stream, with gzip.
+    """Compress responses of at least ``minimum_size`` bytes, and all streams, with gzip.
 
-    Args:
-        app: The app whose responses are compressed.
-        minimum_size: Smaller bodies are sent as they are, in bytes.
-        compresslevel: That of zlib: 1 is fastest, 9, the default, smallest.
-        thread_minimum_size: Bodies and chunks of at least so many bytes are compressed in a worker thread.
-        exclude_content_types: Media types that are sent as they are; ``type/*`` means all of a type. The
-            default has the formats that are compressed already.
-
-    Partial content (206) is sent as it is, and so are responses that have a Content-Encoding or the directive
+    Not compressed are partial content (206), responses with a Content-Encoding or the directive
     ``no-transform``, and files that the server sends by their path.
 
     Each chunk of a stream is flushed, so that the client sees it at once. A strong ETag becomes weak, and
-    Accept-Ranges is dropped. Vary names Accept-Encoding on all that may be compressed, whatever this client
-    accepts, and on its 304 and 206. A body that is not as long as its Content-Length stays incomplete.
+    Accept-Ranges is removed. Vary names Accept-Encoding on every response that can be compressed, even if
+    this client does not accept gzip, and on its 304 and 206. A body whose length differs from its
+    Content-Length stays incomplete for the client.
+
+    Args:
+        app: the inner app.
+        minimum_size: smaller bodies are not compressed, in bytes.
+        compresslevel: the level of zlib. 1 is the fastest, 9 (the default) compresses best.
+        thread_minimum_size: bodies and chunks of at least this size are compressed in a worker thread, in
+            bytes.
+        exclude_content_types: media types that are not compressed. ``type/*`` matches all subtypes. The
+            default lists formats that are already compressed.
 
     Raises:
         TypeError: a size is not an int, or ``exclude_content_types`` is a single string.
-        ValueError: a size is negative, or ``compresslevel`` is none of zlib.
+        ValueError: a size is negative, or ``compresslevel`` is not a level of zlib.
+
+    Example:
+        ``Middleware(GZipMiddleware, minimum_size=1000)``
     """
 
     middleware_traits = (COMPRESSES,)
@@ -117,13 +122,13 @@ class GZipMiddleware(BaseLayer):
         self.exclude_content_types = self._gzip.exclude_content_types
 
     async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
-        """Return the inner answer, compressed if it is worth while and the client accepts it."""
+        """Return the inner response, compressed if that pays and the client accepts it."""
         answer = await self._layer_inner.respond(request)
         scope = request.scope
         if not isinstance(answer, Response) or not is_simple_value(answer):
             if isinstance(answer, ResolvedFile) and answer.is_by_path:
-                return answer  # for HEAD as for GET
-            # The layer that sends the answer reports one that is not an app.
+                return answer  # HEAD gets the same headers as GET
+            # If the answer is not an app, the layer that sends it raises the error.
             return self._responder(scope)._around(answer) if callable(answer) else answer
         return await self._encode_value(answer, scope)
 
@@ -145,22 +150,22 @@ class GZipMiddleware(BaseLayer):
 
 
 class _Phase(enum.Enum):
-    """How far a response is that passes by messages."""
+    """The progress of a response that is sent as messages."""
 
     BEFORE_START = enum.auto()
-    HOLDING_START = enum.auto()  # until the first chunk tells whether it is to be encoded
+    HOLDING_START = enum.auto()  # until the first chunk shows whether to encode
     ENCODING = enum.auto()
     PASSING = enum.auto()
 
 
-# Members as module globals: an attribute of an Enum class costs more than the rest.
+# Members as module globals, because looking up an attribute of an Enum class is slow.
 _BEFORE_START, _HOLDING_START, _ENCODING, _PASSING = _Phase
 
 
 class _Length:
-    """Hold a body to its Content-Length, which is not sent with its encoded form.
+    """Check a body against its Content-Length, which the encoded response does not send.
 
-    Nothing else would notice that it is incomplete: the encoding would just be ended.
+    Without this check, an incomplete body would look complete to the client.
     """
 
     __slots__ = ("announced", "left")
@@ -170,7 +175,7 @@ class _Length:
 
     @classmethod
     def of(cls, raw_headers: RawHeaders) -> _Length | None:
-        """Return the length that the fields announce, if they do."""
+        """Return the length that the header fields declare, or None."""
         for name, value in raw_headers:
             if name.lower() == b"content-length" and value.isdigit() and len(value) < 20:
                 return cls(int(value))
@@ -180,8 +185,8 @@ class _Length:
         """Count ``size`` bytes more.
 
         Raises:
-            RuntimeError: The body is longer or shorter than was announced. Its end is then not sent, so that
-                the client sees that it is incomplete (RFC 9112 s.8).
+            RuntimeError: The body is longer or shorter than declared. Its end is then not sent, so that the
+                client can see that it is incomplete (RFC 9112 s.8).
         """
         self.left -= size
         if self.left < 0 or (is_end and self.left):
@@ -193,11 +198,11 @@ class _Length:
 
 
 class IdentityResponder:
-    """Run an app and leave its bodies as they are, but name Accept-Encoding in Vary.
+    """Run an app without encoding its bodies, but add Accept-Encoding to Vary.
 
-    It serves clients that do not accept gzip, and it is the base of the classes that encode. A subclass sets
-    ``content_encoding`` and overrides ``apply_compression``. It may keep its state as attributes, since each
-    run has an object of its own.
+    It serves clients that do not accept gzip, and it is the base class of encoders. A subclass sets
+    ``content_encoding`` and overrides ``apply_compression``. It can keep its state in attributes, because
+    each response gets its own object.
 
     Raises:
         TypeError: ``minimum_size`` is not an int, or ``exclude_content_types`` is a single string.
@@ -236,10 +241,10 @@ class IdentityResponder:
         run._request_headers = scope.get("headers", [])
         await run.app(scope, receive, run.send_with_compression)
         if run._phase is _HOLDING_START:
-            await run._pass_start()  # without a body: the server must see that
+            await run._pass_start()  # let the server see that there is no body
 
     async def apply_compression(self, body: bytes, *, more_body: bool) -> bytes:
-        """Return ``body``, one chunk or the last one, encoded, with nothing held back."""
+        """Return the encoded chunk ``body``, flushed. ``more_body`` is False for the last chunk."""
         return body
 
     def _around(self, app: ASGIApp) -> Self:
@@ -254,7 +259,7 @@ class IdentityResponder:
     async def _encode_whole(
         self, raw_headers: RawHeaders, body: bytes, is_head: bool
     ) -> tuple[RawHeaders, bytes]:
-        """Return the fields and the body to be sent for a body that is all there."""
+        """Return the header fields and the body to send for a complete body."""
         # RFC 9110 s.9.3.2: the response to a HEAD has the fields that GET would get.
         is_bodiless = is_head and not body
         size = declared_size(raw_headers) if is_bodiless else len(body)
@@ -265,7 +270,7 @@ class IdentityResponder:
         if self.content_encoding == IDENTITY or not body:
             return vary_fields(raw_headers), body
         if not is_head and is_length_wrong(raw_headers, len(body)):
-            # As it is, server and client see that it is incomplete. Encoded, it would look whole.
+            # Server and client notice that this body is incomplete. Encoding it would hide that.
             return vary_fields(raw_headers), body
         encoded = await self.apply_compression(body, more_body=False)
         return encode_fields(raw_headers, self.content_encoding, len(encoded)), encoded
@@ -273,17 +278,15 @@ class IdentityResponder:
     def _partial_fields(
         self, status_code: int, raw_headers: RawHeaders, whole: RawHeaders | None
     ) -> RawHeaders:
-        """Return the fields of a 206 or 304, where ``whole`` are those of the 200, if they are known."""
+        """Return the fields of a 206 or 304. ``whole`` has the fields of the 200 if they are known."""
         if not self._types.allow_whole(raw_headers, self.minimum_size, whole):
             return raw_headers
         if status_code == 206 or self.content_encoding == IDENTITY:
-            return vary_fields(
-                raw_headers
-            )  # the part is one of the file as it is, and so is the tag
+            return vary_fields(raw_headers)  # the part and its tag belong to the unencoded file
         return revalidated_fields(raw_headers, self._request_headers if whole is None else None)
 
     def _stream_fields(self, raw_headers: RawHeaders) -> RawHeaders:
-        """Return the fields to be sent where the length of the body is not known."""
+        """Return the fields to send for a body of unknown length."""
         if self.content_encoding == IDENTITY:
             return vary_fields(raw_headers)
         return encode_fields(raw_headers, self.content_encoding, None)
@@ -332,10 +335,10 @@ class IdentityResponder:
     send: Send
 
     async def send_with_compression(self, message: Message) -> None:
-        """Send ``message`` of the app, encoded if it is part of a body to encode.
+        """Send a message of the app, encoded if it belongs to a body that is encoded.
 
         Raises:
-            RuntimeError: a file was to be sent by the server after chunks that were encoded.
+            RuntimeError: the app asks the server to send a file after chunks that were encoded.
         """
         kind = message["type"]
         if kind == "http.response.start":
@@ -349,13 +352,13 @@ class IdentityResponder:
                 await self._pass_start()
             elif kind in _FOREIGN_BODIES and self._phase is _ENCODING:
                 raise RuntimeError(
-                    f"{kind!r} can't follow body chunks that are compressed: send the file alone, or "
-                    "give the response a Content-Encoding of its own."
+                    f"{kind!r} can't follow compressed body chunks. Send only the file, or "
+                    "give the response its own Content-Encoding."
                 )
             await self.send(message)  # early hints, trailers, and future extensions
 
     async def _begin(self, message: Message) -> None:
-        raw_headers = list(message.get("headers", ()))  # ASGI lets an app leave them out
+        raw_headers = list(message.get("headers", ()))  # ASGI: optional
         message = {**message, "headers": raw_headers}
         status_code = message["status"]
         if not self._types.allow(status_code, raw_headers):
@@ -368,13 +371,13 @@ class IdentityResponder:
             self._start = message
 
     async def _pass_start(self, raw_headers: RawHeaders | None = None) -> None:
-        """Send the start that was held, with other fields if they are given."""
+        """Send the start message that was held back, with ``raw_headers`` if given."""
         start = self._start
         self._phase = _PASSING
         await self.send(start if raw_headers is None else {**start, "headers": raw_headers})
 
     async def _send_first(self, message: Message) -> None:
-        """Decide about the whole response: its first chunk tells whether it is the only one."""
+        """Decide how to send the response. Its first chunk shows whether there are more."""
         raw_headers: RawHeaders = self._start["headers"]
         if message.get("more_body", False):
             await self._pass_start(self._stream_fields(raw_headers))
@@ -385,7 +388,7 @@ class IdentityResponder:
         body = _as_bytes(message.get("body", b""))
         fields, encoded = await self._encode_whole(raw_headers, body, self._is_head)
         if encoded is not body and self._start.get("trailers", False):
-            # RFC 9112 s.7.1.2: HTTP/1.1 has trailers only where the length is not known before.
+            # RFC 9112 s.7.1.2: HTTP/1.1 has trailers only after a chunked body, without Content-Length.
             fields = self._stream_fields(raw_headers)
         await self._pass_start(fields)
         await self.send(message if encoded is body else {**message, "body": encoded})
@@ -402,9 +405,9 @@ class IdentityResponder:
 
 
 class GZipResponder(IdentityResponder):
-    """Run an app and compress its responses with gzip, whatever the client accepts.
+    """Run an app and compress its responses with gzip, without checking Accept-Encoding.
 
-    The parameters and errors are those of ``GZipMiddleware``, which checks Accept-Encoding.
+    The parameters and errors are those of ``GZipMiddleware``.
     """
 
     content_encoding = "gzip"
@@ -434,15 +437,15 @@ class GZipResponder(IdentityResponder):
         """Return the next bytes of the compressed body, in a worker thread if ``body`` is large."""
         if len(body) < self.thread_minimum_size:
             return self._compress(body, more_body)
-        is_stream = more_body or self._compressor is not None  # begun: too late for a 503
+        is_stream = more_body or self._compressor is not None  # has started: too late for a 503
         run = gzip_threads.run_unbounded if is_stream else gzip_threads.run
         return await run(self._compress, body, more_body)
 
     def _compress(self, body: bytes, more_body: bool) -> bytes:
-        import zlib  # on use: most programs that import this send nothing large in their first second
+        import zlib  # on use, to keep the start of programs fast
 
         if not body and more_body:
-            return b""  # an empty chunk says nothing, and has nothing to be flushed
+            return b""  # an empty chunk has nothing to flush
         if self._compressor is None:
             self._compressor = zlib.compressobj(self.compresslevel, zlib.DEFLATED, _GZIP_WINDOW)
         flush = zlib.Z_SYNC_FLUSH if more_body else zlib.Z_FINISH
@@ -451,7 +454,7 @@ class GZipResponder(IdentityResponder):
 
 
 class _EncodedChunks:
-    """The chunks of a stream, each encoded and flushed, and the end of the encoding."""
+    """Iterate over the encoded and flushed chunks of a stream, and then the end of the encoding."""
 
     __slots__ = ("_charset", "_chunks", "_encoder", "_is_over", "_iterator")
 
@@ -485,7 +488,7 @@ class _EncodedChunks:
         return await self._encoder.apply_compression(chunk, more_body=not is_end)
 
     async def aclose(self) -> None:
-        """Close the stream, whether it was begun or not."""
+        """Close the stream, even if it has not started."""
         self._is_over = True
         await close_iterator(self._chunks if self._iterator is None else self._iterator)
 

@@ -1,6 +1,6 @@
 """The rules of ``GZipMiddleware``: which responses are compressed, and with which fields.
 
-Pure functions of header fields. Nothing is compressed or sent here.
+Pure functions of header fields. They compress and send nothing.
 
 Standards: RFC 9110 s.8.4 (Content-Encoding), s.8.8.1 (weak validators), s.12.5.3 (Accept-Encoding),
 s.12.5.5 (Vary), s.14.3 (Accept-Ranges), s.15.3.7 (206), s.15.4.5 (304); RFC 9111 s.5.2.2.6
@@ -27,7 +27,7 @@ DEFAULT_EXCLUDED_CONTENT_TYPES = (
     *("application/x-brotli", "application/x-compress", "application/x-lz4", "application/x-lzip"),
     *("application/x-7z-compressed", "application/vnd.rar", "application/x-rar-compressed"),
     *("application/java-archive", "application/vnd.android.package-archive"),
-    # documents (viewers ask for ranges of a PDF, which a compressed answer can't offer),
+    # documents (viewers request ranges of a PDF, which a compressed response can't offer),
     "application/pdf",
     "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
     "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
@@ -41,24 +41,24 @@ DEFAULT_EXCLUDED_CONTENT_TYPES = (
     *("image/webp", "image/avif", "image/jpeg", "image/png", "image/gif", "image/apng"),
     *("image/jxl", "image/jp2", "image/heic", "image/heif"),
 )
-"""Media types that are not compressed unless the setting says otherwise."""
+"""Media types that are not compressed by default."""
 
 IDENTITY = "identity"
 
-# The values of browsers and the usual clients; anything else is parsed.
+# The values that browsers and common clients send. Others are parsed.
 _COMMON_ACCEPTS = frozenset(
     {b"gzip", b"gzip, deflate", b"gzip, deflate, br", b"gzip, deflate, br, zstd"}
 )
 
-# Fields that speak of the very bytes of the content: RFC 9110 s.8.4 and s.14.4, RFC 9530 s.2 and s.3.
+# Fields that describe the exact bytes of the content: RFC 9110 s.8.4 and s.14.4, RFC 9530 s.2 and s.3.
 _BOUND_TO_BYTES = frozenset(
     {b"content-encoding", b"content-range", b"content-digest", b"repr-digest", b"content-md5"}
 )
 
-# RFC 9110 s.14.4: Content-Range tells which bytes of the content a 206 has, but not how they are encoded.
+# RFC 9110 s.14.4: Content-Range gives the position of a 206's bytes, but not their encoding.
 _BOUND_TO_CODING = _BOUND_TO_BYTES - {b"content-range"}
 
-# Formats that have a suffix for the media types that are built on them (RFC 6839, RFC 8878).
+# Compressed formats that other media types use as a suffix (RFC 6839, RFC 8878).
 _SUFFIXED = frozenset({"application/zip", "application/gzip", "application/zstd"})
 
 
@@ -79,13 +79,13 @@ def accepts_gzip(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 
 class EncodableTypes:
-    """Which responses may be encoded, by their status and their fields."""
+    """Decide by status and header fields whether a response may be encoded."""
 
     __slots__ = ("_excluded", "_excluded_prefixes", "_excluded_suffixes")
 
     def __init__(self, excluded: Sequence[str]) -> None:
         self._excluded = frozenset(excluded)
-        # The subtypes of gRPC ("+proto") are framed and compressed as it is.
+        # gRPC and its subtypes ("+proto") have their own framing and compression.
         self._excluded_prefixes = tuple(
             name[:-1] if name.endswith("/*") else name + "+"
             for name in excluded
@@ -97,7 +97,7 @@ class EncodableTypes:
         )
 
     def allow(self, status_code: int, raw_headers: Iterable[tuple[bytes, bytes]]) -> bool:
-        """Return whether this response would be encoded for a client that accepts it."""
+        """Return whether this response is encoded for clients that accept the encoding."""
         if status_code == 206 or status_code in WITHOUT_CONTENT:
             return False
         return self._allow_fields(raw_headers, _BOUND_TO_BYTES)
@@ -105,10 +105,10 @@ class EncodableTypes:
     def allow_whole(
         self, raw_headers: RawHeaders, minimum_size: int, whole: RawHeaders | None
     ) -> bool:
-        """Return whether the 200 that a 206 or 304 stands for would be encoded.
+        """Return whether the 200 that corresponds to a 206 or 304 would be encoded.
 
-        ``whole`` are the fields of that 200, if they are known. If they are not, the answer is yes unless
-        something speaks against it.
+        ``whole`` has the fields of that 200 if they are known. Otherwise the answer is yes, unless a field of
+        the 206 or 304 excludes it.
         """
         if whole is not None:
             return declared_size(whole) >= minimum_size and self.allow(200, whole)
@@ -128,7 +128,7 @@ class EncodableTypes:
                 if self._is_excluded(value.partition(b";")[0].strip().lower().decode("latin-1")):
                     return False
             elif name == b"cache-control" and b"no-transform" in value.lower():
-                # RFC 9111 s.5.2.2.6. A word that only contains it is another directive.
+                # RFC 9111 s.5.2.2.6. Compare whole directives, not substrings.
                 directives = split_list(value.decode("latin-1").lower())
                 if "no-transform" in directives:
                     return False
@@ -143,7 +143,7 @@ class EncodableTypes:
 
 
 def _size_of_whole(raw_headers: RawHeaders) -> int | None:
-    """Return the size of the whole that a 206 has one part of, in bytes; None if it does not tell."""
+    """Return the size in bytes of the whole content of a 206, or None if it is unknown."""
     for name, value in raw_headers:
         if name.lower() == b"content-range":
             size = value.rpartition(b"/")[2].strip()
@@ -152,18 +152,18 @@ def _size_of_whole(raw_headers: RawHeaders) -> int | None:
 
 
 def normalize_types(content_types: Sequence[str]) -> tuple[str, ...]:
-    """Return media types in lower case and without parameters, as they are compared."""
+    """Return media types in lower case and without parameters, for comparison."""
     return tuple([name.partition(";")[0].strip().lower() for name in content_types])
 
 
 def check_settings(
     place: str, content_types: Sequence[str], compresslevel: int = 9, **sizes: int
 ) -> None:
-    """Refuse settings that can't work; ``sizes`` are in bytes, ``place`` is whose settings they are.
+    """Refuse settings that can't work. ``sizes`` are in bytes. Errors name ``place``, the middleware.
 
     Raises:
         TypeError: a size or ``compresslevel`` is not an int, or ``content_types`` is a single string.
-        ValueError: a size is negative, or ``compresslevel`` is none of zlib.
+        ValueError: a size is negative, or ``compresslevel`` is not a level of zlib.
     """
     if isinstance(content_types, (str, bytes)):
         raise TypeError(
@@ -192,7 +192,7 @@ def vary_fields(raw_headers: RawHeaders) -> RawHeaders:
     names = [member.lower() for value in present for member in split_list(value.decode("latin-1"))]
     if "*" in names or (len(present) == 1 and "accept-encoding" in names):
         return raw_headers[:]
-    # All lines become one, where the first one was.
+    # Join all lines at the position of the first one.
     at = [name.lower() for name, _ in raw_headers].index(b"vary")
     line = [(b"vary", b", ".join(present))]
     add_vary(line, "Accept-Encoding")
@@ -201,8 +201,8 @@ def vary_fields(raw_headers: RawHeaders) -> RawHeaders:
 
 
 def encode_fields(raw_headers: RawHeaders, coding: str, size: int | None) -> RawHeaders:
-    """Return the fields of an encoded response; ``size`` is its length in bytes, if that is known."""
-    # RFC 9110 s.14.3: ranges are those of the file as it is, so a compressed response offers none.
+    """Return the fields of an encoded response. ``size`` is its length in bytes, or None if unknown."""
+    # RFC 9110 s.14.3: ranges refer to the unencoded file, so a compressed response offers none.
     dropped = (b"content-length", b"accept-ranges")
     fields = vary_fields([field for field in raw_headers if field[0].lower() not in dropped])
     _weaken_etag(fields)
@@ -217,8 +217,8 @@ def revalidated_fields(
 ) -> RawHeaders:
     """Return the fields of a 304 for a client that gets the 200 encoded (RFC 9110 s.15.4.5).
 
-    With ``request_headers`` it is not certain that the 200 is encoded. Then the tag stays strong if the
-    client names the strong one and not the weak one.
+    Pass ``request_headers`` if the 200 may be unencoded. The tag then stays strong if the client sent the
+    strong tag and not the weak one.
     """
     fields = vary_fields(raw_headers)
     if request_headers is not None:
@@ -235,13 +235,13 @@ def revalidated_fields(
 
 def _weaken_etag(fields: RawHeaders) -> None:
     for index, (name, value) in enumerate(fields):
-        # RFC 9110 s.8.8.1: equal strong validators mean equal bytes, and these bytes are others.
+        # RFC 9110 s.8.8.1: equal strong validators mean equal bytes, but the encoded bytes differ.
         if name.lower() == b"etag" and not value.startswith(b"W/"):
             fields[index] = name, b"W/" + value
 
 
 def declared_size(raw_headers: RawHeaders) -> int:
-    """Return the Content-Length in bytes; 0 if there is none."""
+    """Return the Content-Length in bytes, or 0 if it is missing."""
     for name, value in raw_headers:
         if name.lower() == b"content-length" and value.isdigit() and len(value) < 20:
             return int(value)
@@ -249,7 +249,7 @@ def declared_size(raw_headers: RawHeaders) -> int:
 
 
 def is_length_wrong(raw_headers: RawHeaders, size: int) -> bool:
-    """Return whether a Content-Length announces another length than ``size`` bytes."""
+    """Return whether a Content-Length declares another length than ``size`` bytes."""
     return any(
         name.lower() == b"content-length" and value != b"%d" % size for name, value in raw_headers
     )

@@ -1,7 +1,7 @@
-"""Tell OpenTelemetry of each request: one span, and the metrics of an HTTP server.
+"""Report each request to OpenTelemetry: one span, and the metrics of an HTTP server.
 
-The span is the current one while the layers inside answer, while a stream is made or an app is run, and in
-background tasks; it ends when the response is sent. What it says is made in ``_telemetry``.
+The span is current while the inner layers answer, while a stream or a foreign app runs, and in background
+tasks. It ends when the response is sent. The module ``telemetry`` creates it.
 
 Standards: OpenTelemetry semantic conventions for HTTP spans and HTTP metrics, stable.
 """
@@ -33,25 +33,29 @@ if TYPE_CHECKING:
 __all__ = ["OpenTelemetryMiddleware"]
 
 OBSERVED = "starlette.opentelemetry"
-"""Scope key: a layer further out looks after this request already, or has let it out."""
+"""Scope key: an outer layer already observes this request or has excluded it."""
 
 
 class OpenTelemetryMiddleware(BaseLayer):
-    """Make a span and metrics of each HTTP request.
+    """Create a span and metrics for each HTTP request.
 
-    ``excluded_urls`` are regular expressions, in a sequence or as one text with commas between them; a
-    request is left out if one is found anywhere in its URL. ``tracer_provider`` and ``meter_provider``
-    are the global ones by default, looked up at each request, so that they may be set later. Without
-    either nothing is done. Of several instances around one request only the outermost is at work.
+    The span continues the trace of the client. Its name is the method and the route. Exceptions and status
+    codes from 500 mark it as an error. The metrics are ``http.server.request.duration`` (in seconds) and
+    ``http.server.active_requests``. Unknown methods count as ``_OTHER``; the environment variable
+    OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS can list the known ones. If several instances wrap a request, only
+    the outermost one is active.
 
-    The span continues the trace of the client, is called after method and route, and has an error for
-    status codes from 500 on and for exceptions. Metrics are ``http.server.request.duration`` (seconds)
-    and ``http.server.active_requests``. Methods that are not well known count as ``_OTHER``;
-    the environment variable OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS lists those that are, instead.
+    Args:
+        app: the inner app.
+        excluded_urls: regular expressions, in a sequence or in one string separated by commas. A request is
+            not observed if one of them matches anywhere in its URL.
+        tracer_provider, meter_provider: the providers of OpenTelemetry. The default is the global provider,
+            looked up at each request, so that you can set it later. Without any provider the middleware does
+            nothing.
 
     Raises:
-        TypeError: one of ``excluded_urls`` is not a string.
-        ValueError: one of them is not a regular expression.
+        TypeError: an item of ``excluded_urls`` is not a string.
+        ValueError: an item is not a regular expression.
     """
 
     def __init__(
@@ -70,7 +74,7 @@ class OpenTelemetryMiddleware(BaseLayer):
         self._instruments = Instruments("spica", version, tracer_provider, meter_provider)
 
     async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
-        """Return the inner answer, observed until it is sent."""
+        """Return the inner response, observed until it is sent."""
         scope = request.scope
         if OBSERVED in scope or not self._instruments.are_active():
             return await self._layer_inner.respond(request)
@@ -80,8 +84,8 @@ class OpenTelemetryMiddleware(BaseLayer):
                 observation, answer = None, await self._layer_inner.respond(request)
             else:
                 observation = Observation(self._instruments, scope, self._methods)
-                # Ends it also if nobody sends the answer, or if the request is cancelled. What is
-                # begun further in is noted later, and ends earlier.
+                # The cleanup ends the span even if no layer sends the response, or if the request is
+                # cancelled. Inner layers register later, so their cleanups run earlier.
                 cleanup_of(request).add_started(observation)
                 answer = await self._ask_observed(request, observation)
         except BaseException:
@@ -93,7 +97,7 @@ class OpenTelemetryMiddleware(BaseLayer):
         if callable(answer):
             return _ObservedApp(answer, observation)
         scope.pop(OBSERVED, None)
-        return answer  # no answer at all: named by whoever would send it
+        return answer  # not an app: the layer that sends it raises the error
 
     async def _ask_observed(self, request: Request[Any], observation: Observation) -> ASGIApp:
         token = observation.enter()
@@ -130,7 +134,7 @@ def _compile_urls(patterns: str | Sequence[str]) -> re.Pattern[str] | None:
 
 
 def _observe_value(response: Response, observation: Observation) -> Response:
-    """Return ``response`` with what it will run observed; most run nothing."""
+    """Return ``response`` with its stream and background task observed. Most responses have neither."""
     observation.answer_with(response.status_code)
     is_stream = isinstance(response, StreamingResponse) or response._replaced_body is not None
     if is_stream or response.background is not None:
@@ -144,7 +148,7 @@ def _observe_value(response: Response, observation: Observation) -> Response:
 
 
 class _ObservedApp:
-    """Run an app, with the span as the current one, up to its end."""
+    """Run an app to its end with the span as the current one."""
 
     __slots__ = ("_app", "_observation")
 
@@ -164,7 +168,7 @@ class _ObservedApp:
 
 
 class _ObservedChunks:
-    """The chunks of a stream, each made with the span as the current one."""
+    """The chunks of a stream, each produced with the span as the current one."""
 
     __slots__ = ("_chunks", "_iterator", "_observation")
 
@@ -190,7 +194,7 @@ class _ObservedChunks:
             self._observation.leave(token)
 
     async def aclose(self) -> None:
-        """Close the stream, whether it was begun or not."""
+        """Close the stream, even if it has not started."""
         token = self._observation.enter()
         try:
             await close_iterator(self._chunks if self._iterator is None else self._iterator)

@@ -1,6 +1,6 @@
-"""What a request and its route are called in the semantic conventions of OpenTelemetry.
+"""Names and values of the semantic conventions of OpenTelemetry, for a request and its route.
 
-Pure functions of a scope, without the package itself.
+Pure functions of a scope. They do not need the package opentelemetry.
 
 Standards: OpenTelemetry semantic conventions for HTTP spans and HTTP metrics, stable.
 """
@@ -21,23 +21,23 @@ Attributes = dict[str, str | int]
 KNOWN_METHODS = frozenset(
     {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
 )
-"""Methods that are told by their names; the others would make a series of metrics each."""
+"""Methods that are reported by name. Each further method would create another series of metrics."""
 
-# Semantic conventions, `url.query`: the values of these keys give access to what is stored in clouds.
+# Semantic conventions, `url.query`: the values of these keys are credentials of cloud storage.
 _SECRET_KEYS = frozenset({"AWSAccessKeyId", "Signature", "sig", "X-Goog-Signature"})
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def known_methods() -> frozenset[str]:
-    """Return the methods told by name; an environment variable may list others instead."""
+    """Return the methods to report by name. An environment variable can replace the default list."""
     listed = os.environ.get("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS", "")
     methods = frozenset(stripped for part in listed.split(",") if (stripped := part.strip()))
     return methods or KNOWN_METHODS
 
 
 def request_attributes(scope: Scope, scheme: str) -> Attributes:
-    """Return what is known of a request before it is answered, but for method and scheme."""
+    """Return the attributes of a request that are known before its response, without method and scheme."""
     attributes: Attributes = {"url.path": scope["path"]}
     query: bytes = scope.get("query_string", b"")
     if query:
@@ -61,7 +61,7 @@ def request_attributes(scope: Scope, scheme: str) -> Attributes:
 def _add_server(
     attributes: Attributes, named: tuple[str, int | None] | None, scope: Scope, scheme: str
 ) -> None:
-    """Add the address and port the client asked, or else those of the server."""
+    """Add the address and port that the client requested, or else those of the server."""
     server = scope.get("server")
     port: int | None = None
     if named is not None:
@@ -78,13 +78,13 @@ def _add_server(
 
 
 def protocol_attributes(scope: Scope) -> Attributes:
-    """Return the version of HTTP, where the server tells it."""
+    """Return the version of HTTP if the server reports it."""
     version = scope.get("http_version")
     return {"network.protocol.version": version} if version else {}
 
 
 def redact_query(query: str) -> str:
-    """Return a query string without the values of keys that are known to be secret."""
+    """Return a query string without the values of keys that are known as credentials."""
     if not any(key in query for key in _SECRET_KEYS):
         return query
     pairs = [pair.partition("=") for pair in query.split("&")]
@@ -95,22 +95,22 @@ def redact_query(query: str) -> str:
 
 
 def route_template(scope: Scope, outer_app: Any, outer_root_path: str) -> str | None:
-    """Return the pattern of the route that served, with the patterns of the mounts it stands below.
+    """Return the path pattern of the matched route with those of its mounts, or None if it is unknown.
 
-    Parameters stand in it by their names. None where it is not known, so that no value becomes a name.
-    ``outer_app`` is the application the request was in when it was first seen, at ``outer_root_path``.
+    The pattern has the names of parameters and never their values. ``outer_app`` is the application in which
+    the middleware first saw the request, and ``outer_root_path`` its root path.
     """
     base: str = scope.get("app_root_path", outer_root_path)
     pattern = find_pattern(scope, scope.get("router"), base)
     if pattern is None and outer_app is not None:
-        # The outermost router is another's, and it has mounted ours.
+        # The outermost router belongs to another framework, which has mounted our application.
         base = outer_root_path
         pattern = find_pattern(scope, outer_app, base)
     return None if pattern is None else base + strip_convertors(pattern) or "/"
 
 
 def strip_convertors(path: str) -> str:
-    """Return a path pattern with the names of its parameters alone: ``/{id:int}`` is ``/{id}``."""
+    """Return a path pattern without convertors: ``/{id}`` for ``/{id:int}``."""
     if ":" not in path:
         return path
     parts = path.split("{")

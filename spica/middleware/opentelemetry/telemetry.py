@@ -1,6 +1,6 @@
-"""What a request tells OpenTelemetry: its span, its metrics, and their attributes.
+"""Create the span and the metrics of a request.
 
-This is the one place that imports ``opentelemetry``.
+Only this module imports ``opentelemetry``.
 
 Standards: OpenTelemetry semantic conventions for HTTP spans and HTTP metrics, stable; W3C Trace Context.
 """
@@ -44,11 +44,11 @@ DURATION_BOUNDARIES = (
     *(0.005, 0.01, 0.025, 0.05, 0.075),
     *(0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10),
 )
-"""Boundaries of the histogram, in seconds, as the conventions advise."""
+"""Boundaries of the histogram in seconds, as the conventions recommend."""
 
 
 class Instruments:
-    """The tracer and the instruments of the providers in use, made anew when another is set."""
+    """The tracer and the instruments of the current providers, created again when a provider changes."""
 
     tracer: trace.Tracer | None = None
     duration: metrics.Histogram | None = None
@@ -69,9 +69,9 @@ class Instruments:
         self._seen_meter_provider: metrics.MeterProvider | None = None
 
     def are_active(self) -> bool:
-        """Return whether anybody wants to know anything."""
+        """Return whether a provider records traces or metrics."""
         tracer_provider = self._tracer_provider or trace.get_tracer_provider()
-        # A proxy stands for the provider that may be set at any time.
+        # Until a provider is set, the API returns a proxy.
         is_proxy = isinstance(tracer_provider, trace.ProxyTracerProvider)
         if is_proxy or tracer_provider is not self._seen_tracer_provider:
             self._seen_tracer_provider = tracer_provider
@@ -86,7 +86,7 @@ class Instruments:
 
     def _make_instruments(self, provider: metrics.MeterProvider) -> None:
         self.duration = self.active_requests = None
-        # Those that the API itself brings do nothing.
+        # The providers of the API itself do nothing.
         if not type(provider).__module__.startswith("opentelemetry.metrics"):
             meter = provider.get_meter(self._name, self._version)
             self.duration = meter.create_histogram(
@@ -103,7 +103,7 @@ class Instruments:
 
 
 class Observation:
-    """One request: its span and what its metrics need, from its begin to its end."""
+    """The span and the metrics of one request."""
 
     __slots__ = (
         "_began",
@@ -124,7 +124,7 @@ class Observation:
         self._instruments = instruments
         self._scope = scope
         self._root_path: str = scope.get("root_path", "")
-        # Where another's mount was passed that has parameters, their values are in the prefix.
+        # If another framework's mount has parameters, their values are in the prefix.
         self._outer_app = None if scope.get("path_params") else scope.get("app")
         self._status_code: int | None = None
         self._error_type: str | None = None
@@ -133,7 +133,7 @@ class Observation:
         self._context: Context | None = None
         sent: str = scope["method"]
         method = sent if sent in methods else sent.upper()
-        # "HTTP" stands for a method that is not told, in the name of a span.
+        # In the name of a span, "HTTP" replaces an unknown method.
         self.method = method if method in methods else "_OTHER"
         scheme: str = scope.get("scheme", "http")
         self._metric_attributes: Attributes = {
@@ -144,7 +144,7 @@ class Observation:
             attributes = {**self._metric_attributes, **request_attributes(scope, scheme)}
             if sent != self.method:
                 attributes["http.request.method_original"] = sent
-            # The parent is the client's span or none: the server itself may have been started in one.
+            # Ignore the current span as parent: the server itself may have been started inside one.
             here = trace.set_span_in_context(trace.INVALID_SPAN)
             parent = propagate.extract(scope.get("headers", ()), here, _HEADER_GETTER)
             self._span = instruments.tracer.start_span(
@@ -165,16 +165,16 @@ class Observation:
     # -- the current span ------------------------------------------------------------------------------
 
     def enter(self) -> Token[Context] | None:
-        """Make the span the current one; return what ``leave`` needs."""
+        """Make the span current. Return the token for ``leave``."""
         return None if self._context is None else otel_context.attach(self._context)
 
     def leave(self, token: Token[Context] | None) -> None:
-        """Make that span current again that was before ``enter``."""
+        """Make the span current that was current before ``enter``."""
         if token is not None:
             otel_context.detach(token)
 
     async def run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run an app that sends the answer, and end."""
+        """Run the app that sends the response, and then end the observation."""
         token = self.enter()
         try:
             await app(scope, receive, SendHook(send, self._note_start))
@@ -188,19 +188,19 @@ class Observation:
     def _note_start(self, message: Message) -> None:
         self.answer_with(message["status"])
 
-    # -- what happened ---------------------------------------------------------------------------------
+    # -- the outcome -----------------------------------------------------------------------------------
 
     def answer_with(self, status_code: int) -> None:
         """Note the status of the response."""
         self._status_code = status_code
 
     def fail(self, exc: BaseException) -> None:
-        """Note that ``exc`` came out instead of an answer, or in the middle of one."""
+        """Record an exception that replaced the response or interrupted it."""
         if not isinstance(exc, Exception) or isinstance(exc, ClientDisconnect):
-            return  # a cancelled request, or a client that left: nothing is wrong here
+            return  # a cancelled request or a disconnect is not an error
         if isinstance(exc, HTTPException) and exc.status_code < 500:
             if self._status_code is None:
-                self._status_code = exc.status_code  # a layer further out answers it as such
+                self._status_code = exc.status_code  # an outer layer turns it into this response
             return
         if self._error_type is None:
             self._error_type = type(exc).__qualname__
@@ -211,7 +211,7 @@ class Observation:
             span.set_status(trace.Status(trace.StatusCode.ERROR, description))
 
     def end(self) -> None:
-        """End the span and record the metrics; a second call does nothing."""
+        """End the span and record the metrics. A second call does nothing."""
         if self._is_over:
             return
         self._is_over = True
@@ -246,14 +246,14 @@ class Observation:
                 span.set_status(trace.StatusCode.ERROR)
         span.end()
 
-    # -- as part of an cleanup -----------------------------------------------------------------------
+    # -- as a cleanup ----------------------------------------------------------------------------------
 
     async def finish(self) -> None:
-        """End, since the response was sent."""
+        """End the observation after the response."""
         self.end()
 
     async def abandon(self) -> None:
-        """End, since the request was cancelled."""
+        """End the observation of a cancelled request."""
         self.end()
 
 

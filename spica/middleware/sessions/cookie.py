@@ -1,8 +1,8 @@
-"""The cookie that carries a session: how it is signed, read and written.
+"""Sign, read and write the cookie that carries a session.
 
-Its value is ``itsdangerous.TimestampSigner(secret).sign(base64(JSON))``, and ``null`` once the session was
-cleared: others read and write it without this package, so the form stays. ``_signer``, which imports
-itsdangerous, is imported here alone, on use.
+Its value is ``itsdangerous.TimestampSigner(secret).sign(base64(JSON))``, or ``null`` after the session was
+cleared. Other programs read and write it without this package, so the format must not change. Only this
+module imports ``signer``, and with it itsdangerous, on first use.
 
 Standards: RFC 6265 s.4.1, s.6.1 and draft-ietf-httpbis-rfc6265bis s.5.6 (what a browser keeps).
 """
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from itsdangerous import TimestampSigner
 
 MAX_COOKIE_SIZE = 4096
-"""Bytes of name and value together above which browsers drop a cookie without a word."""
+"""Maximum size of a cookie's name and value in bytes. Browsers silently drop larger cookies."""
 
 CLEARED = "null; path={path}; expires=Thu, 01 Jan 1970 00:00:00 GMT; {flags}"
 
 SecretKey = str | bytes | Secret
 SecretKeys = SecretKey | Sequence[SecretKey]
-"""One secret, or several: the first signs, and what any of them has signed is accepted."""
+"""One secret or several. The first one signs, and signatures by any of them are accepted."""
 
 
 def make_signer(secret_key: SecretKeys, salt: str | None) -> TimestampSigner:
-    """Return what signs and verifies with these secrets, for the purpose called `salt`.
+    """Return a signer with these secrets. `salt` names its purpose.
 
     Raises:
-        TypeError: a secret is of another type.
-        ValueError: a secret is empty, or there is none. No message shows one.
+        TypeError: a secret is neither str nor bytes.
+        ValueError: a secret or the list is empty. Messages never show a secret.
         ImportError: itsdangerous is not installed.
     """
     is_one = isinstance(secret_key, (str, bytes, Secret))
@@ -45,17 +45,17 @@ def make_signer(secret_key: SecretKeys, salt: str | None) -> TimestampSigner:
             _SECRET + f"must be a string, or a list of them, not {type(given).__name__}."
         )
     if not given:
-        raise ValueError(_SECRET + "is an empty list: nothing can be signed.")
+        raise ValueError(_SECRET + "is an empty list, so nothing can be signed.")
     keys = [_check_key(key) for key in given]
     if salt is not None and (not isinstance(salt, str) or not salt):
-        raise ValueError("SessionMiddleware: salt must be a text that is not empty, or None.")
+        raise ValueError("SessionMiddleware: salt must be a string that is not empty, or None.")
     try:
         from spica.middleware.sessions.signer import SessionSigner
     except ImportError as error:
         raise ImportError(
             "SessionMiddleware needs itsdangerous: pip install 'spica[sessions]'."
         ) from error
-    # itsdangerous wants the oldest first, and signs with the last.
+    # itsdangerous expects the oldest secret first and signs with the last.
     keys.reverse()
     return SessionSigner(keys) if salt is None else SessionSigner(keys, salt=salt)
 
@@ -69,27 +69,27 @@ def _check_key(key: Any) -> bytes:
     raw = key if isinstance(key, bytes) else str(key).encode()
     if not raw.strip():
         raise ValueError(
-            _SECRET + "is empty, so that anybody could sign a session. Use a long random text, "
-            "for example of secrets.token_hex(32), and keep it."
+            _SECRET + "is empty, so anybody could sign a session. Use a long random string, "
+            "for example from secrets.token_hex(32), and store it."
         )
     return raw
 
 
 def check_cookie(name: str, path: str, domain: str | None, same_site: str, secure: bool) -> None:
-    """Refuse settings with which no browser would keep the cookie.
+    """Refuse settings that make browsers drop the cookie.
 
     Raises:
-        ValueError: a part may not stand in a cookie, or browsers drop a cookie with it.
+        ValueError: a part is not allowed in a cookie, or browsers drop a cookie with it.
     """
     if not isinstance(same_site, str):
         raise TypeError(
             f"SessionMiddleware: same_site must be 'lax', 'strict' or 'none', not {same_site!r:.80}."
         )
     if same_site.lower() == "none" and not secure:
-        # draft-ietf-httpbis-rfc6265bis s.5.7: dropped when set.
+        # draft-ietf-httpbis-rfc6265bis s.5.7: browsers drop it.
         raise ValueError(
             f"SessionMiddleware: same_site={same_site!r} needs https_only=True: "
-            "browsers drop a cookie that other sites may send and that is not secure."
+            "browsers drop a cross-site cookie that is not secure."
         )
     if domain and not is_domain(domain):
         raise ValueError(
@@ -103,7 +103,7 @@ def check_cookie(name: str, path: str, domain: str | None, same_site: str, secur
 
 
 def format_flags(same_site: str, secure: bool, domain: str | None, partitioned: bool) -> str:
-    """Write the attributes that each cookie of the session ends with."""
+    """Return the attributes at the end of each session cookie, as in the Set-Cookie header."""
     flags = ["httponly", f"samesite={same_site}"]
     if secure:
         flags.append("secure")
@@ -119,14 +119,14 @@ def format_flags(same_site: str, secure: bool, domain: str | None, partitioned: 
 
 
 def unsign(signer: TimestampSigner, value: str, max_age: int | None) -> bytes:
-    """Return the JSON in the value of a cookie; nothing if it is not one of ours, or too old.
+    """Return the JSON in a cookie's value, or b"" for a signature that is wrong or too old.
 
     `max_age` is in seconds.
     """
     try:
         return a2b_base64(signer.unsign(value, max_age=max_age))
     except (ValueError, OverflowError, OSError):
-        return b""  # the latter two: other things that were signed, read as a time too far away
+        return b""  # the latter two: a signed value that is not a session has an absurd timestamp
     except Exception as error:
         from itsdangerous import BadData
 
@@ -136,16 +136,16 @@ def unsign(signer: TimestampSigner, value: str, max_age: int | None) -> bytes:
 
 
 def sign(signer: TimestampSigner, data: bytes) -> str:
-    """Return the value of the cookie that carries this JSON."""
+    """Return the cookie value for this JSON."""
     return signer.sign(b2a_base64(data, newline=False)).decode("ascii")
 
 
 def explain_size(name: str, size: int, sizes: dict[str, int]) -> str:
-    """Return what to do about a cookie that browsers would drop; `sizes` are those of its entries."""
+    """Return the error message for a cookie that is too large. `sizes` has the bytes of each entry."""
     largest = sorted(sizes, key=lambda key: -sizes[key])[:3]
     entries = ", ".join(f"{key!r:.40} ({sizes[key]})" for key in largest)
     return (
-        f"SessionMiddleware: with this session the cookie {name!r} has {size} bytes, and browsers drop one "
-        f"of more than {MAX_COOKIE_SIZE}. Keep large things elsewhere and their key in the session. "
+        f"SessionMiddleware: with this session the cookie {name!r} has {size} bytes, and browsers drop "
+        f"cookies over {MAX_COOKIE_SIZE}. Store large values elsewhere and keep their key in the session. "
         f"Its largest entries, in bytes: {entries}."
     )

@@ -1,8 +1,8 @@
-"""The layer that gives each client a session: a dict kept in a signed cookie.
+"""Give each client a session: a dict that is stored in a signed cookie.
 
-What is in the session is signed and not encrypted: the client can read it and can't change it. The cookie
-is read when the session is first used, and written when it has changed; a request that does not use
-the session costs next to nothing.
+The session is signed but not encrypted, so the client can read it but can't change it. The layer reads the
+cookie on the first use of the session and writes it after a change. A request that does not use the session
+costs almost nothing.
 
 Standards: RFC 6265 (cookies), RFC 9110 s.12.5.5 (Vary).
 """
@@ -42,30 +42,32 @@ RawHeaders = Iterable[tuple[bytes, bytes]]
 
 
 class Session(dict[str, Any]):
-    """A dict that knows whether it was used, and whether it was changed.
+    """A dict of JSON values that records its use and its changes.
 
-    Its values are what JSON can hold. `accessed` is set when it is used, and then the response says
-    that it depends on the cookie; `modified` is set by each change of the dict itself, and then the
-    cookie is written anew. Changes further in, of a list in it for example, are found by comparing.
+    The layer also finds changes inside a value, for example of a list: it compares the JSON.
+
+    Attributes:
+        accessed: whether it was used. The response then depends on the cookie (Vary).
+        modified: whether the dict itself was changed. The layer then writes the cookie again.
     """
 
     accessed: bool = False
     modified: bool = False
 
     _owner: SessionMiddleware | None = None
-    """The layer whose cookie it stands for; None: a user made it."""
+    """The layer that created it, or None if a user did."""
     _headers: RawHeaders = ()
     _stored: bytes = b""
-    """The JSON it was read from."""
+    """The JSON from the cookie."""
     _is_sent: bool = False
-    """Whether the response that carries its cookie is made: a later change reaches nobody."""
+    """Whether the response with its cookie has started. Later changes are lost."""
 
     def mark_accessed(self) -> None:
         """Note that the response depends on the session."""
         self.accessed = True
 
     def mark_modified(self) -> None:
-        """Note that the session is to be written; a RuntimeWarning if it is too late for its cookie."""
+        """Note that the session has changed. Show a RuntimeWarning if its cookie was already sent."""
         self.accessed = self.modified = True
         if self._is_sent:
             warn_at(
@@ -76,20 +78,20 @@ class Session(dict[str, Any]):
                 RuntimeWarning,
             )
 
-    # What fails has changed nothing, and what leaves the size as it was has found, or not found, its
-    # key: so each method notes its change once it is done.
+    # Each method notes its change after the fact. A call that raises, or that leaves the size as it was, has
+    # changed nothing.
 
     def _note_change(self, size_before: int) -> None:
         if len(self) != size_before:
             self.mark_modified()
 
     def clear(self) -> None:
-        """Remove everything; the client's cookie is removed too."""
+        """Remove all keys. The response then deletes the client's cookie."""
         dict.clear(self)
         self.mark_modified()
 
     def pop(self, key: str, *default: Any) -> Any:
-        """Remove a key and return its value, or the default if it is not there."""
+        """Remove a key and return its value, or the default if the key is missing."""
         size = len(self)
         value = dict.pop(self, key, *default)
         self._note_change(size)
@@ -103,14 +105,14 @@ class Session(dict[str, Any]):
         return key, value
 
     def setdefault(self, key: str, default: Any = None) -> Any:
-        """Return the value of a key, which is set first if it is not there."""
+        """Return the value of a key. If the key is missing, set it to the default first."""
         size = len(self)
         value = dict.setdefault(self, key, default)
         self._note_change(size)
         return value
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        """Set the keys of a mapping, or of pairs."""
+        """Set the keys of a mapping or of (key, value) pairs."""
         dict.update(self, *args, **kwargs)
         self.mark_modified()
 
@@ -122,32 +124,32 @@ class Session(dict[str, Any]):
         dict.__setitem__(self, key, value)
         self.mark_modified()
 
-    if not TYPE_CHECKING:  # The types of dict's own say the same, in overloads.
+    if not TYPE_CHECKING:  # type checkers use the overloads of dict
 
         def __ior__(self, other: Any) -> Self:
             self.update(other)
             return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A copy is of what is in it, and has no part in the layer.
+        # A copy is an independent session that no layer writes.
         return Session, (dict(self),)
 
 
 class _UnreadSession(Session):
-    """A session whose cookie was not read yet. Whatever needs the contents reads it first."""
+    """A session whose cookie was not read yet. Any method that needs the contents reads it first."""
 
     def __init__(self, owner: SessionMiddleware, headers: RawHeaders) -> None:
         self._owner = owner
         self._headers = headers
 
     def mark_accessed(self) -> None:
-        """Note that the response depends on the session; each ``request.session`` does."""
+        """Note that the response depends on the session. Each ``request.session`` calls this."""
         self._read()
 
     def _read(self) -> None:
-        """Become a Session with what the cookie says."""
+        """Become a Session with the contents of the cookie."""
         owner, headers = self._owner, self._headers
-        object.__setattr__(self, "__class__", Session)  # from here on nothing stands between
+        object.__setattr__(self, "__class__", Session)  # from now on, calls go to Session directly
         self.accessed = True
         self._headers = ()
         if owner is not None:
@@ -156,7 +158,7 @@ class _UnreadSession(Session):
 
 
 class _ReadFirst:
-    """A method that can't be called before the cookie was read."""
+    """A method of Session that reads the cookie first."""
 
     __slots__ = ("name",)
 
@@ -180,20 +182,29 @@ for _name in _READERS.split():
 
 
 class SessionMiddleware(BaseLayer):
-    """Keep ``request.session`` in a signed cookie.
+    """Keep ``request.session`` in a signed cookie that scripts can't read.
 
-    `secret_key` signs it. A list of secrets is a rotation: the first signs, and all verify. `max_age`
-    is how long a session lasts after its last change, in seconds: 14 days by default, None: until
-    the browser is closed, 0 or less: not at all. The cookie is called `session_cookie`, is sent for
-    `path` and to `domain` (by default this host alone), over TLS alone with `https_only`, and is never
-    shown to scripts.
+    WebSockets have the session too. Changes before the handshake response are kept. Later changes are lost,
+    because no further header can be sent.
 
-    `salt` names the purpose of the signature. Applications that share a secret should each have one:
-    without it, a cookie of one, under whatever name, is good for the other. By default there is none,
-    and the cookie is what ``TimestampSigner(secret_key)`` of itsdangerous reads and writes.
+    Args:
+        app: the inner app.
+        secret_key: the secret that signs the cookie. A list is a rotation: the first secret signs, and all
+            of them verify.
+        session_cookie: the name of the cookie.
+        max_age: the lifetime of a session after its last change in seconds. The default is 14 days. None
+            keeps it until the browser is closed, and 0 or less expires it at once.
+        path: the path to which browsers send the cookie.
+        same_site: "lax", "strict" or "none". "none" needs `https_only`.
+        https_only: whether browsers send the cookie only over TLS.
+        domain: the domain to which browsers send the cookie, by default only this host.
+        partitioned: whether each embedding site gets its own cookie. It needs `https_only`.
+        salt: the purpose of the signature. Applications that share a secret should each have their own,
+            otherwise a cookie of one is valid for the other under any name. The default is None, which gives
+            the cookie that ``TimestampSigner(secret_key)`` of itsdangerous reads and writes.
 
-    A session is also there for WebSockets; what is changed before the handshake is answered is
-    kept, later there is no way to tell the client.
+    Example:
+        ``Middleware(SessionMiddleware, secret_key=config("SECRET_KEY", cast=Secret))``
     """
 
     middleware_traits = (SESSION,)
@@ -215,8 +226,8 @@ class SessionMiddleware(BaseLayer):
         """Check the settings.
 
         Raises:
-            TypeError: a setting is of the wrong type.
-            ValueError: a secret is empty, or browsers would not keep the cookie.
+            TypeError: a setting has the wrong type.
+            ValueError: a secret is empty, or browsers would drop the cookie.
             ImportError: itsdangerous is not installed.
         """
         check_seconds(max_age, "SessionMiddleware: max_age")
@@ -231,7 +242,7 @@ class SessionMiddleware(BaseLayer):
         self.security_flags = format_flags(same_site, https_only, domain, partitioned)
 
     async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
-        """Return the inner answer, with the cookie if the session has changed."""
+        """Return the inner response, with the cookie if the session has changed."""
         scope = request.scope
         session = scope["session"] = _UnreadSession(self, scope["headers"])
         edit = _SaveSession(self, scope, session)
@@ -253,7 +264,7 @@ class SessionMiddleware(BaseLayer):
         return edit_answer(answer, edit, request)
 
     async def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a WebSocket with a session; the lifespan passes through."""
+        """Serve a WebSocket with a session. Other scopes pass through."""
         if scope["type"] == "websocket":
             session = scope["session"] = _UnreadSession(self, scope["headers"])
             send = _HandshakeSend(send, _SaveSession(self, scope, session))
@@ -262,8 +273,8 @@ class SessionMiddleware(BaseLayer):
     # -- the cookie ------------------------------------------------------------------------------------
 
     def _read_cookie(self, headers: RawHeaders) -> tuple[bytes, dict[str, Any]]:
-        """Return the JSON that the client's cookie carries, and what it says."""
-        # RFC 9113 s.8.2.3: HTTP/2 may bring cookies in several fields.
+        """Return the JSON of the client's cookie, and its decoded contents."""
+        # RFC 9113 s.8.2.3: HTTP/2 may send cookies in several fields.
         fields = [value for name, value in headers if name == b"cookie"]
         if not fields:
             return b"", {}
@@ -274,17 +285,17 @@ class SessionMiddleware(BaseLayer):
                 contents = codec.decode(data)
             except ValueError:
                 contents = None
-            # The secret may have signed other things than sessions.
+            # The secret may have signed other values than sessions.
             if isinstance(contents, dict):
                 return data, contents
         return b"", {}
 
     def _write_cookie(self, session: Session) -> str | None:
-        """Return the Set-Cookie value for a session that was used; None if it has not changed.
+        """Return the Set-Cookie value for a session that was used, or None if it has not changed.
 
         Raises:
-            TypeError: something in it has no form in JSON.
-            ValueError: it is too large for a cookie, or can't be written as JSON.
+            TypeError: a value has a type that JSON lacks.
+            ValueError: the session is too large for a cookie, or can't be encoded as JSON.
         """
         if not session:
             if not session.modified or not session._stored:
@@ -307,7 +318,7 @@ class SessionMiddleware(BaseLayer):
 
 
 class _SaveSession:
-    """The edit: say that the response depends on the session, and set its cookie, as needed."""
+    """The edit of the response: add Vary if the session was used, and Set-Cookie if it has changed."""
 
     __slots__ = ("layer", "scope", "session")
 
@@ -319,7 +330,7 @@ class _SaveSession:
     def __call__(self, start: Any) -> None:
         session = self.find_session()
         if session.accessed:
-            # First, since it may raise.
+            # This may raise, so do it before changing a header.
             cookie = self.layer._write_cookie(session)
             raw = start.raw_headers if isinstance(start, Response) else start.headers.raw
             add_vary(raw, "Cookie")
@@ -328,29 +339,29 @@ class _SaveSession:
         session._is_sent = True
 
     def find_session(self) -> Session:
-        """Return the session: the one that was given, or one that a user put in its place.
+        """Return the layer's session, or a Session by which the user has replaced it.
 
         Raises:
-            TypeError: there is something else in its place.
+            TypeError: the user has replaced it by another object.
         """
         given, found = self.session, self.scope.get("session")
         if found is given or found is None:
             return given
         if not isinstance(found, Session):
             raise TypeError(
-                f"scope['session'] was replaced by {type(found).__name__}. Change the session in "
-                "place: request.session.clear(), request.session.update(...)."
+                f"scope['session'] was replaced by {type(found).__name__}. Change the existing "
+                "session instead: request.session.clear(), request.session.update(...)."
             )
         if found._owner is not None:
-            return given  # That of another layer, further in.
-        given.mark_accessed()  # So that it is known whether the client has a cookie.
+            return given  # the session of another, inner layer
+        given.mark_accessed()  # reads the cookie, to learn whether the client has one
         found._stored = given._stored
         found.mark_modified()
         return found
 
 
 class _HandshakeSend:
-    """Set the cookie where a WebSocket handshake is answered."""
+    """Add the cookie to the response to a WebSocket handshake."""
 
     __slots__ = ("save", "send")
 
@@ -360,7 +371,7 @@ class _HandshakeSend:
 
     async def __call__(self, message: Message) -> None:
         kind = message["type"]
-        # ASGI "WebSocket Accept", and the extension "WebSocket Denial Response".
+        # ASGI "WebSocket Accept" and the extension "WebSocket Denial Response".
         if kind == "websocket.accept" or kind == "websocket.http.response.start":
             session = self.save.find_session()
             cookie = self.save.layer._write_cookie(session) if session.accessed else None
@@ -373,24 +384,24 @@ class _HandshakeSend:
 
 
 def _has_only_scalars(stored: bytes) -> bool:
-    """Tell whether nothing in this object could change without the session knowing of it."""
+    """Return whether a JSON object has only scalars, whose changes the session always records."""
     return stored.find(b"{", 1) < 0 and stored.find(b"[") < 0 and stored != b""
 
 
 def _is_same(data: bytes, stored: bytes) -> bool:
-    """Tell whether two JSON texts say the same; others may have written with other white space."""
+    """Return whether two JSON documents are equal. Other programs may use different white space."""
     return data == stored or (bool(stored) and data == codec.encode(codec.decode(stored)))
 
 
 def _encode(contents: Mapping[str, Any]) -> bytes:
-    """Return what a session holds as JSON; errors name the key."""
+    """Return the contents of a session as JSON. Errors name the key."""
     try:
         return codec.encode(dict(contents))
     except (TypeError, ValueError, RecursionError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(
-            f"SessionMiddleware: session[{_find_culprit(contents)!r:.80}] can't be kept in a cookie, which "
-            f"holds what JSON can: {error}"
+            f"SessionMiddleware: session[{_find_culprit(contents)!r:.80}] can't be stored in a cookie, "
+            f"which holds only JSON values: {error}"
         ) from error
 
 

@@ -1,8 +1,8 @@
-"""What signs the cookie of a session: itsdangerous' ``TimestampSigner``, with its keys made ready once.
+"""Sign session cookies with itsdangerous' ``TimestampSigner``, with precomputed keys.
 
-It writes and accepts exactly what ``TimestampSigner`` does, and raises the same errors. That one derives
-the key and begins an HMAC anew for each value, which costs more than all else a session takes. Here
-that is done once for each secret. Nothing that comes from a client is kept.
+The signer writes and accepts exactly the values of ``TimestampSigner`` and raises the same errors. The
+original derives the key and initialises an HMAC for each value, which costs more than the rest of a session.
+This class does so once per secret. It stores no data from clients.
 
 Standards: RFC 2104 (HMAC), RFC 4648 s.5 (base64 for URLs).
 """
@@ -16,36 +16,35 @@ from typing import TYPE_CHECKING, Any
 from itsdangerous import TimestampSigner
 from itsdangerous.encoding import base64_encode, want_bytes
 
-# RFC 2104 s.2: ipad and opad, with which the key is combined byte by byte
+# RFC 2104 s.2: ipad and opad, XORed with each byte of the key
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 
-# RFC 4648 s.5: "-" and "_" stand for "+" and "/".
+# RFC 4648 s.5: "-" and "_" replace "+" and "/".
 _STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")
 _URL_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 _MAX_TIMESTAMP_SIZE = 8
-"""Bytes of a timestamp that itsdangerous reads."""
+"""Maximum size in bytes of a timestamp that itsdangerous reads."""
 
 
 class SessionSigner(TimestampSigner):
-    """A ``TimestampSigner`` that does not derive its keys for each value.
+    """A ``TimestampSigner`` that derives each key only once.
 
-    Secrets may be added to and taken from ``secret_keys`` at any time; what else it is made with is
-    settled.
+    You can add secrets to ``secret_keys`` and remove them at any time. The other settings are fixed.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Of each secret, an HMAC that has read the key and no text.
-        self._started_app: dict[bytes, tuple[Any, Any]] = {}
+        # For each secret, the two hashes of an HMAC that has processed only the key.
+        self._hashes: dict[bytes, tuple[Any, Any]] = {}
 
     def get_signature(self, value: str | bytes) -> bytes:
-        """Return the signature of ``value`` by the newest secret."""
+        """Return the signature of ``value`` with the newest secret."""
         return base64_encode(self._authenticate(want_bytes(value), self.secret_keys[-1]))
 
     def verify_signature(self, value: str | bytes, sig: str | bytes) -> bool:
-        """Tell whether one of the secrets has signed ``value``."""
+        """Return whether one of the secrets has signed ``value``."""
         text = want_bytes(value)
         try:
             given = _decode(sig.encode("ascii", "ignore") if isinstance(sig, str) else sig)
@@ -56,7 +55,7 @@ class SessionSigner(TimestampSigner):
                 return True
         return False
 
-    if not TYPE_CHECKING:  # The types of the base's own say the same, in overloads.
+    if not TYPE_CHECKING:  # type checkers use the overloads of the base class
 
         def unsign(
             self,
@@ -64,19 +63,19 @@ class SessionSigner(TimestampSigner):
             max_age: int | None = None,
             return_timestamp: bool = False,
         ) -> Any:
-            """Return the value that was signed, at most ``max_age`` seconds ago.
+            """Return the signed value, which must not be older than ``max_age`` seconds.
 
             Raises:
-                BadData: it was not signed by one of the secrets, or earlier than that.
+                BadData: the signature is wrong, or too old.
             """
             value = self._read(want_bytes(signed_value), max_age)
             if value is None or return_timestamp:
-                # What is wrong is said by the one who makes the rules.
+                # Let itsdangerous raise the exact error.
                 return super().unsign(signed_value, max_age, return_timestamp)
             return value
 
     def _read(self, signed_value: bytes, max_age: int | None) -> bytes | None:
-        """Return the value if all is as it should be."""
+        """Return the value if signature and age are valid, else None."""
         stamped, _, signature = signed_value.rpartition(self.sep)
         value, separator, timestamp = stamped.rpartition(self.sep)
         if not separator or not self.verify_signature(stamped, signature):
@@ -95,19 +94,18 @@ class SessionSigner(TimestampSigner):
 
     def _authenticate(self, text: bytes, secret: bytes) -> bytes:
         """Return the HMAC of ``text``."""
-        begun = self._started_app.get(secret)
-        if begun is None:
-            begun = self._started_app[secret] = self._begin(self.derive_key(secret))
-        inner, outer = begun[0].copy(), begun[1].copy()
+        hashes = self._hashes.get(secret)
+        if hashes is None:
+            hashes = self._hashes[secret] = self._prepare(self.derive_key(secret))
+        inner, outer = hashes[0].copy(), hashes[1].copy()
         inner.update(text)
         outer.update(inner.digest())
         code: bytes = outer.digest()
         return code
 
-    def _begin(self, key: bytes) -> tuple[Any, Any]:
-        """Return the two hashes of an HMAC with this key, begun."""
-        # RFC 2104 s.4: what the hash makes of the key alone is computed in advance, and kept as secret
-        # as the key.
+    def _prepare(self, key: bytes) -> tuple[Any, Any]:
+        """Return the inner and outer hash of an HMAC that has processed only the key."""
+        # RFC 2104 s.4: these intermediate results may be precomputed, and are as secret as the key.
         make_hash = self.digest_method
         size: int = make_hash().block_size
         if len(key) > size:
@@ -123,7 +121,7 @@ def _decode(text: bytes) -> bytes:
     on them. No signer writes such characters, so this function refuses them everywhere.
 
     Raises:
-        ValueError: the text is not base64 for URLs (RFC 4648 s.3.3, s.5).
+        ValueError: the input is not base64 for URLs (RFC 4648 s.3.3, s.5).
     """
     if text.translate(None, _URL_ALPHABET):
         raise ValueError("a character outside the base64 alphabet for URLs")

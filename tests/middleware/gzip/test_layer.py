@@ -640,7 +640,7 @@ async def test_a_file_after_compressed_chunks_is_an_error():
     app = Foreign(start(), body(b"x", True), {"type": "http.response.zerocopysend", "file": 3})
     exchange = await Exchange(http_scope(headers=GZIP)).run(GZipMiddleware(app))
     assert isinstance(exchange.error, RuntimeError)
-    assert "can't follow body chunks that are compressed" in str(exchange.error)
+    assert "can't follow compressed body chunks" in str(exchange.error)
 
 
 @pytest.mark.parametrize("headers", [GZIP, ()], ids=["gzip", "identity"])

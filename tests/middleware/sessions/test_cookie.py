@@ -104,7 +104,7 @@ def test_a_key_that_protects_nothing_is_refused(key: Any, error: Any, text: str)
 
 def test_an_empty_salt_is_refused() -> None:
     with pytest.raises(
-        ValueError, match="SessionMiddleware: salt must be a text that is not empty"
+        ValueError, match="SessionMiddleware: salt must be a string that is not empty"
     ):
         make_signer("key", "")
 

@@ -382,7 +382,7 @@ async def test_a_session_replaced_by_an_empty_one_removes_the_cookie() -> None:
 async def test_a_session_replaced_by_something_else_is_an_error() -> None:
     error = await error_of(lambda request: request.scope.__setitem__("session", {}))
     assert str(error).startswith(
-        "scope['session'] was replaced by dict. Change the session in place"
+        "scope['session'] was replaced by dict. Change the existing session instead"
     )
 
 

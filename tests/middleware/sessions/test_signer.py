@@ -137,4 +137,4 @@ def test_nothing_is_kept_of_what_clients_send() -> None:
     ready = SessionSigner(["old", "new"])
     for number in range(100):
         outcome(ready, f"value{number}.AAAA.AAAA")
-    assert ready._started_app.keys() == {b"old", b"new"}
+    assert ready._hashes.keys() == {b"old", b"new"}
