@@ -1,7 +1,7 @@
-"""Background tasks: what is done after the response has been sent.
+"""Background tasks: functions that run after the response has been sent.
 
-They run in the process and the event loop of the request, one after the other, without a queue and
-without retries: for work that may be lost with the process. Anything else wants a task queue.
+They run in the process and the event loop of the request, one after the other, without a queue and without
+retries. Use them for work that may be lost if the process ends, and a task queue for everything else.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,20 +13,30 @@ from spica.concurrency import background_threads, is_async_callable
 P = ParamSpec("P")
 
 LOGGER_NAME = "spica.background"
-"""The logger that hears of each failed task."""
+"""The logger for failed tasks."""
 
 
 class BackgroundTask:
-    """Hold a call to be made later: a coroutine function is awaited, another runs in a thread.
+    """A function call for later. Async functions run in the event loop, other functions in a thread.
 
-    The threads are `spica.concurrency.background_threads`, apart from those of endpoints.
+    The threads are `spica.concurrency.background_threads`, separate from those of endpoints.
+
+    Args:
+        func: the function.
+        args, kwargs: its arguments.
+
+    Raises:
+        TypeError: `func` is not callable.
+
+    Example:
+        ``Response("done", background=BackgroundTask(send_mail, address))``
     """
 
     def __init__(self, func: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> None:
         if not callable(func):
             raise TypeError(
                 f"{type(self).__name__}: func must be callable, not {func!r:.80}. "
-                "Pass the function and its arguments apart: BackgroundTask(send, address), "
+                "Pass the function and its arguments separately: BackgroundTask(send, address), "
                 "not BackgroundTask(send(address))."
             )
         self.func: Callable[..., Any] = func
@@ -35,8 +45,8 @@ class BackgroundTask:
         self.is_async = is_async_callable(func)
 
     async def __call__(self) -> None:
-        """Make the call. An error of the function is raised to the caller."""
-        # self.func is read here and not in __init__: tracing agents replace it before the call.
+        """Call the function. Its errors propagate."""
+        # Read self.func here and not in __init__, because tracing agents replace it before the call.
         if self.is_async:
             await self.func(*self.args, **self.kwargs)
         else:
@@ -44,27 +54,30 @@ class BackgroundTask:
 
 
 class BackgroundTasks(BackgroundTask):
-    """Hold several tasks, and run each of them whatever becomes of the others.
+    """A list of background tasks. Each task runs even if an earlier one fails.
+
+    Args:
+        tasks: the first tasks.
 
     Attributes:
-        tasks: the tasks in the order in which they run. A task may add more while it runs.
+        tasks: the tasks in the order in which they run. A running task can add more.
     """
 
     def __init__(self, tasks: Sequence[BackgroundTask] | None = None) -> None:
         self.tasks: list[BackgroundTask] = list(tasks) if tasks else []
 
     def add_task(self, func: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Append a task. It may be called at any time, also by a task that is running."""
+        """Append a task. You can call this at any time, even from a running task."""
         self.tasks.append(BackgroundTask(func, *args, **kwargs))
 
     async def __call__(self) -> None:
         """Run the tasks one after the other.
 
-        A task that fails is logged with its name, and the next one runs. At the end the failures
-        are raised: one as it is, several as an `ExceptionGroup`. Cancellation stops at once.
+        The method logs a failed task with its name and goes on with the next one. At the end it raises a
+        single failure unchanged, and several as an `ExceptionGroup`. Cancellation stops it at once.
         """
         failures: list[Exception] = []
-        for task in self.tasks:  # a list: what a running task appends is seen
+        for task in self.tasks:  # sees tasks that a running task appends
             try:
                 await task()
             except Exception as error:
@@ -77,7 +90,7 @@ class BackgroundTasks(BackgroundTask):
 
 
 def _log_failure(task: BackgroundTask, error: Exception) -> None:
-    import logging  # imported for a failure only: it costs more than all of this module
+    import logging  # on use, because it takes longer to import than this module
 
     name = name_of(getattr(task, "func", task))
     logging.getLogger(LOGGER_NAME).error("Background task %s failed", name, exc_info=error)

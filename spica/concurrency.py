@@ -1,4 +1,4 @@
-"""Tools to run blocking code in threads, and to recognise async callables.
+"""Run blocking code in threads, and recognise async callables.
 
 On asyncio and uvloop the calls run in parked threads (`spica._workers`), on trio in AnyIO's. AnyIO is
 imported on first use, because it makes up most of the import time of spica.
@@ -43,7 +43,7 @@ RETRY_AFTER_SECONDS = 5
 
 
 class ThreadLimiter:
-    """Limit how many blocking calls of one kind run at once, and how long other calls wait.
+    """Limit how many blocking calls of one kind run at once, and how long further calls wait.
 
     You can change `total` and `max_wait_seconds` at any time.
 
@@ -71,12 +71,12 @@ class ThreadLimiter:
 
     @property
     def total(self) -> int:
-        """How many calls may run at once, in each event loop."""
+        """The number of calls that may run at once in each event loop."""
         return self._total
 
     @total.setter
     def total(self, total: int) -> None:
-        """Change the number, also for calls that wait already."""
+        """Change the number, also for calls that are already waiting."""
         self._set_total(total)
         self._total_has_changed()
 
@@ -94,7 +94,7 @@ class ThreadLimiter:
 
     @property
     def max_wait_seconds(self) -> float | None:
-        """How long a call may wait for a free slot; None waits without a bound."""
+        """The seconds that a call may wait for a free slot. None means no limit."""
         return self._max_wait
 
     @max_wait_seconds.setter
@@ -112,7 +112,7 @@ class ThreadLimiter:
         if self._of_loop is None:
             from anyio.lowlevel import RunVar
 
-            # With its id: early versions of AnyIO 4 compare variables by their names alone.
+            # The name has the id, because early versions of AnyIO 4 compare variables only by their names.
             self._of_loop = RunVar(f"spica threads: {self.name} ({id(self)})")
         try:
             limiter = self._of_loop.get()
@@ -174,7 +174,7 @@ class ThreadLimiter:
 class _DefaultThreadLimiter(ThreadLimiter):
     """AnyIO's own default limiter, which applications know and set, under the same interface.
 
-    Whichever total was set last counts, the one here or the one in AnyIO.
+    The last total that was set applies, in this object or in AnyIO.
     """
 
     def __init__(self, name: str, *, max_wait_seconds: float | None) -> None:
@@ -187,7 +187,7 @@ class _DefaultThreadLimiter(ThreadLimiter):
         try:
             limiter = self._make()
         except RuntimeError:
-            return  # No event loop runs here: each takes the total over on its next call.
+            return  # No event loop runs in this thread. Each one reads the total on its next call.
         self._taken_over[limiter] = limiter.total_tokens = self._total
 
     def current(self) -> "anyio.CapacityLimiter":
@@ -230,7 +230,7 @@ _pool: "Pool | None" = None
 
 
 def _load_pool() -> "Pool | None":
-    """Return the parked threads, or None if asyncio was never imported and so cannot be running."""
+    """Return the parked threads, or None if asyncio was never imported and therefore does not run."""
     global _pool
     if "asyncio" in sys.modules:
         from spica import _workers
@@ -248,7 +248,7 @@ class _ThreadCall:
     """One call in a thread: its slot in a limiter, and the thread that makes it.
 
     AnyIO accepts this object as the limiter of the call. It takes a free slot at once, without the
-    turn of the event loop that AnyIO's limiters take first, and otherwise waits with a bound.
+    turn of the event loop that AnyIO's limiters take first. Otherwise it waits, with a time limit.
     """
 
     __slots__ = (
@@ -274,7 +274,7 @@ class _ThreadCall:
         self._max_wait: float | None = None
 
     async def run(self, max_wait_seconds: float | None) -> Any:
-        """Make the call in a parked thread, or in one of AnyIO's where those cannot be used."""
+        """Make the call in a parked thread, or in a thread of AnyIO where no parked thread can be used."""
         self._max_wait = max_wait_seconds
         pool = _pool or _load_pool()
         task = None if pool is None else pool.current_task()
@@ -290,7 +290,7 @@ class _ThreadCall:
         import anyio
 
         scope = details.scope_of(task)
-        # A task that is cancelled already must not start the call.
+        # A task that is already cancelled must not start the call.
         if task.cancelling():
             await anyio.lowlevel.checkpoint()
         elif scope is not None:
@@ -316,7 +316,7 @@ class _ThreadCall:
             self._carry_back()
 
     def _call(self) -> Any:
-        """Make the call; runs in a thread of AnyIO's, in a copy of the caller's context."""
+        """Make the call. This runs in a thread of AnyIO, in a copy of the caller's context."""
         self._before = copy_context()
         try:
             return self._func(*self._args, **self._kwargs)
@@ -324,7 +324,7 @@ class _ThreadCall:
             self._after = copy_context()
 
     def _carry_back(self) -> None:
-        """Set in the caller's context what the call has set in its copy."""
+        """Copy the variables that the call has set back to the caller's context."""
         before, after = self._before, self._after
         if before is None or after is None:
             return
@@ -343,7 +343,7 @@ class _ThreadCall:
     # trio's use of a limiter
 
     async def acquire_on_behalf_of(self, borrower: object) -> None:
-        """Take a slot, now or when one is free.
+        """Take a slot, and wait for a free one if necessary.
 
         Raises:
             HTTPException: 503, no slot became free within the bound.
@@ -414,7 +414,7 @@ async def iterate_in_threadpool(iterator: Iterable[T]) -> AsyncIterator[T]:
 
 
 async def close_iterator(iterator: AsyncIterable[Any]) -> None:
-    """Close an iterator by its ``aclose()``, or by its ``close()`` if it has no other."""
+    """Close an iterator with ``aclose()`` if it has one, else with ``close()``."""
     aclose = getattr(iterator, "aclose", None)
     if aclose is not None:
         await aclose()
@@ -427,7 +427,7 @@ async def close_iterator(iterator: AsyncIterable[Any]) -> None:
 
 
 async def run_until_first_complete(*args: tuple[Callable[..., Any], dict[str, Any]]) -> None:
-    """Run ``(function, keyword arguments)`` pairs concurrently; the first to end cancels the others.
+    """Run ``(function, keyword arguments)`` pairs concurrently. The first one to end cancels the others.
 
     Deprecated: use ``anyio.create_task_group()``.
     """
@@ -452,19 +452,19 @@ async def _run_then_cancel(
 
 
 def is_async_callable(obj: Any) -> TypeGuard[Callable[..., Awaitable[Any]]]:
-    """Tell whether calling `obj` returns a coroutine.
+    """Return whether calling `obj` returns a coroutine.
 
     It does for an ``async def`` function or method, for an object whose class has an
     ``async def __call__``, and for any depth of `functools.partial` around one of them.
     """
-    # Nearly always a function or a method, whose code object has a flag.
+    # Fast path for functions and methods: their code object has a flag.
     code = getattr(obj, "__code__", None)
     if code is not None and code.co_flags & _CO_COROUTINE:
         return True
     obj = unwrap_partial(obj)
     if _is_coroutine_function(obj):
         return True
-    # Not `obj.__call__`: on a class, that is the method of its instances.
+    # Not `obj.__call__`, which for a class is the method of its instances.
     return callable(obj) and _is_coroutine_function(type(obj).__call__)
 
 

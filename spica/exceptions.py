@@ -1,6 +1,6 @@
-"""Exceptions and warnings that applications raise, catch and filter by.
+"""The exceptions and warnings that applications raise, catch and filter.
 
-Only the words: what is answered when one of them is raised is decided by the exception layer.
+The exception layer turns the exceptions into responses (see `spica.middleware.exceptions`).
 """
 
 from collections.abc import Mapping
@@ -11,31 +11,34 @@ from spica._diagnostics.call_site import Place, user_line, warn_at
 from spica._http.closecodes import check_close, describe_excess
 from spica._muting import is_configuration_muted
 
-# Looked up for every HTTPException without a detail, so a dict and not HTTPStatus(code).phrase:
-# unknown codes are then no exception either.
+# Every HTTPException without a detail looks its phrase up here. A dict is faster than
+# HTTPStatus(code).phrase, and does not raise for unknown codes.
 _PHRASES: dict[int, str] = {int(status): status.phrase for status in HTTPStatus}
 
 
 def _restore(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
-    """Make an exception from a pickle, without `__init__`: its signature may be another."""
+    """Restore an exception from a pickle without `__init__`, whose signature may differ in a subclass."""
     return cls.__new__(cls, *args)
 
 
 class HTTPException(Exception):
-    """Stop handling the request and answer it with an error.
+    """Stop handling the request and answer it with an error response.
 
-    Raise it anywhere below the exception layer; a handler registered for its class or status code
-    makes the response. The default answer is the detail as plain text.
+    Raise it in an endpoint, a dependency or a middleware. A handler for its class or status code makes the
+    response. Without a handler, the response is the detail as plain text.
 
-    Attributes:
-        status_code: the status to answer with.
-        detail: the text of the answer; by default the phrase that the standard gives the status,
-            or the empty string for a status without one.
-        headers: more headers of the answer, for example ``{"Retry-After": "120"}``.
+    Args:
+        status_code: the status of the response.
+        detail: the body of the response. The default is the standard phrase of the status, or an empty
+            string for a status without one.
+        headers: more headers of the response, for example ``{"Retry-After": "120"}``.
 
     Raises:
         TypeError: `status_code` is not an integer.
         ValueError: `status_code` does not have three digits.
+
+    Example:
+        ``raise HTTPException(404, detail="There is no such user.")``
     """
 
     def __init__(
@@ -44,7 +47,7 @@ class HTTPException(Exception):
         detail: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        # RFC 9112 s.4: a status code is three digits, anything else cannot be sent.
+        # RFC 9112 s.4: a status code has three digits.
         if not isinstance(status_code, int):
             raise TypeError(
                 f"{type(self).__name__}: status_code must be an int, not {status_code!r:.80}."
@@ -71,15 +74,15 @@ class HTTPException(Exception):
 class WebSocketException(Exception):
     """Stop the WebSocket session and close it with a code.
 
-    Attributes:
+    Args:
         code: the close code, for example 1008 (policy violation).
-        reason: a string for the peer's log; empty by default. A close frame carries 123 bytes of UTF-8
+        reason: a string for the peer's log, empty by default. A close frame carries 123 bytes of UTF-8
             (RFC 6455 s.5.5). A longer reason is cut when it is sent, and you get a
             `SpicaConfigurationWarning` here.
 
     Raises:
         TypeError: `code` is not an integer, or `reason` is neither a string nor None.
-        ValueError: `code` may not be sent.
+        ValueError: `code` is not allowed in a close frame.
     """
 
     def __init__(self, code: int, reason: str | None = None) -> None:
@@ -101,17 +104,17 @@ class WebSocketException(Exception):
 
 
 class SpicaDeprecationWarning(UserWarning):
-    """Warn that a name or a use will go away in a later version.
+    """A name or a usage is deprecated and will be removed in a later version.
 
-    It is a `UserWarning` and no `DeprecationWarning`, since Python hides those by default from the
-    people who run an application.
+    It is a `UserWarning`, because Python hides a `DeprecationWarning` by default from the people who run an
+    application.
     """
 
 
 class SpicaConfigurationWarning(UserWarning):
-    """Warn that a setting is legal but most probably not what was meant.
+    """A setting is valid but probably unintended.
 
-    Raised to an error with ``warnings.simplefilter("error", SpicaConfigurationWarning)``.
+    To turn it into an error, call ``warnings.simplefilter("error", SpicaConfigurationWarning)``.
     """
 
 
@@ -122,7 +125,7 @@ def warn_configuration(text: str, place: Place | None = None) -> None:
 
 
 class MisuseError(ValueError, AssertionError):
-    """A programmer gave a value that can't work.
+    """An argument has a value that can't work.
 
-    It is a ValueError. It is an AssertionError too, since code written for Starlette may expect that.
+    It is a ValueError, and also an AssertionError, because code for Starlette may expect that.
     """

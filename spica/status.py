@@ -1,6 +1,6 @@
 """Status codes by name: HTTP (RFC 9110 and the IANA registry) and WebSocket close codes (RFC 6455).
 
-A table of facts. Names that the registry has changed since still resolve, with a warning.
+Former names of the registry still resolve, with a warning.
 """
 
 import warnings
@@ -103,7 +103,7 @@ WS_1015_TLS_HANDSHAKE: Final = 1015
 
 __all__ = [name for name in globals() if name.startswith(("HTTP_", "WS_"))]
 
-# RFC 9110 gave these statuses other names: old name -> the one of today.
+# RFC 9110 renamed these statuses: old name -> current name.
 _RENAMED: Final = {
     "HTTP_413_REQUEST_ENTITY_TOO_LARGE": "HTTP_413_CONTENT_TOO_LARGE",
     "HTTP_414_REQUEST_URI_TOO_LONG": "HTTP_414_URI_TOO_LONG",
@@ -113,7 +113,7 @@ _RENAMED: Final = {
 
 
 def __getattr__(name: str) -> int:
-    """Resolve a name of former days, and say which one has taken its place."""
+    """Resolve a former name, with a warning that gives the current one."""
     current = _RENAMED.get(name)
     if current is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -126,5 +126,5 @@ def __getattr__(name: str) -> int:
 
 
 def __dir__() -> list[str]:
-    """List the codes, those of former names among them."""
+    """List the codes, including their former names."""
     return sorted([*__all__, *_RENAMED])

@@ -1,10 +1,10 @@
-"""Names for the shapes that ASGI and spica pass around: no classes, nothing to run.
+"""Type aliases of ASGI and spica.
 
-The first group is the ASGI 3.0 interface (https://asgi.readthedocs.io/en/latest/specs/main.html);
-the second is what an application is given by its author: lifespans and exception handlers.
+The first group is the ASGI 3.0 interface (https://asgi.readthedocs.io/en/latest/specs/main.html). The second
+has the functions that users pass to an application: lifespans and exception handlers.
 
-The classes a handler deals with (``Request``, ``Response``, ``WebSocket``) live on higher floors,
-so they are named by what they are here: every response is an ASGI application.
+The aliases do not mention ``Request``, ``Response`` and ``WebSocket``, because this module imports nothing of
+the package. A response is an ASGI app here.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -15,36 +15,36 @@ AppType = TypeVar("AppType")
 """The application object that a lifespan function receives."""
 
 Scope = MutableMapping[str, Any]
-"""What a server says about one connection, once, before any message."""
+"""The server's description of one connection. It does not change while messages are exchanged."""
 
 Message = MutableMapping[str, Any]
-"""One event that `receive` returned or `send` is given; its ``type`` tells which."""
+"""One event that `receive` returns or `send` takes. Its key ``type`` names the kind."""
 
 Receive = Callable[[], Awaitable[Message]]
-"""Wait for the next message from the server."""
+"""An async callable that returns the next message from the server."""
 
 Send = Callable[[Message], Awaitable[None]]
-"""Hand one message to the server."""
+"""An async callable that passes one message to the server."""
 
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-"""Anything that serves a connection: an application, a middleware, a route, a response."""
+"""An async callable that serves a connection: an application, middleware, route or response."""
 
 StatelessLifespan = Callable[[AppType], AbstractAsyncContextManager[None]]
 """A lifespan that yields nothing."""
 
 StatefulLifespan = Callable[[AppType], AbstractAsyncContextManager[Mapping[str, Any]]]
-"""A lifespan that yields the state which every request then sees."""
+"""A lifespan that yields the initial state of every request."""
 
 Lifespan = StatelessLifespan[AppType] | StatefulLifespan[AppType]
-"""What runs around the whole life of an application: up to the yield at start-up, then the rest."""
+"""A context manager around the life of an application: start-up before the yield, shutdown after it."""
 
-# Both arguments are Any: a handler is registered for one class of exceptions and naturally declares
-# that class for its second argument, which no type narrower than Any would let through.
+# Both arguments are Any, because a handler declares its own exception class for the second argument. A type
+# checker would reject it for any narrower type here.
 HTTPExceptionHandler = Callable[[Any, Any], ASGIApp | Awaitable[ASGIApp]]
-"""Answer an exception of an HTTP request: ``(request, exc)``, sync or async, to a response."""
+"""A handler ``(request, exc)`` that returns a response for an exception. It can be sync or async."""
 
 WebSocketExceptionHandler = Callable[[Any, Any], Awaitable[None]]
-"""Deal with an exception of a WebSocket session: ``(websocket, exc)``, always async."""
+"""An async handler ``(websocket, exc)`` for an exception of a WebSocket session."""
 
 ExceptionHandler = HTTPExceptionHandler | WebSocketExceptionHandler
 """A handler for either kind of connection."""

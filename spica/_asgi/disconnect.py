@@ -7,6 +7,7 @@ A server reports a disconnect as an ``http.disconnect`` message from ``receive``
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
@@ -16,6 +17,7 @@ import anyio
 from spica._asgi.body import BodyChannel, ClientDisconnect
 from spica._asgi.cleanup import Cleanup
 from spica._asgi.scope import CLEANUP, send_tells
+from spica._asgi.sending import SendHook
 from spica._asgi.side_task import running_asyncio_loop
 
 if TYPE_CHECKING:
@@ -48,7 +50,8 @@ async def _run_with_task_group(operation: Operation, send: Send, channel: BodyCh
     async with anyio.create_task_group() as task_group:
         task_group.start_soon(_watch, watch, channel, task_group.cancel_scope)
         try:
-            await operation(_LastSend(send, watch))
+            hook = functools.partial(_stop_at_end, watch)
+            await operation(SendHook(send, hook, ("http.response.body",)))
             is_complete = True
         except Exception as exc:
             error = exc  # raised outside the group, which would wrap it in an ExceptionGroup
@@ -58,7 +61,7 @@ async def _run_with_task_group(operation: Operation, send: Send, channel: BodyCh
     return is_complete
 
 
-class _LastSend:
+def _stop_at_end(watch: anyio.CancelScope, message: Message) -> None:
     """Stop watching before the last message is sent.
 
     ``http.disconnect`` also arrives after a complete response (ASGI, "Disconnect - receive event"). hypercorn
@@ -67,16 +70,8 @@ class _LastSend:
     would get no response.
     """
 
-    __slots__ = ("_send", "_watch")
-
-    def __init__(self, send: Send, watch: anyio.CancelScope) -> None:
-        self._send = send
-        self._watch = watch
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.body" and not message.get("more_body", False):
-            self._watch.cancel()
-        await self._send(message)
+    if not message.get("more_body", False):
+        watch.cancel()
 
 
 async def _watch(watch: anyio.CancelScope, channel: BodyChannel, scope: anyio.CancelScope) -> None:

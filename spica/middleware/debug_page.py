@@ -1,8 +1,8 @@
-"""An exception as a page for the person who writes the application, and as plain text.
+"""Render an exception as an HTML page for developers, and as plain text.
 
-Pure functions from an exception to text; whether, when and to whom the text is shown is decided by
-`spica.middleware.errors`. The page needs no script. It shows source, never the values of variables:
-among those may be passwords, and pages end up in screenshots and tickets.
+Pure functions from an exception to a string. `spica.middleware.errors` decides when to show it. The page
+needs no script. It shows source code and never the values of variables, because these may include passwords,
+and pages end up in screenshots and tickets.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 __all__ = ["format_line", "generate_frame_html", "generate_html", "generate_plain_text"]
 
 MAX_FRAMES = 60
-"""Frames shown of one traceback; of a longer one (a recursion) as many from both of its ends."""
+"""Maximum number of frames per traceback. A longer one, such as a recursion, loses its middle."""
 
 MAX_EXCEPTIONS = 20
-"""Exceptions shown on one page: causes, contexts and members of groups."""
+"""Maximum number of exceptions on a page, including causes, contexts and members of groups."""
 
 MAX_MESSAGE_LENGTH = 4000
-"""Characters shown of the text of one exception."""
+"""Maximum number of characters of an exception's message."""
 
 MAX_LINE_LENGTH = 400
-"""Characters shown of one line of source."""
+"""Maximum number of characters of a source line."""
 
 _SPICA = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _PYTHON = os.path.dirname(os.__file__) + os.sep
@@ -63,7 +63,7 @@ mark { background: var(--mark); color: inherit; border-radius: 2px; }
 
 
 def generate_plain_text(exc: BaseException) -> str:
-    """Return the traceback as Python prints it, with causes, notes and groups."""
+    """Return the traceback in Python's format, with causes, notes and groups."""
     import traceback
 
     return _sendable("".join(traceback.format_exception(exc)))
@@ -74,8 +74,11 @@ def generate_html(
 ) -> str:
     """Return a page about `exc`, its causes and the members of a group.
 
-    `limit` is the number of source lines for each frame. `frame_html` renders a frame in place of
-    `generate_frame_html`, from an `inspect.FrameInfo` and whether it should be collapsed.
+    Args:
+        exc: the exception.
+        limit: the number of source lines per frame.
+        frame_html: renders a frame instead of `generate_frame_html`. It gets an `inspect.FrameInfo`, and
+            whether the frame should be collapsed.
     """
     page = _Page(limit, frame_html or generate_frame_html)
     sections = page.section(exc)
@@ -92,7 +95,7 @@ def generate_html(
 
 
 def generate_frame_html(frame: inspect.FrameInfo, is_collapsed: bool) -> str:
-    """Return one frame: its place, and the source around it, which can be opened and closed."""
+    """Return one frame: its location, and its source lines, which the reader can expand and collapse."""
     lines = frame.code_context or []
     failing = frame.index or 0
     rendered = [
@@ -118,8 +121,8 @@ def format_line(
 ) -> str:
     """Return one line of source.
 
-    `index` is its place among the lines shown, `frame_index` that of the failing line, whose number
-    is `frame_lineno`. `columns`: the first character to be marked, and the one after the last.
+    `index` is its position among the lines of the frame, and `frame_index` the position of the failing line
+    with the number `frame_lineno`. `columns` has the first character to mark and the end of the mark.
     """
     line = line.rstrip("\r\n")
     text = _escape(_shorten(line, MAX_LINE_LENGTH))
@@ -132,7 +135,7 @@ def format_line(
 
 
 class _Page:
-    """What has been shown so far, so that the page stays finite."""
+    """Render the sections of a page, and count the exceptions to limit its size."""
 
     __slots__ = ("frame_html", "limit", "seen")
 
@@ -142,7 +145,7 @@ class _Page:
         self.seen: set[int] = set()
 
     def section(self, exc: BaseException) -> str:
-        """Return an exception with what belongs to it, newest first; a chain may be circular."""
+        """Return an exception, its causes and its group members, newest first. A chain may be circular."""
         parts: list[str] = []
         while True:
             self.seen.add(id(exc))
@@ -163,7 +166,7 @@ class _Page:
         return "".join(parts)
 
     def heading(self, exc: BaseException) -> str:
-        """Return what went wrong: class, text and notes."""
+        """Return the class, the message and the notes of an exception."""
         module = type(exc).__module__
         prefix = "" if module in ("builtins", "__main__") else f"<small>{_escape(module)}.</small>"
         message = _message(exc)
@@ -172,7 +175,7 @@ class _Page:
         return heading + "".join(f'<p class="note">{_escape(note)}</p>\n' for note in _notes(exc))
 
     def frames(self, traceback: TracebackType | None) -> Iterator[str]:
-        """Yield the frames, the one that failed last; a recursion without its middle."""
+        """Yield the frames with the failing one last, and without the middle of a recursion."""
         entries = list(_walk(traceback))
         left_out = len(entries) - MAX_FRAMES
         for number, entry in enumerate(entries):
@@ -185,7 +188,7 @@ class _Page:
             yield self.frame_html(frame, not is_last and _is_library(frame.filename))
 
     def member(self, exc: BaseException) -> str:
-        """Return a member of a group."""
+        """Return a member of an exception group."""
         if len(self.seen) >= MAX_EXCEPTIONS or id(exc) in self.seen:
             return f'<p class="left-out">{_escape(_name(exc))}, left out.</p>\n'
         return self.section(exc)
@@ -212,7 +215,7 @@ def _frame_info(entry: TracebackType, limit: int) -> inspect.FrameInfo:
     from dis import Positions
 
     code = entry.tb_frame.f_code
-    # linecache asks the module's loader where there is no file, for example in a zip archive.
+    # Without a file, for example in a zip archive, linecache uses the module's loader.
     lines = linecache.getlines(code.co_filename, entry.tb_frame.f_globals)
     failing = entry.tb_lineno - 1
     start = max(0, min(failing - limit // 2, len(lines) - limit))
@@ -230,7 +233,7 @@ def _frame_info(entry: TracebackType, limit: int) -> inspect.FrameInfo:
 
 
 def _columns(frame: inspect.FrameInfo, line: str) -> tuple[int, int] | None:
-    """Return the part of the failing line that failed; None if that is unknown, or all of it."""
+    """Return the columns of the failing expression, or None if unknown or if it is the whole line."""
     positions = getattr(frame, "positions", None)
     if positions is None or positions.lineno != frame.lineno or positions.col_offset is None:
         return None
@@ -244,7 +247,7 @@ def _columns(frame: inspect.FrameInfo, line: str) -> tuple[int, int] | None:
 
 
 def _is_library(filename: str) -> bool:
-    """Tell whether a file is nobody's who reads the page: installed, of Python, or of spica."""
+    """Return whether a file belongs to an installed package, to Python or to spica."""
     if "site-packages" in filename or "dist-packages" in filename or filename.startswith("<"):
         return True
     return filename.startswith((_SPICA, _PYTHON))
@@ -279,5 +282,5 @@ def _escape(text: str) -> str:
 
 
 def _sendable(text: str) -> str:
-    """Return `text` without lone surrogates, which UTF-8 cannot carry."""
+    """Return `text` without lone surrogates, which UTF-8 can't encode."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -228,7 +228,7 @@ class WSGIResponder:
         return self.__dict__[name]
 
     async def __call__(self, receive: Receive, send: Send) -> None:
-        """Receive the body, run the application in a thread, and send what it yields.
+        """Receive the body, run the application in a thread, and send the chunks that it yields.
 
         Raises:
             ClientDisconnect: the client has left (``send`` raised OSError, ASGI spec version 2.4), or did
@@ -270,7 +270,7 @@ class WSGIResponder:
     # -- in the thread ---------------------------------------------------------------------------------
 
     def wsgi(self, environ: Environ, start_response: Callable[..., Any]) -> None:
-        """Run the application and send what it yields.
+        """Run the application and send the chunks that it yields.
 
         Raises:
             TypeError: the application returned or yielded an object of a wrong type.

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from spica._asgi import current_codec as codec
+from spica._asgi.sending import SendHook
 from spica._diagnostics.arguments import check_flag, check_seconds
 from spica._diagnostics.call_site import user_line, warn_at
 from spica._diagnostics.middleware_order import SESSION
@@ -267,7 +268,9 @@ class SessionMiddleware(BaseLayer):
         """Serve a WebSocket with a session. Other scopes pass through."""
         if scope["type"] == "websocket":
             session = scope["session"] = _UnreadSession(self, scope["headers"])
-            send = _HandshakeSend(send, _SaveSession(self, scope, session))
+            send = SendHook(
+                send, _SaveSession(self, scope, session).edit_handshake, _HANDSHAKE_TYPES
+            )
         await self.app(scope, receive, send)
 
     # -- the cookie ------------------------------------------------------------------------------------
@@ -338,6 +341,17 @@ class _SaveSession:
                 raw.append(encode_header("set-cookie", cookie))
         session._is_sent = True
 
+    def edit_handshake(self, message: Message) -> Message | None:
+        """Add the cookie to the response to a WebSocket handshake; the hook of a ``SendHook``."""
+        session = self.find_session()
+        cookie = self.layer._write_cookie(session) if session.accessed else None
+        session._is_sent = True
+        if cookie is None:
+            return None
+        headers = MutableHeaders(raw=list(message.get("headers", ())))
+        headers.append("set-cookie", cookie)
+        return {**message, "headers": headers.raw}
+
     def find_session(self) -> Session:
         """Return the layer's session, or a Session by which the user has replaced it.
 
@@ -360,27 +374,8 @@ class _SaveSession:
         return found
 
 
-class _HandshakeSend:
-    """Add the cookie to the response to a WebSocket handshake."""
-
-    __slots__ = ("save", "send")
-
-    def __init__(self, send: Send, save: _SaveSession) -> None:
-        self.send = send
-        self.save = save
-
-    async def __call__(self, message: Message) -> None:
-        kind = message["type"]
-        # ASGI "WebSocket Accept" and the extension "WebSocket Denial Response".
-        if kind == "websocket.accept" or kind == "websocket.http.response.start":
-            session = self.save.find_session()
-            cookie = self.save.layer._write_cookie(session) if session.accessed else None
-            if cookie is not None:
-                headers = MutableHeaders(raw=list(message.get("headers", ())))
-                headers.append("set-cookie", cookie)
-                message = {**message, "headers": headers.raw}
-            session._is_sent = True
-        await self.send(message)
+# ASGI "WebSocket Accept" and the extension "WebSocket Denial Response".
+_HANDSHAKE_TYPES = frozenset(("websocket.accept", "websocket.http.response.start"))
 
 
 def _has_only_scalars(stored: bytes) -> bool:

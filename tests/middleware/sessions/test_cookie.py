@@ -166,5 +166,5 @@ def test_a_partitioned_cookie_without_tls_is_warned_of() -> None:
 
 def test_the_largest_entries_are_named() -> None:
     text = explain_size("s", 5000, {"a": 1, "b": 3000, "c": 2, "d": 900})
-    assert "the cookie 's' has 5000 bytes, and browsers drop one of more than 4096" in text
+    assert "the cookie 's' has 5000 bytes, and browsers drop cookies over 4096" in text
     assert text.endswith("Its largest entries, in bytes: 'b' (3000), 'd' (900), 'c' (2).")

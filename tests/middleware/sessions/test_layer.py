@@ -349,7 +349,7 @@ async def test_a_cookie_has_4096_bytes_at_most(extra: int, is_kept: bool) -> Non
 async def test_a_session_that_is_too_large_says_so() -> None:
     error = await error_of(lambda r: r.session.update(small=1, large="secret" * 1000))
     assert isinstance(error, ValueError)
-    assert "browsers drop one of more than 4096" in str(error)
+    assert "browsers drop cookies over 4096" in str(error)
     assert "'large' (6012), 'small' (11)" in str(error)
     assert "secret" not in str(error)
 
@@ -362,7 +362,7 @@ async def test_a_session_that_is_too_large_says_so() -> None:
 async def test_what_is_no_json_is_named_by_its_key(value: Any, kind: Any) -> None:
     error = await error_of(lambda r: r.session.update(good=1, bad=[value]))
     assert type(error) is kind
-    assert "session['bad'] can't be kept in a cookie" in str(error)
+    assert "session['bad'] can't be stored in a cookie" in str(error)
 
 
 async def test_a_replaced_session_is_written() -> None:
