@@ -1,7 +1,7 @@
-"""The layer that tells browsers which pages of other origins may read a response (CORS).
+"""Let browsers know which pages of other origins may read a response (CORS).
 
-It does not keep a request out: a browser that is not told so keeps the page from reading the answer.
-Only preflights are answered here. WebSocket handshakes are not subject to CORS and pass through.
+CORS does not block requests: without the headers, the browser keeps the page from reading the response. The
+layer answers only preflights itself. WebSocket handshakes are not subject to CORS and pass through.
 
 Standards: WHATWG Fetch s.3.2 (the CORS protocol), RFC 6454 s.7 (Origin), RFC 9110 s.12.5.5 (Vary),
 Private Network Access (WICG).
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from spica.types import ASGIApp, Message, Receive, Scope, Send
 
 ALL_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY")
-"""What ``*`` stands for among methods."""
+"""The methods that ``*`` allows."""
 
 SAFELISTED_HEADERS = {"Accept", "Accept-Language", "Content-Language", "Content-Type"}
-"""Request headers that every page may send (WHATWG Fetch s.2.2.2)."""
+"""Request headers that every page may send without permission (WHATWG Fetch s.2.2.2)."""
 
 _PREFLIGHT_VARY = (
     "Origin, Access-Control-Request-Method, Access-Control-Request-Headers, "
@@ -47,24 +47,33 @@ _OWN_NAMES = frozenset(
         b"access-control-expose-headers",
     }
 )
-# A subclass may override these to write its own headers, message by message.
+# Methods that a subclass may override to write its own headers for each message.
 _MESSAGE_METHODS = ("simple_response", "send", "allow_explicit_origin")
 
 
 class CORSMiddleware(Layer):
     """Let pages of other origins read responses, and answer the preflights of browsers.
 
-    By default nothing is allowed; `allow_origins` and the other settings open what they name, and
-    ``*`` opens all of a kind. `allow_origin_regex` is matched against the whole origin. With
-    `allow_credentials` the origin is always named, since browsers refuse ``*`` then: together with
-    ``allow_origins=["*"]`` every page on the web can act as the visitor it was opened by.
+    By default, no other origin is allowed. An error response to an exception that passes through the layer
+    gets the headers too, because the page could not read it otherwise.
 
-    `max_age` is how long a browser may keep the answer to a preflight, in seconds. The default of
-    600 is what all of them accept: Chromium keeps it for 7200 at most, Firefox for 86400. 0 forbids
-    keeping it; None says nothing, and browsers take 5 seconds.
+    Args:
+        app: the inner app.
+        allow_origins: the allowed origins, such as ``https://example.org``. ``*`` allows all.
+        allow_methods: the allowed methods. ``*`` allows all common methods.
+        allow_headers: the allowed request headers, besides those that every page may send. ``*`` allows all.
+        allow_credentials: whether pages may send cookies and read the responses. The response then names the
+            origin, because browsers refuse ``*``. With ``allow_origins=["*"]``, every page on the web can act
+            as the visitor who opened it.
+        allow_origin_regex: a regular expression of allowed origins. It must match the whole origin.
+        allow_private_network: whether public pages may send requests to a private network.
+        expose_headers: the response headers that pages may read.
+        max_age: the seconds that a browser may cache a preflight response. All browsers accept the default of
+            600; Chromium caches for at most 7200, Firefox for 86400. 0 forbids caching. With None, the header
+            is omitted, and browsers cache for 5 seconds.
 
-    An error page for an exception that passes here gets the headers too: the page that asked could
-    not read it otherwise.
+    Example:
+        ``Middleware(CORSMiddleware, allow_origins=["https://example.org"])``
     """
 
     middleware_traits = (CORS,)
@@ -81,12 +90,12 @@ class CORSMiddleware(Layer):
         expose_headers: Collection[str] = (),
         max_age: int | None = 600,
     ) -> None:
-        """Check the settings, and prepare what is written.
+        """Check the settings and prepare the headers.
 
         Raises:
-            TypeError: a setting is of the wrong type, a string for a list above all.
-            ValueError: an origin, method or header can never match, the pattern is none, or `max_age`
-                is negative.
+            TypeError: a setting has the wrong type, for example a string instead of a list.
+            ValueError: an origin, method or header can never match, `allow_origin_regex` is not a regular
+                expression, or `max_age` is negative.
         """
         check_strings(allow_origins, "CORSMiddleware: allow_origins")
         _check_origins(allow_origins)
@@ -117,13 +126,13 @@ class CORSMiddleware(Layer):
         self._writes_messages = not is_original(type(self), *_MESSAGE_METHODS)
         self._unasked = _SetFields((), None)
         self._simple = self._unasked
-        # Made at the first request, and anew if a subclass has changed `simple_headers` since.
+        # Created at the first request, and again if a subclass has changed `simple_headers` since.
         self._encoded: dict[str, str] | None = None
-        # Of origins that the settings name, so that there is an end to it.
+        # Cache only origins that the settings name, so that clients can't fill the memory.
         self._explicit: dict[str, _SetFields] = {}
 
     def _list_simple_headers(self, expose_headers: Collection[str]) -> dict[str, str]:
-        """Return what a response to any other origin says."""
+        """Return the headers of every response to another origin."""
         headers = {}
         if self.allow_all_origins and not self.allow_credentials:
             headers["Access-Control-Allow-Origin"] = "*"
@@ -134,7 +143,7 @@ class CORSMiddleware(Layer):
         return headers
 
     def _list_preflight_headers(self, header_names: list[str]) -> dict[str, str]:
-        """Return what the answer to any preflight says."""
+        """Return the headers of every preflight response."""
         headers = {"Vary": _PREFLIGHT_VARY, **self._list_simple_headers(())}
         headers["Access-Control-Allow-Methods"] = _list(self.allow_methods)
         if self.max_age is not None:
@@ -143,10 +152,10 @@ class CORSMiddleware(Layer):
             headers["Access-Control-Allow-Headers"] = ", ".join(header_names)
         return headers
 
-    # -- the way of a request --------------------------------------------------------------------------
+    # -- requests --------------------------------------------------------------------------------------
 
     async def respond(self, request: Request[Any]) -> Answer:
-        """Return the inner answer with CORS headers, or the answer to a preflight."""
+        """Return the inner response with CORS headers, or the response to a preflight."""
         scope = request.scope
         origin = None
         for name, value in scope["headers"]:
@@ -163,7 +172,7 @@ class CORSMiddleware(Layer):
         return await self.respond_edited(request, edit)
 
     def is_allowed_origin(self, origin: str) -> bool:
-        """Tell whether pages of `origin` may read responses. Override it to decide otherwise."""
+        """Return whether pages of `origin` may read responses. Override it for your own rule."""
         if self.allow_all_origins or origin in self.allow_origins:
             return True
         pattern = self.allow_origin_regex
@@ -172,7 +181,7 @@ class CORSMiddleware(Layer):
         return pattern.fullmatch(origin) is not None
 
     def _choose_edit(self, origin: str) -> _SetFields:
-        """Return what is written into a response for a page of this origin."""
+        """Return the edit of a response for a page of this origin."""
         if self._encoded != self.simple_headers:
             self._encoded = self.simple_headers.copy()
             self._simple = _SetFields(tuple(map(_encode, self._encoded.items())), None)
@@ -191,8 +200,8 @@ class CORSMiddleware(Layer):
         return edit
 
     def _may_name(self, origin: str) -> bool:
-        # RFC 6454 s.6.2: an origin is printable ASCII, without blanks and commas. Settings that allow all
-        # origins allow other texts too, but a response must not repeat them.
+        # RFC 6454 s.6.2: an origin is printable ASCII without spaces and commas. Settings that allow all
+        # origins also allow malformed ones, but a response must not repeat these.
         if not (origin and origin.isprintable() and origin.isascii()):
             return False
         return " " not in origin and "," not in origin and self.is_allowed_origin(origin)
@@ -200,7 +209,7 @@ class CORSMiddleware(Layer):
     # -- preflights ------------------------------------------------------------------------------------
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """Return the answer to a preflight: 200, or 400 with the names of what is not allowed."""
+        """Return the preflight response: 200, or 400 with the list of the parts that are not allowed."""
         headers = dict(self.preflight_headers)
         failures = []
         origin = _only(request_headers, "origin")
@@ -216,7 +225,7 @@ class CORSMiddleware(Layer):
             if not self._allows_headers(requested):
                 failures.append("headers")
             elif self.allow_all_headers:
-                # The field itself: with credentials, "*" is just a name (WHATWG Fetch s.3.2.3).
+                # Repeat the requested headers: with credentials, "*" is a literal name (Fetch s.3.2.3).
                 headers["Access-Control-Allow-Headers"] = requested
         if request_headers.get("access-control-request-private-network") == "true":
             if self.allow_private_network:
@@ -224,7 +233,7 @@ class CORSMiddleware(Layer):
             else:
                 failures.append("private-network")
         if failures:
-            # With what is allowed: so that the browser's console can say more than "failed".
+            # Keep the allowed headers, so that the browser's console can show the exact reason.
             text = "Disallowed CORS " + ", ".join(failures)
             return PlainTextResponse(text, status_code=400, headers=headers)
         return PlainTextResponse("OK", headers=headers)
@@ -241,12 +250,12 @@ class CORSMiddleware(Layer):
     async def simple_response(
         self, scope: Scope, receive: Receive, send: Send, request_headers: Headers
     ) -> None:
-        """Run the app, with each message of its response given to ``self.send``."""
+        """Run the app and pass each message of its response to ``self.send``."""
         send = functools.partial(self.send, send=send, request_headers=request_headers)
         await self.app(scope, receive, send)
 
     async def send(self, message: Message, send: Send, request_headers: Headers) -> None:
-        """Send `message` on, with CORS headers if it starts the response."""
+        """Send `message`, with CORS headers if it starts the response."""
         if message["type"] == "http.response.start":
             headers = MutableHeaders(raw=list(message.get("headers", ())))
             has_origin = "origin" in request_headers
@@ -260,7 +269,7 @@ class CORSMiddleware(Layer):
 
     @staticmethod
     def allow_explicit_origin(headers: MutableHeaders, origin: str) -> None:
-        """Write into `headers` that pages of this origin may read the response."""
+        """Set the headers that let pages of `origin` read the response."""
         headers["Access-Control-Allow-Origin"] = origin
         headers.add_vary_header("Origin")
 
@@ -269,22 +278,22 @@ remember(CORSMiddleware, *_MESSAGE_METHODS)
 
 
 _NO_ORIGIN = "\n"
-"""Stands for several Origin headers that contradict each other: no setting allows it by name."""
+"""The origin of a request with several different Origin headers. No setting can name it."""
 
 
 def _only(headers: Headers, name: str) -> str:
-    """Return the value of a header that may come once; "" if it is missing, or its lines contradict."""
+    """Return the value of a header, or "" if it is missing or has lines with different values."""
     values = set(headers.getlist(name))
     return values.pop() if len(values) == 1 else ""
 
 
 class _SetFields:
-    """The edit: set fields, and say that the response depends on the origin."""
+    """The edit of a response: set the headers, and add Vary if it depends on the origin."""
 
     __slots__ = ("fields", "origin")
 
     def __init__(self, fields: tuple[tuple[bytes, bytes], ...], origin: str | None) -> None:
-        # RFC 9110 s.12.5.5: a cache must not give the answer for one origin to another one.
+        # RFC 9110 s.12.5.5: a cache must not reuse the response to one origin for another one.
         self.fields = (*fields, (b"vary", b"Origin"))
         self.origin = origin
 
@@ -304,14 +313,14 @@ class _SetFields:
             raw.extend(self.fields)
 
     def merge(self, headers: MutableHeaders) -> None:
-        """Set the fields where some of them may stand already."""
+        """Set the headers in a response that may already have some of them."""
         for name, value in self.fields[:-1]:
             headers[name.decode()] = value.decode("latin-1")
         headers.add_vary_header("Origin")
 
 
 class _MessageWriter:
-    """The answer of a subclass that writes its headers message by message: an opaque app."""
+    """The answer of a subclass that edits messages: an opaque app that calls its ``send``."""
 
     __slots__ = ("layer",)
 
@@ -328,12 +337,12 @@ def _encode(field: tuple[str, str]) -> tuple[bytes, bytes]:
 
 
 def _list(names: Collection[str]) -> str:
-    """Write names as the value of a header, in their order if they have one."""
+    """Return names as the value of a header, sorted if the collection has no order."""
     return ", ".join(sorted(names) if isinstance(names, (set, frozenset)) else names)
 
 
 def _without_repeats(names: Collection[str]) -> Collection[str]:
-    """Return each name, and the safelisted ones, in one spelling; that of the standard wins."""
+    """Return each name once, including the safelisted ones. The spelling of the standard wins."""
     spellings = {name.lower(): name for name in [*sorted(names), *SAFELISTED_HEADERS]}
     return spellings.values()
 
@@ -358,7 +367,7 @@ def _check_origins(origins: Collection[str]) -> None:
 def _check_case(methods: Collection[str]) -> None:
     for method in methods:
         if method not in ALL_METHODS and method.upper() in ALL_METHODS:
-            # WHATWG Fetch s.2.2.1: methods are case-sensitive, and browsers write these in capitals.
+            # WHATWG Fetch s.2.2.1: methods are case-sensitive, and browsers send these in upper case.
             _warn(f"allow_methods has {method!r}, which is not {method.upper()!r}.")
 
 
@@ -374,7 +383,7 @@ def _compile(pattern: str | re.Pattern[str] | None) -> re.Pattern[str] | None:
     except re.error as error:
         where = "" if error.pos is None else f" at position {error.pos}"
         raise ValueError(
-            f"{place} is {pattern!r:.300}, which is no regular expression: {error.msg}{where}."
+            f"{place} is {pattern!r:.300}, which is not a regular expression: {error.msg}{where}."
         ) from error
     places = [
         f"at position {found.position} {found.text}" for found in find_looseness(compiled.pattern)

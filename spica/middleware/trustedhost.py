@@ -1,7 +1,7 @@
-"""The layer that lets only requests for known hosts pass.
+"""Let only requests for known hosts pass.
 
-What an application builds from the Host field, a link in an e-mail for example, points to where the
-client said. Only hosts that are listed here are believed.
+The client chooses the Host header. A URL that an application builds from it, for example a link in an e-mail,
+points to that host. So this layer refuses hosts that are not listed.
 
 Standards: RFC 9110 s.7.2, RFC 9112 s.3.2 (Host), RFC 3986 s.3.2.2.
 """
@@ -33,10 +33,17 @@ _USUAL_PORT_SIZE = 5  # digits
 class TrustedHostMiddleware(Layer):
     """Answer 400 unless the Host field names one of `allowed_hosts`.
 
-    An allowed host is a name, ``*.example.org`` for every name below one (but not the name itself),
-    an address (IPv6 in brackets), or ``*`` for all. The port and upper case do not count. A colon
-    without a port is malformed, since clients do not write one, and a final dot makes another name. With
-    `www_redirect`, a host gets a 307 to the same name with ``www.`` if only that one is allowed.
+    The comparison ignores the port and the case. A colon without a port is malformed, because clients do not
+    send one, and a name with a final dot is a different name.
+
+    Args:
+        app: the inner app.
+        allowed_hosts: names, addresses (IPv6 in brackets), ``*.example.org`` for every name below
+            ``example.org`` (but not the name itself), or ``*`` for all. None, the default, allows all.
+        www_redirect: whether a host gets a 307 to the same name with ``www.`` if only that one is allowed.
+
+    Example:
+        ``Middleware(TrustedHostMiddleware, allowed_hosts=["example.org", "*.example.org"])``
     """
 
     middleware_traits = (CHECKS_HOST,)
@@ -47,11 +54,11 @@ class TrustedHostMiddleware(Layer):
         allowed_hosts: Sequence[str] | None = None,
         www_redirect: bool = True,
     ) -> None:
-        """Let `allowed_hosts` pass to `app`; None, the default, lets every host pass.
+        """Check the settings.
 
         Raises:
-            TypeError: `allowed_hosts` is a single string, or has something else than strings.
-            ValueError: One of them can never match.
+            TypeError: `allowed_hosts` is a single string, or has an item that is not a string.
+            ValueError: an allowed host can never match.
         """
         self.app = app
         self.allowed_hosts = _check_hosts(["*"] if allowed_hosts is None else allowed_hosts)
@@ -67,7 +74,7 @@ class TrustedHostMiddleware(Layer):
             )
 
     async def respond(self, request: Request[Any]) -> Answer:
-        """Return the inner answer, or the refusal."""
+        """Return the inner response, or the refusal."""
         if not self.allow_any:
             refusal = self._refuse(request.scope)
             if refusal is not None:
@@ -75,7 +82,7 @@ class TrustedHostMiddleware(Layer):
         return await self.inner.respond(request)
 
     async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse a WebSocket in the same way; let other scopes pass."""
+        """Refuse a WebSocket in the same way. Other scopes pass."""
         if scope["type"] == "websocket" and not self.allow_any:
             refusal = self._refuse(scope)
             if refusal is not None:
@@ -84,13 +91,12 @@ class TrustedHostMiddleware(Layer):
         await self.inner.connect(scope, receive, send)
 
     def _refuse(self, scope: Scope) -> Response | None:
-        """Return None if the host is allowed."""
-        # RFC 9112 s.3.2: without a Host line, with an invalid one, or with two that contradict each
-        # other, a request is answered with 400.
+        """Return the refusal, or None if the host is allowed."""
+        # RFC 9112 s.3.2: answer 400 if the Host header is missing or invalid, or if two of them differ.
         field = find_host(scope["headers"])
         if field is None:
             return _refusal(scope)
-        # Spelled like the setting, alone or with a port: nearly always.
+        # Fast path: nearly every host is spelled like the setting, alone or with a port.
         name, _, digits = field.partition(b":")
         if field in self._spellings or (
             name in self._spellings and digits.isdigit() and len(digits) <= _USUAL_PORT_SIZE
@@ -99,16 +105,16 @@ class TrustedHostMiddleware(Layer):
         return self._judge(field.decode("latin-1"), scope)
 
     def _judge(self, text: str, scope: Scope) -> Response | None:
-        """Return None if a host of any spelling is allowed."""
-        # RFC 3986 s.3.2.3: who makes a URI should leave out the colon of an empty port.
+        """Return the refusal of a host in any spelling, or None if it is allowed."""
+        # RFC 3986 s.3.2.3: producers should omit the colon of an empty port.
         host = None if text.endswith(":") else parse_host_name(text)
         if host is None:
             return _refusal(scope)
-        # A name below another has a label of its own: ".example.org" has none.
+        # A subdomain needs a label of its own, which ".example.org" lacks.
         if host in self._names or (host.endswith(self._endings) and host[0] != "."):
             return None
         if self.www_redirect and "www." + host in self._names:
-            # A port that cannot stand in a URL is left out.
+            # Omit a port that is not allowed in a URL.
             _, port = parse_host(text) or (host, None)
             netloc = format_host("www." + host, port)
             url = URL(scope={**scope, "path": public_path(scope)})
@@ -145,7 +151,7 @@ def _check_host(host: str, place: str) -> str:
             f"{place} has {host!r}. Domain wildcard patterns must be like '*.example.com'."
         )
     try:
-        # RFC 5890 s.2.3.2.1: on the wire, names stand in their ASCII form.
+        # RFC 5890 s.2.3.2.1: clients send names in their ASCII form.
         parsed = parse_host(name if name.isascii() else name.encode("idna").decode())
     except UnicodeError:
         parsed = None

@@ -548,7 +548,7 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
     "a pattern that is none": (
         {"allow_origin_regex": r"https://(a|b\.org"},
         ValueError,
-        "CORSMiddleware: allow_origin_regex is 'https://(a|b\\\\.org', which is no regular "
+        "CORSMiddleware: allow_origin_regex is 'https://(a|b\\\\.org', which is not a regular "
         "expression: missing ), unterminated subpattern at position 8.",
     ),
     "a list of patterns": (
