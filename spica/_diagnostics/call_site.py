@@ -13,7 +13,10 @@ from typing import Any, NamedTuple
 
 _PACKAGE = __name__.partition(".")[0]
 _PASSED_OVER = frozenset(
-    (_PACKAGE, "importlib", "contextlib", "collections", "_collections_abc", "httpx", "httpx2")
+    (
+        *(_PACKAGE, "importlib", "contextlib", "collections", "_collections_abc", "httpx", "httpx2"),
+        "_pytest",  # imports the packages of its plugins by a loader of its own, and spica has one
+    )
 )
 """Packages whose frames are never the user's line. They call us on behalf of the user."""
 

@@ -127,7 +127,7 @@ def _explain_type_error(text: str, module: str) -> str:
 def _explain_attribute(obj: Any, name: str) -> str:
     """Return the fix for the attribute ``name``, which ``obj`` has not."""
     if isinstance(obj, CoroutineType):
-        call = obj.__qualname__.replace("_CallNext._layer_respond", "call_next")
+        call = re.sub(r"^_CallNext\.\w+$", "call_next", obj.__qualname__)
         return f"{call}() returned a coroutine. Await it first: (await ...).{name}"
     if isinstance(obj, (FunctionType, MethodType)):
         call = f"(await ...{obj.__name__}()).{name}"
