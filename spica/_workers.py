@@ -438,18 +438,22 @@ async def _details_of_anyio() -> AnyIODetails | None:
         state = task_states.get(task)
         if getattr(state, "cancel_scope", None) is not scope:
             return None
-    if found.pop("current_cancel_scope", None) is not scope:
+    if found.pop("current_cancel_scope", None) is not scope:  # pyright: ignore[reportPossiblyUnboundVariable]
         return None
-    make_token = _token_maker(found.pop("current_token", None), loop)
-    if make_token is None or not found.keys() <= {"current_async_backend"}:
+    make_token = _token_maker(found.pop("current_token", None), loop)  # pyright: ignore[reportPossiblyUnboundVariable]
+    if make_token is None or not found.keys() <= {"current_async_backend"}:  # pyright: ignore[reportPossiblyUnboundVariable]
         return None
     changed = [
         (variable, value)
-        for variable, value in inside.items()
-        if outside.get(variable, _MISSING) is not value
+        for variable, value in inside.items()  # pyright: ignore[reportPossiblyUnboundVariable]
+        if outside.get(variable, _MISSING) is not value  # pyright: ignore[reportPossiblyUnboundVariable]
     ]
     return AnyIODetails(
-        thread_locals, task_states, make_token, tuple(found.items()), tuple(changed)
+        thread_locals,
+        task_states,
+        make_token,
+        tuple(found.items()),
+        tuple(changed),  # pyright: ignore[reportPossiblyUnboundVariable]
     )
 
 

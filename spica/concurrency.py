@@ -423,7 +423,7 @@ async def close_iterator(iterator: AsyncIterable[Any]) -> None:
     if callable(close):
         result = close()
         if hasattr(result, "__await__"):
-            await result
+            await result  # pyright: ignore[reportGeneralTypeIssues]
 
 
 async def run_until_first_complete(*args: tuple[Callable[..., Any], dict[str, Any]]) -> None:

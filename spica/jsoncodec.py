@@ -51,6 +51,7 @@ class JSONCodec(Protocol):
             ValueError: A number is NaN or infinite, a string has a lone surrogate, or a value contains
                 itself.
         """
+        ...
 
     def decode(self, data: bytes | str, /) -> Any:
         """Return the value of a JSON document.
@@ -493,4 +494,4 @@ class MalformedJSON(json.JSONDecodeError, HTTPException):
         self.detail = f"Malformed JSON: {self.msg}: {where}"
         self.headers = None
 
-    __str__ = ValueError.__str__
+    __str__ = ValueError.__str__  # pyright: ignore[reportAssignmentType]

@@ -337,7 +337,7 @@ class Request(HTTPConnection[StateT]):
         except AttributeError:
             receive = empty_receive  # a subclass skipped `__init__`
         if type(receive) is BodyChannel:
-            return receive
+            return receive  # pyright: ignore[reportReturnType]
         self._receive = channel = BodyChannel(receive, self.scope)
         return channel
 

@@ -101,7 +101,7 @@ WS_1013_TRY_AGAIN_LATER: Final = 1013
 WS_1014_BAD_GATEWAY: Final = 1014
 WS_1015_TLS_HANDSHAKE: Final = 1015
 
-__all__ = [name for name in globals() if name.startswith(("HTTP_", "WS_"))]
+__all__ = [name for name in globals() if name.startswith(("HTTP_", "WS_"))]  # pyright: ignore[reportUnsupportedDunderAll]
 
 # RFC 9110 renamed these statuses: old name -> current name.
 _RENAMED: Final = {

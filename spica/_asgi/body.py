@@ -508,7 +508,7 @@ def _size_of(message: Message) -> int:
 
 def channel_of(receive: Receive, scope: Scope) -> BodyChannel:
     """Return ``receive`` if it is already a channel, else a new channel that wraps it."""
-    return receive if type(receive) is BodyChannel else BodyChannel(receive, scope)
+    return receive if type(receive) is BodyChannel else BodyChannel(receive, scope)  # pyright: ignore[reportReturnType]
 
 
 SMALL_SIZE = 512

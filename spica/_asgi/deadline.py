@@ -84,6 +84,7 @@ class Clock(Protocol):
 
     def idle_limit(self) -> float:
         """Return the limit for the next wait in seconds."""
+        ...
 
     def give_up(self) -> Exception | None:
         """Return the error to raise after a wait that took too long, or None to keep waiting."""

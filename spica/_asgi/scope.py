@@ -139,7 +139,7 @@ class ScopeMapping(_Base):
     if not TYPE_CHECKING:
         __contains__, get, keys = Mapping.__contains__, Mapping.get, Mapping.keys
         items, values = Mapping.items, Mapping.values
-    __eq__, __hash__ = object.__eq__, object.__hash__
+    __eq__, __hash__ = object.__eq__, object.__hash__  # pyright: ignore[reportAssignmentType]
 
     def __len__(self) -> int:
         return len(self.scope)

@@ -12,11 +12,9 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 _PACKAGE = __name__.partition(".")[0]
+# pytest imports the packages of its plugins with a loader of its own, and spica has a plugin.
 _PASSED_OVER = frozenset(
-    (
-        *(_PACKAGE, "importlib", "contextlib", "collections", "_collections_abc", "httpx", "httpx2"),
-        "_pytest",  # imports the packages of its plugins by a loader of its own, and spica has one
-    )
+    "spica _pytest importlib contextlib collections _collections_abc httpx httpx2".split()
 )
 """Packages whose frames are never the user's line. They call us on behalf of the user."""
 

@@ -218,7 +218,7 @@ class GuardedApp:
             handler, _ = find_handled(exc, self.request.scope.get(EXCEPTION_HANDLERS))
             if handler is None:
                 raise
-            if started.has_started:
+            if started.has_started:  # pyright: ignore[reportFunctionMemberAccess]
                 raise RuntimeError(ALREADY_STARTED) from exc
             answer = await answer_exception(self.request, exc)
             if answer is not None:

@@ -35,12 +35,15 @@ class ErrorPolicy(Protocol):
 
     async def _layer_answer_error(self, request: Request[Any], exc: Exception) -> ASGIApp:
         """Return the answer to an exception, or raise it."""
+        ...
 
     def _layer_guard(self, answer: ASGIApp, request: Request[Any]) -> ASGIApp:
         """Return an opaque answer inside an app that answers its exceptions."""
+        ...
 
     async def _layer_report(self, request: Request[Any], exc: Exception) -> bool:
         """Take note of an error that came too late for an answer; return whether to raise it."""
+        ...
 
 
 async def answer_request(

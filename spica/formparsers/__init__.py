@@ -25,6 +25,6 @@ __all__ = [
     "MultipartPart",
     "Part",
     "PartStream",
-    "SpooledTemporaryFile",
+    "SpooledTemporaryFile",  # pyright: ignore[reportUnsupportedDunderAll]
     "read_parts",
 ]

@@ -225,7 +225,7 @@ class _GuardedServer:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = StartedSend(send, scope)
         if type(receive) is BodyChannel:
-            receive.guard = started
+            receive.guard = started  # pyright: ignore[reportFunctionMemberAccess]
         try:
             await self.app(scope, receive, started)
         except Exception as exc:

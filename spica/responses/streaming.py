@@ -68,9 +68,9 @@ class StreamingResponse(Response):
         if isinstance(content, AsyncIterable):
             self.body_iterator = self._handed_over = content
         elif isinstance(content, (str, bytes, memoryview)):
-            self.body_iterator = one_chunk(content)  # not one chunk per character
+            self.body_iterator = one_chunk(content)  # not one chunk per character  # pyright: ignore[reportArgumentType]
         elif isinstance(content, Iterable):
-            self.body_iterator = self._handed_over = iterate_in_threadpool(content)
+            self.body_iterator = self._handed_over = iterate_in_threadpool(content)  # pyright: ignore[reportIncompatibleMethodOverride]
         else:
             raise TypeError(
                 f"StreamingResponse needs an iterable or async iterable of chunks, not "
@@ -125,7 +125,7 @@ class StreamingResponse(Response):
         finally:
             await close_unread(self.body_iterator)
 
-    async def _resolve(self, request: Any) -> Response:
+    async def _resolve(self, request: Any) -> Response:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Return the response itself, after registering its iterators to be closed in any case."""
         self._note_iterators(request)
         return self

@@ -227,7 +227,7 @@ class Router(RouteDecorators, BaseLayer):
         self._default = Inner(app)
 
     @responds_by("_layer_dispatch")
-    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Serve a connection by the routes, inside the router's middleware. Subclasses override this."""
         if scope["type"] == "lifespan":
             await self.lifespan(scope, receive, send)

@@ -179,7 +179,7 @@ class AsyncWebSocketSession:
         if isinstance(item, BrokenOff):
             self._closed_with = {"type": CLOSE, "code": 1006, "reason": f"broke {item.reason}"}
             raise_on_close(self._closed_with)
-        message: Message = item
+        message: Message = item  # pyright: ignore[reportAssignmentType]
         if message["type"] == CLOSE:
             self._closed_with = message
         return dict(message)

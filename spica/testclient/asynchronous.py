@@ -159,7 +159,7 @@ class AsyncTestClient(httpx.AsyncClient):
             leftovers = await self._leak_check.leftovers(list(streams))
             await super().__aexit__()
         await runner.stop()
-        return leftovers
+        return leftovers  # pyright: ignore[reportPossiblyUnboundVariable]
 
     def shutdown(self) -> None:
         """Begin the application's drain, as a server does at SIGTERM.

@@ -56,7 +56,7 @@ def as_asgi3(app: Any) -> ASGI3App:
             )
         return cast(ASGI3App, app)
     if _accepts(signature, 1):
-        return ASGI2Adapter(app)
+        return ASGI2Adapter(app)  # pyright: ignore[reportArgumentType]
     raise TypeError(
         f"TestClient needs an ASGI application, a callable (scope, receive, send), "
         f"not {app!r} with the parameters {signature}."

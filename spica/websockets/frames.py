@@ -131,7 +131,7 @@ def encode_headers(headers: HandshakeHeaders) -> list[tuple[bytes, bytes]]:
         ValueError: a name or value has characters that are not allowed (RFC 9110 s.5).
     """
     lines = headers.items() if isinstance(headers, Mapping) else headers
-    return [(encode_field_name(name), encode_field_value(value)) for name, value in lines]
+    return [(encode_field_name(name), encode_field_value(value)) for name, value in lines]  # pyright: ignore[reportArgumentType]
 
 
 def check_accept(message: Message, scope: Scope) -> None:
@@ -194,5 +194,5 @@ class HandshakeSend:
 def past_handshake(send: Send) -> Send:
     """Return the `send` to use once the handshake is over."""
     while type(send) is HandshakeSend:
-        send = send.send
+        send = send.send  # pyright: ignore[reportFunctionMemberAccess]
     return send

@@ -180,7 +180,7 @@ class FileResponse(Response):
             raise
         await answer(scope, receive, send)
 
-    async def _resolve(self, request: Request[Any]) -> Response:
+    async def _resolve(self, request: Request[Any]) -> Response:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Return the response to ``request`` with its final status and headers."""
         try:
             return await self._answer(request.scope)

@@ -62,7 +62,7 @@ def _make_lifespan(lifespan: Any) -> LifespanContext:
     if inspect.isgeneratorfunction(lifespan):
         _warn_of_generator("generator function")
         return contextlib.asynccontextmanager(functools.partial(_as_async, lifespan))
-    context: LifespanContext = lifespan  # `open_context` checks its result
+    context: LifespanContext = lifespan  # `open_context` checks its result  # pyright: ignore[reportAssignmentType]
     return context
 
 
