@@ -452,8 +452,8 @@ async def _details_of_anyio() -> AnyIODetails | None:
         thread_locals,
         task_states,
         make_token,
-        tuple(found.items()),
-        tuple(changed),  # pyright: ignore[reportPossiblyUnboundVariable]
+        tuple(found.items()),  # pyright: ignore[reportPossiblyUnboundVariable]
+        tuple(changed),
     )
 
 

@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 
 _PACKAGE = __name__.partition(".")[0]
 # pytest imports the packages of its plugins with a loader of its own, and spica has a plugin.
-_PASSED_OVER = frozenset(
-    "spica _pytest importlib contextlib collections _collections_abc httpx httpx2".split()
-)
+_PASSED_OVER = {_PACKAGE, "_pytest", "importlib", "contextlib", "collections", "_collections_abc"}
+_PASSED_OVER |= {"httpx", "httpx2"}
 """Packages whose frames are never the user's line. They call us on behalf of the user."""
 
 _REGISTRY: dict[Any, Any] = {}
