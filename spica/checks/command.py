@@ -8,7 +8,7 @@ import sys
 import traceback
 from typing import Any
 
-from spica.checks.examine import examine
+from spica.checks import examine
 from spica.checks.finding import Severity
 from spica.checks.loading import Loaded, LoadError, load_application
 from spica.checks.middleware import findings_of_warnings
@@ -30,7 +30,7 @@ def add_commands(commands: Any) -> None:
     check.add_argument(
         "--format", choices=("text", "json"), default="text", help="format of the report"
     )
-    check.add_argument("--strict", action="store_true", help="exit with 1 for warnings, too")
+    check.add_argument("--strict", action="store_true", help="exit with 1 for warnings too")
     check.set_defaults(run=run_check)
 
     words = "list the routes of an application"
@@ -56,7 +56,7 @@ def add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--factory",
         action="store_true",
-        help="the attribute is a function that makes the application",
+        help="call the attribute, a function that returns the application",
     )
     parser.add_argument(
         "--compat",
@@ -66,7 +66,7 @@ def add_target(parser: argparse.ArgumentParser) -> None:
 
 
 def run_check(options: argparse.Namespace) -> int:
-    """Print the findings; return 0 if nothing is wrong, 1 if something is, 2 without an application."""
+    """Print the findings. Return 0 without errors, 1 with errors, and 2 if no application is found."""
     loaded = _load(options)
     if loaded is None:
         return EXIT_UNUSABLE
@@ -81,7 +81,7 @@ def run_check(options: argparse.Namespace) -> int:
 
 
 def run_routes(options: argparse.Namespace) -> int:
-    """Print the routes; return 0, or 2 if there is no application."""
+    """Print the routes. Return 0, or 2 if no application is found."""
     loaded = _load(options)
     if loaded is None:
         return EXIT_UNUSABLE

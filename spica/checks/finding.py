@@ -1,4 +1,4 @@
-"""One thing that was found, and how much it weighs."""
+"""One finding of the checks, and its severity."""
 
 from __future__ import annotations
 
@@ -9,27 +9,30 @@ from spica._diagnostics.call_site import Place
 
 
 class Severity(enum.IntEnum):
-    """How much a finding weighs."""
+    """The severity of a finding."""
 
     ERROR = 0
-    """It can't work, or can't be meant."""
+    """The application fails, or a part of it can never work."""
     WARNING = 1
-    """It works, and is probably not what was meant."""
+    """The application works, but probably not as you intend."""
     INFO = 2
-    """It is good to know before it goes into production."""
+    """You should know this before you deploy to production."""
 
     @property
     def word(self) -> str:
-        """The word for it in reports."""
+        """The name in reports: "error", "warning" or "info"."""
         return self.name.lower()
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that was found.
+    """A mistake in an application, or a fact to know before production.
 
-    ``code`` is a stable name of its kind, ``message`` says what is wrong and what to do, ``place`` is
-    "file:line" of the line that is to be looked at, or "" where that is not known.
+    Args:
+        severity: How much it matters.
+        code: The stable name of this kind of finding, for filters: "unreachable-route".
+        message: The mistake and the fix.
+        place: The line to look at, as "file:line", or "" if it is unknown.
     """
 
     severity: Severity
@@ -39,21 +42,21 @@ class Finding:
 
     @property
     def file_and_line(self) -> tuple[str | None, int | None]:
-        """The place in its two parts."""
+        """The file and the line of ``place``; (None, None) if it is unknown."""
         file, _, line = self.place.rpartition(":")
         return (file, int(line)) if file and line.isdigit() else (None, None)
 
 
 def error(code: str, message: str, place: Place | str | None = "") -> Finding:
-    """Return a finding that is an error."""
+    """Return a finding with the severity ERROR."""
     return Finding(Severity.ERROR, code, message, str(place or ""))
 
 
 def warning(code: str, message: str, place: Place | str | None = "") -> Finding:
-    """Return a finding that is a warning."""
+    """Return a finding with the severity WARNING."""
     return Finding(Severity.WARNING, code, message, str(place or ""))
 
 
 def info(code: str, message: str, place: Place | str | None = "") -> Finding:
-    """Return a finding that is good to know."""
+    """Return a finding with the severity INFO."""
     return Finding(Severity.INFO, code, message, str(place or ""))

@@ -1,4 +1,4 @@
-"""Import the application that a command line names, and look inside the layers around it."""
+"""Import the application that a command line names, and find it inside foreign layers."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ __all__ = ["Found", "LoadError", "Loaded", "find_inner", "load_application", "lo
 
 DEFAULT_ATTRIBUTE = "app"
 FACTORIES = ("create_app", "make_app")
-"""Functions that make an application by convention; they are called if a module has no application."""
+"""Conventional names of factories. They are called if a module has no application."""
 MAX_DEPTH = 100
-"""The number of layers around an application that the search follows, so that a cycle ends it, too."""
+"""The number of layers to search, so that a cycle of layers does not loop forever."""
 
 _INNER_NAMES = ("app", "application", "_app", "asgi_app", "wrapped", "inner", "__wrapped__")
 _APPLICATION_MODULES = frozenset({"spica.applications", "starlette.applications"})
 
 
 class Found(NamedTuple):
-    """An object that was found, which may be any ASGI app."""
+    """The object that a target names. It can be any ASGI app."""
 
     app: Any
     target: str
@@ -46,7 +46,7 @@ class Found(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """An application of spica that was found."""
+    """The spica application that a target names."""
 
     application: Spica | Router
     layers: int
@@ -60,12 +60,12 @@ class Loaded(NamedTuple):
 def load_application(
     target: str | None, *, app_dir: str = "", is_factory: bool = False, compat: bool = False
 ) -> Loaded:
-    """Return the application that ``target`` names, or the one inside the layers that it names.
+    """Return the spica application that ``target`` names, also if foreign layers wrap it.
 
     The parameters and errors are those of ``load_object``.
 
     Raises:
-        LoadError: also if the object is not an application of spica, and has none inside.
+        LoadError: also if the object is not a spica application and does not wrap one.
     """
     found = load_object(target, app_dir=app_dir, is_factory=is_factory, compat=compat)
     application, layers = _unwrap(found.app, found.target)
@@ -75,10 +75,10 @@ def load_application(
 def load_object(
     target: str | None, *, app_dir: str = "", is_factory: bool = False, compat: bool = False
 ) -> Found:
-    """Import the module that ``target`` names and return its application, which may be any object.
+    """Import the module that ``target`` names and return its application, of any type.
 
     Args:
-        target: "module:attribute", "module", "file.py" or None for the usual places
+        target: "module:attribute", "module", "file.py", or None to search the usual files
             (see ``spica.checks.target``).
         app_dir: The directory to import from, by default the working directory.
         is_factory: Call the attribute to get the application.
@@ -109,7 +109,7 @@ def load_object(
 
 @contextmanager
 def configuration_warnings() -> Iterator[list[warnings.WarningMessage]]:
-    """Record warnings, and those about the configuration even where the switch mutes them."""
+    """Record warnings, including configuration warnings that ``spica.compat`` mutes."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SpicaConfigurationWarning)
         before = check_configuration(True)
@@ -128,7 +128,7 @@ def _explain_nothing(candidates: list[Target]) -> str:
 
 
 def _choose(module: ModuleType, is_factory: bool) -> str | None:
-    """Return the name of a module's ``app``, of its only application, or of a function that makes one."""
+    """Return the name of a module's ``app``, its only application or its factory; None without one."""
     if hasattr(module, DEFAULT_ATTRIBUTE) and not isinstance(
         getattr(module, DEFAULT_ATTRIBUTE), ModuleType
     ):
@@ -144,7 +144,7 @@ def _choose(module: ModuleType, is_factory: bool) -> str | None:
 
 
 def _applications_of(module: ModuleType) -> Iterator[tuple[str, Any]]:
-    """Yield the applications of a module by name: spica's, and those of frameworks on Starlette."""
+    """Yield the spica applications of a module by name, and those of frameworks on Starlette."""
     for name, value in sorted(vars(module).items()):
         if not name.startswith("__") and any(
             cls.__module__ in _APPLICATION_MODULES for cls in type(value).__mro__
@@ -177,7 +177,7 @@ def _import(target: Target) -> ModuleType:
         if near:
             hint = f"Did you mean {near[0]!r}? {hint}"
         raise LoadError(
-            f"There is no module {name!r}: looked in {directory} and sys.path. {hint}"
+            f"There is no module {name!r} in {directory} or on sys.path. {hint}"
         ) from None
     except (Exception, SystemExit) as error:
         raise LoadError(
@@ -236,22 +236,22 @@ def _suggest(module: ModuleType, owner: Any, name: str) -> str:
 def _make(factory: Any, target: str, directory: str) -> Any:
     if not callable(factory):
         raise LoadError(
-            f"{target} is not a function that makes an application, but {factory!r:.200}."
+            f"{target} must be a function that returns an application, not {factory!r:.200}."
         )
     try:
         made = factory()
     except (Exception, SystemExit) as error:
         raise LoadError(
-            f"{target}() does not make an application: {_describe(error)}{_locate(error, directory)}"
+            f"{target}() failed: {_describe(error)}{_locate(error, directory)}"
         ) from error
     if inspect.iscoroutine(made):
         made.close()
-        raise LoadError(f"{target} is an async function. A factory is a plain function.")
+        raise LoadError(f"{target} is an async function. A factory must be a `def` function.")
     return made
 
 
 def find_inner(app: Any) -> Any:
-    """Return the application of spica inside the layers of ``app``, or None."""
+    """Return the spica application inside ``app``, or None."""
     try:
         return _unwrap(app, "")[0]
     except LoadError:
@@ -259,7 +259,7 @@ def find_inner(app: Any) -> Any:
 
 
 def _unwrap(found: Any, target: str) -> tuple[Spica | Router, int]:
-    """Find an application of spica inside foreign layers, by the usual names of their attributes."""
+    """Find a spica application inside foreign layers, through their usual attribute names."""
     app = found
     for layers in range(MAX_DEPTH):
         if isinstance(app, (Spica, Router)):

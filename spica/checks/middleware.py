@@ -1,4 +1,4 @@
-"""Middleware that can't be made, stands in the wrong place, or opens more than it seems to."""
+"""Check middleware: wrong settings, a wrong order, and settings that are too open."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from spica.middleware.sessions import SessionMiddleware
 from spica.middleware.trustedhost import TrustedHostMiddleware
 
 GOOD_SECRET_SIZE = 32
-"""Bytes of a secret that signs sessions: as many as the hash has (RFC 2104 s.3 recommends them)."""
+"""The recommended size of a session secret, in bytes: the size of the hash (RFC 2104 s.3)."""
 SHORTEST_SECRET_SIZE = 16
-"""Bytes below which a secret is short enough to be searched for."""
+"""The size in bytes below which an attacker can find a secret by trying all values."""
 LONGEST_PREFLIGHT_AGE = 86400
-"""Seconds that a browser keeps the answer to a preflight at most (Firefox; Chromium: 7200)."""
+"""The longest time in seconds that a browser caches a preflight (Firefox; Chromium: 7200)."""
 
 
 def check_middleware(application: Any) -> Iterator[Finding]:
-    """Yield what is wrong with the middleware of the application, and of those mounted in it."""
+    """Yield the findings for the middleware of the application and of mounted applications."""
     for app in applications_of(application):
         if isinstance(app, Spica):
             yield from _check_stack(app)
@@ -58,7 +58,7 @@ def _check_stack(app: Spica) -> Iterator[Finding]:
 
 
 def findings_of_warnings(caught: list[warnings.WarningMessage]) -> Iterator[Finding]:
-    """Yield a finding for each warning about the configuration; an order is reported by itself."""
+    """Yield a finding for each configuration warning. Warnings about the order get a code of their own."""
     for message in caught:
         text = str(message.message)
         if issubclass(message.category, SpicaConfigurationWarning):
@@ -68,7 +68,7 @@ def findings_of_warnings(caught: list[warnings.WarningMessage]) -> Iterator[Find
 
 
 def _explain_failure(exc: Exception) -> Finding:
-    """Say why the stack can't be built; a note says which recipe was at fault."""
+    """Return a finding for a stack that can't be built. A note of ``exc`` locates the middleware."""
     place = ""
     for note in getattr(exc, "__notes__", ()):
         _, found, written_at = note.rpartition(", written at ")
@@ -94,7 +94,8 @@ def _find_early_authentication(recipes: list[Any]) -> Iterator[Finding]:
         elif early is not None and SESSION in traits_of(recipe.cls):
             yield info(
                 "middleware-order",
-                "AuthenticationMiddleware stands outside the sessions: its backend can't use them.",
+                "AuthenticationMiddleware is outside SessionMiddleware, so its backend can't use request.session. "
+                "Put it after SessionMiddleware in the list.",
                 getattr(early, "_place", None),
             )
 
@@ -107,15 +108,15 @@ def _check_cors(layer: CORSMiddleware, place: Place | None) -> Iterator[Finding]
     if is_open and layer.allow_credentials:
         yield warning(
             "cors-open",
-            "CORSMiddleware lets every page on the web act as the visitor it was opened by: it allows all "
-            "origins, and credentials. List the origins.",
+            "CORSMiddleware allows all origins together with credentials, so every page on the web can act as "
+            "its visitor. List the origins in allow_origins.",
             place,
         )
     if layer.max_age is not None and layer.max_age > LONGEST_PREFLIGHT_AGE:
         yield info(
             "cors-max-age",
-            f"CORSMiddleware: browsers keep the answer to a preflight for {LONGEST_PREFLIGHT_AGE} seconds at "
-            f"most (Chromium: 7200), not for {layer.max_age}.",
+            f"CORSMiddleware(max_age={layer.max_age}): browsers cache a preflight for at most "
+            f"{LONGEST_PREFLIGHT_AGE} seconds (Chromium: 7200).",
             place,
         )
 
@@ -126,14 +127,14 @@ def _check_session(layer: SessionMiddleware, place: Place | None) -> Iterator[Fi
         make = error if shortest < SHORTEST_SECRET_SIZE else warning
         yield make(
             "short-secret",
-            f"SessionMiddleware: a secret_key has {shortest} bytes. Who finds it out can sign sessions: use "
-            "32 random bytes, for example secrets.token_hex(32), and keep them.",
+            f"SessionMiddleware: a secret_key has {shortest} bytes. An attacker who guesses it can forge "
+            "sessions. Use 32 random bytes, for example from secrets.token_hex(32), and store them.",
             place,
         )
     if "secure" not in layer.security_flags.split("; "):
         yield info(
             "insecure-cookie",
-            "SessionMiddleware sends its cookie without TLS, too. In production set https_only=True.",
+            "SessionMiddleware also sends its cookie without TLS. Set https_only=True in production.",
             place,
         )
 
@@ -142,7 +143,7 @@ def _check_hosts(layer: TrustedHostMiddleware, place: Place | None) -> Iterator[
     if layer.allow_any:
         yield info(
             "any-host",
-            "TrustedHostMiddleware lets every host pass. In production list yours in allowed_hosts.",
+            "TrustedHostMiddleware accepts every host. List your hosts in allowed_hosts in production.",
             place,
         )
 

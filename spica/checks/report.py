@@ -1,4 +1,4 @@
-"""Findings as text for people and editors, or as JSON for programs."""
+"""Format findings as text for people and editors, or as JSON for programs."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _COLOURS = {Severity.ERROR: "31", Severity.WARNING: "33", Severity.INFO: "36"}
 
 
 def has_colours(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Tell whether colours may be written: to a terminal, unless NO_COLOR (no-color.org) is set."""
+    """Return whether ``stream`` is a terminal and NO_COLOR (no-color.org) is not set."""
     if environ.get("NO_COLOR") or environ.get("TERM") == "dumb":
         return False
     return stream.isatty()
 
 
 def format_text(findings: Sequence[Finding], target: str, *, colours: bool = False) -> str:
-    """Return a line for each finding, as compilers write them, and a summary."""
+    """Return a line for each finding, in the format of compilers, and a summary."""
     lines = [_format_finding(finding, target, colours) for finding in findings]
     counts = count(findings)
     words = [
@@ -37,7 +37,7 @@ def format_text(findings: Sequence[Finding], target: str, *, colours: bool = Fal
 
 
 def format_json(findings: Sequence[Finding], target: str) -> str:
-    """Return findings and summary as one JSON object."""
+    """Return the findings and the summary as one JSON object."""
     document: dict[str, Any] = {
         "spica": spica.__version__,
         "target": target,
@@ -59,7 +59,7 @@ def format_json(findings: Sequence[Finding], target: str) -> str:
 
 
 def count(findings: Sequence[Finding]) -> dict[str, int]:
-    """Return how many there are of each severity."""
+    """Return the number of findings for each severity."""
     counter = Counter(finding.severity for finding in findings)
     return {severity.word: counter[severity] for severity in Severity}
 
@@ -76,13 +76,13 @@ def _format_finding(finding: Finding, target: str, colours: bool) -> str:
 
 
 def _shorten(place: str) -> str:
-    """Return a place relative to the working directory if it is below it."""
+    """Return a place relative to the working directory, if the file is below it."""
     prefix = os.getcwd() + os.sep
     return place.removeprefix(prefix)
 
 
 def format_routes(application: Any) -> str:
-    """Return one line for each route: methods, path, name, and what serves it."""
+    """Return one line for each route: methods, path, name and endpoint."""
     rows = [_row(entry) for entry in routes_of(application)]
     if not rows:
         return "There are no routes."

@@ -1,4 +1,4 @@
-"""Settings of the application: what it shows, and limits that were taken away."""
+"""Check settings: debug mode, and limits that are switched off."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from spica.formparsers import FormLimits
 
 
 def check_settings(application: Any) -> Iterator[Finding]:
-    """Yield what the settings open."""
+    """Yield the findings for the settings of applications, routers and routes."""
     for app in applications_of(application):
         if isinstance(app, Spica):
             yield from _check_application(app)
@@ -32,7 +32,7 @@ def check_settings(application: Any) -> Iterator[Finding]:
         if threads.max_wait_seconds is None:
             yield info(
                 "unbounded-wait",
-                f"Calls wait for one of the threads of {threads.name!r} without end: set max_wait_seconds.",
+                f"Calls wait forever for a free thread of {threads.name!r}. Set max_wait_seconds.",
             )
 
 
@@ -41,8 +41,8 @@ def _check_application(app: Spica) -> Iterator[Finding]:
     if app.debug:
         yield warning(
             "debug",
-            f"{name}(debug=True) shows tracebacks, with source lines, to every client. Turn it on by a "
-            'setting that production does not have: debug=config("DEBUG", cast=bool, default=False).',
+            f"{name}(debug=True) shows tracebacks with source lines to every client. Read it from a setting "
+            'that production does not have: debug=config("DEBUG", cast=bool, default=False).',
         )
     if getattr(app, "max_body_size", None) == math.inf:
         yield _lifted(name, "max_body_size", "")
@@ -50,7 +50,7 @@ def _check_application(app: Spica) -> Iterator[Finding]:
 
 
 def check_limit_layers(layers: Any, name: str, place: str) -> Iterator[Finding]:
-    """Yield which layers of ``name`` lift a limit."""
+    """Yield a finding for each layer that switches a limit off. ``name`` and ``place`` locate it."""
     for layer in layers:
         if isinstance(layer, RequestBodyLimitMiddleware) and layer.max_body_size is None:
             yield _lifted(name, "max_body_size", place)
@@ -67,7 +67,7 @@ def _check_form_limits(limits: FormLimits | None, name: str, place: str) -> Iter
 def _lifted(name: str, setting: str, place: str) -> Finding:
     return warning(
         "limit-lifted",
-        f"{name} has no limit for {setting}: one client can fill memory or disk. Give it the largest number "
-        "that is needed.",
+        f"{name} has no limit for {setting}, so one client can fill memory or disk. Set the largest number "
+        "that you need.",
         place,
     )

@@ -1,6 +1,6 @@
-"""Find the module that a command line names, or the one that it leaves out.
+"""Find the module of an application, from the target of a command line or by convention.
 
-Nothing is imported here: ``loading`` does that. A target has one of these forms:
+This module imports nothing; ``loading`` does. A target has one of these forms:
 
     main:app            a module and an attribute, as for ASGI servers
     main                a module; its attribute is ``app``, or its only application
@@ -19,21 +19,21 @@ from typing import NamedTuple
 _FILE = re.compile(r"^(?P<file>.*\.pyw?)(?::(?P<attribute>[^:/\\]*))?$")
 _STEMS = ("main", "app")
 _NO_APPLICATIONS = frozenset({"tests", "test", "docs", "scripts", "migrations", "alembic"})
-"""Packages that usually lie next to the application's own."""
+"""Packages that are often next to the package of the application."""
 
 
 class LoadError(Exception):
-    """Explain why there is no application; the cause, if there is one, is the program's own error."""
+    """No application was found or loaded. ``__cause__`` is the exception of the program, if it raised one."""
 
 
 class Target(NamedTuple):
-    """A module that may have an application."""
+    """A module that may contain an application."""
 
     module: str
     attribute: str
     """A dotted name, or "" for the module's ``app`` or its only application."""
     directory: str
-    """The absolute path of the directory that the module is imported from."""
+    """The absolute path of the directory to import the module from."""
 
     def __str__(self) -> str:
         return f"{self.module}:{self.attribute}" if self.attribute else self.module
@@ -42,10 +42,12 @@ class Target(NamedTuple):
 def find_targets(text: str | None, app_dir: str = "") -> list[Target]:
     """Return the target that ``text`` names, or the candidates in ``app_dir`` if it is None.
 
-    ``app_dir`` is the working directory by default.
+    Args:
+        text: A target in one of the forms above.
+        app_dir: The directory to search, by default the working directory.
 
     Raises:
-        LoadError: the text names no module, the file does not exist, or the directory has no candidate.
+        LoadError: ``text`` does not name a module, the file does not exist, or there is no candidate.
     """
     directory = os.path.abspath(app_dir or os.curdir)
     if not os.path.isdir(directory):
@@ -57,10 +59,10 @@ def find_targets(text: str | None, app_dir: str = "") -> list[Target]:
         return [_target_of_file(file["file"], file["attribute"] or "", directory)]
     module, _, attribute = text.partition(":")
     if not module:
-        raise LoadError(f"{text!r} names no module: write module:attribute, for example main:app.")
+        raise LoadError(f"{text!r} does not name a module. Write module:attribute, for example main:app.")
     if "/" in module or "\\" in module:
         raise LoadError(
-            f"{text!r} is not a module: write module:attribute, for example main:app, or a file.py."
+            f"{text!r} is not a module. Write module:attribute, for example main:app, or a file.py."
         )
     return [Target(module, attribute, directory)]
 
@@ -78,7 +80,7 @@ def _target_of_file(file: str, attribute: str, directory: str) -> Target:
 
 
 def _discover(directory: str) -> list[Target]:
-    """Return the candidates of the directory itself, or else of its ``src``."""
+    """Return the candidates in the directory, or else in its ``src``."""
     for root in (Path(directory), Path(directory, "src")):
         found = [Target(module, "", str(root)) for module in _modules_of(root)]
         if found:

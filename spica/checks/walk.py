@@ -1,4 +1,4 @@
-"""Go through an application: its routers, routes and layers, and those of what is mounted in it."""
+"""Iterate over the routes, routers and layers of an application, including mounted ones."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from spica.routing.lifespan.mounted import mounted_app
 from spica.routing.mounts import AppRoute
 
 MAX_LAYERS = 100
-"""Layers that are looked through; a circle of them has an end, too."""
+"""The number of layers to follow, so that a cycle of layers does not loop forever."""
 
 
 class RouteEntry(NamedTuple):
-    """A route, and the prefix below which it stands."""
+    """A route, and the path prefix of the mounts that contain it."""
 
     route: BaseRoute
     prefix: str
 
     @property
     def path(self) -> str:
-        """The whole pattern, with the host where it has one."""
+        """The full path pattern; for a `Host`, the host pattern."""
         route: Any = self.route
         return self.prefix + str(getattr(route, "path", getattr(route, "host", "")))
 
     @property
     def place(self) -> str:
-        """Where its endpoint was written: "file:line", or ""."""
+        """The location of its endpoint as "file:line", or "" if it is unknown."""
         endpoint = getattr(self.route, "endpoint", None)
         return str(location_of(endpoint) or "") if endpoint is not None else ""
 
 
 def routes_of(application: Any) -> Iterator[RouteEntry]:
-    """Yield every route, those of mounts before what follows them."""
+    """Yield every route in the order of the table. The routes of a mount follow the mount itself."""
     yield from _routes(application, "", set())
 
 
@@ -50,7 +50,7 @@ def _routes(application: Any, prefix: str, seen: set[int]) -> Iterator[RouteEntr
 
 
 def applications_of(application: Any) -> Iterator[Any]:
-    """Yield the application, and the applications and routers that are mounted in it, each once."""
+    """Yield the application, then each mounted application and router once."""
     seen = {id(application)}
     yield application
     for entry in routes_of(application):
@@ -62,7 +62,7 @@ def applications_of(application: Any) -> Iterator[Any]:
 
 
 def layers_of(app: Any, end: Any = None) -> Iterator[Any]:
-    """Yield the layers around ``end`` from the outside in, as far as they tell what is in them."""
+    """Yield the layers around ``end`` from the outside in. A layer without ``app`` ends the walk."""
     for _ in range(MAX_LAYERS):
         if app is None or app is end or isinstance(app, (Spica, Router)):
             return

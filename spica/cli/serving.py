@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from spica.checks.examine import examine
+from spica.checks import examine
 from spica.checks.finding import Severity
 from spica.checks.loading import Found, LoadError, find_inner, load_object
 from spica.checks.middleware import findings_of_warnings

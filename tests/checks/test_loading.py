@@ -98,19 +98,19 @@ def test_a_circle_of_layers_has_an_end() -> None:
 class TestErrors:
     def test_no_module(self) -> None:
         assert (
-            fails(":app") == "':app' names no module: write module:attribute, for example main:app."
+            fails(":app") == "':app' does not name a module. Write module:attribute, for example main:app."
         )
 
     def test_a_module_that_is_not_there(self, program: Program, tmp_path: Path) -> None:
         program("app = Spica()")
         assert fails("shpo:app") == (
-            f"There is no module 'shpo': looked in {tmp_path} and sys.path. Did you mean 'shop'? "
+            f"There is no module 'shpo' in {tmp_path} or on sys.path. Did you mean 'shop'? "
             "Use --app-dir for another directory."
         )
 
     def test_a_package_that_is_not_there(self, program: Program) -> None:
         assert fails("nowhere.inside:app").startswith(
-            "There is no module 'nowhere.inside': looked in "
+            "There is no module 'nowhere.inside' in "
         )
 
     @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ class TestErrors:
     def test_an_async_factory(self, program: Program) -> None:
         program("async def create(): ...")
         assert fails("shop:create", is_factory=True) == (
-            "shop:create is an async function. A factory is a plain function."
+            "shop:create is an async function. A factory must be a `def` function."
         )
 
     def test_an_attribute_where_there_is_nothing(self, program: Program) -> None:
@@ -164,14 +164,14 @@ class TestErrors:
     def test_a_factory_that_fails(self, program: Program) -> None:
         program("def create():\n    raise OSError('no database')")
         assert fails("shop:create", is_factory=True) == (
-            "shop:create() does not make an application: OSError: no database"
+            "shop:create() failed: OSError: no database"
             " (shop.py, line 11: raise OSError('no database'))"
         )
 
     def test_a_factory_that_is_none(self, program: Program) -> None:
         program("create = 3")
         assert fails("shop:create", is_factory=True) == (
-            "shop:create is not a function that makes an application, but 3."
+            "shop:create must be a function that returns an application, not 3."
         )
 
     def test_something_else(self, program: Program) -> None:

@@ -74,8 +74,8 @@ def test_nothing_in_the_usual_places(tmp_path: Path, files: list[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (":app", "':app' names no module: write module:attribute, for example main:app."),
-        ("shop/web", "'shop/web' is not a module: write module:attribute"),
+        (":app", "':app' does not name a module. Write module:attribute, for example main:app."),
+        ("shop/web", "'shop/web' is not a module. Write module:attribute"),
         ("other.py:app", "There is no file 'other.py' in "),
     ],
 )

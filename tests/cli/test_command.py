@@ -100,7 +100,7 @@ def log() -> Iterator[None]:
 def test_a_wrong_target_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "nowhere:app", "--port", "0", "--app-dir", str(tmp_path)]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("spica: There is no module 'nowhere': looked in ")
+    assert error.startswith("spica: There is no module 'nowhere' in ")
     assert error.count("\n") == 1
 
 

@@ -9,7 +9,7 @@ import pytest
 from spica.applications import Spica
 from spica.authentication import AuthenticationBackend
 from spica.checks import Finding, Severity, examine
-from spica.checks.extras import check_extras
+from spica.checks.routes import check_extras
 from spica.concurrency import endpoint_threads
 from spica.convertors import CONVERTOR_TYPES, Convertor
 from spica.endpoints import HTTPEndpoint
@@ -122,9 +122,9 @@ class TestRoutes:
         (finding,) = examine(Spica(routes=[Mount("/m", routes=[route, mount])]))
         assert (finding.severity, finding.code) == (WARNING, "slow-pattern")
         assert finding.message == (
-            "Route '/m/{a:path}-{b}-{c:user}': the regular expression of the parameter 'c' has a lookaround, "
-            "an anchor, a backreference or the like, so that the time for a long path has no bound. Write it "
-            "without, and check the text in convert(), which may raise ValueError."
+            "Route '/m/{a:path}-{b}-{c:user}': the regular expression of the parameter 'c' has a construct "
+            "such as a lookaround, an anchor or a backreference, so the time for a long path has no bound. "
+            "Remove it, and check the value in convert(), which may raise ValueError."
         )
         assert finding.place == f"{__file__}:{other.__code__.co_firstlineno}"
 
@@ -264,7 +264,7 @@ class TestSettings:
         (finding,) = examine(
             Spica(routes=[Mount("/a", routes=[Route("/b", index, max_body_size=math.inf)])])
         )
-        assert finding.message.startswith("Route '/a/b' has no limit for max_body_size: ")
+        assert finding.message.startswith("Route '/a/b' has no limit for max_body_size, so ")
         assert finding.place == f"{__file__}:{index.__code__.co_firstlineno}"
 
     def test_calls_that_wait_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,7 +286,7 @@ class TestExtras:
         (finding,) = self.missing(schema)
         assert (finding.severity, finding.code) == (ERROR, "missing-extra")
         assert finding.message == (
-            "The endpoint of '/upload' seems to use an OpenAPI schema, for which 'yaml' is needed: "
+            "The endpoint of '/upload' seems to use an OpenAPI schema, which needs 'yaml': "
             "pip install 'spica[schemas]'."
         )
         assert self.missing(schema, "yaml") == []
@@ -312,7 +312,7 @@ class TestExtras:
         app = Spica(routes=[WebSocketRoute("/", chat)])
         (finding,) = check_extras(app, lambda module: module in ("uvicorn", "yaml"))
         assert finding.message.startswith(
-            "There are WebSocket routes, and uvicorn refuses every handshake"
+            "The application has WebSocket routes. uvicorn needs websockets or wsproto"
         )
         assert list(check_extras(app, lambda module: module in ("uvicorn", "wsproto"))) == []
 
