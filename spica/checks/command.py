@@ -8,11 +8,10 @@ import sys
 import traceback
 from typing import Any
 
-from spica.checks import examine
 from spica.checks.finding import Severity
 from spica.checks.loading import Loaded, LoadError, load_application
 from spica.checks.middleware import findings_of_warnings
-from spica.checks.report import format_json, format_routes, format_text, has_colours
+from spica.checks.report import examine, format_json, format_routes, format_text, has_colours
 
 EXIT_FINE, EXIT_WRONG, EXIT_UNUSABLE = 0, 1, 2
 

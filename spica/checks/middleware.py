@@ -94,8 +94,8 @@ def _find_early_authentication(recipes: list[Any]) -> Iterator[Finding]:
         elif early is not None and SESSION in traits_of(recipe.cls):
             yield info(
                 "middleware-order",
-                "AuthenticationMiddleware is outside SessionMiddleware, so its backend can't use request.session. "
-                "Put it after SessionMiddleware in the list.",
+                "AuthenticationMiddleware is outside SessionMiddleware, so its backend can't use "
+                "request.session. Put it after SessionMiddleware in the list.",
                 getattr(early, "_place", None),
             )
 
@@ -108,8 +108,8 @@ def _check_cors(layer: CORSMiddleware, place: Place | None) -> Iterator[Finding]
     if is_open and layer.allow_credentials:
         yield warning(
             "cors-open",
-            "CORSMiddleware allows all origins together with credentials, so every page on the web can act as "
-            "its visitor. List the origins in allow_origins.",
+            "CORSMiddleware allows all origins together with credentials, so every page on the web can "
+            "act as its visitor. List the origins in allow_origins.",
             place,
         )
     if layer.max_age is not None and layer.max_age > LONGEST_PREFLIGHT_AGE:

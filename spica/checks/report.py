@@ -1,20 +1,44 @@
-"""Format findings as text for people and editors, or as JSON for programs."""
+"""Run all checks, and format the findings as text for people and editors or as JSON for programs."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
 import spica
 from spica.checks.finding import Finding, Severity
+from spica.checks.middleware import check_middleware
+from spica.checks.routes import check_extras, check_routes
+from spica.checks.settings import check_settings
 from spica.checks.walk import RouteEntry, routes_of
 from spica.routing import Host, Mount, Route, WebSocketRoute
 from spica.routing.lifespan.mounted import mounted_app
 
+CHECKS = (check_routes, check_middleware, check_settings, check_extras)
+
 _COLOURS = {Severity.ERROR: "31", Severity.WARNING: "33", Severity.INFO: "36"}
+
+
+def examine(application: Any, more: Iterable[Finding] = ()) -> list[Finding]:
+    """Return the findings of all checks, without duplicates: errors first, then warnings, then infos.
+
+    Args:
+        application: An application or a router.
+        more: Findings of your own to sort into the list.
+    """
+    found = [*more]
+    for check in CHECKS:
+        found += check(application)
+    unique = dict.fromkeys(found)
+    return sorted(unique, key=lambda finding: (finding.severity, *_location(finding), finding.code))
+
+
+def _location(finding: Finding) -> tuple[str, int]:
+    file, line = finding.file_and_line
+    return file or "", line or 0
 
 
 def has_colours(stream: TextIO, environ: Mapping[str, str]) -> bool:

@@ -39,9 +39,9 @@ def check_routes(application: Any) -> Iterator[Finding]:
                 yield warning(
                     "slow-pattern",
                     f"{type(route).__name__} {entry.path!r}: the regular expression of the parameter "
-                    f"{slow!r} has a construct such as a lookaround, an anchor or a backreference, so the time "
-                    "for a long path has no bound. Remove it, and check the value in convert(), which may "
-                    "raise ValueError.",
+                    f"{slow!r} has a construct such as a lookaround, an anchor or a backreference, so the "
+                    "time for a long path has no bound. Remove it, and check the value in convert(), which "
+                    "may raise ValueError.",
                     entry.place,
                 )
         if isinstance(route, Route) and not _answers_preflights(route):

@@ -59,7 +59,9 @@ def find_targets(text: str | None, app_dir: str = "") -> list[Target]:
         return [_target_of_file(file["file"], file["attribute"] or "", directory)]
     module, _, attribute = text.partition(":")
     if not module:
-        raise LoadError(f"{text!r} does not name a module. Write module:attribute, for example main:app.")
+        raise LoadError(
+            f"{text!r} does not name a module. Write module:attribute, for example main:app."
+        )
     if "/" in module or "\\" in module:
         raise LoadError(
             f"{text!r} is not a module. Write module:attribute, for example main:app, or a file.py."

@@ -17,9 +17,8 @@ from typing import Any
 
 from spica.checks.command import add_target
 from spica.checks.loading import LoadError
-from spica.cli.listening import ListenError, open_socket, url_of
 from spica.cli.logs import configure_logs
-from spica.cli.options import ServeOptions
+from spica.cli.options import ListenError, ServeOptions, open_socket, url_of
 from spica.cli.worker import EXIT_FAILED, EXIT_STOPPED, EXIT_UNUSABLE
 
 logger = logging.getLogger("spica.run")

@@ -12,8 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spica.cli.listening import url_of
-from spica.cli.options import ServeOptions
+from spica.cli.options import ServeOptions, url_of
 from spica.cli.pool import StopSignals, Worker
 from spica.cli.worker import EXIT_FAILED, EXIT_STOPPED, EXIT_UNUSABLE
 

@@ -8,11 +8,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from spica.checks import examine
 from spica.checks.finding import Severity
 from spica.checks.loading import Found, LoadError, find_inner, load_object
 from spica.checks.middleware import findings_of_warnings
-from spica.checks.report import format_routes, format_text, has_colours
+from spica.checks.report import examine, format_routes, format_text, has_colours
 from spica.cli.options import ServeOptions
 from spica.responses import PlainTextResponse
 from spica.types import Receive, Scope, Send

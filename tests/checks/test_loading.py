@@ -98,7 +98,8 @@ def test_a_circle_of_layers_has_an_end() -> None:
 class TestErrors:
     def test_no_module(self) -> None:
         assert (
-            fails(":app") == "':app' does not name a module. Write module:attribute, for example main:app."
+            fails(":app")
+            == "':app' does not name a module. Write module:attribute, for example main:app."
         )
 
     def test_a_module_that_is_not_there(self, program: Program, tmp_path: Path) -> None:
@@ -109,9 +110,7 @@ class TestErrors:
         )
 
     def test_a_package_that_is_not_there(self, program: Program) -> None:
-        assert fails("nowhere.inside:app").startswith(
-            "There is no module 'nowhere.inside' in "
-        )
+        assert fails("nowhere.inside:app").startswith("There is no module 'nowhere.inside' in ")
 
     @pytest.mark.parametrize(
         ("text", "message"),

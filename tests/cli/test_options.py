@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from spica.cli.listening import ListenError, open_socket, url_of
+from spica.cli.options import ListenError, open_socket, url_of
 
 
 def test_a_free_port() -> None:
