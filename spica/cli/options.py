@@ -1,4 +1,4 @@
-"""The settings of ``spica run`` and ``spica dev``, as a value that worker processes receive, and the socket."""
+"""The settings of ``spica run`` and ``spica dev``, as a value for the workers, and the socket."""
 
 from __future__ import annotations
 

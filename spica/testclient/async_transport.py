@@ -16,10 +16,10 @@ from spica.testclient.async_websocket import AsyncWebSocketSession
 from spica.testclient.connections import Connections
 from spica.testclient.exchange import Flag, Signal
 from spica.testclient.http_exchange import DEBUG, EARLY_HINT, TRAILERS, HTTPState
-from spica.testclient.library import httpx
-from spica.testclient.locating import place_of_wait
+from spica.testclient.interface import httpx
 from spica.testclient.responses import AsyncReceivedResponse
 from spica.testclient.scope import check_scheme, http_scope, websocket_scope
+from spica.testclient.tasks import place_of_wait
 from spica.testclient.transport import WEBSOCKET_SESSION, add_debug_information
 
 READ_AT_ONCE = "spica.read_at_once"

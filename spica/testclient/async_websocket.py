@@ -10,7 +10,7 @@ from spica.testclient.async_exchange import AsyncWebSocketExchange, BrokenOff
 from spica.testclient.connections import Connections
 from spica.testclient.exchange import Signal
 from spica.testclient.interface import codec_of
-from spica.testclient.locating import place_of_wait
+from spica.testclient.tasks import place_of_wait
 from spica.testclient.websocket import (
     WebSocketDenialResponse,
     checked_mode,

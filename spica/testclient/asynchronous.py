@@ -18,8 +18,7 @@ from spica.testclient.checks import Checks, LeakCheck
 from spica.testclient.client import encode_json_option
 from spica.testclient.connections import Connections
 from spica.testclient.faults import Faults
-from spica.testclient.interface import as_asgi3
-from spica.testclient.library import httpx
+from spica.testclient.interface import as_asgi3, httpx
 from spica.testclient.responses import AsyncReceivedResponse
 from spica.testclient.scope import handshake_headers, websocket_url
 from spica.testclient.transport import WEBSOCKET_SESSION

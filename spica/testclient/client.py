@@ -10,8 +10,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from spica._diagnostics.call_site import user_line, warn_at
 from spica.exceptions import SpicaDeprecationWarning
-from spica.testclient.interface import as_asgi3, check_backend, codec_of
-from spica.testclient.library import httpx
+from spica.testclient.interface import as_asgi3, check_backend, codec_of, httpx
 from spica.testclient.lifespan import Lifespan
 from spica.testclient.scope import handshake_headers, websocket_url
 from spica.testclient.transport import WEBSOCKET_SESSION, ApplicationTransport

@@ -1,16 +1,35 @@
-"""What the test client is given: an application in one of two forms, its codec, an event loop.
+"""The surroundings of the test clients: the application, its codec, the event loop and the HTTP library.
 
-ASGI 3: one call, ``app(scope, receive, send)``. ASGI 2: two, ``app(scope)(receive, send)``.
+An ASGI 3 application is one call, ``app(scope, receive, send)``. An ASGI 2 application is two calls,
+``app(scope)(receive, send)``.
+
+Only this module imports the HTTP library. The extra ``spica[testclient]`` installs httpx2. If it is missing,
+httpx replaces it, with a warning.
 """
 
+import importlib
 import inspect
 from collections.abc import Awaitable, Callable
+from types import ModuleType
 from typing import Any, cast
 
 import anyio
 
+from spica._diagnostics.call_site import package_name, warn_importer
+from spica.exceptions import SpicaDeprecationWarning
 from spica.jsoncodec import JSONCodec, default_codec
 from spica.types import Receive, Scope, Send
+
+__all__ = [
+    "ASGI2Adapter",
+    "ASGI2App",
+    "ASGI3App",
+    "ASGIInstance",
+    "as_asgi3",
+    "check_backend",
+    "codec_of",
+    "httpx",
+]
 
 ASGIInstance = Callable[[Receive, Send], Awaitable[None]]
 """What an ASGI 2 application returns for one connection."""
@@ -90,3 +109,35 @@ def _accepts(signature: inspect.Signature, count: int) -> bool:
     except TypeError:
         return False
     return True
+
+
+# -- the HTTP library ------------------------------------------------------------------------------
+
+
+def _import_older_library() -> ModuleType:
+    """Import httpx instead of httpx2.
+
+    Raises:
+        RuntimeError: httpx is missing too.
+    """
+    try:
+        library = importlib.import_module("httpx")
+    except ModuleNotFoundError:
+        raise RuntimeError(
+            "spica.testclient needs the package httpx2, which is not installed. "
+            "Install it with: pip install 'spica[testclient]'"
+        ) from None
+    text = (
+        "Using httpx with spica.testclient is deprecated and will go away in spica 2.0: "
+        "install httpx2, with: pip install 'spica[testclient]'"
+    )
+    if package_name() == "starlette":  # programs filter the warning by this text
+        text = "Using `httpx` with `starlette.testclient` is deprecated; install `httpx2` instead."
+    warn_importer(text, SpicaDeprecationWarning)
+    return library
+
+
+try:
+    import httpx2 as httpx
+except ModuleNotFoundError:
+    httpx = _import_older_library()

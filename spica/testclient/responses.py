@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Any, cast
 
 from spica.testclient.events import EVENT_STREAM, EventDecoder, ReceivedEvent
-from spica.testclient.library import httpx
+from spica.testclient.interface import httpx
 
 
 class ReceivedResponse(httpx.Response):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote, urljoin
 
-from spica.testclient.library import httpx
+from spica.testclient.interface import httpx
 from spica.types import Scope
 
 # RFC 9110 s.4.2.1, s.4.2.2; RFC 6455 s.3

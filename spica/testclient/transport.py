@@ -11,8 +11,7 @@ from anyio.from_thread import BlockingPortal
 
 from spica.testclient.exchange import Signal
 from spica.testclient.http_exchange import DEBUG, Chunk, HTTPExchange, HTTPState
-from spica.testclient.interface import ASGI3App
-from spica.testclient.library import httpx
+from spica.testclient.interface import ASGI3App, httpx
 from spica.testclient.responses import ReceivedResponse
 from spica.testclient.scope import check_scheme, http_scope, websocket_scope
 from spica.testclient.websocket import WebSocketTestSession

@@ -8,8 +8,7 @@ from typing import Any, Literal, NoReturn, Self
 from anyio.from_thread import BlockingPortal
 
 from spica.testclient.exchange import Signal
-from spica.testclient.interface import ASGI3App, codec_of
-from spica.testclient.library import httpx
+from spica.testclient.interface import ASGI3App, codec_of, httpx
 from spica.testclient.websocket_exchange import CLOSE, DENIAL_START, WebSocketExchange
 from spica.types import Message, Scope
 from spica.websockets import WebSocketDisconnect

@@ -6,7 +6,7 @@ import pytest
 from async_kit import START, Script, body, echo
 
 from spica.testclient import AsyncTestClient, Checks
-from spica.testclient.library import httpx
+from spica.testclient.interface import httpx
 from spica.testclient.outbox import WINDOW_MESSAGES
 
 pytestmark = pytest.mark.anyio

@@ -11,7 +11,7 @@ from spica.applications import Spica
 from spica.responses import JSONResponse, StreamingResponse
 from spica.routing import Route
 from spica.testclient import AsyncTestClient, Checks, ReceivedEvent, TestClient, cluster
-from spica.testclient.library import httpx
+from spica.testclient.interface import httpx
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,7 @@ import pytest
 
 from spica.exceptions import SpicaDeprecationWarning
 from spica.testclient import TestClient
-from spica.testclient.library import httpx
+from spica.testclient.interface import httpx
 
 
 class Recorder:

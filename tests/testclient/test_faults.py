@@ -7,7 +7,7 @@ from spica.applications import Spica
 from spica.responses import PlainTextResponse, StreamingResponse
 from spica.routing import Route
 from spica.testclient import AsyncTestClient
-from spica.testclient.library import httpx
+from spica.testclient.interface import httpx
 from spica.websockets import WebSocketDisconnect
 
 pytestmark = pytest.mark.anyio

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from spica.testclient.library import httpx
+from spica.testclient.interface import httpx
 from spica.testclient.scope import http_scope, websocket_scope
 
 

@@ -1,7 +1,10 @@
+import types
+from collections.abc import Iterator
+
 import anyio
 import pytest
 
-from spica.testclient.tasks import MARK, current_task, names_of_marked
+from spica.testclient.tasks import MARK, current_task, names_of_marked, place_of_wait
 
 pytestmark = pytest.mark.anyio
 
@@ -29,3 +32,29 @@ async def test_one_task_can_be_left_out() -> None:
         assert names_of_marked(lambda mark: mark == "mine", but=current_task()) == []
     finally:
         MARK.reset(token)
+
+
+@types.coroutine
+def pause() -> Iterator[None]:
+    yield
+
+
+async def inner() -> None:
+    await pause()
+
+
+async def outer() -> None:
+    await inner()
+
+
+def test_the_innermost_line_is_named() -> None:
+    coroutine = outer()
+    coroutine.send(None)
+    place = place_of_wait(coroutine)
+    coroutine.close()
+    assert "in pause, " in place
+    assert __file__ in place
+
+
+def test_a_task_that_has_ended_has_no_line() -> None:
+    assert place_of_wait(None) == "in a task that has not begun or has ended"

@@ -5,7 +5,7 @@ from typing import Any
 import anyio
 import pytest
 
-from spica.testclient.library import httpx
+from spica.testclient.interface import httpx
 
 START = {"type": "http.response.start", "status": 200}
 

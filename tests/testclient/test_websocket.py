@@ -7,7 +7,7 @@ import pytest
 
 from spica.testclient import WebSocketDenialResponse, WebSocketTestSession
 from spica.testclient import exchange as exchange_module
-from spica.testclient.library import httpx
+from spica.testclient.interface import httpx
 from spica.websockets import WebSocketDisconnect
 
 ACCEPT = {"type": "websocket.accept"}
