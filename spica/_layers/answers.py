@@ -41,7 +41,7 @@ async def settle_answer(answer: Any, request: Request[Any], source: Any) -> ASGI
             return answer
         return answer.__call__
     if answer is None and has_started_by_hand(request):
-        return _describe_sent(request)
+        return describe_sent(request)
     return check_app(answer, source)
 
 
@@ -67,7 +67,7 @@ class AlreadySent(Response):
 _NOTHING = AlreadySent()
 
 
-def _describe_sent(request: Request[Any]) -> AlreadySent:
+def describe_sent(request: Request[Any]) -> AlreadySent:
     """Return a response with the status and headers that were sent, for the layers around to look at."""
     sent = AlreadySent()
     hand_send = nearest_cleanup(request).hand_send

