@@ -17,7 +17,7 @@ from spica._asgi.stack import Middleware, MiddlewareFactory, build_layer, build_
 from spica._diagnostics.arguments import check_flag
 from spica._diagnostics.foreign_names import FIXES_OF_APPLICATION_ARGUMENTS, explain_arguments
 from spica._diagnostics.middleware_order import check_order, refuse_misplaced
-from spica._layers.answers import settle_outermost
+from spica._layers.answers import resolve_outermost
 from spica._layers.body_limit import check_body_size
 from spica._layers.header_limits import (
     DEFAULT_MAX_HEADER_SIZE,
@@ -30,7 +30,7 @@ from spica._layers.header_limits import (
 from spica._layers.json_codec import JSONCodecLayer
 from spica._layers.layer import BaseLayer, Inner, run_inside
 from spica._layers.limits import check_body_rate, check_idle_seconds, limit_app
-from spica._layers.runner import answer_error, finish_request, note_error, send_answer
+from spica._layers.runner import answer_error, finish_request, record_error, send_answer
 from spica._originals import remember
 from spica.datastructures import State
 from spica.exceptions import warn_configuration
@@ -216,7 +216,7 @@ class Spica(RouteDecorators, HandlerDecorators, BaseLayer):
                 answer: Any = await self._layer_respond_outermost(request)
                 is_simple = isinstance(answer, Response) and not answer._receives
                 if not is_simple:
-                    answer = await settle_outermost(answer, request)
+                    answer = await resolve_outermost(answer, request)
             except Exception as exc:
                 answer = await answer_error(request, exc, self._layer_errors())
                 is_simple = False
@@ -227,7 +227,7 @@ class Spica(RouteDecorators, HandlerDecorators, BaseLayer):
             else:
                 await send_answer(answer, request, send, self._layer_errors())
         except BaseException as exc:
-            await note_error(request, exc, self._layer_errors())
+            await record_error(request, exc, self._layer_errors())
         # That of the request: in the scope there may be the one of a foreign app further out.
         if request._cleanup is not None:
             await finish_request(request, self._layer_errors())

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from spica._asgi import current_codec as codec
 from spica._asgi.scope import EXCEPTION_HANDLERS
-from spica._layers.answers import refuse, settle_answer
+from spica._layers.answers import refuse, resolve_answer
 from spica._layers.layer import BaseLayer
 from spica._originals import is_original, remember
 from spica.concurrency import is_async_callable, run_in_threadpool
@@ -139,7 +139,7 @@ class HTTPEndpoint:
             response = await run_in_threadpool(handler, request)
         if isinstance(response, Response) and response._is_value:
             return response
-        return await settle_answer(response, request, handler)
+        return await resolve_answer(response, request, handler)
 
     async def method_not_allowed(self, request: Request[Any]) -> Response:
         """Answer a method that the class does not define with 405. Allow lists the methods that it does.

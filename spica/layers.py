@@ -43,7 +43,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from spica._layers.answers import settle_answer
+from spica._layers.answers import resolve_answer
 from spica._layers.editing import HELD_HERE, edit_answer, getrefcount, leave_edit
 from spica._layers.editing import Start as EditableResponse
 from spica._layers.exception_handlers import deny
@@ -148,7 +148,7 @@ class Layer(BaseLayer):
     async def _layer_respond_checked(self, request: Request[Any]) -> ASGIApp:
         answer = await self.respond(request)
         if not isinstance(answer, Response) or not answer._is_value:
-            return await settle_answer(answer, request, self.respond)
+            return await resolve_answer(answer, request, self.respond)
         return answer
 
     def _layer_respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
@@ -170,7 +170,7 @@ class Layer(BaseLayer):
         try:
             answer = await respond(request)
             if not isinstance(answer, Response) or not answer._is_value:
-                answer = await settle_answer(answer, request, respond)
+                answer = await resolve_answer(answer, request, respond)
         except Exception:
             leave_edit(request, edit)
             raise

@@ -20,7 +20,7 @@ from spica._diagnostics.foreign_names import explain_arguments
 from spica._http.conditional import Outcome, evaluate, is_not_modified, select_fields
 from spica._http.filenames import are_visible, split_path
 from spica._http.urls import encode_leading_slashes, encode_path, encode_query
-from spica._layers.answers import settle_answer
+from spica._layers.answers import resolve_answer
 from spica._layers.layer import BaseLayer
 from spica._originals import is_original, remember
 from spica.concurrency import file_threads
@@ -168,7 +168,7 @@ class StaticFiles(BaseLayer):
             await self.check_config()
             self.config_checked = True
         response = await self.get_response(self.get_path(request.scope), request.scope)
-        return await settle_answer(response, request, self.get_response)
+        return await resolve_answer(response, request, self.get_response)
 
     async def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a WebSocket.

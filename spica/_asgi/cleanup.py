@@ -48,7 +48,7 @@ class Cleanup:
     """The remaining work for one request."""
 
     # Nearly every request leaves no work, so these become lists only when needed.
-    begun: Sequence[Started] = ()
+    started: Sequence[Started] = ()
     tasks: Sequence[Callable[[], Awaitable[None]]] = ()
     closers: Sequence[Callable[[], Awaitable[None]]] = ()
     failures: Sequence[Exception] = ()
@@ -59,12 +59,12 @@ class Cleanup:
     hand_send: HandSent | None = None
     """Set once an endpoint, a handler or a dispatch function has started the response itself."""
 
-    def note_hand_sent(self, send: HandSent) -> None:
+    def record_hand_send(self, send: HandSent) -> None:
         """Note that user code has started the response by ``send``."""
         self.hand_send = send
         self.is_undisturbed = False
 
-    def restore_hand_sent(self, send: HandSent | None) -> None:
+    def restore_hand_send(self, send: HandSent | None) -> None:
         """Note that the last such response has gone to a dispatch middleware, and not to the server."""
         self.hand_send = send
         self.is_undisturbed = send is None and not self.failures
@@ -80,15 +80,15 @@ class Cleanup:
         """Return whether an iterator is still to be closed."""
         return not all(closing.is_closed for closing in self.unread)
 
-    def add_started(self, begun: Started) -> None:
+    def add_started(self, app: Started) -> None:
         """Note an app that runs, to be ended."""
-        self.begun = [*self.begun, begun]
+        self.started = [*self.started, app]
         self.is_empty = False
 
-    def forget_started(self, begun: Started) -> None:
+    def forget_started(self, app: Started) -> None:
         """Note that an app has ended well, so that nearly always nothing is left to be done."""
-        if len(self.begun) == 1 and self.begun[0] is begun:
-            self.begun = ()
+        if len(self.started) == 1 and self.started[0] is app:
+            self.started = ()
             self.is_empty = not (self.tasks or self.closers or self.failures)
 
     def add_task(self, task: Callable[[], Awaitable[None]]) -> None:
@@ -105,7 +105,7 @@ class Cleanup:
         """Drop a closer that has run, so that nearly always nothing is left to do."""
         if len(self.closers) == 1 and self.closers[0] == closer:
             self.closers = ()
-            self.is_empty = not (self.begun or self.tasks or self.failures)
+            self.is_empty = not (self.started or self.tasks or self.failures)
 
     def add_failure(self, exc: Exception) -> bool:
         """Note an error, to be raised; return whether it was not noted already."""
@@ -119,7 +119,7 @@ class Cleanup:
         """Return whether this very error is noted; two that are equal are two."""
         return any(failure is exc for failure in self.failures)
 
-    async def settle(self) -> list[Exception]:
+    async def run(self) -> list[Exception]:
         """End started apps, run tasks and closers, and return their errors."""
         late = []
         for step in self._steps():
@@ -135,11 +135,11 @@ class Cleanup:
 
     def _steps(self) -> Iterator[Callable[[], Awaitable[None]]]:
         """Yield the steps one by one, including apps and forms that a task has added in the meantime."""
-        begun = self.begun
-        yield from [each.finish for each in reversed(begun)]
+        started = self.started
+        yield from [each.finish for each in reversed(started)]
         yield from reversed(self.unread)  # an iterator over another one was noted after it
         yield from self.tasks
-        yield from [each.finish for each in self.begun[len(begun) :]]
+        yield from [each.finish for each in self.started[len(started) :]]
         yield from self.closers
 
     def raise_failures(self) -> None:
@@ -151,8 +151,8 @@ class Cleanup:
 
     async def abandon(self) -> None:
         """Cancel the started apps, because the request itself is cancelled."""
-        for begun in reversed(self.begun):
-            await begun.abandon()
+        for app in reversed(self.started):
+            await app.abandon()
         for closing in reversed(self.unread):
             await closing()
         for close in self.closers:

@@ -201,6 +201,6 @@ def listen(request: Listening) -> Listener:
         cleanup = request.scope.get(CLEANUP)
         if cleanup is None:
             cleanup = request._cleanup = Cleanup()
-    if listener not in cleanup.begun:
+    if listener not in cleanup.started:
         cleanup.add_started(listener)
     return listener

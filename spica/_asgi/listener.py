@@ -25,11 +25,11 @@ LATER_TURNS = 2
 class Listener:
     """Await ``wait()`` in a task of its own, and cancel ``scopes`` when it returns or fails."""
 
-    __slots__ = ("_has_begun", "_over", "_task", "_turns", "_wait", "error", "scopes")
+    __slots__ = ("_has_started", "_over", "_task", "_turns", "_wait", "error", "scopes")
 
     def __init__(self, wait: Callable[[], Awaitable[Any]]) -> None:
         self._wait = wait
-        self._has_begun = False
+        self._has_started = False
         self._turns = TURNS
         self._over = Signal()
         self.error: Exception | None = None
@@ -42,7 +42,7 @@ class Listener:
         return self._over.is_set
 
     async def _run(self) -> None:
-        self._has_begun = True
+        self._has_started = True
         try:
             await self._wait()
         except Exception as exc:
@@ -71,7 +71,7 @@ class Listener:
     async def finish(self) -> None:
         """Stop waiting, because the request is over."""
         self._task.cancel()
-        if not self._has_begun:
+        if not self._has_started:
             return  # a task that is cancelled before its first step never runs
         with anyio.CancelScope(shield=True):
             await self._over.wait()

@@ -139,7 +139,7 @@ class HandSend(StartedSend):
                 raise RuntimeError("request._send: the response has already started.")
             request = self.request
             request.scope[SENT_BY_HAND] = True
-            nearest_cleanup(request).note_hand_sent(self)
+            nearest_cleanup(request).record_hand_send(self)
             edits = request._edits
             if edits:
                 start = StartMessage(message)

@@ -31,7 +31,7 @@ async def close_unread(iterator: Any) -> None:
 
     Its ``finally`` runs even if the iterator has not started.
     """
-    if not has_begun(iterator):
+    if not has_started_running(iterator):
         await _Closing(iterator).run()
         return
     # Close it in this task, which has started it: only one task may enter and leave a cancel scope in it.
@@ -67,7 +67,7 @@ def _log(message: str, iterator: Any, exc: Exception | None = None) -> None:
     logging.getLogger(LOGGER_NAME).error(message, iterator, exc_info=exc)
 
 
-def has_begun(iterator: Any) -> bool:
+def has_started_running(iterator: Any) -> bool:
     """Return whether a generator has run up to its first item; True for other iterators."""
     frame = iterator.ag_frame if isinstance(iterator, AsyncGeneratorType) else None
     if frame is None:
@@ -112,7 +112,7 @@ class _Closing:
 
     async def _close(self) -> None:
         try:
-            await _begin_and_close(self._iterator)
+            await _start_and_close(self._iterator)
         except ClientDisconnect:
             pass  # a started app sees a disconnect when its response is dropped
         except Exception as exc:
@@ -121,9 +121,9 @@ class _Closing:
             self._is_over.set()
 
 
-async def _begin_and_close(iterator: Any) -> None:
+async def _start_and_close(iterator: Any) -> None:
     try:
-        if not has_begun(iterator):
+        if not has_started_running(iterator):
             await anext(iterator)
     except StopAsyncIteration:
         pass

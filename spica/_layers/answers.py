@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from spica.types import ASGIApp, Message, Receive, Scope, Send
 
 
-async def settle_answer(answer: Any, request: Request[Any], source: Any) -> ASGIApp:
+async def resolve_answer(answer: Any, request: Request[Any], source: Any) -> ASGIApp:
     """Return ``answer`` as it may be passed on by value.
 
     A response whose status and headers are only known once something was looked up (a file) is resolved
@@ -35,7 +35,7 @@ async def settle_answer(answer: Any, request: Request[Any], source: Any) -> ASGI
         if answer._resolve is not None:
             resolved: ASGIApp = await answer._resolve(request)
             return resolved
-        answer._note_iterators(request)
+        answer._register_iterators(request)
         if type(answer)._is_value:  # a body was set that the request did not know of
             answer._is_value = True
             return answer
@@ -45,12 +45,12 @@ async def settle_answer(answer: Any, request: Request[Any], source: Any) -> ASGI
     return check_app(answer, source)
 
 
-async def settle_outermost(answer: Any, request: Request[Any]) -> ASGIApp:
+async def resolve_outermost(answer: Any, request: Request[Any]) -> ASGIApp:
     """Return ``answer`` as the layer that sends it can run it; an app and a stream are run as they are."""
     if is_app(answer):
         app: ASGIApp = answer
         return app
-    return await settle_answer(answer, request, request.scope.get("endpoint"))
+    return await resolve_answer(answer, request, request.scope.get("endpoint"))
 
 
 class AlreadySent(Response):

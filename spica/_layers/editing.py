@@ -73,7 +73,7 @@ def _announce_close(start: Start) -> None:
     start.headers["connection"] = "close"
 
 
-def note_edit(request: Request[Any], edit: Edit) -> Any:
+def push_edit(request: Request[Any], edit: Edit) -> Any:
     """Register ``edit`` for a response that an endpoint sends by hand. Return the earlier registrations.
 
     Such an endpoint passes no response to this layer, so ``HandSend`` applies the edit. Assign the returned

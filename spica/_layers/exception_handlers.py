@@ -14,7 +14,7 @@ from spica._asgi.body import BodyTooLarge
 from spica._asgi.cleanup import RequestErrors
 from spica._asgi.scope import EXCEPTION_HANDLERS, PENDING_EDITS
 from spica._asgi.sending import StartedSend, has_started_by_hand
-from spica._layers.answers import settle_answer
+from spica._layers.answers import resolve_answer
 from spica._layers.cleanup import own_cleanup, split_errors
 from spica._layers.editing import apply_left_edits
 from spica._layers.handsent import is_known_sender, remember_sender
@@ -72,7 +72,7 @@ def find_handled(exc: Exception, handlers: Handlers | None) -> tuple[Handler | N
     return handler, exc
 
 
-def note_late(request: Request[Any], exc: Exception) -> Exception:
+def record_late_error(request: Request[Any], exc: Exception) -> Exception:
     """Record an error that came after the response had started; return the error that will be raised.
 
     If a handler would have answered it, that is a RuntimeError that says so.
@@ -107,7 +107,7 @@ async def answer_exception(request: Request[Any], exc: Exception) -> ASGIApp | N
         return HandlerApp(handler, exc)
     answer: ASGIApp = await call_handler(handler, request, exc)
     if not isinstance(answer, Response) or not answer._is_value:
-        answer = await settle_answer(answer, request, handler)
+        answer = await resolve_answer(answer, request, handler)
     if has_started_by_hand(request):
         remember_sender(handler)
     # The frames of a handled exception hold the request: free them.
@@ -128,7 +128,7 @@ class HandlerApp(BaseLayer):
         """Return the response that the handler returns, if it returns one."""
         answer = await call_handler(self.handler, request, self.exc)
         self.exc.__traceback__ = None
-        return await settle_answer(answer, request, self.handler)
+        return await resolve_answer(answer, request, self.handler)
 
 
 async def answer_on_socket(websocket: WebSocket[Any], exc: Exception) -> bool:
@@ -178,7 +178,7 @@ class Boundary(BaseLayer):
         try:
             answer: Any = await self._layer_inner.respond(request)
             if not isinstance(answer, Response) or not answer._is_value:
-                answer = await settle_answer(answer, request, request.scope.get("endpoint"))
+                answer = await resolve_answer(answer, request, request.scope.get("endpoint"))
                 if not isinstance(answer, Response):
                     return GuardedApp(answer, request)
         except Exception as exc:
@@ -191,7 +191,7 @@ class Boundary(BaseLayer):
 
     async def _layer_report(self, request: Request[Any], exc: Exception) -> bool:
         """Record an error that came after the response had started."""
-        note_late(request, exc)
+        record_late_error(request, exc)
         return False
 
 

@@ -42,7 +42,7 @@ async def as_response(answer: ASGIApp, request: Request[Any]) -> Response:
     return the same object again. Its background task runs even if the response is never sent.
     """
     if not isinstance(answer, Response):
-        return await begin(answer, request, cleanup_of(request))
+        return await start_app(answer, request, cleanup_of(request))
     response = answer._copy()
     if response.background is not None:
         # A function that sets another task, or returns another response, must not lose this one.
@@ -51,7 +51,7 @@ async def as_response(answer: ASGIApp, request: Request[Any]) -> Response:
     return response
 
 
-async def begin(app: ASGIApp, request: Request[Any], cleanup: Cleanup) -> Response:
+async def start_app(app: ASGIApp, request: Request[Any], cleanup: Cleanup) -> Response:
     """Run ``app`` up to its response start and return the response that continues it.
 
     ``cleanup`` is that of the request whose layer will send an answer; the app ends with it.
@@ -61,9 +61,9 @@ async def begin(app: ASGIApp, request: Request[Any], cleanup: Cleanup) -> Respon
         ClientDisconnect: it did so after it was told that the client has left.
         Exception: whatever the app raised before that.
     """
-    begun = StartedApp(app, request, cleanup)
-    cleanup.add_started(begun)
-    return await begun.start()
+    started_app = StartedApp(app, request, cleanup)
+    cleanup.add_started(started_app)
+    return await started_app.start()
 
 
 class StartedApp:
@@ -73,7 +73,7 @@ class StartedApp:
         "_app",
         "_cleanup",
         "_error",
-        "_hand_over",
+        "_chunk_stream",
         "_hand_sent_before",
         "_is_complete",
         "_is_discarded",
@@ -97,7 +97,7 @@ class StartedApp:
         self._hand_sent_before = cleanup.hand_send
         self._start: Message | None = None
         self._target: Send | None = None  # where body messages go, once somebody wants them
-        self._hand_over: _HandOver | None = None
+        self._chunk_stream: _ChunkStream | None = None
         self._error: BaseException | None = None
         self._is_complete = False  # its last chunk was taken, though the app may still be at work
         self._is_discarded = False
@@ -136,12 +136,12 @@ class StartedApp:
         self._raise_error()
         self._cleanup.forget_started(self)
 
-    def divert(self, hand_over: _HandOver) -> None:
-        """Let the app send its body to ``hand_over``, which ends when the app does."""
-        self._target = self._hand_over = hand_over
+    def divert(self, chunk_stream: _ChunkStream) -> None:
+        """Let the app send its body to ``chunk_stream``, which ends when the app does."""
+        self._target = self._chunk_stream = chunk_stream
         self._open.set()
         if self._over.is_set:
-            hand_over.sender.close()
+            chunk_stream.sender.close()
 
     def explain_missing_end(self) -> NoReturn:
         """Raise why the app is over though its body is not."""
@@ -153,8 +153,8 @@ class StartedApp:
         """Take note that the last chunk of the body was taken. What the app does now, it does alone."""
         self._is_complete = True
         self._target = _drop
-        if self._hand_over is not None:
-            self._hand_over.receiver.close()
+        if self._chunk_stream is not None:
+            self._chunk_stream.receiver.close()
 
     def discard(self) -> None:
         """Let the app see its client as gone: nobody wants its response any more."""
@@ -164,9 +164,9 @@ class StartedApp:
         self._open.set()
         for scope in self._receive_scopes:
             scope.cancel()
-        if self._hand_over is not None:
+        if self._chunk_stream is not None:
             # An iterator over it that was dropped inside another is not closed with that one.
-            self._hand_over.receiver.close()
+            self._chunk_stream.receiver.close()
 
     async def finish(self) -> None:
         """End the app, whatever became of its response. Raise an error that is its own."""
@@ -210,8 +210,8 @@ class StartedApp:
         finally:
             self._started.set()
             self._over.set()
-            if self._hand_over is not None:
-                self._hand_over.sender.close()
+            if self._chunk_stream is not None:
+                self._chunk_stream.sender.close()
 
     async def _receive(self) -> Message:
         if not self._is_discarded:
@@ -233,7 +233,7 @@ class StartedApp:
                 self._start = message
                 if self._cleanup.hand_send is not self._hand_sent_before:
                     # A Request that the app has made notes it too: it shares the scope.
-                    self._cleanup.restore_hand_sent(self._hand_sent_before)
+                    self._cleanup.restore_hand_send(self._hand_sent_before)
                 self._started.set()
                 # Now the caller goes on, and they share a context: one of them at a time.
                 if not self._open.is_set:
@@ -257,8 +257,8 @@ class StartedResponse(Response):
     _is_value, _receives = True, False  # the app has its own
     _iterator: AsyncIterator[bytes] | None = None
 
-    def __init__(self, begun: StartedApp, start: Message) -> None:
-        self.begun = begun
+    def __init__(self, started_app: StartedApp, start: Message) -> None:
+        self.started_app = started_app
         self.status_code = start["status"]
         # ASGI lets an app leave the headers out.
         self.raw_headers = list(start.get("headers", ()))
@@ -279,23 +279,23 @@ class StartedResponse(Response):
         if chunks is not None:
             await send_chunks(chunks, keep_length(send, self.raw_headers, scope), self.charset)
         else:
-            await self.begun.pass_to(send)
+            await self.started_app.pass_to(send)
         if self.background is not None:
             await self.background()
 
     def _body_chunks(self) -> AsyncIterator[Any]:
         """Return the body as chunks that are made as they are asked for; it can be had once."""
         if self._iterator is None:
-            self._iterator = _iterate(self.begun)
+            self._iterator = _iterate(self.started_app)
         return self._iterator
 
 
-async def _iterate(begun: StartedApp) -> AsyncIterator[bytes]:
+async def _iterate(started_app: StartedApp) -> AsyncIterator[bytes]:
     """Yield the body of a begun app; the app waits in ``send`` until its chunk is taken."""
-    hand_over = _HandOver()
-    begun.divert(hand_over)
+    chunk_stream = _ChunkStream()
+    started_app.divert(chunk_stream)
     try:
-        async for message in hand_over.receiver:
+        async for message in chunk_stream.receiver:
             if message["type"] == "http.response.pathsend":
                 async for chunk in _read_file(message["path"]):
                     yield chunk
@@ -304,16 +304,16 @@ async def _iterate(begun: StartedApp) -> AsyncIterator[bytes]:
             if _ends_body(message):
                 break
         else:
-            await begun.pass_to(_drop)  # raises what the app has raised
-            begun.explain_missing_end()
+            await started_app.pass_to(_drop)  # raises what the app has raised
+            started_app.explain_missing_end()
     except BaseException:
-        begun.discard()
+        started_app.discard()
         raise
     # Whoever iterates need not wait for what the app does after its response: its background tasks.
-    begun.complete()
+    started_app.complete()
 
 
-class _HandOver:
+class _ChunkStream:
     """A ``send`` whose messages somebody else iterates over."""
 
     __slots__ = ("is_complete", "receiver", "sender")

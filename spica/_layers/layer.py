@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from spica._asgi.scope import CLEANUP
 from spica._layers.cleanup import own_cleanup
-from spica._layers.runner import answer_request, finish_request, note_error, send_answer
+from spica._layers.runner import answer_request, finish_request, record_error, send_answer
 from spica._originals import is_original, remember
 from spica.requests import Request
 from spica.types import ASGIApp, Receive, Scope, Send
@@ -112,7 +112,7 @@ class BaseLayer:
             answer = await answer_request(self._layer_respond_outermost, request, errors)
             await send_answer(answer, request, send, errors)
         except BaseException as exc:
-            await note_error(request, exc, errors)
+            await record_error(request, exc, errors)
         if request._cleanup is not None:
             await finish_request(request, errors)
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from spica._asgi.scope import CLEANUP
 from spica._asgi.sending import has_started_by_hand
-from spica._layers.answers import answer_after_hand_sent, settle_outermost
+from spica._layers.answers import answer_after_hand_sent, resolve_outermost
 from spica._layers.cleanup import own_cleanup
 from spica._layers.editing import announce_close
 from spica.responses.base import Response
@@ -59,7 +59,7 @@ async def answer_request(
         answer = await respond(request)
         if isinstance(answer, Response) and not answer._receives:
             return answer
-        return await settle_outermost(answer, request)
+        return await resolve_outermost(answer, request)
     except Exception as exc:
         return await answer_error(request, exc, errors)
 
@@ -96,10 +96,10 @@ async def send_answer(
         app = errors._layer_guard(answer, request) if is_guarded else answer
         await app(scope, channel, send)
     finally:
-        _note_listener(request, channel)
+        _register_listener(request, channel)
 
 
-async def note_error(request: Request[Any], exc: BaseException, errors: ErrorPolicy) -> None:
+async def record_error(request: Request[Any], exc: BaseException, errors: ErrorPolicy) -> None:
     """Record an exception that came while the answer was sent; ``finish_request`` raises it.
 
     Raises:
@@ -122,7 +122,7 @@ async def finish_request(request: Request[Any], errors: ErrorPolicy) -> None:
     cleanup = request._cleanup
     if cleanup is None or (cleanup.is_empty and not (cleanup.unread and cleanup.has_unread())):
         return
-    late = await cleanup.settle()
+    late = await cleanup.run()
     # A layer outside must not find the finished cleanup. Foreign apps that ended meanwhile have put it back.
     request.scope.pop(CLEANUP, None)
     for error in late:
@@ -130,10 +130,10 @@ async def finish_request(request: Request[Any], errors: ErrorPolicy) -> None:
     cleanup.raise_failures()
 
 
-def _note_listener(request: Request[Any], channel: BodyChannel) -> None:
+def _register_listener(request: Request[Any], channel: BodyChannel) -> None:
     """End the wait for a disconnect with the request, even if a Request further in started it."""
     listener = channel.listener
-    if listener is not None and listener not in own_cleanup(request).begun:
+    if listener is not None and listener not in own_cleanup(request).started:
         own_cleanup(request).add_started(listener)
 
 

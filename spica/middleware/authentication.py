@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from spica._diagnostics.middleware_order import ANSWERS
-from spica._layers.answers import settle_answer
+from spica._layers.answers import resolve_answer
 from spica._layers.layer import BaseLayer
 from spica.authentication import (
     AuthCredentials,
@@ -69,7 +69,7 @@ class AuthenticationMiddleware(BaseLayer):
             answer = self.on_error(request, error)
             if not isinstance(answer, Response) and hasattr(answer, "__await__"):
                 answer = await answer
-            return await settle_answer(answer, request, self.on_error)
+            return await resolve_answer(answer, request, self.on_error)
         return await self._layer_inner.respond(request)
 
     async def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -14,7 +14,7 @@ from spica._asgi.body import BodyChannel
 from spica._asgi.cleanup import Cleanup
 from spica._asgi.scope import CLEANUP
 from spica._diagnostics.arguments import takes
-from spica._layers.answers import settle_answer
+from spica._layers.answers import resolve_answer
 from spica._layers.editing import HELD_HERE, getrefcount
 from spica._layers.foreign import as_response
 from spica._layers.handsent import sends_by_hand
@@ -79,11 +79,11 @@ class BaseHTTPMiddleware(BaseLayer):
             if answer._is_value and answer.background is None and getrefcount(answer) <= HELD_HERE:
                 return answer
         except AttributeError:
-            pass  # not a Response: `settle_answer` examines it
-        settled = await settle_answer(answer, request, self.dispatch_func)
-        if settled is not answer or not isinstance(answer, Response):
-            return await as_response(settled, request)
-        del settled  # it counts as a holder of the response
+            pass  # not a Response: `resolve_answer` examines it
+        resolved = await resolve_answer(answer, request, self.dispatch_func)
+        if resolved is not answer or not isinstance(answer, Response):
+            return await as_response(resolved, request)
+        del resolved  # it counts as a holder of the response
         is_own = answer.background is None and getrefcount(answer) <= HELD_HERE
         return answer if is_own else await as_response(answer, request)
 

@@ -16,7 +16,7 @@ from spica._asgi.sending import StartedSend
 from spica._diagnostics.arguments import check_flag
 from spica._diagnostics.hints import add_hint
 from spica._diagnostics.middleware_order import ERROR_LAYER
-from spica._layers.answers import settle_answer
+from spica._layers.answers import resolve_answer
 from spica._layers.cleanup import own_cleanup, split_errors
 from spica._layers.editing import announce_close, edit_answer, take_left_edits
 from spica._layers.exception_handlers import (
@@ -25,7 +25,7 @@ from spica._layers.exception_handlers import (
     Handlers,
     answer_exception,
     call_handler,
-    note_late,
+    record_late_error,
 )
 from spica._layers.handsent import is_known_sender, remember_sender, sends_by_hand
 from spica._layers.json_codec import JSONCodecLayer
@@ -132,7 +132,7 @@ class ServerErrorMiddleware(BaseLayer):
         if isinstance(exc, ClientDisconnect):
             return False  # the client left: not a mistake of the server
         add_hint(exc)
-        exc = note_late(request, exc)
+        exc = record_late_error(request, exc)
         if self.handler is not None:
             try:
                 await call_handler(self.handler, request, exc)
@@ -149,7 +149,7 @@ class ServerErrorMiddleware(BaseLayer):
         if is_known_sender(self.handler):
             return HandlerApp(self.handler, exc)
         answer = await call_handler(self.handler, request, exc)
-        return await settle_answer(answer, request, self.handler)
+        return await resolve_answer(answer, request, self.handler)
 
     def error_response(self, request: Request[Any], exc: Exception) -> Response:
         """Return the response without details, for clients of a production service."""

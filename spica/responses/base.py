@@ -337,7 +337,7 @@ class Response:
             self._unread = (*self._unread, *new)
         return new
 
-    def _note_iterators(self, request: Any) -> None:
+    def _register_iterators(self, request: Any) -> None:
         """Register all iterators of the body, so that the end of ``request`` closes them.
 
         A layer may drop the response, or replace its body, before the iterator starts.

@@ -127,16 +127,16 @@ class StreamingResponse(Response):
 
     async def _resolve(self, request: Any) -> Response:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Return the response itself, after registering its iterators to be closed in any case."""
-        self._note_iterators(request)
+        self._register_iterators(request)
         return self
 
     def _iterators(self) -> Sequence[Any]:
         return (self.body_iterator, self._handed_over)
 
-    def _note_iterators(self, request: Any) -> None:
+    def _register_iterators(self, request: Any) -> None:
         iterator = self.body_iterator
         if iterator is not self._handed_over or self._unread:
-            super()._note_iterators(request)  # a layer has replaced the body
+            super()._register_iterators(request)  # a layer has replaced the body
             return
         close = CloseOnce(iterator)
         self._unread = (close,)

@@ -12,7 +12,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from spica._diagnostics.call_site import describe
-from spica._layers.answers import settle_answer
+from spica._layers.answers import resolve_answer
 from spica._layers.exception_handlers import answer_exception, answer_on_socket
 from spica._layers.handsent import BY_ENDPOINT, is_known_sender, sends_by_hand
 from spica._layers.layer import BaseLayer, Respond, resolve_respond
@@ -71,7 +71,7 @@ class AsyncFunction(BaseLayer):
             answer = await self.func(request)
             if isinstance(answer, Response) and answer._is_value:
                 return answer
-            return await settle_answer(answer, request, self.func)
+            return await resolve_answer(answer, request, self.func)
         except Exception as exc:
             handled = await answer_exception(request, exc)
             if handled is None:
@@ -86,7 +86,7 @@ class SyncFunction(AsyncFunction):
 
     async def _answer(self, request: Request[Any]) -> ASGIApp:
         try:
-            return await settle_answer(
+            return await resolve_answer(
                 await run_in_threadpool(self.func, request), request, self.func
             )
         except Exception as exc:

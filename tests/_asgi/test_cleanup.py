@@ -36,7 +36,7 @@ async def waiting_task() -> None:
 async def test_an_empty_one_has_nothing_to_do() -> None:
     cleanup = Cleanup()
     assert cleanup.is_empty
-    assert await cleanup.settle() == []
+    assert await cleanup.run() == []
     cleanup.raise_failures()
 
 
@@ -50,34 +50,34 @@ async def test_apps_end_before_tasks_run_and_the_last_one_first() -> None:
     cleanup.add_task(task)
     cleanup.add_started(Started("a", steps))
     cleanup.add_started(Started("b", steps))
-    await cleanup.settle()
+    await cleanup.run()
     assert steps == [("finish", "b"), ("finish", "a"), "task"]
 
 
 async def test_an_app_that_has_ended_leaves_nothing() -> None:
     cleanup = Cleanup()
-    begun = Started("a", [])
-    cleanup.add_started(begun)
+    app = Started("a", [])
+    cleanup.add_started(app)
     assert not cleanup.is_empty
-    cleanup.forget_started(begun)
+    cleanup.forget_started(app)
     assert cleanup.is_empty
-    assert cleanup.begun == ()
+    assert cleanup.started == ()
 
 
 async def test_what_else_there_is_stays_when_an_app_has_ended() -> None:
     steps: list[Any] = []
     cleanup = Cleanup()
-    begun = Started("a", steps)
-    cleanup.add_started(begun)
+    app = Started("a", steps)
+    cleanup.add_started(app)
     cleanup.add_failure(ValueError())
-    cleanup.forget_started(begun)
+    cleanup.forget_started(app)
     assert not cleanup.is_empty
 
     others = Cleanup()
-    for each in (begun, Started("b", steps)):
+    for each in (app, Started("b", steps)):
         others.add_started(each)
-    others.forget_started(begun)
-    await others.settle()
+    others.forget_started(app)
+    await others.run()
     assert steps == [("finish", "b"), ("finish", "a")]
 
 
@@ -91,7 +91,7 @@ async def test_each_step_is_taken_whatever_the_others_do() -> None:
     cleanup.add_started(Started("a", steps, KeyError("a")))
     cleanup.add_task(failing_task)
     cleanup.add_task(task)
-    late = await cleanup.settle()
+    late = await cleanup.run()
     assert [repr(error) for error in late] == ["KeyError('a')", "ValueError('task')"]
     assert steps == [("finish", "a"), "task"]
     with pytest.raises(ExceptionGroup) as info:
@@ -105,7 +105,7 @@ async def test_each_step_is_taken_whatever_the_others_do() -> None:
 async def test_one_failure_is_raised_as_it_is() -> None:
     cleanup = Cleanup()
     cleanup.add_task(failing_task)
-    await cleanup.settle()
+    await cleanup.run()
     with pytest.raises(ValueError, match="task"):
         cleanup.raise_failures()
 
@@ -116,7 +116,7 @@ async def test_a_failure_is_noted_once() -> None:
     cleanup.add_failure(error)
     cleanup.add_failure(error)
     cleanup.add_started(Started("a", [], error))
-    assert await cleanup.settle() == []
+    assert await cleanup.run() == []
     with pytest.raises(ValueError, match="noted before"):
         cleanup.raise_failures()
 
@@ -134,7 +134,7 @@ async def test_errors_that_are_equal_are_two() -> None:
     cleanup = Cleanup()
     cleanup.add_failure(Alike("a"))
     cleanup.add_started(Started("a", [], Alike("b")))
-    assert [error.args for error in await cleanup.settle()] == [("b",)]
+    assert [error.args for error in await cleanup.run()] == [("b",)]
     assert [error.args for error in cleanup.failures] == [("a",), ("b",)]
 
 
@@ -152,7 +152,7 @@ async def test_what_a_task_has_begun_or_opened_is_ended_too() -> None:
 
     cleanup.add_started(Started("early", steps))
     cleanup.add_task(task)
-    await cleanup.settle()
+    await cleanup.run()
     assert steps == [("finish", "early"), "task", ("finish", "late"), "close"]
 
 
@@ -162,7 +162,7 @@ async def test_what_was_begun_is_abandoned_when_settling_is_cancelled() -> None:
     cleanup.add_started(Started("a", steps))
     cleanup.add_task(waiting_task)
     with anyio.move_on_after(0):
-        await cleanup.settle()
+        await cleanup.run()
     assert steps == [("finish", "a"), ("abandon", "a")]
 
 
@@ -171,10 +171,10 @@ async def test_two_of_them_share_nothing() -> None:
     one.add_task(failing_task)
     one.add_failure(ValueError())
     assert other.is_empty
-    assert (list(other.tasks), list(other.failures), list(other.begun)) == ([], [], [])
+    assert (list(other.tasks), list(other.failures), list(other.started)) == ([], [], [])
 
 
-@pytest.mark.parametrize("end", ["settle", "abandon"])
+@pytest.mark.parametrize("end", ["run", "abandon"])
 async def test_what_is_to_be_closed_is_closed_last(end: str) -> None:
     steps: list[Any] = []
     cleanup = Cleanup()
@@ -188,8 +188,8 @@ async def test_what_is_to_be_closed_is_closed_last(end: str) -> None:
     assert not cleanup.is_empty
     await getattr(cleanup, end)()
     assert steps[-1] == "close"
-    assert steps[0] == ("finish" if end == "settle" else "abandon", "app")
-    assert ("task" in steps) == (end == "settle")
+    assert steps[0] == ("finish" if end == "run" else "abandon", "app")
+    assert ("task" in steps) == (end == "run")
 
 
 async def test_a_closer_that_has_run_is_forgotten() -> None:
@@ -207,7 +207,7 @@ async def test_a_closer_that_has_run_is_forgotten() -> None:
     assert not cleanup.is_empty
     cleanup.forget_closer(first)
     assert cleanup.is_empty
-    assert await cleanup.settle() == []
+    assert await cleanup.run() == []
     assert closed == []
 
 

@@ -122,7 +122,7 @@ async def test_who_asks_again_after_the_client_has_left_begins_no_other() -> Non
         assert await request.is_disconnected()
     assert request._channel().listener is listener
     assert request._cleanup is not None
-    assert request._cleanup.begun == [listener]
+    assert request._cleanup.started == [listener]
 
 
 async def test_it_is_gone_when_the_request_is_over() -> None:

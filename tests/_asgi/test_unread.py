@@ -9,7 +9,7 @@ import anyio.lowlevel
 import pytest
 
 from spica._asgi import unread
-from spica._asgi.unread import CloseOnce, close_unread, has_begun
+from spica._asgi.unread import CloseOnce, close_unread, has_started_running
 from spica.concurrency import iterate_in_threadpool
 
 pytestmark = pytest.mark.anyio
@@ -74,9 +74,9 @@ async def test_that_of_a_plain_generator_runs_too() -> None:
 async def test_a_generator_that_has_begun_is_only_closed() -> None:
     resource = Resource()
     chunks = resource.chunks()
-    assert not has_begun(chunks)
+    assert not has_started_running(chunks)
     await anext(chunks)
-    assert has_begun(chunks)
+    assert has_started_running(chunks)
     await close_unread(chunks)
     assert resource.log == ["begun", "released"]
     await close_unread(chunks)  # again, when it has ended

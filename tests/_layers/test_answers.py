@@ -6,7 +6,7 @@ import pytest
 from asgi_kit import Exchange, call, http_scope
 from stacks import ForeignPass
 
-from spica._layers.answers import explain_answer, settle_answer
+from spica._layers.answers import explain_answer, resolve_answer
 from spica.applications import Spica
 from spica.exceptions import HTTPException
 from spica.middleware import Middleware
@@ -42,12 +42,12 @@ WRONG = {
 @pytest.mark.parametrize(("make", "message"), WRONG.values(), ids=WRONG.keys())
 async def test_what_is_no_response(make: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
-        await settle_answer(make(), Request(http_scope()), source)
+        await resolve_answer(make(), Request(http_scope()), source)
 
 
 @pytest.mark.parametrize("answer", [Response(), ForeignPass(None)])
 async def test_responses_and_apps_are_answers(answer: Any) -> None:
-    assert await settle_answer(answer, Request(http_scope()), source) is answer
+    assert await resolve_answer(answer, Request(http_scope()), source) is answer
 
 
 async def test_a_response_that_sends_itself_is_opaque() -> None:
@@ -55,7 +55,7 @@ async def test_a_response_that_sends_itself_is_opaque() -> None:
         async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
             await PlainTextResponse("own")(scope, receive, send)
 
-    answer = await settle_answer(Own(), Request(http_scope()), source)
+    answer = await resolve_answer(Own(), Request(http_scope()), source)
     assert not isinstance(answer, Response)
     assert (await call(answer)).text == "own"
 

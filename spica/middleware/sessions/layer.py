@@ -18,7 +18,7 @@ from spica._diagnostics.arguments import check_flag, check_seconds
 from spica._diagnostics.call_site import user_line, warn_at
 from spica._diagnostics.middleware_order import SESSION
 from spica._http.cookies import parse_cookies
-from spica._layers.editing import edit_answer, leave_edit, note_edit
+from spica._layers.editing import edit_answer, leave_edit, push_edit
 from spica._layers.layer import BaseLayer
 from spica.datastructures import MutableHeaders
 from spica.datastructures.headers import add_vary, encode_header
@@ -247,7 +247,7 @@ class SessionMiddleware(BaseLayer):
         scope = request.scope
         session = scope["session"] = _UnreadSession(self, scope["headers"])
         edit = _SaveSession(self, scope, session)
-        outer = note_edit(request, edit)
+        outer = push_edit(request, edit)
         try:
             answer = await self._layer_inner.respond(request)
         except Exception:
