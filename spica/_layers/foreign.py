@@ -71,9 +71,9 @@ class StartedApp:
 
     __slots__ = (
         "_app",
+        "_chunk_stream",
         "_cleanup",
         "_error",
-        "_chunk_stream",
         "_hand_sent_before",
         "_is_complete",
         "_is_discarded",
