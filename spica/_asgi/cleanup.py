@@ -178,7 +178,7 @@ def cleanup_of(request: HasCleanup) -> Cleanup:
 
 
 def nearest_cleanup(request: HasCleanup) -> Cleanup:
-    """Return the cleanup that the layer which sends the response will settle.
+    """Return the cleanup that the layer that sends the response will run.
 
     Without a dispatch layer around, the request has one of its own, and the scope does not show it.
     """
