@@ -22,6 +22,7 @@ from spica._layers.body_limit import check_body_size
 from spica._layers.header_limits import (
     DEFAULT_MAX_HEADER_SIZE,
     DEFAULT_MAX_HEADERS,
+    UNMEASURED_LINES,
     check_header_limit,
     describe_excess,
     refuse_request,
@@ -236,14 +237,18 @@ class Spica(RouteDecorators, HandlerDecorators, BaseLayer):
         """Return the answer of the layers inside the server-error layer; ``__call__`` does its work."""
         scope = request.scope
         scope["app"] = self
-        # This is `_header_excess`, written out: a loop over a few lines takes as long as the call.
         headers = scope.get("headers", ())
         if type(headers) is not list:
             headers = scope["headers"] = list(headers)
-        size = 0
-        for name, value in headers:
-            size += len(name) + len(value)
-        if size > self.max_header_size or len(headers) > self.max_headers:
+        # A loop over the lines takes as long as the rest of a layer. So a few lines are measured where they
+        # are first read (`check_header_size`). One huge line is nearly always the last: clients add their own
+        # headers after the usual ones.
+        lines = len(headers)
+        if lines and (
+            lines > UNMEASURED_LINES
+            or lines > self.max_headers
+            or len(headers[-1][1]) > self.max_header_size
+        ):
             reason = self._header_excess(scope)
             if reason is not None:
                 return refuse_request(scope, reason)
@@ -259,10 +264,12 @@ class Spica(RouteDecorators, HandlerDecorators, BaseLayer):
 
     def _layer_respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
         """Return the answer to ``request``; called where this application is mounted in another one."""
-        request.scope["app"] = self
-        reason = self._header_excess(request.scope)
-        if reason is not None:
-            return refuse_request(request.scope, reason)
+        scope = request.scope
+        scope["app"] = self
+        if len(scope["headers"]) > self.max_headers:
+            reason = self._header_excess(scope)
+            if reason is not None:
+                return refuse_request(scope, reason)
         stack = self._stack or self._build()
         return stack.respond(request)
 

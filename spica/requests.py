@@ -23,7 +23,7 @@ from spica._asgi.body import (
     ClientDisconnect,
 )
 from spica._asgi.disconnect import CancelOnDisconnect, listen
-from spica._asgi.scope import BODY_LIMIT, ScopeMapping, make_room
+from spica._asgi.scope import BODY_LIMIT, ScopeMapping, check_header_size, make_room
 from spica._asgi.sending import HandSend
 from spica._diagnostics.foreign_names import (
     FIXES_OF_CONNECTIONS,
@@ -161,7 +161,9 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
             # A layer may have replaced the list in the scope. Other code has assigned any MutableHeaders.
             type(headers) is Headers and headers._list is not self.scope["headers"]
         ):
-            headers = self._headers = Headers(None, None, self.scope)
+            headers = Headers(None, None, self.scope)
+            check_header_size(self.scope)
+            self._headers = headers
         return headers
 
     @property
@@ -199,6 +201,7 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
         # Read the fields each time, because other code may edit the list in place.
         fields = [value for name, value in headers if name == b"cookie"]
         if cookies is None or getattr(self, "_cookies_of", fields) != fields:
+            check_header_size(self.scope)
             self._cookies_of = fields
             field = fields[0] if len(fields) == 1 else b"; ".join(fields)
             cookies = self._cookies = cookie_parser(field.decode("latin-1")) if fields else {}

@@ -13,6 +13,7 @@ import urllib.parse
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from spica.exceptions import HTTPException
 from spica.types import Scope
 
 EXCEPTION_HANDLERS = "starlette.exception_handlers"
@@ -41,6 +42,24 @@ SENT_BY_HAND = "spica.sent_by_hand"
 
 PENDING_EDITS = "spica.pending_edits"
 """Edits of the layers an exception passed, innermost first; the error page receives them too."""
+
+
+def check_header_size(scope: Scope) -> None:
+    """Refuse request headers that are larger than the application allows.
+
+    Called when the headers are first read, since a request that nobody reads the headers of costs nothing.
+
+    Raises:
+        HTTPException: 431, the names and values have more than ``max_header_size`` bytes (RFC 6585 s.5).
+    """
+    limit = getattr(scope.get("app"), "max_header_size", None)
+    if limit is None:
+        return
+    size = 0
+    for name, value in scope["headers"]:
+        size += len(name) + len(value)
+    if size > limit:
+        raise HTTPException(431, f"The request headers are larger than {limit} bytes.")
 
 
 def get_route_path(scope: Scope) -> str:

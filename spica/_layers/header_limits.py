@@ -24,6 +24,10 @@ DEFAULT_MAX_HEADER_SIZE = 64 * 1024
 """Bytes of all names and values: as much as uvicorn with h11 takes, and twice what nginx buffers."""
 
 
+UNMEASURED_LINES = 64
+"""Up to so many lines of a request are measured when they are first read, and not before the layers."""
+
+
 def describe_excess(
     headers: Sequence[Any], max_headers: int | float, max_header_size: int | float
 ) -> str | None:

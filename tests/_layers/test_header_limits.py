@@ -17,6 +17,11 @@ pytestmark = pytest.mark.anyio
 
 
 async def plain(request: Any) -> PlainTextResponse:
+    assert request.headers.get("none") is None
+    return PlainTextResponse("ok")
+
+
+async def unread(request: Any) -> PlainTextResponse:
     return PlainTextResponse("ok")
 
 
@@ -36,7 +41,7 @@ class Untouched:
         await self.app(scope, receive, send)
 
 
-ROUTES = [Route("/", plain), WebSocketRoute("/", accept)]
+ROUTES = [Route("/", plain), Route("/unread", unread), WebSocketRoute("/", accept)]
 
 
 def lines(number: int) -> Any:
@@ -92,6 +97,34 @@ async def test_a_handshake_is_closed_where_it_cannot_be_denied() -> None:
     scope = websocket_scope(headers=lines(257))
     denied = await Exchange(scope).run(Spica(routes=ROUTES))
     assert denied.sent == [{"type": "websocket.close", "code": 1008, "reason": ""}]
+
+
+async def test_a_few_lines_are_measured_when_they_are_first_read() -> None:
+    headers = [("x", "a" * 65536), ("y", "z")]
+    statuses = []
+    for path in ("/", "/unread"):
+        exchange = await Exchange(http_scope("GET", path, headers=headers)).run(
+            Spica(routes=ROUTES)
+        )
+        statuses.append(exchange.status)
+    assert statuses == [431, 200]
+
+
+async def test_a_huge_last_line_and_many_lines_are_refused_before_the_layers() -> None:
+    for headers in ([("x", "y"), ("z", "a" * 65537)], [("x", "a" * 1100)] * 65):
+        exchange = await Exchange(http_scope("GET", "/unread", headers=headers)).run(
+            Spica(routes=ROUTES)
+        )
+        assert exchange.status == 431
+
+
+async def test_cookies_are_measured_too() -> None:
+    async def read(request: Any) -> PlainTextResponse:
+        return PlainTextResponse(str(len(request.cookies)))
+
+    app = Spica(routes=[Route("/", read)])
+    headers = [("cookie", "a=" + "b" * 65536), ("x", "y")]
+    assert (await Exchange(http_scope(headers=headers)).run(app)).status == 431
 
 
 @pytest.mark.parametrize("setting", ["max_headers", "max_header_size"])
