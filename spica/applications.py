@@ -48,6 +48,7 @@ from spica.routing.lifespan.run import (
     MAX_STARTUP_SECONDS,
     StartupGuard,
 )
+from spica.servers.hook import ServesRSGI
 from spica.types import ASGIApp, ExceptionHandler, Lifespan, Receive, Scope, Send
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 
-class Spica(RouteDecorators, HandlerDecorators, BaseLayer):
+class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
     """An application: routes, middleware, exception handlers and a lifespan.
 
     ```python

@@ -40,6 +40,8 @@ FLOORS: dict[str, float] = {
     "spica.routing": 5,
     # layers, one class a file
     "spica.middleware": 6,
+    # other server protocols than ASGI; they only know an app
+    "spica.servers": 6.5,
     # services and the application
     "spica.staticfiles": 7,
     "spica.templating": 7,

@@ -25,6 +25,7 @@ SERVERS = {
     "uvicorn-httptools": [*UVICORN, "--http", "httptools", "--loop", "uvloop"],
     "uvicorn-h11": [*UVICORN, "--http", "h11", "--loop", "asyncio", "--ws", "wsproto"],
     "granian": ["granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", "{port}"],
+    "granian-rsgi": ["granian", "--interface", "rsgi", "--host", "127.0.0.1", "--port", "{port}"],
     "hypercorn": [
         *("hypercorn", "--bind", "127.0.0.1:{port}", "--graceful-timeout", "1"),
         *("--config", str(HERE / "hypercorn.toml")),

@@ -1,0 +1,1 @@
+"""Adapters to server protocols other than ASGI."""

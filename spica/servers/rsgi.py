@@ -1,0 +1,98 @@
+"""Serve any ASGI application over RSGI, the protocol of the server granian.
+
+A ``Spica`` application has the three RSGI attributes already: ``granian --interface rsgi main:app`` works.
+Wrap an application of another kind, or one behind a pure ASGI middleware, in ``RSGI``.
+
+The adapter translates between the two protocols and decides nothing else. Every application runs exactly as
+under an ASGI server, so limits, cleanup and error answers exist once. A complete body leaves by one
+``response_bytes``, a file by ``response_file``, and a stream through a transport.
+
+Standards: RSGI specification 1.6, ASGI specification 3.0 with HTTP spec version 2.4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from spica.servers.rsgi_http import HTTPExchange
+from spica.servers.rsgi_lifespan import Lifespan
+from spica.servers.rsgi_scope import make_http_scope, make_websocket_scope
+from spica.servers.rsgi_websocket import WebSocketExchange
+
+if TYPE_CHECKING:
+    from spica.servers.rsgi_protocol import HTTPProtocol, RSGIScope, WebSocketProtocol
+    from spica.types import ASGIApp
+
+
+class RSGI:
+    """Offer an ASGI application as an RSGI application.
+
+    ``app`` is called with a scope, ``receive`` and ``send`` for each connection. One object serves any number
+    of event loops, for example those of granian's worker threads: each loop has its own lifespan and state.
+
+    Raises:
+        TypeError: ``app`` can't be called.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        if not callable(app):
+            raise TypeError(f"RSGI needs an ASGI application, not {app!r:.80}.")
+        self.app = app
+        self._lifespans: dict[asyncio.AbstractEventLoop, Lifespan] = {}
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the application on ``loop``, before the first connection.
+
+        Where the loop already runs, as in an embedded server, the start-up runs as a task, and connections
+        wait for it.
+
+        Raises:
+            RuntimeError: the application reported that its start-up failed.
+        """
+        lifespan = self._lifespans[loop] = Lifespan(self.app)
+        lifespan.start(loop)
+
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Shut the application down on ``loop``, after the last connection.
+
+        Raises:
+            RuntimeError: the application reported that its shutdown failed.
+        """
+        lifespan = self._lifespans.pop(loop, None)
+        if lifespan is not None:
+            lifespan.stop(loop)
+
+    async def __rsgi__(self, scope: RSGIScope, protocol: Any) -> None:
+        """Serve one request or WebSocket."""
+        state: dict[str, Any] | None = None
+        if self._lifespans:
+            lifespan = self._lifespans.get(asyncio.get_running_loop())
+            if lifespan is not None:
+                if lifespan.starting is not None:
+                    await lifespan.wait_for_start()
+                state = lifespan.state
+        if scope.proto == "http":
+            await self._serve_http(scope, protocol, state)
+        else:
+            await self._serve_websocket(scope, protocol, state)
+
+    async def _serve_http(
+        self, scope: RSGIScope, protocol: HTTPProtocol, state: dict[str, Any] | None
+    ) -> None:
+        exchange = HTTPExchange(scope, protocol)
+        try:
+            await self.app(make_http_scope(scope, state), exchange.receive, exchange.send)
+        finally:
+            if not exchange.is_complete:
+                exchange.note_return()
+        exchange.check_complete()
+
+    async def _serve_websocket(
+        self, scope: RSGIScope, protocol: WebSocketProtocol, state: dict[str, Any] | None
+    ) -> None:
+        exchange = WebSocketExchange(protocol)
+        try:
+            await self.app(make_websocket_scope(scope, state), exchange.receive, exchange.send)
+        finally:
+            exchange.close_unfinished()

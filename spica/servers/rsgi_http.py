@@ -1,0 +1,228 @@
+"""One HTTP request over RSGI, as an ASGI ``receive`` and ``send``.
+
+The start of a response is held until its first body message. A body that is complete by then leaves in one
+call, without a stream.
+
+Standards: ASGI HTTP specification, extension "Path Send"; RSGI specification, "HTTP protocol interface".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from spica.servers.rsgi_file import stream_file
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from spica.servers.rsgi_protocol import HTTPProtocol, RSGIHeaders, RSGIScope, StreamTransport
+    from spica.types import Message
+
+PATHSEND = "http.response.pathsend"
+
+
+class HTTPExchange:
+    """Translate the messages of one request.
+
+    ``is_complete`` tells whether the whole response was passed to the server.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_is_body_over",
+        "_left",
+        "_over",
+        "_protocol",
+        "_scope",
+        "_start",
+        "_transport",
+        "is_complete",
+    )
+
+    def __init__(self, scope: RSGIScope, protocol: HTTPProtocol) -> None:
+        self._scope = scope
+        self._protocol = protocol
+        self._chunks: AsyncIterator[bytes] | None = None
+        self._is_body_over = False
+        self._left: int | None = (
+            None  # bytes of the body that the client has announced and not sent
+        )
+        self._over: asyncio.Future[None] | None = None  # done with the response
+        self._start: Message | None = None
+        self._transport: StreamTransport | None = None
+        self.is_complete = False
+
+    # -- the request -----------------------------------------------------------------------------------
+
+    async def receive(self) -> Message:
+        """Return the next part of the body; after its end, wait until the client leaves."""
+        if not self._is_body_over:
+            if self._chunks is None and not self._begin_body():
+                self._is_body_over = True
+                return {"type": "http.request", "body": b"", "more_body": False}
+            return await self._receive_chunk()
+        if not self.is_complete:
+            await self._wait_for_end()
+        return {"type": "http.disconnect"}
+
+    def _begin_body(self) -> bool:
+        """Start to read the body; return whether there is one."""
+        headers = self._scope.headers
+        length: str | None = headers.get("content-length")
+        if length is not None and length.isdecimal():
+            self._left = int(length)
+            if not self._left:
+                return False
+        elif headers.get("transfer-encoding") is None and self._scope.http_version[:1] == "1":
+            return False  # RFC 9112 s.6.3: a request without either has no body
+        self._chunks = aiter(self._protocol)  # the whole body at once would have no limit
+        return True
+
+    async def _receive_chunk(self) -> Message:
+        assert self._chunks is not None
+        try:
+            chunk = await anext(self._chunks)
+            while not chunk:
+                chunk = await anext(self._chunks)
+        except StopAsyncIteration:
+            self._is_body_over = True
+            if self._left:  # the client left in the middle
+                return {"type": "http.disconnect"}
+            return {"type": "http.request", "body": b"", "more_body": False}
+        if self._left is not None:
+            self._left -= len(chunk)
+            self._is_body_over = self._left <= 0
+        return {"type": "http.request", "body": chunk, "more_body": not self._is_body_over}
+
+    async def _wait_for_end(self) -> None:
+        """Wait until the client leaves or the response is complete, whichever comes first."""
+        if self._over is None:
+            self._over = asyncio.get_running_loop().create_future()
+        left = asyncio.ensure_future(self._protocol.client_disconnect())
+        try:
+            await asyncio.wait((left, self._over), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            left.cancel()
+
+    # -- the response ----------------------------------------------------------------------------------
+
+    async def send(self, message: Message) -> None:
+        """Pass a message to the server.
+
+        Raises:
+            OSError: the client has left (ASGI HTTP specification 2.4).
+            RuntimeError: the message does not follow the ones before, or is of an extension that RSGI does
+                not have.
+        """
+        kind = message["type"]
+        if kind == "http.response.body":
+            if self._transport is not None:
+                await self._send_chunk(message)
+                return
+            if message.get("more_body", False):
+                self._transport = self._protocol.response_stream(*self._take_start(kind))
+                await self._send_chunk(message)
+                return
+            status, headers = self._take_start(kind)
+            body = message.get("body", b"")
+            self._finish()
+            if body:
+                self._protocol.response_bytes(status, headers, body)
+            else:
+                self._protocol.response_empty(status, headers)
+        elif kind == "http.response.start":
+            if self._start is not None:
+                raise RuntimeError("The application started a second response to one request.")
+            self._start = message
+        elif kind == PATHSEND:
+            await self._send_path(message["path"])
+        else:
+            raise RuntimeError(
+                f"RSGI has no message of type {kind!r}. The scope's 'extensions' name those it has."
+            )
+
+    def _take_start(self, kind: str) -> tuple[int, RSGIHeaders]:
+        start = self._start
+        if start is None:
+            raise RuntimeError(f"The application sent {kind!r} before 'http.response.start'.")
+        if self.is_complete:
+            raise RuntimeError(f"The application sent {kind!r} after the end of its response.")
+        return start["status"], decode_headers(start.get("headers", ()))
+
+    async def _send_chunk(self, message: Message) -> None:
+        transport = self._transport
+        if self.is_complete or transport is None:
+            raise RuntimeError("The application sent a body message after the end of its response.")
+        body = message.get("body", b"")
+        if body:
+            try:
+                await transport.send_bytes(body)
+            except RuntimeError as exc:  # RSGIProtocolClosed
+                raise ConnectionResetError("The client has left.") from exc
+        if not message.get("more_body", False):
+            self._finish()
+
+    async def _send_path(self, path: str) -> None:
+        status, headers = self._take_start(PATHSEND)
+        try:
+            path.encode()
+        except UnicodeEncodeError:  # a name that is not UTF-8; RSGI passes it as such
+            self._transport = self._protocol.response_stream(status, headers)
+            await stream_file(path, self.send)
+            return
+        self._finish()
+        self._protocol.response_file(status, headers, path)
+
+    def _finish(self) -> None:
+        self.is_complete = True
+        self._release()
+
+    def _release(self) -> None:
+        # The server ends the response when nothing holds the transport any more.
+        if self._transport is not None:
+            self._transport = _ENDED
+        if self._over is not None and not self._over.done():
+            self._over.set_result(None)
+
+    def note_return(self) -> None:
+        """End what the application has left open."""
+        self._release()
+
+    def check_complete(self) -> None:
+        """Refuse an application that returned before the end of its response.
+
+        Raises:
+            RuntimeError: it did. The server answers 500 if nothing was sent.
+        """
+        if not self.is_complete:
+            what = "without a response" if self._start is None else "before the end of its response"
+            raise RuntimeError(f"The application returned {what}.")
+
+
+class _Ended:
+    """Take the place of a transport that was let go."""
+
+    async def send_bytes(self, data: bytes) -> None:
+        raise RuntimeError("The response is over.")
+
+
+_ENDED: Any = _Ended()
+
+
+def decode_headers(headers: Any) -> RSGIHeaders:
+    """Return ASGI headers as strings that the server writes as the same bytes, where it can.
+
+    It writes UTF-8. A value in another encoding arrives as the UTF-8 of its latin-1 characters.
+    """
+    try:
+        return [(name.decode(), value.decode()) for name, value in headers]
+    except UnicodeDecodeError:
+        return [(name.decode("latin-1"), _decode_value(value)) for name, value in headers]
+
+
+def _decode_value(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
