@@ -30,6 +30,7 @@ class HTTPExchange:
 
     __slots__ = (
         "_chunks",
+        "_has_left",
         "_is_body_over",
         "_left",
         "_over",
@@ -44,12 +45,15 @@ class HTTPExchange:
         self._scope = scope
         self._protocol = protocol
         self._chunks: AsyncIterator[bytes] | None = None
+        self._has_left = False  # the application was told that the client has left
         self._is_body_over = False
         self._left: int | None = (
             None  # bytes of the body that the client has announced and not sent
         )
         self._over: asyncio.Future[None] | None = None  # done with the response
         self._start: Message | None = None
+        # The server ends the response when nothing holds the transport any more. So it is kept here alone,
+        # in no local variable, which a traceback might keep.
         self._transport: StreamTransport | None = None
         self.is_complete = False
 
@@ -64,6 +68,10 @@ class HTTPExchange:
             return await self._receive_chunk()
         if not self.is_complete:
             await self._wait_for_end()
+        return self._disconnect()
+
+    def _disconnect(self) -> Message:
+        self._has_left = True
         return {"type": "http.disconnect"}
 
     def _begin_body(self) -> bool:
@@ -88,7 +96,7 @@ class HTTPExchange:
         except StopAsyncIteration:
             self._is_body_over = True
             if self._left:  # the client left in the middle
-                return {"type": "http.disconnect"}
+                return self._disconnect()
             return {"type": "http.request", "body": b"", "more_body": False}
         if self._left is not None:
             self._left -= len(chunk)
@@ -151,14 +159,14 @@ class HTTPExchange:
         return start["status"], decode_headers(start.get("headers", ()))
 
     async def _send_chunk(self, message: Message) -> None:
-        transport = self._transport
-        if self.is_complete or transport is None:
+        if self.is_complete or self._transport is None:
             raise RuntimeError("The application sent a body message after the end of its response.")
         body = message.get("body", b"")
         if body:
             try:
-                await transport.send_bytes(body)
+                await self._transport.send_bytes(body)
             except RuntimeError as exc:  # RSGIProtocolClosed
+                self._has_left = True
                 raise ConnectionResetError("The client has left.") from exc
         if not message.get("more_body", False):
             self._finish()
@@ -179,7 +187,6 @@ class HTTPExchange:
         self._release()
 
     def _release(self) -> None:
-        # The server ends the response when nothing holds the transport any more.
         if self._transport is not None:
             self._transport = _ENDED
         if self._over is not None and not self._over.done():
@@ -190,12 +197,12 @@ class HTTPExchange:
         self._release()
 
     def check_complete(self) -> None:
-        """Refuse an application that returned before the end of its response.
+        """Refuse an application that returned before the end of its response, and had no reason to.
 
         Raises:
-            RuntimeError: it did. The server answers 500 if nothing was sent.
+            RuntimeError: it did, and the client is there. The server answers 500 if nothing was sent.
         """
-        if not self.is_complete:
+        if not self.is_complete and not self._has_left:
             what = "without a response" if self._start is None else "before the end of its response"
             raise RuntimeError(f"The application returned {what}.")
 

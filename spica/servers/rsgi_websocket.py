@@ -35,6 +35,8 @@ class WebSocketExchange:
 
     def __init__(self, protocol: WebSocketProtocol) -> None:
         self._protocol = protocol
+        # The server sends the close frame when nothing holds the transport any more. So it is kept here
+        # alone, in no local variable, which a traceback might keep.
         self._transport: WebSocketTransport | None = None
         self._accepted: asyncio.Future[None] | None = None  # for a receive before the accept
         self._is_announced = False  # websocket.connect was returned
@@ -102,17 +104,16 @@ class WebSocketExchange:
             self._wake()
 
     async def _send_data(self, message: Message) -> None:
-        transport = self._transport
-        if transport is None:
-            raise RuntimeError("The application sent 'websocket.send' before 'websocket.accept'.")
         if self._close_code is not None:
             raise ConnectionResetError("The WebSocket is closed.")
+        if self._transport is None:
+            raise RuntimeError("The application sent 'websocket.send' before 'websocket.accept'.")
         data = message.get("bytes")
         try:
             if data is None:
-                await transport.send_str(message["text"])
+                await self._transport.send_str(message["text"])
             else:
-                await transport.send_bytes(data)
+                await self._transport.send_bytes(data)
         except RuntimeError as exc:
             raise ConnectionResetError("The client has left.") from exc
 
@@ -128,6 +129,7 @@ class WebSocketExchange:
         if code != 1000 or message.get("reason"):
             _warn_once("a close code or reason")
         self._protocol.close(code)
+        self._transport = None
 
     def _wake(self) -> None:
         if self._accepted is not None and not self._accepted.done():
@@ -139,6 +141,7 @@ class WebSocketExchange:
             self._close_code = LOST
             self._protocol.close(500 if self._transport is None else 1011)
             self._wake()
+        self._transport = None
 
 
 def _warn_once(what: str) -> None:

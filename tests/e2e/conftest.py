@@ -33,6 +33,9 @@ SERVERS = {
 }
 """The commands that start them; ``{port}`` stands for the port."""
 
+RSGI_SERVERS = {"granian-rsgi"}
+"""Servers that are given the app in its adapter, since it is a plain function."""
+
 CONNECTION_TASKS = ("EventWrapper.", "TCPServer.", "worker_serve.")
 """What hypercorn calls the tasks that wait for the next request of a connection."""
 
@@ -72,6 +75,8 @@ class Server:
             self.port: int = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.resting: list[str] = []
+        self.app_name = "rsgi_app" if name in RSGI_SERVERS else "app"
+        self.sends_close_codes = name not in RSGI_SERVERS
 
     def start(self) -> None:
         environment = {
@@ -84,7 +89,7 @@ class Server:
         command = [word.format(port=self.port) for word in SERVERS[self.name]]
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", *command, "observed:app"],
+                [sys.executable, "-m", *command, f"observed:{self.app_name}"],
                 cwd=HERE,
                 env=environment,
                 stdin=subprocess.DEVNULL,

@@ -19,6 +19,7 @@ from spica.middleware.base import BaseHTTPMiddleware
 from spica.requests import Request
 from spica.responses import JSONResponse, Response, StreamingResponse
 from spica.routing import Route
+from spica.servers.rsgi import RSGI
 
 
 class Streams:
@@ -124,3 +125,6 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     """Pass on to the example what is not meant for the window."""
     is_ours = scope["type"] == "http" and scope["path"].startswith("/observed/")
     await (observation if is_ours else example)(scope, receive, send)
+
+
+rsgi_app = RSGI(app)
