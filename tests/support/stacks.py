@@ -603,7 +603,7 @@ async def observe(stack: Stack, hide: Any = None) -> dict[str, Any]:
         "headers": sorted(exchange.raw_headers),
         "body": exchange.body,
         "is_complete": exchange.is_complete,
-        "errors": describe_errors(exchange.error, _is_replaced(exchange.body)),
+        "errors": describe_errors(exchange.error, is_replaced(exchange.body)),
         "tasks": sorted(log.tasks),
         "context": log.context,
         "bodies": [entry for entry in log.bodies if entry[1]],
@@ -630,7 +630,7 @@ def describe_errors(error: BaseException | None, is_replaced: bool) -> list[tupl
     return [(type(error).__name__, str(error))]
 
 
-def _is_replaced(body: bytes) -> bool:
+def is_replaced(body: bytes) -> bool:
     return b"stream" not in body.lower() and b"foreign" not in body.lower()
 
 
