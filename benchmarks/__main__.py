@@ -10,6 +10,7 @@ import sys
 VERBS = {
     "cases": ("compare", "requests in memory, one after the other (the default)"),
     "server": ("load", "requests a second on real servers, by wrk"),
+    "cpu": ("cpu", "CPU time of a request on real servers, also over RSGI"),
     "fastapi": ("fastapi_compare", "FastAPI on spica beside FastAPI on Starlette"),
     "startup": ("startup", "time of the import and until the first answer"),
     "memory": ("memory", "memory of gigabytes, idle applications and open WebSockets"),

@@ -67,6 +67,7 @@ class Material:
         self.small_file.write_bytes(b"s" * 1024)
         self.medium_file.write_bytes(b"m" * MEDIUM_SIZE)
         self.large_file.write_bytes(bytes(8 * 1024 * 1024))
+        (self.directory / "medium.bin").write_bytes(bytes(1024 * 1024))
         # A time of its own, so that a client can have the file already.
         os.utime(self.small_file, (FILE_TIME, FILE_TIME))
 

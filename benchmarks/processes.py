@@ -18,6 +18,9 @@ STOP_SECONDS = 10
 COMMANDS = {
     "uvicorn": ["uvicorn", "--no-access-log", "--log-level", "warning", "--host", "127.0.0.1"],
     "granian": ["granian", "--interface", "asgi", "--log-level", "error", "--host", "127.0.0.1"],
+    "granian-rsgi": [
+        *("granian", "--interface", "rsgi", "--log-level", "error", "--host", "127.0.0.1"),
+    ],
 }
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("spica.servers.rsgi")
 
+_stopping: set[asyncio.Task[None]] = set()
+"""Shutdowns on loops that run. A loop itself keeps no reference to its tasks."""
+
 
 class Lifespan:
     """Run the lifespan of ``app`` on one event loop.
@@ -52,7 +55,9 @@ class Lifespan:
             RuntimeError: its shutdown failed.
         """
         if loop.is_running():
-            self.starting = loop.create_task(self._stop())
+            stopping = loop.create_task(self._stop())
+            _stopping.add(stopping)
+            stopping.add_done_callback(_stopping.discard)
         else:
             loop.run_until_complete(self._stop())
 
@@ -71,6 +76,7 @@ class Lifespan:
         await self._ask("startup")
 
     async def _stop(self) -> None:
+        await self.wait_for_start()
         if self._task is not None and not self._task.done():
             await self._ask("shutdown")
             await self._task
