@@ -21,7 +21,7 @@ from spica.servers.rsgi_scope import make_http_scope, make_websocket_scope
 from spica.servers.rsgi_websocket import WebSocketExchange
 
 if TYPE_CHECKING:
-    from spica.servers.rsgi_protocol import HTTPProtocol, RSGIScope, WebSocketProtocol
+    from spica.servers.rsgi_protocol import RSGIScope, WebSocketProtocol
     from spica.types import ASGIApp
 
 
@@ -72,21 +72,17 @@ class RSGI:
                 if lifespan.starting is not None:
                     await lifespan.wait_for_start()
                 state = lifespan.state
-        if scope.proto == "http":
-            await self._serve_http(scope, protocol, state)
-        else:
+        if scope.proto != "http":
             await self._serve_websocket(scope, protocol, state)
-
-    async def _serve_http(
-        self, scope: RSGIScope, protocol: HTTPProtocol, state: dict[str, Any] | None
-    ) -> None:
+            return
         exchange = HTTPExchange(scope, protocol)
         try:
             await self.app(make_http_scope(scope, state), exchange.receive, exchange.send)
         finally:
             if not exchange.is_complete:
                 exchange.note_return()
-        exchange.check_complete()
+        if not exchange.is_complete:
+            exchange.check_complete()
 
     async def _serve_websocket(
         self, scope: RSGIScope, protocol: WebSocketProtocol, state: dict[str, Any] | None

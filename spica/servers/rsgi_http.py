@@ -28,34 +28,24 @@ class HTTPExchange:
     ``is_complete`` tells whether the whole response was passed to the server.
     """
 
-    __slots__ = (
-        "_chunks",
-        "_has_left",
-        "_is_body_over",
-        "_left",
-        "_over",
-        "_protocol",
-        "_scope",
-        "_start",
-        "_transport",
-        "is_complete",
-    )
+    # Defaults on the class: most requests change few of them, and have no body.
+    _chunks: AsyncIterator[bytes] | None = None
+    _has_left = False
+    """Whether the application was told that the client has left."""
+    _is_body_over = False
+    _left: int | None = None
+    """Bytes of the body that the client has announced and not sent."""
+    _over: asyncio.Future[None] | None = None
+    """Done when the response is complete, for a ``receive`` that waits."""
+    _start: Message | None = None
+    _transport: StreamTransport | None = None
+    """The server ends the response when nothing holds this any more. So it is kept here alone, in no local
+    variable, which a traceback might keep."""
+    is_complete = False
 
     def __init__(self, scope: RSGIScope, protocol: HTTPProtocol) -> None:
         self._scope = scope
         self._protocol = protocol
-        self._chunks: AsyncIterator[bytes] | None = None
-        self._has_left = False  # the application was told that the client has left
-        self._is_body_over = False
-        self._left: int | None = (
-            None  # bytes of the body that the client has announced and not sent
-        )
-        self._over: asyncio.Future[None] | None = None  # done with the response
-        self._start: Message | None = None
-        # The server ends the response when nothing holds the transport any more. So it is kept here alone,
-        # in no local variable, which a traceback might keep.
-        self._transport: StreamTransport | None = None
-        self.is_complete = False
 
     # -- the request -----------------------------------------------------------------------------------
 
@@ -124,31 +114,31 @@ class HTTPExchange:
                 not have.
         """
         kind = message["type"]
-        if kind == "http.response.body":
-            if self._transport is not None:
-                await self._send_chunk(message)
-                return
-            if message.get("more_body", False):
-                self._transport = self._protocol.response_stream(*self._take_start(kind))
-                await self._send_chunk(message)
-                return
-            status, headers = self._take_start(kind)
-            body = message.get("body", b"")
-            self._finish()
-            if body:
-                self._protocol.response_bytes(status, headers, body)
-            else:
-                self._protocol.response_empty(status, headers)
-        elif kind == "http.response.start":
+        if kind == "http.response.start":
             if self._start is not None:
                 raise RuntimeError("The application started a second response to one request.")
             self._start = message
+        elif kind == "http.response.body":
+            if self._transport is None and not message.get("more_body", False):
+                self._send_whole(message.get("body", b""))
+            else:
+                await self._send_chunk(message)
         elif kind == PATHSEND:
             await self._send_path(message["path"])
         else:
             raise RuntimeError(
                 f"RSGI has no message of type {kind!r}. The scope's 'extensions' name those it has."
             )
+
+    def _send_whole(self, body: bytes) -> None:
+        status, headers = self._take_start("http.response.body")
+        self.is_complete = True
+        if self._over is not None:
+            self._release()
+        if body:
+            self._protocol.response_bytes(status, headers, body)
+        else:
+            self._protocol.response_empty(status, headers)
 
     def _take_start(self, kind: str) -> tuple[int, RSGIHeaders]:
         start = self._start
@@ -159,7 +149,9 @@ class HTTPExchange:
         return start["status"], decode_headers(start.get("headers", ()))
 
     async def _send_chunk(self, message: Message) -> None:
-        if self.is_complete or self._transport is None:
+        if self._transport is None:
+            self._transport = self._protocol.response_stream(*self._take_start(message["type"]))
+        if self.is_complete:
             raise RuntimeError("The application sent a body message after the end of its response.")
         body = message.get("body", b"")
         if body:

@@ -87,7 +87,7 @@ def split_address(address: str) -> tuple[str, int | None] | None:
     return host, int(port)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=64)  # a server has one address, or few
 def split_server(address: str) -> tuple[str, int | None]:
     """Return host and port of the server; for a Unix socket its path and None (ASGI, "server")."""
     return split_address(address) or (address.removeprefix("unix:"), None)
