@@ -81,13 +81,15 @@ class HTTPExchange:
         assert self._chunks is not None
         try:
             chunk = await anext(self._chunks)
-            while not chunk:
+            while not chunk and self._chunks is not None:
                 chunk = await anext(self._chunks)
         except StopAsyncIteration:
             self._is_body_over = True
             if self._left:  # the client left in the middle
                 return self._disconnect()
             return {"type": "http.request", "body": b"", "more_body": False}
+        if self._chunks is None:  # the response was completed meanwhile
+            return self._disconnect()
         if self._left is not None:
             self._left -= len(chunk)
             self._is_body_over = self._left <= 0
@@ -132,9 +134,9 @@ class HTTPExchange:
 
     def _send_whole(self, body: bytes) -> None:
         status, headers = self._take_start("http.response.body")
+        if self._over is not None or self._chunks is not None:
+            self._finish()
         self.is_complete = True
-        if self._over is not None:
-            self._release()
         if body:
             self._protocol.response_bytes(status, headers, body)
         else:
@@ -179,6 +181,9 @@ class HTTPExchange:
         self._release()
 
     def _release(self) -> None:
+        # The server keeps the connection of an unread body open while anything holds the iterator.
+        self._chunks = None
+        self._is_body_over = True
         if self._transport is not None:
             self._transport = _ENDED
         if self._over is not None and not self._over.done():

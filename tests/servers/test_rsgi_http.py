@@ -1,6 +1,7 @@
 """One HTTP request over RSGI, as messages."""
 
 import asyncio
+import weakref
 from typing import Any
 
 import pytest
@@ -87,6 +88,22 @@ def test_receive_returns_the_disconnect_when_the_response_is_complete():
         return await waiting, await exchange.receive()
 
     assert asyncio.run(run()) == ({"type": "http.disconnect"},) * 2
+
+
+def test_the_rest_of_the_body_is_released_with_the_end_of_the_response():
+    """granian closes the connection only then, and a reference cycle may last long."""
+
+    async def run() -> bool:
+        scope = RSGIScope("POST", fields=(("content-length", "9"),))
+        exchange = HTTPExchange(scope, HTTPProtocol((b"ab",)))
+        await exchange.receive()
+        chunks = weakref.ref(exchange._chunks)
+        await exchange.send(START)
+        await exchange.send(END)
+        assert await exchange.receive() == {"type": "http.disconnect"}
+        return chunks() is None
+
+    assert asyncio.run(run())
 
 
 def test_a_chunk_for_a_client_that_has_left_raises_an_os_error():
