@@ -5,7 +5,8 @@ Wrap an application of another kind, or one behind a pure ASGI middleware, in ``
 
 The adapter translates between the two protocols and decides nothing else. Every application runs exactly as
 under an ASGI server, so limits, cleanup and error answers exist once. A complete body leaves by one
-``response_bytes``, a file by ``response_file``, and a stream through a transport.
+``response_bytes``, a file by ``response_file``, and a stream through a transport. A Response that the layers
+return by value is sent without messages.
 
 Standards: RSGI specification 1.6, ASGI specification 3.0 with HTTP spec version 2.4.
 """
@@ -13,8 +14,15 @@ Standards: RSGI specification 1.6, ASGI specification 3.0 with HTTP spec version
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
+from spica._layers.answers import settle_outermost
+from spica._layers.layer import BaseLayer
+from spica._layers.runner import answer_error, finish_request, note_error, send_answer
+from spica._originals import is_original
+from spica.requests import Request
+from spica.responses.base import Response
+from spica.responses.sending import WITHOUT_BODY
 from spica.servers.rsgi_http import HTTPExchange
 from spica.servers.rsgi_lifespan import Lifespan
 from spica.servers.rsgi_scope import make_http_scope, make_websocket_scope
@@ -22,7 +30,7 @@ from spica.servers.rsgi_websocket import WebSocketExchange
 
 if TYPE_CHECKING:
     from spica.servers.rsgi_protocol import RSGIScope, WebSocketProtocol
-    from spica.types import ASGIApp
+    from spica.types import ASGIApp, Scope
 
 
 class RSGI:
@@ -39,6 +47,10 @@ class RSGI:
         if not callable(app):
             raise TypeError(f"RSGI needs an ASGI application, not {app!r:.80}.")
         self.app = app
+        # As for any layer: one whose `__call__` somebody has replaced must be called.
+        self._layer = (
+            app if isinstance(app, BaseLayer) and is_original(type(app), "__call__") else None
+        )
         self._lifespans: dict[asyncio.AbstractEventLoop, Lifespan] = {}
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -77,7 +89,10 @@ class RSGI:
             return
         exchange = HTTPExchange(scope, protocol)
         try:
-            await self.app(make_http_scope(scope, state), exchange.receive, exchange.send)
+            if self._layer is None:
+                await self.app(make_http_scope(scope, state), exchange.receive, exchange.send)
+            else:
+                await _serve_by_value(self._layer, make_http_scope(scope, state), exchange)
         finally:
             if not exchange.is_complete:
                 exchange.note_return()
@@ -92,3 +107,38 @@ class RSGI:
             await self.app(make_websocket_scope(scope, state), exchange.receive, exchange.send)
         finally:
             exchange.close_unfinished()
+
+
+async def _serve_by_value(layer: BaseLayer, scope: Scope, exchange: HTTPExchange) -> None:
+    """Serve one request as ``BaseLayer.__call__`` does, and send a complete Response without messages."""
+    request: Request[Any] = Request(scope, exchange.receive, exchange.send)
+    try:
+        try:
+            answer = await layer._layer_respond_outermost(request)
+            if not _is_complete(answer):
+                answer = await settle_outermost(answer, request)
+        except Exception as exc:
+            # The first request builds the stack, and with it the policy for errors.
+            answer = await answer_error(request, exc, layer._layer_errors())
+        cleanup = request._cleanup
+        if (cleanup is None or cleanup.is_undisturbed) and _is_complete(answer):
+            exchange.send_response(answer.status_code, answer.raw_headers, answer.body)
+        else:
+            await send_answer(answer, request, exchange.send, layer._layer_errors())
+    except BaseException as exc:
+        await note_error(request, exc, layer._layer_errors())
+    if request._cleanup is not None:
+        await finish_request(request, layer._layer_errors())
+
+
+def _is_complete(answer: ASGIApp) -> TypeGuard[Response]:
+    """Return whether status, headers and body in memory are all that ``Response.__call__`` would send."""
+    return (
+        type(answer).__call__ is Response.__call__
+        and isinstance(answer, Response)
+        and answer.background is None
+        and answer._replaced_body is None
+        and answer.body is answer._measured_body
+        and not answer._unread
+        and answer.status_code not in WITHOUT_BODY
+    )

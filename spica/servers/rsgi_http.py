@@ -134,8 +134,21 @@ class HTTPExchange:
 
     def _send_whole(self, body: bytes) -> None:
         status, headers = self._take_start("http.response.body")
+        self._respond(status, headers, body)
+
+    def send_response(self, status: int, headers: Any, body: bytes | memoryview) -> None:
+        """Send a whole response at once; ``headers`` are those of ASGI.
+
+        Raises:
+            RuntimeError: the application has started a response.
+        """
+        if self._start is not None:
+            raise RuntimeError("The application started a second response to one request.")
+        self._respond(status, decode_headers(headers), body)
+
+    def _respond(self, status: int, headers: RSGIHeaders, body: bytes | memoryview) -> None:
         if self._over is not None or self._chunks is not None:
-            self._finish()
+            self._release()
         self.is_complete = True
         if body:
             self._protocol.response_bytes(status, headers, body)

@@ -63,7 +63,7 @@ class HTTPProtocol(Protocol):
     def response_empty(self, status: int, headers: RSGIHeaders) -> None:
         """Send a response without a body."""
 
-    def response_bytes(self, status: int, headers: RSGIHeaders, body: bytes) -> None:
+    def response_bytes(self, status: int, headers: RSGIHeaders, body: bytes | memoryview) -> None:
         """Send a response."""
 
     def response_file(self, status: int, headers: RSGIHeaders, file: str) -> None:
