@@ -16,9 +16,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from spica._layers.answers import settle_outermost
+from spica._layers.answers import resolve_outermost
 from spica._layers.layer import BaseLayer
-from spica._layers.runner import answer_error, finish_request, note_error, send_answer
+from spica._layers.runner import answer_error, finish_request, record_error, send_answer
 from spica._originals import is_original
 from spica.requests import Request
 from spica.responses.base import Response
@@ -116,7 +116,7 @@ async def _serve_by_value(layer: BaseLayer, scope: Scope, exchange: HTTPExchange
         try:
             answer = await layer._layer_respond_outermost(request)
             if not _is_complete(answer):
-                answer = await settle_outermost(answer, request)
+                answer = await resolve_outermost(answer, request)
         except Exception as exc:
             # The first request builds the stack, and with it the policy for errors.
             answer = await answer_error(request, exc, layer._layer_errors())
@@ -126,7 +126,7 @@ async def _serve_by_value(layer: BaseLayer, scope: Scope, exchange: HTTPExchange
         else:
             await send_answer(answer, request, exchange.send, layer._layer_errors())
     except BaseException as exc:
-        await note_error(request, exc, layer._layer_errors())
+        await record_error(request, exc, layer._layer_errors())
     if request._cleanup is not None:
         await finish_request(request, layer._layer_errors())
 

@@ -1,4 +1,4 @@
-"""A tiny RSGI server in memory: the scope and protocol objects of granian, as far as applications use them."""
+"""A tiny RSGI server in memory: scope and protocol objects like those of granian."""
 
 import asyncio
 from dataclasses import dataclass, field
