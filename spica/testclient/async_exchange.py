@@ -44,8 +44,8 @@ class TaskExchange(Exchange):
 
     def start_with(self, runner: Runner, app: ASGI3App, scope: Scope, name: str) -> None:
         """Start the application; at its end, `Signal.ENDED` is in the outbox."""
-        # Made here, so that the test can cancel an application that has not begun to run. Shielded,
-        # because a client that is cancelled leaves, and only that reaches the application.
+        # The scope is created here so that the test can cancel an application before it runs. The shield
+        # keeps a cancelled test from cancelling the application: the client disconnects instead.
         self._cancel_scope = anyio.CancelScope(shield=True)
         runner.start(self._run_to_end(app, scope), name)
 
@@ -66,7 +66,7 @@ class TaskExchange(Exchange):
         return mark is self
 
     def disconnect(self) -> None:
-        """Let the client leave."""
+        """Disconnect the client."""
         raise NotImplementedError
 
     def break_off(self, reason: str) -> None:
@@ -76,16 +76,16 @@ class TaskExchange(Exchange):
             self.outbox.put(BrokenOff(reason))
 
     async def leave(self) -> None:
-        """Let the client leave, and wait for the end of the application, also when cancelled."""
+        """Disconnect, and wait for the end of the application, even if the test is cancelled."""
         with anyio.CancelScope(shield=True):
             self.disconnect()
             self.outbox.close()
             await self.settle()
 
     async def checked_send(self, message: Message) -> None:
-        """Send a message by the rules of ASGI, or drop it where the checks are off."""
+        """Check and send a message. Without the checks, drop a message that breaks a rule of ASGI."""
         if self.is_disconnected:
-            # As servers do. The checkpoint lets an application that only sends be cancelled.
+            # Servers drop it too. An application that only sends can be cancelled at this checkpoint.
             await anyio.lowlevel.checkpoint()
             return
         try:
@@ -95,7 +95,7 @@ class TaskExchange(Exchange):
                 raise
 
     def check_end(self) -> None:
-        """Refuse the application's return at this point with an AssertionError."""
+        """Raise an AssertionError if the application may not return at this point."""
         if self.has_asgi_checks and not self.is_disconnected:
             super().check_end()
 
@@ -110,12 +110,12 @@ class AsyncHTTPExchange(TaskExchange, HTTPExchange):
         self.body_wanted = Flag()
 
     async def receive(self) -> Message:
-        """Give the next piece of the request, and after the response the disconnect."""
+        """Return the next piece of the request body, or the disconnect after the response."""
         message = await super().receive()
         if message["type"] == "http.disconnect":
             self._disconnects += 1
             if self._disconnects > 1:
-                # A loop that does not look at the message must not stop the event loop
+                # An application may ignore the disconnect in a loop. It must not block the event loop.
                 await anyio.lowlevel.checkpoint()
         return message
 
@@ -124,7 +124,7 @@ class AsyncHTTPExchange(TaskExchange, HTTPExchange):
         self.body_wanted.set()
 
     async def send(self, message: Message) -> None:
-        """Take a message of the response; wait if the window is full."""
+        """Process a message of the response. Wait if the window is full."""
         await self.checked_send(message)
 
     async def hand_over(self, chunk: Chunk) -> None:
@@ -133,7 +133,7 @@ class AsyncHTTPExchange(TaskExchange, HTTPExchange):
         await self.outbox.wait_for_room()
 
     def disconnect(self) -> None:
-        """Let the client leave: from now on the application receives ``http.disconnect`` only."""
+        """Disconnect the client: from now on, the application receives only ``http.disconnect``."""
         HTTPExchange.disconnect(self)
 
 
@@ -146,7 +146,7 @@ class AsyncWebSocketExchange(TaskExchange, WebSocketExchange):
         await self.outbox.wait_for_room()
 
     def disconnect(self, code: int = 1000, reason: str | None = None) -> None:
-        """Tell the application that the peer has left, unless it knows."""
+        """Send the disconnect to the application, unless it has one already."""
         WebSocketExchange.disconnect(self, code, reason)
 
     def break_off(self, reason: str) -> None:
@@ -157,7 +157,7 @@ class AsyncWebSocketExchange(TaskExchange, WebSocketExchange):
             self.outbox.put(BrokenOff(reason))
 
     async def leave(self) -> None:
-        """Disconnect, and wait for the end of the application, also when cancelled."""
+        """Disconnect, and wait for the end of the application, even if the test is cancelled."""
         self.is_disconnected = True
         await TaskExchange.leave(self)
 
@@ -169,9 +169,9 @@ class AsyncLifespan(TaskExchange, Lifespan):
         """Start the application and wait until it is up.
 
         Raises:
-            RuntimeError: it says that it cannot start. An exception of the application is raised
-                unchanged.
-            AssertionError: it ends without a message.
+            RuntimeError: the application sends ``lifespan.startup.failed``. Its own exceptions are
+                raised unchanged.
+            AssertionError: the application returns without a message.
         """
         self.start_with(runner, self._app, self._scope, "lifespan")
         await self._await(LifespanState.RUNNING, "start")

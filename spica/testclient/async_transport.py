@@ -23,7 +23,7 @@ from spica.testclient.tasks import place_of_wait
 from spica.testclient.transport import WEBSOCKET_SESSION, add_debug_information
 
 READ_AT_ONCE = "spica.read_at_once"
-"""The extension of a request whose response the client reads before it returns it."""
+"""The request extension that marks a response for the client to read completely before returning it."""
 
 
 class UploadFailure:
@@ -34,7 +34,7 @@ class UploadFailure:
 
 
 class AsyncUpload(httpx.AsyncByteStream):
-    """Read the request body from the test's generator, a piece when the application wants one.
+    """Read the request body from the test's generator, one piece each time the application asks.
 
     It replaces the stream of the request, which you can iterate over only once: a redirect sends
     the body again from its beginning.
@@ -55,7 +55,7 @@ class AsyncUpload(httpx.AsyncByteStream):
         """Return the next piece, or None after the last.
 
         Raises:
-            TypeError: the test's iterable yields something else than bytes.
+            TypeError: the test's iterable yields a value that is not bytes.
         """
         if self._source is None:
             stream: Any = self._request.stream  # an asynchronous one: httpx2 rejects others
@@ -180,7 +180,7 @@ class AsyncResponseStream(httpx.AsyncByteStream):
         return item
 
     async def aclose(self) -> None:
-        """End the exchange, whatever its state."""
+        """End the exchange in any state."""
         if self._is_finished:
             return
         if self._exchange.state is HTTPState.COMPLETE:
@@ -202,7 +202,7 @@ class AsyncResponseStream(httpx.AsyncByteStream):
             await self._exchange.leave()
 
     def _finish(self) -> None:
-        """Raise the exception of the application, which has ended."""
+        """Raise the exception of the application after its end."""
         self._release()
         self._raise_failure()
 
@@ -211,7 +211,7 @@ class AsyncResponseStream(httpx.AsyncByteStream):
         if failure is None:
             return
         if self._exchange.is_disconnected and isinstance(failure, (ClientDisconnect, OSError)):
-            return  # the ordinary end of an application whose client has left
+            return  # An application normally ends like this after a disconnect.
         if self._connections.raise_app_exceptions or not isinstance(failure, Exception):
             raise failure
 
@@ -223,7 +223,7 @@ class AsyncResponseStream(httpx.AsyncByteStream):
 
 
 class AsyncApplicationTransport(httpx.AsyncBaseTransport):
-    """Hand each request to the application.
+    """Pass each request to the application.
 
     Args:
         connections: the settings and the open connections of the client.
@@ -237,7 +237,7 @@ class AsyncApplicationTransport(httpx.AsyncBaseTransport):
 
         Raises:
             UnsupportedProtocol: the scheme of the URL is neither http nor that of a WebSocket.
-            RuntimeError: the client is not entered.
+            RuntimeError: the client was not entered.
             ReadTimeout: the application sends nothing in time.
         """
         connections = self.connections
@@ -268,7 +268,7 @@ class AsyncApplicationTransport(httpx.AsyncBaseTransport):
 
 
 async def _buffered_body(request: httpx.Request) -> bytes | None:
-    """Return a body that exists already; None for one that the test makes while it is sent."""
+    """Return a body that is complete, or None for one that the test generates during the request."""
     stream = request.stream
     # A multipart body is a stream of both kinds: its files are read at once
     if isinstance(stream, (httpx.ByteStream, httpx.SyncByteStream)):
@@ -280,8 +280,8 @@ async def _buffered_body(request: httpx.Request) -> bytes | None:
 def _is_read_at_once(request: httpx.Request, exchange: AsyncHTTPExchange) -> bool:
     """Return whether the client reads the whole body, and needs no decoder for it.
 
-    httpx2 takes a third of the time for a response that has its content from the beginning. It
-    would add the Content-Length, so that the application must have set it.
+    httpx2 needs a third of the time for a response that has its content from the beginning. It
+    would add a missing Content-Length, so the response must have one.
     """
     names = [name.lower() for name, _ in exchange.headers]
     return (

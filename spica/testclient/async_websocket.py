@@ -1,4 +1,4 @@
-"""A WebSocket of `AsyncTestClient`: the session in the hands of the test."""
+"""The WebSocket session of `AsyncTestClient`."""
 
 from types import TracebackType
 from typing import Any, Literal, NoReturn, Self
@@ -25,7 +25,7 @@ from spica.websockets import WebSocketDisconnect
 
 
 class AsyncWebSocketSession:
-    """Talk to an application over a WebSocket. Made by `AsyncTestClient.websocket`.
+    """A WebSocket connection to an application, from `AsyncTestClient.websocket`.
 
     Entering it makes the connection. Leaving it closes the connection with code 1000 and waits for
     the application. An exception of the application is raised at the next ``receive``, on entering
@@ -38,7 +38,7 @@ class AsyncWebSocketSession:
     """
 
     def __init__(self, scope: Scope, connections: Connections) -> None:
-        """Prepare a session; nothing runs before you enter it."""
+        """Prepare a session. The application runs once you enter it."""
         self.name = f"WebSocket {scope['path']}"
         self.scope = scope
         self.accepted_subprotocol: str | None = None
@@ -48,7 +48,7 @@ class AsyncWebSocketSession:
         self._closed_with: Message | None = None
 
     async def __aenter__(self) -> Self:
-        """Make the connection.
+        """Open the connection.
 
         Raises:
             WebSocketDisconnect: the application closed instead of accepting.
@@ -120,7 +120,7 @@ class AsyncWebSocketSession:
     # Sending
 
     async def send(self, message: Message) -> None:
-        """Give the application an ASGI message as it is.
+        """Send an ASGI message to the application unchanged.
 
         The session does not wait for the application: messages queue until it receives them.
         """

@@ -1,7 +1,7 @@
 """The async test client: requests to an application in the event loop of the test.
 
-It uses no thread, no socket and no buffer. Requests and responses flow at the same time, on asyncio
-and trio.
+It uses no threads, sockets or buffers. Requests and responses flow at the same time, on asyncio and
+trio.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ from spica.types import ASGIApp
 _DEFAULT = httpx.USE_CLIENT_DEFAULT
 
 MAX_KNOWN_URLS = 256
-"""How many merged URLs a client remembers."""
+"""The number of merged URLs that a client caches."""
 
 
 class AsyncTestClient(httpx.AsyncClient):
@@ -42,15 +42,15 @@ class AsyncTestClient(httpx.AsyncClient):
     Args:
         app: the application, in the form of ASGI 3 or ASGI 2.
         base_url: the base of relative URLs.
-        raise_app_exceptions: True raises the application's exceptions in the test. False makes a
-            500 of them, or ends the response early, as a server does.
+        raise_app_exceptions: True raises the application's exceptions in the test. False turns
+            them into a 500, or ends the response early, as a server does.
         headers: headers to send with every request.
         cookies: cookies to send with every request.
         client: the host and port of the peer in every scope.
         timeout_seconds: the time that a read waits for the application, 5 by default so that an
             application that hangs fails its test. None waits forever. Requests take ``timeout``.
         checks: the checks of the application; all by default.
-        root_path: the path below which the application seems to be mounted.
+        root_path: the path prefix of the application, as if a server mounted it there.
         follow_redirects: whether to follow redirects, as `TestClient` does.
 
     Attributes:
@@ -74,7 +74,7 @@ class AsyncTestClient(httpx.AsyncClient):
         root_path: str = "",
         follow_redirects: bool = True,
     ) -> None:
-        """Prepare a client; nothing runs before you enter it.
+        """Prepare a client. The application starts once you enter it.
 
         Raises:
             TypeError: `app` is not an ASGI application.
@@ -109,8 +109,8 @@ class AsyncTestClient(httpx.AsyncClient):
         """Start the application.
 
         Raises:
-            RuntimeError: the client was entered before, or the application says that it cannot
-                start. An exception of the application is raised unchanged.
+            RuntimeError: the client was entered before, or the application failed to start. An
+                exception of the application is raised unchanged.
             AssertionError: the application returned without a message.
         """
         connections = self._connections
@@ -137,8 +137,8 @@ class AsyncTestClient(httpx.AsyncClient):
         """Disconnect from the open connections, stop the application, and look for leaks.
 
         Raises:
-            AssertionError: the application left something behind; see `Checks`. An exception of the
-                test itself comes first.
+            AssertionError: the application left tasks, streams or files open; see `Checks`. An
+                exception of the test itself takes precedence.
         """
         streams: list[str] = []
         try:
@@ -152,7 +152,7 @@ class AsyncTestClient(httpx.AsyncClient):
             raise AssertionError("At the exit of AsyncTestClient: " + "; ".join(leftovers) + ".")
 
     async def _stop_tasks(self, streams: Sequence[str] = ()) -> list[str]:
-        """End the client, and return its leftovers."""
+        """Stop the tasks of the client, and return the leaks."""
         runner = self._connections.refuse()
         with anyio.CancelScope(shield=True):
             leftovers = await self._leak_check.leftovers(list(streams))
@@ -181,7 +181,7 @@ class AsyncTestClient(httpx.AsyncClient):
         is_plain = type(url) is str and not options.get("params")
         known = self._known_url(url) if is_plain else None
         if known is not None and not options and not self.cookies:
-            # The same request, without the merging of options that are not there
+            # The same request as httpx2 builds, without merging the options that are missing.
             extensions = {"timeout": self.timeout.as_dict()}
             return httpx.Request(method, known, headers=self.headers, extensions=extensions)
         encode_json_option(self, self.app, options)
@@ -191,14 +191,14 @@ class AsyncTestClient(httpx.AsyncClient):
         return request
 
     def _known_url(self, url: str) -> httpx.URL | None:
-        """Return the merged form of a URL, which costs a third of a request to make."""
+        """Return the merged form of a URL from the cache. Merging takes a third of the time of a request."""
         if self._urls_base is not self.base_url or len(self._urls) > MAX_KNOWN_URLS or self.params:
             self._urls_base = self.base_url
             self._urls.clear()
         return self._urls.get(url)
 
     async def request(self, method: str, url: Any, **options: Any) -> AsyncReceivedResponse:
-        """Send a request and read its response; the options are those of httpx2."""
+        """Send a request and read its response. The options are those of httpx2."""
         auth = options.pop("auth", _DEFAULT)
         follow_redirects = options.pop("follow_redirects", _DEFAULT)
         request = self.build_request(method, url, **options)
@@ -207,7 +207,7 @@ class AsyncTestClient(httpx.AsyncClient):
     async def send(
         self, request: httpx.Request, *, stream: bool = False, **options: Any
     ) -> AsyncReceivedResponse:
-        """Send a request that exists; the options are those of httpx2.
+        """Send a request from `build_request`. The options are those of httpx2.
 
         Raises:
             RuntimeError: the client is not entered.
@@ -255,10 +255,10 @@ class AsyncTestClient(httpx.AsyncClient):
     async def stream(
         self, method: str, url: Any, **options: Any
     ) -> AsyncGenerator[AsyncReceivedResponse, None]:
-        """Send a request and read its response while the application makes it.
+        """Send a request and read its response while the application sends it.
 
-        The response is there as soon as it starts, also before the request body has ended. Leaving
-        the context before the end of the response disconnects the client.
+        The response is available as soon as it starts, even before the request body has ended.
+        Leaving the context before the end of the response disconnects the client.
         """
         async with super().stream(method, url, **options) as response:
             received: Any = response
@@ -306,7 +306,7 @@ class AsyncTestClient(httpx.AsyncClient):
         receive_chunk_size: int | None = None,
         delay_seconds: float = 0.0,
     ) -> "FaultsContext":
-        """Set the faults of the connections that begin from now on; without arguments, none.
+        """Set the faults of all connections that begin after this call. Without arguments, remove them.
 
         The result is a context manager that restores the earlier faults.
 
@@ -336,7 +336,7 @@ class FaultsContext:
         self._earlier = earlier
 
     def __enter__(self) -> None:
-        """Leave the faults as they were set."""
+        """Do nothing: `AsyncTestClient.faults` has set the faults."""
 
     def __exit__(self, *exc_info: object) -> None:
         """Restore the earlier faults."""
@@ -356,7 +356,7 @@ async def cluster(
             response = await second.get("/messages")
 
     Args:
-        make_app: makes the application of a worker; share a store between workers through it.
+        make_app: returns the application of a worker. Share a store between workers through it.
         workers: the number of workers, at least 1.
         **options: the options of each `AsyncTestClient`.
 

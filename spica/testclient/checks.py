@@ -12,18 +12,18 @@ import anyio.lowlevel
 from spica.testclient.tasks import names_of_marked
 
 _DESCRIPTORS = "/proc/self/fd"
-"""The folder of the open files on Linux."""
+"""The directory with the open files of a process on Linux."""
 
 GRACE_STEPS = 20
-"""Turns of the event loop that a task has for its end after the application has stopped."""
+"""The number of event loop turns that a task has to end after the application has stopped."""
 
 GRACE_SECONDS = 0.05
-"""Seconds that a task has for its end after those turns, before it is a leak."""
+"""The seconds that a task has to end after those turns. Then it counts as a leak."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checks:
-    """The checks of a client; switch off those that do not fit a test.
+    """The checks of a client. Switch off the checks that do not fit a test.
 
     Args:
         asgi: raise an AssertionError in the application for a message that breaks a rule of ASGI.
@@ -41,10 +41,10 @@ class Checks:
 
 
 class LeakCheck:
-    """Find what an application leaves behind.
+    """Find the tasks, streams and files that an application leaves open.
 
     Args:
-        checks: the checks to make.
+        checks: the checks to run.
         owner: the `client` of the exchanges whose tasks count.
     """
 
@@ -90,7 +90,7 @@ class LeakCheck:
 
 
 def _open_files() -> dict[int, str]:
-    """Return the open regular files of this process, by descriptor; none where unknown."""
+    """Return the open regular files of this process by descriptor, or nothing on other systems."""
     files = {}
     try:
         descriptors = os.listdir(_DESCRIPTORS)

@@ -23,25 +23,28 @@ _UNSET = httpx.USE_CLIENT_DEFAULT
 class TestClient(httpx.Client):
     """Send requests to an application, from a test that is not async.
 
-    All methods of ``httpx2.Client`` are there. As a context manager it runs the application's
-    lifespan, and all requests share one event loop; otherwise each request has a loop of its own.
+    It has all methods of ``httpx2.Client``. As a context manager it runs the application's lifespan,
+    and all requests share one event loop. Otherwise each request has its own event loop. ::
+
+        with TestClient(app) as client:
+            response = client.get("/")
 
     Args:
-        app: the application; ASGI 2 is understood too.
-        base_url: what relative URLs are relative to.
-        raise_server_exceptions: True raises in the test what the application raises. False makes a
-            500 of it, or ends the response where it is, as a server does.
-        root_path: the path below which the application seems to be mounted.
+        app: the application, in the form of ASGI 3 or ASGI 2.
+        base_url: the base of relative URLs.
+        raise_server_exceptions: True raises the application's exceptions in the test. False turns
+            them into a 500, or ends the response early, as a server does.
+        root_path: the path prefix of the application, as if a server mounted it there.
         backend: the event loop, "asyncio" or "trio".
-        backend_options: options for it, as for ``anyio.run``.
+        backend_options: the options of the event loop, as for ``anyio.run``.
         cookies: cookies to send with every request.
         headers: headers to send with every request.
-        follow_redirects: whether redirects are followed.
-        client: host and port that the requests seem to come from.
+        follow_redirects: whether to follow redirects.
+        client: the host and port of the peer in every scope.
 
     Attributes:
         app: the application.
-        app_state: the state that the application's lifespan made; a request gets a copy.
+        app_state: the state that the application's lifespan made; each request gets a copy.
         async_backend: the arguments for ``anyio.from_thread.start_blocking_portal``.
         portal: the portal of the shared event loop, or None outside of the context.
         task: the future of the application's lifespan.
@@ -65,11 +68,11 @@ class TestClient(httpx.Client):
         follow_redirects: bool = True,
         client: tuple[str, int] = ("testclient", 50000),
     ) -> None:
-        """Prepare a client; nothing runs before the first request.
+        """Prepare a client. The application runs at the first request, or once you enter the client.
 
         Raises:
-            TypeError: `app` is no ASGI application.
-            ValueError: `backend` is no event loop that AnyIO knows.
+            TypeError: `app` is not an ASGI application.
+            ValueError: AnyIO does not know `backend`.
         """
         self.async_backend: dict[str, Any] = {
             "backend": check_backend(backend),
@@ -97,7 +100,7 @@ class TestClient(httpx.Client):
 
     @contextmanager
     def _portal_factory(self) -> Iterator[BlockingPortal]:
-        """Give the shared portal, or one of its own to whoever needs one now."""
+        """Yield the shared portal, or a new one for a single request."""
         if self.portal is not None:
             yield self.portal
         else:
@@ -107,7 +110,7 @@ class TestClient(httpx.Client):
     # Requests
 
     def build_request(self, method: str, url: Any, **options: Any) -> httpx.Request:
-        """Build a request as ``httpx2.Client`` does; ``json`` is encoded with the application's codec."""
+        """Build a request as ``httpx2.Client`` does; the application's codec encodes ``json``."""
         if options.get("timeout", _UNSET) is not _UNSET:
             warn_at(
                 user_line(),
@@ -125,8 +128,8 @@ class TestClient(httpx.Client):
 
         Args:
             url: a path, or a URL of the scheme ws or wss.
-            subprotocols: the subprotocols to offer, most wanted first.
-            **kwargs: options of a request: ``headers``, ``params``, ``cookies``, ``auth``.
+            subprotocols: the subprotocols to offer, the preferred one first.
+            **kwargs: the options of a request: ``headers``, ``params``, ``cookies``, ``auth``.
 
         Raises:
             RuntimeError: the URL has another scheme.
@@ -143,9 +146,9 @@ class TestClient(httpx.Client):
         """Start the application.
 
         Raises:
-            RuntimeError: the client is entered already, or the application says that it cannot
-                start. What the application raises is raised as it is.
-            AssertionError: the application returned without a word.
+            RuntimeError: the client was entered before, or the application failed to start. An
+                exception of the application is raised unchanged.
+            AssertionError: the application returned without a message.
         """
         if self.portal is not None:
             raise RuntimeError("The TestClient is entered already: use one client for each `with`.")
@@ -166,7 +169,7 @@ class TestClient(httpx.Client):
         exc_value: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        """Cancel what is still being answered, and stop the application."""
+        """Cancel the requests that still run, and stop the application."""
         self._exit_stack.close()
 
     def _forget_portal(self) -> None:
@@ -174,7 +177,7 @@ class TestClient(httpx.Client):
 
 
 def encode_json_option(client: Any, app: Any, options: dict[str, Any]) -> None:
-    """Replace the option ``json`` of a request by content that the application's codec encodes."""
+    """Replace the option ``json`` of a request by ``content``, which the application's codec encodes."""
     if options.get("json") is None or any(
         options.get(name) for name in ("content", "data", "files")
     ):

@@ -10,7 +10,7 @@ from spica.testclient.tasks import Runner, runner_of_loop
 
 
 class Connections:
-    """Start exchanges for one client, and know which are open.
+    """Start the exchanges of one client, and keep a list of the open ones.
 
     Args:
         app: the application.
@@ -48,16 +48,16 @@ class Connections:
         """The object that starts the tasks of the client.
 
         Raises:
-            RuntimeError: the client is not entered.
+            RuntimeError: the client was not entered.
         """
         self.require_open()
         return cast(Runner, self._runner)  # checked
 
     def require_open(self) -> None:
-        """Check that the client runs.
+        """Check that the client was entered.
 
         Raises:
-            RuntimeError: it is not entered.
+            RuntimeError: it was not.
         """
         if self._runner is None:
             raise RuntimeError(
@@ -84,7 +84,7 @@ class Connections:
         return Outbox(self.watchdog, seconds, self.runner.make_event)
 
     def prepare(self, exchange: TaskExchange) -> ASGI3App:
-        """Make an exchange part of this client, and return the app to run in it."""
+        """Apply the settings of the client to an exchange, and return the app to run in it."""
         exchange.client = self
         exchange.has_asgi_checks = self.has_asgi_checks
         if self.faults is None:

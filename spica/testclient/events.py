@@ -1,4 +1,4 @@
-"""A decoder for server-sent events: bytes in, events out, no I/O.
+"""Decode server-sent events from bytes, without I/O.
 
 WHATWG HTML section 9.2.6, "Interpreting an event stream". The decoder does not reconnect.
 """
@@ -66,9 +66,9 @@ class EventDecoder:
         self._retry: int | None = None
 
     def feed(self, chunk: bytes) -> list[ReceivedEvent]:
-        """Take the next bytes and return the events that they complete.
+        """Decode the next bytes and return the events that they complete.
 
-        Only an empty line completes an event: the end of the stream does not.
+        Only an empty line completes an event. The end of the stream does not.
         """
         text = self._decoder.decode(chunk)
         if not text:
@@ -117,7 +117,7 @@ class EventDecoder:
         return None
 
     def _dispatch(self) -> ReceivedEvent | None:
-        """Return the event of the fields so far; fields without data are no event."""
+        """Return the event of the fields so far, or None without data."""
         event = None
         if self._data:
             event = ReceivedEvent(

@@ -1,8 +1,8 @@
 """One run of an application, between the application and the test.
 
-The application runs in an event loop and awaits `receive` and `send`. The test takes the results
-out of the outbox: in a thread of its own (`TestClient`) or in the same event loop
-(`AsyncTestClient`). The subclasses hold the rules of HTTP, WebSockets and the lifespan.
+The application runs in an event loop and awaits `receive` and `send`. The test takes the results from
+the outbox, in another thread (`TestClient`) or in the same event loop (`AsyncTestClient`). The
+subclasses implement the rules of HTTP, WebSockets and the lifespan.
 """
 
 from concurrent.futures import Future
@@ -18,14 +18,14 @@ from spica.testclient.interface import ASGI3App
 from spica.types import Message, Scope
 
 UNNOTICED_SECONDS = 0.05
-"""Seconds that an application has to receive the disconnect before it is cancelled."""
+"""The seconds that an application has to receive the disconnect. Then it is cancelled."""
 
 CLEANUP_SECONDS = 1.0
-"""Seconds that an application has for its cleanup, after the disconnect, before it is cancelled."""
+"""The seconds that an application has for its cleanup after the disconnect. Then it is cancelled."""
 
 
 class Signal(Enum):
-    """What an application does besides handing out a value."""
+    """The items of an outbox that carry no value."""
 
     STARTED = "the response has begun"
     BODY_WANTED = "the next piece of the request body is wanted"
@@ -35,8 +35,8 @@ class Signal(Enum):
 class Flag:
     """An event that you can create outside of an event loop.
 
-    It makes an ``anyio.Event`` only when a task waits: most flags of an exchange are never waited
-    for. Set it in the event loop of the tasks that wait.
+    It creates an ``anyio.Event`` only when a task waits, because no task waits for most flags of an
+    exchange. Set it in the event loop of the tasks that wait.
     """
 
     __slots__ = ("_event", "_is_set")
@@ -46,7 +46,7 @@ class Flag:
         self._event: anyio.Event | None = None
 
     def set(self) -> None:
-        """Set the flag and wake the tasks that wait."""
+        """Set the flag and wake the waiting tasks."""
         self._is_set = True
         if self._event is not None:
             self._event.set()
@@ -56,7 +56,7 @@ class Flag:
         return self._is_set
 
     async def wait(self) -> None:
-        """Wait until the flag is set; return at once, without a checkpoint, if it is."""
+        """Wait until the flag is set. If it is set already, return at once, without a checkpoint."""
         if not self._is_set:
             if self._event is None:
                 self._event = anyio.Event()
@@ -66,11 +66,11 @@ class Flag:
 class Exchange:
     """Run an application once and keep its messages until the test takes them.
 
-    `failure` keeps the application's exception, of any kind. It never leaves the event loop by
-    itself: the test decides where to raise it.
+    `failure` keeps the application's exception, of any type. The event loop never raises it: the test
+    decides where to raise it.
 
     Args:
-        outbox: the queue for the test; by default a ``SimpleQueue``, from which a thread can take.
+        outbox: the queue for the test. The default is a ``SimpleQueue``, which another thread can read.
     """
 
     def __init__(self, outbox: Any = None) -> None:
@@ -83,7 +83,7 @@ class Exchange:
         self._settled = Flag()
 
     def start(self, portal: BlockingPortal, app: ASGI3App, scope: Scope) -> "Future[None]":
-        """Start the application; at its end, whatever it is, `Signal.ENDED` is in the outbox."""
+        """Start the application. After any end of it, `Signal.ENDED` is in the outbox."""
         future, _ = portal.start_task(self.run, app, scope)
         future.add_done_callback(self._report_end)
         return future
@@ -108,7 +108,7 @@ class Exchange:
                     self.failure = cancelled
                 raise
             except BaseException as error:
-                # KeyboardInterrupt too: in the loop's thread it would tear down the portal
+                # Also KeyboardInterrupt, which would stop the portal in the thread of the event loop.
                 self.failure = error
             finally:
                 self.running = None
@@ -117,7 +117,7 @@ class Exchange:
                 self._settled.set()
 
     def take_failure(self) -> BaseException | None:
-        """Return the application's exception, once: it is raised in one place only."""
+        """Return the application's exception and forget it, so that only one place raises it."""
         failure, self.failure = self.failure, None
         return failure
 
@@ -128,9 +128,9 @@ class Exchange:
             await self._ended.wait()
 
     async def settle(self) -> None:
-        """Give an application that can see the disconnect time to end, then cancel it.
+        """Give the application time to end after the disconnect, then cancel it.
 
-        An application that waits for a further message (`_settled`) is cancelled at once.
+        An application that waits for another message (`_settled`) is cancelled at once.
         """
         if self._cancel_scope is None:
             return
@@ -142,18 +142,18 @@ class Exchange:
         await self.cancel()
 
     async def wait_in_vain(self) -> Message:
-        """Wait for a message after the last one: until the application is cancelled."""
+        """Wait for a message after the last one, until the application is cancelled."""
         self._settled.set()
         await anyio.sleep_forever()
         raise AssertionError("unreachable")  # pragma: no cover
 
     async def receive(self) -> Message:
-        """Give the application its next message."""
+        """Return the next message for the application."""
         raise NotImplementedError
 
     async def send(self, message: Message) -> None:
-        """Take a message of the application, or refuse it with an AssertionError."""
+        """Process a message of the application. Raise an AssertionError if it breaks a rule of ASGI."""
         raise NotImplementedError
 
     def check_end(self) -> None:
-        """Refuse the application's return at this point with an AssertionError."""
+        """Raise an AssertionError if the application may not return at this point."""

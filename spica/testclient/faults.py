@@ -1,7 +1,7 @@
-"""Faults of a connection, for tests of the unhappy path.
+"""Faults of a connection, for tests of error handling.
 
-An ASGI application sees a fault as a server shows it: a disconnect message, an OSError from `send`
-(ASGI HTTP message format, "Disconnected Client"), small chunks, or delays.
+An ASGI application sees a fault in the form that a server reports it: a disconnect message, an OSError from
+`send` (ASGI HTTP message format, "Disconnected Client"), small chunks, or delays.
 """
 
 import math
@@ -52,7 +52,7 @@ _LEAST = {"disconnect_after": 0, "send_fails_after": 0, "receive_chunk_size": 1}
 
 
 class FaultyApp:
-    """Run an application behind a connection with faults; made for one exchange.
+    """Run an application behind a faulty connection, for one exchange.
 
     Args:
         app: the application.
@@ -80,7 +80,7 @@ class FaultyApp:
             self._pieces.extend(self._split(await self._receive()))
         message = self._pieces.popleft()
         if self.exchange.is_disconnected and message["type"] in _CONTENT_TYPES:
-            # The connection broke while pieces of the body were still on their way
+            # The connection broke before all pieces of the body arrived.
             return await self._receive()
         passing, reason = self._cut(message)
         if reason is not None:
@@ -101,7 +101,7 @@ class FaultyApp:
         return pieces
 
     async def send(self, message: Message) -> None:
-        """Pass a message on.
+        """Send a message through the connection.
 
         Raises:
             OSError: `send_fails_after` messages were sent.
@@ -126,7 +126,7 @@ class FaultyApp:
             await anyio.sleep(self.faults.delay_seconds)
 
     def _cut(self, message: Message) -> tuple[Message | None, str | None]:
-        """Return the part of a message that passes, and the reason if the connection breaks then."""
+        """Return the part of a message that arrives, and the reason if the connection then breaks."""
         limit = self.faults.disconnect_after
         key, content = _content_of(message)
         if limit is None or key is None:

@@ -26,13 +26,13 @@ DEBUG = "http.response.debug"
 
 EARLY_HINT = "http.response.early_hint"
 
-# Extensions that add to a response and do not replace it. Their messages are accepted where the
+# These extensions add to a response and do not replace it. The exchange accepts their messages if the
 # scope offers the extension.
 ADDING_EXTENSIONS = (EARLY_HINT, "http.response.push")
 
 
 class HTTPState(Enum):
-    """How far the response is."""
+    """The progress of the response."""
 
     WAITING = "before 'http.response.start'"
     BODY = "before body completed"
@@ -49,7 +49,7 @@ _ALLOWED = {
 
 
 class Chunk:
-    """A piece of the response body, and the event that its sender waits for."""
+    """A piece of the response body, and the event that its sender awaits."""
 
     __slots__ = ("body", "taken")
 
@@ -62,17 +62,17 @@ class HTTPExchange(Exchange):
     """Run an application for one request.
 
     The outbox holds `Signal.BODY_WANTED` (answer with `feed`), `Signal.STARTED`, chunks of the
-    body, and `Signal.ENDED`. A chunk that is not the last holds the application up until it is
-    taken.
+    body, and `Signal.ENDED`. The application waits until the test takes a chunk, except for the
+    last one.
 
     Args:
-        scope: the scope the application runs with.
-        body: the request body, or None if it is fed in pieces.
+        scope: the scope of the request.
+        body: the request body, or None if `feed` passes it in pieces.
         outbox: the queue for the test, as for `Exchange`.
 
     Attributes:
-        early_hints: the Link values of the early hints, in their order.
-        is_disconnected: whether the client has left.
+        early_hints: the Link values of the early hints, in order of arrival.
+        is_disconnected: whether the client has disconnected.
     """
 
     def __init__(self, scope: Scope, body: bytes | None, outbox: Any = None) -> None:
@@ -95,16 +95,16 @@ class HTTPExchange(Exchange):
         self._fed = Flag()
         self._completed = Flag()
 
-    # What the application reads
+    # -- the request --------------------------------------------------------------
 
     async def receive(self) -> Message:
-        """Give the next piece of the request; after the last, wait for the end of the response.
+        """Return the next piece of the request. After the last piece, wait for the end of the response.
 
-        A poll in a cancelled scope gets its message too: a set flag is no checkpoint.
+        A poll in a cancelled scope also gets its message, because a set flag is not a checkpoint.
         """
         while self._is_fed and not self._request and not self.is_disconnected:
             if not self._is_asked:
-                # Ask once per piece, even if the task that waits is cancelled and another one waits
+                # Ask once per piece, even if the waiting task is cancelled and another one takes over.
                 self._is_asked = True
                 self._fed = Flag()
                 self.ask_for_body()
@@ -116,11 +116,11 @@ class HTTPExchange(Exchange):
         return {"type": "http.disconnect"}
 
     def ask_for_body(self) -> None:
-        """Ask the test for the next piece of the body; it answers with `feed`."""
+        """Ask the test for the next piece of the body. The test calls `feed`."""
         self.outbox.put(Signal.BODY_WANTED)
 
     def disconnect(self) -> None:
-        """Let the client leave: from now on the application receives ``http.disconnect`` only."""
+        """Disconnect the client: from now on, the application receives only ``http.disconnect``."""
         self.is_disconnected = True
         self._fed.set()
         self._completed.set()
@@ -133,10 +133,10 @@ class HTTPExchange(Exchange):
         self._is_asked = False
         self._fed.set()
 
-    # What the application sends
+    # -- the response --------------------------------------------------------------
 
     async def send(self, message: Message) -> None:
-        """Take a message of the response; a piece of the body waits until it is taken."""
+        """Process a message of the response. Wait until the test takes a piece of the body."""
         kind = message_type(message)
         if kind == DEBUG:
             self.extensions[DEBUG] = message.get("info", {})
@@ -162,7 +162,7 @@ class HTTPExchange(Exchange):
         return misplaced(kind, self.state.value, _ALLOWED[self.state])
 
     def _send_start(self, message: Message) -> None:
-        # All of it is checked before any of it counts: what is refused leaves no half response
+        # Check everything first, so that an invalid message changes nothing.
         status_code, headers = message_status(message), message_headers(message)
         declared_size = _declared_size(status_code, headers)
         if self._scope["method"] != "HEAD":
@@ -179,7 +179,7 @@ class HTTPExchange(Exchange):
         more = bool(message.get("more_body", False))
         self._sent_size += len(body)
         self._check_size(at_end=not more)
-        # RFC 9110 s.9.3.2: the answer to HEAD has no content, whatever the application sends
+        # RFC 9110 s.9.3.2: a response to HEAD has no content, even if the application sends some
         chunk = Chunk(b"" if self._scope["method"] == "HEAD" else body)
         if more:
             await self.hand_over(chunk)
@@ -188,13 +188,13 @@ class HTTPExchange(Exchange):
             self._complete(HTTPState.TRAILERS if self._has_trailers else HTTPState.COMPLETE)
 
     async def hand_over(self, chunk: Chunk) -> None:
-        """Give the test a chunk that is not the last, and wait until it has taken the chunk."""
+        """Pass a chunk to the test, and wait until the test has taken it. The last chunk does not wait."""
         chunk.taken = anyio.Event()
         self.outbox.put(chunk)
         await chunk.taken.wait()
 
     def _check_size(self, *, at_end: bool) -> None:
-        """Hold the body to the length that was declared for it."""
+        """Raise an AssertionError if the body does not have its declared length."""
         expected = self._expected_size
         if expected is None or self._sent_size == expected:
             return
@@ -216,13 +216,13 @@ class HTTPExchange(Exchange):
             self._completed.set()
 
     def check_end(self) -> None:
-        """Refuse a return that leaves the response without its end."""
+        """Raise an AssertionError if the application returns before the end of the response."""
         if self.state is HTTPState.WAITING:
             raise AssertionError(
                 "TestClient did not receive any response: "
                 f"the application returned without sending {START!r}."
             )
-        # Trailers that were declared and not sent are let through: the response itself is whole.
+        # Missing trailers are not an error, because the response itself is complete.
         if self.state is HTTPState.BODY:
             raise AssertionError(
                 f"The application returned {self.state.value}: "
@@ -231,8 +231,8 @@ class HTTPExchange(Exchange):
 
 
 def _declared_size(status_code: int, headers: list[tuple[bytes, bytes]]) -> int | None:
-    """Return how many bytes the body must have, or None if that is open."""
-    # RFC 9110 s.15.3.5, s.15.4.5: these have no content, and 304 may declare that of the 200
+    """Return the declared size of the body in bytes, or None if there is none."""
+    # RFC 9110 s.15.3.5, s.15.4.5: these have no content. A 304 may declare the size of the 200
     if status_code in (204, 304):
         return 0
     for name, value in headers:

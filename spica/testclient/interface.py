@@ -32,13 +32,13 @@ __all__ = [
 ]
 
 ASGIInstance = Callable[[Receive, Send], Awaitable[None]]
-"""What an ASGI 2 application returns for one connection."""
+"""The return value of an ASGI 2 application for one connection."""
 
 ASGI2App = Callable[[Scope], ASGIInstance]
 """An application of the older form."""
 
 ASGI3App = Callable[[Scope, Receive, Send], Awaitable[None]]
-"""An application of the form that everything in spica has."""
+"""An application of the current form, which spica uses everywhere."""
 
 
 class ASGI2Adapter:
@@ -48,12 +48,12 @@ class ASGI2Adapter:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Make the instance for `scope` and run it."""
+        """Create the instance for `scope` and run it."""
         await self.app(scope)(receive, send)
 
 
 def as_asgi3(app: Any) -> ASGI3App:
-    """Return an application in the form of ASGI 3: itself, where it has it.
+    """Return an ASGI 3 application: `app` itself, or an adapter for an ASGI 2 application.
 
     Raises:
         TypeError: `app` cannot be called with ``(scope, receive, send)`` nor with ``(scope)``.
@@ -67,7 +67,7 @@ def as_asgi3(app: Any) -> ASGI3App:
     except (TypeError, ValueError):  # written in C, without a signature
         return cast(ASGI3App, app)
     if _accepts(signature, 3):
-        # An instance of a class that is called with these is the application, and is awaited.
+        # A class with `__await__` is an application: the call creates an instance, and the server awaits it.
         if type(app) is type and not hasattr(app, "__await__"):
             name = app.__name__
             raise TypeError(
@@ -83,7 +83,7 @@ def as_asgi3(app: Any) -> ASGI3App:
 
 
 def check_backend(backend: Any) -> Any:
-    """Return the name of an event loop, if it is one.
+    """Return the name of an event loop after checking it.
 
     Raises:
         ValueError: AnyIO does not know it.
@@ -103,7 +103,7 @@ def codec_of(app: Any) -> JSONCodec:
 
 
 def _accepts(signature: inspect.Signature, count: int) -> bool:
-    """Tell whether a call with `count` positional arguments fits."""
+    """Return whether a call with `count` positional arguments fits the signature."""
     try:
         signature.bind(*[None] * count)
     except TypeError:

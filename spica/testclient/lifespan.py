@@ -1,4 +1,4 @@
-"""The life of an application around its requests: start-up and shutdown.
+"""The start-up and shutdown of an application, seen by the application as ASGI messages.
 
 ASGI specification, "Lifespan Protocol".
 """
@@ -16,7 +16,7 @@ from spica.types import Message
 
 
 class LifespanState(Enum):
-    """How far the life of the application is."""
+    """The progress of the lifespan."""
 
     STARTING = "during start-up"
     RUNNING = "between start-up and shutdown"
@@ -42,7 +42,7 @@ class Lifespan(Exchange):
 
     Args:
         app: the application.
-        state: the dict that the application fills at start-up.
+        state: the dict of the lifespan state, which the application fills at start-up.
         outbox: the queue for the test, as for `Exchange`.
     """
 
@@ -55,14 +55,15 @@ class Lifespan(Exchange):
         self._failure_text = ""
         self._shutdown = Flag()
 
-    # What the test does
+    # -- the test --------------------------------------------------------------
 
     def begin(self, portal: BlockingPortal) -> "Future[None]":
         """Start the application and wait until it is up.
 
         Raises:
-            RuntimeError: it says that it cannot start. What it raises itself is raised as it is.
-            AssertionError: it ends without a word.
+            RuntimeError: the application sends ``lifespan.startup.failed``. Its own exceptions are
+                raised unchanged.
+            AssertionError: the application returns without a message.
         """
         self._portal = portal
         future = self.start(portal, self._app, self._scope)
@@ -73,8 +74,9 @@ class Lifespan(Exchange):
         """Stop the application and wait until it is down.
 
         Raises:
-            RuntimeError: it says that it cannot stop. What it raises itself is raised as it is.
-            AssertionError: it ends without a word.
+            RuntimeError: the application sends ``lifespan.shutdown.failed``. Its own exceptions are
+                raised unchanged.
+            AssertionError: the application returns without a message.
         """
         self._portal.call(self._ask_to_stop)
         self._await_state(LifespanState.STOPPED, "stop")
@@ -107,10 +109,10 @@ class Lifespan(Exchange):
             self.state = LifespanState.STOPPING
         self._shutdown.set()
 
-    # What the application does
+    # -- the application --------------------------------------------------------------
 
     async def receive(self) -> Message:
-        """Give the start-up, then the shutdown once it is asked for, and then nothing."""
+        """Return the start-up message first, and the shutdown message once the test stops the application."""
         self._received += 1
         if self._received == 1:
             return {"type": "lifespan.startup"}
@@ -124,7 +126,7 @@ class Lifespan(Exchange):
         return await self.wait_in_vain()
 
     async def send(self, message: Message) -> None:
-        """Check a message and put the state it leads to in the outbox."""
+        """Check a message, and put the new state in the outbox."""
         kind = message_type(message)
         transitions = _TRANSITIONS.get(self.state, {})
         if kind not in transitions:

@@ -1,7 +1,7 @@
-"""Checks of single messages that an application sends: their shape, not their order.
+"""Check the values of single messages from an application. The exchanges check their order.
 
-A server may forgive some of these, another breaks on them, so a test is where they should be found.
-Each function returns the value it checked, or raises an AssertionError that names it.
+Some servers accept such mistakes and others fail, so a test should find them. Each function returns the
+value that it has checked, or raises an AssertionError that names it.
 
 ASGI HTTP & WebSocket message format, the "Send event" sections.
 """
@@ -34,9 +34,9 @@ def message_status(message: Message) -> int:
 
 
 def message_headers(message: Message) -> list[tuple[bytes, bytes]]:
-    """Return the headers of a message, none if it has no such key.
+    """Return the headers of a message, or an empty list without the key.
 
-    Upper-case names are let through: the specification wants lower case, but servers forgive it.
+    Upper-case names are accepted. The specification requires lower case, but servers accept both.
     """
     headers = message.get("headers", ())
     if not isinstance(headers, Iterable) or isinstance(headers, (str, bytes, Mapping)):
@@ -45,7 +45,7 @@ def message_headers(message: Message) -> list[tuple[bytes, bytes]]:
 
 
 def _checked_header(message: Message, header: Any) -> tuple[bytes, bytes]:
-    # The value may be a secret, so that errors show its type only
+    # The value can be a secret, so errors show only its type.
     try:
         name, value = header
     except (TypeError, ValueError):
@@ -65,7 +65,7 @@ def _checked_header(message: Message, header: Any) -> tuple[bytes, bytes]:
 
 
 def message_body(message: Message) -> bytes:
-    """Return the body of a message, empty if it has no such key."""
+    """Return the body of a message, or b"" without the key."""
     body = message.get("body", b"")
     if not isinstance(body, (bytes, bytearray, memoryview)):
         raise _wrong(message, "body", body, "bytes")
@@ -73,7 +73,7 @@ def message_body(message: Message) -> bytes:
 
 
 def message_text(message: Message, key: str) -> str | None:
-    """Return an optional text of a message."""
+    """Return an optional string of a message."""
     text = message.get(key)
     if text is not None and not isinstance(text, str):
         raise _wrong(message, key, text, "a str or None")
@@ -88,7 +88,7 @@ def _wrong(message: Message, key: str, value: Any, allowed: str) -> AssertionErr
 
 
 def misplaced(kind: str, situation: str, allowed: Iterable[str]) -> AssertionError:
-    """Make the error for a message that may not be sent in a situation."""
+    """Return the error for a message that an application may not send in this situation."""
     expected = ", ".join(repr(name) for name in allowed)
     remedy = f"Allowed here: {expected}." if expected else "Nothing may be sent here."
     return AssertionError(f"The application sent {kind!r} {situation}. {remedy}")

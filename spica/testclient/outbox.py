@@ -1,7 +1,7 @@
 """The queue between an application and a test in the same event loop, and its timeouts.
 
-The queue has a window: an application that sends faster than the test reads has to wait, as it has
-to wait for the buffer of a socket.
+The queue has a window. An application that sends faster than the test reads must wait, like for the
+buffer of a socket.
 """
 
 from collections import deque
@@ -13,17 +13,17 @@ import anyio
 from spica.testclient.exchange import Flag
 
 WINDOW_MESSAGES = 16
-"""Messages that an application may send before the test has read the first one."""
+"""The number of messages that an application may send before the test reads the first one."""
 
 WINDOW_BYTES = 65536
-"""Bytes that an application may send before the test has read the first one: the buffer of uvicorn."""
+"""The bytes that an application may send before the test reads the first one, as with uvicorn."""
 
 
 class Watchdog:
-    """Wake the waits that took too long.
+    """End the waits that take too long.
 
-    One task serves all waits of a client. It costs a wait two changes of a dict, where a cancel
-    scope with a deadline costs several microseconds.
+    One task serves all waits of a client. A wait costs two changes of a dict. A cancel scope with a
+    deadline would cost several microseconds.
 
     Attributes:
         clock: returns the time of the event loop, in seconds.
@@ -36,7 +36,7 @@ class Watchdog:
         self._scope: anyio.CancelScope | None = None
 
     def watch(self, outbox: "Outbox", seconds: float) -> None:
-        """Expire the wait of `outbox` in `seconds`, unless `forget` comes first."""
+        """Expire the wait of `outbox` in `seconds`, unless `forget` is called before."""
         deadline = self.clock() + seconds
         self._deadlines[outbox] = deadline
         if self._scope is None:
@@ -103,7 +103,7 @@ class Outbox:
         """Return the next item.
 
         Args:
-            seconds: the time to wait, if it is not the default one.
+            seconds: the time to wait instead of the default.
 
         Raises:
             TimeoutError: no item came in time.
@@ -136,14 +136,14 @@ class Outbox:
             raise TimeoutError(f"The application sent nothing for {seconds:g} seconds.")
 
     def take_all(self) -> list[Any]:
-        """Return the items that are there, and leave none."""
+        """Remove and return all items."""
         items = [item for item, _ in self._items]
         self._items.clear()
         self._size = 0
         return items
 
     def last(self) -> Any:
-        """Return the newest item without taking it, or None."""
+        """Return the newest item without removing it, or None."""
         return self._items[-1][0] if self._items else None
 
     def expire(self) -> None:
@@ -164,7 +164,7 @@ class Outbox:
             await self._room.wait()
 
     def close(self) -> None:
-        """Take the window away: no reader is left, so that no sender has to wait."""
+        """Remove the window. The reader has left, so no sender may wait for it."""
         self._is_closed = True
         if self._room is not None:
             self._room.set()

@@ -1,4 +1,4 @@
-"""The responses of both clients: those of httpx2, and the parts that only a test can see."""
+"""The responses of both clients: httpx2 responses with additions for tests."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Any, cast
@@ -34,8 +34,8 @@ class AsyncReceivedResponse(httpx.Response):
     def keep_iterators(self) -> None:
         """Close all iterators of the body together with the response.
 
-        A test may leave a loop over the body at any time. trio warns of an asynchronous generator
-        that is left to the garbage collector.
+        A test can leave a loop over the body at any time. trio warns about an async generator that the
+        garbage collector closes.
         """
         self._kept = []
         self.stream = _KeptStream(self.stream, self._kept)
@@ -63,7 +63,7 @@ class AsyncReceivedResponse(httpx.Response):
 
     async def aclose(self) -> None:
         """Close the response; before its end, this disconnects the client."""
-        # The outer iterators come first. The one that runs is the caller, at the end of the body.
+        # Close the outer iterators first. At the end of the body, the running iterator is the caller.
         for iterator in self._kept or ():
             if not iterator.ag_running:
                 await iterator.aclose()
@@ -86,7 +86,7 @@ class AsyncReceivedResponse(httpx.Response):
 
     @property
     def early_hints(self) -> list[str]:
-        """The Link values of the early hints (RFC 8297) before this response, in their order."""
+        """The Link values of the early hints (RFC 8297) before this response, in order of arrival."""
         return [] if self.exchange is None else list(self.exchange.early_hints)
 
     @property

@@ -1,4 +1,4 @@
-"""From a request of httpx2 to a scope: pure functions.
+"""Build the scope for a request of httpx2, with pure functions.
 
 ASGI HTTP & WebSocket message format, "HTTP Connection Scope" and "Websocket Connection Scope".
 """
@@ -19,7 +19,7 @@ def check_scheme(request: httpx.Request) -> None:
     """Check that the clients support the scheme of a URL.
 
     Raises:
-        UnsupportedProtocol: they do not.
+        UnsupportedProtocol: they do not support it.
     """
     scheme = request.url.scheme
     if scheme not in DEFAULT_PORTS:
@@ -46,9 +46,9 @@ def websocket_url(base_url: httpx.URL, url: str) -> str:
 
 
 def handshake_headers(headers: Any, subprotocols: Sequence[str] | None) -> httpx.Headers:
-    """Return the headers of a WebSocket handshake; `headers` win."""
+    """Return the headers of a WebSocket handshake. `headers` take precedence."""
     complete = httpx.Headers(headers)
-    # RFC 6455 s.4.1: the fields of a handshake that other requests do not have
+    # RFC 6455 s.4.1: the fields that only a handshake has
     complete.setdefault("connection", "upgrade")
     complete.setdefault("sec-websocket-key", "testserver==")
     complete.setdefault("sec-websocket-version", "13")
@@ -64,7 +64,7 @@ def http_scope(
     client: tuple[str, int],
     state: dict[str, Any],
 ) -> Scope:
-    """Make the scope of an HTTP request; `state` is copied, so that requests do not share it."""
+    """Return the scope of an HTTP request. `state` is copied, so that requests do not share it."""
     return {
         "type": "http",
         "method": request.method,
@@ -80,7 +80,7 @@ def websocket_scope(
     client: tuple[str, int],
     state: dict[str, Any],
 ) -> Scope:
-    """Make the scope of a WebSocket handshake; the subprotocols are those of its header."""
+    """Return the scope of a WebSocket handshake. The subprotocols come from its header."""
     offered = request.headers.get("sec-websocket-protocol", "")
     # RFC 6455 s.4.2.1: a comma-separated list, in order of preference
     subprotocols = [name.strip() for name in offered.split(",") if name.strip()]
@@ -95,12 +95,12 @@ def websocket_scope(
 def _connection_part(
     request: httpx.Request, root_path: str, client: tuple[str, int], state: dict[str, Any]
 ) -> Scope:
-    """Make what the scopes of both kinds have in common."""
+    """Return the part that the scopes of HTTP and WebSockets share."""
     url = request.url
     # httpx's raw_path is the request target; ASGI's has no query
     raw_path = url.raw_path.partition(b"?")[0]
     return {
-        # Without a spec_version, which means 2.0: no promise beyond what every server keeps.
+        # Without a spec_version, which means 2.0, as every server supports at least.
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
         "scheme": url.scheme,

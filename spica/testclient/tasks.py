@@ -1,7 +1,7 @@
-"""The tasks of the event loop that a test client started, on asyncio and trio.
+"""Start and find the tasks of a test client, on asyncio and trio.
 
-A context variable marks the tasks of an exchange. A task inherits the context of the task that
-started it, so that the mark finds all descendants.
+A context variable marks the tasks of an exchange. A task inherits the context of the task that started
+it, so the mark finds all descendants.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ class Runner:
         self._group = anyio.create_task_group()
 
     async def open(self) -> None:
-        """Begin to accept tasks."""
+        """Enter the task group."""
         await self._group.__aenter__()
 
     def start(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
@@ -52,8 +52,8 @@ class Runner:
 class AsyncioRunner(Runner):
     """Start tasks with asyncio itself.
 
-    It takes a quarter of the time of a task group. And a task group must be left in the task that
-    entered it, while pytest-asyncio enters and leaves a fixture in different tasks.
+    This takes a quarter of the time of a task group. Also, the same task must enter and leave a task
+    group, but pytest-asyncio enters and leaves a fixture in different tasks.
     """
 
     make_event: Callable[[], Any] = asyncio.Event
@@ -64,7 +64,7 @@ class AsyncioRunner(Runner):
         self.clock = self._loop.time
 
     async def open(self) -> None:
-        """Do nothing: the event loop accepts tasks at any time."""
+        """Do nothing. The event loop accepts tasks at any time."""
 
     def start(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         """Run a coroutine in a task, and hold the task until it ends."""
@@ -86,9 +86,9 @@ class AsyncioRunner(Runner):
 def _start_task(
     loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None], name: str
 ) -> "asyncio.Task[None]":
-    """Start a task; it runs up to its first wait at once where Python can do that.
+    """Start a task. From Python 3.12, it runs to its first wait at once.
 
-    Most applications answer without a wait, which saves two turns of the event loop.
+    Most applications respond without a wait, so this saves two turns of the event loop.
     """
     if sys.version_info >= (3, 12):
         return asyncio.Task(coroutine, loop=loop, name=name, eager_start=True)
@@ -116,7 +116,7 @@ def current_task() -> Any:
 
 
 def names_of_marked(is_marked: Callable[[Any], bool], *, but: Any = None) -> list[str]:
-    """Return the sorted names of the tasks whose mark fits, except for the task `but`."""
+    """Return the sorted names of the tasks with a matching mark, except for the task `but`."""
     return sorted(
         _name_of(task)
         for task, context in _tasks_with_context()
@@ -135,7 +135,7 @@ def _tasks_with_context() -> Iterator[tuple[Any, Context | None]]:
 
 
 def _trio_tasks(task: Any) -> Iterator[tuple[Any, Context | None]]:
-    """Yield the tasks below a task; the task itself is the root, or was yielded before."""
+    """Yield the descendants of a task."""
     for nursery in task.child_nurseries:
         for child in nursery.child_tasks:
             yield child, child.context
@@ -153,7 +153,7 @@ def _context_of(task: Any) -> Context | None:
 
 
 def _name_of(task: Any) -> str:
-    """Return the name of a task and of its function: asyncio's own names are only numbers."""
+    """Return the name of a task and its function. Default names of asyncio contain only a number."""
     if not isinstance(task, asyncio.Task):
         return str(task.name)
     name = task.get_name()
@@ -162,7 +162,7 @@ def _name_of(task: Any) -> str:
 
 
 def _trio() -> Any:
-    """Return trio, which runs already."""
+    """Return the module of trio, which is already running."""
     return sys.modules["trio"]
 
 
@@ -170,7 +170,7 @@ def _trio() -> Any:
 
 
 def place_of_wait(awaitable: Any) -> str:
-    """Return where a coroutine waits: its innermost line outside of spica and the event loop."""
+    """Return the location of a wait: the innermost line outside of spica and the event loop."""
     frames = list(_frames_of(awaitable))
     if not frames:
         return "in a task that has not begun or has ended"

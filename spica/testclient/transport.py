@@ -1,6 +1,6 @@
-"""What httpx asks for a response: the way from a request of the client to an exchange and back.
+"""The transport of `TestClient`: from a request of httpx2 to an exchange, and back.
 
-Everything here runs in the test's thread; only `Exchange` methods are called in the event loop.
+Everything here runs in the thread of the test. Only the methods of `Exchange` run in the event loop.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,14 +19,14 @@ from spica.testclient.websocket import WebSocketTestSession
 PortalFactory = Callable[[], AbstractContextManager[BlockingPortal]]
 
 WEBSOCKET_SESSION = "spica.websocket_session"
-"""The extension of the response 101 in which the session is found."""
+"""The extension of a 101 response that contains the session."""
 
 
 class Upload(httpx.SyncByteStream):
-    """Take the request body piece by piece, as the test's generator makes it.
+    """Read the request body from the test's generator, piece by piece.
 
-    It takes the place of the request's own stream, which can be gone through only once: a redirect
-    sends the body again from its beginning.
+    It replaces the stream of the request, which you can iterate over only once: a redirect sends the
+    body again from its beginning.
     """
 
     def __init__(self, request: httpx.Request) -> None:
@@ -43,10 +43,10 @@ class Upload(httpx.SyncByteStream):
         """Return the next piece, or None after the last.
 
         Raises:
-            TypeError: the test's iterable yields something that is not bytes.
+            TypeError: the test's iterable yields a value that is not bytes.
         """
         if self._source is None:
-            stream: Any = self._request.stream  # a synchronous one: httpx refuses others
+            stream: Any = self._request.stream  # a synchronous one: httpx2 rejects others
             self._source = iter(stream)
             self._request.stream = self
         for piece in self._source:
@@ -57,7 +57,7 @@ class Upload(httpx.SyncByteStream):
             self._pieces.append(piece)
             return piece
         if self._request.stream is self:
-            # Now that it is whole, the test may look at it: request.content
+            # The test can read the whole body now: request.content
             self._request.stream = httpx.ByteStream(b"".join(self._pieces))
             self._request.read()
         return None
@@ -66,8 +66,8 @@ class Upload(httpx.SyncByteStream):
 class ResponseStream(httpx.SyncByteStream):
     """The body of a response, taken from the application while the test reads it.
 
-    Closing it before its end cancels the application; an application that has sent its whole
-    response is waited for.
+    Closing it before its end cancels the application. If the application has sent its whole response,
+    closing waits for its end.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class ResponseStream(httpx.SyncByteStream):
                 self._finish()
 
     def _next_event(self) -> Any:
-        """Wait for what the application does next, and give it the request body meanwhile."""
+        """Wait for the next step of the application, and feed it the request body meanwhile."""
         while True:
             event = self._exchange.outbox.get()
             if event is Signal.BODY_WANTED:
@@ -115,7 +115,7 @@ class ResponseStream(httpx.SyncByteStream):
             return event
 
     def close(self) -> None:
-        """End the exchange, whatever its state."""
+        """End the exchange in any state."""
         if self._is_finished:
             return
         if self._exchange.state is HTTPState.COMPLETE:
@@ -130,13 +130,13 @@ class ResponseStream(httpx.SyncByteStream):
             self.abandon()
 
     def abandon(self) -> None:
-        """Cancel the application; what it raises on that is its own affair."""
+        """Cancel the application, and ignore its exception."""
         if not self._is_finished:
             self._portal.call(self._exchange.cancel)
             self._release()
 
     def _finish(self) -> None:
-        """Raise what the application raised, now that it has ended."""
+        """Raise the exception of the application after its end."""
         self._release()
         failure = self._exchange.take_failure()
         if failure is None:
@@ -151,15 +151,15 @@ class ResponseStream(httpx.SyncByteStream):
 
 
 class ApplicationTransport(httpx.BaseTransport):
-    """Hand each request to the application.
+    """Pass each request to the application.
 
     Args:
         app: the application, in the form of ASGI 3.
-        portal_factory: makes the context in which one request has its event loop.
-        raise_server_exceptions: whether what the application raises reaches the test.
-        root_path: of every scope.
-        client: of every scope.
-        app_state: what the lifespan left; copied into every scope.
+        portal_factory: returns a context manager for the portal of one request.
+        raise_server_exceptions: whether an exception of the application reaches the test.
+        root_path: the ``root_path`` of every scope.
+        client: the ``client`` of every scope.
+        app_state: the lifespan state. Every scope gets a copy.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class ApplicationTransport(httpx.BaseTransport):
         """Run the application up to the start of its response.
 
         Raises:
-            UnsupportedProtocol: the URL is neither of http nor of a WebSocket.
+            UnsupportedProtocol: the scheme of the URL is neither http nor that of a WebSocket.
         """
         check_scheme(request)
         if request.url.scheme in ("ws", "wss"):
@@ -198,7 +198,7 @@ class ApplicationTransport(httpx.BaseTransport):
         return _make_response(request, exchange, stream)
 
     def _upgrade(self, request: httpx.Request) -> httpx.Response:
-        """Answer a handshake with a session that is not yet begun."""
+        """Answer a handshake with a session that is not connected yet."""
         scope = websocket_scope(
             request, root_path=self.root_path, client=self.client, state=self.app_state
         )
@@ -206,13 +206,13 @@ class ApplicationTransport(httpx.BaseTransport):
         return httpx.Response(101, request=request, extensions={WEBSOCKET_SESSION: session})
 
     def close(self) -> None:
-        """Cancel what is still being answered, background tasks too."""
+        """Cancel the requests that still run, background tasks included."""
         for stream in tuple(self.streams):
             stream.abandon()
 
 
 def _buffered_body(request: httpx.Request) -> bytes | None:
-    """Return a body whose size is known; None for one that is made while it is sent."""
+    """Return a body of known size, or None for one that the test generates during the request."""
     if "content-length" in request.headers or isinstance(request.stream, httpx.ByteStream):
         return request.read()
     return None
@@ -231,7 +231,7 @@ def _make_response(
 
 
 def add_debug_information(response: Any, info: Any) -> None:
-    """Set the template and the context of a response that was rendered from a template."""
+    """Set ``template`` and ``context`` on a response that a template rendered."""
     for name in ("template", "context"):
         if name in info:
             setattr(response, name, info[name])

@@ -1,4 +1,4 @@
-"""What a test holds in its hand of a WebSocket: the session, and the answer that denied one."""
+"""The WebSocket session of `TestClient`, and the exception for a denied handshake."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -15,14 +15,18 @@ from spica.websockets import WebSocketDisconnect
 
 
 class WebSocketDenialResponse(httpx.Response, WebSocketDisconnect):
-    """Tell that the application answered the handshake with an HTTP response.
+    """The application answered the handshake with an HTTP response.
 
-    It is that response, read to its end, and it is a `WebSocketDisconnect` with the code 1006,
-    since no connection came into being.
+    The exception is this response, read to its end. It is also a `WebSocketDisconnect` with code 1006,
+    because there was no connection.
+
+    Args:
+        status_code: the status of the response.
+        **options: the options of ``httpx2.Response``.
     """
 
     def __init__(self, status_code: int, **options: Any) -> None:
-        """Make the response; the options are those of ``httpx2.Response``."""
+        """Create the response."""
         WebSocketDisconnect.__init__(self, 1006)
         httpx.Response.__init__(self, status_code, **options)
 
@@ -34,16 +38,21 @@ class WebSocketDenialResponse(httpx.Response, WebSocketDisconnect):
 
 
 class WebSocketTestSession:
-    """Talk to an application over a WebSocket. Made by `TestClient.websocket_connect`.
+    """A WebSocket connection to an application, from `TestClient.websocket_connect`.
 
-    Entering it makes the connection, leaving it closes it with code 1000. What the application
-    raises is raised where the test next looks: on entering, in ``receive*``, or on leaving.
+    Entering it opens the connection. Leaving it closes the connection with code 1000. An exception of the
+    application is raised at the next ``receive``, on entering or on leaving.
+
+    Args:
+        app: the application, in the form of ASGI 3.
+        scope: the scope of the handshake.
+        portal_factory: returns a context manager for the portal of the event loop.
 
     Attributes:
         accepted_subprotocol: the subprotocol that the application chose, or None.
-        extra_headers: the headers that the application accepted with, or None before.
+        extra_headers: the headers of the accept message, or None before it.
         scope: the scope of the connection.
-        portal: the portal of the event loop that the application runs in, while the session is on.
+        portal: the portal of the event loop that runs the application, while the session is open.
     """
 
     def __init__(
@@ -52,7 +61,7 @@ class WebSocketTestSession:
         scope: Scope,
         portal_factory: Callable[[], AbstractContextManager[BlockingPortal]],
     ) -> None:
-        """Prepare a session; nothing runs before it is entered."""
+        """Prepare a session. The application runs once you enter it."""
         self.app = app
         self.scope = scope
         self.accepted_subprotocol: str | None = None
@@ -62,11 +71,11 @@ class WebSocketTestSession:
         self._closed_with: Message | None = None
 
     def __enter__(self) -> Self:
-        """Make the connection.
+        """Open the connection.
 
         Raises:
             WebSocketDisconnect: the application closed instead of accepting.
-            WebSocketDenialResponse: it answered with a response of its own.
+            WebSocketDenialResponse: it answered with an HTTP response.
             AssertionError: it returned without an answer, or broke a rule of ASGI.
         """
         self._closed_with = None
@@ -101,7 +110,7 @@ class WebSocketTestSession:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the connection, wait for the application, and raise what it raised."""
+        """Close the connection, wait for the application, and raise its exception."""
         failure = self._leave()
         if failure is not None:
             raise failure
@@ -123,7 +132,7 @@ class WebSocketTestSession:
     # Sending
 
     def send(self, message: Message) -> None:
-        """Give the application an ASGI message as it is."""
+        """Send an ASGI message to the application unchanged."""
         exchange = self._live_exchange()
         self.portal.call(exchange.feed, message)
 
@@ -154,10 +163,10 @@ class WebSocketTestSession:
     # Receiving
 
     def receive(self) -> Message:
-        """Wait for the application's next message, and return it as it is.
+        """Wait for the application's next message, and return it unchanged.
 
         Raises:
-            WebSocketDisconnect: the application has closed, and its close message was taken before.
+            WebSocketDisconnect: the application has closed, and the test has received its close message.
             AssertionError: the application returned, so that no message can come any more.
         """
         exchange = self._live_exchange()
@@ -235,14 +244,14 @@ def frame_data(message: Message, key: str) -> Any:
 
 
 def make_denial(start: Message, pieces: list[bytes]) -> WebSocketDenialResponse:
-    """Make the exception for a denial response, from its messages."""
+    """Return the exception for the messages of a denial response."""
     return WebSocketDenialResponse(
         start["status"], headers=list(start.get("headers", ())), content=b"".join(pieces)
     )
 
 
 def no_message_error() -> AssertionError:
-    """Make the error for a test that waits for a message of an application that has returned."""
+    """Return the error for a test that waits for a message after the application has returned."""
     return AssertionError(
         "The test waits for a message, but the application has returned "
         "without sending another one, and without closing the connection."

@@ -27,7 +27,7 @@ DENIAL_BODY = "websocket.http.response.body"
 
 
 class WebSocketSide(Enum):
-    """How far the application's side of the connection is."""
+    """The state of the connection on the side of the application."""
 
     CONNECTING = "before it accepted the connection"
     OPEN = "on the open connection"
@@ -46,8 +46,8 @@ _ALLOWED = {
 class WebSocketExchange(Exchange):
     """Run an application for one connection.
 
-    The outbox holds the application's messages as they are, each of them checked, and after them
-    `Signal.ENDED`. Neither side waits for the other to take a message.
+    The outbox contains the checked messages of the application, unchanged, and then `Signal.ENDED`.
+    Neither side waits until the other receives a message.
     """
 
     def __init__(self, outbox: Any = None) -> None:
@@ -57,29 +57,29 @@ class WebSocketExchange(Exchange):
         self._is_disconnect_fed = False
         self._arrived = Flag()
 
-    # What the test does
+    # -- the test --------------------------------------------------------------
 
     def feed(self, message: Message) -> None:
-        """Put a message where the application will receive it."""
+        """Queue a message for the application."""
         if message.get("type") == "websocket.disconnect":
             self._is_disconnect_fed = True
         self._inbox.append(message)
         self._arrived.set()
 
     def disconnect(self, code: int = 1000, reason: str | None = None) -> None:
-        """Tell the application that the peer is gone, unless it was told before."""
+        """Send the disconnect to the application, unless it has one already."""
         if not self._is_disconnect_fed:
             self.feed({"type": "websocket.disconnect", "code": code, "reason": reason})
 
     async def leave(self) -> None:
-        """Disconnect, and wait for the application's end."""
+        """Disconnect, and wait for the end of the application."""
         self.disconnect()
         await self.settle()
 
-    # What the application does
+    # -- the application --------------------------------------------------------------
 
     async def receive(self) -> Message:
-        """Give the next message; after the disconnect there is normally none."""
+        """Return the next message. After the disconnect there is normally none."""
         while not self._inbox:
             if self._noticed.is_set():
                 self._settled.set()
@@ -105,7 +105,7 @@ class WebSocketExchange(Exchange):
 
     def _send_frame(self, message: Message) -> None:
         text, data = message.get("text"), message.get("bytes")
-        # ASGI: at least one of both must not be None
+        # ASGI: one of the two must not be None
         fits = isinstance(text, str) if data is None else isinstance(data, bytes) and text is None
         if not fits:
             raise AssertionError(
@@ -115,9 +115,8 @@ class WebSocketExchange(Exchange):
 
     def _close(self, message: Message) -> None:
         if self.side is WebSocketSide.CONNECTING:
-            # ASGI: the server answers 403, so that code and reason are never sent, and are not
-            # checked (FastAPI gives a list of errors). What a peer reports (RFC 6455 s.7.1.5) is
-            # 1006.
+            # ASGI: the server answers 403 and never sends the code and the reason, so they are not
+            # checked (FastAPI passes a list of errors). The peer reports 1006 (RFC 6455 s.7.1.5).
             self.side = WebSocketSide.CLOSED
             self.disconnect(1006)
             return
@@ -141,11 +140,11 @@ class WebSocketExchange(Exchange):
         message_body(message)
         if not message.get("more_body", False):
             self.side = WebSocketSide.CLOSED
-            # As after a refusal: there never was a connection
+            # There was no connection, as after a refusal.
             self.disconnect(1006)
 
     def check_end(self) -> None:
-        """Refuse a return that leaves the handshake without a whole answer."""
+        """Raise an AssertionError if the application returns before it has answered the handshake."""
         if self.side is WebSocketSide.CONNECTING and not self._is_disconnect_fed:
             raise AssertionError(
                 "The application returned without an answer to the handshake: "
