@@ -6,8 +6,8 @@
     spica routes [module:app]     list its routes
     spica --version
 
-Each command explains its options with ``--help``. Exit status: 0, all is well; 1, something is wrong; 2, the
-command could not be carried out.
+``--help`` after a command lists its options. The exit status is 0 without errors, 1 with errors, and 2 if the
+command could not run.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int = options.run(options)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader of a pipe has closed it
+    except BrokenPipeError:  # The reader closed the pipe, for example `head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return status

@@ -1,8 +1,8 @@
-"""Who is asking, and what they may do: the words of authentication.
+"""The user and the scopes of a connection, and the protection of endpoints by scopes.
 
-`AuthenticationBackend` finds out the user and the scopes of a connection, `requires()` protects an
-endpoint by scopes. How a backend is asked for each connection is the matter of
-`spica.middleware.authentication`; how passwords or tokens are checked is the matter of the backend.
+`AuthenticationBackend` returns the user and the scopes of a connection, and `requires()` protects an
+endpoint. `spica.middleware.authentication` calls the backend for each connection. The backend itself checks
+passwords or tokens.
 """
 
 from __future__ import annotations
@@ -32,50 +32,61 @@ P = ParamSpec("P")
 EndpointT = TypeVar("EndpointT", bound=Callable[..., Any])
 
 _CONNECTIONS: dict[str, type[HTTPConnection[Any]]] = {"request": Request, "websocket": WebSocket}
-"""Names a protected function may give to its connection, and what must be passed under them."""
+"""The parameter names for the connection of a protected function, with their types."""
 
 
 class AuthenticationError(Exception):
-    """Tell that somebody tried to authenticate and failed; its text may reach the client."""
+    """The client sent wrong credentials. The message may reach the client."""
 
 
 class AuthCredentials:
-    """Hold the scopes that a connection was granted."""
+    """The scopes that a connection has.
+
+    Args:
+        scopes: The scopes, for example ``["authenticated", "admin"]``. None means none.
+
+    Raises:
+        TypeError: ``scopes`` is a single string.
+    """
 
     def __init__(self, scopes: Sequence[str] | None = None) -> None:
-        """Grant `scopes`; None grants nothing. A TypeError if it is a single string."""
+        """Copy the scopes into a list."""
         if isinstance(scopes, str):
             raise TypeError(
-                "AuthCredentials takes a list of scopes, and a single string would be read as one "
-                "scope for each letter. Put it into brackets."
+                "AuthCredentials takes a list of scopes. A single string would mean one scope per letter. "
+                "Put it into a list."
             )
         self.scopes: list[str] = [] if scopes is None else list(scopes)
 
 
 class BaseUser:
-    """Describe what any user object has; derive from it for users of your own."""
+    """The attributes of every user object. Derive your own user class from it."""
 
     @property
     def is_authenticated(self) -> bool:
-        """Whether this is somebody."""
+        """Whether the user is known."""
         raise NotImplementedError(f"{type(self).__name__} must define is_authenticated.")
 
     @property
     def display_name(self) -> str:
-        """The name to show to people."""
+        """The name to show in pages and messages."""
         raise NotImplementedError(f"{type(self).__name__} must define display_name.")
 
     @property
     def identity(self) -> str:
-        """The name to tell users apart by."""
+        """The unique name or ID of the user."""
         raise NotImplementedError(f"{type(self).__name__} must define identity.")
 
 
 class SimpleUser(BaseUser):
-    """Be an authenticated user who has a name and nothing else."""
+    """An authenticated user with a name.
+
+    Args:
+        username: The name, which is also the identity.
+    """
 
     def __init__(self, username: str) -> None:
-        """Be the user called `username`."""
+        """Set the name."""
         self.username = username
 
     @property
@@ -95,7 +106,7 @@ class SimpleUser(BaseUser):
 
 
 class UnauthenticatedUser(BaseUser):
-    """Be nobody: the user of a connection that brought no credentials."""
+    """The user of a connection without credentials."""
 
     @property
     def is_authenticated(self) -> bool:
@@ -114,21 +125,21 @@ class UnauthenticatedUser(BaseUser):
 
 
 class AuthenticationBackend:
-    """Find out who a connection comes from; derive from it and define `authenticate`."""
+    """The base class of backends, which identify the user of a connection. Define `authenticate`."""
 
     async def authenticate(
         self, conn: HTTPConnection[Any]
     ) -> tuple[AuthCredentials, BaseUser] | None:
-        """Return the credentials and the user of `conn`, or None if it brings no credentials.
+        """Return the scopes and the user of `conn`, or None if the client sends no credentials.
 
         Raises:
-            AuthenticationError: It brings credentials that are wrong.
+            AuthenticationError: The credentials are wrong.
         """
         raise NotImplementedError(f"{type(self).__name__} must define authenticate().")
 
 
 def has_required_scope(conn: HTTPConnection[Any], scopes: str | Iterable[str]) -> bool:
-    """Tell whether `conn` was granted all of `scopes`; needs AuthenticationMiddleware."""
+    """Return whether `conn` has all of `scopes`. This needs AuthenticationMiddleware."""
     granted = conn.auth.scopes
     return all(scope in granted for scope in _list_scopes(scopes))
 
@@ -136,25 +147,30 @@ def has_required_scope(conn: HTTPConnection[Any], scopes: str | Iterable[str]) -
 def requires(
     scopes: str | Sequence[str], status_code: int = 403, redirect: str | None = None
 ) -> Callable[[EndpointT], EndpointT]:
-    """Let only connections pass to the decorated endpoint that were granted all of `scopes`.
+    """Decorate an endpoint so that only connections with all of `scopes` reach it.
 
     The endpoint is a function or a method, `async def` or `def`, with a parameter called `request`
-    or `websocket`. Other requests get `status_code`, or with `redirect`, the name of a route, a 303
-    to it with the URL that was asked for in the query parameter `next`. WebSockets are closed.
+    or `websocket`. A WebSocket without the scopes is closed.
+
+    Args:
+        scopes: One scope, or several.
+        status_code: The status for requests without the scopes, 403 by default.
+        redirect: The name of a route. Requests without the scopes then get a 303 to it instead, with their
+            URL in the query parameter `next`.
 
     Raises:
-        TypeError: The function has no parameter of these names (when it is decorated).
-        TypeError, ValueError: `status_code` is none that can be sent.
-        AssertionError: The endpoint is called with something else than a Request or a WebSocket.
+        TypeError: The function has no parameter with one of these names (raised by the decorator).
+        TypeError, ValueError: `status_code` is not a valid status.
+        AssertionError: A call of the endpoint does not pass a Request or a WebSocket.
     """
-    HTTPException(status_code)  # Refuses what is no status, here and not at the first request.
+    HTTPException(status_code)  # Refuse a wrong status here, not at the first request.
     guard: Any = _Guard(_list_scopes(scopes), status_code, redirect).protect
     protect: Callable[[EndpointT], EndpointT] = guard
     return protect
 
 
 class _Guard:
-    """Decide what happens to a connection before an endpoint sees it."""
+    """Let a connection pass to an endpoint, or refuse it."""
 
     __slots__ = ("redirect", "scopes", "status_code")
 
@@ -164,7 +180,7 @@ class _Guard:
         self.redirect = redirect
 
     def protect(self, endpoint: Callable[P, Any]) -> Callable[P, Any]:
-        """Put the guard before `endpoint`; which kind it is, is found out once."""
+        """Wrap `endpoint` with the guard for its type."""
         find = _ConnectionFinder(endpoint)
         if find.name == "websocket":
             return self._protect_websocket(endpoint, find)
@@ -202,18 +218,18 @@ class _Guard:
         return guarded
 
     def refuse(self, request: Request[Any]) -> RedirectResponse | None:
-        """Return None if `request` may pass, else where it is sent instead, or raise."""
+        """Return None if `request` may pass. Otherwise return a redirect or raise an HTTPException."""
         if has_required_scope(request, self.scopes):
             return None
         if self.redirect is None:
             raise HTTPException(status_code=self.status_code)
         url = request.url_for(self.redirect).include_query_params(next=str(request.url))
-        # RFC 9110 s.15.4.4: 303, since the other page is asked for with GET whatever came here.
+        # RFC 9110 s.15.4.4: 303 makes the client use GET for the other page, after any method.
         return RedirectResponse(url, status_code=303)
 
 
 class _ConnectionFinder:
-    """Find the connection among the arguments of one endpoint."""
+    """Find the connection among the arguments of a call of one endpoint."""
 
     __slots__ = ("index", "name")
 

@@ -1,7 +1,7 @@
 """The pytest plugin of spica: the fixture ``spica_client``. pytest loads it by its entry point.
 
-It is outside of `spica.testclient` because its import must not load anything of spica: pytest imports
-it in every test run of an environment that has spica.
+It is outside of `spica.testclient` because pytest imports it in every test run of an environment with
+spica, so it must not load the rest of spica.
 """
 
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def spica_client_options() -> dict[str, Any]:
-    """Return the options of `spica_client`; override this fixture to change them."""
+    """Return the options of `spica_client`. Override this fixture to change them."""
     return {}
 
 

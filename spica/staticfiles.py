@@ -1,8 +1,8 @@
 """Serve the files of a directory, or of Python packages.
 
-The path of the request decides which file is served. Each file is opened from its directory down, without
-following links, and is read through the descriptor that was checked (``spica.responses.file.opening``).
-``FileResponse`` sends it. A small file is found, opened and read in one visit to a worker thread.
+The path of the request names the file. ``spica.responses.file.opening`` opens it from its directory down
+without following links, and reads it through the same descriptor that it has checked. ``FileResponse`` sends
+it. One call in a worker thread finds, opens and reads a small file.
 
 Standards: RFC 9110 section 13 (preconditions), section 15.4.5 (304).
 """
@@ -44,7 +44,7 @@ PathLike = str | os.PathLike[str]
 
 _NOT_FOUND: tuple[str, os.stat_result | None] = ("", None)
 
-# The system's errors for a path at which there is no file.
+# The errors of the system for a path without a file.
 _NO_SUCH_FILE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP))
 
 
@@ -54,7 +54,11 @@ _COPY_FIELDS = frozenset((b"if-none-match", b"if-modified-since"))
 
 
 class NotModifiedResponse(Response):
-    """Tell the client that its copy is still good: 304, with the headers that belong there."""
+    """A 304 response: the copy of the client is still valid.
+
+    Args:
+        headers: The headers of the full response. Only those that a 304 may have are kept.
+    """
 
     # RFC 9110 s.15.4.5
     NOT_MODIFIED_HEADERS = (
@@ -72,28 +76,30 @@ class NotModifiedResponse(Response):
 
 
 class StaticFiles(BaseLayer):
-    """Serve files, as an ASGI app to be mounted.
+    """An ASGI app that serves files. Mount it. ::
+
+        Mount("/static", StaticFiles(directory="static"), name="static")
 
     Args:
-        directory: Where the files are.
-        packages: Names of Python packages whose folder ``statics`` is served too, or pairs of a package and
-            a folder in it. ``directory`` comes first.
-        html: Answer for a directory with its ``index.html``, and for what is missing with ``404.html``.
-        check_dir: Look for the directory at once, and not at the first request.
+        directory: The directory with the files.
+        packages: Names of Python packages whose folder ``statics`` is also served, or pairs of a package and
+            a folder in it. ``directory`` takes precedence.
+        html: Serve ``index.html`` for a directory, and ``404.html`` for a missing file.
+        check_dir: Check the directory now instead of at the first request.
         follow_symlink: Follow links that lead out of a directory.
-        dotfiles: Serve names that begin with a dot. Off by default, unlike in Starlette, because ``.env``,
-            ``.git`` and ``.htpasswd`` are hardly ever there to be shown. ``.well-known`` is always served
+        dotfiles: Serve names that begin with a dot. Off by default, unlike in Starlette, because files such
+            as ``.env``, ``.git`` and ``.htpasswd`` are usually secret. ``.well-known`` is always served
             (RFC 8615).
-        memory: How much of the small files is kept in memory; a changed file is served within 2 seconds by
-            default. None: every request reads from the disk. That is also so while ``debug`` is on, and in a
-            subclass with a ``lookup_path`` of its own.
+        memory: The limits of the memory for small files. By default, a changed file is served within 2
+            seconds. With None, every request reads from the disk. So does every request in debug mode, and in
+            a subclass that overrides ``lookup_path``.
 
-    A precondition that fails gets a 412, a client that has the file a 304, and a range a 206.
+    A failed precondition gets a 412, a client with a current copy a 304, and a range a 206.
 
     Raises:
-        RuntimeError: A directory or package is not there.
-        TypeError: ``directory`` is not a path, ``packages`` is not a list, or ``memory`` is of another type.
-        ValueError: Neither ``directory`` nor ``packages`` is given.
+        RuntimeError: A directory or package does not exist.
+        TypeError: ``directory`` is not a path, ``packages`` is not a list, or ``memory`` has another type.
+        ValueError: Both ``directory`` and ``packages`` are missing.
     """
 
     # Defaults for subclasses that do not call our `__init__`.
@@ -120,7 +126,7 @@ class StaticFiles(BaseLayer):
             raise RuntimeError(
                 f"Directory '{os.fspath(directory)}' does not exist: there is no directory at "
                 f"{os.path.abspath(directory)!r}, which StaticFiles(directory=...) names. Pass "
-                "check_dir=False if it is made later."
+                "check_dir=False if you create it later."
             )
         self.follow_symlink, self.dotfiles, self.html = follow_symlink, dotfiles, html
         self.packages, self.directory = packages, directory
@@ -138,16 +144,16 @@ class StaticFiles(BaseLayer):
         directory: PathLike | None = None,
         packages: list[str | tuple[str, str]] | None = None,
     ) -> list[PathLike]:
-        """Return the directories to look in, in their order: ``directory``, then the packages'."""
+        """Return the directories in the order of the search: ``directory``, then the packages."""
         directories: list[PathLike] = [] if directory is None else [directory]
         directories.extend(_package_directory(package) for package in packages or ())
         return directories
 
     async def check_config(self) -> None:
-        """Look whether ``directory`` is there; called before the first request is answered.
+        """Check ``directory`` before the first response.
 
         Raises:
-            RuntimeError: It is not there, or not a directory.
+            RuntimeError: It does not exist, or is not a directory.
         """
         if self.directory is None:
             return
@@ -174,25 +180,27 @@ class StaticFiles(BaseLayer):
         """Refuse a WebSocket.
 
         Raises:
-            RuntimeError: The scope is one that no file can answer.
+            RuntimeError: The scope is neither HTTP nor a WebSocket.
         """
         if scope["type"] != "websocket":
             raise RuntimeError(f"StaticFiles serves HTTP, not a scope of type {scope['type']!r}.")
         await WebSocketClose()(scope, receive, send)
 
     def get_path(self, scope: Scope) -> str:
-        """Return the requested path, relative to a directory, as the system spells it."""
+        """Return the requested path relative to a directory, in the notation of the system."""
         route_path = get_route_path(scope)
         if "\0" in route_path:
-            return route_path  # not normalised: some versions of Python cut it off there
+            return (
+                route_path  # Not normalised: some versions of Python truncate the path at the NUL.
+            )
         return os.path.normpath(route_path.strip("/"))
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         """Return the response for the file at ``path``, relative to a directory.
 
         Raises:
-            HTTPException: 404: there is no such file. 405: the method is neither GET nor HEAD. 401:
-                the system does not let us read it. 412: a precondition failed.
+            HTTPException: 404: the file does not exist. 405: the method is neither GET nor HEAD. 401:
+                the permissions of the file forbid reading. 412: a precondition failed.
         """
         if scope["method"] not in ("GET", "HEAD"):
             raise HTTPException(status_code=405, headers={"Allow": "GET, HEAD"})
@@ -231,10 +239,10 @@ class StaticFiles(BaseLayer):
 
     def _answer_with(self, found: Found, scope: Scope) -> Response:
         if found.is_index and not scope["path"].endswith("/"):
-            # Otherwise the relative links in it would lead elsewhere.
+            # Without the slash, the relative links in the page would point to another directory.
             return RedirectResponse(_with_slash(scope))
         response = self.file_response(found.path, found.status, scope, found.status_code)
-        # A subclass may have put another file in its place.
+        # A subclass may return a response for another file.
         if (
             isinstance(response, FileResponse)
             and response.stat_result is found.status
@@ -246,18 +254,18 @@ class StaticFiles(BaseLayer):
         return response
 
     def _wants_directory(self, path: str, scope: Scope) -> bool:
-        """Return whether the request names a directory, so that no file can answer it.
+        """Return whether the path of the request ends in a slash, so only a directory can match.
 
-        RFC 3986 s.3.3: "/a.txt/" is another resource than "/a.txt". A subclass may serve one file for many
-        paths; then ``path`` is not that of the request.
+        RFC 3986 s.3.3: "/a.txt/" and "/a.txt" are different resources. A subclass may serve one file for many
+        paths. Then ``path`` differs from the path of the request.
         """
         has_slash = scope.get("path", "").endswith(("/", "/."))
         return has_slash and path != "." and path == self.get_path(scope)
 
     def _sends_path(self, scope: Scope, status: os.stat_result) -> bool:
-        """Return whether the server opens the file, by its path.
+        """Return whether the server opens the file by its path (ASGI extension "Path Send").
 
-        It follows every link on the way, also one that was swapped in since we looked.
+        The server follows every link in the path, including a link that was created after our check.
         """
         if not self.follow_symlink or PATHSEND not in (scope.get("extensions") or ()):
             return False
@@ -265,10 +273,10 @@ class StaticFiles(BaseLayer):
         return memory is None or status.st_size > memory.max_file_size
 
     def _max_content_size(self, scope: Scope, memory: FileMemory | None) -> int | None:
-        """Return the size up to which a file is read at once, in bytes; None if it need not even be open.
+        """Return the largest size in bytes of a file to read at once, or None if it need not be open.
 
-        It is -1 if the client has a copy and most likely gets a 304. A file that memory may keep is read in
-        any case.
+        The result is -1 if the client has a copy and probably gets a 304. A file that fits into memory is
+        always read.
         """
         least = None if memory is None else memory.max_file_size
         if scope["method"] == "HEAD":
@@ -289,14 +297,14 @@ class StaticFiles(BaseLayer):
         return None if getattr(scope.get("app"), "debug", False) else memory
 
     def _recall(self, kept: Kept, path: str, scope: Scope) -> Response | None:
-        """Return the response for a file in memory; None if the disk has to tell."""
+        """Return the response for a file in memory, or None to look at the disk."""
         found = kept.found
         if found.is_index:
             if not scope["path"].endswith("/"):
                 return self._answer_with(found, scope)
         elif self._wants_directory(path, scope):
             return None
-        # Subclasses make responses of their own, for each request.
+        # A subclass creates its own response for each request.
         if not is_original(self, "file_response", "is_not_modified"):
             return self._answer_with(found, scope)
         if not kept.has_responses:
@@ -327,7 +335,7 @@ class StaticFiles(BaseLayer):
         """
         response = FileResponse(full_path, status_code=status_code, stat_result=stat_result)
         if status_code != 200:
-            return response  # RFC 9110 s.13.2.1: preconditions count where the answer is a 200
+            return response  # RFC 9110 s.13.2.1: ignore preconditions unless the status is 200.
         request_headers = scope.get("headers", [])
         preconditions = select_fields(request_headers)
         headers = response.headers
@@ -361,23 +369,23 @@ class StaticFiles(BaseLayer):
     def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
         """Return the full path and the status of the file at ``path``; ``("", None)`` without one.
 
-        Called in a worker thread. ``path`` is relative to each of the directories; the first that
-        has it counts. The result may be a directory.
+        It runs in a worker thread. ``path`` is relative to each of the directories, and the first directory
+        that contains it wins. The result can be a directory.
 
-        If you override it, the file is opened by the path that you return, and sent only if it is the one
-        whose status you return.
+        If you override it, ``StaticFiles`` opens the returned path, and sends the file only if it still has
+        the returned status.
 
         Raises:
-            OSError: The system does not tell, for example for a lack of permissions.
+            OSError: The lookup failed, for example for lack of permissions.
         """
         opened = self._open_original(path, reads=False)
         return _NOT_FOUND if opened is None else (opened.path, opened.status)
 
     def _open(self, path: str) -> Opened | None:
-        """Open the file at ``path``, and turn the errors that a client can cause into responses.
+        """Open the file at ``path``. Return None for errors that a client can cause.
 
         Raises:
-            HTTPException: 401: the system does not let us read it.
+            HTTPException: 401: the permissions of the file forbid reading.
         """
         try:
             if is_original(self, "lookup_path"):
@@ -409,7 +417,7 @@ class StaticFiles(BaseLayer):
         return None
 
     def _open_looked_up(self, path: str) -> Opened | None:
-        """Open the file that a subclass finds, if it still has the status that was returned."""
+        """Open the file that a subclass has found, if its status is still the same."""
         for _ in range(MAX_TRIES):
             full_path, status = self.lookup_path(path)
             if status is None:
@@ -417,7 +425,7 @@ class StaticFiles(BaseLayer):
             if not stat.S_ISREG(status.st_mode):
                 return Opened(full_path, status)
             opened = open_path(full_path)
-            # A status without an inode was made by hand.
+            # A status without an inode does not come from the system.
             if not status.st_ino or os.path.samestat(status, opened.status):
                 return opened
             opened.close()
@@ -428,7 +436,7 @@ remember(StaticFiles, "lookup_path", "file_response", "is_not_modified")
 
 
 def _check_settings(directory: Any, packages: Any, memory: Any) -> None:
-    """Refuse settings of wrong types, which only a request would find otherwise."""
+    """Raise a TypeError for settings of the wrong type, which would otherwise fail at a request."""
     if memory is not None and not isinstance(memory, StaticMemory):
         raise TypeError(
             f"StaticFiles(memory={memory!r:.80}): pass StaticMemory(...), or None to read every file from "
@@ -447,13 +455,13 @@ def _check_settings(directory: Any, packages: Any, memory: Any) -> None:
 
 
 def _package_directory(package: str | tuple[str, str]) -> str:
-    """Return the folder of a package that is to be served."""
+    """Return the folder of a package to serve."""
     import importlib.util
 
     name, folder = (package, "statics") if isinstance(package, str) else package
     try:
         spec = importlib.util.find_spec(name)
-    except ModuleNotFoundError:  # a parent of it
+    except ModuleNotFoundError:  # The parent package is missing.
         spec = None
     places = spec and (spec.submodule_search_locations or [os.path.dirname(spec.origin or "")])
     if not places or not places[0]:

@@ -1,8 +1,8 @@
-"""Answer with HTML made by Jinja2 templates.
+"""Render Jinja2 templates into responses.
 
-This is the one module that imports Jinja2.
+Only this module imports Jinja2.
 
-Standards: ASGI extension "Debug" (``http.response.debug``): a test sees template and context.
+Standards: ASGI extension "Debug" (``http.response.debug``), which shows the template and context to tests.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from spica.types import Receive, Scope, Send
 
 ContextProcessor = Callable[[Request[Any]], dict[str, Any]]
-"""A plain function that adds to the context of every template."""
+"""A `def` function of the request. Its result is added to the context of every template."""
 
 DEBUG = "http.response.debug"
 
@@ -60,24 +60,24 @@ TEXT_TYPES = {
     "sql": "text/plain",
     "tex": "text/plain",
 }
-"""Endings of templates that do not escape, with the media types that they are answered as.
+"""The endings of templates that do not escape, with the media types of their responses.
 
-Escaping is for HTML and XML, and would change what these say. No browser reads one of these types as HTML.
+Escaping is for HTML and XML, and would corrupt these formats. No browser reads one of these types as HTML.
 """
 
 _TEMPLATE_ENDINGS = frozenset({"j2", "jinja", "jinja2", "tmpl", "tpl", "template"})
-"""Endings that say nothing about what a template is for."""
+"""Endings of template files that do not show the format of the result."""
 
 _MARKUP = re.compile(
     r"\s*(?:text/html|(?:application|text)/xml|[\w.-]+/[\w.-]+\+xml)\b", re.IGNORECASE
 )
-"""Media types in which a browser may run scripts (WHATWG MIME Sniffing s.4.6)."""
+"""Media types in which a browser can run scripts (WHATWG MIME Sniffing s.4.6)."""
 
 
 def find_text_type(name: Any) -> str | None:
-    """Return the media type of a template for text by its name; None: it may be HTML."""
+    """Return the media type of a plain-text template by its name, or None if it can be HTML."""
     if not isinstance(name, str):
-        return None  # a template itself may be given
+        return None  # Jinja2 also accepts a template object.
     *stem, ending = name.rpartition("/")[2].lower().split(".")
     while stem and ending in _TEMPLATE_ENDINGS:
         ending = stem.pop()
@@ -89,7 +89,7 @@ def _escapes(name: str | None) -> bool:
 
 
 def _default_autoescape() -> Callable[[str | None], bool]:
-    # Programs written for Starlette may put markup into templates of other names: they stay as they are.
+    # Programs for Starlette may rely on templates with other names that do not escape.
     return jinja2.select_autoescape() if is_stand_in() else _escapes
 
 
@@ -101,11 +101,11 @@ def _is_markup(headers: Mapping[str, str] | None, media_type: str | None) -> boo
 
 
 class TemplatesError(ValueError, AssertionError):
-    """Templates were given twice or not at all; an AssertionError too, as in Starlette."""
+    """`Jinja2Templates` needs one of ``directory`` and ``env``. An AssertionError too, as in Starlette."""
 
 
 class _TemplateResponse(HTMLResponse):
-    """Answer with a rendered template; ``template`` and ``context`` stay to be looked at."""
+    """A response with a rendered template. Tests can read ``template`` and ``context``."""
 
     _is_value, _receives = True, False
 
@@ -123,7 +123,7 @@ class _TemplateResponse(HTMLResponse):
         super().__init__(template.render(context), status_code, headers, media_type, background)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the response; where the server offers it, template and context before it."""
+        """Send the response, after the template and context if the server offers the extension."""
         if DEBUG in (scope.get("extensions") or ()):
             info = {"template": self.template, "context": self.context}
             await send({"type": DEBUG, "info": info})
@@ -133,19 +133,26 @@ class _TemplateResponse(HTMLResponse):
 class Jinja2Templates:
     """Render the templates of a directory, or of a Jinja2 environment, into responses.
 
-    Give either ``directory``, one or several, or ``env``. You get a warning if none of the directories
-    exists. Templates have ``request`` and the function ``url_for(name, **path_params)``.
-    ``context_processors`` are called with the request for each response, in their order; what they return
-    is added to the context.
+    Templates can use ``request`` and the function ``url_for(name, **path_params)``. ::
 
-    The templates of a directory escape what is put into them, whatever their names, and so do those from
-    strings. Only templates for text do not, and they are not answered as HTML: ``mail.txt``,
-    ``data.json.j2``, and the other endings of ``TEXT_TYPES``. An environment keeps its own settings, and
-    you get a warning if a template that does not escape is answered as HTML.
+        templates = Jinja2Templates("templates")
+
+        async def home(request):
+            return templates.TemplateResponse(request, "home.html", {"name": "Ada"})
+
+    Args:
+        directory: One directory or several. You get a warning if none of them exists.
+        context_processors: Functions of the request. Each response calls them in their order and adds the
+            dicts that they return to the context.
+        env: An environment, instead of ``directory``. It keeps its own settings, and you get a warning if a
+            template that does not escape is sent as HTML.
+
+    Templates of a directory and templates from strings escape all values. Only text templates do not, and
+    their responses are not HTML: ``mail.txt``, ``data.json.j2``, and the other endings of ``TEXT_TYPES``.
 
     Raises:
-        TemplatesError: Both of ``directory`` and ``env`` are given, or neither.
-        TypeError: ``directory`` is not a path, or ``context_processors`` not a list of functions.
+        TemplatesError: Both or neither of ``directory`` and ``env`` are set.
+        TypeError: ``directory`` is not a path, or ``context_processors`` is not a list of functions.
     """
 
     @explain_arguments(
@@ -181,12 +188,12 @@ class Jinja2Templates:
         """Return the template ``name``.
 
         Raises:
-            jinja2.TemplateNotFound: There is none; the message says which there are.
+            jinja2.TemplateNotFound: It does not exist. The message lists the directories and a similar name.
         """
         try:
             return self.env.get_template(name)
         except jinja2.TemplateNotFound as exc:
-            if exc.name != name:  # one that it is made of
+            if exc.name != name:  # a template that it extends or includes
                 raise
             raise jinja2.TemplateNotFound(name, self._describe_missing(name)) from None
 
@@ -200,14 +207,22 @@ class Jinja2Templates:
         media_type: str | None = None,
         background: BackgroundTask | None = None,
     ) -> _TemplateResponse:
-        """Render the template ``name``, now, and return the response with it.
+        """Render the template ``name`` now, and return a response with the result.
 
-        ``context`` is not changed: the request and what the processors return go into a copy. The
-        ``media_type`` is that of the name for the endings of ``TEXT_TYPES``, and else that of HTML.
+        Args:
+            request: The request, which the template can use.
+            name: The name of the template in its directory.
+            context: The values for the template. The request and the results of the processors are added
+                to a copy, so your dict does not change.
+            status_code: The status, 200 by default.
+            headers: Headers of the response.
+            media_type: The media type. By default, the endings of ``TEXT_TYPES`` decide, and all other
+                templates are HTML.
+            background: A task to run after the response.
 
         Raises:
-            TypeError: ``request`` is not one, or a context processor does not return a mapping.
-            jinja2.TemplateNotFound: There is no template of that name.
+            TypeError: ``request`` is not a request, or a context processor does not return a mapping.
+            jinja2.TemplateNotFound: The template does not exist.
         """
         if isinstance(request, str):
             raise TypeError(
@@ -228,7 +243,7 @@ class Jinja2Templates:
     def _check_escaping(
         self, name: Any, template: Any, headers: Mapping[str, str] | None, media_type: str | None
     ) -> None:
-        """Warn once of a template that does not escape and is answered as HTML."""
+        """Warn once about a template that does not escape and is sent as HTML."""
         self._checked.add(name)
         escapes = self.env.autoescape
         if callable(escapes):
@@ -236,21 +251,21 @@ class Jinja2Templates:
         if escapes or is_stand_in() or not _is_markup(headers, media_type):
             return
         text = (
-            f"Jinja2Templates: the template {name!r} is answered as HTML, and does not escape what is put "
-            "into it. Give the environment autoescape=True, or the response another media_type. If the "
+            f"Jinja2Templates: the template {name!r} is sent as HTML, but does not escape its values. "
+            "Give the environment autoescape=True, or the response another media_type. If the "
             'template is safe: warnings.filterwarnings("ignore", "Jinja2Templates: the template").'
         )
         warn_configuration(text)
 
     def _describe_missing(self, name: str) -> str:
-        """Say where a template was looked for, and which has a name like it."""
+        """Return a message with the directories that were searched and a similar name."""
         text = f"Template {name!r} was not found."
         places = getattr(self.env.loader, "searchpath", None)
         if places:
             text += f" Looked in: {', '.join(map(_describe_place, places))}."
         try:
             known = self.env.list_templates()
-        except TypeError:  # a loader that can't tell
+        except TypeError:  # The loader can't list its templates.
             return text
         import difflib
 
@@ -259,7 +274,7 @@ class Jinja2Templates:
 
 
 def _warn_of_missing(places: Sequence[str]) -> None:
-    """Warn where none of the directories is there. It is no error: a program may make them later."""
+    """Warn if none of the directories exists. This is not an error, as a program can create them later."""
     if not any(map(os.path.isdir, places)):
         where = " or ".join(repr(os.path.abspath(place)) for place in places)
         head = "Jinja2Templates: there is no directory"
@@ -271,7 +286,7 @@ def _warn_of_missing(places: Sequence[str]) -> None:
 
 
 def _describe_place(place: str) -> str:
-    return place if os.path.isdir(place) else f"{place} (which is no directory)"
+    return place if os.path.isdir(place) else f"{place} (not a directory)"
 
 
 def _run_processor(processor: ContextProcessor, request: Request[Any]) -> Mapping[str, Any]:
@@ -279,7 +294,7 @@ def _run_processor(processor: ContextProcessor, request: Request[Any]) -> Mappin
     if isinstance(added, Mapping):
         return added
     if hasattr(added, "close") and hasattr(added, "__await__"):
-        added.close()  # never awaited, and not to be warned of besides
+        added.close()  # Close the coroutine, or Python warns that it was never awaited.
     raise TypeError(
         f"The context processor {processor!r} returned {type(added).__name__}; it must be a plain "
         "function, not an async one, that returns a dict."
@@ -287,7 +302,7 @@ def _run_processor(processor: ContextProcessor, request: Request[Any]) -> Mappin
 
 
 def _check_processors(processors: Any) -> Any:
-    """Return the processors, the very list that was given, if they are some."""
+    """Return the same list of processors after checking it."""
     if processors is None:
         return []
     if not isinstance(processors, Sequence) or not all(map(callable, processors)):

@@ -840,7 +840,7 @@ def test_a_directory_that_is_none_is_an_error(root, name):
         StaticFiles(directory=path)
     assert str(caught.value) == (
         f"Directory '{path}' does not exist: there is no directory at {os.path.abspath(path)!r}, "
-        "which StaticFiles(directory=...) names. Pass check_dir=False if it is made later."
+        "which StaticFiles(directory=...) names. Pass check_dir=False if you create it later."
     )
 
 

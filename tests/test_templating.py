@@ -134,7 +134,7 @@ def test_a_template_from_a_string_is_escaped():
     assert response.body == b"&lt;"
 
 
-UNSAFE = "the template 'a.j2' is answered as HTML, and does not escape"
+UNSAFE = "the template 'a.j2' is sent as HTML, but does not escape"
 
 
 @pytest.mark.parametrize("autoescape", [False, jinja2.select_autoescape()])
@@ -309,7 +309,7 @@ def test_a_missing_directory_is_named(tmp_path):
     with pytest.raises(jinja2.TemplateNotFound) as caught:
         Jinja2Templates(tmp_path / "none").get_template("a.html")
     assert str(caught.value) == (
-        f"Template 'a.html' was not found. Looked in: {tmp_path / 'none'} (which is no directory)."
+        f"Template 'a.html' was not found. Looked in: {tmp_path / 'none'} (not a directory)."
     )
 
 

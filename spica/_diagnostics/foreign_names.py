@@ -17,7 +17,7 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
 class ForeignName:
-    """Raise an AttributeError with the fix. It is no data descriptor, so an instance may set the name."""
+    """Raise an AttributeError with the fix. An instance may set the name, as this is not a data descriptor."""
 
     __slots__ = ("fix", "name")
 
