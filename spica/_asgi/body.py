@@ -207,7 +207,9 @@ class BodyChannel:
                 except StopIteration as done:
                     message = done.value
                 else:
-                    message = await resume_in_time(self, steps, pause)
+                    rest = resume_in_time(self, steps, pause)
+                    del steps, pause  # a traceback must not keep the server's future alive
+                    message = await rest
         finally:
             self.is_receiving = False
             if self._changed is not None:

@@ -140,6 +140,8 @@ def _resume(clock: Clock, steps: Generator[Any, Any, T], pause: Any) -> Generato
         raise
     finally:
         timer.end()
+        # The traceback of a timeout keeps the frame. granian closes no connection while its future is alive.
+        del steps, pause
 
 
 class _Timer:
