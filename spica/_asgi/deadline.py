@@ -140,8 +140,10 @@ def _resume(clock: Clock, steps: Generator[Any, Any, T], pause: Any) -> Generato
         raise
     finally:
         timer.end()
-        # The traceback of a timeout keeps the frame. granian closes no connection while its future is alive.
-        del steps, pause
+        del (
+            steps,
+            pause,
+        )  # the traceback of a timeout keeps the frame, and must not keep the server's future
 
 
 class _Timer:

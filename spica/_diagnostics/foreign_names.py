@@ -17,7 +17,7 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
 class ForeignName:
-    """Raise an AttributeError with the fix. An instance may set the name, as this is not a data descriptor."""
+    """Raise an AttributeError with the fix. Not a data descriptor, so that an instance may set the name."""
 
     __slots__ = ("fix", "name")
 
