@@ -87,7 +87,7 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
         json_codec: Reads and writes JSON instead of ``spica.jsoncodec``, also for mounted applications
             without a codec.
         problem_details: Whether clients that accept JSON get errors as problem details (RFC 9457), unless a
-            handler answers. Off by default, since clients may depend on the plain messages.
+            handler answers. Off by default, since clients may depend on the plain-text messages.
 
     ``math.inf`` removes a limit.
 
@@ -167,9 +167,9 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
             if key in (500, Exception):
                 error_handler = handler
             if key is not Exception:
-                # Also that for 500: an HTTPException(500) is one of its own.
+                # Also the handler for 500, which answers an HTTPException(500).
                 handlers[key] = handler
-        # As recipes too: tracing agents replace Middleware.__init__ to hear of every layer.
+        # Middleware objects, because tracing agents patch Middleware.__init__ to find every layer.
         innermost = Middleware(ExceptionMiddleware, handlers=handlers, debug=self.debug)
         outermost = Middleware(ServerErrorMiddleware, handler=error_handler, debug=self.debug)
         app = build_layer(self.router, innermost)
@@ -203,8 +203,8 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection: let the layers answer, send the answer, then clean up.
 
-        These are the steps of ``spica._layers.runner``. The usual case, a Response with nothing noted for
-        later, is written out here, since each call of a function takes a few percent of the whole request.
+        These are the steps of ``spica._layers.runner``. The usual case, a Response without cleanup, is
+        written out here, because each function call takes a few percent of the whole request.
         """
         if scope["type"] != "http":
             await self._layer_connect(scope, receive, send)
@@ -224,18 +224,18 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
                 is_simple = False
             cleanup = request._cleanup
             if is_simple and (cleanup is None or cleanup.is_undisturbed):
-                # A look-up of the method by name is quicker than the slot for calls.
+                # Faster than `answer(...)`: a method found by name needs no slot of the type.
                 await answer.__call__(scope, receive, send)
             else:
                 await send_answer(answer, request, send, self._layer_errors())
         except BaseException as exc:
             await record_error(request, exc, self._layer_errors())
-        # That of the request: in the scope there may be the one of a foreign app further out.
+        # Not the cleanup in the scope, which may belong to a foreign app outside.
         if request._cleanup is not None:
             await finish_request(request, self._layer_errors())
 
     def _layer_respond_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
-        """Return the answer of the layers inside the server-error layer; ``__call__`` does its work."""
+        """Return the answer of the layers inside the server-error layer, whose work ``__call__`` does."""
         scope = request.scope
         scope["app"] = self
         headers = scope.get("headers", ())
@@ -260,7 +260,7 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
         return layer._layer_inner.respond(request)
 
     def _layer_errors(self) -> BaseLayer:
-        """Return the server-error layer, which answers exceptions; a plain one before it is built."""
+        """Return the server-error layer, which answers exceptions; a ``BaseLayer`` before it is built."""
         return self._outermost or BaseLayer()
 
     def _layer_respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
@@ -327,7 +327,7 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
             )
         return self._stack
 
-    # -- adding to it ----------------------------------------------------------------------------------
+    # -- adding routes, handlers and middleware ---------------------------------------------------------
 
     def add_route(
         self,

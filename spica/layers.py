@@ -1,7 +1,9 @@
-"""Write middleware that is as fast as spica's own: ``Layer``.
+"""Write middleware that passes responses as values: ``Layer``.
 
-A layer gets a request, and returns the answer instead of sending it. This one adds a header to every
-response, also to error pages and to the responses of mounted foreign apps::
+A layer gets a request, and returns the answer instead of sending it. It needs no wrapped ``send``, task or
+stream. A layer that sets one header costs about 1 microsecond per request, most of it for the assignment to
+``response.headers``. This one adds a header to every response, also to error pages and to the responses of
+mounted foreign apps::
 
     from spica.layers import EditableResponse, Layer
     from spica.requests import Request
@@ -10,7 +12,7 @@ response, also to error pages and to the responses of mounted foreign apps::
         def edit_response(self, request: Request, response: EditableResponse) -> None:
             response.headers["x-powered-by"] = "spica"
 
-And this one answers some requests itself::
+This one answers some requests itself::
 
     from spica.layers import Answer, Layer
     from spica.requests import Request
@@ -30,7 +32,7 @@ And this one answers some requests itself::
 Use them like any middleware: ``Middleware(Maintenance, until="noon")``. A layer is also an ASGI app, so it
 works below another framework, and around any app.
 
-An *answer* is an ASGI app. It is nearly always a ``Response``. It is *opaque* if only running it shows its
+An *answer* is an ASGI app, nearly always a ``Response``. It is *opaque* if you must run it to see its
 response: a mounted foreign app, a pure ASGI middleware, a layer with its own ``__call__``. Return an opaque
 answer as it is; ``edit_response`` edits it too. If you must see a response, for its body for example, await
 ``as_response(answer, request)``.
@@ -61,13 +63,13 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "EditableResponse", "Inner", "Layer", "as_response", "deny"]
 
 Answer: TypeAlias = ASGIApp
-"""An answer to a request: nearly always a Response, else an app that was not run yet."""
+"""An answer to a request: nearly always a Response, else an ASGI app that has not run yet."""
 
 
 class Layer(BaseLayer):
     """A middleware that passes answers as values.
 
-    Override ``respond`` to look at requests and to answer them, ``edit_response`` to change status and
+    Override ``respond`` to inspect requests and to answer them, ``edit_response`` to change status and
     headers, ``connect`` for WebSockets. A method that you do not override costs nothing per request. Set
     ``middleware_traits`` to a tuple of strings to have the order of middleware checked, for example
     ``("answers",)`` for a layer that answers requests itself: it must be inside ``CORSMiddleware``.
@@ -76,7 +78,8 @@ class Layer(BaseLayer):
         app: The app inside. It may be any ASGI app.
 
     Raises:
-        TypeError: ``respond`` or ``edit_response`` is of the wrong kind, when the class is defined.
+        TypeError: ``edit_response`` is an ``async def``, or ``respond`` is a generator. The error comes when
+            the class is defined.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -86,7 +89,7 @@ class Layer(BaseLayer):
         super().__init_subclass__(**kwargs)
         if inspect.iscoroutinefunction(cls.edit_response):
             raise TypeError(
-                f"{cls.__qualname__}.edit_response() must be a plain function, not `async def`. Await in "
+                f"{cls.__qualname__}.edit_response() must be a `def` function, not `async def`. Await in "
                 "respond() instead."
             )
         respond = vars(cls).get("respond")
@@ -124,7 +127,7 @@ class Layer(BaseLayer):
         return self._layer_edited(self._layer_inner.respond, request, edit)
 
     async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a WebSocket, or the lifespan (``scope["type"]`` tells which): by default the app inside does.
+        """Serve a WebSocket or the lifespan, according to ``scope["type"]``. By default, the app inside does.
 
         To refuse a WebSocket, await ``deny(response, scope, receive, send)``.
         """
@@ -133,7 +136,7 @@ class Layer(BaseLayer):
     # -- for the layers around -------------------------------------------------------------------------
 
     def _layer_resolve(self) -> Respond:
-        """Leave out the steps of methods that are not overridden."""
+        """Skip the steps of methods that are not overridden."""
         cls = type(self)
         if not is_original(cls, "edit_response"):
             return self._layer_edit_inner if cls.respond is Layer.respond else self._layer_edit_own
@@ -152,7 +155,7 @@ class Layer(BaseLayer):
         return answer
 
     def _layer_respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
-        """Return the answer where no stack has resolved the layer: it is the outermost one."""
+        """Return the answer of the outermost layer, which no stack has resolved."""
         return self._layer_resolve()(request)
 
     def _layer_edit_inner(self, request: Request[Any]) -> Awaitable[ASGIApp]:
@@ -176,7 +179,7 @@ class Layer(BaseLayer):
             raise
         finally:
             request._edits = outer
-        # Nearly always nobody else holds the response: it needs no copy, and no task to keep.
+        # Nearly always this frame holds the only reference: no copy is needed, and no task must be kept.
         if (
             isinstance(answer, Response)
             and getrefcount(answer) <= HELD_HERE

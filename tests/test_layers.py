@@ -186,7 +186,7 @@ async def test_something_else_than_an_answer_is_an_error_that_names_the_method(
 
 
 async def test_an_awaited_edit_is_refused_with_the_class() -> None:
-    with pytest.raises(TypeError, match=r"Edit\.edit_response\(\) must be a plain function"):
+    with pytest.raises(TypeError, match=r"Edit\.edit_response\(\) must be a `def` function"):
 
         class Edit(Layer):
             async def edit_response(self, request: Request, response: EditableResponse) -> None: ...

@@ -25,7 +25,7 @@ class Started(Protocol):
 
 
 class Closing(Protocol):
-    """Close an iterator, unless that was done."""
+    """A function that closes an iterator once."""
 
     is_closed: bool
 
@@ -34,18 +34,18 @@ class Closing(Protocol):
 
 
 class HandSent(Protocol):
-    """The ``send`` by which user code has sent a response itself."""
+    """The ``send`` with which user code has sent a response itself."""
 
     has_started: bool
     start: Message | None
 
 
 class RequestErrors(ExceptionGroup[Exception]):
-    """The errors of one request. The response answers the first one."""
+    """The errors of one request. The response is for the first one."""
 
 
 class Cleanup:
-    """The remaining work for one request."""
+    """The work to do after the response to one request."""
 
     # Nearly every request leaves no work, so these become lists only when needed.
     started: Sequence[Started] = ()
@@ -55,44 +55,44 @@ class Cleanup:
     unread: Sequence[Closing] = ()
     is_empty = True
     is_undisturbed = True
-    """Whether the answer can be sent as it is: no failure, and no response sent by hand."""
+    """Whether the answer can be sent unchanged: no failure, and no response sent by hand."""
     hand_send: HandSent | None = None
     """Set once an endpoint, a handler or a dispatch function has started the response itself."""
 
     def record_hand_send(self, send: HandSent) -> None:
-        """Note that user code has started the response by ``send``."""
+        """Record that user code has started the response with ``send``."""
         self.hand_send = send
         self.is_undisturbed = False
 
     def restore_hand_send(self, send: HandSent | None) -> None:
-        """Note that the last such response has gone to a dispatch middleware, and not to the server."""
+        """Undo ``record_hand_send``: the response has gone to a dispatch middleware, not to the server."""
         self.hand_send = send
         self.is_undisturbed = send is None and not self.failures
 
     def add_unread(self, close: Closing) -> None:
-        """Note how to close the iterator of a response, which may never be sent.
+        """Register a function that closes the iterator of a response, in case the response is never sent.
 
-        Nearly every such response is sent. So ``is_empty`` does not know of it: see ``has_unread``.
+        Nearly every response is sent, so ``is_empty`` ignores the iterators: see ``has_unread``.
         """
         self.unread = (*self.unread, close)
 
     def has_unread(self) -> bool:
-        """Return whether an iterator is still to be closed."""
+        """Return whether an iterator is still open."""
         return not all(closing.is_closed for closing in self.unread)
 
     def add_started(self, app: Started) -> None:
-        """Note an app that runs, to be ended."""
+        """Register a running app, which the cleanup ends."""
         self.started = [*self.started, app]
         self.is_empty = False
 
     def forget_started(self, app: Started) -> None:
-        """Note that an app has ended well, so that nearly always nothing is left to be done."""
+        """Remove an app that has ended without an error, so that the cleanup is empty again."""
         if len(self.started) == 1 and self.started[0] is app:
             self.started = ()
             self.is_empty = not (self.tasks or self.closers or self.failures)
 
     def add_task(self, task: Callable[[], Awaitable[None]]) -> None:
-        """Note a task, to be run."""
+        """Register a background task."""
         self.tasks = [*self.tasks, task]
         self.is_empty = False
 
@@ -102,13 +102,13 @@ class Cleanup:
         self.is_empty = False
 
     def forget_closer(self, closer: Callable[[], Awaitable[None]]) -> None:
-        """Drop a closer that has run, so that nearly always nothing is left to do."""
+        """Remove a closer that has run, so that the cleanup is empty again."""
         if len(self.closers) == 1 and self.closers[0] == closer:
             self.closers = ()
             self.is_empty = not (self.started or self.tasks or self.failures)
 
     def add_failure(self, exc: Exception) -> bool:
-        """Note an error, to be raised; return whether it was not noted already."""
+        """Record an error, which is raised at the end. Return whether it is new."""
         is_new = not self.has_failure(exc)
         if is_new:
             self.failures = [*self.failures, exc]
@@ -116,7 +116,7 @@ class Cleanup:
         return is_new
 
     def has_failure(self, exc: Exception) -> bool:
-        """Return whether this very error is noted; two that are equal are two."""
+        """Return whether this error object is recorded. Equality does not count."""
         return any(failure is exc for failure in self.failures)
 
     async def run(self) -> list[Exception]:
@@ -137,7 +137,7 @@ class Cleanup:
         """Yield the steps one by one, including apps and forms that a task has added in the meantime."""
         started = self.started
         yield from [each.finish for each in reversed(started)]
-        yield from reversed(self.unread)  # an iterator over another one was noted after it
+        yield from reversed(self.unread)  # an iterator over another one was registered later
         yield from self.tasks
         yield from [each.finish for each in self.started[len(started) :]]
         yield from self.closers
@@ -167,7 +167,7 @@ class HasCleanup(Protocol):
 
 
 def cleanup_of(request: HasCleanup) -> Cleanup:
-    """Return the cleanup of `request`: that of its connection, made if there is none yet."""
+    """Return the cleanup of the connection of ``request``, and create it if there is none."""
     cleanup = getattr(request, "_cleanup", None)  # a subclass may skip `__init__`
     if cleanup is None:
         cleanup = request.scope.get(CLEANUP)
@@ -180,7 +180,7 @@ def cleanup_of(request: HasCleanup) -> Cleanup:
 def nearest_cleanup(request: HasCleanup) -> Cleanup:
     """Return the cleanup that the layer that sends the response will run.
 
-    Without a dispatch layer around, the request has one of its own, and the scope does not show it.
+    Without a dispatch layer around it, the request has its own cleanup, which is not in the scope.
     """
     cleanup = getattr(request, "_cleanup", None)  # a subclass may skip `__init__`
     if cleanup is None:

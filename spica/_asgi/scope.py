@@ -29,7 +29,7 @@ BODY_DEADLINE = "spica.body_deadline"
 """The ``BodyDeadline`` that the layers have set. Absent: the default of ``spica._asgi.deadline``."""
 
 RESPONSE_STARTED = "spica.response_started"
-"""Set when a streamed response starts, after which the request body may take its time."""
+"""Set when a streamed response starts. Then the limits of time for the request body end."""
 
 FORM_LIMITS = "spica.form_limits"
 """The ``FormLimits`` that the layers have set. Absent, or None in it: the default."""
@@ -38,7 +38,7 @@ CLEANUP = "spica.cleanup"
 """The ``Cleanup`` of the connection: see ``spica._asgi.cleanup``."""
 
 SENT_BY_HAND = "spica.sent_by_hand"
-"""Present once user code has started the response by ``request._send``."""
+"""Present once user code has started the response with ``request._send``."""
 
 PENDING_EDITS = "spica.pending_edits"
 """Edits of the layers an exception passed, innermost first; the error page receives them too."""
@@ -73,7 +73,7 @@ def get_route_path(scope: Scope) -> str:
 
 
 def path_below(root_path: str, path: str) -> str:
-    """Return ``path`` without ``root_path``, which is not empty; all of it if it is not below."""
+    """Return ``path`` without ``root_path`` (not empty), or ``path`` itself if it is not below."""
     if root_path[-1] == "/":
         root_path = root_path.rstrip("/")
     if path.startswith(root_path):
@@ -111,11 +111,11 @@ def restore_prefix(scope: Scope) -> None:
 
 
 MAX_LENGTH_DIGITS = 20
-"""Digits of a Content-Length that is compared with a limit; a longer body is counted as it arrives."""
+"""Limit of digits of a Content-Length to compare. With more digits, the bytes count as they arrive."""
 
 
 def declared_size(scope: Scope) -> int:
-    """Return the Content-Length of a request in bytes; 0 where there is none, or none that is valid."""
+    """Return the Content-Length of a request in bytes; 0 if it is missing or invalid."""
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit() and len(value) < MAX_LENGTH_DIGITS:
             return int(value)
@@ -138,8 +138,8 @@ else:
 def make_room(first: object, *classes: type) -> None:
     """Set every attribute that the classes declare on ``first``, the first object of its class.
 
-    CPython keeps room in the objects of a class for the attributes of its first ones, and for one more. What
-    else is set later moves to a dict, which takes 0.2 us for each object.
+    CPython reserves room in each object for the attributes of the first objects of its class, and for one
+    more. Further attributes move to a dict, which takes 0.2 us per object.
     """
     for cls in classes:
         for name in cls.__annotations__:
@@ -147,10 +147,10 @@ def make_room(first: object, *classes: type) -> None:
 
 
 class ScopeMapping(_Base):
-    """A read-only mapping over a scope, equal to itself only: a connection is a thing of its own.
+    """A read-only mapping over a scope. Each connection is equal only to itself.
 
-    It has the methods of ``collections.abc.Mapping`` and not its metaclass, with which making an object
-    takes longer.
+    It has the methods of ``collections.abc.Mapping`` but not its metaclass, which makes the creation of
+    objects slower.
     """
 
     scope: Scope

@@ -20,15 +20,15 @@ DENIAL_TYPES = {
     "http.response.start": "websocket.http.response.start",
     "http.response.body": "websocket.http.response.body",
 }
-"""ASGI "WebSocket Denial Response" extension: an HTTP answer to a WebSocket handshake."""
+"""ASGI "WebSocket Denial Response" extension: an HTTP response to a WebSocket handshake."""
 
 
 class StartedSend:
     """Remember whether the response has started, after which an error can't be answered any more.
 
     With ``hand_scope``, the scope of the request, a second response is dropped if the first one was sent by
-    hand. A foreign app, FastAPI for example, sends the response that an endpoint returns, whatever the
-    endpoint has done before.
+    hand. A foreign app, for example FastAPI, sends the response that an endpoint returns even if the endpoint
+    has already sent one.
     """
 
     __slots__ = ("hand_scope", "has_started", "send")
@@ -39,7 +39,7 @@ class StartedSend:
         self.has_started = False
 
     async def __call__(self, message: Message) -> None:
-        """Send ``message`` on."""
+        """Send ``message``, unless it belongs to a second response."""
         if message["type"] != "http.response.start":
             await self.send(message)
             return
@@ -50,12 +50,12 @@ class StartedSend:
         try:
             await self.send(message)
         except HTTPException:
-            self.has_started = False  # a layer further out has refused it: nothing was sent
+            self.has_started = False  # a layer outside has refused it: nothing was sent
             raise
 
 
 async def _drop(message: Message) -> None:
-    """Take a message of a response that is not sent."""
+    """Ignore a message of a response that is not sent."""
 
 
 class SendHook:
@@ -110,7 +110,7 @@ class StartMessage:
 
 
 class SendsByHand(HasCleanup, Protocol):
-    """A request whose ``_send`` user code has asked for."""
+    """A request whose ``_send`` user code uses."""
 
     _edits: Any
 
@@ -118,8 +118,8 @@ class SendsByHand(HasCleanup, Protocol):
 class HandSend(StartedSend):
     """The ``send`` that user code gets as ``request._send`` and as ``self.send`` of a class endpoint.
 
-    It applies the edits that the layers around have noted for the request, and it notes the start, so
-    that the layer that would send the returned response sends no second start.
+    It applies the edits that the layers have registered for the request, and records the start, so that no
+    layer sends the returned response as well.
     """
 
     __slots__ = ("request", "start")
@@ -166,9 +166,9 @@ def has_started_by_hand(request: HasCleanup) -> bool:
 
 
 class DenialSend:
-    """Send an HTTP response as the answer to a WebSocket handshake.
+    """Send an HTTP response to a WebSocket handshake.
 
-    Where the server does not offer that, the handshake is refused, and the response is dropped.
+    If the server does not offer the extension, the handshake is refused, and the response is dropped.
     """
 
     __slots__ = ("is_offered", "send")
@@ -177,7 +177,7 @@ class DenialSend:
         self.send = send
         extensions = scope.get("extensions")
         if extensions is None:
-            # ASGI: no extensions. But every server's scope has "asgi"; one without was made by hand.
+            # ASGI: no extensions. A scope without "asgi" comes from a test, because every server sets it.
             self.is_offered = "asgi" not in scope
         else:
             self.is_offered = "websocket.http.response" in extensions

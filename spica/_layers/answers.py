@@ -1,7 +1,7 @@
-"""Check what a user's function returned, and make it an answer.
+"""Check the return value of a user's function, and resolve it to an answer.
 
-An endpoint, a handler or a dispatch function returns a response, or any ASGI app. Anything else is a
-mistake that is named here, with the place.
+An answer is an ASGI app, nearly always a Response. An endpoint, a handler or a dispatch function that returns
+anything else is a mistake; the error names the function, the value and the fix.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 async def resolve_answer(answer: Any, request: Request[Any], source: Any) -> ASGIApp:
-    """Return ``answer`` as it may be passed on by value.
+    """Return ``answer`` in the form in which layers pass it on.
 
-    A response whose status and headers are only known once something was looked up (a file) is resolved
-    here; one that brings its own way of sending is opaque. ``source`` made the answer.
+    A FileResponse looks up its file here, because its status and headers depend on it. A response with an own
+    ``__call__`` becomes opaque. ``source`` is the function that returned the answer.
 
     Raises:
         TypeError: ``answer`` is not a response.
@@ -36,7 +36,7 @@ async def resolve_answer(answer: Any, request: Request[Any], source: Any) -> ASG
             resolved: ASGIApp = await answer._resolve(request)
             return resolved
         answer._register_iterators(request)
-        if type(answer)._is_value:  # a body was set that the request did not know of
+        if type(answer)._is_value:  # a replaced body, whose iterator is now registered
             answer._is_value = True
             return answer
         return answer.__call__
@@ -46,7 +46,7 @@ async def resolve_answer(answer: Any, request: Request[Any], source: Any) -> ASG
 
 
 async def resolve_outermost(answer: Any, request: Request[Any]) -> ASGIApp:
-    """Return ``answer`` as the layer that sends it can run it; an app and a stream are run as they are."""
+    """Return ``answer`` for the layer that sends it. Apps need no check there, and stay as they are."""
     if is_app(answer):
         app: ASGIApp = answer
         return app
@@ -68,7 +68,7 @@ _NOTHING = AlreadySent()
 
 
 def describe_sent(request: Request[Any]) -> AlreadySent:
-    """Return a response with the status and headers that were sent, for the layers around to look at."""
+    """Return a response with the status and headers that were sent by hand, so that layers can read them."""
     sent = AlreadySent()
     hand_send = nearest_cleanup(request).hand_send
     if hand_send is not None and hand_send.start is not None:
@@ -78,11 +78,11 @@ def describe_sent(request: Request[Any]) -> AlreadySent:
 
 
 def answer_after_hand_sent(answer: Any, request: Request[Any]) -> ASGIApp:
-    """Return the app to run in place of ``answer`` when a response was already started by hand.
+    """Return the app to run instead of ``answer`` after a response was started by hand.
 
-    A response is not sent, and its background task still runs. An app may send the rest of the body.
+    A Response is not sent, but its background task runs. An app may send the rest of the body.
     """
-    response = getattr(answer, "__self__", answer)  # a response with a `__call__` of its own
+    response = getattr(answer, "__self__", answer)  # a bound `__call__` of a response
     if not isinstance(response, Response):
         return _Continuation(answer)
     if response.background is not None:
@@ -91,7 +91,7 @@ def answer_after_hand_sent(answer: Any, request: Request[Any]) -> ASGIApp:
 
 
 class _Continuation:
-    """Run an app that may send the rest of a response, and no start."""
+    """Run an app that may send the rest of a response, but no second start."""
 
     __slots__ = ("app",)
 
@@ -109,15 +109,15 @@ def _refuse_second_start(message: Message) -> None:
 
 
 def is_app(answer: Any) -> bool:
-    """Return whether ``answer`` is an app of some kind, and no Response."""
+    """Return whether ``answer`` is an ASGI app other than a Response."""
     return callable(answer) and not isinstance(answer, (type, Response))
 
 
 def check_app(answer: Any, source: Any) -> ASGIApp:
-    """Return ``answer``, which is not a Response, if it can be an app. ``source`` made it.
+    """Return ``answer`` if it is an ASGI app other than a Response. ``source`` is the function that made it.
 
     Raises:
-        TypeError: it can't.
+        TypeError: ``answer`` is not an app.
     """
     if is_app(answer):
         app: ASGIApp = answer
@@ -126,26 +126,26 @@ def check_app(answer: Any, source: Any) -> ASGIApp:
 
 
 def explain_answer(answer: Any, source: Any) -> str:
-    """Return what is wrong with ``answer`` and what to do about it."""
+    """Return an error message that names the mistake in ``answer`` and the fix."""
     if answer is None:
-        what, remedy = "None", "Is a `return` missing?"
+        found, remedy = "None", "Is a `return` missing?"
     elif isinstance(answer, type):
-        what = f"the class {answer.__name__}"
+        found = f"the class {answer.__name__}"
         remedy = f"Return an instance: {answer.__name__}(...)."
     elif hasattr(answer, "__await__"):
-        what = f"an awaitable, {_shorten(answer)}"
+        found = f"an awaitable, {_shorten(answer)}"
         remedy = "Is an `await` missing, or an `async` before `def`?"
         close = getattr(answer, "close", None)
         if close is not None:
-            close()  # or Python warns that it was never awaited, without saying where
+            close()  # otherwise Python warns that it was never awaited, without the location
     else:
-        what = f"{_shorten(answer)} of type {type(answer).__name__}"
+        found = f"{_shorten(answer)} of type {type(answer).__name__}"
         remedy = "Wrap it in one, for example JSONResponse(...) or PlainTextResponse(...)."
         if isinstance(answer, BaseException):
             remedy = "Raise it."
         elif isinstance(answer, (AsyncGenerator, Generator)):
             remedy = "Wrap it in one: StreamingResponse(...)."
-    return f"{describe(source)} returned {what}, but must return a Response. {remedy}"
+    return f"{describe(source)} returned {found}, but must return a Response. {remedy}"
 
 
 def _shorten(value: Any) -> str:

@@ -40,8 +40,11 @@ class RequestBodyLimitMiddleware(BaseLayer):
         max_body_size: The limit in bytes.
 
     Raises:
-        ValueError: the limit is negative.
-        TypeError: the limit is neither a number of bytes nor None.
+        ValueError: The limit is negative.
+        TypeError: The limit is neither a number of bytes nor None.
+
+    Example:
+        ``Middleware(RequestBodyLimitMiddleware, max_body_size=1024 * 1024)``
     """
 
     def __init__(self, app: ASGIApp, max_body_size: int | float | None) -> None:
@@ -59,7 +62,7 @@ class RequestBodyLimitMiddleware(BaseLayer):
             if self.max_body_size is not None and read > self.max_body_size:
                 raise BodyTooLarge(
                     self.max_body_size
-                )  # a layer outside had read it with a larger one
+                )  # a layer outside has read it under a larger limit
             answer = await self._layer_inner.respond(request)
             if not isinstance(answer, Response):
                 return RequestBodyLimitResponder(answer, self)
@@ -107,7 +110,7 @@ class RequestBodyLimitResponder:
 
 
 class _LimitedSend(StartedSend):
-    """Refuse to start a response to a request whose body is announced as too large."""
+    """Refuse to start a response if the Content-Length of the request is over the limit."""
 
     __slots__ = ("kept_fields", "limit", "scope")
 
@@ -118,7 +121,7 @@ class _LimitedSend(StartedSend):
         self.kept_fields: RawHeaders = []  # of the start that was refused
 
     async def __call__(self, message: Message) -> None:
-        """Send ``message`` on."""
+        """Send ``message``, or raise BodyTooLarge."""
         if message["type"] == "http.response.start" and message["status"] < 400:
             excess = _find_excess(self.scope, self.limit)
             if excess is not None:
@@ -163,15 +166,15 @@ def _leave(scope: Scope, outer: int | None) -> None:
         scope[MAX_BODY_SIZE] = outer
 
 
-def check_body_size(max_body_size: int | float | None, place: str) -> int | float | None:
-    """Return ``max_body_size`` if it is a limit; errors name ``place``."""
+def check_body_size(max_body_size: int | float | None, location: str) -> int | float | None:
+    """Return ``max_body_size`` if it is valid. Errors begin with ``location``."""
     if max_body_size is None or max_body_size == math.inf:
         return max_body_size
     if isinstance(max_body_size, bool) or not isinstance(max_body_size, int):
         raise TypeError(
-            f"{place}: max_body_size must be a number of bytes or None (math.inf: no limit), "
+            f"{location}: max_body_size must be a number of bytes or None (math.inf: no limit), "
             f"not {max_body_size!r}."
         )
     if max_body_size < 0:
-        raise ValueError(f"{place}: max_body_size must not be negative, but is {max_body_size}.")
+        raise ValueError(f"{location}: max_body_size must not be negative, but is {max_body_size}.")
     return max_body_size

@@ -24,7 +24,13 @@ class CancelOnDisconnectMiddleware(BaseLayer):
 
     Sending the response is not cancelled. The layers outside see a ClientDisconnect, which is not logged as
     an error. The response and its background task are lost. A ``def`` endpoint runs to its end in its thread,
-    and its response is sent as usual. A foreign app is cancelled until its response starts.
+    and its response is sent as usual. A foreign app can be cancelled until its response starts.
+
+    Args:
+        app: The app inside.
+
+    Example:
+        ``Middleware(CancelOnDisconnectMiddleware)``
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -34,7 +40,7 @@ class CancelOnDisconnectMiddleware(BaseLayer):
         """Return the inner answer.
 
         Raises:
-            ClientDisconnect: the client has left in the meantime.
+            ClientDisconnect: The client has left in the meantime.
         """
         with CancelOnDisconnect(listen(request)):
             answer = await self._layer_inner.respond(request)
@@ -60,14 +66,14 @@ class _Cancellable:
             await self.app(scope, request.receive, SendHook(send, watch.stop))
 
 
-def check_cancellable(endpoint: Any, place: str) -> None:
-    """Refuse a plain function as an endpoint with ``cancel_on_disconnect``.
+def check_cancellable(endpoint: Any, location: str) -> None:
+    """Refuse a ``def`` function as an endpoint with ``cancel_on_disconnect``.
 
     Raises:
-        TypeError: the endpoint is a plain function; ``place`` names its route.
+        TypeError: The endpoint is a ``def`` function. The error begins with ``location``.
     """
     if not is_async_callable(endpoint):
         raise TypeError(
-            f"{place}: cancel_on_disconnect needs an `async def` endpoint. A `def` endpoint runs in a "
+            f"{location}: cancel_on_disconnect needs an `async def` endpoint. A `def` endpoint runs in a "
             "thread, which can't be cancelled."
         )

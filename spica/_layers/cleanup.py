@@ -1,8 +1,8 @@
 """Find the cleanup of a request if several requests share one connection.
 
-A dispatch function may pass another Request inward, with another scope or body. The remaining work of that
-one belongs to the request that came in, because its layer sends the response. The first dispatch layer
-therefore puts the cleanup into the scope, and a copy of the scope carries it along.
+A dispatch function may pass another Request inward, with another scope or body. The cleanup of that Request
+belongs to the original one, whose layer sends the response. The first dispatch layer therefore puts the
+cleanup into the scope, and a copy of the scope contains it too.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def split_errors(request: Request[Any], exc: Exception) -> Exception:
-    """Return the error that an answer to ``exc`` is for, and note the others, to be raised at the end.
+    """Return the error that the response answers. Record the others, which are raised at the end.
 
-    A layer may have ended with an error while an app that it had begun failed too. Each is heard of, and the
-    layer's own is answered, as it would be alone.
+    A layer and an app that it has started may both fail. The response answers the error of the layer, and the
+    server's log gets both.
     """
     if not isinstance(exc, RequestErrors):
         return exc
@@ -30,9 +30,9 @@ def split_errors(request: Request[Any], exc: Exception) -> Exception:
 
 
 def own_cleanup(request: Request[Any]) -> Cleanup:
-    """Return the cleanup of a request that came in, made if it has none yet.
+    """Return the cleanup of the original request, and create it if there is none.
 
-    For the layer that sends: the scope may by then contain the cleanup of an outer layer.
+    The layer that sends calls this. The scope may by then contain the cleanup of an outer layer.
     """
     if request._cleanup is None:
         request._cleanup = Cleanup()

@@ -90,7 +90,7 @@ def record_late_error(request: Request[Any], exc: Exception) -> Exception:
 
 
 async def call_handler(handler: Handler, conn: HTTPConnection[Any], exc: Exception) -> Any:
-    """Call ``handler(conn, exc)``, in a worker thread if it is a plain function."""
+    """Call ``handler(conn, exc)``, in a worker thread if it is a ``def`` function."""
     if is_async_callable(handler):
         return await handler(conn, exc)
     return await run_in_threadpool(handler, conn, exc)
@@ -132,13 +132,13 @@ class HandlerApp(BaseLayer):
 
 
 async def answer_on_socket(websocket: WebSocket[Any], exc: Exception) -> bool:
-    """Let the handler registered for ``exc`` answer a WebSocket; return whether there is one.
+    """Call the handler registered for ``exc`` with a WebSocket; return whether there is one.
 
-    A handler closes the WebSocket itself, or returns a response, which denies a handshake; where the
-    server has no denial responses, the handshake is refused without it.
+    A handler closes the WebSocket itself, or returns a response, which denies a handshake. If the server has
+    no denial responses, the handshake is refused without the response.
 
     Raises:
-        RuntimeError: a response can't be sent, since the handshake was already accepted.
+        RuntimeError: A response can't be sent, since the handshake was already accepted.
     """
     handler, exc = find_handled(exc, websocket.scope.get(EXCEPTION_HANDLERS))
     if handler is None:
@@ -150,7 +150,7 @@ async def answer_on_socket(websocket: WebSocket[Any], exc: Exception) -> bool:
                 raise RuntimeError(ALREADY_STARTED) from exc
             await deny(answer, websocket.scope, websocket.receive, websocket.send)
     except WebSocketDisconnect:
-        pass  # the client has left: nobody receives an answer
+        pass  # the client has left and receives nothing
     exc.__traceback__ = None
     return True
 
@@ -227,7 +227,7 @@ class GuardedApp:
 
 
 async def deny(response: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send `response` where the server can; else close, which the server answers with a 403.
+    """Send ``response`` if the server can; otherwise close, which the server answers with a 403.
 
     ASGI "WebSocket Denial Response": an extension that not every server offers. The background task of the
     response runs in either case.

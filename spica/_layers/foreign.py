@@ -5,9 +5,8 @@ its own, in the caller's context, up to its response start. When the Response is
 sends directly to the server. Streaming, trailers and pathsend are therefore untouched, and nothing is copied
 between tasks.
 
-A response that is never sent, because the middleware answered something else, does not lose the app: it
-sees its client as gone (ASGI: ``send`` raises OSError, ``receive`` returns ``http.disconnect``), ends in good
-order, and its background tasks run.
+If the middleware returns another response, the app still ends normally, as if the client had left (ASGI HTTP
+specification): ``send`` raises OSError, ``receive`` returns ``http.disconnect``, and background tasks run.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from spica.types import ASGIApp, Message, Receive, Scope, Send
 
 PATHSEND_CHUNK_SIZE = 256 * 1024
-"""Bytes read at once where a file that was to be sent by its path is wanted as chunks."""
+"""Bytes per read when a layer iterates over a file that the app sent with ``http.response.pathsend``."""
 
 
 async def as_response(answer: ASGIApp, request: Request[Any]) -> Response:
@@ -54,12 +53,12 @@ async def as_response(answer: ASGIApp, request: Request[Any]) -> Response:
 async def start_app(app: ASGIApp, request: Request[Any], cleanup: Cleanup) -> Response:
     """Run ``app`` up to its response start and return the response that continues it.
 
-    ``cleanup`` is that of the request whose layer will send an answer; the app ends with it.
+    ``cleanup`` belongs to the request whose layer sends the response. It ends the app.
 
     Raises:
-        RuntimeError: the app ended without starting a response.
-        ClientDisconnect: it did so after it was told that the client has left.
-        Exception: whatever the app raised before that.
+        RuntimeError: The app ended without starting a response.
+        ClientDisconnect: The app ended without a response after it received ``http.disconnect``.
+        Exception: An exception that the app raised before its response started.
     """
     started_app = StartedApp(app, request, cleanup)
     cleanup.add_started(started_app)
@@ -67,7 +66,7 @@ async def start_app(app: ASGIApp, request: Request[Any], cleanup: Cleanup) -> Re
 
 
 class StartedApp:
-    """An app in a task of its own, and what it has sent so far."""
+    """Run one app in a task of its own, and hold it back until its response is sent."""
 
     __slots__ = (
         "_app",
@@ -96,22 +95,22 @@ class StartedApp:
         self._cleanup = cleanup
         self._hand_sent_before = cleanup.hand_send
         self._start: Message | None = None
-        self._target: Send | None = None  # where body messages go, once somebody wants them
+        self._target: Send | None = None  # the `send` for the body, once it is known
         self._chunk_stream: _ChunkStream | None = None
         self._error: BaseException | None = None
-        self._is_complete = False  # its last chunk was taken, though the app may still be at work
+        self._is_complete = False  # its last chunk was read; the app may still run
         self._is_discarded = False
-        self._is_disconnected = False  # the app was told so, and may end early
-        self._started = Signal()  # the response has started, or the app is over
-        self._open = Signal()  # somebody wants the body, or nobody ever will
+        self._is_disconnected = False  # the app received `http.disconnect`, and may end early
+        self._started = Signal()  # the response has started, or the app has ended
+        self._open = Signal()  # the body has a target, or was discarded
         self._over = Signal()
         # An app may wait in several tasks: in one for the body, in one for a disconnect.
         self._receive_scopes: set[anyio.CancelScope] = set()
 
-    # -- the caller's side -----------------------------------------------------------------------------
+    # -- called by the layer -----------------------------------------------------------------------------
 
     async def start(self) -> Response:
-        """Begin the app and wait for its response start."""
+        """Start the app and return the response that continues it."""
         self._task = start_side_task(self._run)
         try:
             await self._started.wait()
@@ -124,7 +123,7 @@ class StartedApp:
                 # The endpoint sent the response past this app's `send`, directly to the server.
                 return describe_sent(self._request)
             if self._is_disconnected:
-                raise ClientDisconnect  # an app need not answer a client that has left
+                raise ClientDisconnect  # an app may end without a response once the client has left
             raise RuntimeError("No response returned.")
         return StartedResponse(self, self._start)
 
@@ -144,20 +143,20 @@ class StartedApp:
             chunk_stream.sender.close()
 
     def explain_missing_end(self) -> NoReturn:
-        """Raise why the app is over though its body is not."""
+        """Raise the reason why the app ended before its body did."""
         if self._is_disconnected:
             raise ClientDisconnect
         raise RuntimeError("The app ended before the body of its response did.")
 
     def complete(self) -> None:
-        """Take note that the last chunk of the body was taken. What the app does now, it does alone."""
+        """Let the app finish in the background: the reader has the last chunk of the body."""
         self._is_complete = True
         self._target = _drop
         if self._chunk_stream is not None:
             self._chunk_stream.receiver.close()
 
     def discard(self) -> None:
-        """Let the app see its client as gone: nobody wants its response any more."""
+        """Let the app see its client as gone, because its response is not sent."""
         self._is_discarded = self._is_disconnected = True
         if not self._is_complete:
             self._target = _client_is_gone
@@ -165,11 +164,11 @@ class StartedApp:
         for scope in self._receive_scopes:
             scope.cancel()
         if self._chunk_stream is not None:
-            # An iterator over it that was dropped inside another is not closed with that one.
+            # Closing an outer iterator does not close the inner one that reads this stream.
             self._chunk_stream.receiver.close()
 
     async def finish(self) -> None:
-        """End the app, whatever became of its response. Raise an error that is its own."""
+        """End the app. Raise its error, unless only the discarded response caused it."""
         if not self._over.is_set:
             self.discard()
             await self._wait_for_end()
@@ -192,11 +191,11 @@ class StartedApp:
             raise
 
     def _raise_error(self) -> None:
-        error, self._error = self._error, None  # raised once, to whoever asks first
+        error, self._error = self._error, None  # raised once
         if error is not None:
             raise error
 
-    # -- the app's side --------------------------------------------------------------------------------
+    # -- called by the app --------------------------------------------------------------------------------
 
     async def _run(self) -> None:
         try:
@@ -232,10 +231,10 @@ class StartedApp:
             if message["type"] == "http.response.start":
                 self._start = message
                 if self._cleanup.hand_send is not self._hand_sent_before:
-                    # A Request that the app has made notes it too: it shares the scope.
+                    # A Request that the app made recorded this start too, because it shares the scope.
                     self._cleanup.restore_hand_send(self._hand_sent_before)
                 self._started.set()
-                # Now the caller goes on, and they share a context: one of them at a time.
+                # The layer continues now. Both share a context, so only one of them runs at a time.
                 if not self._open.is_set:
                     await self._open.wait()
             else:
@@ -249,9 +248,9 @@ class StartedApp:
 
 
 class StartedResponse(Response):
-    """The response of an app that has begun; sending it lets the app go on.
+    """The response of a started app. Sending it lets the app continue.
 
-    ``body_iterator`` gives the body as chunks instead; set it to send another body.
+    Read ``body_iterator`` to get the body as chunks, or assign to it to send another body.
     """
 
     _is_value, _receives = True, False  # the app has its own
@@ -265,16 +264,16 @@ class StartedResponse(Response):
         self._start = start
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the start as it is by now, and let the app send the rest."""
+        """Send the start with the changes of the layers, and let the app send the rest."""
         if scope["type"] == "websocket":
             send = DenialSend(send, scope)
         chunks = self._replaced_body or self._iterator
         if self.status_code in WITHOUT_BODY and self.status_code != self._start["status"]:
-            # A layer has set it, and nobody wants the app's body any more.
+            # A layer has set a status without a body, so the app's body is dropped.
             await send_without_body(send, self.status_code, self.raw_headers, chunks)
             return
         scope[RESPONSE_STARTED] = True
-        # Whatever else the message says, `trailers` for example, stays.
+        # The message keeps its other keys, for example `trailers`.
         await send({**self._start, "status": self.status_code, "headers": self.raw_headers})
         if chunks is not None:
             await send_chunks(chunks, keep_length(send, self.raw_headers, scope), self.charset)
@@ -284,14 +283,14 @@ class StartedResponse(Response):
             await self.background()
 
     def _body_chunks(self) -> AsyncIterator[Any]:
-        """Return the body as chunks that are made as they are asked for; it can be had once."""
+        """Return an iterator over the body, which the app produces chunk by chunk. There is only one."""
         if self._iterator is None:
             self._iterator = _iterate(self.started_app)
         return self._iterator
 
 
 async def _iterate(started_app: StartedApp) -> AsyncIterator[bytes]:
-    """Yield the body of a begun app; the app waits in ``send`` until its chunk is taken."""
+    """Yield the body of a started app. The app waits in ``send`` until its chunk is read."""
     chunk_stream = _ChunkStream()
     started_app.divert(chunk_stream)
     try:
@@ -304,17 +303,17 @@ async def _iterate(started_app: StartedApp) -> AsyncIterator[bytes]:
             if _ends_body(message):
                 break
         else:
-            await started_app.pass_to(_drop)  # raises what the app has raised
+            await started_app.pass_to(_drop)  # raises the error of the app
             started_app.explain_missing_end()
     except BaseException:
         started_app.discard()
         raise
-    # Whoever iterates need not wait for what the app does after its response: its background tasks.
+    # The reader need not wait for the background tasks of the app.
     started_app.complete()
 
 
 class _ChunkStream:
-    """A ``send`` whose messages somebody else iterates over."""
+    """A ``send`` whose messages a layer iterates over."""
 
     __slots__ = ("is_complete", "receiver", "sender")
 
@@ -324,12 +323,14 @@ class _ChunkStream:
 
     async def __call__(self, message: Message) -> None:
         if self.is_complete:
-            return  # trailers have no place among chunks
+            return  # chunks can't represent trailers
         self.is_complete = _ends_body(message)
         try:
             await self.sender.send(message)
         except anyio.BrokenResourceError as exc:
-            raise ResponseUnwanted("The response's body is not read any further.") from exc
+            raise ResponseUnwanted(
+                "The middleware has stopped reading the body of the response."
+            ) from exc
 
 
 def _ends_body(message: Message) -> bool:
@@ -345,11 +346,11 @@ async def _read_file(path: str) -> AsyncIterator[bytes]:
 
 
 class ResponseUnwanted(OSError):
-    """An app's response is not sent, which the app learns as if its client had left."""
+    """Raised by ``send`` in an app whose response is not sent, as if its client had left."""
 
 
 def _own_error(error: BaseException | None) -> BaseException | None:
-    """Return ``error`` without what only tells that the response was not wanted."""
+    """Return ``error`` without the exceptions that only report the discarded response."""
     if isinstance(error, (ResponseUnwanted, ClientDisconnect)):
         return None
     if isinstance(error, ExceptionGroup):
@@ -359,8 +360,8 @@ def _own_error(error: BaseException | None) -> BaseException | None:
 
 
 async def _client_is_gone(message: Message) -> None:
-    raise ResponseUnwanted("The response was replaced by a middleware and nobody receives it.")
+    raise ResponseUnwanted("A middleware has replaced the response, so it is not sent.")
 
 
 async def _drop(message: Message) -> None:
-    """Take what comes after the body (trailers) and has no place among chunks."""
+    """Ignore messages after the body (trailers), which chunks can't represent."""

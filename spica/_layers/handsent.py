@@ -1,12 +1,11 @@
 """Find functions that send their response themselves, by ``request._send`` or ``self.send``.
 
-The value path passes responses, and such a function has none to pass. So its endpoint, handler or
-middleware is run as an app: every layer then sees the messages that it sends. A function is looked at
-once, before it serves: its code, and the code of the functions that it can reach by name in its own
-package. A function that gets past this is found when it starts a response, and remembered.
+Such a function returns no response that layers could pass as a value. So spica runs it as an app, and every
+layer sees its messages. The search examines each function once, before the first request: its code, and the
+code of the functions that it can reach by name in its own package. If the search misses a function, spica
+remembers the function when it starts a response, and runs it as an app from then on.
 
-The search reads names alone and may find too much. A function that is run as an app without need is
-only slower.
+The search reads only names, so it may also find functions that send nothing. These are only slower.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ from spica._layers.layer import resolve_respond
 
 BY_REQUEST = frozenset(("_send",))
 BY_ENDPOINT = frozenset(("_send", "send"))
-"""Names that give a sender away; ``send`` only in a class endpoint, whose ``self`` has it."""
+"""Names that such code uses. ``send`` counts only in a class endpoint, whose ``self`` has it."""
 
 MAX_FUNCTIONS = 64
-"""Functions that are read for one endpoint. The rest of a larger program is left to ``remember_sender``."""
+"""Limit of functions to read for one endpoint. ``remember_sender`` finds senders in the rest at run time."""
 
 _known: WeakSet[Any] = WeakSet()
 
@@ -55,7 +54,7 @@ def sends_by_hand(function: Any, names: frozenset[str] = BY_REQUEST) -> bool:
 
 
 def _owner_of(function: Any) -> Any:
-    """Return the object whose methods ``function`` may call: that of a bound method, or a callable."""
+    """Return the object whose methods ``function`` may call: its ``self``, or a callable."""
     function = unwrap_partial(function)
     if isinstance(function, MethodType):
         return function.__self__
@@ -87,11 +86,11 @@ def remember_sender(function: Any) -> None:
     try:
         _known.add(_key_of(function))
     except TypeError:
-        pass  # it can't be referred to weakly: each of its responses is found again
+        pass  # no weak reference is possible: spica finds each of its responses again
 
 
 def _key_of(function: Any) -> Any:
-    """Return the object that lasts: a bound method is made anew at each look."""
+    """Return an object that persists. Each attribute access creates a new bound method."""
     function = getattr(function, "__func__", function)
     hashable = type(function).__hash__ is not None
     return function if hashable else type(function)
@@ -103,7 +102,7 @@ def _package_of(function: Any) -> str:
 
 
 def _functions_of(value: Any) -> Iterator[FunctionType]:
-    """Give the functions that calling ``value`` runs: those within partials, wrappers and classes."""
+    """Yield the functions that a call of ``value`` runs, also inside partials, wrappers and classes."""
     for _ in range(MAX_FUNCTIONS):
         if not isinstance(value, (partial, MethodType)):
             break
@@ -126,7 +125,7 @@ def _functions_of_instance(value: Any) -> Iterator[FunctionType]:
 
 
 def _methods_of(cls: type) -> Iterator[FunctionType]:
-    """Give the methods of a class that is the user's own, those of its bases included."""
+    """Yield the methods of a user's class, including inherited ones."""
     for each in cls.__mro__:
         if each.__module__.partition(".")[0] not in _FOREIGN:
             yield from filter(_is_function, vars(each).values())
@@ -137,7 +136,7 @@ def _is_function(value: Any) -> bool:
 
 
 def _names_in(code: CodeType) -> Iterator[str]:
-    """Give the names that a function uses, also within the functions and comprehensions in it."""
+    """Yield the names that a function uses, also in nested functions and comprehensions."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -147,12 +146,12 @@ def _names_in(code: CodeType) -> Iterator[str]:
 
 
 def _reached_from(function: FunctionType, used: set[str], package: str) -> Iterator[FunctionType]:
-    """Give the functions that ``function`` may call: from its closure, and by name in its package."""
+    """Yield the functions that ``function`` may call: from its closure, and by name in its package."""
     for cell in function.__closure__ or ():
         try:
             yield from _named_in(cell.cell_contents, used)
         except ValueError:
-            pass  # the cell is empty still
+            pass  # the cell is still empty
     for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
         yield from _named_in(default, used)
     for name in used.intersection(function.__globals__):
@@ -170,7 +169,7 @@ def _package_of_value(value: Any) -> str:
 
 
 def _named_in(value: Any, used: set[str]) -> Iterator[FunctionType]:
-    """Give the functions of ``value``: itself, or its attributes of one of the names that are used."""
+    """Yield ``value`` if it is a function, else those of its attributes whose names are in ``used``."""
     yield from _functions_of(value)
     if isinstance(value, (FunctionType, MethodType, partial)):
         return
@@ -186,4 +185,4 @@ def _named_in(value: Any, used: set[str]) -> Iterator[FunctionType]:
 
 
 _FOREIGN = frozenset(("spica", "builtins", *sys.stdlib_module_names))
-"""Packages whose classes are not read: they send nothing by hand."""
+"""Packages whose classes the search skips, because they send nothing by hand."""

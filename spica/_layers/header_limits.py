@@ -1,6 +1,6 @@
 """The limits of request headers, for servers that have none.
 
-An application looks at each connection before its layers do: none of them may be busy with a flood.
+An application checks each connection before its layers run, so that a flood costs them nothing.
 
 Standard: RFC 6585 s.5 (431 Request Header Fields Too Large).
 """
@@ -21,7 +21,7 @@ DEFAULT_MAX_HEADERS = 256
 """Header lines of a request. Browsers send some 25; HTTP/2 may give each of 180 cookies its own line."""
 
 DEFAULT_MAX_HEADER_SIZE = 64 * 1024
-"""Bytes of all names and values: as much as uvicorn with h11 takes, and twice what nginx buffers."""
+"""Bytes of all names and values. This is the limit of uvicorn with h11, and twice that of nginx."""
 
 
 UNMEASURED_LINES = 64
@@ -31,7 +31,7 @@ UNMEASURED_LINES = 64
 def describe_excess(
     headers: Sequence[Any], max_headers: int | float, max_header_size: int | float
 ) -> str | None:
-    """Return the reason to refuse a request with these header lines; None: they are within the limits."""
+    """Return the reason to refuse these header lines; None if they are within the limits."""
     if len(headers) > max_headers:
         return f"The request has more than {max_headers} header lines."
     size = 0
@@ -53,21 +53,21 @@ async def refuse_websocket(scope: Scope, receive: Receive, send: Send, reason: s
 
 
 def check_header_limit(
-    limit: int | float | None, default: int, name: str, place: str
+    limit: int | float | None, default: int, name: str, location: str
 ) -> int | float:
-    """Return ``limit``, or the default for None; errors name ``place``.
+    """Return ``limit``, or the default for None; errors name ``location``.
 
     Raises:
-        TypeError: it is neither a whole number nor ``math.inf``.
-        ValueError: it is negative.
+        TypeError: The limit is neither a whole number nor ``math.inf``.
+        ValueError: The limit is negative.
     """
     if limit is None:
         return default
     if isinstance(limit, bool) or (not isinstance(limit, int) and limit != math.inf):
         raise TypeError(
-            f"{place}: {name} must be a whole number, None (the default, {default}) or math.inf (no "
+            f"{location}: {name} must be a whole number, None (the default, {default}) or math.inf (no "
             f"limit), not {limit!r:.80}."
         )
     if limit < 0:
-        raise ValueError(f"{place}: {name} must not be negative, but is {limit}.")
+        raise ValueError(f"{location}: {name} must not be negative, but is {limit}.")
     return limit

@@ -1,4 +1,4 @@
-"""The layer of an application with a JSON codec of its own, which everything inside the layer uses."""
+"""The layer of an application that has its own JSON codec."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ Tasks = Sequence[Callable[[], Awaitable[None]]]
 
 
 class JSONCodecLayer(BaseLayer):
-    """Select ``json_codec`` for an application, and for mounted applications that have none."""
+    """Select ``json_codec`` for an application, and for mounted applications that have none.
+
+    Args:
+        app: The app inside.
+        json_codec: Reads and writes the JSON of requests and responses.
+    """
 
     def __init__(self, app: ASGIApp, json_codec: JSONCodec) -> None:
         self.app = app
@@ -26,7 +31,7 @@ class JSONCodecLayer(BaseLayer):
         codec.look_up()
 
     async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
-        """Return the inner response. Its stream, its background tasks and the endpoint use the codec."""
+        """Return the inner answer. The endpoint, the stream and the background tasks use the codec."""
         tasks = _put_off(request)
         token = codec.chosen.set(self.json_codec)
         try:
@@ -40,7 +45,7 @@ class JSONCodecLayer(BaseLayer):
         return answer if _is_made(answer) else _WithCodec(answer, self.json_codec)
 
     async def _layer_report(self, request: Request[Any], exc: Exception) -> bool:
-        """Pass the error on to the layer inside, if it is one of ours."""
+        """Pass the error to the layer inside, if it is a ``BaseLayer``."""
         app = self.app
         return not isinstance(app, BaseLayer) or await app._layer_report(request, exc)
 
@@ -55,7 +60,7 @@ def _put_off(request: Request[Any]) -> Tasks:
 
 
 def _is_made(answer: ASGIApp) -> bool:
-    """Return whether nothing of an answer remains to be made: it is not a stream or app, and has no task."""
+    """Return whether ``answer`` is complete: not a stream or an app, and without a background task."""
     return (
         isinstance(answer, Response)
         and type(answer).__call__ is Response.__call__

@@ -1,18 +1,18 @@
 """The base of all layers: answers travel as values, and every layer is still an ASGI app.
 
-``await app(scope, receive, send)`` always works: that is the message path. A layer of ours can also return
+``await app(scope, receive, send)`` always works: that is the message path. A ``BaseLayer`` can also return
 its answer without sending it, which is the value path::
 
     answer = await layer._layer_respond(request)     # an ASGI app, nearly always a Response
 
 A Response is a value that the layers outside can look at and edit. A foreign app is an *opaque* answer:
-nobody knows its response before it runs. A stack of our layers is therefore a chain of plain awaits, without
-a wrapped ``send``, a task or a memory stream. The outermost layer sends the answer
+its response is unknown until it runs. A stack of layers is therefore a chain of awaits, without a wrapped
+``send``, a task or a memory stream. The outermost layer sends the answer
 (``spica._layers.runner``).
 
 Each layer is written once, as ``_layer_respond``; all of them share one ``__call__``. Whether a layer is
-called by value is decided when the stack or the route index is built: not if somebody has overridden or
-patched its ``__call__``, as subclasses and tracing agents do. Such a layer is opaque, like any foreign app.
+called by value is decided when the stack or the route index is built: not if a subclass has
+overridden its ``__call__``, or a tracing agent has patched it. Such a layer is opaque, like any foreign app.
 
 Users derive from these classes. The names of internal methods begin with ``_layer_``, so that no subclass
 redefines one by accident. ``spica.layers.Layer`` is the public base class.
@@ -42,9 +42,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Inner:
-    """The app inside a layer, with the quickest way to call it.
+    """The app inside a layer, with the fastest functions to call it.
 
-    The ways are resolved once, when the app is assigned, and not for each request.
+    They are resolved once, when the app is assigned, and not for each request.
+
+    Args:
+        app: Any ASGI app.
     """
 
     __slots__ = ("app", "connect", "respond")
@@ -85,8 +88,8 @@ class BaseLayer:
     def _layer_respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
         """Return, once awaited, the ASGI app that answers ``request``. Send nothing.
 
-        Write it as ``async def``. A plain function that returns the inner awaitable saves a frame where
-        nothing is left to do after the inner answer.
+        Write it as ``async def``. If nothing remains to do after the inner answer, a ``def`` function that
+        returns the inner awaitable saves a frame.
         """
         raise NotImplementedError(f"{type(self).__name__} must define _layer_respond(request).")
 
@@ -128,7 +131,7 @@ class BaseLayer:
 
     async def _layer_answer_error(self, request: Request[Any], exc: Exception) -> ASGIApp:
         """Raise the exception: without a server-error layer, the server answers."""
-        own_cleanup(request).add_failure(exc)  # as it is: a layer outside may answer it
+        own_cleanup(request).add_failure(exc)  # unchanged: a layer outside may answer it
         raise exc
 
     def _layer_guard(self, answer: ASGIApp, request: Request[Any]) -> ASGIApp:
@@ -136,7 +139,7 @@ class BaseLayer:
         return answer
 
     async def _layer_report(self, request: Request[Any], exc: Exception) -> bool:
-        """Have every late error raised."""
+        """Raise every late error."""
         return True
 
 
@@ -183,7 +186,7 @@ def resolve_respond(app: ASGIApp) -> Respond:
             respond: Respond = getattr(app.__self__, name)
             return respond
     if isinstance(app, type):
-        # As an answer, the class itself would look like a response whose parentheses were forgotten.
+        # As an answer, the class itself would look like a response without its parentheses.
         app = partial(_run_instance, app)
     return Opaque(app).respond
 
@@ -193,7 +196,7 @@ async def _run_instance(cls: Any, scope: Scope, receive: Receive, send: Send) ->
 
 
 def resolve_connect(app: Any) -> Any:
-    """Return the app for WebSockets and the lifespan: of our layers, the part after the check for HTTP."""
+    """Return the app for WebSockets and the lifespan: of a ``BaseLayer``, the part behind ``__call__``."""
     is_by_value = isinstance(app, BaseLayer) and is_original(type(app), "__call__")
     return app._layer_connect if is_by_value else app
 

@@ -1,4 +1,4 @@
-"""The limits that applications, routers, mounts and routes are given, as layers around their apps.
+"""Layers for the limits of applications, routers, mounts and routes.
 
 A limit that is not set costs nothing. The innermost limit wins, whether it is larger or smaller.
 """
@@ -23,38 +23,49 @@ if TYPE_CHECKING:
 
 def limit_app(
     app: ASGIApp,
-    place: str,
+    location: str,
     max_body_size: int | float | None,
     form_limits: FormLimits | None,
     body_idle_seconds: float | None = None,
     min_body_rate: float | None = None,
 ) -> ASGIApp:
-    """Return ``app`` within the limits that ``place`` was given; None leaves those further out.
+    """Return ``app`` inside the layers of its limits. With None, the limit of the layers outside applies.
+
+    Errors begin with ``location``.
 
     Raises:
-        TypeError: a limit is of another type.
-        ValueError: a limit is negative, or no time at all.
+        TypeError: A limit has the wrong type.
+        ValueError: A size or rate is negative, or a time is not more than 0.
     """
     if body_idle_seconds is not None or min_body_rate is not None:
-        app = BodyDeadlineMiddleware(app, body_idle_seconds, min_body_rate, place)
+        app = BodyDeadlineMiddleware(app, body_idle_seconds, min_body_rate, location)
     if form_limits is not None:
-        app = FormLimitMiddleware(app, check_form_limits(form_limits, f"{place}: form_limits"))
+        app = FormLimitMiddleware(app, check_form_limits(form_limits, f"{location}: form_limits"))
     if max_body_size is not None:
-        app = RequestBodyLimitMiddleware(app, check_body_size(max_body_size, place))
+        app = RequestBodyLimitMiddleware(app, check_body_size(max_body_size, location))
     return app
 
 
 class BodyDeadlineMiddleware(BaseLayer):
-    """Limit the time that clients take for a request body that is read further in.
+    """Limit the time that clients take to send a request body.
 
     A client that sends nothing for ``body_idle_seconds`` (30), or less than ``min_body_rate`` bytes per
     second (256) on average after 10 seconds, gets a 408, and the connection is closed (RFC 9110 s.15.5.9).
-    Only the time in which the application waits for the client counts. ``math.inf`` lifts either limit, and
-    None leaves the one further out. The innermost limit counts.
+    Only the time in which the application waits for the client counts. The innermost limit applies.
+
+    Args:
+        app: The app inside.
+        body_idle_seconds: Seconds without any data. ``math.inf`` removes the limit. With None, the limit of
+            the layers outside applies.
+        min_body_rate: Bytes per second. 0 and ``math.inf`` remove the limit; None is as above.
+        place: The location that error messages begin with, for example the name of the application.
 
     Raises:
-        TypeError: a limit is not a number.
+        TypeError: A limit is not a number.
         ValueError: ``body_idle_seconds`` is not more than 0, or ``min_body_rate`` is negative.
+
+    Example:
+        ``Middleware(BodyDeadlineMiddleware, body_idle_seconds=10)``
     """
 
     def __init__(
@@ -80,48 +91,54 @@ class BodyDeadlineMiddleware(BaseLayer):
         return self._layer_inner.respond(request)
 
 
-def check_idle_seconds(seconds: float | None, place: str) -> float | None:
-    """Return ``seconds`` if they are a limit for a wait; errors name ``place``."""
+def check_idle_seconds(seconds: float | None, location: str) -> float | None:
+    """Return ``seconds`` if they are a valid limit. Errors begin with ``location``."""
     if seconds is None:
         return None
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         raise TypeError(
-            f"{place}: body_idle_seconds must be a number of seconds or None (math.inf: no limit), "
+            f"{location}: body_idle_seconds must be a number of seconds or None (math.inf: no limit), "
             f"not {seconds!r:.80}."
         )
     if not seconds > 0:
-        raise ValueError(f"{place}: body_idle_seconds must be more than 0, not {seconds!r}.")
+        raise ValueError(f"{location}: body_idle_seconds must be more than 0, not {seconds!r}.")
     return seconds
 
 
-def check_body_rate(rate: float | None, place: str) -> float | None:
-    """Return ``rate`` if it is one, 0 where it lifts the limit; errors name ``place``."""
+def check_body_rate(rate: float | None, location: str) -> float | None:
+    """Return ``rate`` if it is valid, and 0 for ``math.inf``. Errors begin with ``location``."""
     if rate is None:
         return None
     if isinstance(rate, bool) or not isinstance(rate, (int, float)):
         raise TypeError(
-            f"{place}: min_body_rate must be a number of bytes per second or None (0 or math.inf: no "
+            f"{location}: min_body_rate must be a number of bytes per second or None (0 or math.inf: no "
             f"limit), not {rate!r:.80}."
         )
     if not rate >= 0:
-        raise ValueError(f"{place}: min_body_rate must not be negative, but is {rate!r}.")
+        raise ValueError(f"{location}: min_body_rate must not be negative, but is {rate!r}.")
     return 0 if rate == math.inf else rate
 
 
-def check_form_limits(limits: FormLimits, place: str) -> FormLimits:
-    """Return ``limits`` if they are some; errors name ``place``."""
-    from spica.formparsers import FormLimits  # here: an application without forms starts without it
+def check_form_limits(limits: FormLimits, location: str) -> FormLimits:
+    """Return ``limits`` if they are a FormLimits. Errors begin with ``location``."""
+    from spica.formparsers import (
+        FormLimits,
+    )  # here, so that an application without forms starts faster
 
     if not isinstance(limits, FormLimits):
-        raise TypeError(f"{place} must be FormLimits(max_files=...), not {limits!r:.80}.")
+        raise TypeError(f"{location} must be FormLimits(max_files=...), not {limits!r:.80}.")
     return limits
 
 
 class FormLimitMiddleware(BaseLayer):
-    """Set the limits of forms that are read further in; those set furthest in win.
+    """Set the limits of forms that the layers inside read. The innermost limits win.
+
+    Args:
+        app: The app inside.
+        limits: The limits. Those that are not set come from the layers outside.
 
     Raises:
-        TypeError: ``limits`` are no ``FormLimits``.
+        TypeError: ``limits`` is not a FormLimits.
     """
 
     def __init__(self, app: ASGIApp, limits: FormLimits) -> None:
@@ -138,5 +155,5 @@ class FormLimitMiddleware(BaseLayer):
 
 @lru_cache(maxsize=256)
 def _combine(limits: FormLimits, outer: FormLimits) -> FormLimits:
-    """Return ``limits`` over those set further out: the same few for all requests."""
+    """Return ``limits``, completed by the outer ones. Cached, because all requests use the same few."""
     return limits.over(outer)

@@ -6,8 +6,8 @@ The layer that the server calls, nearly always the application, does these three
     await send_answer(answer, request, send, errors)
     await finish_request(request, errors)
 
-Only the second step speaks ASGI. Another protocol takes the answer of the first one, sends a Response in its
-own way, and ends with the third.
+Only the second step uses ASGI. Another protocol can take the answer of the first step, send a Response in its
+own way, and end with the third step.
 
 ``errors`` is the policy for exceptions that no layer has answered: nearly always the server-error layer.
 """
@@ -42,7 +42,7 @@ class ErrorPolicy(Protocol):
         ...
 
     async def _layer_report(self, request: Request[Any], exc: Exception) -> bool:
-        """Take note of an error that came too late for an answer; return whether to raise it."""
+        """Record an error that came too late for a response; return whether to raise it."""
         ...
 
 
@@ -51,7 +51,7 @@ async def answer_request(
     request: Request[Any],
     errors: ErrorPolicy,
 ) -> ASGIApp:
-    """Return the answer to ``request``, or to the exception that came instead. Send nothing.
+    """Return the answer to ``request``, or to its exception. Send nothing.
 
     A Response that does not receive (``_receives``) can be sent as it is. Any other answer is an app to run.
     """

@@ -1,4 +1,4 @@
-"""The layer that asks an authentication backend who a connection comes from."""
+"""Identify the user of each connection with an authentication backend."""
 
 from __future__ import annotations
 
@@ -24,11 +24,23 @@ if TYPE_CHECKING:
 
 
 class AuthenticationMiddleware(BaseLayer):
-    """Set `request.user` and `request.auth` to what `backend` finds out.
+    """Set ``request.user`` and ``request.auth`` to the result of ``backend``.
 
-    A connection without credentials gets an `UnauthenticatedUser` and no scopes. Where the backend
-    raises an AuthenticationError, ``on_error(conn, exc)``, sync or async, makes the answer: by
-    default a 400 with the error's text. WebSockets are closed then, and `on_error` is not asked.
+    A connection without credentials gets an ``UnauthenticatedUser`` and no scopes. If the backend raises an
+    AuthenticationError, the client gets the response of ``on_error``. A WebSocket is closed with code 1000
+    instead, without a call of ``on_error``.
+
+    Args:
+        app: The app inside.
+        backend: An instance of a class with ``async def authenticate(self, conn)``.
+        on_error: A function ``(conn, exc) -> response``, sync or async. The default answers 400 with the text
+            of the error.
+
+    Raises:
+        TypeError: ``backend`` has no ``authenticate`` or is a class, or ``on_error`` can't be called.
+
+    Example:
+        ``Middleware(AuthenticationMiddleware, backend=TokenBackend())``
     """
 
     middleware_traits = (ANSWERS,)
@@ -39,16 +51,11 @@ class AuthenticationMiddleware(BaseLayer):
         backend: AuthenticationBackend,
         on_error: Callable[[HTTPConnection[Any], AuthenticationError], Any] | None = None,
     ) -> None:
-        """Respond `backend` before `app`.
-
-        Raises:
-            TypeError: `backend` has no `authenticate`, or is a class; `on_error` is no function.
-        """
         if isinstance(backend, type) or not callable(getattr(backend, "authenticate", None)):
-            what = f"the class {backend.__name__}" if isinstance(backend, type) else repr(backend)
+            found = f"the class {backend.__name__}" if isinstance(backend, type) else repr(backend)
             raise TypeError(
                 "AuthenticationMiddleware: backend must be an instance of a class with "
-                f"an authenticate() method, not {what:.80}."
+                f"an authenticate() method, not {found:.80}."
             )
         if on_error is not None and not callable(on_error):
             raise TypeError(
@@ -62,7 +69,7 @@ class AuthenticationMiddleware(BaseLayer):
         )
 
     async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
-        """Return the inner answer, or that of `on_error`."""
+        """Return the inner answer, or the response of ``on_error``."""
         try:
             await self._identify(request)
         except AuthenticationError as error:
@@ -73,7 +80,7 @@ class AuthenticationMiddleware(BaseLayer):
         return await self._layer_inner.respond(request)
 
     async def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Identify a WebSocket, or close it; let other scopes pass."""
+        """Identify the user of a WebSocket, or close it. Other scopes pass."""
         if scope["type"] == "websocket":
             try:
                 await self._identify(HTTPConnection(scope, receive))
@@ -92,7 +99,7 @@ class AuthenticationMiddleware(BaseLayer):
             if isinstance(found[1], AuthCredentials):
                 raise self._wrong("(user, credentials)")
         else:
-            raise self._wrong(type(found).__name__)  # its value is not shown: it may be a secret
+            raise self._wrong(type(found).__name__)  # the value may be a secret
 
     def _wrong(self, found: str) -> TypeError:
         name = type(self.backend).__name__

@@ -1,8 +1,7 @@
 """Middleware written as one function: ``dispatch(request, call_next)``.
 
-The function gets the request, and the response of the app inside. It costs a few awaits: ``call_next``
-returns the endpoint's own response, passed by value. If a foreign app answers, the innermost dispatch
-middleware starts that app (``spica._layers.foreign``).
+It costs a few awaits, because ``call_next`` returns the response object of the endpoint. If a foreign app
+answers, the innermost dispatch middleware starts that app (``spica._layers.foreign``).
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ DispatchFunction = Callable[[Request[Any], RequestResponseEndpoint], Awaitable[R
 class BaseHTTPMiddleware(BaseLayer):
     """A middleware written as one function of a request and of ``call_next``.
 
-    Override ``dispatch``, or pass a function as ``dispatch``. It may look at the request, await
+    Override ``dispatch``, or pass a function as ``dispatch``. It may read the request, await
     ``call_next(request)`` for the response, change the response, or return another one. The endpoint and the
-    function see each other's context variables. WebSockets and the lifespan pass by.
+    function see each other's context variables. WebSockets and the lifespan pass unchanged.
 
     If you return another response, the background task of the first one still runs, and a foreign app that
     streams it ends normally.
@@ -44,6 +43,12 @@ class BaseHTTPMiddleware(BaseLayer):
     Args:
         app: The app inside.
         dispatch: The function, instead of a method of a subclass.
+
+    Raises:
+        TypeError: The function can't be called with the request and ``call_next``.
+
+    Example:
+        ``Middleware(BaseHTTPMiddleware, dispatch=add_timing)``
     """
 
     _layer_call_next: RequestResponseEndpoint
@@ -66,7 +71,7 @@ class BaseHTTPMiddleware(BaseLayer):
         )
 
     async def _layer_respond(self, request: Request[Any]) -> Response:
-        """Return the response of the dispatch function, copied if something else holds it too."""
+        """Return the response of the dispatch function, or a copy if it has other holders."""
         try:
             is_first = request._cleanup is None
         except AttributeError:
@@ -111,10 +116,10 @@ class BaseHTTPMiddleware(BaseLayer):
 
 
 def _check_dispatch(function: Any, count: int, name: str) -> None:
-    """Refuse a dispatch function of the wrong number of parameters where the program defines it.
+    """Refuse a dispatch function with the wrong number of parameters, when it is defined or passed.
 
     Raises:
-        TypeError: it can't be called with the request and ``call_next``.
+        TypeError: ``function`` can't be called with the request and ``call_next``.
     """
     if not callable(function) and count == 2:
         raise TypeError(f"{name}: dispatch must be a function, not {function!r:.200}.")

@@ -374,24 +374,24 @@ def _check_case(methods: Collection[str]) -> None:
 def _compile(pattern: str | re.Pattern[str] | None) -> re.Pattern[str] | None:
     if pattern is None:
         return None
-    place = "CORSMiddleware: allow_origin_regex"
+    location = "CORSMiddleware: allow_origin_regex"
     text = pattern.pattern if isinstance(pattern, re.Pattern) else pattern
     if not isinstance(text, str):
-        raise TypeError(f"{place} must be a string, not {pattern!r:.80}.")
+        raise TypeError(f"{location} must be a string, not {pattern!r:.80}.")
     try:
         compiled = re.compile(pattern)
     except re.error as error:
         where = "" if error.pos is None else f" at position {error.pos}"
         raise ValueError(
-            f"{place} is {pattern!r:.300}, which is not a regular expression: {error.msg}{where}."
+            f"{location} is {pattern!r:.300}, which is not a regular expression: {error.msg}{where}."
         ) from error
-    places = [
+    loose_parts = [
         f"at position {found.position} {found.text}" for found in find_looseness(compiled.pattern)
     ]
-    if places:
+    if loose_parts:
         _warn(
             f"allow_origin_regex is {compiled.pattern!r:.300}, which matches more origins than it "
-            f"seems to: {'; '.join(places)}."
+            f"seems to: {'; '.join(loose_parts)}."
         )
     return compiled
 

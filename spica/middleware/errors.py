@@ -1,7 +1,7 @@
 """The server-error layer: the outermost one, which answers and reports unhandled exceptions.
 
-The client gets a 500; the exception is raised on to the server once the response is sent, so that it
-reaches the server's log, and tracing tools see it.
+The client gets a 500. After the response, the layer raises the exception to the server, so that the server
+logs it and tracing tools see it.
 """
 
 from __future__ import annotations
@@ -45,14 +45,19 @@ if TYPE_CHECKING:
 
 
 MAX_DEPTH = 100
-"""Layers that are looked through for the exception layer; a stack that is a circle has an end, too."""
+"""Limit of layers to search for the exception layer. It stops the search in a circular stack."""
 
 
 class ServerErrorMiddleware(BaseLayer):
     """Answer unhandled exceptions with 500, then raise them.
 
-    ``handler(request, exc)`` makes the response; without it, it is a plain text. With ``debug`` it is the
-    traceback, as a page for browsers. An HTTPException that a middleware raised is answered as such.
+    An HTTPException that a middleware raised gets its own response. Every application has this layer.
+
+    Args:
+        app: The app inside.
+        handler: A function ``(request, exc) -> response``, sync or async. The default response is plain
+            text without details.
+        debug: Whether the response is the traceback, as HTML for browsers. Never use it in production.
 
     Raises:
         TypeError: ``handler`` can't be called.
@@ -89,12 +94,12 @@ class ServerErrorMiddleware(BaseLayer):
         return _GuardedServer(self, answer, request).__call__  # quicker than the slot for calls
 
     async def _layer_answer_error(self, request: Request[Any], exc: Exception) -> ASGIApp:
-        """Return the response for ``exc``, and have ``exc`` raised after it is sent."""
+        """Return the response for ``exc``, and record ``exc``, which is raised after it is sent."""
         answer: ASGIApp | None = None
         if isinstance(exc, RequestErrors) and isinstance(exc.exceptions[0], HTTPException):
             exc = split_errors(request, exc)
         if isinstance(exc, HTTPException):
-            # A middleware may have raised it before the exception layer was reached.
+            # A middleware may have raised it outside the exception layer.
             request.scope.setdefault(EXCEPTION_HANDLERS, _handlers_within(self.app))
             try:
                 answer = await answer_exception(request, exc)
@@ -108,7 +113,7 @@ class ServerErrorMiddleware(BaseLayer):
             try:
                 answer = edit_answer(answer, edit)
             except Exception as error:
-                # A session that can't be written, for example. The page is still sent.
+                # For example, a session that can't be written. The page is still sent.
                 own_cleanup(request).add_failure(error)
         if own_cleanup(request).failures:
             answer = announce_close(answer, request.scope)
@@ -130,7 +135,7 @@ class ServerErrorMiddleware(BaseLayer):
     async def _layer_report(self, request: Request[Any], exc: Exception) -> bool:
         """Call the handler for an error that came after the response had started."""
         if isinstance(exc, ClientDisconnect):
-            return False  # the client left: not a mistake of the server
+            return False  # the client has left: not an error of the server
         add_hint(exc)
         exc = record_late_error(request, exc)
         if self.handler is not None:
@@ -142,7 +147,7 @@ class ServerErrorMiddleware(BaseLayer):
 
     async def _make_response(self, request: Request[Any], exc: Exception) -> ASGIApp:
         if self.debug:
-            # The frames' source is read from disk.
+            # In a thread, because it reads source files.
             return await run_in_threadpool(self.debug_response, request, exc)
         if self.handler is None:
             return self.error_response(request, exc)
@@ -162,7 +167,7 @@ class ServerErrorMiddleware(BaseLayer):
         return PlainTextResponse(self.generate_plain_text(exc), status_code=500)
 
     def generate_html(self, exc: Exception, limit: int = 7) -> str:
-        """Return the debug page; ``limit`` lines of source are shown around each failing one."""
+        """Return the debug page, with ``limit`` lines of source around each failing one."""
         return debug_page.generate_html(exc, limit, self.generate_frame_html)
 
     def generate_plain_text(self, exc: Exception) -> str:
@@ -179,7 +184,7 @@ class ServerErrorMiddleware(BaseLayer):
 
 
 def _handlers_within(app: Any) -> Handlers | None:
-    """Return the handlers of the exception layer inside ``app``; layers without ``app`` hide it."""
+    """Return the handlers of the exception layer inside ``app``; None if a layer without ``app`` hides it."""
     for _ in range(MAX_DEPTH):
         if isinstance(app, Boundary) and app._published is not None:
             return app._published
@@ -193,7 +198,7 @@ remember(ServerErrorMiddleware, "__call__", "_layer_respond")
 def outermost_of(stack: ASGIApp) -> BaseLayer:
     """Return the layer that answers errors for an application that runs the answers of ``stack`` itself.
 
-    It is the server-error layer, unless a subclass or a tracing agent has replaced how that is called.
+    It is the server-error layer, unless a subclass or a tracing agent has replaced one of its methods.
     """
     cls = type(stack)
     if isinstance(stack, ServerErrorMiddleware) and is_original(cls, "__call__", "_layer_respond"):

@@ -28,7 +28,7 @@ __all__ = ["ExceptionMiddleware", "HTTPException"]
 
 
 def check_handler(key: Any, handler: Any) -> None:
-    """Refuse what can't be an exception handler, or is registered for nothing.
+    """Refuse an invalid exception handler, or an invalid key for one.
 
     Raises:
         TypeError: ``key`` is neither a status code nor an exception class, or ``handler`` can't be called
@@ -43,7 +43,7 @@ def check_handler(key: Any, handler: Any) -> None:
         raise TypeError(
             f"The exception handler for {key!r} must be a function, not {handler!r:.200}."
         )
-    # An instance is called by the __call__ of its class, for example a response that was meant as an answer.
+    # For an instance, such as a response passed by mistake, examine the `__call__` of its class.
     is_function = isinstance(handler, (FunctionType, MethodType, type))
     call: Any = handler if is_function else type(handler).__call__
     count = 2 if is_function else 3
@@ -55,17 +55,17 @@ def check_handler(key: Any, handler: Any) -> None:
         )
 
 
-def check_handlers(handlers: Any, place: str) -> dict[Any, Any]:
-    """Return the exception handlers as a dict of its own.
+def check_handlers(handlers: Any, location: str) -> dict[Any, Any]:
+    """Return the exception handlers as a new dict. Errors begin with ``location``.
 
     Raises:
-        TypeError: they are no mapping, or one of them fails `check_handler`.
+        TypeError: ``handlers`` is not a mapping, or one of them fails ``check_handler``.
     """
     try:
         checked = dict(handlers or {})
     except (TypeError, ValueError):
         raise TypeError(
-            f"{place}: exception_handlers must map status codes and exception classes to functions, "
+            f"{location}: exception_handlers must map status codes and exception classes to functions, "
             f"not {handlers!r:.200}. Write {{404: not_found}}."
         ) from None
     for key, handler in checked.items():
@@ -74,14 +74,20 @@ def check_handlers(handlers: Any, place: str) -> dict[Any, Any]:
 
 
 class ExceptionMiddleware(Boundary):
-    """Answer exceptions by their handlers, found by status code first, then by class along the MRO.
+    """Answer exceptions with the registered handlers.
 
-    ``handlers`` maps status codes and exception classes to functions ``(request, exc) -> response``, plain
-    or async. HTTPException and WebSocketException have handlers from the start. What has no handler is
-    raised on, to the server-error layer.
+    For an HTTPException, a handler for its status code comes first. Then the nearest class in the MRO of the
+    exception counts. HTTPException and WebSocketException have default handlers. An exception without a
+    handler goes on to the server-error layer. Every application has this layer; use its
+    ``exception_handlers``.
+
+    Args:
+        app: The app inside.
+        handlers: Functions ``(request, exc) -> response``, sync or async, by status code or exception class.
+        debug: Kept for compatibility. It has no effect here.
 
     Raises:
-        TypeError: a key is neither a status code nor an exception class, or a handler can't be called.
+        TypeError: A key is neither a status code nor an exception class, or a handler can't be called.
     """
 
     middleware_traits = (EXCEPTION_LAYER,)
@@ -109,7 +115,7 @@ class ExceptionMiddleware(Boundary):
         """Register ``handler`` for a status code or an exception class.
 
         Raises:
-            TypeError: the key is neither, or the handler can't be called.
+            TypeError: The key is neither, or the handler can't be called.
         """
         key = exc_class_or_status_code
         check_handler(key, handler)
@@ -121,7 +127,7 @@ class ExceptionMiddleware(Boundary):
             self._exception_handlers[key] = handler
 
     async def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a WebSocket; the lifespan passes through."""
+        """Serve a WebSocket, and answer its exceptions. The lifespan passes through."""
         if scope["type"] != "websocket":
             await self._layer_inner.connect(scope, receive, send)
             return
@@ -138,9 +144,10 @@ class ExceptionMiddleware(Boundary):
                 raise
 
     async def http_exception(self, request: Request[Any], exc: HTTPException) -> Response:
-        """Answer with the exception's status, its detail as plain text, and its headers.
+        """Return a response with the status, the headers and the detail of the exception.
 
-        Or as problem details, where the application offers them and the client prefers them.
+        The detail is plain text. It is problem details if the application offers them and the client prefers
+        them.
         """
         return http_exception_response(request.scope, exc)
 

@@ -130,25 +130,25 @@ def _refusal(scope: Scope) -> Response:
 
 
 def _check_hosts(hosts: Iterable[str]) -> list[str]:
-    place = "TrustedHostMiddleware: allowed_hosts"
+    location = "TrustedHostMiddleware: allowed_hosts"
     if isinstance(hosts, (str, bytes)):
         raise TypeError(
-            f"{place} must be a list of strings, not the string {hosts!r}. Write [{hosts!r}]."
+            f"{location} must be a list of strings, not the string {hosts!r}. Write [{hosts!r}]."
         )
     if not isinstance(hosts, Iterable):
-        raise TypeError(f"{place} must be a list of strings, not {hosts!r:.80}.")
-    return [_check_host(host, place) for host in hosts]
+        raise TypeError(f"{location} must be a list of strings, not {hosts!r:.80}.")
+    return [_check_host(host, location) for host in hosts]
 
 
-def _check_host(host: str, place: str) -> str:
+def _check_host(host: str, location: str) -> str:
     if not isinstance(host, str):
-        raise TypeError(f"{place} must be strings, not {host!r:.80}.")
+        raise TypeError(f"{location} must be strings, not {host!r:.80}.")
     if host == "*":
         return host
     name = host.removeprefix("*.")
     if "*" in name:
         raise ValueError(
-            f"{place} has {host!r}. Domain wildcard patterns must be like '*.example.com'."
+            f"{location} has {host!r}. Domain wildcard patterns must be like '*.example.com'."
         )
     try:
         # RFC 5890 s.2.3.2.1: clients send names in their ASCII form.
@@ -157,7 +157,7 @@ def _check_host(host: str, place: str) -> str:
         parsed = None
     if parsed is None or parsed[1] is not None or name.endswith(":"):
         raise ValueError(
-            f"{place} has {host!r}, which can never match: it must be a host name or an address "
+            f"{location} has {host!r}, which can never match: it must be a host name or an address "
             "(IPv6 in brackets) without scheme, port and path."
         )
     return parsed[0] if name == host else "*." + parsed[0]
