@@ -46,7 +46,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from spica._layers.answers import resolve_answer
-from spica._layers.editing import HELD_HERE, edit_answer, getrefcount, leave_edit
+from spica._layers.editing import HELD_HERE, add_pending_edit, edit_answer, getrefcount
 from spica._layers.editing import Start as EditableResponse
 from spica._layers.exception_handlers import deny
 from spica._layers.foreign import as_response
@@ -175,7 +175,7 @@ class Layer(BaseLayer):
             if not isinstance(answer, Response) or not answer._is_value:
                 answer = await resolve_answer(answer, request, respond)
         except Exception:
-            leave_edit(request, edit)
+            add_pending_edit(request, edit)
             raise
         finally:
             request._edits = outer

@@ -16,7 +16,7 @@ import anyio
 
 from spica._asgi.body import BodyChannel, ClientDisconnect
 from spica._asgi.cleanup import Cleanup
-from spica._asgi.scope import CLEANUP, send_tells
+from spica._asgi.scope import CLEANUP, send_raises_on_disconnect
 from spica._asgi.sending import SendHook
 from spica._asgi.side_task import running_asyncio_loop
 
@@ -83,7 +83,7 @@ async def _cancel_on_disconnect(channel: BodyChannel, scope: anyio.CancelScope) 
     try:
         await channel.wait_for_disconnect()
     except Exception:
-        if send_tells(channel.scope):
+        if send_raises_on_disconnect(channel.scope):
             return
         scope.cancel()
         raise

@@ -122,7 +122,7 @@ def declared_size(scope: Scope) -> int:
     return 0
 
 
-def send_tells(scope: Scope) -> bool:
+def send_raises_on_disconnect(scope: Scope) -> bool:
     """Return whether ``send`` raises OSError once the client has left (ASGI spec version 2.4)."""
     version: str = scope.get("asgi", {}).get("spec_version", "2.0")
     major, _, minor = version.partition(".")

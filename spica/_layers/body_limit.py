@@ -17,7 +17,7 @@ from spica._asgi.body import BodyLimit, BodyTooLarge
 from spica._asgi.cleanup import cleanup_of
 from spica._asgi.scope import BODY_LIMIT, MAX_BODY_SIZE, declared_size
 from spica._asgi.sending import StartedSend
-from spica._layers.editing import apply_left_edits
+from spica._layers.editing import apply_pending_edits
 from spica._layers.layer import BaseLayer
 from spica.responses.base import Response
 from spica.responses.errors import http_exception_response
@@ -71,7 +71,7 @@ class RequestBodyLimitMiddleware(BaseLayer):
                 if excess is not None:
                     return _replace(answer, request, excess)
         except BodyTooLarge as exc:
-            return apply_left_edits(scope, http_exception_response(scope, exc))
+            return apply_pending_edits(scope, http_exception_response(scope, exc))
         finally:
             _leave(scope, outer)
         return answer
@@ -104,7 +104,7 @@ class RequestBodyLimitResponder:
                 raise
             refusal = http_exception_response(scope, exc)
             refusal.raw_headers += started.kept_fields
-            await apply_left_edits(scope, refusal)(scope, receive, send)
+            await apply_pending_edits(scope, refusal)(scope, receive, send)
         finally:
             _leave(scope, outer)
 

@@ -84,23 +84,23 @@ def push_edit(request: Request[Any], edit: Edit) -> Any:
     return outer
 
 
-def leave_edit(request: Request[Any], edit: Edit) -> None:
-    """Leave ``edit`` to the layer that will answer the current exception.
+def add_pending_edit(request: Request[Any], edit: Edit) -> None:
+    """Pass ``edit`` on to the layer that answers the current exception.
 
-    A browser shows an error page without CORS headers to no script of another origin.
+    Without CORS headers, a page of another origin could not read the error response.
     """
     request.scope.setdefault(PENDING_EDITS, []).append(edit)
 
 
-def take_left_edits(scope: Scope) -> Sequence[Edit]:
-    """Remove and return the edits that an exception has left in the scope, innermost first."""
+def take_pending_edits(scope: Scope) -> Sequence[Edit]:
+    """Remove and return the pending edits of an exception, innermost first."""
     edits: Sequence[Edit] = scope.pop(PENDING_EDITS, ())
     return edits
 
 
-def apply_left_edits(scope: Scope, answer: ASGIApp) -> ASGIApp:
+def apply_pending_edits(scope: Scope, answer: ASGIApp) -> ASGIApp:
     """Return the answer to an exception with the edits of the layers that the exception has passed."""
-    for edit in take_left_edits(scope):
+    for edit in take_pending_edits(scope):
         answer = edit_answer(answer, edit)
     return answer
 
@@ -115,7 +115,7 @@ class ResponseEditor:
         self.edit = edit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the app; an error before its start leaves the edit to the error page."""
+        """Run the app. After an error before its start, the edit is pending for the error page."""
         editing = SendHook(send, self._edit_start)
         try:
             await self.app(scope, receive, editing)

@@ -16,7 +16,7 @@ from spica._asgi.scope import EXCEPTION_HANDLERS, PENDING_EDITS
 from spica._asgi.sending import StartedSend, has_started_by_hand
 from spica._layers.answers import resolve_answer
 from spica._layers.cleanup import own_cleanup, split_errors
-from spica._layers.editing import apply_left_edits
+from spica._layers.editing import apply_pending_edits
 from spica._layers.handsent import is_known_sender, remember_sender
 from spica._layers.layer import BaseLayer
 from spica.concurrency import is_async_callable, run_in_threadpool
@@ -186,7 +186,7 @@ class Boundary(BaseLayer):
             if handled is None:
                 raise
             scope = request.scope
-            return apply_left_edits(scope, handled) if PENDING_EDITS in scope else handled
+            return apply_pending_edits(scope, handled) if PENDING_EDITS in scope else handled
         return answer
 
     async def _layer_report(self, request: Request[Any], exc: Exception) -> bool:
@@ -222,7 +222,7 @@ class GuardedApp:
                 raise RuntimeError(ALREADY_STARTED) from exc
             answer = await answer_exception(self.request, exc)
             if answer is not None:
-                answer = apply_left_edits(scope, answer)
+                answer = apply_pending_edits(scope, answer)
                 await answer(scope, receive, started)
 
 

@@ -32,7 +32,7 @@ class JSONCodecLayer(BaseLayer):
 
     async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
         """Return the inner answer. The endpoint, the stream and the background tasks use the codec."""
-        tasks = _put_off(request)
+        tasks = _registered_tasks(request)
         token = codec.chosen.set(self.json_codec)
         try:
             answer = await self._layer_inner.respond(request)
@@ -42,7 +42,7 @@ class JSONCodecLayer(BaseLayer):
         if cleanup is not None and cleanup.tasks is not tasks:
             later = [_TaskWithCodec(task, self.json_codec) for task in cleanup.tasks[len(tasks) :]]
             cleanup.tasks = [*tasks, *later]
-        return answer if _is_made(answer) else _WithCodec(answer, self.json_codec)
+        return answer if _is_complete_response(answer) else _WithCodec(answer, self.json_codec)
 
     async def _layer_report(self, request: Request[Any], exc: Exception) -> bool:
         """Pass the error to the layer inside, if it is a ``BaseLayer``."""
@@ -54,12 +54,12 @@ class JSONCodecLayer(BaseLayer):
         await _WithCodec(self._layer_inner.connect, self.json_codec)(scope, receive, send)
 
 
-def _put_off(request: Request[Any]) -> Tasks:
-    """Return the background tasks that run after the response."""
+def _registered_tasks(request: Request[Any]) -> Tasks:
+    """Return the background tasks that are registered so far."""
     return () if request._cleanup is None else request._cleanup.tasks
 
 
-def _is_made(answer: ASGIApp) -> bool:
+def _is_complete_response(answer: ASGIApp) -> bool:
     """Return whether ``answer`` is complete: not a stream or an app, and without a background task."""
     return (
         isinstance(answer, Response)

@@ -18,7 +18,7 @@ from spica._diagnostics.hints import add_hint
 from spica._diagnostics.middleware_order import ERROR_LAYER
 from spica._layers.answers import resolve_answer
 from spica._layers.cleanup import own_cleanup, split_errors
-from spica._layers.editing import announce_close, edit_answer, take_left_edits
+from spica._layers.editing import announce_close, edit_answer, take_pending_edits
 from spica._layers.exception_handlers import (
     Boundary,
     HandlerApp,
@@ -109,7 +109,7 @@ class ServerErrorMiddleware(BaseLayer):
                 exc = error
         if answer is None:
             answer = await self._answer_unhandled(request, exc)
-        for edit in take_left_edits(request.scope):
+        for edit in take_pending_edits(request.scope):
             try:
                 answer = edit_answer(answer, edit)
             except Exception as error:

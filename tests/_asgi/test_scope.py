@@ -5,7 +5,13 @@ from typing import Any
 import pytest
 from asgi_kit import http_scope
 
-from spica._asgi.scope import declared_size, get_route_path, public_path, restore_prefix, send_tells
+from spica._asgi.scope import (
+    declared_size,
+    get_route_path,
+    public_path,
+    restore_prefix,
+    send_raises_on_disconnect,
+)
 
 
 @pytest.mark.parametrize(
@@ -74,9 +80,9 @@ class TestDeclaredSize:
     [("2.0", False), ("2.3", False), ("2.4", True), ("2.10", True), ("3.0", True)],
 )
 def test_since_which_version_send_tells_of_a_disconnect(version: str, tells: bool) -> None:
-    assert send_tells({"asgi": {"version": "3.0", "spec_version": version}}) is tells
+    assert send_raises_on_disconnect({"asgi": {"version": "3.0", "spec_version": version}}) is tells
 
 
 @pytest.mark.parametrize("scope", [{}, {"asgi": {"version": "3.0"}}])
 def test_without_a_version_it_does_not(scope: Any) -> None:
-    assert send_tells(scope) is False
+    assert send_raises_on_disconnect(scope) is False

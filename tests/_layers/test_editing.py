@@ -10,7 +10,7 @@ from stacks import ForeignPass, Stamp
 
 from spica._asgi.scope import PENDING_EDITS
 from spica._layers import editing
-from spica._layers.editing import ResponseEditor, apply_left_edits, edit_answer, leave_edit
+from spica._layers.editing import ResponseEditor, add_pending_edit, apply_pending_edits, edit_answer
 from spica._layers.layer import BaseLayer
 from spica.applications import Spica
 from spica.exceptions import HTTPException
@@ -277,9 +277,9 @@ class TestErrorPages:
 
     async def test_edits_are_applied_once(self) -> None:
         request = Request(http_scope())
-        leave_edit(request, stamp)
-        first = apply_left_edits(request.scope, Response())
-        second = apply_left_edits(request.scope, Response())
+        add_pending_edit(request, stamp)
+        first = apply_pending_edits(request.scope, Response())
+        second = apply_pending_edits(request.scope, Response())
         assert isinstance(first, Response)
         assert isinstance(second, Response)
         assert (first.status_code, second.status_code) == (299, 200)
@@ -305,7 +305,7 @@ class TestErrorPages:
                 self.app = app
 
             async def _layer_respond(self, request: Request) -> Any:
-                leave_edit(request, fail)
+                add_pending_edit(request, fail)
                 return await self._layer_inner.respond(request)
 
         layers: list[Any] = [

@@ -16,7 +16,7 @@ import anyio
 from asgi_kit import Exchange, body_messages, http_scope
 from hypothesis import strategies as st
 
-from spica._layers.editing import edit_answer, leave_edit
+from spica._layers.editing import add_pending_edit, edit_answer
 from spica._layers.exception_handlers import ALREADY_STARTED
 from spica._layers.layer import BaseLayer
 from spica.applications import Spica
@@ -173,7 +173,7 @@ class Stamp(BaseLayer):
         try:
             answer = await self._layer_inner.respond(request)
         except Exception:
-            leave_edit(request, self.edit)
+            add_pending_edit(request, self.edit)
             raise
         return edit_answer(answer, self.edit)
 

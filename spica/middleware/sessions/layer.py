@@ -18,7 +18,7 @@ from spica._diagnostics.arguments import check_flag, check_seconds
 from spica._diagnostics.call_site import user_line, warn_at
 from spica._diagnostics.middleware_order import SESSION
 from spica._http.cookies import parse_cookies
-from spica._layers.editing import edit_answer, leave_edit, push_edit
+from spica._layers.editing import add_pending_edit, edit_answer, push_edit
 from spica._layers.layer import BaseLayer
 from spica.datastructures import MutableHeaders
 from spica.datastructures.headers import add_vary, encode_header
@@ -251,7 +251,7 @@ class SessionMiddleware(BaseLayer):
         try:
             answer = await self._layer_inner.respond(request)
         except Exception:
-            leave_edit(request, edit)
+            add_pending_edit(request, edit)
             raise
         finally:
             request._edits = outer
