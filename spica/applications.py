@@ -132,7 +132,10 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
         json_codec: JSONCodec | None = None,
         problem_details: bool = False,
     ) -> None:
-        self.debug = check_flag(debug, f"{type(self).__name__}: debug")
+        name = type(self).__name__
+        self.debug = check_flag(
+            debug, f"{name}: debug", f"Pass routes by name: {name}(routes=[...])."
+        )
         self.state = State()
         self.router = Router(
             routes,

@@ -291,3 +291,7 @@ class TestAdding:
             TypeError, match=r"^Spica: debug must be True or False, not Route\(path='/'"
         ):
             Spica(Route("/", hello))  # type: ignore[arg-type]
+
+    def test_a_list_of_routes_in_the_place_of_debug_names_the_fix(self) -> None:
+        with pytest.raises(TypeError, match=r"Pass routes by name: Spica\(routes=\[\.\.\.\]\)\.$"):
+            Spica([Route("/", hello)])  # type: ignore[arg-type]

@@ -45,8 +45,10 @@ def check_tokens(values: Collection[str], place: str) -> None:
             )
 
 
-def check_flag(value: Any, place: str) -> Any:
+def check_flag(value: Any, place: str, fix: str = "") -> Any:
     """Return ``value`` if it is a bool, an int or None. Any string would count as true, even ``"false"``.
+
+    ``fix`` ends the message for an object that belongs to another parameter.
 
     Raises:
         TypeError: ``value`` is a string or any other object, such as a list of routes in the first position.
@@ -57,7 +59,7 @@ def check_flag(value: Any, place: str) -> Any:
             "comes from the environment, read it with config(..., cast=bool)."
         )
     if value is not None and not isinstance(value, int):
-        raise TypeError(f"{place} must be True or False, not {value!r:.80}.")
+        raise TypeError(f"{place} must be True or False, not {value!r:.80}. {fix}".rstrip())
     return value
 
 

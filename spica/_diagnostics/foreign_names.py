@@ -17,7 +17,7 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
 class ForeignName:
-    """Raise an AttributeError with the fix. Not a data descriptor, so that an instance may set the name."""
+    """Raise an AttributeError with the fix. As a non-data descriptor, it lets an instance set the name."""
 
     __slots__ = ("fix", "name")
 
