@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from spica.types import Scope
 
 
+MAX_DEPTH = 20
+"""The number of nested mounts that the list of routes follows."""
+
+
 def error_response(
     scope: Scope, status_code: int, detail: Any, headers: Mapping[str, str] | None = None
 ) -> Response:
@@ -29,7 +33,40 @@ def error_response(
 
 def http_exception_response(scope: Scope, exc: HTTPException) -> Response:
     """Return the response for an HTTPException without a handler."""
+    if exc.status_code == 404 and getattr(scope.get("app"), "debug", False):
+        found = _list_routes(scope, exc)
+        if found:
+            return PlainTextResponse(
+                f"{exc.detail}\n\n{found}", status_code=404, headers=exc.headers
+            )
     return error_response(scope, exc.status_code, exc.detail, exc.headers)
+
+
+def _list_routes(scope: Scope, exc: HTTPException) -> str:
+    """Return the routes of a debugged application for a browser whose request no route matches, or ""."""
+    endpoint = scope.get("endpoint")
+    is_unmatched = endpoint is None or hasattr(endpoint, "routes")  # a mounted router, for example
+    is_browser = any(
+        name == b"accept" and b"text/html" in value for name, value in scope["headers"]
+    )
+    if not is_unmatched or not is_browser or exc.detail != HTTPException(404).detail:
+        return ""
+    lines = [
+        f"No route matches {scope['method']} {scope['path']}. The application has these routes:",
+        "",
+    ]
+    lines += _lines_of(scope["app"], "", MAX_DEPTH)
+    return "\n".join(lines) + "\n\nYou see this list because debug=True.\n"
+
+
+def _lines_of(app: Any, prefix: str, depth: int) -> list[str]:
+    lines = []
+    for route in getattr(app, "routes", None) or ():
+        path = prefix + str(getattr(route, "path", getattr(route, "host", "")))
+        inner = _lines_of(route, path, depth - 1) if depth else []
+        methods = ",".join(sorted(getattr(route, "methods", None) or ())) or type(route).__name__
+        lines += inner or [f"{methods}  {path or '/'}"]
+    return lines
 
 
 def _negotiate(

@@ -241,3 +241,37 @@ class TestLayersOutside:
 def test_a_setting_that_is_none() -> None:
     with pytest.raises(TypeError, match="Spica: problem_details"):
         Spica(problem_details="yes")  # type: ignore[arg-type]
+
+
+HTML = [("accept", "text/html,*/*;q=0.8")]
+
+
+async def missing(request: Request) -> Response:
+    raise HTTPException(404)
+
+
+class TestRoutesOfADebuggedApplication:
+    def application(self, *, debug: bool) -> Spica:
+        inner = Mount("/shop", routes=[Route("/items/{id}", missing, methods=["POST"])])
+        return Spica(debug, routes=[Route("/", missing), inner])
+
+    @pytest.mark.parametrize("path", ["/missing", "/shop/missing"])
+    async def test_a_browser_gets_the_routes(self, path: str) -> None:
+        response = await call(self.application(debug=True), path=path, headers=HTML)
+        assert response.status == 404
+        assert f"Not Found\n\nNo route matches GET {path}." in response.text
+        assert "\nGET,HEAD  /\nPOST  /shop/items/{id}\n" in response.text
+
+    @pytest.mark.parametrize(
+        ("debug", "path", "headers"),
+        [
+            pytest.param(False, "/missing", HTML, id="without debug"),
+            pytest.param(True, "/missing", [], id="not a browser"),
+            pytest.param(True, "/", HTML, id="raised by an endpoint"),
+        ],
+    )
+    async def test_other_responses_do_not_change(
+        self, debug: bool, path: str, headers: Any
+    ) -> None:
+        response = await call(self.application(debug=debug), path=path, headers=headers)
+        assert (response.status, response.text) == (404, "Not Found")
