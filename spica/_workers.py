@@ -128,7 +128,7 @@ class Call:
         """Wait for the thread, and return the result of the function.
 
         As with AnyIO, a cancelled scope does not interrupt the wait. `asyncio.Task.cancel` does;
-        the function then runs to its end, and its result is dropped.
+        the function then runs to its end, and the pool drops its result.
         """
         if self._scope is None:
             await self._future
@@ -371,7 +371,7 @@ class Pool:
         """Call a function in a thread; the caller awaits its result.
 
         Args:
-            details: what `learn` has found out.
+            details: the result of `learn`.
             loop: the event loop that runs.
             scope: the innermost cancel scope of the current task.
 

@@ -1,14 +1,14 @@
-"""The switch: FastAPI, and whatever else imports ``starlette``, runs on spica unchanged.
+"""The switch: FastAPI and all other packages that import ``starlette`` run on spica unchanged.
 
-Before anything that uses Starlette is imported::
+Call `install` before the first import of a package that uses Starlette::
 
     import spica.compat
 
     spica.compat.install()
 
-For programs that can't be edited there is ``python -m spica.compat MODULE ...``, which is like
-``python -m MODULE ...``, and SPICA_COMPAT=1 in the environment. ``python -m spica.compat doctor`` tells what
-is switched.
+If you can't edit a program, start it with ``python -m spica.compat MODULE ...`` in place of
+``python -m MODULE ...``, or set SPICA_COMPAT=1 in its environment. ``python -m spica.compat doctor`` reports
+the state of the switch.
 """
 
 from spica.compat.switch import CompatError, Installed, install, is_installed, uninstall

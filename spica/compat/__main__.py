@@ -25,7 +25,7 @@ CHILDREN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "children")
 
 
 def main(arguments: Sequence[str]) -> int | str | None:
-    """Do what the command line says; return the exit status, or a message that means 1."""
+    """Run a command line; return the exit status, or a message for status 1."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__)
         return 0 if arguments else 2
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int | str | None:
 
 
 def run(arguments: Sequence[str]) -> str | None:
-    """Run a module or a file as a program, with Starlette's name meaning spica."""
+    """Run a module or a file as a program, with the switch on."""
     program = arguments[0]
     if program.endswith(".py") and not os.path.isfile(program):
         return f"spica.compat: there is no file {program!r} in {os.getcwd()}."
@@ -65,7 +65,7 @@ def run(arguments: Sequence[str]) -> str | None:
 
 
 def switch_children() -> None:
-    """Let the switch be on in processes that this one starts."""
+    """Turn the switch on in the processes that this one starts."""
     os.environ[VARIABLE] = "1"
     if find_startup_file() is None:
         directories = [CHILDREN, os.environ.get("PYTHONPATH")]

@@ -27,7 +27,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class AwaitableOrContextManager(Protocol[T_co]):
-    """What may be awaited, or used in ``async with``."""
+    """A value that you can await, or use in ``async with``."""
 
     def __await__(self) -> Generator[Any, None, T_co]:
         """Wait for the value."""
@@ -54,7 +54,7 @@ ClosableT = TypeVar("ClosableT", bound=Closable)
 
 
 class AwaitableOrContextManagerWrapper(Generic[ClosableT]):
-    """Let an awaitable also be used in ``async with``, which closes what it gave."""
+    """Make an awaitable usable in ``async with``, which closes the awaited value at its end."""
 
     __slots__ = ("_source", "_stack")
 
@@ -88,14 +88,14 @@ async def create_collapsing_task_group() -> AsyncIterator[anyio.abc.TaskGroup]:
 
 
 class ParsedHost(NamedTuple):
-    """A Host header taken apart; the port is as it was written."""
+    """The parts of a Host header; the port is a string, as the client sent it."""
 
     host: str
     port: str | None
 
 
 def parse_host_header(host_header: str | None) -> ParsedHost | None:
-    """Return the host and the port of a Host header; None where it is malformed."""
+    """Return the host and the port of a Host header; None if it is malformed."""
     parsed = parse_host(host_header) if host_header else None
     if parsed is None:
         return None

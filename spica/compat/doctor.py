@@ -1,4 +1,4 @@
-"""``python -m spica.compat doctor``: say what the switch does here, and what is wrong with it."""
+"""``python -m spica.compat doctor``: report the state of the switch and its problems."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HERE = Path(__file__).parent
 
 
 def examine() -> int:
-    """Print what is found; return 1 if something is wrong, else 0."""
+    """Print the report; return 1 if it has a problem, else 0."""
     installed = {_normal(each.name): each for each in distributions() if not _is_stand_in(each)}
     problems = [*_check_switch()]
     print(f"spica {spica.__version__} ({Path(spica.__file__).parent})")
@@ -63,7 +63,7 @@ def _check_switch() -> Iterator[str]:
 
 
 def _check_startup() -> Iterator[str]:
-    """Look at what new processes make of the variable."""
+    """Check that new processes obey the variable."""
     try:
         is_wanted = is_on(os.environ.get(VARIABLE, ""))
     except ValueError as exc:

@@ -23,7 +23,7 @@ _OTHER_WAY = "`python -m spica.compat MODULE ...` needs no start-up file."
 
 
 def enable() -> str | None:
-    """Let SPICA_COMPAT=1 turn the switch on in this environment; return what went wrong."""
+    """Let SPICA_COMPAT=1 turn the switch on in this environment; return an error message, or None."""
     path = _path()
     if path.is_file() and is_current(path):
         print(f"Already enabled: {path}")
@@ -48,7 +48,7 @@ def enable() -> str | None:
 
 
 def disable() -> str | None:
-    """Undo `enable`; return what went wrong."""
+    """Undo `enable`; return an error message, or None."""
     path = _path()
     try:
         path.unlink()

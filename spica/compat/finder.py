@@ -1,10 +1,11 @@
 """The finder that makes ``starlette.x`` mean ``spica.x``: the same module object.
 
-It stands before all other finders, so that an installed Starlette is never found. Nothing is imported before
-it is asked for. A public module of spica gets its second name as soon as it is loaded, by an import, so that
-hooks which wait for the import of ``starlette.x`` hear of it.
+It comes before all other finders, so Python never finds an installed Starlette. It imports each module on
+first use. A public module of spica gets its second name as soon as it is loaded. An import gives this name,
+so that hooks which wait for the import of ``starlette.x`` run.
 
-It has the methods of ``importlib.abc``'s classes and not the classes, whose import takes long.
+The classes here have the methods of those in ``importlib.abc`` without inheriting from them, since importing
+``importlib.abc`` takes long.
 """
 
 from __future__ import annotations
@@ -78,17 +79,17 @@ class Finder:
         return None
 
     def find_distributions(self, context: Any = None) -> Iterable[Any]:
-        """Return the distribution ``starlette``, if it is among those asked for."""
+        """Return the distribution ``starlette``, if ``context`` includes it."""
         from spica.compat.metadata import find_distributions
 
         return find_distributions(context)
 
     def invalidate_caches(self) -> None:
-        """Do nothing: nothing is remembered."""
+        """Do nothing: there is no cache."""
 
 
 class _AliasLoader:
-    """Gives a module of spica for the name it has in Starlette."""
+    """Loads a name of Starlette by returning the module of spica."""
 
     def __init__(self) -> None:
         self.loading: set[str] = set()
@@ -98,7 +99,7 @@ class _AliasLoader:
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         name = our_name(spec.name)
         if spec.name in self._given:
-            # Somebody took it out of sys.modules to have it executed once more.
+            # The program removed it from sys.modules to execute it again.
             sys.modules.pop(name, None)
         self.loading.add(spec.name)
         try:
@@ -112,12 +113,12 @@ class _AliasLoader:
         spec = module.__spec__
         if spec is not None:
             self._given.add(spec.name)
-        # The import system has just given it the spec of the alias, and executed it long before.
+        # The import system has just set the spec of the alias. Restore the module's own.
         module.__spec__ = self._specs.pop(id(module))
 
 
 class _WatchedLoader:
-    """Loads a module of spica, makes it twofold and lets it be known by its other name."""
+    """Loads a module of spica, makes it patchable and gives it its name in Starlette."""
 
     def __init__(self, loader: Any, aliases: _AliasLoader) -> None:
         self._loader = loader
@@ -139,13 +140,13 @@ class _WatchedLoader:
 
 
 def give_second_name(module: ModuleType) -> None:
-    """Make ``module`` twofold and import it by its name in Starlette."""
+    """Make ``module`` patchable and import it by its name in Starlette."""
     make_patchable(module)
     import_module(_TWOFOLD[module.__name__])
 
 
 def take_second_names() -> None:
-    """Let no module of spica be known by a name of Starlette any more."""
+    """Remove the names of Starlette from all modules of spica."""
     for name in list(sys.modules):
         if name.partition(".")[0] == STARLETTE:
             del sys.modules[name]

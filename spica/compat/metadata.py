@@ -23,10 +23,10 @@ _TEXTS = {
 
 
 class StandIn(Distribution):
-    """What is told of the distribution ``starlette`` while spica stands in for it."""
+    """The distribution ``starlette`` as ``importlib.metadata`` returns it while the switch is on."""
 
     def read_text(self, filename: str | os.PathLike[str]) -> str | None:
-        """Return one of the files of metadata, or None."""
+        """Return the content of a metadata file, or None."""
         return _TEXTS.get(str(filename))
 
     def locate_file(self, path: str | os.PathLike[str]) -> Path:
@@ -35,9 +35,9 @@ class StandIn(Distribution):
 
 
 def find_distributions(context: Any = None) -> Iterator[Distribution]:
-    """Yield the distribution if ``context`` asks for it, or for all.
+    """Yield the distribution if ``context`` names it, or names none.
 
-    Who asks for those in certain directories, as pip does, wants what is installed there.
+    Yield nothing for a search in certain directories: pip lists the installed packages in this way.
     """
     context = context or DistributionFinder.Context()
     name = context.name

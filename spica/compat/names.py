@@ -1,6 +1,6 @@
-"""What is found where under Starlette's name: modules, and names that a module has only by accident.
+"""Tables that map the modules and names of Starlette to those of spica.
 
-Nothing here is imported: these are tables, read by the finder.
+The finder reads them. This module imports nothing.
 """
 
 STARLETTE = "starlette"
@@ -18,13 +18,13 @@ middleware.opentelemetry middleware.sessions middleware.trustedhost middleware.w
 """
 
 PUBLIC_MODULES = tuple(f"{SPICA}.{name}" for name in _MODULES.split())
-"""Modules that Starlette has too. Each is known by both names as soon as it is loaded."""
+"""Modules that Starlette has too. Each has both names as soon as it is loaded."""
 
 PRIVATE_MODULES = {
     f"{STARLETTE}._utils": f"{SPICA}.compat._utils",
     f"{STARLETTE}._exception_handler": f"{SPICA}.compat._exception_handler",
 }
-"""Modules that Starlette has for itself, that other packages import, and that spica has no use for."""
+"""Private modules of Starlette that other packages import, and their counterparts here."""
 
 _HOMES = {
     "_utils": (
@@ -48,7 +48,7 @@ _HOMES = {
 }
 
 HOMES = {name: f"{STARLETTE}.{home}" for home, names in _HOMES.items() for name in names.split()}
-"""The module that a name really belongs to."""
+"""The module that defines a name."""
 
 _TYPES = "Message Receive Scope Send"
 _APP_TYPES = f"ASGIApp {_TYPES}"
@@ -151,7 +151,7 @@ PRIVATE_NAMES = {
         "_RequestBodyLimitResponseSent": f"{SPICA}.compat._classes:BodyLimitResponseSent",
     },
 }
-"""Private names of Starlette that other packages import, and what they are here."""
+"""Private names of Starlette that other packages import, and their counterparts here."""
 
 PRIVATE_METHODS = {
     f"{SPICA}.websockets": {

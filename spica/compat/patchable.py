@@ -1,8 +1,8 @@
-"""A module of spica that is known by two names, and open to being patched under either.
+"""A module of spica that has two names, and that other packages can patch under either.
 
-spica keeps small things in small files, so that a name may stand in several modules. Packages that patch
-Starlette rebind a name in one module and expect everything else to go by it. In a twofold module a rebinding
-therefore reaches each module of spica where the name means the same object.
+Packages that patch Starlette rebind a name in one module and expect the change everywhere. In spica, several
+modules may import the same name. A rebinding in a patchable module therefore changes the name in each module
+of spica where it refers to the same object.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class PatchableModule(ModuleType):
         return import_module, (self.__name__,)
 
     def __getattr__(self, name: str) -> Any:
-        """Find what this module has in Starlette only by accident, or privately."""
+        """Find a name that Starlette's module only imports, or keeps private."""
         if f"{self.__name__}.{name}" in PUBLIC_MODULES:
             return import_module(f"{self.__name__}.{name}")
         place = PRIVATE_NAMES.get(self.__name__, {}).get(name)
@@ -73,7 +73,7 @@ def _find(place: str) -> Any:
 
 
 def make_patchable(module: ModuleType) -> None:
-    """Let ``module`` be patched as a module of Starlette, and have what goes by Starlette's brand."""
+    """Let packages patch ``module`` as Starlette's, and add its names with Starlette's brand."""
     module.__class__ = PatchableModule
     added = _added[module.__name__] = []
     for name, value in list(vars(module).items()):
@@ -87,7 +87,7 @@ def make_patchable(module: ModuleType) -> None:
 
 
 def make_plain(module: ModuleType) -> None:
-    """Take back what ``make_patchable`` did."""
+    """Undo `make_patchable`."""
     if type(module) is PatchableModule:
         object.__setattr__(module, "__class__", ModuleType)
         for name in _added.pop(module.__name__, ()):

@@ -27,7 +27,7 @@ OFF = ("", "0", "false", "no", "off")
 
 STARTUP_FILE = "spica_compat.pth"
 
-# The line itself handles a spica that can't be imported: nothing else is there to do it. It leaves the
+# The line itself handles the error if spica can't be imported, since no module of spica can. It leaves the
 # values of OFF alone, so that they cost no import. Python -I and -E ignore the variables named PYTHON...,
 # and this one too.
 STARTUP_LINE = (
@@ -42,7 +42,7 @@ STARTUP_LINE = (
     "  os._exit(1)\\n"
     ' start()")'
 )
-"""What the start-up file holds: one line, as ``site`` asks for."""
+"""The content of the start-up file: a single line, since ``site`` executes each line by itself."""
 
 
 def is_on(value: str) -> bool:
@@ -97,7 +97,7 @@ def find_startup_file() -> Path | None:
 
 
 def is_obeyed() -> bool:
-    """Return whether a new interpreter obeys the variable: start one and ask it."""
+    """Return whether a new interpreter obeys the variable: start one and look."""
     code = "import sys; sys.exit('spica.compat.switch' not in sys.modules)"
     environment = os.environ | {VARIABLE: "1"}
     asked = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)

@@ -13,10 +13,11 @@ from spica.compat.names import PUBLIC_MODULES, STARLETTE
 
 
 class CompatError(RuntimeError):
-    """The switch can't be turned on, because Starlette itself is already there.
+    """The switch can't be turned on, because the program has already imported Starlette itself.
 
-    ``importer`` is the name of the module that imported it first, as far as can be told, and ``file`` its
-    file; both are None where it can't be told.
+    Attributes:
+        importer: The name of the module that imported it first, or None if unknown.
+        file: The file of this module, or None if unknown.
     """
 
     def __init__(self, importer: str | None, file: str | None) -> None:
@@ -76,7 +77,7 @@ def install() -> Installed:
 
 
 def uninstall() -> None:
-    """Undo ``install()``, for tests: what was imported meanwhile keeps what it has."""
+    """Undo `install`, for tests. Modules that are already imported keep their references."""
     if is_installed():
         sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, Finder)]
         take_second_names()
@@ -94,10 +95,10 @@ def load_top_module() -> ModuleType:
 
 
 def find_importer() -> tuple[str | None, str | None]:
-    """Return the module that imported Starlette first, and its file, as far as can be told.
+    """Return the module that imported Starlette first, and its file; None for each if unknown.
 
-    A module comes to its place in ``sys.modules`` when its execution ends. So the importer is the first one
-    behind Starlette that has something of Starlette's; or one before it, whose execution has not ended.
+    A module takes its place in ``sys.modules`` when its execution ends. So the importer is the first module
+    after Starlette that has a name of Starlette's, or one before it whose execution has not ended.
     """
     names = list(sys.modules)
     place = names.index(STARLETTE)
@@ -119,5 +120,5 @@ def _top_name(value: Any) -> str:
     try:
         name = value.__name__ if type(value) is type(sys) else value.__module__
         return str(name).partition(".")[0]
-    except Exception:  # a lazy object that does not like to be looked at
+    except Exception:  # a lazy object that fails on access
         return ""
