@@ -5,10 +5,10 @@ cancel scope. The threads here belong to the process, not to an event loop. A th
 next call in a C queue and hands the result back with ``loop.call_soon_threadsafe``. Event loops come
 and go without touching it. It ends after 10 idle seconds, and at the end of the interpreter.
 
-Code in these threads must not notice the difference, so each call sets what AnyIO sets in a thread:
+Code in these threads must not notice the difference, so each call makes AnyIO's settings in its thread:
 `anyio.from_thread` works, and cancellation reaches it. AnyIO offers no public way to do that. The
 pool therefore learns the details from one of AnyIO's threads when a process makes its first call,
-and tests itself. If anything differs from what it knows, AnyIO runs every call, as it does on trio
+and tests itself. If it finds an unknown detail, AnyIO runs every call, as it does on trio
 (docs/decisions/0016-parked-workers.md).
 
 Limits on the number of threads are not decided here: see `spica.concurrency`.
@@ -45,7 +45,7 @@ _RUN_SYNC = anyio.to_thread.run_sync
 
 @dataclass(frozen=True, slots=True)
 class AnyIODetails:
-    """What AnyIO sets in a worker thread, and where it keeps the cancel scope of a task."""
+    """AnyIO's settings in a worker thread, and the table with the cancel scope of each task."""
 
     thread_locals: Any
     task_states: Any
@@ -59,7 +59,7 @@ class AnyIODetails:
         return None if state is None else state.cancel_scope
 
     def worker_context(self) -> Context:
-        """Return a copy of the caller's context with what AnyIO changes in it for a thread."""
+        """Return a copy of the caller's context with AnyIO's changes for a thread."""
         context = copy_context()
         for variable, value in self.variables:
             if context.get(variable) is not value:
@@ -82,7 +82,7 @@ class AnyIODetails:
 class Call:
     """One call of a function in a worker thread.
 
-    The event loop and the thread use this object in turns. Each clears what it has taken from it, so
+    The event loop and the thread use this object in turns. Each clears the values that it has taken, so
     that neither an idle thread nor a traceback keeps an argument or a result alive.
     """
 
@@ -262,7 +262,7 @@ class Pool:
 
     Attributes:
         is_stopped: the interpreter is about to end, so no thread parks any more.
-        details: what the threads must set for AnyIO; None until `learn` has succeeded.
+        details: the settings that the threads make for AnyIO; None until `learn` has succeeded.
     """
 
     def __init__(self) -> None:
@@ -294,7 +294,7 @@ class Pool:
             return None
 
     async def learn(self) -> AnyIODetails | None:
-        """Find out what AnyIO sets in a worker thread.
+        """Find out AnyIO's settings in a worker thread.
 
         A separate event loop in a separate thread does so. It takes one or two milliseconds, once in
         a process, and leaves no thread of AnyIO's behind in the event loop of the caller, which goes

@@ -154,8 +154,8 @@ class ThreadLimiter:
     async def run(self, func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a blocking function in a worker thread and wait for its result.
 
-        The function sees the context variables of the caller. The caller sees what the function has
-        set in them, even if it raises. A cancelled caller waits until the function has returned.
+        The function sees the context variables of the caller. The caller sees their new
+        values, even if the function raises. A cancelled caller waits until the function has returned.
 
         Raises:
             HTTPException: 503, no thread became free within `max_wait_seconds`.
@@ -372,8 +372,8 @@ class _ThreadCall:
 async def run_in_threadpool(func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call a blocking function in a worker thread and wait for its result.
 
-    The function sees the context variables of the caller, and the caller sees what the function has
-    set in them. The thread is one of the `endpoint_threads`: at most 40 run at a time
+    The function sees the context variables of the caller, and the caller sees their new
+    values. The thread is one of the `endpoint_threads`: at most 40 run at a time
     (``anyio.to_thread.current_default_thread_limiter().total_tokens`` changes that).
     A cancelled caller waits until the function has returned.
 

@@ -47,7 +47,7 @@ PENDING_EDITS = "spica.pending_edits"
 def check_header_size(scope: Scope) -> None:
     """Refuse request headers that are larger than the application allows.
 
-    Called when the headers are first read, since a request that nobody reads the headers of costs nothing.
+    Called when the headers are first read, since a request whose headers are never read costs nothing.
 
     Raises:
         HTTPException: 431, the names and values have more than ``max_header_size`` bytes (RFC 6585 s.5).

@@ -4,7 +4,7 @@
     python -m spica.compat FILE.py [ARGUMENT ...]     like python FILE.py
     python -m spica.compat enable                     let SPICA_COMPAT=1 switch in this environment
     python -m spica.compat disable                    undo that
-    python -m spica.compat doctor                     say what is switched, and whether all is well
+    python -m spica.compat doctor                     report the state of the switch and its problems
 
 The switch is also on in processes that the program starts: workers and reloaders.
 """
@@ -59,7 +59,7 @@ def run(arguments: Sequence[str]) -> str | None:
         runpy.run_module(program, run_name="__main__", alter_sys=True)
     else:
         return (
-            f"spica.compat: there is no module {program!r}, and it is no file that ends with .py."
+            f"spica.compat: there is no module {program!r}. The name of a file must end with .py."
         )
     return None
 
