@@ -1,6 +1,6 @@
 """One WebSocket over RSGI, as an ASGI ``receive`` and ``send``.
 
-RSGI can't choose a subprotocol, add headers to the handshake, send a close code or a reason, or tell those
+RSGI can't choose a subprotocol, add headers to the handshake, send a close code or a reason, or report those
 of the client. Such a part of a message is dropped with one warning in the log.
 
 Standards: ASGI WebSocket specification, RFC 6455 s.7.4; RSGI specification, "Websocket protocol interface".
