@@ -14,7 +14,6 @@ from spica._asgi.cleanup import RequestErrors
 from spica._asgi.scope import EXCEPTION_HANDLERS
 from spica._asgi.sending import StartedSend
 from spica._diagnostics.arguments import check_flag
-from spica._diagnostics.hints import add_hint
 from spica._diagnostics.middleware_order import ERROR_LAYER
 from spica._layers.answers import resolve_answer
 from spica._layers.cleanup import own_cleanup, split_errors
@@ -123,7 +122,7 @@ class ServerErrorMiddleware(BaseLayer):
         if isinstance(exc, ClientDisconnect):
             # The client has left and receives nothing; the server made no mistake.
             return PlainTextResponse("Client disconnected", status_code=400)
-        add_hint(exc)
+        _add_hint(exc)
         cleanup = own_cleanup(request)
         cleanup.add_failure(exc)
         try:
@@ -136,7 +135,7 @@ class ServerErrorMiddleware(BaseLayer):
         """Call the handler for an error that came after the response had started."""
         if isinstance(exc, ClientDisconnect):
             return False  # the client has left: not an error of the server
-        add_hint(exc)
+        _add_hint(exc)
         exc = record_late_error(request, exc)
         if self.handler is not None:
             try:
@@ -215,6 +214,13 @@ class _Outermost(BaseLayer):
         """Report to the server-error layer inside a ``JSONCodecLayer``."""
         app = self.app
         return not isinstance(app, JSONCodecLayer) or await app._layer_report(request, exc)
+
+
+def _add_hint(exc: Exception) -> None:
+    """Add a note that names the fix of a newcomer's mistake."""
+    from spica._diagnostics.hints import add_hint  # errors are rare, and an import stays light
+
+    add_hint(exc)
 
 
 class _GuardedServer:

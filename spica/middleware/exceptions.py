@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from spica._asgi.scope import EXCEPTION_HANDLERS
 from spica._diagnostics.arguments import takes
-from spica._diagnostics.hints import add_hint
 from spica._diagnostics.middleware_order import EXCEPTION_LAYER
 from spica._http.closecodes import fit_reason
 from spica._layers.exception_handlers import Boundary, answer_on_socket
@@ -140,6 +139,10 @@ class ExceptionMiddleware(Boundary):
             if watching.is_over:
                 websocket.application_state = WebSocketState.CONNECTED
             if not await answer_on_socket(websocket, exc):
+                from spica._diagnostics.hints import (
+                    add_hint,
+                )  # errors are rare, and an import stays light
+
                 add_hint(exc)
                 raise
 

@@ -69,15 +69,13 @@ Node = Character | Sequenced | Alternatives | Repeat | Parameter
 
 # -- reading an expression --------------------------------------------------------------------------------
 
-_ONE_CHARACTER = re.compile(
-    r"""\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|N\{[^}]+\}|0[0-7]{0,2}|[1-3][0-7]{2}
+# Strings, which are compiled when the first pattern with parameters needs them: an import stays light.
+_ONE_CHARACTER = r"""\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|N\{[^}]+\}|0[0-7]{0,2}|[1-3][0-7]{2}
             |[dDsSwWafnrtv]|[^0-9A-Za-z])
       | \[\^?\]?(?:\\.|[^\]\\])*\]
-      | [^\\^$*+?|()\[]""",
-    re.VERBOSE | re.DOTALL,
-)
-_GROUP = re.compile(r"\((?:\?(?P<flags>[aius]*(?:-[is]+)?):|(?!\?))")
-_REPEAT = re.compile(r"(?:([*+?])|\{(?!\})([0-9]*)(,?)([0-9]*)\})([?+]?)")
+      | [^\\^$*+?|()\[]"""
+_GROUP = r"\((?:\?(?P<flags>[aius]*(?:-[is]+)?):|(?!\?))"
+_REPEAT = r"(?:([*+?])|\{(?!\})([0-9]*)(,?)([0-9]*)\})([?+]?)"
 _SIGNS: dict[str, tuple[int, int | None]] = {"*": (0, None), "+": (1, None), "?": (0, 1)}
 
 
@@ -127,10 +125,10 @@ class _Reader:
         return Sequenced(parts)
 
     def _read_one(self, flags: str) -> Node:
-        group = _GROUP.match(self.source, self.at)
+        group = re.compile(_GROUP).match(self.source, self.at)
         if group is not None:
             return self._read_group(group, flags)
-        found = _ONE_CHARACTER.match(self.source, self.at)
+        found = re.compile(_ONE_CHARACTER, re.VERBOSE | re.DOTALL).match(self.source, self.at)
         if found is None:
             raise self.refusal()
         self.at = found.end()
@@ -148,7 +146,7 @@ class _Reader:
         return inner
 
     def _read_repeat(self, node: Node) -> Node:
-        found = _REPEAT.match(self.source, self.at)
+        found = re.compile(_REPEAT).match(self.source, self.at)
         if found is None:
             return node
         sign, least, comma, most, suffix = found.groups()

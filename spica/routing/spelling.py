@@ -7,7 +7,6 @@ installed programs must start.
 
 from __future__ import annotations
 
-import difflib
 import re
 
 from spica.convertors import CONVERTOR_TYPES
@@ -108,6 +107,8 @@ def _check_group(text: str, position: int, place: str) -> None:
     if name in CONVERTOR_TYPES:
         advice = f"The name comes first: write '{{{kind}:{name}}}'."
     else:
+        import difflib  # for messages alone
+
         close = difflib.get_close_matches(_FOREIGN_KINDS.get(kind, kind), known, 1)
         advice = f"Did you mean '{{{name}:{close[0]}}}'? " if close else ""
         advice += "Add one with spica.convertors.register_url_convertor."
