@@ -251,7 +251,7 @@ class _EnvFile:
                 self.values[key] = _IN_SINGLE_QUOTES.sub(r"\1", single)
             return quoted.end()
         unquoted = text[start:end]
-        if unquoted.lstrip(" \t")[:1] in ('"', "'"):
+        if unquoted.lstrip(" \t")[:1] in ('"', "'") and len(unquoted.strip()) > 1:
             # The value may be a secret, so the message does not show it.
             self._warn(
                 f"the value of {key!r} begins with a quote that is never closed, or text follows the closing "

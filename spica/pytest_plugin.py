@@ -1,7 +1,9 @@
-"""The pytest plugin of spica: the fixture ``spica_client``. pytest loads it by its entry point.
+"""The pytest plugin of spica: the fixture ``spica_client``.
 
-It is outside of `spica.testclient` because pytest imports it in every test run of an environment with
-spica, so it must not load the rest of spica.
+Write ``pytest_plugins = ["spica.pytest_plugin"]`` in the ``conftest.py`` at the root of your tests. There is no
+entry point: pytest would import every module of spica through its own loader, also for users who do not use
+the plugin, and `spica.compat` could not switch those modules. The plugin loads no other module of spica until
+a test takes the fixture.
 """
 
 from collections.abc import AsyncIterator

@@ -117,6 +117,7 @@ def test_modules():
     assert "1 passed" in result.stdout, result.stdout + result.stderr
 
 
-def test_the_entry_point_names_the_plugin() -> None:
+def test_no_entry_point_loads_the_plugin() -> None:
+    """pytest rewrites every module of a distribution that has one, and so bypasses the switch."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    assert project["entry-points"]["pytest11"] == {"spica": "spica.pytest_plugin"}
+    assert "pytest11" not in project.get("entry-points", {})

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 _PACKAGE = __name__.partition(".")[0]
-# pytest imports the packages of its plugins with a loader of its own, and spica has a plugin.
+# pytest may import the package through a loader of its own.
 _PASSED_OVER = {_PACKAGE, "_pytest", "importlib", "contextlib", "collections", "_collections_abc"}
 _PASSED_OVER |= {"httpx", "httpx2"}
 """Packages whose frames are never the user's line. They call us on behalf of the user."""
@@ -52,15 +52,18 @@ def _user_frame() -> FrameType | None:
     return None
 
 
-def warn_at(place: Place | None, text: str, category: type[Warning]) -> None:
+def warn_at(
+    place: Place | None, text: str, category: type[Warning], module: str = _PACKAGE
+) -> None:
     """Show a warning at a line. By default, Python shows the same warning once per line.
 
-    The warning carries the module name ``spica``, so that one filter matches all of them. For a
+    The warning carries the module name ``spica``, so that one filter matches all of them, or ``module``
+    where programs filter Starlette's warning by its module. For a
     SpicaConfigurationWarning call `spica.exceptions.warn_configuration`, which the switch can mute.
     """
     file, line = place or UNKNOWN
     warnings.warn_explicit(
-        text, category, filename=file, lineno=line, module=_PACKAGE, registry=_REGISTRY
+        text, category, filename=file, lineno=line, module=module, registry=_REGISTRY
     )
 
 

@@ -71,7 +71,8 @@ def _warn_of_generator(kind: str) -> None:
     text = (
         f"{kind} lifespans are deprecated, use an @contextlib.asynccontextmanager function instead"
     )
-    warn_at(user_line(), text, SpicaDeprecationWarning)
+    # Programs filter this warning by the module that has it in Starlette, too.
+    warn_at(user_line(), text, SpicaDeprecationWarning, module="spica.routing")
 
 
 async def _as_async(lifespan: Callable[[Any], Any], app: Any) -> AsyncIterator[Any]:
