@@ -37,6 +37,7 @@ def run_pytest(
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "PYTHONPATH": str(ROOT),
         "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONOPTIMIZE": "",  # pytest warns about the asserts that `-O` removes
     }
     plugins = ["-p", "anyio", "-p", "spica.pytest_plugin", "-p", "no:cacheprovider"]
     return subprocess.run(
