@@ -1,9 +1,9 @@
 """The pytest plugin of spica: the fixture ``spica_client``.
 
-Write ``pytest_plugins = ["spica.pytest_plugin"]`` in the ``conftest.py`` at the root of your tests. There is no
-entry point: pytest would import every module of spica through its own loader, also for users who do not use
-the plugin, and `spica.compat` could not switch those modules. The plugin loads no other module of spica until
-a test takes the fixture.
+Write ``pytest_plugins = ["spica.pytest_plugin"]`` in the ``conftest.py`` at the root of your tests. There is
+no entry point: pytest would import every module of spica through its own loader, also for users who do not
+use the plugin, and `spica.compat` could not switch those modules. The plugin loads no other module of spica
+until a test takes the fixture.
 """
 
 from collections.abc import AsyncIterator

@@ -26,10 +26,11 @@ _RULES = tuple(
         (rf"{_LAZY} object (is not|does not support item)", _AWAIT),
         (rf"non-iterable {_LAZY}|of type {_LAZY} (has no len|is not iterable)", _AWAIT),
         (r"argument of type 'coroutine'|(of|not) coroutine|'coroutine'", _AWAIT),
-        (r"'FormReader' object does not support the context", "Write `async with`."),
-        (rf"{_STREAM} object is not|{_STREAM} can't be used", _ASYNC_FOR),
+        (r"FormReader' object does not support the", "Write `async with`."),
+        (rf"{_STREAM} object (is not|can't be awaited)|{_STREAM} can't be used", _ASYNC_FOR),
         (
-            r"'(builtin_function_or_|function|method).*' object (is not|does not|has no)|object method can't",
+            r"'(builtin_function_or_|function|method).*' object (is not|does not|has no|can't be awaited)"
+            r"|object method can't",
             "Parentheses are missing: this is a function. Call it, for example `await request.form()`.",
         ),
         (
@@ -37,7 +38,7 @@ _RULES = tuple(
             "Write `async for text in websocket.iter_text()`.",
         ),
         (
-            r"object \w+ can't be used in 'await' expression",
+            r"object \w+ can't be used in 'await' expression|'\w+' object can't be awaited",
             "The value after `await` is complete already. Remove the `await`, or write `async def` where it "
             "comes from.",
         ),
@@ -68,7 +69,7 @@ _RULES = tuple(
 
 _CALLS_BACKGROUND = ("spica.responses.", "spica.background", "spica._asgi.cleanup")
 _BAD_CALL = re.compile(
-    "can't be used in 'await'|not callable|BackgroundTask.__init__\\(\\) missing"
+    "can't be used in 'await'|can't be awaited|not callable|BackgroundTask.__init__\\(\\) missing"
 )
 _BACKGROUND = (
     "A background task must be a BackgroundTask. Pass the function and its arguments apart: "

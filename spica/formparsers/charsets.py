@@ -71,7 +71,7 @@ def _look_up_registered(name: str) -> str | None:
     except (LookupError, ValueError):
         # Python caches unknown names without a limit.
         remembered = getattr(encodings, "_cache", {})
-        for key in (name, normalize_encoding(name)):
+        for key in (name, normalize_encoding(name), name.replace(" ", "-")):  # 3.15 keeps hyphens
             if remembered.get(key, key) is None:
                 remembered.pop(key, None)
         return None

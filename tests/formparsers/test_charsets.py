@@ -66,7 +66,7 @@ def searches():
 
     def search(name):
         asked.append(name)
-        return codecs.lookup("cp1250") if name == "x_own" else None
+        return codecs.lookup("cp1250") if name.replace("-", "_") == "x_own" else None
 
     codecs.register(search)
     yield asked
