@@ -713,6 +713,8 @@ atexit.register(lambda: print(time.monotonic() - end))
 
 @pytest.mark.parametrize("name", ENDS)
 def test_the_interpreter_ends_at_once_and_without_a_warning(name: str) -> None:
+    if name == "a thread that goes on" and sys.version_info[:2] == (3, 12):
+        pytest.skip("Python 3.12 starts no thread after the main thread has ended")
     # Far below the time that an idle thread waits.
     assert float(run_program(ENDS[name] + MEASURED)) < _workers.IDLE_SECONDS / 2
 
