@@ -42,6 +42,8 @@ FLOORS: dict[str, float] = {
     "spica.middleware": 6,
     # other server protocols than ASGI; they only know an app
     "spica.servers": 6.5,
+    # shared state: values and errors, the backends
+    "spica.stores": 2.5,
     # services and the application
     "spica.staticfiles": 7,
     "spica.templating": 7,

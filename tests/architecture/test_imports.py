@@ -6,6 +6,7 @@ import sys
 import pytest
 
 OPTIONAL = {
+    "asyncpg",
     "click",
     "httpx",
     "httpx2",
@@ -14,6 +15,7 @@ OPTIONAL = {
     "multipart",
     "opentelemetry",
     "python_multipart",
+    "redis",
     "starlette",
     "trio",
     "uvicorn",
@@ -29,6 +31,7 @@ HEAVY = {
     "http.cookies",
     "importlib.metadata",
     "mimetypes",
+    "spica.stores",
     "sqlite3",
     "ssl",
     "tempfile",
@@ -89,6 +92,7 @@ def test_the_package_itself_loads_nothing():
         "spica.middleware.trustedhost",
         "spica.schemas",
         "spica.staticfiles",
+        "spica.stores",
         "spica.websockets",
     ],
 )

@@ -5,7 +5,7 @@ import ast
 LAYERS = ("spica.middleware.cors", "spica.middleware.httpsredirect", "spica.middleware.trustedhost")
 """Middleware written with ``spica.layers``: nothing private of the layers, and nothing of the plumbing."""
 
-STRICT = ("spica.convertors", "spica.status")
+STRICT = ("spica.convertors", "spica.status", "spica.stores")
 """Packages that import no private name at all. Every new package belongs here."""
 
 SHARED = (

@@ -1,0 +1,43 @@
+"""The stores that the contract is tested on."""
+
+import anyio
+import pytest
+
+from spica.stores import open_store
+
+
+class Backend:
+    """One kind of store, and a way to let time pass for it."""
+
+    def __init__(self, name, request):
+        self.name = name
+        self.request = request
+        self.time = 1000.0
+
+    def open(self, **options):
+        """Return a store with its own connections. All stores of a test share their entries."""
+        if not hasattr(self, "store"):
+            self.store = open_store("memory://")
+            self.store._space.clock = self.clock
+        return self.store
+
+    def clock(self):
+        return self.time
+
+    async def elapse(self, seconds):
+        """Let a time pass: at once where the clock is ours."""
+        if self.name == "memory":
+            self.time += seconds
+        else:
+            await anyio.sleep(seconds)
+
+
+@pytest.fixture(params=["memory"])
+def backend(request):
+    return Backend(request.param, request)
+
+
+@pytest.fixture
+async def store(backend):
+    async with backend.open() as store:
+        yield store
