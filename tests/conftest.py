@@ -1,6 +1,14 @@
 """Fixtures every test may use."""
 
 import pytest
+from services import (  # noqa: F401
+    own_postgres_server,
+    own_redis_server,
+    postgres_server,
+    postgres_url,
+    redis_server,
+    redis_url,
+)
 from stable_ids import ADDRESS
 
 # What they assert is then alive under `python -O` as well: see tests/test_asserts.py.
