@@ -29,6 +29,8 @@ COMPRESSES = "compresses"
 """It compresses bodies."""
 ENCRYPTS = "encrypts"
 """Its bodies can't be compressed, for example because it encrypts them."""
+READS_PROXY = "reads_proxy"
+"""It learns the client's address, scheme and host from trusted proxies."""
 ERROR_LAYER = "error_layer"
 """It is the outermost layer that every application already has."""
 EXCEPTION_LAYER = "exception_layer"
@@ -67,6 +69,10 @@ RULES = (
     ),
 )
 
+_BEFORE_PROXY = (
+    "{outer} sees the address and the scheme of the proxy instead of those of the client. A redirect to "
+    "HTTPS, for example, then never ends"
+)
 _ALONE = (
     (
         ERROR_LAYER,
@@ -99,11 +105,19 @@ def find_order_problems(recipes: Sequence[Any]) -> Iterator[OrderProblem]:
     for index, inner in enumerate(layers):
         yield from _find_misplaced(inner)
         for outer in layers[:index]:
-            for rule in RULES:
-                if rule.outer in outer.traits and rule.inner in inner.traits:
-                    yield _wrong_order(outer, inner, rule.reason)
+            for reason in _reasons_against(outer.traits, inner.traits):
+                yield _wrong_order(outer, inner, reason)
             if outer.key is not None and outer.key == inner.key:
                 yield _twice(outer, inner, *outer.key)
+
+
+def _reasons_against(outer: Collection[str], inner: Collection[str]) -> Iterator[str]:
+    for rule in RULES:
+        if rule.outer in outer and rule.inner in inner:
+            yield rule.reason
+    # Every layer with traits reads the client's request. OpenTelemetry has none, and may be further out.
+    if READS_PROXY in inner and outer and READS_PROXY not in outer:
+        yield _BEFORE_PROXY
 
 
 class _Layer:

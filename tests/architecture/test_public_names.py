@@ -2,7 +2,12 @@
 
 import ast
 
-LAYERS = ("spica.middleware.cors", "spica.middleware.httpsredirect", "spica.middleware.trustedhost")
+LAYERS = (
+    "spica.middleware.cors",
+    "spica.middleware.httpsredirect",
+    "spica.middleware.proxyheaders",
+    "spica.middleware.trustedhost",
+)
 """Middleware written with ``spica.layers``: nothing private of the layers, and nothing of the plumbing."""
 
 STRICT = ("spica.convertors", "spica.status", "spica.stores")

@@ -1,0 +1,279 @@
+"""Learn the address of the client, its scheme and its host from trusted proxies.
+
+Behind a proxy, the server sees connections from the proxy. The proxy reports the client in X-Forwarded-For or
+Forwarded, but the client can send these fields, too. So this layer reads them only from peers that you trust,
+from the end of the list, and only as far as trusted proxies have written it.
+
+The layer changes ``client`` and ``scheme`` of the scope, and, if you ask for it, Host and ``root_path``.
+
+Standards: RFC 7239 (Forwarded), RFC 9110 s.5.3 (lists), s.7.2 (Host).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from spica._asgi.scope import restore_prefix
+from spica._diagnostics.arguments import check_flag, check_strings
+from spica._diagnostics.middleware_order import READS_PROXY
+from spica._http.forwarded import (
+    MAX_ENTRIES,
+    Node,
+    last_members,
+    pack_address,
+    parse_element,
+    parse_node,
+    parse_prefix,
+)
+from spica._http.host import parse_host
+from spica.exceptions import warn_configuration
+from spica.layers import Answer, Layer
+
+if TYPE_CHECKING:
+    from spica.requests import Request
+    from spica.types import ASGIApp, Receive, Scope, Send
+
+LOOPBACK = ("127.0.0.0/8", "::1/128")
+"""Proxies on the same machine."""
+
+UNIX = "unix"
+"""The name of peers without an address in ``trusted``: a proxy that connects through a Unix socket."""
+
+WIDEST_PREFIX_LENGTH = 8
+"""Trusting a wider network than a /8 is probably a mistake."""
+
+_REMEMBERED = 1024
+_FOR, _PROTO, _HOST = b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"
+_PREFIX, _FORWARDED = b"x-forwarded-prefix", b"forwarded"
+
+_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+_SOCKET_SCHEMES = {"http": "ws", "https": "wss"}
+
+
+class _Network(NamedTuple):
+    """A network of trusted peers, as numbers."""
+
+    size: int  # bytes of an address
+    shift: int  # bits of the host part
+    number: int  # the network part
+
+
+class _Report(NamedTuple):
+    """The result of the walk, as the proxies report it. None or "": not reported."""
+
+    client: Node | None
+    proto: str
+    host: str
+    prefix: str
+
+
+class ProxyHeadersMiddleware(Layer):
+    """Set the client's address and scheme from the headers of trusted proxies.
+
+    The layer walks the list from its end. It skips trusted entries; the first other entry is the client. At
+    an entry that is not an address, it stops and keeps the last good one. Headers of an untrusted peer change
+    nothing. Put this layer outermost, only OpenTelemetry may be further out, and switch off the handling of
+    proxy headers in the server.
+
+    Args:
+        app: The inner app.
+        trusted: Addresses and networks of your proxies, for example ``"10.0.0.0/8"``. ``"unix"`` trusts
+            peers without an address, which connect through a Unix socket. The default is this machine.
+        hops: The number of entries to skip, instead of the trusted ones: the number of proxies between the
+            peer and the client. Use it if they have no fixed addresses (a CDN). The peer itself must be in
+            ``trusted``, and no client may reach it past the other proxies. At most 31.
+        field: ``"x-forwarded"`` reads X-Forwarded-For and X-Forwarded-Proto, ``"forwarded"`` reads Forwarded
+            (RFC 7239). The other field is ignored.
+        host: Whether the reported host replaces the Host field. Off by default, because most proxies pass
+            Host unchanged.
+        prefix: Whether X-Forwarded-Prefix becomes ``root_path``. For proxies that strip a prefix.
+
+    Raises:
+        TypeError: ``trusted`` is not a list of strings, or another argument has the wrong type.
+        ValueError: ``trusted`` has ``"*"`` or a value that is not a network, ``hops`` is out of range, or
+            ``field`` is unknown.
+
+    Example:
+        ``Middleware(ProxyHeadersMiddleware, trusted=["10.0.0.0/8"])``
+    """
+
+    middleware_traits = (READS_PROXY,)
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        trusted: Sequence[str] = LOOPBACK,
+        hops: int | None = None,
+        field: Literal["x-forwarded", "forwarded"] = "x-forwarded",
+        host: bool = False,
+        prefix: bool = False,
+    ) -> None:
+        super().__init__(app)
+        if field not in ("x-forwarded", "forwarded"):
+            raise ValueError(
+                f"ProxyHeadersMiddleware: field must be 'x-forwarded' or 'forwarded', not {field!r:.80}."
+            )
+        self.trusted = _check_trusted(trusted)
+        self.hops = _check_hops(hops)
+        self.field = field
+        self.host = bool(check_flag(host, "ProxyHeadersMiddleware: host"))
+        self.prefix = bool(check_flag(prefix, "ProxyHeadersMiddleware: prefix"))
+        self._networks = [_to_network(name) for name in self.trusted if name != UNIX]
+        # Clients choose the addresses, so the cache is bounded.
+        self._trusts = lru_cache(maxsize=_REMEMBERED)(self._is_trusted)
+        names = {_FOR, _PROTO} if field == "x-forwarded" else {_FORWARDED}
+        if host and field == "x-forwarded":
+            names.add(_HOST)
+        if prefix:
+            names.add(_PREFIX)
+        self._names = frozenset(names)
+
+    async def respond(self, request: Request[Any]) -> Answer:
+        """Return the inner answer to the request as the client sent it."""
+        self._rewrite(request.scope)
+        return await self.inner.respond(request)
+
+    async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Do the same for a WebSocket. Other scopes pass."""
+        if scope["type"] == "websocket":
+            self._rewrite(scope)
+        await self.inner.connect(scope, receive, send)
+
+    def _rewrite(self, scope: Scope) -> None:
+        client = scope.get("client")
+        if not self._trusts(client[0] if client else ""):
+            return
+        headers = scope["headers"]
+        if type(headers) is not list:  # ASGI allows any iterable, even an iterator
+            headers = scope["headers"] = list(headers)
+        found: dict[bytes, list[bytes]] = {}
+        for name, value in headers:
+            if name in self._names:
+                found.setdefault(name, []).append(value)
+        if not found:
+            return
+        read = self._read_forwarded if _FORWARDED in found else self._read_x_forwarded
+        self._apply(scope, read(found))
+
+    def _read_x_forwarded(self, found: dict[bytes, list[bytes]]) -> _Report:
+        members = last_members(found[_FOR]) if _FOR in found else ()
+        at, client = self._walk(members)
+        return _Report(
+            client, _pick(found, _PROTO, at), _pick(found, _HOST, at), _pick(found, _PREFIX, at)
+        )
+
+    def _read_forwarded(self, found: dict[bytes, list[bytes]]) -> _Report:
+        elements = [parse_element(text) for text in last_members(found[_FORWARDED])]
+        at, client = self._walk(element.get("for", "") for element in elements)
+        element = elements[at] if elements else {}
+        proto, host = element.get("proto", ""), element.get("host", "")
+        return _Report(client, proto, host, _pick(found, _PREFIX, at))
+
+    def _walk(self, entries: Iterable[str]) -> tuple[int, Node | None]:
+        """Return the client's address, and the position, from the end, of the last entry that was read.
+
+        A trusted proxy has written each entry that is read.
+        """
+        client, at = None, 0
+        for at, entry in enumerate(entries):
+            node = parse_node(entry)
+            if node is None:  # RFC 7239 s.6: unknown or obfuscated; or garbage
+                break
+            client = node
+            is_last = at == self.hops if self.hops is not None else not self._trusts(node.host)
+            if is_last:
+                break
+        return at, client
+
+    def _apply(self, scope: Scope, report: _Report) -> None:
+        """Write the report into the scope. Values that are not valid change nothing."""
+        if report.client is not None:
+            scope["client"] = tuple(report.client)
+        scheme = _SCHEMES.get(report.proto.lower())
+        if scheme is not None:
+            scope["scheme"] = _SOCKET_SCHEMES[scheme] if scope["type"] == "websocket" else scheme
+        if self.host and report.host and parse_host(report.host) is not None:
+            # A new list: the server owns the old one.
+            others = [field for field in scope["headers"] if field[0] != b"host"]
+            scope["headers"] = [(b"host", report.host.encode("latin-1")), *others]
+        if self.prefix and report.prefix:
+            prefix = parse_prefix(report.prefix)
+            if prefix is not None:
+                scope["root_path"] = prefix
+                restore_prefix(scope)  # ASGI: path includes root_path
+
+    def _is_trusted(self, host: str) -> bool:
+        """Return whether an address belongs to a trusted proxy."""
+        packed = pack_address(host) if host else None
+        if packed is None:
+            return UNIX in self.trusted and (not host or host.startswith(("unix:", "/")))
+        size, number = len(packed), int.from_bytes(packed)
+        return any(
+            network.size == size and network.number == number >> network.shift
+            for network in self._networks
+        )
+
+
+def _pick(found: dict[bytes, list[bytes]], name: bytes, at: int) -> str:
+    """Return the member at a position from the end; the first member of a shorter list; "" without a field.
+
+    A proxy may append to one list and replace another one.
+    """
+    if name not in found:
+        return ""
+    members = last_members(found[name])
+    return members[min(at, len(members) - 1)] if members else ""
+
+
+def _check_trusted(trusted: Sequence[str]) -> tuple[str, ...]:
+    place = "ProxyHeadersMiddleware: trusted"
+    if trusted == "*" or "*" in trusted:
+        raise ValueError(
+            f"{place} must not be '*': every client could then choose its own address, and limits by address "
+            "would be void. List the addresses or networks of your proxies, for example ['10.0.0.0/8']."
+        )
+    check_strings(trusted, place)
+    for name in trusted:
+        if name != UNIX:
+            _check_network(name, place)
+    if not trusted:
+        warn_configuration(f"{place} is empty, so the headers of all proxies are ignored.")
+    return tuple(trusted)
+
+
+def _check_network(name: str, place: str) -> None:
+    try:
+        network = ip_network(name, strict=False)
+    except ValueError:
+        raise ValueError(
+            f"{place} has {name!r:.80}, which is not an address, a network such as '10.0.0.0/8', or 'unix'. "
+            "Names are not resolved."
+        ) from None
+    if network.prefixlen < WIDEST_PREFIX_LENGTH:
+        warn_configuration(
+            f"{place} has {name!r}, which is wider than a /{WIDEST_PREFIX_LENGTH}. Everyone in it can choose "
+            "the address that your application sees. List the networks of your proxies."
+        )
+
+
+def _to_network(name: str) -> _Network:
+    network = ip_network(name, strict=False)
+    size = network.max_prefixlen // 8
+    shift = network.max_prefixlen - network.prefixlen
+    return _Network(size, shift, int(network.network_address) >> shift)
+
+
+def _check_hops(hops: int | None) -> int | None:
+    if hops is None:
+        return None
+    if isinstance(hops, bool) or not isinstance(hops, int):
+        raise TypeError(f"ProxyHeadersMiddleware: hops must be an int or None, not {hops!r:.80}.")
+    if not 0 <= hops < MAX_ENTRIES:
+        raise ValueError(
+            f"ProxyHeadersMiddleware: hops must be from 0 to {MAX_ENTRIES - 1}, not {hops}."
+        )
+    return hops
