@@ -64,6 +64,8 @@ def last_members(lines: Sequence[bytes]) -> list[str]:
 
     At most `MAX_ENTRIES` members within the last `MAX_FIELD_SIZE` bytes are returned, empty ones left out.
     """
+    if not lines:
+        return []
     value = lines[0] if len(lines) == 1 else b",".join(lines)
     is_cut = len(value) > MAX_FIELD_SIZE
     if is_cut:

@@ -29,6 +29,7 @@ from spica._http.forwarded import (
     parse_prefix,
 )
 from spica._http.host import parse_host
+from spica._originals import remember
 from spica.exceptions import warn_configuration
 from spica.layers import Answer, Layer
 
@@ -45,7 +46,11 @@ UNIX = "unix"
 WIDEST_PREFIX_LENGTH = 8
 """Trusting a wider network than a /8 is probably a mistake."""
 
+# The caches hold this many addresses, and reports of at most so many fields and bytes each.
 _REMEMBERED = 1024
+_MAX_CACHED_FIELDS = 5
+_MAX_CACHED_SIZE = 256
+
 _FOR, _PROTO, _HOST = b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"
 _PREFIX, _FORWARDED = b"x-forwarded-prefix", b"forwarded"
 
@@ -62,12 +67,15 @@ class _Network(NamedTuple):
 
 
 class _Report(NamedTuple):
-    """The result of the walk, as the proxies report it. None or "": not reported."""
+    """What trusted proxies report about a connection. None: nothing valid."""
 
     client: Node | None
-    proto: str
-    host: str
-    prefix: str
+    scheme: str | None
+    host: str | None
+    prefix: str | None
+
+
+_Fields = tuple[tuple[bytes, bytes], ...]
 
 
 class ProxyHeadersMiddleware(Layer):
@@ -123,8 +131,8 @@ class ProxyHeadersMiddleware(Layer):
         self.host = bool(check_flag(host, "ProxyHeadersMiddleware: host"))
         self.prefix = bool(check_flag(prefix, "ProxyHeadersMiddleware: prefix"))
         self._networks = [_to_network(name) for name in self.trusted if name != UNIX]
-        # Clients choose the addresses, so the cache is bounded.
         self._trusts = lru_cache(maxsize=_REMEMBERED)(self._is_trusted)
+        self._cached_report = lru_cache(maxsize=_REMEMBERED)(self._read)
         names = {_FOR, _PROTO} if field == "x-forwarded" else {_FORWARDED}
         if host and field == "x-forwarded":
             names.add(_HOST)
@@ -150,31 +158,50 @@ class ProxyHeadersMiddleware(Layer):
         headers = scope["headers"]
         if type(headers) is not list:  # ASGI allows any iterable, even an iterator
             headers = scope["headers"] = list(headers)
-        found: dict[bytes, list[bytes]] = {}
-        for name, value in headers:
-            if name in self._names:
-                found.setdefault(name, []).append(value)
-        if not found:
+        names = self._names
+        fields = [(name, value) for name, value in headers if name in names]
+        if not fields:
             return
-        read = self._read_forwarded if _FORWARDED in found else self._read_x_forwarded
-        self._apply(scope, read(found))
+        is_short = len(fields) <= _MAX_CACHED_FIELDS
+        for _, value in fields:
+            is_short = is_short and len(value) <= _MAX_CACHED_SIZE
+        report = (self._cached_report if is_short else self._read)(tuple(fields))
+        if report.client is not None:
+            scope["client"] = (report.client.host, report.client.port)
+        if report.scheme is not None:
+            is_socket = scope["type"] == "websocket"
+            scope["scheme"] = _SOCKET_SCHEMES[report.scheme] if is_socket else report.scheme
+        if report.host is not None:
+            # A new list: the server owns the old one.
+            others = [field for field in headers if field[0] != b"host"]
+            scope["headers"] = [(b"host", report.host.encode("latin-1")), *others]
+        if report.prefix is not None:
+            scope["root_path"] = report.prefix
+            restore_prefix(scope)  # ASGI: path includes root_path
 
-    def _read_x_forwarded(self, found: dict[bytes, list[bytes]]) -> _Report:
-        members = last_members(found[_FOR]) if _FOR in found else ()
-        at, client = self._walk(members)
+    def _read(self, fields: _Fields) -> _Report:
+        """Return the report in the fields of a trusted peer."""
+        found: dict[bytes, list[bytes]] = {}
+        for name, value in fields:
+            found.setdefault(name, []).append(value)
+        if self.field == "forwarded":
+            elements = [parse_element(text) for text in last_members(found.get(_FORWARDED, ()))]
+            at, client = self._walk(element.get("for", "") for element in elements)
+            element = elements[at] if elements else {}
+            proto, host = element.get("proto", ""), element.get("host", "")
+        else:
+            at, client = self._walk(last_members(found.get(_FOR, ())))
+            proto, host = _pick(found, _PROTO, at), _pick(found, _HOST, at)
+        is_host = self.host and host != "" and parse_host(host) is not None
         return _Report(
-            client, _pick(found, _PROTO, at), _pick(found, _HOST, at), _pick(found, _PREFIX, at)
+            client,
+            _SCHEMES.get(proto.lower()),
+            host if is_host else None,
+            parse_prefix(_pick(found, _PREFIX, at)),
         )
 
-    def _read_forwarded(self, found: dict[bytes, list[bytes]]) -> _Report:
-        elements = [parse_element(text) for text in last_members(found[_FORWARDED])]
-        at, client = self._walk(element.get("for", "") for element in elements)
-        element = elements[at] if elements else {}
-        proto, host = element.get("proto", ""), element.get("host", "")
-        return _Report(client, proto, host, _pick(found, _PREFIX, at))
-
     def _walk(self, entries: Iterable[str]) -> tuple[int, Node | None]:
-        """Return the client's address, and the position, from the end, of the last entry that was read.
+        """Return the position, from the end, of the last entry that was read, and the client's address.
 
         A trusted proxy has written each entry that is read.
         """
@@ -189,23 +216,6 @@ class ProxyHeadersMiddleware(Layer):
                 break
         return at, client
 
-    def _apply(self, scope: Scope, report: _Report) -> None:
-        """Write the report into the scope. Values that are not valid change nothing."""
-        if report.client is not None:
-            scope["client"] = tuple(report.client)
-        scheme = _SCHEMES.get(report.proto.lower())
-        if scheme is not None:
-            scope["scheme"] = _SOCKET_SCHEMES[scheme] if scope["type"] == "websocket" else scheme
-        if self.host and report.host and parse_host(report.host) is not None:
-            # A new list: the server owns the old one.
-            others = [field for field in scope["headers"] if field[0] != b"host"]
-            scope["headers"] = [(b"host", report.host.encode("latin-1")), *others]
-        if self.prefix and report.prefix:
-            prefix = parse_prefix(report.prefix)
-            if prefix is not None:
-                scope["root_path"] = prefix
-                restore_prefix(scope)  # ASGI: path includes root_path
-
     def _is_trusted(self, host: str) -> bool:
         """Return whether an address belongs to a trusted proxy."""
         packed = pack_address(host) if host else None
@@ -216,6 +226,9 @@ class ProxyHeadersMiddleware(Layer):
             network.size == size and network.number == number >> network.shift
             for network in self._networks
         )
+
+
+remember(ProxyHeadersMiddleware, "respond")
 
 
 def _pick(found: dict[bytes, list[bytes]], name: bytes, at: int) -> str:
