@@ -162,10 +162,18 @@ class ProxyHeadersMiddleware(Layer):
         fields = [(name, value) for name, value in headers if name in names]
         if not fields:
             return
-        is_short = len(fields) <= _MAX_CACHED_FIELDS
+        self._apply(scope, self._report(tuple(fields)))
+
+    def _report(self, fields: _Fields) -> _Report:
+        """Return the report in the fields of a trusted peer. A usual one is remembered."""
+        if len(fields) > _MAX_CACHED_FIELDS:
+            return self._read(fields)
         for _, value in fields:
-            is_short = is_short and len(value) <= _MAX_CACHED_SIZE
-        report = (self._cached_report if is_short else self._read)(tuple(fields))
+            if len(value) > _MAX_CACHED_SIZE:
+                return self._read(fields)
+        return self._cached_report(fields)
+
+    def _apply(self, scope: Scope, report: _Report) -> None:
         if report.client is not None:
             scope["client"] = (report.client.host, report.client.port)
         if report.scheme is not None:
@@ -173,7 +181,7 @@ class ProxyHeadersMiddleware(Layer):
             scope["scheme"] = _SOCKET_SCHEMES[report.scheme] if is_socket else report.scheme
         if report.host is not None:
             # A new list: the server owns the old one.
-            others = [field for field in headers if field[0] != b"host"]
+            others = [field for field in scope["headers"] if field[0] != b"host"]
             scope["headers"] = [(b"host", report.host.encode("latin-1")), *others]
         if report.prefix is not None:
             scope["root_path"] = report.prefix
