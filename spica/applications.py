@@ -9,6 +9,7 @@ the lifespan, together with the stacks of mounted applications. It is built agai
 from __future__ import annotations
 
 from collections.abc import Awaitable, Collection, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from spica._asgi.current_codec import check_codec
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from spica.datastructures import URLPath
     from spica.formparsers import FormLimits
     from spica.routing import BaseRoute
+    from spica.tasks import Tasks
 
 
 P = ParamSpec("P")
@@ -110,6 +112,7 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
     max_header_size: int | float = DEFAULT_MAX_HEADER_SIZE
     json_codec: JSONCodec | None = None
     problem_details: bool = False
+    _tasks: Tasks | None = None
 
     @explain_arguments(FIXES_OF_APPLICATION_ARGUMENTS)
     def __init__(
@@ -187,6 +190,13 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
             self.min_body_rate,
         )
         return build_layer(app, outermost)
+
+    @cached_property  # a subclass may set an attribute of this name, which a property would forbid
+    def tasks(self) -> Tasks:
+        """Start work that outlives a request, and work that repeats; see ``spica.tasks.Tasks``."""
+        from spica.tasks import tasks_of  # on use: most applications have no tasks
+
+        return tasks_of(self)
 
     @property
     def routes(self) -> list[BaseRoute]:

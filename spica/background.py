@@ -5,7 +5,8 @@ retries. Use them for work that may be lost if the process ends, and a task queu
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec
+from functools import partial
+from typing import Any, ParamSpec, overload
 
 from spica._diagnostics.call_site import name_of
 from spica.concurrency import background_threads, is_async_callable
@@ -24,6 +25,9 @@ class BackgroundTask:
     Args:
         func: the function.
         args, kwargs: its arguments.
+        detach: True moves the task to `app.tasks`, so that the request ends at once. Without it, the
+            connection and the cleanup of the request wait for the task. A function with a parameter
+            `detach` gets the argument itself.
 
     Raises:
         TypeError: `func` is not callable.
@@ -32,7 +36,17 @@ class BackgroundTask:
         ``Response("done", background=BackgroundTask(send_mail, address))``
     """
 
-    def __init__(self, func: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> None:
+    detach = False
+
+    @overload
+    def __init__(self, func: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> None: ...
+
+    @overload
+    def __init__(
+        self, func: Callable[..., Any], *args: Any, detach: bool, **kwargs: Any
+    ) -> None: ...
+
+    def __init__(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         if not callable(func):
             raise TypeError(
                 f"{type(self).__name__}: func must be callable, not {func!r:.80}. "
@@ -43,11 +57,23 @@ class BackgroundTask:
         self.args: tuple[Any, ...] = args
         self.kwargs: dict[str, Any] = kwargs
         self.is_async = is_async_callable(func)
+        if "detach" in kwargs and not _has_parameter(func, "detach"):
+            self.detach = bool(kwargs.pop("detach"))
 
     async def __call__(self) -> None:
-        """Call the function. Its errors propagate."""
+        """Call the function, or start its detached task.
+
+        Raises:
+            Exception: The error of the function, unless it is detached.
+            TasksFull, RuntimeError: As for `app.tasks.start()`.
+        """
         # Read self.func here and not in __init__, because tracing agents replace it before the call.
-        if self.is_async:
+        if self.detach:
+            from spica.tasks import current_tasks  # on use: most tasks are not detached
+
+            call = partial(self.func, **self.kwargs)
+            current_tasks().start(call, *self.args, name=name_of(self.func))
+        elif self.is_async:
             await self.func(*self.args, **self.kwargs)
         else:
             await background_threads.run(self.func, *self.args, **self.kwargs)
@@ -66,7 +92,15 @@ class BackgroundTasks(BackgroundTask):
     def __init__(self, tasks: Sequence[BackgroundTask] | None = None) -> None:
         self.tasks: list[BackgroundTask] = list(tasks) if tasks else []
 
-    def add_task(self, func: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> None:
+    @overload
+    def add_task(self, func: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> None: ...
+
+    @overload
+    def add_task(
+        self, func: Callable[..., Any], *args: Any, detach: bool, **kwargs: Any
+    ) -> None: ...
+
+    def add_task(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Append a task. You can call this at any time, even from a running task."""
         self.tasks.append(BackgroundTask(func, *args, **kwargs))
 
@@ -87,6 +121,15 @@ class BackgroundTasks(BackgroundTask):
             raise failures[0]
         if failures:
             raise ExceptionGroup(f"{len(failures)} background tasks failed", failures)
+
+
+def _has_parameter(func: Callable[..., Any], name: str) -> bool:
+    import inspect  # on use, because it takes long to import
+
+    try:
+        return name in inspect.signature(func).parameters
+    except (TypeError, ValueError):
+        return False
 
 
 def _log_failure(task: BackgroundTask, error: Exception) -> None:

@@ -10,6 +10,7 @@ from spica.routing.hosts import Host
 from spica.routing.mounts import AppRoute
 
 if TYPE_CHECKING:
+    from spica.tasks import Tasks
     from spica.types import ASGIApp
 
 
@@ -69,3 +70,15 @@ def _applications_below(router: Any, prefix: str, seen: set[int]) -> Iterator[tu
             path, place = locate(route, prefix)
             yield app, place
             yield from _applications_below(inner, path, seen)
+
+
+def open_tasks(router: Any, app: Any) -> Tasks | None:
+    """Let ``app.tasks`` and those of mounted applications accept tasks. None for an app without tasks."""
+    if not hasattr(type(app), "_tasks"):
+        return None
+    from spica.tasks import tasks_of  # on use: requests do not need it
+
+    below = [inner for inner, _ in _applications_below(router, "", {id(router)})]
+    tasks = tasks_of(app)
+    tasks.open(*[tasks_of(inner) for inner in below if hasattr(type(inner), "_tasks")])
+    return tasks

@@ -20,6 +20,7 @@ from spica.routing.lifespan.mounted import (
     build_applications_below,
     locate,
     mounted_app,
+    open_tasks,
     router_of,
 )
 from spica.routing.lifespan.own import (
@@ -35,6 +36,7 @@ from spica.routing.mounts import AppRoute
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
+    from spica.tasks import Tasks
     from spica.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_STARTUP_SECONDS = 3600.0
@@ -81,6 +83,7 @@ async def run_lifespan(router: Any, scope: Scope, receive: Receive, send: Send) 
     await receive()
     app = scope.get("app")
     run = LifespanRun(router, app)
+    tasks = open_tasks(router, app)
     try:
         try:
             if getattr(app, "debug", False):
@@ -89,17 +92,20 @@ async def run_lifespan(router: Any, scope: Scope, receive: Receive, send: Send) 
                 warn_of_routes(router.routes)
             state = await run.start()
             build_applications_below(router)  # only now: a lifespan may have added middleware
+            if tasks is not None:
+                open_tasks(router, app)  # a lifespan may have mounted applications
+                tasks.begin()
             if state is not None:
                 _share_state(state, scope)
             await send({"type": "lifespan.startup.complete"})
             has_started = True
             await receive()
         except BaseException as exc:
-            await run.end(exc)
+            await _end(run, tasks, exc)
             if not has_started:
                 raise
         else:
-            await run.end(None)
+            await _end(run, tasks, None)
     except BaseException:
         import traceback
 
@@ -107,6 +113,15 @@ async def run_lifespan(router: Any, scope: Scope, receive: Receive, send: Send) 
         await send({"type": f"lifespan.{kind}.failed", "message": traceback.format_exc()})
         raise
     await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _end(run: LifespanRun, tasks: Tasks | None, error: BaseException | None) -> None:
+    """End the tasks, then the lifespans, which the tasks may use. After an error, cancel the tasks."""
+    try:
+        if tasks is not None:
+            await (tasks.aclose() if error is None else tasks.aclose(0))
+    finally:
+        await run.end(error)
 
 
 def _share_state(state: dict[str, Any], scope: Scope) -> None:
