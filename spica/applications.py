@@ -194,7 +194,7 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
     @cached_property  # a subclass may set an attribute of this name, which a property would forbid
     def tasks(self) -> Tasks:
         """Start work that outlives a request, and work that repeats; see ``spica.tasks.Tasks``."""
-        from spica.tasks import tasks_of  # on use: most applications have no tasks
+        from spica.tasks.registry import tasks_of  # on use: most applications have no tasks
 
         return tasks_of(self)
 

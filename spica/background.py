@@ -39,12 +39,12 @@ class BackgroundTask:
     detach = False
 
     @overload
-    def __init__(self, func: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> None: ...
-
-    @overload
     def __init__(
         self, func: Callable[..., Any], *args: Any, detach: bool, **kwargs: Any
     ) -> None: ...
+
+    @overload
+    def __init__(self, func: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> None: ...
 
     def __init__(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         if not callable(func):
@@ -69,7 +69,7 @@ class BackgroundTask:
         """
         # Read self.func here and not in __init__, because tracing agents replace it before the call.
         if self.detach:
-            from spica.tasks import current_tasks  # on use: most tasks are not detached
+            from spica.tasks.registry import current_tasks  # on use: most tasks are not detached
 
             call = partial(self.func, **self.kwargs)
             current_tasks().start(call, *self.args, name=name_of(self.func))
@@ -93,12 +93,12 @@ class BackgroundTasks(BackgroundTask):
         self.tasks: list[BackgroundTask] = list(tasks) if tasks else []
 
     @overload
-    def add_task(self, func: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> None: ...
-
-    @overload
     def add_task(
         self, func: Callable[..., Any], *args: Any, detach: bool, **kwargs: Any
     ) -> None: ...
+
+    @overload
+    def add_task(self, func: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> None: ...
 
     def add_task(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Append a task. You can call this at any time, even from a running task."""

@@ -21,6 +21,7 @@ SECTIONS: dict[str, list[str]] = {
         "guide/templates",
         "guide/configuration",
         "guide/threads",
+        "guide/tasks",
         "guide/schemas",
         "guide/testing",
         "guide/running",

@@ -25,6 +25,7 @@ FLOORS: dict[str, float] = {
     # the home of "nothing assumed": call sites, arguments, the order of middleware
     "spica._diagnostics": 3,
     # messages
+    "spica.tasks": 3.5,
     "spica.background": 4,
     "spica.formparsers": 4,
     "spica.requests": 4,

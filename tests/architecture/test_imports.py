@@ -32,6 +32,7 @@ HEAVY = {
     "importlib.metadata",
     "mimetypes",
     "spica.stores",
+    "spica.tasks",
     "sqlite3",
     "ssl",
     "tempfile",
@@ -93,6 +94,7 @@ def test_the_package_itself_loads_nothing():
         "spica.schemas",
         "spica.staticfiles",
         "spica.stores",
+        "spica.tasks",
         "spica.websockets",
     ],
 )

@@ -76,7 +76,7 @@ def open_tasks(router: Any, app: Any) -> Tasks | None:
     """Let ``app.tasks`` and those of mounted applications accept tasks. None for an app without tasks."""
     if not hasattr(type(app), "_tasks"):
         return None
-    from spica.tasks import tasks_of  # on use: requests do not need it
+    from spica.tasks.registry import tasks_of  # on use: requests do not need it
 
     below = [inner for inner, _ in _applications_below(router, "", {id(router)})]
     tasks = tasks_of(app)

@@ -5,9 +5,11 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from virtual_time import run_in_virtual_time
 
@@ -17,7 +19,8 @@ from spica.requests import Request
 from spica.responses import PlainTextResponse
 from spica.routing import Mount, Route
 from spica.stores import StoreUnavailable
-from spica.tasks import LOGGER_NAME, TaskHandle, TasksFull
+from spica.tasks import TaskHandle, TasksFull
+from spica.tasks.running import LOGGER_NAME
 from spica.testclient import AsyncTestClient, TestClient
 
 pytestmark = pytest.mark.anyio
@@ -83,13 +86,14 @@ class FleetStore:
     def __init__(self) -> None:
         self.entries: dict[str, tuple[object, float]] = {}
         self.is_down = False
+        self.sets = 0
 
     def prefixed(self, prefix: str) -> Any:
         return self
 
     def _get(self, key: str) -> object:
         if self.is_down:
-            raise StoreUnavailable("no server")
+            raise StoreUnavailable("FleetStore", "acquire", "no server")
         owner, ends_at = self.entries.get(key, (None, 0.0))
         return owner if anyio.current_time() < ends_at else None
 
@@ -102,8 +106,11 @@ class FleetStore:
     async def release(self, key: str, owner: str) -> bool:
         return self._get(key) == owner and bool(self.entries.pop(key))
 
-    async def set(self, key: str, value: bytes, *, seconds: float, only_if: str) -> bool:
-        return await self.acquire(key, str(id(object())) + str(len(self.entries)), seconds=seconds)
+    async def set(self, key: str, value: bytes, *, seconds: float, only_if: str | None) -> bool:
+        if only_if is None:
+            self.entries.pop(key, None)
+        self.sets += 1
+        return await self.acquire(key, f"set {self.sets}", seconds=seconds)
 
 
 # Starting
@@ -156,7 +163,7 @@ async def test_a_task_keeps_the_context_of_its_caller_but_not_its_cancellation()
     app = Spica()
 
     async def work() -> None:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         seen.append(variable.get())
 
     async with running(app):
@@ -165,6 +172,7 @@ async def test_a_task_keeps_the_context_of_its_caller_but_not_its_cancellation()
             handle = app.tasks.start(work)
             variable.set("later")
             scope.cancel()
+            await anyio.lowlevel.checkpoint()
         await handle.wait()
 
     assert seen == ["request"]
@@ -288,7 +296,7 @@ def test_restarts_back_off_from_1_to_60_seconds(in_time: InTime) -> None:
 
     in_time(main)
 
-    waits = [round(b - a, 3) for a, b in zip(work.starts, work.starts[1:], strict=False)]
+    waits = [round(b - a, 3) for a, b in pairwise(work.starts)]
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
@@ -301,7 +309,7 @@ def test_a_long_run_resets_the_back_off(in_time: InTime) -> None:
 
     in_time(main)
 
-    assert [round(b - a) for a, b in zip(work.starts, work.starts[1:], strict=False)] == [61] * 3
+    assert [round(b - a) for a, b in pairwise(work.starts)] == [61] * 3
 
 
 def test_a_task_over_its_time_fails(in_time: InTime) -> None:
@@ -355,7 +363,7 @@ def test_the_jitter_spreads_the_calls(in_time: InTime) -> None:
 
     in_time(main)
 
-    waits = [b - a for a, b in zip(work.starts, work.starts[1:], strict=False)]
+    waits = [b - a for a, b in pairwise(work.starts)]
     assert 5 <= min(waits) < 8
     assert 12 < max(waits) <= 15
 
@@ -366,7 +374,7 @@ async def test_a_registered_task_runs_in_each_lifespan_after_it_has_started() ->
     @contextlib.asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
         steps.append("start")
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         yield
         steps.append("stop")
 
@@ -445,7 +453,7 @@ def test_one_worker_of_the_fleet_calls_the_function(in_time: InTime) -> None:
 
     starts = sorted(start for work in works for start in work.starts)
     assert 8 <= len(starts) <= 11
-    assert min(b - a for a, b in zip(starts, starts[1:], strict=False)) >= 8.5
+    assert min(b - a for a, b in pairwise(starts)) >= 8.5
     assert sorted(len(work.starts) for work in works)[:2] == [0, 0]
 
 
@@ -475,7 +483,7 @@ def test_deploys_neither_repeat_nor_starve_a_periodic_task(in_time: InTime) -> N
                 await anyio.sleep(5)
         times = [each - start for each in work.starts]
         assert 7 <= len(times) <= 11
-        assert min(b - a for a, b in zip(times, times[1:], strict=False)) >= 8.5
+        assert min(b - a for a, b in pairwise(times)) >= 8.5
 
     in_time(main)
 
