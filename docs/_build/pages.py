@@ -9,38 +9,48 @@ from typing import NamedTuple
 DOCS = Path(__file__).resolve().parents[1]
 
 SECTIONS: dict[str, list[str]] = {
-    "Start": ["index", "guide/first-application", "coming-from-starlette", "deviations"],
+    "Start": [
+        "index",
+        "guide/first-application",
+        "coming-from-starlette",
+        "guide/switching",
+    ],
     "Guide": [
         "guide/routing",
         "guide/requests",
         "guide/responses",
-        "guide/websockets",
         "guide/errors",
-        "guide/lifespan",
-        "guide/static-files",
         "guide/templates",
+        "guide/static-files",
+        "guide/websockets",
+        "guide/lifespan",
         "guide/configuration",
         "guide/threads",
         "guide/tasks",
         "guide/schemas",
         "guide/testing",
-        "guide/running",
-        "guide/deployment",
-        "guide/switching",
-        "guide/limits",
-        "guide/checking",
-        "guide/support",
-        "guide/value-path",
-        "guide/walk",
     ],
     "Middleware": [
         "guide/middleware",
-        "guide/cors",
         "guide/sessions",
         "guide/authentication",
+        "guide/cors",
         "guide/more-middleware",
     ],
-    "Speed": ["figures", "growth"],
+    "Production": [
+        "guide/running",
+        "guide/deployment",
+        "guide/limits",
+        "guide/checking",
+        "guide/support",
+    ],
+    "Understanding spica": [
+        "guide/value-path",
+        "guide/walk",
+        "deviations",
+        "figures",
+        "growth",
+    ],
 }
 """The written pages by section, without ``.md``. Reference and decisions are added by themselves."""
 
