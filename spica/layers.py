@@ -41,7 +41,7 @@ answer as it is; ``edit_response`` edits it too. If you must see a response, for
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -118,7 +118,7 @@ class Layer(BaseLayer):
 
     def respond_edited(
         self, request: Request[Any], edit: Callable[[EditableResponse], None]
-    ) -> Awaitable[Answer]:
+    ) -> Coroutine[Any, Any, Answer]:
         """Return, once awaited, the answer of the app inside with ``edit`` applied.
 
         Use it in ``respond`` for an edit that depends on the request. Like ``edit_response``, the edit also

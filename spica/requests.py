@@ -23,7 +23,14 @@ from spica._asgi.body import (
     ClientDisconnect,
 )
 from spica._asgi.disconnect import CancelOnDisconnect, listen
-from spica._asgi.scope import BODY_LIMIT, ScopeMapping, check_header_size, make_room
+from spica._asgi.scope import (
+    BODY_LIMIT,
+    CSP_NONCE,
+    Nonce,
+    ScopeMapping,
+    check_header_size,
+    make_room,
+)
 from spica._asgi.sending import HandSend
 from spica._diagnostics.foreign_names import (
     FIXES_OF_CONNECTIONS,
@@ -232,11 +239,24 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
         """The user. Requires AuthenticationMiddleware."""
         return self._of_layer("user", "AuthenticationMiddleware")
 
-    def _of_layer(self, key: str, layer: str) -> Any:
+    @property
+    def csp_nonce(self) -> str:
+        """The nonce for inline scripts and styles. Requires SecurityHeadersMiddleware.
+
+        It is made when you first read it, and the content security policy then allows it.
+
+        Raises:
+            RuntimeError: You read it for the first time after the headers were sent.
+        """
+        layer = "SecurityHeadersMiddleware"
+        nonce: Nonce = self._of_layer(CSP_NONCE, layer, "csp_nonce")
+        return nonce.read()
+
+    def _of_layer(self, key: str, layer: str, name: str = "") -> Any:
         try:
             return self.scope[key]
         except KeyError:
-            raise AssertionError(_explain_missing(self.scope, key, layer)) from None
+            raise AssertionError(_explain_missing(self.scope, name or key, layer)) from None
 
     @property
     def state(self) -> StateT:
@@ -267,12 +287,12 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
         return url
 
 
-def _explain_missing(scope: Scope, key: str, layer: str) -> str:
-    text = f"{layer} must be installed to access request.{key}: "
+def _explain_missing(scope: Scope, name: str, layer: str) -> str:
+    text = f"{layer} must be installed to access request.{name}: "
     for recipe in getattr(scope.get("app"), "user_middleware", None) or ():
         if getattr(getattr(recipe, "cls", None), "__name__", "") == layer:
             return (
-                f"{text}it is, but inside the middleware that reads request.{key}. Put {layer} before "
+                f"{text}it is, but inside the middleware that reads request.{name}. Put {layer} before "
                 "that one in the list (add_middleware: add it after)."
             )
     return f"{text}add Middleware({layer}, ...) to the application's middleware."

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from spica._asgi.scope import CSP_NONCE
 from spica._diagnostics.foreign_names import explain_arguments
 from spica.exceptions import warn_configuration
 from spica.requests import Request
@@ -120,7 +121,8 @@ class _TemplateResponse(HTMLResponse):
     ) -> None:
         self.template = template
         self.context = context
-        super().__init__(template.render(context), status_code, headers, media_type, background)
+        text = template.render(_with_nonce(context))
+        super().__init__(text, status_code, headers, media_type, background)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response, after the template and context if the server offers the extension."""
@@ -130,10 +132,33 @@ class _TemplateResponse(HTMLResponse):
         await super().__call__(scope, receive, send)
 
 
+class _LazyNonce:
+    """The value of ``csp_nonce`` in a template. The nonce is made if the template writes it."""
+
+    __slots__ = ("_request",)
+
+    def __init__(self, request: Request[Any]) -> None:
+        self._request = request
+
+    def __str__(self) -> str:
+        return self._request.csp_nonce
+
+    __html__ = __str__  # a nonce has no characters to escape
+
+
+def _with_nonce(context: dict[str, Any]) -> dict[str, Any]:
+    """Return the values for a template: ``context``, and ``csp_nonce`` below SecurityHeadersMiddleware."""
+    request: Any = context.get("request")
+    if CSP_NONCE not in getattr(request, "scope", ()) or "csp_nonce" in context:
+        return context
+    return {**context, "csp_nonce": _LazyNonce(request)}
+
+
 class Jinja2Templates:
     """Render the templates of a directory, or of a Jinja2 environment, into responses.
 
-    Templates can use ``request`` and the function ``url_for(name, **path_params)``. ::
+    Templates can use ``request``, the function ``url_for(name, **path_params)``, and ``csp_nonce`` if the
+    application has ``SecurityHeadersMiddleware``. ::
 
         templates = Jinja2Templates("templates")
 

@@ -32,6 +32,8 @@ SECTIONS: dict[str, list[str]] = {
     ],
     "Middleware": [
         "guide/middleware",
+        "guide/cors",
+        "guide/browser-safety",
         "guide/sessions",
         "guide/authentication",
         "guide/cors",

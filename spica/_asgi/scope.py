@@ -9,6 +9,7 @@ that a proxy has stripped, since the application below needs a path that include
 
 from __future__ import annotations
 
+import os
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -40,8 +41,39 @@ CLEANUP = "spica.cleanup"
 SENT_BY_HAND = "spica.sent_by_hand"
 """Present once user code has started the response with ``request._send``."""
 
+CSP_NONCE = "spica.csp_nonce"
+"""The ``Nonce`` of the request. ``SecurityHeadersMiddleware`` sets it."""
+
 PENDING_EDITS = "spica.pending_edits"
 """Edits of the layers an exception passed, innermost first; the error page receives them too."""
+
+
+class Nonce:
+    """The nonce for the content security policy of one response, made when it is first read.
+
+    ``value`` is None until then, and ``is_final`` is True once the headers are written.
+    """
+
+    # Defaults of the class instead of an `__init__`: one object per request is made.
+    value: str | None = None
+    is_final = False
+
+    def read(self) -> str:
+        """Return the nonce: 16 random bytes in base64 (CSP Level 3 s.2.3.1, s.7.1).
+
+        Raises:
+            RuntimeError: The headers have been sent without it.
+        """
+        if self.value is None:
+            if self.is_final:
+                raise RuntimeError(
+                    "request.csp_nonce was first read after the headers of the response were sent, so the "
+                    "browser does not know it. Read it before you return the response."
+                )
+            import base64  # imported late: few applications need it
+
+            self.value = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+        return self.value
 
 
 def check_header_size(scope: Scope) -> None:

@@ -21,6 +21,10 @@ REDIRECTS = "redirects"
 """It redirects to the host that the request names."""
 CHECKS_HOST = "checks_host"
 """It refuses requests for unknown hosts."""
+CHECKS_ORIGIN = "checks_origin"
+"""It refuses requests that pages of other origins have started."""
+SECURITY_HEADERS = "security_headers"
+"""It writes headers such as Content-Security-Policy."""
 SESSION = "session"
 """It keeps a session in a cookie."""
 CORS = "cors"
@@ -51,6 +55,11 @@ RULES = (
         CORS,
         "{outer} answers some requests itself. Without the headers of {inner}, the page sees a network error "
         "instead of the answer, and a preflight, which sends no credentials and follows no redirect, fails",
+    ),
+    Rule(
+        ANSWERS,
+        SECURITY_HEADERS,
+        "{outer} answers some requests itself, and these answers lack the headers of {inner}",
     ),
     Rule(
         SESSION,
@@ -136,8 +145,9 @@ class _Layer:
 
     def _find_key(self, args: Sequence[Any], options: dict[str, Any]) -> tuple[str, Any] | None:
         """Return a key that must be unique among the layers of a list, or None."""
-        if CORS in self.traits:
-            return CORS, None
+        for trait in (CORS, COMPRESSES):
+            if trait in self.traits:
+                return trait, None
         if SESSION in self.traits:
             try:
                 options = inspect.signature(self.cls).bind_partial(None, *args, **options).arguments
@@ -179,6 +189,10 @@ def _twice(outer: _Layer, inner: _Layer, kind: str, cookie: Any) -> OrderProblem
     if kind == CORS:
         head = f"{inner.name} is inside another {outer.name}"
         why = "the outer one answers all preflights, so the settings of the inner one do not apply to them"
+        remedy = "Keep one."
+    elif kind == COMPRESSES:
+        head = f"{inner.name} is inside another layer that compresses, {outer.name}"
+        why = "only the inner one compresses"
         remedy = "Keep one."
     else:
         head = f"{inner.name} is inside another {outer.name} with the cookie {cookie!r}"

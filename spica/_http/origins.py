@@ -1,7 +1,8 @@
 """Origins: the values that browsers send in the Origin field, and patterns for them.
 
 The module helps you to configure which origins may read a response. It finds configured origins that no
-browser ever sends, and patterns that match more than intended. It does not make the decision itself.
+browser ever sends, and patterns that match more than intended. It also returns the origin that a request is
+sent to. It does not make the decision itself.
 
 Standards: RFC 6454 (s.4 origins, s.6.2 serialization, s.7 the field), WHATWG URL s.3.4 (default ports).
 """
@@ -9,9 +10,10 @@ Standards: RFC 6454 (s.4 origins, s.6.2 serialization, s.7 the field), WHATWG UR
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from spica._http.host import format_host, parse_host
+from spica._http.host import find_host, format_host, parse_host
 
 MAX_ORIGIN_SIZE = 300
 """Longest origin that a pattern is matched against, in characters. A host name has at most 253."""
@@ -69,6 +71,24 @@ def _serialize_host(scheme: str, authority: str) -> str:
         raise ValueError("has no valid host and port")
     host, port = parsed
     return format_host(host, None if port == _DEFAULT_PORTS[scheme] else port)
+
+
+# WHATWG HTML s.10.5.2: the Origin of a WebSocket handshake is that of the page.
+_SCHEMES_OF_PAGES = {"ws": "http", "wss": "https"}
+
+
+def request_origin(scheme: str, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """Return the origin that a request is sent to, as browsers serialize it, or None without a valid Host.
+
+    ``scheme`` and ``headers`` are those of the scope. A WebSocket gets the origin of a page on its host.
+    """
+    field = find_host(headers)
+    parsed = None if field is None else parse_host(field.decode("latin-1"))
+    if parsed is None:
+        return None
+    scheme = _SCHEMES_OF_PAGES.get(scheme, scheme)
+    host, port = parsed
+    return f"{scheme}://{format_host(host, None if port == _DEFAULT_PORTS.get(scheme) else port)}"
 
 
 class Looseness(NamedTuple):

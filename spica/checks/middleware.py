@@ -16,6 +16,8 @@ from spica.checks.walk import applications_of, layers_of
 from spica.exceptions import SpicaConfigurationWarning
 from spica.middleware.authentication import AuthenticationMiddleware
 from spica.middleware.cors import CORSMiddleware
+from spica.middleware.crossorigin import SAFE_METHODS, CrossOriginMiddleware
+from spica.middleware.securityheaders import CSP, SecurityHeadersMiddleware
 from spica.middleware.sessions import SessionMiddleware
 from spica.middleware.trustedhost import TrustedHostMiddleware
 
@@ -48,7 +50,9 @@ def _check_stack(app: Spica) -> Iterator[Finding]:
                 yield _explain_failure(exc)
             stack = None
     yield from findings_of_warnings(caught)
-    for layer in layers_of(stack, app.router):
+    layers = list(layers_of(stack, app.router))
+    yield from _find_untrusted_origins(layers, recipes)
+    for layer in layers:
         place = _place_of_layer(layer, recipes)
         for cls, check in _CHECKS.items():
             if isinstance(layer, cls):
@@ -98,6 +102,45 @@ def _find_early_authentication(recipes: list[Any]) -> Iterator[Finding]:
                 "request.session. Put it after SessionMiddleware in the list.",
                 getattr(early, "_place", None),
             )
+
+
+def _find_untrusted_origins(layers: list[Any], recipes: list[Any]) -> Iterator[Finding]:
+    """Find origins that CORS allows to send requests and the cross-origin check refuses."""
+    guards = [layer for layer in layers if isinstance(layer, CrossOriginMiddleware)]
+    for cors in (layer for layer in layers if isinstance(layer, CORSMiddleware)):
+        if SAFE_METHODS.issuperset(cors.allow_methods):
+            continue
+        for guard in guards:
+            refused = sorted(set(cors.allow_origins) - {"*", *guard.trusted_origins})
+            if refused:
+                yield warning(
+                    "cross-origin",
+                    f"CORSMiddleware lets {refused[0]} send requests, which CrossOriginMiddleware refuses. "
+                    "Add the origin to trusted_origins, or remove it from allow_origins.",
+                    _place_of_layer(guard, recipes),
+                )
+
+
+def _check_security_headers(
+    layer: SecurityHeadersMiddleware, place: Place | None
+) -> Iterator[Finding]:
+    if not layer.hsts_seconds:
+        yield info(
+            "hsts-off",
+            "SecurityHeadersMiddleware sends no Strict-Transport-Security. If the site is only served over "
+            "HTTPS, set hsts_seconds, for example to 31_536_000, a year.",
+            place,
+        )
+    policy = layer.csp
+    scripts = policy and (policy.script_src or policy.default_src or ())
+    has_exception = scripts and any(word.startswith(("'nonce", "'sha")) for word in scripts)
+    if scripts and CSP.UNSAFE_INLINE in scripts and not has_exception:
+        yield warning(
+            "csp-unsafe",
+            "SecurityHeadersMiddleware: the policy allows inline scripts, so it does not stop injected ones. "
+            'Replace CSP.UNSAFE_INLINE by CSP.NONCE, and write nonce="{{ csp_nonce }}" in your scripts.',
+            place,
+        )
 
 
 def _check_cors(layer: CORSMiddleware, place: Place | None) -> Iterator[Finding]:
@@ -150,6 +193,7 @@ def _check_hosts(layer: TrustedHostMiddleware, place: Place | None) -> Iterator[
 
 _CHECKS: dict[type, Callable[[Any, Place | None], Iterator[Finding]]] = {
     CORSMiddleware: _check_cors,
+    SecurityHeadersMiddleware: _check_security_headers,
     SessionMiddleware: _check_session,
     TrustedHostMiddleware: _check_hosts,
 }

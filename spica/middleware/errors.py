@@ -162,7 +162,9 @@ class ServerErrorMiddleware(BaseLayer):
     def debug_response(self, request: Request[Any], exc: Exception) -> Response:
         """Return the traceback: a page if the client accepts HTML, else plain text."""
         if "text/html" in request.headers.get("accept", ""):
-            return HTMLResponse(self.generate_html(exc), status_code=500)
+            # The page has no script, but a style sheet, which a policy of the application may forbid.
+            headers = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"}
+            return HTMLResponse(self.generate_html(exc), status_code=500, headers=headers)
         return PlainTextResponse(self.generate_plain_text(exc), status_code=500)
 
     def generate_html(self, exc: Exception, limit: int = 7) -> str:

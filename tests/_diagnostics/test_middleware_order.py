@@ -15,10 +15,12 @@ from spica.exceptions import SpicaConfigurationWarning
 from spica.middleware import Middleware
 from spica.middleware.authentication import AuthenticationMiddleware
 from spica.middleware.cors import CORSMiddleware
+from spica.middleware.crossorigin import CrossOriginMiddleware
 from spica.middleware.errors import ServerErrorMiddleware
 from spica.middleware.exceptions import ExceptionMiddleware
 from spica.middleware.gzip import GZipMiddleware
 from spica.middleware.httpsredirect import HTTPSRedirectMiddleware
+from spica.middleware.securityheaders import SecurityHeadersMiddleware
 from spica.middleware.sessions import SessionMiddleware
 from spica.middleware.trustedhost import TrustedHostMiddleware
 from spica.responses import PlainTextResponse
@@ -85,6 +87,21 @@ WRONG: list[Any] = [
         lambda: [Middleware(RateLimit), cors()],
         "CORSMiddleware is inside RateLimit: ",
         id="CORS inside a class of the user's",
+    ),
+    pytest.param(
+        lambda: [Middleware(CrossOriginMiddleware), cors()],
+        "CORSMiddleware is inside CrossOriginMiddleware: ",
+        id="CORS inside the check of origins",
+    ),
+    pytest.param(
+        lambda: [Middleware(CrossOriginMiddleware), Middleware(SecurityHeadersMiddleware)],
+        "SecurityHeadersMiddleware is inside CrossOriginMiddleware: CrossOriginMiddleware answers",
+        id="security headers inside a layer that answers",
+    ),
+    pytest.param(
+        lambda: [Middleware(GZipMiddleware), Middleware(GZipMiddleware)],
+        "GZipMiddleware is inside another layer that compresses, GZipMiddleware: only the inner",
+        id="compression twice",
     ),
     pytest.param(
         lambda: [session(), hosts()],

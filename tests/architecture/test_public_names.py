@@ -4,8 +4,10 @@ import ast
 
 LAYERS = (
     "spica.middleware.cors",
+    "spica.middleware.crossorigin",
     "spica.middleware.httpsredirect",
     "spica.middleware.proxyheaders",
+    "spica.middleware.securityheaders",
     "spica.middleware.trustedhost",
 )
 """Middleware written with ``spica.layers``: nothing private of the layers, and nothing of the plumbing."""

@@ -18,9 +18,11 @@ from spica.middleware import Middleware
 from spica.middleware.authentication import AuthenticationMiddleware
 from spica.middleware.body_limit import RequestBodyLimitMiddleware
 from spica.middleware.cors import CORSMiddleware
+from spica.middleware.crossorigin import CrossOriginMiddleware
 from spica.middleware.errors import ServerErrorMiddleware
 from spica.middleware.form_limit import FormLimitMiddleware
 from spica.middleware.gzip import GZipMiddleware
+from spica.middleware.securityheaders import CSP, SecurityHeadersMiddleware
 from spica.middleware.sessions import SessionMiddleware
 from spica.middleware.trustedhost import TrustedHostMiddleware
 from spica.responses import PlainTextResponse
@@ -228,6 +230,39 @@ class TestMiddleware:
     @pytest.mark.parametrize(("age", "found"), [(86400, []), (86401, [(INFO, "cors-max-age")])])
     def test_preflights_that_no_browser_keeps_so_long(self, age: int, found: Any) -> None:
         assert codes(with_middleware(Middleware(CORSMiddleware, max_age=age))) == found
+
+    @pytest.mark.parametrize(
+        ("origin", "methods", "found"),
+        [
+            ("https://a.example", ["GET", "POST"], [(WARNING, "cross-origin")]),
+            ("https://a.example", ["GET"], []),
+            ("https://b.example", ["GET", "POST"], []),
+            ("*", ["POST"], []),
+        ],
+    )
+    def test_an_origin_that_may_send_and_is_refused(
+        self, origin: str, methods: Any, found: Any
+    ) -> None:
+        cors = Middleware(CORSMiddleware, allow_origins=[origin], allow_methods=methods)
+        guard = Middleware(CrossOriginMiddleware, trusted_origins=["https://b.example"])
+        assert codes(Spica(middleware=[cors, guard])) == found
+
+    @pytest.mark.parametrize(
+        ("policy", "found"),
+        [
+            (CSP.default(), []),
+            (None, []),
+            (CSP(script_src=[CSP.UNSAFE_INLINE]), [(WARNING, "csp-unsafe")]),
+            (CSP(default_src=[CSP.SELF, CSP.UNSAFE_INLINE]), [(WARNING, "csp-unsafe")]),
+            (CSP(script_src=[CSP.UNSAFE_INLINE, CSP.NONCE]), []),
+        ],
+    )
+    def test_a_policy_that_stops_no_script(self, policy: Any, found: Any) -> None:
+        recipe = Middleware(SecurityHeadersMiddleware, csp=policy, hsts_seconds=60)
+        assert codes(with_middleware(recipe)) == found
+
+    def test_no_strict_transport_security(self) -> None:
+        assert codes(with_middleware(Middleware(SecurityHeadersMiddleware))) == [(INFO, "hsts-off")]
 
     def test_that_of_a_mounted_application(self) -> None:
         inner = with_middleware(session("short"))
