@@ -1,22 +1,25 @@
 """Open a store by its URL."""
 
-from urllib.parse import urlsplit
+import os
+from urllib.parse import unquote, urlsplit
 
 from spica.stores.base import BaseStore
 from spica.stores.memory import MemoryStore
 
 _FORMS = (
-    '"memory://", "sqlite:///var/app.db", "redis://localhost:6379/0" or '
+    '"memory://", "sqlite:///var/state.db", "redis://localhost:6379/0" or '
     '"postgresql://user@localhost/app"'
 )
 
 
-def open_store(url: str) -> BaseStore:
+def open_store(url: str, *, timeout_seconds: float = 0.25) -> BaseStore:
     """Return the store that a URL names. It connects when it is first used.
 
     Args:
         url: ``memory://``, ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db``, ``redis://``,
-            ``rediss://``, ``valkey://`` or ``postgresql://``.
+            ``rediss://``, ``valkey://``, ``valkeys://``, ``unix://`` (Redis), ``postgresql://`` or
+            ``postgres://``.
+        timeout_seconds: the timeout of an operation, 0.25 s by default. The memory needs none.
 
     Raises:
         ImportError: The driver is not installed. The message names the extra.
@@ -25,6 +28,28 @@ def open_store(url: str) -> BaseStore:
     scheme = urlsplit(url).scheme
     if scheme == "memory":
         return MemoryStore()
-    raise ValueError(
-        f"open_store: {url.partition('@')[2] or url!r:.80} has no known scheme. Use {_FORMS}."
-    )
+    if scheme == "sqlite":
+        return _open_sqlite(url, timeout_seconds)
+    if scheme in ("redis", "rediss", "valkey", "valkeys", "unix"):
+        from spica.stores.redis import RedisStore
+
+        return RedisStore.from_url(url, timeout_seconds=timeout_seconds)
+    if scheme in ("postgresql", "postgres"):
+        from spica.stores.postgres import PostgresStore
+
+        return PostgresStore.from_url(url, timeout_seconds=timeout_seconds)
+    raise ValueError(f"open_store: no store has the scheme {scheme!r:.80}. Use {_FORMS}.")
+
+
+def _open_sqlite(url: str, timeout_seconds: float) -> BaseStore:
+    from spica.stores.sqlite import SQLiteStore
+
+    parts = urlsplit(url)
+    # As in SQLAlchemy: three slashes begin a relative path, four an absolute one.
+    path = unquote(parts.path[1:])
+    if parts.netloc or parts.query or parts.fragment or path in ("", ":memory:"):
+        raise ValueError(
+            f'open_store: {url!r:.200} names no file. Write "sqlite:///var/state.db" for a relative path, '
+            'four slashes for an absolute one, and "memory://" for the memory.'
+        )
+    return SQLiteStore(os.fspath(path), timeout_seconds=timeout_seconds)

@@ -1,5 +1,7 @@
 """The stores that the contract is tested on."""
 
+import functools
+
 import anyio
 import pytest
 
@@ -16,10 +18,18 @@ class Backend:
 
     def open(self, **options):
         """Return a store with its own connections. All stores of a test share their entries."""
-        if not hasattr(self, "store"):
-            self.store = open_store("memory://")
-            self.store._space.clock = self.clock
-        return self.store
+        if self.name == "memory":
+            if not hasattr(self, "store"):
+                self.store = open_store("memory://")
+                self.store._space.clock = self.clock
+            return self.store
+        return open_store(self.url, **options)
+
+    @functools.cached_property
+    def url(self):
+        if self.name == "sqlite":
+            return f"sqlite:///{self.request.getfixturevalue('tmp_path')}/state.db"
+        return self.request.getfixturevalue(f"{self.name}_url")
 
     def clock(self):
         return self.time
@@ -32,12 +42,14 @@ class Backend:
             await anyio.sleep(seconds)
 
 
-@pytest.fixture(params=["memory"])
-def backend(request):
+@pytest.fixture(params=["memory", "sqlite", "redis", "postgres"])
+def backend(request, anyio_backend):
+    if request.param in ("redis", "postgres") and anyio_backend == "trio":
+        pytest.skip("The drivers work on asyncio only.")
     return Backend(request.param, request)
 
 
 @pytest.fixture
 async def store(backend):
-    async with backend.open() as store:
+    async with backend.open(timeout_seconds=10) as store:
         yield store

@@ -26,6 +26,7 @@ import tempfile
 import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -104,9 +105,12 @@ class Server:
         self._wait()
 
     def kill(self):
-        """End the server at once, like a crash."""
-        self.send(signal.SIGKILL)
+        """End all processes of the server at once, like a crash."""
+        processes = [psutil.Process(pid) for pid in self.pids()]
+        for process in processes:
+            process.kill()
         self._wait()
+        psutil.wait_procs(processes, 10)
 
     def _wait(self):
         self.process.stdin.close()
@@ -305,14 +309,20 @@ def postgres_url(request):
     """The URL of an empty Postgres schema."""
     url = os.environ.get("POSTGRES_URL") or request.getfixturevalue("postgres_server").url
     schema = f"spica_{uuid.uuid4().hex}"
-    asyncio.run(postgres_command(url, f"CREATE SCHEMA {schema}"))
+    postgres_command(url, f"CREATE SCHEMA {schema}")
     yield f"{url}{'&' if '?' in url else '?'}search_path={schema}"
     if not os.environ.get("POSTGRES_URL"):
         running(request.getfixturevalue("own_postgres_server"))
-    asyncio.run(postgres_command(url, f"DROP SCHEMA {schema} CASCADE"))
+    postgres_command(url, f"DROP SCHEMA {schema} CASCADE")
 
 
-async def postgres_command(url, command):
+def postgres_command(url, command):
+    """Execute a statement, also while an event loop runs in this thread, and return the rows."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, fetch(url, command)).result()
+
+
+async def fetch(url, command):
     import asyncpg
 
     connection = await asyncpg.connect(url)

@@ -1,0 +1,102 @@
+"""The circuit breaker: an outage of a store costs a request nothing.
+
+After several failures in a row the breaker opens. Operations then fail at once, without a try. After a while
+it lets one operation through, the probe. If that works, the breaker closes, otherwise it stays open for twice
+the time. A warning in the log names the reason, at most once a minute.
+"""
+
+import logging
+import threading
+import time
+
+from spica.stores.values import StoreUnavailable
+
+MAX_FAILURES = 5
+"""How many failures in a row open the breaker."""
+FIRST_SECONDS = 1.0
+"""How long the breaker is open at first."""
+MAX_SECONDS = 30.0
+"""How long it is open at most."""
+LOG_SECONDS = 60.0
+"""The time between two warnings."""
+
+logger = logging.getLogger("spica.stores")
+
+
+class Breaker:
+    """The state of one store's backend. All views of the store share it, in all threads.
+
+    Args:
+        store: the kind of store, for messages.
+        timeout_seconds: the timeout of one operation.
+
+    Raises:
+        ValueError: The timeout is not above 0.
+    """
+
+    def __init__(self, store: str, timeout_seconds: float) -> None:
+        if not 0 < timeout_seconds < 3600:
+            raise ValueError(
+                f"{store}: timeout_seconds must be above 0 and below an hour, not {timeout_seconds!r}."
+            )
+        self.store = store
+        self.timeout_seconds = timeout_seconds
+        self.clock = time.monotonic
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._open_seconds = 0.0  # 0 while the breaker is closed
+        self._open_until = 0.0
+        self._probing = False
+        self._logged_at: float | None = None
+
+    def enter(self, operation: str) -> None:
+        """Let an operation begin. Call one of `succeed`, `fail` and `leave` at its end.
+
+        Raises:
+            StoreUnavailable: The breaker is open.
+        """
+        if not self._open_seconds:
+            return
+        with self._lock:
+            wait = self._open_until - self.clock()
+            if wait <= 0 and not self._probing:
+                self._probing = True
+                return
+        reason = "the last operations failed, and the next try is not due yet"
+        raise StoreUnavailable(self.store, operation, reason, retry_after_seconds=max(wait, 0.0))
+
+    def succeed(self) -> None:
+        """Note that an operation worked."""
+        if not self._failures and not self._open_seconds:
+            return
+        with self._lock:
+            recovered = self._open_seconds > 0
+            self._failures = 0
+            self._open_seconds = 0.0
+            self._probing = False
+        if recovered:
+            logger.info("%s works again.", self.store)
+
+    def leave(self) -> None:
+        """Note that an operation ended without a result, because its task was cancelled."""
+        self._probing = False
+
+    def fail(self, operation: str, reason: str) -> StoreUnavailable:
+        """Note that an operation failed, and return the exception for it."""
+        with self._lock:
+            self._failures += 1
+            was_probe, self._probing = self._probing, False
+            if self._failures >= MAX_FAILURES and (was_probe or not self._open_seconds):
+                self._open_seconds = min(self._open_seconds * 2 or FIRST_SECONDS, MAX_SECONDS)
+                self._open_until = self.clock() + self._open_seconds
+            now = self.clock()
+            is_due = self._logged_at is None or now - self._logged_at >= LOG_SECONDS
+            if is_due:
+                self._logged_at = now
+        if is_due:
+            logger.warning("%s.%s() failed: %s", self.store, operation, reason)
+        return StoreUnavailable(self.store, operation, reason)
+
+    def timed_out(self, operation: str) -> StoreUnavailable:
+        """Note that an operation took too long, and return the exception for it."""
+        return self.fail(operation, f"no answer within {self.timeout_seconds} s")

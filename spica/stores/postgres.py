@@ -1,0 +1,398 @@
+"""The store in Postgres, for many machines.
+
+Each operation is one statement. All times are those of the server, so the clocks of the machines do not
+matter, except for `ends_at` of records. A committed change survives a crash, but for the table of rates: it
+is UNLOGGED, so a crash of the server empties it. asyncio only, like the driver.
+
+The store creates its tables in the first schema of the search path. If its role may not do that, execute
+`SCHEMA` in your migrations.
+"""
+
+import asyncio
+import base64
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from spica.stores.base import BaseStore
+from spica.stores.breaker import Breaker
+from spica.stores.values import Allowance, Rate, Record, take
+
+MAX_CONNECTIONS = 10
+"""How many connections a store opens at most, in each process."""
+PRUNE_SECONDS = 1.0
+"""The time between two looks for expired rows."""
+MIN_PRUNED = 100
+"""How many expired rows one look deletes at least."""
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS spica_value
+    (key text COLLATE "C" PRIMARY KEY, value bytea NOT NULL, expires bigint);
+CREATE UNLOGGED TABLE IF NOT EXISTS spica_rate
+    (key text COLLATE "C" PRIMARY KEY, tat bigint NOT NULL, now bigint NOT NULL, allowed boolean NOT NULL)
+    WITH (fillfactor = 70);
+CREATE TABLE IF NOT EXISTS spica_lease
+    (key text COLLATE "C" PRIMARY KEY, owner text NOT NULL, expires bigint NOT NULL);
+CREATE TABLE IF NOT EXISTS spica_record
+    (key text COLLATE "C" PRIMARY KEY, fields jsonb NOT NULL, created bigint NOT NULL, used bigint NOT NULL,
+    expires bigint NOT NULL, ends bigint NOT NULL, grp text COLLATE "C");
+CREATE INDEX IF NOT EXISTS spica_record_grp ON spica_record (grp) WHERE grp IS NOT NULL;
+CREATE INDEX IF NOT EXISTS spica_value_expires ON spica_value (expires) WHERE expires IS NOT NULL;
+CREATE INDEX IF NOT EXISTS spica_record_expires ON spica_record (expires);
+CREATE TABLE IF NOT EXISTS spica_generation (grp text COLLATE "C" PRIMARY KEY, number bigint NOT NULL);
+"""
+"""The tables of the store. Times are in microseconds since the epoch."""
+
+# The time of the server in microseconds, once per statement. now() would be the time of the transaction.
+_N = "n AS MATERIALIZED (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS t)"
+_T = "(SELECT t FROM n)"
+_LIVE = f"expires > {_T} AND ends > {_T}"
+# A clock that was set back, or a rate that was changed: no state is further ahead than a whole burst. Two
+# statements that wait for each other may see each other's time as 5 seconds ahead.
+_TAT = "CASE WHEN r.tat > {n} + $2::bigint + 5000000 THEN {n} + $2::bigint ELSE greatest(r.tat, {n}) END"
+_TAT = _TAT.format(n=_T)
+
+_STATEMENTS = {
+    "ping": "SELECT 1",
+    "get": f"WITH {_N} SELECT value FROM spica_value WHERE key = $1 AND (expires IS NULL OR expires > {_T})",
+    "set": f"""WITH {_N} INSERT INTO spica_value AS v VALUES ($1, $2, {_T} + $3::bigint)
+        ON CONFLICT (key) DO UPDATE SET value = excluded.value, expires = excluded.expires RETURNING true""",
+    "set absent": f"""WITH {_N} INSERT INTO spica_value AS v VALUES ($1, $2, {_T} + $3::bigint)
+        ON CONFLICT (key) DO UPDATE SET value = excluded.value, expires = excluded.expires
+        WHERE v.expires <= {_T} RETURNING true""",
+    "set present": f"""WITH {_N} UPDATE spica_value SET value = $2, expires = {_T} + $3::bigint
+        WHERE key = $1 AND (expires IS NULL OR expires > {_T}) RETURNING true""",
+    "delete": f"""WITH {_N},
+        v AS (DELETE FROM spica_value WHERE key = ANY ($1::text[]) RETURNING key, expires),
+        t AS (DELETE FROM spica_rate WHERE key = ANY ($1::text[]) RETURNING key, tat),
+        r AS (DELETE FROM spica_record WHERE key = ANY ($1::text[]) RETURNING key, expires, ends)
+        SELECT count(*) FROM (SELECT key FROM v WHERE expires IS NULL OR expires > {_T}
+        UNION SELECT key FROM t WHERE tat > {_T} UNION SELECT key FROM r WHERE {_LIVE}) AS k""",
+    # $2: whole burst, $3: interval * cost. A refused request writes the row, too, because only
+    # RETURNING shows the state that the decision was made on.
+    "take": f"""WITH {_N} INSERT INTO spica_rate AS r VALUES ($1, {_T} + $3::bigint, {_T}, true)
+        ON CONFLICT (key) DO UPDATE SET now = {_T},
+        allowed = {_TAT} + $3::bigint - $2::bigint <= {_T},
+        tat = {_TAT} + CASE WHEN {_TAT} + $3::bigint - $2::bigint <= {_T} THEN $3::bigint ELSE 0 END
+        RETURNING allowed, tat, now""",
+    "peek": f"WITH {_N} SELECT (SELECT tat FROM spica_rate WHERE key = $1), t FROM n",
+    "acquire": f"""WITH {_N} INSERT INTO spica_lease AS l VALUES ($1, $2, {_T} + $3::bigint)
+        ON CONFLICT (key) DO UPDATE SET owner = excluded.owner, expires = excluded.expires
+        WHERE l.owner = excluded.owner OR l.expires <= {_T} RETURNING true""",
+    "release": f"""WITH {_N} DELETE FROM spica_lease WHERE key = $1 AND owner = $2 AND expires > {_T}
+        RETURNING true""",
+    "read": f"""WITH {_N} SELECT fields::text, created, used, ends FROM spica_record
+        WHERE key = $1 AND {_LIVE}""",
+    "create": f"""WITH {_N} INSERT INTO spica_record VALUES ($1, $2::jsonb, {_T}, {_T}, {_T} + $3::bigint,
+        $4::bigint, $5) ON CONFLICT (key) DO UPDATE SET fields = excluded.fields, created = excluded.created,
+        used = excluded.used, expires = excluded.expires, ends = excluded.ends, grp = excluded.grp""",
+    "merge": f"""WITH {_N} UPDATE spica_record SET fields = (fields || $2::jsonb) - $3::text[], used = {_T},
+        expires = {_T} + $4::bigint WHERE key = $1 AND {_LIVE} RETURNING true""",
+    "members": f"""WITH {_N} SELECT array(SELECT key FROM spica_record WHERE grp = $1 AND {_LIVE}
+        ORDER BY created, key)""",
+    "delete_group": f"""WITH {_N}, d AS (DELETE FROM spica_record WHERE grp = $1 AND key IS DISTINCT FROM $2
+        RETURNING expires, ends) SELECT count(*) FROM d WHERE {_LIVE}""",
+    "generation": "SELECT number FROM spica_generation WHERE grp = $1",
+    "bump": """INSERT INTO spica_generation AS g VALUES ($1, 1)
+        ON CONFLICT (grp) DO UPDATE SET number = g.number + 1 RETURNING number""",
+}
+_PRUNE = {
+    table: f"""WITH {_N} DELETE FROM {table} WHERE key IN (SELECT key FROM {table} WHERE {condition}
+        LIMIT $1 FOR UPDATE SKIP LOCKED)"""
+    for table, condition in {
+        "spica_value": f"expires <= {_T}",
+        "spica_rate": f"tat <= {_T}",
+        "spica_lease": f"expires <= {_T}",
+        "spica_record": f"(expires <= {_T} OR ends <= {_T})",
+    }.items()
+}
+
+
+def _microseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1_000_000))
+
+
+def _name(field: str) -> str:
+    """Return a field's name in a form that jsonb can store: without NUL and lone surrogates."""
+    return field.encode("unicode_escape").decode("ascii")
+
+
+def _json(fields: Mapping[str, bytes]) -> str:
+    return orjson.dumps(
+        {_name(name): base64.b64encode(value).decode("ascii") for name, value in fields.items()}
+    ).decode()
+
+
+class _Operations:
+    """The operations on a connection."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+    async def _row(self, statement: str, *args: Any) -> Any:
+        return await self.connection.fetchrow(_STATEMENTS[statement], *args)
+
+    async def _one(self, statement: str, *args: Any) -> Any:
+        return await self.connection.fetchval(_STATEMENTS[statement], *args)
+
+    async def ping(self) -> None:
+        await self._one("ping")
+
+    async def get(self, key: str) -> Any:
+        return await self._one("get", key)
+
+    async def set(self, key: str, value: bytes, seconds: float | None, only_if: str | None) -> Any:
+        statement = f"set {only_if}" if only_if else "set"
+        expires = None if seconds is None else _microseconds(seconds)
+        return await self._one(statement, key, value, expires)
+
+    async def delete(self, keys: list[str]) -> Any:
+        return await self._one("delete", keys)
+
+    async def take(self, key: str, rate: Rate, cost: int) -> Allowance:
+        interval, full = rate.interval, rate.interval * rate.burst
+        if not cost:
+            tat, now = await self._row("peek", key)
+            return take(tat or 0, now, rate, 0)[0]
+        allowed, tat, now = await self._row("take", key, full, interval * cost)
+        remaining = max(0, (now + full - tat) // interval)
+        wait = 0 if allowed else max(tat + interval * cost - full - now, 1)
+        return Allowance(allowed, remaining, wait / 1e6, max(tat - now, 0) / 1e6)
+
+    async def acquire(self, key: str, owner: str, seconds: float) -> Any:
+        return await self._one("acquire", key, owner, _microseconds(seconds))
+
+    async def release(self, key: str, owner: str) -> Any:
+        return await self._one("release", key, owner)
+
+    async def read(self, key: str) -> Record | None:
+        row = await self._row("read", key)
+        if row is None:
+            return None
+        data, *times = row
+        fields = {
+            name.encode("ascii").decode("unicode_escape"): base64.b64decode(value)
+            for name, value in orjson.loads(data).items()
+        }
+        return Record(fields, *(moment / 1e6 for moment in times))
+
+    async def create(
+        self, key: str, fields: dict[str, bytes], idle: float, ends_at: float, group: str | None
+    ) -> None:
+        times = (_microseconds(idle), _microseconds(ends_at))
+        await self._one("create", key, _json(fields), *times, group)
+
+    async def merge(self, key: str, changes: dict[str, bytes | None], idle: float) -> Any:
+        deleted = [_name(name) for name, value in changes.items() if value is None]
+        written = {name: value for name, value in changes.items() if value is not None}
+        return await self._one("merge", key, _json(written), deleted, _microseconds(idle))
+
+    async def members(self, group: str) -> Any:
+        return await self._one("members", group)
+
+    async def delete_group(self, group: str, keep: str | None) -> Any:
+        return await self._one("delete_group", group, keep)
+
+    async def generation(self, group: str, bump: bool) -> Any:
+        return await self._one("bump" if bump else "generation", group) or 0
+
+    async def prune(self, limit: int) -> None:
+        for statement in _PRUNE.values():
+            await self.connection.execute(statement, limit)
+
+    async def create_schema(self) -> None:
+        if await self.connection.fetchval("SELECT to_regclass('spica_generation')") is None:
+            async with self.connection.transaction():
+                # Two workers that start at once would both create the tables.
+                await self.connection.execute("SELECT pg_advisory_xact_lock(7163, 1)")
+                await self.connection.execute(SCHEMA)
+
+
+def _import_asyncpg() -> Any:
+    try:
+        return __import__("asyncpg")
+    except ImportError as error:
+        raise ImportError(
+            "The store needs the package 'asyncpg': pip install 'spica[postgres]'."
+        ) from error
+
+
+async def _keep(connection: Any) -> None:
+    """Replace the query that resets a connection in the pool: the store changes no setting."""
+
+
+class _Database:
+    """The pool that all views of a store share: yours, or one for the event loop that runs."""
+
+    def __init__(self, pool: Any, url: str, timeout_seconds: float) -> None:
+        self.asyncpg = _import_asyncpg()
+        self.url = url
+        self.owned = pool is None
+        self.given = pool
+        self.breaker = Breaker("PostgresStore", timeout_seconds)
+        self.errors = (
+            self.asyncpg.PostgresError,
+            self.asyncpg.InterfaceError,
+            OSError,
+            TimeoutError,
+        )
+        self.loop: object = None
+        self.opening: asyncio.Task[Any] | None = None
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.pruned_at = time.monotonic()
+        self.writes = 0
+
+    def pool(self) -> "asyncio.Task[Any]":
+        """Return the task that opens the pool, for this event loop. It goes on after a timeout."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise TypeError(
+                "PostgresStore works on asyncio only, because its driver does. On trio use MemoryStore or "
+                "SQLiteStore."
+            ) from None
+        opening = self.opening
+        failed = (
+            opening is not None and opening.done() and (opening.cancelled() or opening.exception())
+        )
+        if opening is None or self.loop is not loop or failed:
+            opening = self.opening = loop.create_task(self._open())
+            opening.add_done_callback(_note_exception)
+            self.loop = loop
+        return opening
+
+    async def _open(self) -> Any:
+        pool = self.given or await self.asyncpg.create_pool(
+            self.url,
+            min_size=0,
+            max_size=MAX_CONNECTIONS,
+            timeout=5,
+            reset=_keep,
+        )
+        try:
+            await self.carry_out(pool, "create_schema", ())
+        except BaseException:
+            if self.owned:
+                pool.terminate()
+            raise
+        return pool
+
+    async def carry_out(self, pool: Any, operation: str, args: tuple[Any, ...]) -> Any:
+        """Run one operation on a connection of the pool."""
+        connection = await pool.acquire()
+        try:
+            return await getattr(_Operations(connection), operation)(*args)
+        except asyncio.CancelledError:
+            # The answer may still come, or never: the connection is of no use to another operation.
+            connection.terminate()
+            raise
+        finally:
+            await pool.release(connection)
+
+    async def run(self, operation: str, args: tuple[Any, ...]) -> Any:
+        """Open the pool if necessary, and run one operation."""
+        pool = await asyncio.shield(self.pool())
+        return await self.carry_out(pool, operation, args)
+
+    def start(self, operation: str, *args: Any) -> "asyncio.Task[Any]":
+        """Run an operation in a task of its own. After a timeout it ends in the background."""
+        task = asyncio.get_running_loop().create_task(self.run(operation, args))
+        task.add_done_callback(_note_exception)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    def prune(self) -> None:
+        """Delete some expired rows in the background, if it is time to."""
+        self.writes += 1
+        if time.monotonic() - self.pruned_at >= PRUNE_SECONDS:
+            self.pruned_at = time.monotonic()
+            limit, self.writes = max(MIN_PRUNED, 2 * self.writes), 0
+            self.start("prune", limit)
+
+    async def close(self) -> None:
+        opening, self.opening = self.opening, None
+        if self.loop is not asyncio.get_running_loop() or opening is None:
+            return
+        for task in [*self.tasks]:
+            task.cancel()
+        if not opening.done():
+            opening.cancel()
+        elif self.owned and not opening.cancelled() and opening.exception() is None:
+            pool = opening.result()
+            try:
+                async with asyncio.timeout(self.breaker.timeout_seconds):
+                    await pool.close()
+            except TimeoutError:
+                pool.terminate()
+
+
+def _note_exception(task: "asyncio.Task[Any]") -> None:
+    """Mark an exception as seen: the operation that waited has raised its own."""
+    if not task.cancelled():
+        task.exception()
+
+
+class PostgresStore(BaseStore):
+    """A store in Postgres, on a pool of yours.
+
+    A pool of yours should be made with ``reset`` set to a function that does nothing, or each operation takes
+    a second round trip. Behind PgBouncer in transaction mode, make it with ``statement_cache_size=0``.
+
+    Args:
+        pool: an ``asyncpg.Pool``. You close it yourself.
+        timeout_seconds: the timeout of an operation, 0.25 s by default.
+
+    Raises:
+        TypeError: The pool is of another kind.
+
+    Example:
+        ``store = PostgresStore(pool)``, or ``open_store("postgresql://user@localhost/app")``
+    """
+
+    def __init__(self, pool: Any, *, timeout_seconds: float = 0.25) -> None:
+        if not isinstance(pool, _import_asyncpg().Pool):
+            cls = type(pool)
+            raise TypeError(
+                f"PostgresStore needs an asyncpg.Pool, not {cls.__module__}.{cls.__qualname__}."
+            )
+        self._database = _Database(pool, "", timeout_seconds)
+
+    @classmethod
+    def from_url(cls, url: str, *, timeout_seconds: float = 0.25) -> "PostgresStore":
+        """Return a store with connections of its own, at most 10: see `open_store`."""
+        store = cls.__new__(cls)
+        store._database = _Database(None, url, timeout_seconds)
+        return store
+
+    async def _run(self, operation: str, *args: Any) -> Any:
+        database = self._database
+        breaker = database.breaker
+        database.pool()  # a TypeError on trio
+        breaker.enter(operation)
+        task = database.start(operation, *args)
+        try:
+            await asyncio.wait({task}, timeout=breaker.timeout_seconds)
+        except BaseException:
+            task.cancel()
+            breaker.leave()
+            raise
+        if not task.done():
+            task.cancel()
+            raise breaker.timed_out(operation)
+        try:
+            result = task.result()
+        except database.errors as error:
+            raise breaker.fail(operation, f"{type(error).__name__}: {error}") from error
+        except BaseException:
+            breaker.leave()
+            raise
+        breaker.succeed()
+        database.prune()
+        return result
+
+    async def aclose(self) -> None:
+        """Close the connections that the store opened: see `Store.aclose`."""
+        await self._database.close()

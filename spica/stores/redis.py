@@ -1,0 +1,387 @@
+"""The store in Redis or Valkey, for many machines.
+
+It uses nothing newer than Redis 6.2. All times are those of the server, so the clocks of the machines do not
+matter, except for `ends_at` of records. Each operation is one command or one script: one round trip.
+
+A Redis Cluster is not supported, because a record and its group are on different nodes there. Use one primary
+with replicas. asyncio only, like the drivers.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from spica.stores.base import BaseStore
+from spica.stores.breaker import Breaker
+from spica.stores.values import Allowance, Rate, Record, allowance
+
+MAX_CONNECTIONS = 50
+"""How many connections a store opens at most, in each process."""
+
+# Numbers beyond 14 digits need '%.0f' on their way from Lua to Redis.
+_NOW = """
+local t = redis.call('TIME')
+local now = t[1] * 1000000 + t[2]
+"""
+_TAKE = (
+    _NOW
+    + """
+local interval, full, cost = tonumber(ARGV[1]), ARGV[1] * ARGV[2], tonumber(ARGV[3])
+local tat = math.min(math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now), now + full)
+local new = tat + interval * math.max(cost, 1)
+local wait = new - full - now
+if wait > 0 or cost == 0 then
+  return {wait <= 0 and 1 or 0, math.floor((now + full - tat) / interval), math.max(wait, 0), tat - now}
+end
+redis.call('SET', KEYS[1], string.format('%.0f', new), 'PX', math.ceil((new - now) / 1000))
+return {1, math.floor(-wait / interval), 0, new - now}
+"""
+)
+_ACQUIRE = """
+local owner = redis.call('GET', KEYS[1])
+if owner and owner ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+_RELEASE = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+"""
+# A record is a hash: c created, u last used, e ends, g group, and the fields with the prefix f.
+# A group is a sorted set of the full keys by time of creation. A member without a record does not count.
+_DROP = """
+local function drop(full)
+  local record = 'spica:r:' .. full
+  local group = redis.call('HGET', record, 'g')
+  if group then redis.call('ZREM', 'spica:g:' .. group, full) end
+  return redis.call('DEL', record)
+end
+"""
+_MEMBERS = """
+local function members(group)
+  local alive = {}
+  for _, full in ipairs(redis.call('ZRANGE', 'spica:g:' .. group, 0, -1)) do
+    if redis.call('HGET', 'spica:r:' .. full, 'g') == group then
+      alive[#alive + 1] = full
+    else
+      redis.call('ZREM', 'spica:g:' .. group, full)
+    end
+  end
+  return alive
+end
+"""
+_DELETE = (
+    _DROP
+    + """
+local deleted = 0
+for _, full in ipairs(ARGV) do
+  if redis.call('DEL', 'spica:v:' .. full, 'spica:t:' .. full) + drop(full) > 0 then deleted = deleted + 1 end
+end
+return deleted
+"""
+)
+_CREATE = (
+    _NOW
+    + _DROP
+    + """
+local full, idle, ends, group = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local record, members = 'spica:r:' .. full, 'spica:g:' .. group
+drop(full)
+if ends <= now then return 0 end
+local time = string.format('%.0f', now)
+redis.call('HSET', record, 'c', time, 'u', time, 'e', ARGV[3], unpack(ARGV, 5))
+redis.call('PEXPIREAT', record, string.format('%.0f', math.floor(math.min(ends, now + idle) / 1000)))
+if group ~= '' then
+  redis.call('HSET', record, 'g', group)
+  redis.call('ZADD', members, time, full)
+  for _, old in ipairs(redis.call('ZRANGE', members, 0, 9)) do
+    if redis.call('EXISTS', 'spica:r:' .. old) == 0 then redis.call('ZREM', members, old) end
+  end
+  local left = math.ceil((ends - now) / 1000)
+  if redis.call('PTTL', members) < left then redis.call('PEXPIRE', members, string.format('%.0f', left)) end
+end
+return 1
+"""
+)
+_MERGE = (
+    _NOW
+    + """
+local idle, deleted = tonumber(ARGV[1]), tonumber(ARGV[2])
+local ends = tonumber(redis.call('HGET', KEYS[1], 'e') or 0)
+if ends <= now then return 0 end
+redis.call('HSET', KEYS[1], 'u', string.format('%.0f', now), unpack(ARGV, 3 + deleted))
+if deleted > 0 then redis.call('HDEL', KEYS[1], unpack(ARGV, 3, 2 + deleted)) end
+redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', math.floor(math.min(ends, now + idle) / 1000)))
+return 1
+"""
+)
+_LIST = _MEMBERS + "return members(ARGV[1])"
+_DELETE_GROUP = (
+    _DROP
+    + _MEMBERS
+    + """
+local deleted = 0
+for _, full in ipairs(members(ARGV[1])) do
+  if full ~= ARGV[2] then deleted = deleted + drop(full) end
+end
+return deleted
+"""
+)
+
+Execute = Callable[..., Awaitable[Any]]
+
+
+class Script:
+    """A Lua script, sent by its digest. The server gets the source when it does not know it."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+    async def run(self, execute: Execute, keys: list[bytes], *args: object) -> Any:
+        """Run the script: one round trip if the server knows it."""
+        try:
+            return await execute("EVALSHA", self.digest, len(keys), *keys, *args)
+        except Exception as error:
+            if type(error).__name__ != "NoScriptError":
+                raise
+        return await execute("EVAL", self.source, len(keys), *keys, *args)
+
+
+_SCRIPTS = {
+    "take": Script(_TAKE),
+    "acquire": Script(_ACQUIRE),
+    "release": Script(_RELEASE),
+    "delete": Script(_DELETE),
+    "create": Script(_CREATE),
+    "merge": Script(_MERGE),
+    "members": Script(_LIST),
+    "delete_group": Script(_DELETE_GROUP),
+}
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def _key(kind: str, full: str) -> bytes:
+    return f"spica:{kind}:{full}".encode()
+
+
+def _field(name: str) -> bytes:
+    return b"f" + name.encode("utf-8", "surrogatepass")
+
+
+class _Operations:
+    """The operations, written with the ``execute_command`` of a client."""
+
+    def __init__(self, execute: Execute) -> None:
+        self.execute = execute
+
+    async def ping(self) -> None:
+        await self.execute("PING")
+
+    async def get(self, key: str) -> Any:
+        return await self.execute("GET", _key("v", key))
+
+    async def set(self, key: str, value: bytes, seconds: float | None, only_if: str | None) -> Any:
+        expiry = () if seconds is None else ("PX", _milliseconds(seconds))
+        condition = {"absent": ("NX",), "present": ("XX",)}.get(only_if or "", ())
+        return await self.execute("SET", _key("v", key), value, *expiry, *condition)
+
+    async def delete(self, keys: list[str]) -> Any:
+        return await _SCRIPTS["delete"].run(self.execute, [], *map(str.encode, keys))
+
+    async def take(self, key: str, rate: Rate, cost: int) -> Allowance:
+        keys = [_key("t", key)]
+        return allowance(
+            await _SCRIPTS["take"].run(self.execute, keys, rate.interval, rate.burst, cost)
+        )
+
+    async def acquire(self, key: str, owner: str, seconds: float) -> Any:
+        keys, owned = [_key("l", key)], owner.encode()
+        return await _SCRIPTS["acquire"].run(self.execute, keys, owned, _milliseconds(seconds))
+
+    async def release(self, key: str, owner: str) -> Any:
+        return await _SCRIPTS["release"].run(self.execute, [_key("l", key)], owner.encode())
+
+    async def read(self, key: str) -> Record | None:
+        found = await self.execute("HGETALL", _key("r", key))
+        if not found:
+            return None
+        if not isinstance(found, dict):  # a client without the callback for this command
+            found = dict(zip(found[::2], found[1::2], strict=True))
+        fields = {
+            name[1:].decode("utf-8", "surrogatepass"): value
+            for name, value in found.items()
+            if name.startswith(b"f")
+        }
+        return Record(fields, *(int(found[name]) / 1e6 for name in (b"c", b"u", b"e")))
+
+    async def create(
+        self, key: str, fields: dict[str, bytes], idle: float, ends_at: float, group: str | None
+    ) -> None:
+        pairs = [part for name, value in fields.items() for part in (_field(name), value)]
+        times = (round(idle * 1e6), round(ends_at * 1e6))
+        full, members = key.encode(), (group or "").encode()
+        await _SCRIPTS["create"].run(self.execute, [], full, *times, members, *pairs)
+
+    async def merge(self, key: str, changes: dict[str, bytes | None], idle: float) -> Any:
+        deleted = [_field(name) for name, value in changes.items() if value is None]
+        pairs: list[bytes] = []
+        for name, value in changes.items():
+            if value is not None:
+                pairs += (_field(name), value)
+        args = (round(idle * 1e6), len(deleted), *deleted, *pairs)
+        return await _SCRIPTS["merge"].run(self.execute, [_key("r", key)], *args)
+
+    async def members(self, group: str) -> list[str]:
+        keys = await _SCRIPTS["members"].run(self.execute, [], group.encode())
+        return [key.decode() for key in keys]
+
+    async def delete_group(self, group: str, keep: str | None) -> Any:
+        kept = (keep or "").encode()
+        return await _SCRIPTS["delete_group"].run(self.execute, [], group.encode(), kept)
+
+    async def generation(self, group: str, bump: bool) -> Any:
+        return await self.execute("INCR" if bump else "GET", _key("n", group)) or 0
+
+
+def _import_client(scheme: str) -> Any:
+    package = "valkey" if scheme.startswith("valkey") else "redis"
+    try:
+        return __import__(f"{package}.asyncio", fromlist=["Redis"])
+    except ImportError as error:
+        install = "pip install 'spica[redis]'" if package == "redis" else "pip install valkey"
+        raise ImportError(f"The store needs the package {package!r}: {install}.") from error
+
+
+def _check_client(client: Any) -> None:
+    module, name = type(client).__module__, type(client).__qualname__
+    if not module.startswith(("redis.asyncio", "valkey.asyncio")):
+        raise TypeError(
+            f"RedisStore needs a client of redis.asyncio or valkey.asyncio, not {module}.{name}."
+        )
+    if "Cluster" in name:
+        raise TypeError(
+            f"RedisStore does not support a cluster ({name}): a record and its group are on different nodes. "
+            "Use one primary with replicas."
+        )
+    if client.connection_pool.connection_kwargs.get("decode_responses"):
+        raise ValueError("RedisStore needs bytes: make the client without decode_responses=True.")
+
+
+class _Connections:
+    """The client that all views of a store share: yours, or one for the event loop that runs."""
+
+    def __init__(self, client: Any, url: str, timeout_seconds: float) -> None:
+        self.url = url
+        self.owned = client is None
+        self.client = client
+        self.breaker = Breaker("RedisStore", timeout_seconds)
+        self.loop: object = None
+        self.operations: Any = None
+        package = _import_client("valkey" if _is_valkey(client, url) else "redis")
+        self.module = package
+        root = __import__(package.__name__.partition(".")[0])
+        self.errors = (getattr(root, "RedisError", None) or root.ValkeyError, OSError)
+
+    def open(self) -> _Operations:
+        """Return the operations for this event loop. Connections cannot move to another loop."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise TypeError(
+                "RedisStore works on asyncio only, because its drivers do. On trio use MemoryStore or "
+                "SQLiteStore."
+            ) from None
+        if self.loop is not loop:
+            if self.owned:
+                self.client = self._connect()
+            self.loop = loop
+            self.operations = _Operations(self.client.execute_command)
+        operations: _Operations = self.operations
+        return operations
+
+    def _connect(self) -> Any:
+        module = self.module
+        timeout = self.breaker.timeout_seconds
+        pool = module.BlockingConnectionPool.from_url(
+            self.url.replace("valkey", "redis", 1)
+            if module.__name__ == "redis.asyncio"
+            else self.url,
+            max_connections=MAX_CONNECTIONS,
+            timeout=timeout,
+            socket_connect_timeout=timeout,
+        )
+        client = getattr(module, "Redis", None) or module.Valkey
+        # A second try could count a request twice, and would take longer than the timeout.
+        return client(connection_pool=pool, retry=None)
+
+    async def close(self) -> None:
+        client, self.loop = self.client, None
+        if self.owned and client is not None:
+            self.client = None
+            close = getattr(client, "aclose", None) or client.close
+            await close()
+            await client.connection_pool.disconnect()
+
+
+def _is_valkey(client: Any, url: str) -> bool:
+    if client is not None:
+        return type(client).__module__.startswith("valkey")
+    return url.startswith("valkey")
+
+
+class RedisStore(BaseStore):
+    """A store in Redis or Valkey, on a client of yours.
+
+    The memory policy of the server should be ``noeviction``, or sessions may vanish. The durability of the
+    data is that of your server: without persistence, a restart empties the store.
+
+    Args:
+        client: a ``redis.asyncio.Redis`` or ``valkey.asyncio.Valkey`` without ``decode_responses``. You close
+            it yourself.
+        timeout_seconds: the timeout of an operation, 0.25 s by default.
+
+    Raises:
+        TypeError: The client is of another kind, or for a cluster.
+        ValueError: The client decodes responses.
+
+    Example:
+        ``store = RedisStore(client)``, or ``open_store("redis://localhost:6379/0")``
+    """
+
+    def __init__(self, client: Any, *, timeout_seconds: float = 0.25) -> None:
+        _check_client(client)
+        self._connections = _Connections(client, "", timeout_seconds)
+
+    @classmethod
+    def from_url(cls, url: str, *, timeout_seconds: float = 0.25) -> "RedisStore":
+        """Return a store with connections of its own, at most 50: see `open_store`."""
+        store = cls.__new__(cls)
+        store._connections = _Connections(None, url, timeout_seconds)
+        return store
+
+    async def _run(self, operation: str, *args: Any) -> Any:
+        connections = self._connections
+        breaker = connections.breaker
+        operations = connections.open()
+        breaker.enter(operation)
+        try:
+            async with asyncio.timeout(breaker.timeout_seconds):
+                result = await getattr(operations, operation)(*args)
+        except TimeoutError:
+            raise breaker.timed_out(operation) from None
+        except connections.errors as error:
+            raise breaker.fail(operation, f"{type(error).__name__}: {error}") from error
+        except BaseException:
+            breaker.leave()
+            raise
+        breaker.succeed()
+        return result
+
+    async def aclose(self) -> None:
+        """Close the connections that the store opened: see `Store.aclose`."""
+        await self._connections.close()
