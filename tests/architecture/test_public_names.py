@@ -7,6 +7,7 @@ LAYERS = (
     "spica.middleware.crossorigin",
     "spica.middleware.httpsredirect",
     "spica.middleware.proxyheaders",
+    "spica.middleware.ratelimit",
     "spica.middleware.securityheaders",
     "spica.middleware.trustedhost",
 )
