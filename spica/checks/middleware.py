@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from spica._diagnostics.call_site import Place
-from spica._diagnostics.middleware_order import SESSION, find_order_problems, traits_of
+from spica._diagnostics.middleware_order import READS_PROXY, SESSION, find_order_problems, traits_of
 from spica.applications import Spica
 from spica.checks.finding import Finding, error, info, warning
 from spica.checks.loading import configuration_warnings
 from spica.checks.settings import check_limit_layers
-from spica.checks.walk import applications_of, layers_of
+from spica.checks.walk import applications_of, layers_of, routes_of
 from spica.exceptions import SpicaConfigurationWarning
 from spica.middleware.authentication import AuthenticationMiddleware
 from spica.middleware.cors import CORSMiddleware
@@ -34,6 +35,42 @@ def check_middleware(application: Any) -> Iterator[Finding]:
     for app in applications_of(application):
         if isinstance(app, Spica):
             yield from _check_stack(app)
+    yield from _find_limits_by_address(application)
+
+
+def _find_limits_by_address(application: Any) -> Iterator[Finding]:
+    """Yield a finding if clients are told apart by an address that may be that of a proxy."""
+    # Without this import, the application has no such limit.
+    ratelimit = sys.modules.get("spica.middleware.ratelimit")
+    if ratelimit is None or any(
+        READS_PROXY in traits_of(recipe.cls)
+        for recipe in getattr(application, "user_middleware", ())
+    ):
+        return
+    for limits, place in _limits_of(application):
+        names = [limit.name for limit in limits if getattr(limit, "key", 0) is ratelimit.by_client]
+        if names:
+            yield info(
+                "limit-by-address",
+                f"RateLimitMiddleware limits clients by their address ({', '.join(names)}), without "
+                "ProxyHeadersMiddleware. Behind a proxy, all clients have the address of the proxy and share "
+                "one limit. Add Middleware(ProxyHeadersMiddleware, trusted=[...]) as the first middleware.",
+                place,
+            )
+
+
+def _limits_of(application: Any) -> Iterator[tuple[Sequence[Any], Place | str | None]]:
+    """Yield the limits of each RateLimitMiddleware of applications, routers and routes."""
+    for app in applications_of(application):
+        for recipe in getattr(app, "user_middleware", ()):
+            if getattr(recipe.cls, "__name__", "") == "RateLimitMiddleware":
+                limits = (*recipe.args, *recipe.kwargs.get("messages", ()))
+                yield limits, getattr(recipe, "_place", None)
+    for entry in routes_of(application):
+        route: Any = entry.route
+        for layer in layers_of(getattr(route, "app", None), getattr(route, "endpoint", None)):
+            if type(layer).__name__ == "RateLimitMiddleware":
+                yield (*layer.limits, *layer.messages), entry.place
 
 
 def _check_stack(app: Spica) -> Iterator[Finding]:

@@ -18,8 +18,8 @@ import inspect
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -134,8 +134,8 @@ def by_header(name: str) -> Key:
 
 
 def _header_key(name: bytes, conn: HTTPConnection[Any]) -> str | None:
-    for field, value in conn.scope["headers"]:
-        if field == name:
+    for field_name, value in conn.scope["headers"]:
+        if field_name == name:
             # Hashed: the value may be secret, and the keys of a store end up in backups.
             return hashlib.blake2b(value, digest_size=16).hexdigest()
     return None
@@ -169,8 +169,24 @@ class Limit:
     name: str = "default"
     key: Key = by_client
     cost: int = 1
+    # Computed once, since every request needs them: the start of the store's keys, and the headers.
+    _prefix: str = field(init=False, repr=False, compare=False)
+    _label: str = field(init=False, repr=False, compare=False)
+    _policy: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        self._check()
+        rate = self.rate
+        # The rate is part of the key: a state is meaningless under another rate.
+        prefix = f"{self.name}:{rate.requests}/{rate.seconds:g}/{rate.burst}:"
+        # RFC 9651 s.3.3.3: a string of printable ASCII, with a backslash before quotes and backslashes.
+        label = '"' + self.name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        object.__setattr__(self, "_prefix", prefix)
+        object.__setattr__(self, "_label", label)
+        policy = f"{label};q={rate.requests};w={math.ceil(rate.seconds)}"
+        object.__setattr__(self, "_policy", policy)
+
+    def _check(self) -> None:
         if not isinstance(self.rate, Rate):
             raise TypeError(
                 f'Limit: rate must be a Rate, not {self.rate!r:.80}. Write Rate.parse("100/minute").'
@@ -184,6 +200,10 @@ class Limit:
             raise TypeError(
                 f"Limit({name!r}): key must be a `def` function of the connection, not {self.key!r:.80}."
             )
+        self._check_cost()
+
+    def _check_cost(self) -> None:
+        name = self.name
         if isinstance(self.cost, bool) or not isinstance(self.cost, int):
             raise TypeError(f"Limit({name!r}): cost must be an int, not {self.cost!r:.80}.")
         if not 0 <= self.cost <= self.rate.burst:
@@ -300,7 +320,7 @@ class Limiter:
         return await self._take(key, limit, limit.cost if cost is None else cost)
 
     async def _take(self, key: str, limit: Limit, cost: int) -> Allowance:
-        full_key = _full_key(key, limit)
+        full_key = limit._prefix + key
         try:
             allowance = await self._rates.take(full_key, limit.rate, cost=cost)
         except StoreUnavailable as exc:
@@ -333,12 +353,6 @@ class Limiter:
             self._log_from, self._unlogged = now + LOG_SECONDS, 0
 
 
-def _full_key(key: str, limit: Limit) -> str:
-    # The rate is part of the key: a state is meaningless under another rate.
-    rate = limit.rate
-    return f"{limit.name}:{rate.requests}/{rate.seconds:g}/{rate.burst}:{key}"
-
-
 def _reason(allowance: Allowance) -> str:
     return f"Too many messages. Retry in {max(1, math.ceil(allowance.retry_after_seconds))} s."
 
@@ -346,23 +360,14 @@ def _reason(allowance: Allowance) -> str:
 # -- the headers -----------------------------------------------------------------------------------------
 
 
-def format_policies(limits: Sequence[Limit]) -> str:
+def format_policies(limits: Iterable[Limit]) -> str:
     """Return the value of RateLimit-Policy: quota ``q`` and window ``w`` in whole seconds of each limit."""
-    return ", ".join(
-        f"{_quote(limit.name)};q={limit.rate.requests};w={math.ceil(limit.rate.seconds)}"
-        for limit in limits
-    )
+    return ", ".join([limit._policy for limit in limits])
 
 
 def format_state(limit: Limit, allowance: Allowance) -> str:
     """Return the value of RateLimit: the remaining requests ``r``, and ``t`` seconds until all are back."""
-    return f"{_quote(limit.name)};r={allowance.remaining};t={math.ceil(allowance.reset_seconds)}"
-
-
-@lru_cache(maxsize=_REMEMBERED)
-def _quote(name: str) -> str:
-    # RFC 9651 s.3.3.3: a string of printable ASCII, with a backslash before quotes and backslashes.
-    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return f"{limit._label};r={allowance.remaining};t={math.ceil(allowance.reset_seconds)}"
 
 
 # -- the layer -------------------------------------------------------------------------------------------
@@ -485,12 +490,11 @@ class RateLimitMiddleware(Layer):
                 tightest = limit, allowance
         if tightest is None:
             return None
-        return self._policies_without(skipped), *tightest
+        policies = self._policies_without(skipped) if skipped else self._policies
+        return policies, *tightest
 
     def _policies_without(self, skipped: Sequence[Limit]) -> str:
-        if not skipped:
-            return self._policies
-        return format_policies([limit for limit in self.limits if limit not in skipped])
+        return format_policies(limit for limit in self.limits if limit not in skipped)
 
 
 remember(RateLimitMiddleware, "respond")

@@ -22,12 +22,15 @@ from spica.middleware.crossorigin import CrossOriginMiddleware
 from spica.middleware.errors import ServerErrorMiddleware
 from spica.middleware.form_limit import FormLimitMiddleware
 from spica.middleware.gzip import GZipMiddleware
+from spica.middleware.proxyheaders import ProxyHeadersMiddleware
+from spica.middleware.ratelimit import Limit, Rate, RateLimitMiddleware, by_header
 from spica.middleware.securityheaders import CSP, SecurityHeadersMiddleware
 from spica.middleware.sessions import SessionMiddleware
 from spica.middleware.trustedhost import TrustedHostMiddleware
 from spica.responses import PlainTextResponse
 from spica.routing import Host, Mount, Route, Router, WebSocketRoute
 from spica.schemas import OpenAPIResponse
+from spica.stores import MemoryStore
 
 ERROR, WARNING, INFO = Severity
 
@@ -263,6 +266,19 @@ class TestMiddleware:
 
     def test_no_strict_transport_security(self) -> None:
         assert codes(with_middleware(Middleware(SecurityHeadersMiddleware))) == [(INFO, "hsts-off")]
+
+    def test_limits_by_address_without_the_headers_of_proxies(self) -> None:
+        limit = Limit(Rate(1, 1))
+        recipe = Middleware(RateLimitMiddleware, limit, store=MemoryStore())
+        inner = Route("/inner", index, middleware=[recipe])
+        found = [(INFO, "limit-by-address")]
+        assert codes(with_middleware(recipe)) == found
+        assert codes(Spica(routes=[Mount("/a", routes=[inner])])) == found
+        assert codes(Spica(routes=[Mount("/a", routes=[], middleware=[recipe])])) == found
+        assert codes(with_middleware(Middleware(ProxyHeadersMiddleware), recipe)) == []
+        by_key = Limit(Rate(1, 1), key=by_header("x-api-key"))
+        other = Middleware(RateLimitMiddleware, by_key, store=MemoryStore())
+        assert codes(with_middleware(other)) == []
 
     def test_that_of_a_mounted_application(self) -> None:
         inner = with_middleware(session("short"))
