@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec, overload
 
 from spica._asgi.current_codec import check_codec
 from spica._asgi.scope import CLEANUP
 from spica._asgi.stack import Middleware, MiddlewareFactory, build_layer, build_stack, check_recipes
-from spica._diagnostics.arguments import check_flag
+from spica._diagnostics.arguments import check_duration, check_flag
 from spica._diagnostics.foreign_names import FIXES_OF_APPLICATION_ARGUMENTS, explain_arguments
 from spica._diagnostics.middleware_order import check_order, refuse_misplaced
 from spica._layers.answers import resolve_outermost
@@ -44,6 +44,7 @@ from spica.responses.base import Response
 from spica.routing import Router
 from spica.routing.base import Endpoint, SocketEndpoint
 from spica.routing.decorators import HandlerDecorators, RouteDecorators
+from spica.routing.lifespan.mounted import link_applications_below
 from spica.routing.lifespan.run import (
     MAX_SHUTDOWN_SECONDS,
     MAX_STARTUP_SECONDS,
@@ -56,10 +57,26 @@ if TYPE_CHECKING:
     from spica.datastructures import URLPath
     from spica.formparsers import FormLimits
     from spica.routing import BaseRoute
+    from spica.shutdown import Shutdown
     from spica.tasks import Tasks
 
 
 P = ParamSpec("P")
+
+
+class _ShutdownAttribute:
+    """The attribute ``app.shutdown``. You may assign another value on a subclass or an application."""
+
+    @overload
+    def __get__(self, app: None, owner: type) -> _ShutdownAttribute: ...
+    @overload
+    def __get__(self, app: Spica, owner: type) -> Shutdown: ...
+    def __get__(self, app: Spica | None, owner: type) -> _ShutdownAttribute | Shutdown:
+        if app is None:
+            return self
+        from spica.shutdown import shutdown_of
+
+        return shutdown_of(app)
 
 
 class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
@@ -90,6 +107,10 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
             without a codec.
         problem_details: Whether clients that accept JSON get errors as problem details (RFC 9457), unless a
             handler answers. Off by default, since clients may depend on the plain-text messages.
+        drain_seconds: Seconds that open streams have to end at a shutdown (8, since ``docker stop`` kills a
+            process after 10). See ``spica.shutdown``.
+        readiness_delay_seconds: Seconds between SIGTERM and the moment that the server stops to accept
+            connections (0). Load balancers see a 503 of the readiness check in the meantime.
 
     ``math.inf`` removes a limit.
 
@@ -113,6 +134,11 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
     json_codec: JSONCodec | None = None
     problem_details: bool = False
     _tasks: Tasks | None = None
+    drain_seconds: float = 8.0
+    readiness_delay_seconds: float = 0.0
+
+    shutdown = _ShutdownAttribute()
+    """The shutdown of the outermost application around this one: see ``spica.shutdown.Shutdown``."""
 
     @explain_arguments(FIXES_OF_APPLICATION_ARGUMENTS)
     def __init__(
@@ -134,6 +160,8 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
         max_shutdown_seconds: float | None = MAX_SHUTDOWN_SECONDS,
         json_codec: JSONCodec | None = None,
         problem_details: bool = False,
+        drain_seconds: float = 8.0,
+        readiness_delay_seconds: float = 0.0,
     ) -> None:
         name = type(self).__name__
         self.debug = check_flag(
@@ -162,6 +190,10 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
         self.json_codec = check_codec(json_codec, type(self).__name__)
         self.problem_details = check_flag(
             problem_details, f"{type(self).__name__}: problem_details"
+        )
+        self.drain_seconds = check_duration(drain_seconds, f"{name}: drain_seconds")
+        self.readiness_delay_seconds = check_duration(
+            readiness_delay_seconds, f"{name}: readiness_delay_seconds"
         )
         self.middleware_stack = None
 
@@ -338,6 +370,7 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
             raise TypeError(
                 f"{type(self).__name__}.build_middleware_stack() must return an ASGI app, not None."
             )
+        link_applications_below(self)
         return self._stack
 
     # -- adding routes, handlers and middleware ---------------------------------------------------------

@@ -8,15 +8,16 @@ A server reports a disconnect as an ``http.disconnect`` message from ``receive``
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
 from spica._asgi.body import BodyChannel, ClientDisconnect
 from spica._asgi.cleanup import Cleanup
-from spica._asgi.scope import CLEANUP, send_raises_on_disconnect
+from spica._asgi.scope import CLEANUP, find_shutdown, send_raises_on_disconnect
 from spica._asgi.sending import SendHook
 from spica._asgi.side_task import running_asyncio_loop
 
@@ -47,14 +48,21 @@ async def _run_with_task_group(operation: Operation, send: Send, channel: BodyCh
     is_complete = False
     error: Exception | None = None
     watch = anyio.CancelScope()
+    shutdown = find_shutdown(channel.scope)
     async with anyio.create_task_group() as task_group:
         task_group.start_soon(_watch, watch, channel, task_group.cancel_scope)
+        stream = _DrainedScope(task_group.cancel_scope)
         try:
+            if shutdown is not None:
+                shutdown.add_stream(stream)
             hook = functools.partial(_stop_at_end, watch)
             await operation(SendHook(send, hook, ("http.response.body",)))
             is_complete = True
         except Exception as exc:
             error = exc  # raised outside the group, which would wrap it in an ExceptionGroup
+        finally:
+            if shutdown is not None:
+                shutdown.remove_stream(stream)
         task_group.cancel_scope.cancel()
     if error is not None:
         raise error
@@ -90,19 +98,37 @@ async def _cancel_on_disconnect(channel: BodyChannel, scope: anyio.CancelScope) 
     scope.cancel()
 
 
-class _DisconnectWatch:
+class _DrainedScope:
+    """A stream that knows nothing of the shutdown of its application: the end of the drain cancels it."""
+
+    __slots__ = ("_scope",)
+    end_after_seconds = math.inf
+
+    def __init__(self, scope: anyio.CancelScope) -> None:
+        self._scope = scope
+
+    def end(self) -> None:
+        """Do nothing."""
+
+    def cancel(self) -> None:
+        """Cancel the stream."""
+        self._scope.cancel()
+
+
+class _DisconnectWatch(_DrainedScope):
     """Run an operation on asyncio, without cost for an operation that never waits.
 
     A callback of the loop creates the listening task, so it exists only once the operation has yielded to
     the loop. The operation itself stays in the caller's task.
     """
 
-    __slots__ = ("_channel", "_loop", "_scope", "_task")
+    __slots__ = ("_channel", "_loop", "_shutdown", "_task")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, channel: BodyChannel) -> None:
         self._loop = loop
         self._channel = channel
         self._task: asyncio.Task[None] | None = None
+        self._shutdown: Any = None
         self._scope = anyio.CancelScope()
 
     async def run(self, operation: Operation, send: Send) -> bool:
@@ -116,10 +142,15 @@ class _DisconnectWatch:
             handle.cancel()
             task = self._task
             if task is not None:
+                if self._shutdown is not None:
+                    self._shutdown.remove_stream(self)
                 await _end(task)
         return is_complete
 
     def _begin(self) -> None:
+        self._shutdown = find_shutdown(self._channel.scope)
+        if self._shutdown is not None:
+            self._shutdown.add_stream(self)
         self._task = self._loop.create_task(_cancel_on_disconnect(self._channel, self._scope))
 
 

@@ -47,6 +47,23 @@ CSP_NONCE = "spica.csp_nonce"
 PENDING_EDITS = "spica.pending_edits"
 """Edits of the layers an exception passed, innermost first; the error page receives them too."""
 
+OUTER_APP = "_outer_app"
+"""The attribute of a mounted application that holds the application around it."""
+
+SHUTDOWN = "_shutdown"
+"""The attribute of the outermost application that holds its ``Shutdown``, once it was needed."""
+
+
+def find_shutdown(scope: Scope) -> Any:
+    """Return the ``Shutdown`` of the outermost application of a connection; None if there is none yet."""
+    # The dict of the object: an app of another kind may invent any attribute.
+    attributes = getattr(scope.get("app"), "__dict__", None)
+    if not attributes:
+        return None
+    while OUTER_APP in attributes:
+        attributes = attributes[OUTER_APP].__dict__
+    return attributes.get(SHUTDOWN)
+
 
 class Nonce:
     """The nonce for the content security policy of one response, made when it is first read.

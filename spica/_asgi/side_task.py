@@ -7,6 +7,7 @@ that it runs must not raise.
 from __future__ import annotations
 
 import contextvars
+import functools
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
@@ -87,6 +88,19 @@ def start_listening_task(function: AsyncFunction) -> SideTask:
             raise RuntimeError("No event loop runs in this thread.")
         return _TrioListener(function)
     return loop.create_task(function())
+
+
+def start_timer(seconds: float, function: Callable[[], object]) -> SideTask:
+    """Call ``function`` after ``seconds``, by the clock of the event loop. It must not raise."""
+    loop = running_asyncio_loop()
+    if loop is None:
+        return _TrioListener(functools.partial(_call_later, seconds, function))
+    return loop.call_later(seconds, function)
+
+
+async def _call_later(seconds: float, function: Callable[[], object]) -> None:
+    await anyio.sleep(seconds)
+    function()
 
 
 class _TrioTask:

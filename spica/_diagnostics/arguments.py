@@ -73,6 +73,20 @@ def check_seconds(value: Any, place: str) -> None:
         raise TypeError(f"{place} must be a number of seconds or None, not {value!r:.80}.")
 
 
+def check_duration(value: Any, place: str) -> float:
+    """Return a number of seconds, from 0.
+
+    Raises:
+        TypeError: ``value`` is not a number.
+        ValueError: ``value`` is negative or not finite.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{place} must be a number of seconds, not {value!r:.80}.")
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{place} must be a finite number of seconds from 0, not {value!r}.")
+    return value
+
+
 def takes(function: Any, count: int) -> bool:
     """Return whether you can call ``function`` with ``count`` arguments; True where only a call can tell."""
     # By type(): the proxies that tracing agents put around functions claim to be functions.

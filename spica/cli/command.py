@@ -63,9 +63,9 @@ def add_commands(commands: Any) -> None:
     run.add_argument(
         "--drain",
         type=_Number(float, 0, "a number of seconds"),
-        default=8.0,
         metavar="SECONDS",
-        help="time that open connections have when the server stops (default: 8)",
+        help="time that open connections have when the server stops (default: drain_seconds of the"
+        " application, which is by default: 8)",
     )
     run.add_argument(
         "--trusted-proxy",

@@ -23,13 +23,14 @@ VARIABLE = "SPICA_RUN_OPTIONS"
 
 def make_app() -> Any:
     """Return the app to serve; granian calls this in each worker process."""
-    from spica.cli.serving import load_served
+    from spica.cli.serving import load_served, settle_drain
 
     values = json.loads(os.environ[VARIABLE])
     options = ServeOptions(**{**values, "trusted_proxies": tuple(values["trusted_proxies"])})
-    follow_parent(options.graceful_seconds)
+    follow_parent(options.delay_seconds + options.graceful_seconds)
     configure_logs(options)
     app = load_served(options).app
+    settle_drain(app, options)
     if options.trusted_proxies:
         from granian.utils.proxies import wrap_asgi_with_proxy_headers
 
@@ -46,7 +47,7 @@ def serve(options: ServeOptions, announce: Callable[[], None]) -> int:
     from granian.constants import Interfaces
     from granian.log import LogLevels
 
-    failure = find_failure(options)
+    options, failure = try_to_load(options)
     if failure:
         print(f"spica: {failure}", file=sys.stderr)
         return EXIT_UNUSABLE
@@ -59,7 +60,7 @@ def serve(options: ServeOptions, announce: Callable[[], None]) -> int:
         port=options.port,
         interface=Interfaces.ASGI,
         workers=options.workers,
-        workers_kill_timeout=max(1, math.ceil(options.graceful_seconds)),
+        workers_kill_timeout=max(1, math.ceil(options.delay_seconds + options.graceful_seconds)),
         respawn_failed_workers=True,
         log_level=LogLevels.warning,
         log_access=options.access_log,
@@ -72,8 +73,8 @@ def serve(options: ServeOptions, announce: Callable[[], None]) -> int:
     return EXIT_STOPPED
 
 
-def find_failure(options: ServeOptions) -> str:
-    """Load the application in a process of its own, and return why that fails, or "".
+def try_to_load(options: ServeOptions) -> tuple[ServeOptions, str]:
+    """Load the application in a process of its own; return its settings and why the load fails, or "".
 
     granian logs a failure of each worker with a traceback, and starts the worker again.
     """
@@ -82,22 +83,23 @@ def find_failure(options: ServeOptions) -> str:
     process = context.Process(target=_try_to_load, args=(options, writer))
     process.start()
     writer.close()
+    message = "The application can't be loaded: its import ended the process."
     try:
-        message: str = reader.recv()
+        options, message = reader.recv()
     except EOFError:
-        message = "The application can't be loaded: its import ended the process."
+        pass
     process.join()
-    return message
+    return options, message
 
 
 def _try_to_load(options: ServeOptions, pipe: Connection) -> None:
-    from spica.cli.serving import load_served
+    from spica.cli.serving import load_served, settle_drain
 
     try:
-        load_served(options)
+        options = settle_drain(load_served(options).app, options)
     except LoadError as error:
-        pipe.send(str(error))
+        pipe.send((options, str(error)))
     else:
-        pipe.send("")
+        pipe.send((options, ""))
     pipe.close()
     os._exit(0)  # threads of the application must not delay the start

@@ -14,6 +14,9 @@ MAX_MESSAGE_SIZE = 1024 * 1024
 LIFESPAN_STOP_SECONDS = 30.0
 """The time that the end of a lifespan has after the connections are closed, before the process is ended."""
 
+DRAIN_SECONDS = 8.0
+"""The drain of an application that sets none: see ``spica.shutdown``."""
+
 CLOSE_SECONDS = 2.0
 """The time that connections have after the drain, so that the server does not cut the last answers."""
 
@@ -40,7 +43,10 @@ class ServeOptions:
         log: The format of the log.
         log_level: The lowest level that is logged.
         access_log: Log a line for each request.
-        drain_seconds: The time that open connections have to end by themselves when the server stops.
+        drain_seconds: The time that open connections have to end by themselves when the server stops. None:
+            the time that the application sets, ``app.drain_seconds``.
+        delay_seconds: The time between the request to stop and its effect on the server:
+            ``app.readiness_delay_seconds``.
         trusted_proxies: Addresses whose X-Forwarded-For and X-Forwarded-Proto headers count.
         is_dev: Serve with debug pages, and print the routes and findings.
     """
@@ -56,19 +62,21 @@ class ServeOptions:
     log: Literal["text", "json"] = "text"
     log_level: str = "info"
     access_log: bool = True
-    drain_seconds: float = 8.0
+    drain_seconds: float | None = None
+    delay_seconds: float = 0.0
     trusted_proxies: tuple[str, ...] = ()
     is_dev: bool = False
 
     @property
     def graceful_seconds(self) -> float:
-        """The time between the request to stop and the cancellation of open connections."""
-        return 0.0 if self.is_dev else self.drain_seconds + CLOSE_SECONDS
+        """The time between the end of the delay and the cancellation of open connections."""
+        drain_seconds = DRAIN_SECONDS if self.drain_seconds is None else self.drain_seconds
+        return 0.0 if self.is_dev else drain_seconds + CLOSE_SECONDS
 
     @property
     def stop_seconds(self) -> float:
         """The time between the request to stop and the forced end of the process."""
-        return self.graceful_seconds + LIFESPAN_STOP_SECONDS
+        return self.delay_seconds + self.graceful_seconds + LIFESPAN_STOP_SECONDS
 
 
 # -- the socket -----------------------------------------------------------------------------------------

@@ -6,8 +6,10 @@ import inspect
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+from spica.applications import Spica
 from spica.checks.finding import Severity
 from spica.checks.loading import Found, LoadError, find_inner, load_object
 from spica.checks.middleware import findings_of_warnings
@@ -60,6 +62,25 @@ def load_served(options: ServeOptions) -> Found:
     if reason:
         raise LoadError(f"{found.target} is not an ASGI application: {reason}")
     return found
+
+
+def settle_drain(app: Any, options: ServeOptions) -> ServeOptions:
+    """Make ``--drain`` and the settings of the application agree, and return the options with both.
+
+    A drain that the command line names goes to the application. Otherwise that of the application counts.
+    """
+    application = find_inner(app)
+    if not isinstance(application, Spica):
+        return options
+    if options.is_dev:
+        application.readiness_delay_seconds = 0.0
+    if options.drain_seconds is not None:
+        application.drain_seconds = options.drain_seconds
+    return replace(
+        options,
+        drain_seconds=application.drain_seconds,
+        delay_seconds=application.readiness_delay_seconds,
+    )
 
 
 def explain_no_app(app: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import math
+import signal
 import socket
 from collections.abc import Callable
 from types import FrameType
@@ -12,8 +13,10 @@ from typing import Any
 
 import uvicorn
 
+from spica.checks.loading import find_inner
 from spica.cli.logs import log_config
 from spica.cli.options import MAX_MESSAGE_SIZE, ServeOptions
+from spica.cli.serving import settle_drain
 
 THREADS_SECONDS = 5.0
 """The time that threads have to end after everything else has."""
@@ -27,9 +30,14 @@ class GracefulServer(uvicorn.Server):
     """
 
     def __init__(
-        self, config: uvicorn.Config, stop_seconds: float, on_ready: Callable[[], None] | None
+        self,
+        config: uvicorn.Config,
+        stop_seconds: float,
+        on_ready: Callable[[], None] | None,
+        begin_drain: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__(config)
+        self.begin_drain = begin_drain
         self.stop_seconds = stop_seconds
         self.on_ready = on_ready
         self.signals = 0
@@ -46,6 +54,9 @@ class GracefulServer(uvicorn.Server):
         """Stop at the first signal, end the drain at the second, and skip the lifespan at the third."""
         self.signals += 1
         if self.signals == 1:
+            if self.begin_drain is not None:
+                # The lifespan has a handler that does this. But a layer may keep the lifespan from the app.
+                self.begin_drain(signal.Signals(sig).name)
             # A thread of C: it works while Python is stuck, and shows where.
             faulthandler.dump_traceback_later(self.stop_seconds, exit=True)
         elif self.signals == 2 and self.loop is not None:
@@ -70,6 +81,7 @@ def serve(
         sock: The socket that listens.
         on_ready: A function to call once the lifespan has started.
     """
+    options = settle_drain(app, options)
     config = uvicorn.Config(
         app,
         log_config=log_config(options),
@@ -80,7 +92,10 @@ def serve(
         forwarded_allow_ips=list(options.trusted_proxies),
         timeout_graceful_shutdown=math.ceil(options.graceful_seconds),
     )
-    server = GracefulServer(config, options.stop_seconds, on_ready)
+    shutdown = getattr(find_inner(app), "shutdown", None)
+    server = GracefulServer(
+        config, options.stop_seconds, on_ready, getattr(shutdown, "begin", None)
+    )
     try:
         server.run(sockets=[sock])
     except SystemExit:  # the lifespan failed at its start; uvicorn has logged why

@@ -24,6 +24,7 @@ FLOORS: dict[str, float] = {
     "spica._asgi": 3,
     # the home of "nothing assumed": call sites, arguments, the order of middleware
     "spica._diagnostics": 3,
+    "spica.shutdown": 3.5,  # what streams and the lifespan share
     # messages
     "spica.tasks": 3.5,
     "spica.background": 4,

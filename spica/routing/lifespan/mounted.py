@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from spica._asgi.scope import OUTER_APP, SHUTDOWN
 from spica._layers.layer import BaseLayer
 from spica.routing.hosts import Host
 from spica.routing.mounts import AppRoute
@@ -58,6 +59,25 @@ def build_applications_below(router: Any) -> None:
                     "were made."
                 )
                 raise
+
+
+def link_applications_below(outer: Any) -> None:
+    """Make the applications of spica below the application ``outer`` share its shutdown.
+
+    It is called when the layers of ``outer`` are built, and again after the start-up.
+    """
+    router = outer.router
+    while OUTER_APP in outer.__dict__:
+        outer = outer.__dict__[OUTER_APP]
+    for app, _ in _applications_below(router, "", {id(router)}):
+        # A mounted Router has no shutdown of its own. An application may be mounted below itself.
+        if app is outer or not hasattr(type(app), "readiness_delay_seconds"):
+            continue
+        app.__dict__[OUTER_APP] = outer
+        if SHUTDOWN in app.__dict__:
+            from spica.shutdown import shutdown_of
+
+            shutdown_of(outer)._join(app.__dict__[SHUTDOWN])
 
 
 def _applications_below(router: Any, prefix: str, seen: set[int]) -> Iterator[tuple[Any, str]]:

@@ -18,6 +18,7 @@ from spica.routing.base import is_stand_in
 from spica.routing.lifespan.foreign import ForeignLifespan
 from spica.routing.lifespan.mounted import (
     build_applications_below,
+    link_applications_below,
     locate,
     mounted_app,
     open_tasks,
@@ -36,6 +37,7 @@ from spica.routing.mounts import AppRoute
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
+    from spica.shutdown import Shutdown
     from spica.tasks import Tasks
     from spica.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -79,9 +81,25 @@ async def run_lifespan(router: Any, scope: Scope, receive: Receive, send: Send) 
         RuntimeError: A lifespan yields state, but the server does not support it.
         TimeoutError: A lifespan takes longer than its limit.
     """
+    app = scope.get("app")
+    if not hasattr(type(app), "readiness_delay_seconds"):  # a router that is served by itself
+        await _run_lifespan(router, app, scope, receive, send, None)
+        return
+    from spica.shutdown import shutdown_of  # now, so that a program without a server never loads it
+
+    shutdown = shutdown_of(app)
+    chain = shutdown._open()
+    try:
+        await _run_lifespan(router, app, scope, receive, send, shutdown)
+    finally:
+        shutdown._close(chain)
+
+
+async def _run_lifespan(
+    router: Any, app: Any, scope: Scope, receive: Receive, send: Send, shutdown: Shutdown | None
+) -> None:
     has_started = False
     await receive()
-    app = scope.get("app")
     run = LifespanRun(router, app)
     tasks = open_tasks(router, app)
     try:
@@ -95,17 +113,20 @@ async def run_lifespan(router: Any, scope: Scope, receive: Receive, send: Send) 
             if tasks is not None:
                 open_tasks(router, app)  # a lifespan may have mounted applications
                 tasks.begin()
+            if shutdown is not None:
+                link_applications_below(app)
             if state is not None:
                 _share_state(state, scope)
             await send({"type": "lifespan.startup.complete"})
             has_started = True
             await receive()
         except BaseException as exc:
-            await _end(run, tasks, exc)
+            await _end(run, tasks, exc, 0)
             if not has_started:
                 raise
         else:
-            await _end(run, tasks, None)
+            error = None if shutdown is None else await _drain(shutdown)
+            await _end(run, tasks, error, None if shutdown is None else shutdown.deadline())
     except BaseException:
         import traceback
 
@@ -115,11 +136,22 @@ async def run_lifespan(router: Any, scope: Scope, receive: Receive, send: Send) 
     await send({"type": "lifespan.shutdown.complete"})
 
 
-async def _end(run: LifespanRun, tasks: Tasks | None, error: BaseException | None) -> None:
-    """End the tasks, then the lifespans, which the tasks may use. After an error, cancel the tasks."""
+async def _drain(shutdown: Shutdown) -> BaseException | None:
+    """End the streams, and return the error of a function that runs after them, or a cancellation."""
+    try:
+        await shutdown.finish()
+    except BaseException as exc:
+        return exc
+    return None
+
+
+async def _end(
+    run: LifespanRun, tasks: Tasks | None, error: BaseException | None, seconds: float | None
+) -> None:
+    """End the tasks within ``seconds``, then the lifespans, which the tasks may use."""
     try:
         if tasks is not None:
-            await (tasks.aclose() if error is None else tasks.aclose(0))
+            await (tasks.aclose() if seconds is None else tasks.aclose(seconds))
     finally:
         await run.end(error)
 
