@@ -308,6 +308,23 @@ async def test_an_error_after_the_streams_does_not_keep_the_lifespans_from_endin
     assert steps == ["lifespan"]
 
 
+@pytest.mark.anyio
+async def test_tasks_have_the_rest_of_the_drain():
+    seen = []
+
+    async def watch():
+        try:
+            await anyio.sleep_forever()
+        finally:
+            seen.append(app.shutdown.deadline())
+
+    app = Spica(drain_seconds=0)
+    async with AsyncTestClient(app):
+        app.tasks.start(watch)
+        await anyio.wait_all_tasks_blocked()
+    assert seen == [0]
+
+
 @BACKENDS
 def test_the_end_of_the_lifespan_ends_the_readiness_delay(backend):
     async def main():

@@ -42,6 +42,7 @@ SECTIONS: dict[str, list[str]] = {
     "Production": [
         "guide/running",
         "guide/deployment",
+        "guide/drain",
         "guide/limits",
         "guide/checking",
         "guide/support",

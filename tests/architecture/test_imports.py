@@ -24,6 +24,7 @@ OPTIONAL = {
 HEAVY = {
     "anyio.lowlevel",
     "spica.formparsers",
+    "spica.shutdown",
     "email",
     "gzip",
     "html",

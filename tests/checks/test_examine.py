@@ -287,6 +287,29 @@ class TestMiddleware:
 
 
 class TestSettings:
+    @pytest.mark.parametrize(
+        ("variable", "value", "is_found"),
+        [
+            ("UVICORN_TIMEOUT_GRACEFUL_SHUTDOWN", "5", True),
+            ("UVICORN_TIMEOUT_GRACEFUL_SHUTDOWN", "8", False),
+            ("UVICORN_TIMEOUT_GRACEFUL_SHUTDOWN", "never", False),
+            ("GRANIAN_WORKERS_KILL_TIMEOUT", "7.5", True),
+            ("GUNICORN_CMD_ARGS", "--workers 2 --graceful-timeout=3", True),
+            ("GUNICORN_CMD_ARGS", "--workers 2", False),
+        ],
+    )
+    def test_a_drain_that_the_server_cuts(
+        self, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, is_found: bool
+    ) -> None:
+        monkeypatch.setenv(variable, value)
+        inner = Spica(drain_seconds=60)  # the settings of the outermost application count
+        found = codes(Spica(routes=[Mount("/inner", inner)]))
+        assert found == ([(WARNING, "drain-cut")] if is_found else [])
+
+    def test_a_drain_that_is_longer_than_that_of_docker(self) -> None:
+        assert codes(Spica(drain_seconds=8, readiness_delay_seconds=2)) == []
+        assert codes(Spica(drain_seconds=8, readiness_delay_seconds=2.5)) == [(INFO, "drain-long")]
+
     def test_debug(self) -> None:
         (finding,) = examine(Spica(debug=True))
         assert (finding.severity, finding.code) == (WARNING, "debug")

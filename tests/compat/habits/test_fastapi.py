@@ -115,6 +115,36 @@ try:
 except WebSocketDisconnect as exc:
     assert exc.code == 1008
 """,
+    "the shutdown is that of the application, also for an included router and a mount": """
+import asyncio
+from fastapi.responses import StreamingResponse
+from spica.testclient import AsyncTestClient
+router = APIRouter()
+inner = FastAPI()
+@router.get("/stream")
+async def stream(request: Request):
+    async def ticks():
+        async with request.app.shutdown.cancel_soon(seconds=0):
+            while True:
+                yield b"tick"
+                await asyncio.sleep(0.01)
+        yield b"last"
+    return StreamingResponse(ticks())
+inner.include_router(router)
+app.include_router(router)
+app.mount("/inner", inner)
+app.drain_seconds = 5
+async def main():
+    async with AsyncTestClient(app) as client:
+        for path in ("/stream", "/inner/stream"):
+            async with client.stream("GET", path) as response:
+                chunks = response.aiter_raw()
+                await anext(chunks)
+                client.shutdown()
+                assert [chunk async for chunk in chunks][-1] == b"last"
+        assert 4 < app.shutdown.deadline() <= 5
+asyncio.run(main())
+""",
     "a body over its limit is a 413, not a validation error": """
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 app.add_middleware(RequestBodyLimitMiddleware, max_body_size=3)
