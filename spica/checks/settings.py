@@ -17,7 +17,6 @@ from spica.checks.walk import applications_of, layers_of, routes_of
 from spica.concurrency import endpoint_threads, file_threads
 from spica.formparsers import FormLimits
 
-
 DOCKER_SECONDS = 10.0
 """The time that ``docker stop`` gives a process before it kills it, unless ``--timeout`` names another."""
 
