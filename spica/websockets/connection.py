@@ -29,6 +29,7 @@ from spica.websockets.frames import (
     past_handshake,
     prepare_reason,
 )
+from spica.websockets.read_ahead import ReadAhead, Switch
 
 __all__ = [
     "MalformedJSON",
@@ -231,6 +232,8 @@ class WebSocket(HTTPConnection[StateT]):
         if self.client_state is _CONNECTING:
             await self.receive()
         await self.send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": lines})
+        if Switch.is_on:
+            self._receive = ReadAhead(self._receive)
 
     async def close(self, code: int = 1000, reason: str | None = None) -> None:
         """Close the connection. Before `accept()`, this refuses the handshake with a 403.
@@ -326,6 +329,16 @@ class WebSocket(HTTPConnection[StateT]):
             return codec.decode(data)
         except JSONDecodeError as error:
             raise MalformedJSON(error.msg, error.doc, error.pos) from None
+
+    async def wait_for_disconnect(self) -> None:
+        """Wait until the peer has left, also while another task receives messages.
+
+        Up to 16 messages are read ahead, and the other task gets them later. Call this only after `accept()`,
+        and before the other task first receives, unless `Channels` has started.
+        """
+        if not isinstance(self._receive, ReadAhead):
+            self._receive = ReadAhead(self._receive)
+        await self._receive.wait_for_disconnect()
 
     def iter_text(self) -> AsyncIterator[str]:
         """Iterate over the text frames until the peer leaves (see `receive_text()`)."""

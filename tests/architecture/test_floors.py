@@ -32,6 +32,7 @@ FLOORS: dict[str, float] = {
     "spica.requests": 4,
     "spica.websockets": 4,
     "spica.responses": 4,
+    "spica.channels": 4.2,
     # what the layers share above Request and Response
     "spica._layers": 4.5,
     "spica.layers": 4.7,

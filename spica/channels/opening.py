@@ -1,0 +1,43 @@
+"""Open a backend by its URL."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from spica.channels.backend import ChannelBackend
+from spica.channels.memory import MemoryBackend
+
+_FORMS = (
+    '"memory://", "sqlite:///var/app.db", "redis://localhost:6379/0" or '
+    '"postgresql://user@localhost/app"'
+)
+
+
+def open_backend(backend: ChannelBackend | str | None) -> ChannelBackend:
+    """Return the backend that a URL names. It connects when the lifespan starts.
+
+    Args:
+        backend: ``memory://``, ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db``,
+            ``redis://``, ``rediss://``, ``valkey://`` or ``postgresql://``; a backend object; None for
+            memory.
+
+    Raises:
+        ImportError: The driver is not installed. The message names the extra.
+        TypeError: The object is not a backend.
+        ValueError: The URL has another form.
+    """
+    if backend is None:
+        backend = "memory://"
+    if not isinstance(backend, str):
+        if not callable(getattr(backend, "publish", None)) or not hasattr(backend, "listen"):
+            raise TypeError(
+                f"Channels: backend must be a URL or a backend, not {backend!r:.100}. "
+                "For a client of your own write RedisBackend(client) or PostgresBackend(pool)."
+            )
+        return backend
+    scheme = urlsplit(backend).scheme.partition("+")[0]
+    if scheme == "memory":
+        return MemoryBackend()
+    raise ValueError(
+        f"Channels: the URL with the scheme {scheme!r} names no backend. Use {_FORMS}."
+    )

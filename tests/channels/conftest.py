@@ -1,0 +1,58 @@
+"""The backends that the contract is tested on."""
+
+from contextlib import AsyncExitStack
+
+import anyio
+import pytest
+
+from spica.channels import Channels, MemoryBackend
+
+
+class Backend:
+    """One kind of backend. All `Channels` that it opens share their events, like the workers of a fleet."""
+
+    def __init__(self, name, request):
+        self.name = name
+        self.request = request
+        self.memory = MemoryBackend()
+
+    def make(self):
+        """Return a new backend object, or the one in memory."""
+        return self.memory
+
+    def channels(self, **options):
+        return Channels(self.make(), **options)
+
+
+@pytest.fixture(params=["memory"])
+def backend(request):
+    return Backend(request.param, request)
+
+
+@pytest.fixture
+async def start(backend):
+    """A function that starts a worker and returns its channels."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**options):
+            channels = backend.channels(**options)
+            await stack.enter_async_context(channels.lifespan())
+            return channels
+
+        yield start
+
+
+@pytest.fixture
+async def channels(start):
+    return await start()
+
+
+@pytest.fixture
+def take():
+    """A function that reads some items of a subscription, and fails if they do not come."""
+
+    async def take(subscription, count):
+        with anyio.fail_after(5):
+            return [await anext(subscription) for _ in range(count)]
+
+    return take

@@ -1,0 +1,135 @@
+"""Who is in a channel, on every backend."""
+
+from contextlib import AsyncExitStack, aclosing
+
+import anyio
+import pytest
+
+from spica.channels import EventTooLarge, PresenceEvent
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def listen():
+    """A function that starts to read the changes of a channel, and returns a function for the next ones."""
+
+    async with AsyncExitStack() as stack:
+
+        async def listen(channels, channel="room"):
+            events = channels.presence.events(channel)
+            await stack.enter_async_context(aclosing(events))
+
+            async def following(count):
+                with anyio.fail_after(8):
+                    return [await anext(events) for _ in range(count)]
+
+            return following
+
+        yield listen
+
+
+async def test_members_by_user(start):
+    one, two = await start(), await start()
+    async with one.presence.track("room", "ann", {"device": "phone"}):
+        async with two.presence.track("room", "ann"), two.presence.track("room", "bob"):
+            users = await one.presence.list("room")
+            assert sorted(users) == ["ann", "bob"]
+            assert sorted(map(str, users["ann"])) == ["{'device': 'phone'}", "{}"]
+            assert await one.presence.list("other") == {}
+    assert await two.presence.list("room") == {}
+
+
+async def test_a_snapshot_then_joins_and_leaves(start, listen):
+    one, two = await start(), await start()
+    async with one.presence.track("room", "ann"):
+        following = await listen(two)
+        assert await following(1) == [PresenceEvent("snapshot", "room", users={"ann": [{}]})]
+        async with one.presence.track("room", "ann", {"n": 2}):
+            assert await following(1) == [
+                PresenceEvent("join", "room", user="ann", meta={"n": 2}, connections=2)
+            ]
+        assert await following(1) == [
+            PresenceEvent("leave", "room", user="ann", meta={"n": 2}, connections=1)
+        ]
+    [event] = await following(1)
+    assert (event.kind, event.user, event.connections) == ("leave", "ann", 0)
+
+
+async def test_a_killed_worker_leaves_after_its_time(start, listen):
+    killed, watcher = await start(), await start()
+    killed.presence.valid_seconds = 0.3
+    watcher.presence.sweep_seconds = 0.05
+    context = killed.presence.track("room", "ann")
+    await context.__aenter__()
+    following = await listen(watcher)
+    assert (await following(1))[0].users == {"ann": [{}]}
+    killed.presence._tracked.clear()  # it refreshes nothing any more
+    await restart_loop(watcher)
+    [event] = await following(1)
+    assert (event.kind, event.user) == ("leave", "ann")
+    await context.__aexit__(None, None, None)
+
+
+async def restart_loop(channels):
+    """Let the sweep of a worker use its new interval now."""
+    channels._hub.start_soon(channels.presence.run)
+
+
+async def test_a_refresh_keeps_members_and_announces_those_that_were_swept(start, listen):
+    one, two = await start(), await start()
+    one.presence.valid_seconds = 0.2
+    async with one.presence.track("room", "ann"):
+        following = await listen(two)
+        await following(1)
+        await anyio.sleep(0.25)
+        await two.presence._sweep("room")
+        assert await two.presence.list("room") == {}
+        await one.presence._refresh("room", dict(one.presence._tracked["room"]))
+        assert [event.kind for event in await following(2)] == ["leave", "join"]
+        assert await two.presence.list("room") == {"ann": [{}]}
+
+
+async def test_members_leave_when_the_application_ends(backend, start, listen):
+    watcher = await start()
+    channels = backend.channels()
+    async with channels.lifespan():
+        context = channels.presence.track("room", "ann")
+        await context.__aenter__()
+        following = await listen(watcher)
+        await following(1)
+    assert [event.kind for event in await following(1)] == ["leave"]
+    await context.__aexit__(None, None, None)
+
+
+async def test_a_cancelled_member_leaves(channels):
+    async def member():
+        async with channels.presence.track("room", "ann"):
+            await anyio.sleep_forever()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(member)
+        with anyio.fail_after(5):
+            while not await channels.presence.list("room"):
+                await anyio.sleep(0.001)
+        tasks.cancel_scope.cancel()
+    assert await channels.presence.list("room") == {}
+
+
+@pytest.mark.parametrize("user", ["", "x" * 257, 5])
+async def test_a_user_is_a_short_string(channels, user):
+    with pytest.raises(ValueError, match="user must be a str of 1 to 256"):
+        async with channels.presence.track("room", user):
+            pass
+
+
+@pytest.mark.parametrize(("size", "allowed"), [(16, True), (17, False)])
+async def test_meta_data_are_bounded(channels, size, allowed):
+    context = channels.presence.track("room", "ann", {"a": "x" * (size - 8)}, max_meta_size=16)
+    if allowed:
+        async with context:
+            pass
+    else:
+        with pytest.raises(EventTooLarge, match="17 bytes"):
+            async with context:
+                pass
