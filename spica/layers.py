@@ -46,6 +46,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from spica._layers.answers import resolve_answer
+from spica._layers.cleanup import call_at_end
 from spica._layers.editing import HELD_HERE, add_pending_edit, edit_answer, getrefcount
 from spica._layers.editing import Start as EditableResponse
 from spica._layers.exception_handlers import deny
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
     from spica._layers.layer import Respond
     from spica.requests import Request
 
-__all__ = ["Answer", "EditableResponse", "Inner", "Layer", "as_response", "deny"]
+__all__ = ["Answer", "EditableResponse", "Inner", "Layer", "as_response", "call_at_end", "deny"]
 
 Answer: TypeAlias = ASGIApp
 """An answer to a request: nearly always a Response, else an ASGI app that has not run yet."""

@@ -7,9 +7,10 @@ cleanup into the scope, and a copy of the scope contains it too.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from spica._asgi.cleanup import Cleanup, RequestErrors, cleanup_of
+from spica._asgi.cleanup import Cleanup, RequestErrors, cleanup_of, nearest_cleanup
 
 if TYPE_CHECKING:
     from spica.requests import Request
@@ -37,3 +38,11 @@ def own_cleanup(request: Request[Any]) -> Cleanup:
     if request._cleanup is None:
         request._cleanup = Cleanup()
     return request._cleanup
+
+
+def call_at_end(request: Request[Any], function: Callable[[], Awaitable[None]]) -> None:
+    """Call an async function when the request is over, also if it was cancelled.
+
+    The response has been sent then, and its background tasks have run. The function must not raise.
+    """
+    nearest_cleanup(request).add_closer(function)

@@ -3,6 +3,7 @@
 import ast
 
 LAYERS = (
+    "spica.middleware.admission",
     "spica.middleware.cors",
     "spica.middleware.crossorigin",
     "spica.middleware.httpsredirect",
