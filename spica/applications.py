@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ParamSpec, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Unpack, overload
 
 from spica._asgi.current_codec import check_codec
 from spica._asgi.scope import CLEANUP
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from spica.datastructures import URLPath
     from spica.formparsers import FormLimits
     from spica.routing import BaseRoute
+    from spica.routing.base import RouteOptions
     from spica.shutdown import Shutdown
     from spica.tasks import Tasks
 
@@ -133,7 +134,7 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
     max_header_size: int | float = DEFAULT_MAX_HEADER_SIZE
     json_codec: JSONCodec | None = None
     problem_details: bool = False
-    _tasks: Tasks | None = None
+    _tasks: Any = None  # a Tasks; the class is imported when it is first used
     drain_seconds: float = 8.0
     readiness_delay_seconds: float = 0.0
 
@@ -382,9 +383,10 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
         methods: Collection[str] | None = None,
         name: str | None = None,
         include_in_schema: bool = True,
+        **options: Unpack[RouteOptions],
     ) -> None:
-        """Add a route to the router."""
-        self.router.add_route(path, route, methods, name, include_in_schema)
+        """Add a route to the router. ``options`` are further arguments of ``Route``."""
+        self.router.add_route(path, route, methods, name, include_in_schema, **options)
 
     def add_websocket_route(
         self, path: str, route: SocketEndpoint, name: str | None = None

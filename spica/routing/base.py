@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 from spica._diagnostics.call_site import unwrap_partial
 from spica._http.urls import format_suffix
@@ -21,11 +21,26 @@ from spica.responses.base import PlainTextResponse
 from spica.types import ASGIApp, Receive, Scope, Send
 from spica.websockets import WebSocket, WebSocketClose
 
+if TYPE_CHECKING:
+    from spica._asgi.stack import Middleware
+    from spica.formparsers import FormLimits
+
 Endpoint: TypeAlias = Callable[[Request[Any]], ASGIApp | Awaitable[ASGIApp]] | type[Any] | ASGIApp
 """An HTTP endpoint: a function of the request that returns a response, a class, or an ASGI app."""
 
 SocketEndpoint: TypeAlias = Callable[[WebSocket[Any]], Awaitable[None]] | type[Any] | ASGIApp
 """A WebSocket endpoint: an ``async def`` function of the WebSocket, a class, or an ASGI app."""
+
+
+class RouteOptions(TypedDict, total=False):
+    """The rarer keyword arguments of ``Route``, which ``add_route`` and the decorators accept as well."""
+
+    middleware: Sequence[Middleware] | None
+    max_body_size: int | float | None
+    form_limits: FormLimits | None
+    body_idle_seconds: float | None
+    min_body_rate: float | None
+    cancel_on_disconnect: bool
 
 
 class NoMatchFound(Exception):

@@ -8,12 +8,15 @@ as FastAPI does.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, Unpack
 
 from spica._diagnostics.foreign_names import FIXES_OF_APPLICATIONS, explain_names
 from spica.exceptions import MisuseError
 from spica.routing.base import Endpoint, SocketEndpoint
 from spica.types import ExceptionHandler
+
+if TYPE_CHECKING:
+    from spica.routing.base import RouteOptions
 
 EndpointT = TypeVar("EndpointT", bound=Endpoint)
 SocketEndpointT = TypeVar("SocketEndpointT", bound=SocketEndpoint)
@@ -35,6 +38,7 @@ class RouteDecorators:
             methods: Collection[str] | None = None,
             name: str | None = None,
             include_in_schema: bool = True,
+            **options: Unpack[RouteOptions],
         ) -> None:
             """Add a route."""
 
@@ -49,74 +53,115 @@ class RouteDecorators:
         methods: Collection[str] | None = None,
         name: str | None = None,
         include_in_schema: bool = True,
+        **options: Unpack[RouteOptions],
     ) -> Callable[[EndpointT], EndpointT]:
         """Add a ``Route`` to the function or class endpoint below.
 
         ``methods`` has the default of ``Route``: GET and HEAD for a function, and the defined ones for a
-        class.
+        class. ``options`` are the other arguments of ``Route``, for example ``max_body_size``.
 
         Raises:
             TypeError: ``path`` is not a string, because the decorator has no parentheses.
             TypeError, ValueError: The arguments are not valid for ``Route``.
         """
         _check_path(path, "route")
-        return self._add_below(path, methods, name, include_in_schema)
+        return self._add_below(path, methods, name, include_in_schema, options)
 
     def get(
-        self, path: str, *, name: str | None = None, include_in_schema: bool = True
+        self,
+        path: str,
+        *,
+        name: str | None = None,
+        include_in_schema: bool = True,
+        **options: Unpack[RouteOptions],
     ) -> Callable[[EndpointT], EndpointT]:
         """Add a route for GET and HEAD; see ``route``."""
         _check_path(path, "get")
-        return self._add_below(path, ("GET",), name, include_in_schema)
+        return self._add_below(path, ("GET",), name, include_in_schema, options)
 
     def post(
-        self, path: str, *, name: str | None = None, include_in_schema: bool = True
+        self,
+        path: str,
+        *,
+        name: str | None = None,
+        include_in_schema: bool = True,
+        **options: Unpack[RouteOptions],
     ) -> Callable[[EndpointT], EndpointT]:
         """Add a route for POST; see ``route``."""
         _check_path(path, "post")
-        return self._add_below(path, ("POST",), name, include_in_schema)
+        return self._add_below(path, ("POST",), name, include_in_schema, options)
 
     def put(
-        self, path: str, *, name: str | None = None, include_in_schema: bool = True
+        self,
+        path: str,
+        *,
+        name: str | None = None,
+        include_in_schema: bool = True,
+        **options: Unpack[RouteOptions],
     ) -> Callable[[EndpointT], EndpointT]:
         """Add a route for PUT; see ``route``."""
         _check_path(path, "put")
-        return self._add_below(path, ("PUT",), name, include_in_schema)
+        return self._add_below(path, ("PUT",), name, include_in_schema, options)
 
     def patch(
-        self, path: str, *, name: str | None = None, include_in_schema: bool = True
+        self,
+        path: str,
+        *,
+        name: str | None = None,
+        include_in_schema: bool = True,
+        **options: Unpack[RouteOptions],
     ) -> Callable[[EndpointT], EndpointT]:
         """Add a route for PATCH; see ``route``."""
         _check_path(path, "patch")
-        return self._add_below(path, ("PATCH",), name, include_in_schema)
+        return self._add_below(path, ("PATCH",), name, include_in_schema, options)
 
     def delete(
-        self, path: str, *, name: str | None = None, include_in_schema: bool = True
+        self,
+        path: str,
+        *,
+        name: str | None = None,
+        include_in_schema: bool = True,
+        **options: Unpack[RouteOptions],
     ) -> Callable[[EndpointT], EndpointT]:
         """Add a route for DELETE; see ``route``."""
         _check_path(path, "delete")
-        return self._add_below(path, ("DELETE",), name, include_in_schema)
+        return self._add_below(path, ("DELETE",), name, include_in_schema, options)
 
     def head(
-        self, path: str, *, name: str | None = None, include_in_schema: bool = True
+        self,
+        path: str,
+        *,
+        name: str | None = None,
+        include_in_schema: bool = True,
+        **options: Unpack[RouteOptions],
     ) -> Callable[[EndpointT], EndpointT]:
         """Add a route for HEAD alone, if it needs less work than GET; see ``route``."""
         _check_path(path, "head")
-        return self._add_below(path, ("HEAD",), name, include_in_schema)
+        return self._add_below(path, ("HEAD",), name, include_in_schema, options)
 
     def options(
-        self, path: str, *, name: str | None = None, include_in_schema: bool = True
+        self,
+        path: str,
+        *,
+        name: str | None = None,
+        include_in_schema: bool = True,
+        **options: Unpack[RouteOptions],
     ) -> Callable[[EndpointT], EndpointT]:
         """Add a route for OPTIONS, in place of the default response with ``Allow``; see ``route``."""
         _check_path(path, "options")
-        return self._add_below(path, ("OPTIONS",), name, include_in_schema)
+        return self._add_below(path, ("OPTIONS",), name, include_in_schema, options)
 
     def query(
-        self, path: str, *, name: str | None = None, include_in_schema: bool = True
+        self,
+        path: str,
+        *,
+        name: str | None = None,
+        include_in_schema: bool = True,
+        **options: Unpack[RouteOptions],
     ) -> Callable[[EndpointT], EndpointT]:
         """Add a route for QUERY, a GET with a body (IETF HTTPBIS draft); see ``route``."""
         _check_path(path, "query")
-        return self._add_below(path, ("QUERY",), name, include_in_schema)
+        return self._add_below(path, ("QUERY",), name, include_in_schema, options)
 
     def websocket_route(
         self, path: str, name: str | None = None
@@ -143,10 +188,16 @@ class RouteDecorators:
         methods: Collection[str] | None,
         name: str | None,
         include_in_schema: bool,
+        options: RouteOptions,
     ) -> Callable[[EndpointT], EndpointT]:
         def add(endpoint: EndpointT) -> EndpointT:
             self.add_route(
-                path, endpoint, methods=methods, name=name, include_in_schema=include_in_schema
+                path,
+                endpoint,
+                methods=methods,
+                name=name,
+                include_in_schema=include_in_schema,
+                **options,
             )
             return endpoint
 

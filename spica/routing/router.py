@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Collection, Iterable, Sequence
 from types import MethodType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from spica._asgi.scope import get_route_path, path_below, public_path
 from spica._asgi.stack import Middleware, build_stack
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from spica.datastructures import URLPath
     from spica.formparsers import FormLimits
     from spica.requests import Request
+    from spica.routing.base import RouteOptions
     from spica.routing.lifespan.own import LifespanContext
 
 
@@ -334,10 +335,18 @@ class Router(RouteDecorators, BaseLayer):
         methods: Collection[str] | None = None,
         name: str | None = None,
         include_in_schema: bool = True,
+        **options: Unpack[RouteOptions],
     ) -> None:
-        """Add a ``Route``."""
+        """Add a ``Route``. ``options`` are its other arguments, for example ``max_body_size``."""
         self.routes.append(
-            Route(path, endpoint, methods=methods, name=name, include_in_schema=include_in_schema)
+            Route(
+                path,
+                endpoint,
+                methods=methods,
+                name=name,
+                include_in_schema=include_in_schema,
+                **options,
+            )
         )
 
     def add_websocket_route(

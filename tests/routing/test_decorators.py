@@ -150,3 +150,25 @@ def test_the_decorators_of_a_subclass_win(make: Any) -> None:
     assert app.websocket(sub=1) == 1
     app.websocket_route("/ws")(endpoint)
     assert len(app.routes) == 1
+
+
+@both
+async def test_options_of_routes_reach_the_route(make: Any) -> None:
+    app = make()
+
+    @app.post("/small", max_body_size=3)
+    @app.put("/small", max_body_size=3)
+    async def read(request: Request) -> Response:
+        return Response(await request.body())
+
+    app.add_route("/large", read, methods=["POST"], max_body_size=30)
+
+    bodies = [("POST", "/small"), ("PUT", "/small"), ("POST", "/large")]
+    statuses = [(await call(app, *line, body=b"four")).status for line in bodies]
+    assert statuses == [413, 413, 200]
+
+
+@both
+def test_an_unknown_option_is_an_error_of_route(make: Any) -> None:
+    with pytest.raises(TypeError, match="max_size"):
+        make().get("/", max_size=3)(endpoint)
