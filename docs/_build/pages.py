@@ -13,6 +13,7 @@ SECTIONS: dict[str, list[str]] = {
         "index",
         "guide/first-application",
         "coming-from-starlette",
+        "guide/coming-from-flask",
         "guide/switching",
     ],
     "Guide": [
@@ -30,9 +31,15 @@ SECTIONS: dict[str, list[str]] = {
         "guide/schemas",
         "guide/testing",
     ],
+    "How to": [
+        "guide/databases",
+        "guide/validation",
+        "guide/login",
+        "guide/uploads",
+        "guide/logging",
+    ],
     "Middleware": [
         "guide/middleware",
-        "guide/cors",
         "guide/browser-safety",
         "guide/sessions",
         "guide/authentication",
@@ -42,6 +49,7 @@ SECTIONS: dict[str, list[str]] = {
     "Production": [
         "guide/running",
         "guide/deployment",
+        "guide/hosting",
         "guide/drain",
         "guide/limits",
         "guide/checking",
