@@ -235,12 +235,13 @@ class _Database:
         self.errors = (
             self.asyncpg.PostgresError,
             self.asyncpg.InterfaceError,
+            self.asyncpg.InternalClientError,
             OSError,
             TimeoutError,
         )
         self.loop: object = None
         self.opening: asyncio.Task[Any] | None = None
-        self.tasks: set[asyncio.Task[Any]] = set()
+        self.calls: set[_Call] = set()
         self.pruned_at = time.monotonic()
         self.writes = 0
 
@@ -272,36 +273,25 @@ class _Database:
             reset=_keep,
         )
         try:
-            await self.carry_out(pool, "create_schema", ())
+            await _Call("create_schema", ()).carry_out(pool)
         except BaseException:
             if self.owned:
                 pool.terminate()
             raise
         return pool
 
-    async def carry_out(self, pool: Any, operation: str, args: tuple[Any, ...]) -> Any:
-        """Run one operation on a connection of the pool."""
-        connection = await pool.acquire()
+    async def run(self, call: "_Call") -> Any:
+        """Open the pool if necessary, and carry out one operation."""
+        self.calls.add(call)
         try:
-            return await getattr(_Operations(connection), operation)(*args)
-        except asyncio.CancelledError:
-            # The answer may still come, or never: the connection is of no use to another operation.
-            connection.terminate()
-            raise
+            return await call.carry_out(await asyncio.shield(self.pool()))
         finally:
-            await pool.release(connection)
+            self.calls.discard(call)
 
-    async def run(self, operation: str, args: tuple[Any, ...]) -> Any:
-        """Open the pool if necessary, and run one operation."""
-        pool = await asyncio.shield(self.pool())
-        return await self.carry_out(pool, operation, args)
-
-    def start(self, operation: str, *args: Any) -> "asyncio.Task[Any]":
-        """Run an operation in a task of its own. After a timeout it ends in the background."""
-        task = asyncio.get_running_loop().create_task(self.run(operation, args))
+    def start(self, call: "_Call") -> "asyncio.Task[Any]":
+        """Carry out an operation in a task of its own. After a timeout it ends in the background."""
+        task = asyncio.get_running_loop().create_task(self.run(call))
         task.add_done_callback(_note_exception)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
         return task
 
     def prune(self) -> None:
@@ -310,14 +300,14 @@ class _Database:
         if time.monotonic() - self.pruned_at >= PRUNE_SECONDS:
             self.pruned_at = time.monotonic()
             limit, self.writes = max(MIN_PRUNED, 2 * self.writes), 0
-            self.start("prune", limit)
+            self.start(_Call("prune", (limit,)))
 
     async def close(self) -> None:
         opening, self.opening = self.opening, None
         if self.loop is not asyncio.get_running_loop() or opening is None:
             return
-        for task in [*self.tasks]:
-            task.cancel()
+        for call in [*self.calls]:
+            call.abandon()
         if not opening.done():
             opening.cancel()
         elif self.owned and not opening.cancelled() and opening.exception() is None:
@@ -327,6 +317,42 @@ class _Database:
                     await pool.close()
             except TimeoutError:
                 pool.terminate()
+
+
+class _Call:
+    """One operation on a connection of the pool.
+
+    asyncpg does not like to be cancelled: a cancelled connect raises errors in callbacks, and a cancelled
+    query sends another request to a server that may not answer. So the task goes on, and its connection is
+    closed.
+    """
+
+    def __init__(self, operation: str, args: tuple[Any, ...]) -> None:
+        self.operation = operation
+        self.args = args
+        self.connection: Any = None
+        self.is_abandoned = False
+
+    async def carry_out(self, pool: Any) -> Any:
+        """Return the result. Without a caller that waits, do nothing."""
+        connection = await pool.acquire()
+        try:
+            if not self.is_abandoned:
+                self.connection = connection
+                return await getattr(_Operations(connection), self.operation)(*self.args)
+        except BaseException as error:
+            if not isinstance(error, _import_asyncpg().PostgresError):
+                connection.terminate()  # its state is unknown
+            raise
+        finally:
+            self.connection = None
+            await pool.release(connection)
+
+    def abandon(self) -> None:
+        """Give the operation up. Its connection is of no use to another one: the answer may still come."""
+        self.is_abandoned = True
+        if self.connection is not None:
+            self.connection.terminate()
 
 
 def _note_exception(task: "asyncio.Task[Any]") -> None:
@@ -372,15 +398,16 @@ class PostgresStore(BaseStore):
         breaker = database.breaker
         database.pool()  # a TypeError on trio
         breaker.enter(operation)
-        task = database.start(operation, *args)
+        call = _Call(operation, args)
+        task = database.start(call)
         try:
             await asyncio.wait({task}, timeout=breaker.timeout_seconds)
         except BaseException:
-            task.cancel()
+            call.abandon()
             breaker.leave()
             raise
         if not task.done():
-            task.cancel()
+            call.abandon()
             raise breaker.timed_out(operation)
         try:
             result = task.result()

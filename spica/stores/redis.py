@@ -316,8 +316,8 @@ class _Connections:
             socket_connect_timeout=timeout,
         )
         client = getattr(module, "Redis", None) or module.Valkey
-        # A second try could count a request twice, and would take longer than the timeout.
-        return client(connection_pool=pool, retry=None)
+        # Without a retry: a second try could count a request twice, and would take longer than the timeout.
+        return client(connection_pool=pool)
 
     async def close(self) -> None:
         client, self.loop = self.client, None
@@ -342,7 +342,7 @@ class RedisStore(BaseStore):
 
     Args:
         client: a ``redis.asyncio.Redis`` or ``valkey.asyncio.Valkey`` without ``decode_responses``. You close
-            it yourself.
+            it yourself. Make it with ``retry=Retry(NoBackoff(), 0)``: a retry may count a request twice.
         timeout_seconds: the timeout of an operation, 0.25 s by default.
 
     Raises:

@@ -1,0 +1,118 @@
+"""The circuit breaker, with a clock of the test."""
+
+import logging
+
+import pytest
+
+from spica.stores import StoreUnavailable
+from spica.stores.breaker import Breaker
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def breaker():
+    breaker = Breaker("TestStore", 0.25)
+    breaker.clock = Clock()
+    return breaker
+
+
+def fail(breaker, times):
+    for _ in range(times):
+        breaker.enter("get")
+        breaker.fail("get", "refused")
+
+
+def is_open(breaker):
+    try:
+        breaker.enter("get")
+    except StoreUnavailable:
+        return True
+    breaker.leave()
+    return False
+
+
+def test_five_failures_in_a_row_open_it_for_a_second(breaker):
+    fail(breaker, 4)
+    assert not is_open(breaker)
+    fail(breaker, 1)
+    assert is_open(breaker)
+    breaker.clock.now += 0.99
+    assert is_open(breaker)
+    breaker.clock.now += 0.02
+    assert not is_open(breaker)
+
+
+def test_a_success_starts_the_count_again(breaker):
+    for _ in range(10):
+        fail(breaker, 4)
+        breaker.succeed()
+    assert not is_open(breaker)
+
+
+def test_one_probe_at_a_time(breaker):
+    fail(breaker, 5)
+    breaker.clock.now += 1
+    breaker.enter("get")
+    assert is_open(breaker)
+    breaker.succeed()
+    assert not is_open(breaker)
+
+
+def test_a_cancelled_probe_makes_room_for_the_next(breaker):
+    fail(breaker, 5)
+    breaker.clock.now += 1
+    breaker.enter("get")
+    breaker.leave()
+    assert not is_open(breaker)
+
+
+def test_each_failed_probe_doubles_the_time_up_to_half_a_minute(breaker):
+    fail(breaker, 5)
+    waits = []
+    for _ in range(7):
+        with pytest.raises(StoreUnavailable) as raised:
+            breaker.enter("get")
+        waits.append(raised.value.retry_after_seconds)
+        breaker.clock.now += waits[-1]
+        fail(breaker, 1)
+    assert waits == [1, 2, 4, 8, 16, 30, 30]
+    breaker.clock.now += 30
+    breaker.enter("get")
+    breaker.succeed()
+    fail(breaker, 5)
+    breaker.clock.now += 1
+    assert not is_open(breaker)
+
+
+def test_operations_that_fail_late_do_not_lengthen_the_time(breaker):
+    for _ in range(50):
+        breaker.enter("get")
+    for _ in range(50):
+        breaker.fail("get", "refused")
+    breaker.clock.now += 1
+    assert not is_open(breaker)
+
+
+def test_an_outage_logs_one_line_per_minute_and_the_recovery(breaker, caplog):
+    caplog.set_level(logging.INFO, "spica.stores")
+    for _ in range(61):
+        breaker.fail("get", "refused")
+        breaker.clock.now += 1
+    breaker.succeed()
+    assert [record.message for record in caplog.records] == [
+        "TestStore.get() failed: refused",
+        "TestStore.get() failed: refused",
+        "TestStore works again.",
+    ]
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), 3600])
+def test_a_timeout_out_of_range_is_refused(timeout):
+    with pytest.raises(ValueError, match="TestStore: timeout_seconds must be above 0"):
+        Breaker("TestStore", timeout)
