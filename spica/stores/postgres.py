@@ -304,7 +304,7 @@ class _Database:
 
     async def close(self) -> None:
         opening, self.opening = self.opening, None
-        if self.loop is not asyncio.get_running_loop() or opening is None:
+        if opening is None or self.loop is not asyncio.get_running_loop():
             return
         for call in [*self.calls]:
             call.abandon()

@@ -42,11 +42,22 @@ class Backend:
             await anyio.sleep(seconds)
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis", "postgres"])
-def backend(request, anyio_backend):
-    if request.param in ("redis", "postgres") and anyio_backend == "trio":
-        pytest.skip("The drivers work on asyncio only.")
-    return Backend(request.param, request)
+PAIRS = [
+    *[(name, loop) for name in ("memory", "sqlite") for loop in ("asyncio", "trio")],
+    ("redis", "asyncio"),  # the drivers work on asyncio only
+    ("postgres", "asyncio"),
+]
+
+
+@pytest.fixture(params=PAIRS, ids="-".join)
+def pair(request):
+    """The kind of store and the event loop of a test of the contract."""
+    return request.param
+
+
+@pytest.fixture
+def backend(request, pair):
+    return Backend(pair[0], request)
 
 
 @pytest.fixture

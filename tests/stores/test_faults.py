@@ -8,7 +8,7 @@ from services import Proxy
 
 from spica.stores import Rate, StoreUnavailable, open_store
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.e2e]
 
 
 @pytest.fixture

@@ -43,7 +43,12 @@ async def run_workers(url, count, server=None):
     return [json.loads(output) for output, _ in await outputs]
 
 
-@pytest.mark.parametrize("name", ["sqlite", "redis", "postgres"])
+E2E = pytest.mark.e2e
+
+
+@pytest.mark.parametrize(
+    "name", ["sqlite", pytest.param("redis", marks=E2E), pytest.param("postgres", marks=E2E)]
+)
 def test_four_processes_agree(name, request, tmp_path):
     url = f"sqlite:///{tmp_path}/state.db"
     url = url if name == "sqlite" else request.getfixturevalue(f"{name}_url")
@@ -63,7 +68,7 @@ def test_threads_agree_on_the_memory():
     check(asyncio.run(run_threads()))
 
 
-@pytest.mark.e2e
+@E2E
 @pytest.mark.parametrize("name", ["redis", "postgres"])
 def test_a_server_that_pauses_gives_no_wrong_answer(name, request):
     server = request.getfixturevalue(f"{name}_server")

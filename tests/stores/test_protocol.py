@@ -14,6 +14,11 @@ LONG = "é" * 400
 KEYS = ["a", "", "a b:c{d}", "é" * 100, LONG, "n\0l", "\udc80", "x" * 512, "x" * 513]
 
 
+@pytest.fixture
+def anyio_backend(pair):
+    return pair[1]
+
+
 # Values
 
 

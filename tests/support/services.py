@@ -100,15 +100,15 @@ class Server:
 
     def stop(self):
         """Stop the server. Redis keeps nothing, Postgres everything."""
-        self.send(signal.SIGCONT)
+        self.resume()
         self.send(signal.SIGINT)
         self._wait()
 
     def kill(self):
         """End all processes of the server at once, like a crash."""
-        processes = [psutil.Process(pid) for pid in self.pids()]
+        processes = self.processes()
         for process in processes:
-            process.kill()
+            self.send(signal.SIGKILL, process.pid)
         self._wait()
         psutil.wait_procs(processes, 10)
 
@@ -123,21 +123,26 @@ class Server:
 
     def pause(self):
         """Stop the processes of the server for a while: connections stay open, and nobody answers."""
-        for pid in self.pids():
-            os.kill(pid, signal.SIGSTOP)
+        for process in self.processes():
+            self.send(signal.SIGSTOP, process.pid)
 
     def resume(self):
-        for pid in self.pids():
-            os.kill(pid, signal.SIGCONT)
+        for process in self.processes():
+            self.send(signal.SIGCONT, process.pid)
 
-    def pids(self):
-        return [self.pid]
-
-    def send(self, number):
+    def processes(self):
+        """The main process and its children: Postgres has one for each connection."""
         try:
-            os.kill(self.pid, number)
+            main = psutil.Process(self.pid)
+            return [main, *main.children()]
+        except psutil.NoSuchProcess:
+            return []
+
+    def send(self, number, pid=None):
+        try:
+            os.kill(pid or self.pid, number)
         except ProcessLookupError:
-            pass
+            pass  # it has just ended
 
 
 class RedisServer(Server):
@@ -202,10 +207,6 @@ class PostgresServer(Server):
         if not ready[0].is_file():
             ready[0] = "pg_isready"
         return subprocess.run(ready, capture_output=True, cwd="/").returncode == 0
-
-    def pids(self):
-        """The main process and the processes of its connections."""
-        return [self.pid, *(child.pid for child in psutil.Process(self.pid).children())]
 
 
 def make_folder(user):
@@ -275,10 +276,9 @@ def own_postgres_server():
 
 def running(server):
     """Return the server of this process, after a test that may have left it stopped or paused."""
-    server.send(signal.SIGCONT)
+    server.resume()
     if not server.is_running():
         server.start()
-    server.resume()
     return server
 
 

@@ -1,0 +1,115 @@
+"""The Postgres store: its pools and tables."""
+
+import sys
+import time
+
+import anyio
+import asyncpg
+import pytest
+from services import postgres_command
+
+from spica.stores import Rate, StoreUnavailable, open_store
+from spica.stores.postgres import SCHEMA, PostgresStore
+
+pytestmark = pytest.mark.anyio
+ASYNCIO = pytest.mark.parametrize("anyio_backend", ["asyncio"])
+
+FAR = time.time() + 86400
+
+
+@pytest.fixture
+async def store(postgres_url):
+    async with open_store(postgres_url, timeout_seconds=10) as store:
+        yield store
+
+
+async def test_on_trio_it_raises_a_type_error(anyio_backend):
+    store = open_store("postgresql://127.0.0.1:1/app")
+    if anyio_backend == "trio":
+        with pytest.raises(TypeError, match="works on asyncio only"):
+            await store.get("a")
+    await store.aclose()
+
+
+def test_a_pool_of_another_kind_is_refused():
+    with pytest.raises(TypeError, match=r"needs an asyncpg.Pool, not builtins.object"):
+        PostgresStore(object())
+
+
+@ASYNCIO
+async def test_a_pool_of_yours_stays_open(postgres_url):
+    async with asyncpg.create_pool(postgres_url, min_size=1, max_size=2) as pool:
+        store = PostgresStore(pool, timeout_seconds=10)
+        assert await store.take("a", Rate(1, 60))
+        await store.aclose()
+        assert await pool.fetchval("SELECT 1") == 1
+
+
+@ASYNCIO
+async def test_stores_that_start_at_once_create_the_tables_once(postgres_url):
+    stores = [open_store(postgres_url, timeout_seconds=10) for _ in range(8)]
+    async with anyio.create_task_group() as group:
+        for n, store in enumerate(stores):
+            group.start_soon(store.set, str(n), b"1")
+    for store in stores:
+        await store.aclose()
+
+
+@ASYNCIO
+async def test_tables_of_a_migration_need_no_permission_to_create_them(postgres_url):
+    connection = await asyncpg.connect(postgres_url)
+    await connection.execute(SCHEMA)
+    await connection.close()
+    async with open_store(postgres_url, timeout_seconds=10) as store:
+        assert await store.set("a", b"1")
+
+
+@ASYNCIO
+async def test_the_rates_are_unlogged_and_nothing_else(store, postgres_url):
+    await store.ping()
+    query = (
+        "SELECT relname::text FROM pg_class WHERE relkind = 'r' AND relpersistence = 'u' "
+        "AND relnamespace = current_schema()::regnamespace"
+    )
+    assert [tuple(row) for row in postgres_command(postgres_url, query)] == [("spica_rate",)]
+
+
+@ASYNCIO
+async def test_expired_rows_are_deleted(store, postgres_url):
+    for n in range(5):
+        await store.set(f"v{n}", b"1", seconds=0.001)
+        await store.acquire(f"l{n}", "me", seconds=0.001)
+        await store.create(f"r{n}", {}, idle_seconds=0.001, ends_at=FAR)
+        await store.take(f"t{n}", Rate(1000, 1))
+    await store.set("kept", b"1")
+    await anyio.sleep(0.01)
+    await store._run("prune", 100)
+    counts = [
+        postgres_command(postgres_url, f"SELECT count(*) FROM spica_{table}")[0][0]
+        for table in ("value", "rate", "lease", "record")
+    ]
+    assert counts == [1, 0, 0, 0]
+
+
+@ASYNCIO
+async def test_a_state_far_in_the_future_delays_nobody_longer_than_a_burst(store, postgres_url):
+    await store.take("a", Rate(5, 10))
+    postgres_command(postgres_url, "UPDATE spica_rate SET tat = tat + 3600000000")
+    refused = await store.take("a", Rate(5, 10))
+    assert not refused
+    assert 1.9 < refused.retry_after_seconds <= 2
+
+
+@ASYNCIO
+async def test_a_wrong_password_or_database_is_unavailable_with_its_reason(postgres_url):
+    async with open_store(
+        postgres_url.replace("/postgres?", "/missing?"), timeout_seconds=10
+    ) as store:
+        with pytest.raises(StoreUnavailable, match='database "missing" does not exist'):
+            await store.get("a")
+
+
+def test_the_message_for_a_missing_driver_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    with pytest.raises(ImportError, match=r"pip install 'spica\[postgres\]'"):
+        open_store("postgresql://localhost/app")

@@ -1,0 +1,104 @@
+"""The Redis store: its clients and connections."""
+
+import sys
+import time
+
+import pytest
+import redis.asyncio
+
+from spica.stores import Rate, open_store
+from spica.stores.redis import RedisStore, Script
+
+pytestmark = pytest.mark.anyio
+
+FAR = time.time() + 86400
+
+
+async def test_on_trio_it_raises_a_type_error(anyio_backend):
+    store = open_store("redis://127.0.0.1:1/0")
+    if anyio_backend == "trio":
+        with pytest.raises(TypeError, match="works on asyncio only"):
+            await store.get("a")
+    await store.aclose()
+
+
+def test_a_client_of_another_kind_is_refused():
+    with pytest.raises(
+        TypeError, match=r"client of redis.asyncio or valkey.asyncio, not redis\.client"
+    ):
+        RedisStore(redis.Redis())
+    with pytest.raises(ValueError, match="without decode_responses=True"):
+        RedisStore(redis.asyncio.Redis(decode_responses=True))
+
+
+def test_a_cluster_is_refused():
+    cluster = redis.asyncio.RedisCluster.__new__(redis.asyncio.RedisCluster)
+    with pytest.raises(TypeError, match="does not support a cluster"):
+        RedisStore(cluster)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_client_of_yours_stays_open(redis_url):
+    client = redis.asyncio.Redis.from_url(redis_url)
+    store = RedisStore(client)
+    assert await store.take("a", Rate(1, 60))
+    await store.aclose()
+    assert await client.ping()
+    await client.aclose()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_keys_are_readable_and_expire(redis_url):
+    async with open_store(redis_url, timeout_seconds=5) as store:
+        shop = store.prefixed("shop")
+        await shop.set("a", b"1", seconds=60)
+        await shop.take("a", Rate(1, 60))
+        await shop.acquire("a", "me", seconds=60)
+        await shop.create("a", {}, idle_seconds=60, ends_at=FAR, group="g")
+        client = store._connections.client
+        times = {key: await client.pttl(key) for key in await client.keys()}
+    keys = {
+        b"spica:v:shop:a",
+        b"spica:t:shop:a",
+        b"spica:l:shop:a",
+        b"spica:r:shop:a",
+        b"spica:g:shop:g",
+    }
+    assert times.keys() == keys
+    assert all(0 < left <= 60_000 for key, left in times.items() if key != b"spica:g:shop:g")
+    assert 60_000 < times[b"spica:g:shop:g"] <= 86_400_000
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_members_that_expired_leave_the_group(redis_url):
+    async with open_store(redis_url, timeout_seconds=5) as store:
+        await store.create("b", {}, idle_seconds=60, ends_at=FAR, group="g")
+        client = store._connections.client
+        await client.zadd("spica:g:g", {"old": 1})
+        await store.create("a", {}, idle_seconds=60, ends_at=FAR, group="g")
+        assert await client.zrange("spica:g:g", 0, -1) == [b"b", b"a"]
+
+
+class NoScriptError(Exception):
+    """Named like the error of the drivers."""
+
+
+async def test_a_script_is_one_round_trip_once_the_server_knows_it():
+    sent = []
+
+    async def execute(command, *args):
+        sent.append(command)
+        if len(sent) == 1:
+            raise NoScriptError
+        return 1
+
+    script = Script("return 1")
+    await script.run(execute, [b"a"])
+    await script.run(execute, [b"a"])
+    assert sent == ["EVALSHA", "EVAL", "EVALSHA"]
+
+
+def test_the_message_for_a_missing_driver_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "redis.asyncio", None)
+    with pytest.raises(ImportError, match=r"pip install 'spica\[redis\]'"):
+        open_store("redis://localhost/0")
