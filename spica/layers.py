@@ -61,7 +61,16 @@ if TYPE_CHECKING:
     from spica._layers.layer import Respond
     from spica.requests import Request
 
-__all__ = ["Answer", "EditableResponse", "Inner", "Layer", "as_response", "call_at_end", "deny"]
+__all__ = [
+    "Answer",
+    "EditableResponse",
+    "Inner",
+    "Layer",
+    "as_response",
+    "call_at_end",
+    "deny",
+    "replace_receive",
+]
 
 Answer: TypeAlias = ASGIApp
 """An answer to a request: nearly always a Response, else an ASGI app that has not run yet."""
@@ -195,3 +204,14 @@ class Layer(BaseLayer):
 
 
 remember(Layer, "respond", "edit_response")
+
+
+def replace_receive(request: Request[Any], receive: Receive) -> None:
+    """Let the layers inside, and the endpoint, read the body of ``request`` from ``receive``.
+
+    Wrap the present one, ``request.receive``, for example to decode the body. A body that a layer outside has
+    read is read again through ``receive``.
+    """
+    request._receive = receive
+    for name in ("_body", "_json", "_form"):
+        vars(request).pop(name, None)

@@ -9,15 +9,15 @@ Standards: RFC 9110 s.8.4.1.3, RFC 1952 (gzip); ASGI extensions "Path Send" and 
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from spica._diagnostics.middleware_order import COMPRESSES
+from spica._http.codings import IDENTITY, Encoder, GzipEncoder
 from spica._layers.layer import BaseLayer
 from spica.concurrency import ThreadLimiter, close_iterator
 from spica.middleware.gzip.rules import (
     DEFAULT_EXCLUDED_CONTENT_TYPES,
-    IDENTITY,
     EncodableTypes,
     RawHeaders,
     accepts_gzip,
@@ -49,7 +49,6 @@ __all__ = [
 gzip_threads = ThreadLimiter("gzip", 40, max_wait_seconds=30)
 """The threads that compress large bodies: at most 40. They never wait for the user's code."""
 
-_GZIP_WINDOW = 31  # zlib: a window of 32 KiB, and the header and trailer of gzip
 _DEFAULT_THREAD_SIZE = 128 * 1024
 
 # RFC 9110 s.15.3.7, s.15.4.5: a 206 and a 304 carry the Vary and ETag of the corresponding 200.
@@ -124,29 +123,38 @@ class GZipMiddleware(BaseLayer):
     async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
         """Return the inner response, compressed if that pays and the client accepts it."""
         answer = await self._layer_inner.respond(request)
-        scope = request.scope
-        if not isinstance(answer, Response) or not is_simple_value(answer):
-            if isinstance(answer, ResolvedFile) and answer.is_by_path:
-                return answer  # HEAD gets the same headers as GET
-            # If the answer is not an app, the layer that sends it raises the error.
-            return self._responder(scope)._around(answer) if callable(answer) else answer
-        return await self._encode_value(answer, scope)
-
-    async def _encode_value(self, answer: Response, scope: Scope) -> Response:
-        if answer.status_code in _STANDING_FOR_200:
-            return self._responder(scope)._edit_partial(answer, scope)
-        in_memory = answer._replaced_body is None and not isinstance(answer, StreamingResponse)
-        is_head = scope.get("method") == "HEAD"
-        if in_memory and size_of(answer.body) < self.minimum_size and (answer.body or not is_head):
-            return answer
-        if not self._gzip._types.allow(answer.status_code, answer.raw_headers):
-            return answer
-        if in_memory:
-            return await self._responder(scope)._encode_in_memory(answer, scope)
-        return self._responder(scope)._encode_stream(answer, is_head)
+        return await encode_answer(answer, request.scope, self._identity, self._responder)
 
     def _responder(self, scope: Scope) -> IdentityResponder:
         return self._gzip if accepts_gzip(scope["headers"]) else self._identity
+
+
+async def encode_answer(
+    answer: ASGIApp,
+    scope: Scope,
+    settings: IdentityResponder,
+    choose: Callable[[Scope], IdentityResponder],
+) -> ASGIApp:
+    """Return ``answer``, encoded by the responder that ``choose`` returns for the client.
+
+    ``settings`` has the types and sizes to encode. ``choose`` is called only if they allow it.
+    """
+    if not isinstance(answer, Response) or not is_simple_value(answer):
+        if isinstance(answer, ResolvedFile) and answer.is_by_path:
+            return answer  # HEAD gets the same headers as GET
+        # If the answer is not an app, the layer that sends it raises the error.
+        return choose(scope)._around(answer) if callable(answer) else answer
+    if answer.status_code in _STANDING_FOR_200:
+        return choose(scope)._edit_partial(answer, scope)
+    in_memory = answer._replaced_body is None and not isinstance(answer, StreamingResponse)
+    is_head = scope.get("method") == "HEAD"
+    if in_memory and size_of(answer.body) < settings.minimum_size and (answer.body or not is_head):
+        return answer
+    if not settings._types.allow(answer.status_code, answer.raw_headers):
+        return answer
+    if in_memory:
+        return await choose(scope)._encode_in_memory(answer, scope)
+    return choose(scope)._encode_stream(answer, is_head)
 
 
 class _Phase(enum.Enum):
@@ -404,15 +412,45 @@ class IdentityResponder:
         await self.send({**message, "body": encoded})
 
 
-class GZipResponder(IdentityResponder):
+class EncodingResponder(IdentityResponder):
+    """Run an app and encode its responses, without checking Accept-Encoding.
+
+    A subclass sets ``content_encoding``, and overrides ``new_encoder``.
+    """
+
+    thread_minimum_size = _DEFAULT_THREAD_SIZE
+    flush = True
+
+    _encoder: Encoder | None = None
+
+    def new_encoder(self) -> Encoder:
+        """Return the encoder for one response."""
+        raise NotImplementedError
+
+    async def apply_compression(self, body: bytes, *, more_body: bool) -> bytes:
+        """Return the next bytes of the compressed body, in a worker thread if ``body`` is large."""
+        if len(body) < self.thread_minimum_size:
+            return self._compress(body, more_body)
+        is_stream = more_body or self._encoder is not None  # has started: too late for a 503
+        run = gzip_threads.run_unbounded if is_stream else gzip_threads.run
+        return await run(self._compress, body, more_body)
+
+    def _compress(self, body: bytes, more_body: bool) -> bytes:
+        if not body and more_body:
+            return b""  # an empty chunk has nothing to flush
+        encoder = self._encoder
+        if encoder is None:
+            encoder = self._encoder = self.new_encoder()
+        return encoder.encode(body, is_end=not more_body, flush=self.flush)
+
+
+class GZipResponder(EncodingResponder):
     """Run an app and compress its responses with gzip, without checking Accept-Encoding.
 
     The parameters and errors are those of ``GZipMiddleware``.
     """
 
     content_encoding = "gzip"
-
-    _compressor: Any = None
 
     def __init__(
         self,
@@ -433,24 +471,9 @@ class GZipResponder(IdentityResponder):
         self.compresslevel = compresslevel
         self.thread_minimum_size = thread_minimum_size
 
-    async def apply_compression(self, body: bytes, *, more_body: bool) -> bytes:
-        """Return the next bytes of the compressed body, in a worker thread if ``body`` is large."""
-        if len(body) < self.thread_minimum_size:
-            return self._compress(body, more_body)
-        is_stream = more_body or self._compressor is not None  # has started: too late for a 503
-        run = gzip_threads.run_unbounded if is_stream else gzip_threads.run
-        return await run(self._compress, body, more_body)
-
-    def _compress(self, body: bytes, more_body: bool) -> bytes:
-        import zlib  # on use, to keep the start of programs fast
-
-        if not body and more_body:
-            return b""  # an empty chunk has nothing to flush
-        if self._compressor is None:
-            self._compressor = zlib.compressobj(self.compresslevel, zlib.DEFLATED, _GZIP_WINDOW)
-        flush = zlib.Z_SYNC_FLUSH if more_body else zlib.Z_FINISH
-        compressed: bytes = self._compressor.compress(body) + self._compressor.flush(flush)
-        return compressed
+    def new_encoder(self) -> Encoder:
+        """Return a gzip encoder."""
+        return GzipEncoder(self.compresslevel)
 
 
 class _EncodedChunks:

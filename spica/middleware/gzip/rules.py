@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from spica._http.codings import IDENTITY
 from spica._http.conditional import parse_entity_tag, parse_entity_tags
 from spica._http.fields import parse_quality_list, split_list
 from spica.datastructures.headers import add_vary
@@ -42,8 +43,6 @@ DEFAULT_EXCLUDED_CONTENT_TYPES = (
     *("image/jxl", "image/jp2", "image/heic", "image/heif"),
 )
 """Media types that are not compressed by default."""
-
-IDENTITY = "identity"
 
 # The values that browsers and common clients send. Others are parsed.
 _COMMON_ACCEPTS = frozenset(
@@ -83,6 +82,9 @@ class EncodableTypes:
 
     __slots__ = ("_excluded", "_excluded_prefixes", "_excluded_suffixes")
 
+    _needs_type = False
+    """Whether a response without Content-Type stays unencoded."""
+
     def __init__(self, excluded: Sequence[str]) -> None:
         self._excluded = frozenset(excluded)
         # gRPC and its subtypes ("+proto") have their own framing and compression.
@@ -100,7 +102,7 @@ class EncodableTypes:
         """Return whether this response is encoded for clients that accept the encoding."""
         if status_code == 206 or status_code in WITHOUT_CONTENT:
             return False
-        return self._allow_fields(raw_headers, _BOUND_TO_BYTES)
+        return self._allow_fields(raw_headers, _BOUND_TO_BYTES, self._needs_type)
 
     def allow_whole(
         self, raw_headers: RawHeaders, minimum_size: int, whole: RawHeaders | None
@@ -115,10 +117,14 @@ class EncodableTypes:
         size = _size_of_whole(raw_headers)
         if size is not None and size < minimum_size:
             return False
-        return self._allow_fields(raw_headers, _BOUND_TO_CODING)
+        # RFC 9110 s.15.4.5: a 304 usually has no Content-Type.
+        return self._allow_fields(raw_headers, _BOUND_TO_CODING, False)
 
     def _allow_fields(
-        self, raw_headers: Iterable[tuple[bytes, bytes]], forbidden: frozenset[bytes]
+        self,
+        raw_headers: Iterable[tuple[bytes, bytes]],
+        forbidden: frozenset[bytes],
+        needs_type: bool,
     ) -> bool:
         for name, value in raw_headers:
             name = name.lower()
@@ -127,18 +133,42 @@ class EncodableTypes:
             if name == b"content-type":
                 if self._is_excluded(value.partition(b";")[0].strip().lower().decode("latin-1")):
                     return False
+                needs_type = False
             elif name == b"cache-control" and b"no-transform" in value.lower():
                 # RFC 9111 s.5.2.2.6. Compare whole directives, not substrings.
                 directives = split_list(value.decode("latin-1").lower())
                 if "no-transform" in directives:
                     return False
-        return True
+        return not needs_type
 
     def _is_excluded(self, media_type: str) -> bool:
         return (
             media_type in self._excluded
             or media_type.startswith(self._excluded_prefixes)
             or media_type.endswith(self._excluded_suffixes)
+        )
+
+
+class IncludedTypes(EncodableTypes):
+    """Decide by a list of the media types to encode. ``type/*`` and ``+suffix`` match several."""
+
+    __slots__ = ("_included", "_prefixes", "_suffixes")
+
+    _needs_type = True
+
+    def __init__(self, included: Sequence[str]) -> None:
+        super().__init__(())
+        self._included = frozenset(included)
+        self._prefixes = tuple([name[:-1] for name in included if name.endswith("/*")])
+        self._suffixes = tuple([name for name in included if name.startswith("+")])
+
+    def _is_excluded(self, media_type: str) -> bool:
+        if media_type == "text/event-stream":
+            return True  # an event must not wait for others
+        return not (
+            media_type in self._included
+            or media_type.startswith(self._prefixes)
+            or media_type.endswith(self._suffixes)
         )
 
 
