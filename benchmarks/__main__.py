@@ -16,6 +16,7 @@ VERBS = {
     "memory": ("memory", "memory of gigabytes, idle applications and open WebSockets"),
     "floor": ("floor", "what the time of a request goes to, from a bare ASGI app upwards"),
     "testclient": ("testclient", "a GET with each test client"),
+    "front": ("front", "what the layers of the front of a service cost"),
     "plot": ("growth", "what grows with routes, middlewares, bodies, connections: docs/growth.md"),
     "guard": ("guard", "hold the times, beside bare ASGI, to the bounds of benchmarks/guard.toml"),
     "figures": ("figures", "measure all that the documentation shows, and write it there"),

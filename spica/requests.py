@@ -26,10 +26,10 @@ from spica._asgi.disconnect import CancelOnDisconnect, listen
 from spica._asgi.scope import (
     BODY_LIMIT,
     CSP_NONCE,
-    Nonce,
     ScopeMapping,
     check_header_size,
     make_room,
+    read_nonce,
 )
 from spica._asgi.sending import HandSend
 from spica._diagnostics.foreign_names import (
@@ -249,8 +249,7 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
             RuntimeError: You read it for the first time after the headers were sent.
         """
         layer = "SecurityHeadersMiddleware"
-        nonce: Nonce = self._of_layer(CSP_NONCE, layer, "csp_nonce")
-        return nonce.read()
+        return read_nonce(self._of_layer(CSP_NONCE, layer, "csp_nonce"))
 
     def _of_layer(self, key: str, layer: str, name: str = "") -> Any:
         try:

@@ -40,10 +40,11 @@ SECTIONS: dict[str, list[str]] = {
     ],
     "Middleware": [
         "guide/middleware",
-        "guide/browser-safety",
         "guide/sessions",
         "guide/authentication",
         "guide/cors",
+        "guide/browser-safety",
+        "guide/compression",
         "guide/more-middleware",
     ],
     "Production": [

@@ -42,7 +42,7 @@ SENT_BY_HAND = "spica.sent_by_hand"
 """Present once user code has started the response with ``request._send``."""
 
 CSP_NONCE = "spica.csp_nonce"
-"""The ``Nonce`` of the request. ``SecurityHeadersMiddleware`` sets it."""
+"""A list with the nonce of the response: see ``read_nonce``. ``SecurityHeadersMiddleware`` sets it."""
 
 PENDING_EDITS = "spica.pending_edits"
 """Edits of the layers an exception passed, innermost first; the error page receives them too."""
@@ -65,32 +65,25 @@ def find_shutdown(scope: Scope) -> Any:
     return attributes.get(SHUTDOWN)
 
 
-class Nonce:
-    """The nonce for the content security policy of one response, made when it is first read.
+def read_nonce(holder: list[str]) -> str:
+    """Return the nonce of a response: 16 random bytes in base64 (CSP Level 3 s.2.3.1, s.7.1).
 
-    ``value`` is None until then, and ``is_final`` is True once the headers are written.
+    ``holder`` is the list in the scope. It is empty until the nonce is first read. An empty string in it
+    means that the headers are written.
+
+    Raises:
+        RuntimeError: The headers have been written without a nonce.
     """
+    if not holder:
+        import base64  # imported late: few applications need it
 
-    # Defaults of the class instead of an `__init__`: one object per request is made.
-    value: str | None = None
-    is_final = False
-
-    def read(self) -> str:
-        """Return the nonce: 16 random bytes in base64 (CSP Level 3 s.2.3.1, s.7.1).
-
-        Raises:
-            RuntimeError: The headers have been sent without it.
-        """
-        if self.value is None:
-            if self.is_final:
-                raise RuntimeError(
-                    "request.csp_nonce was first read after the headers of the response were sent, so the "
-                    "browser does not know it. Read it before you return the response."
-                )
-            import base64  # imported late: few applications need it
-
-            self.value = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
-        return self.value
+        holder.append(base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("="))
+    elif not holder[0]:
+        raise RuntimeError(
+            "request.csp_nonce was first read after the headers of the response were sent, so the browser "
+            "does not know it. Read it before you return the response."
+        )
+    return holder[0]
 
 
 def check_header_size(scope: Scope) -> None:

@@ -95,13 +95,20 @@ def _find_module(coding: str) -> ModuleType | None:
     return None
 
 
+_loaded: dict[str, ModuleType] = {}  # looking for a missing module takes 50 us
+
+
 def _module(coding: str) -> Any:
+    module = _loaded.get(coding)
+    if module is not None:
+        return module
     module = _find_module(coding)
     if module is None:
         raise ModuleNotFoundError(
             f"The encoding {coding!r} needs a package: pip install 'spica[compression]'",
             name=_MODULES[coding][-1],
         )
+    _loaded[coding] = module
     return module
 
 

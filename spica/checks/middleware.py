@@ -16,6 +16,7 @@ from spica.checks.settings import check_limit_layers
 from spica.checks.walk import applications_of, layers_of, routes_of
 from spica.exceptions import SpicaConfigurationWarning
 from spica.middleware.authentication import AuthenticationMiddleware
+from spica.middleware.compression import CompressionMiddleware, DecompressionMiddleware
 from spica.middleware.cors import CORSMiddleware
 from spica.middleware.crossorigin import SAFE_METHODS, CrossOriginMiddleware
 from spica.middleware.securityheaders import CSP, SecurityHeadersMiddleware
@@ -158,6 +159,19 @@ def _find_untrusted_origins(layers: list[Any], recipes: list[Any]) -> Iterator[F
                 )
 
 
+def _check_encodings(
+    layer: CompressionMiddleware | DecompressionMiddleware, place: Place | None
+) -> Iterator[Finding]:
+    if layer.missing_encodings:
+        names = " and ".join(layer.missing_encodings)
+        yield warning(
+            "missing-encoding",
+            f"{type(layer).__name__} goes without {names}, whose package is not installed. Install it "
+            "(pip install 'spica[compression]'), or list the other encodings in encodings.",
+            place,
+        )
+
+
 def _check_security_headers(
     layer: SecurityHeadersMiddleware, place: Place | None
 ) -> Iterator[Finding]:
@@ -230,6 +244,8 @@ def _check_hosts(layer: TrustedHostMiddleware, place: Place | None) -> Iterator[
 
 _CHECKS: dict[type, Callable[[Any, Place | None], Iterator[Finding]]] = {
     CORSMiddleware: _check_cors,
+    CompressionMiddleware: _check_encodings,
+    DecompressionMiddleware: _check_encodings,
     SecurityHeadersMiddleware: _check_security_headers,
     SessionMiddleware: _check_session,
     TrustedHostMiddleware: _check_hosts,

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from spica._asgi.scope import CSP_NONCE, Nonce
+from spica._asgi.scope import CSP_NONCE
 from spica._diagnostics.arguments import check_flag
 from spica._diagnostics.middleware_order import SECURITY_HEADERS
 from spica._http.csp import CSP
@@ -128,20 +128,21 @@ class SecurityHeadersMiddleware(Layer):
         """Return, once awaited, the inner answer with the headers."""
         scope = request.scope
         if CSP_NONCE not in scope:
-            scope[CSP_NONCE] = Nonce()
+            scope[CSP_NONCE] = []
         return self.respond_edited(request, partial(self._add_headers, scope))
 
     def _add_headers(self, scope: Scope, start: EditableResponse) -> None:
-        nonce: Nonce = scope[CSP_NONCE]
-        nonce.is_final = True
         # RFC 6797 s.7.2: Strict-Transport-Security over TLS only
         fields = self._fields_tls if scope.get("scheme") == "https" else self._fields
         raw = start.raw_headers if isinstance(start, Response) else start.headers.raw
         names = [name for name, _ in raw]
         if not self._names.isdisjoint(names):
             fields = [field for field in fields if field[0] not in names]
-        if nonce.value is not None:
-            fields = self._with_nonce(fields, nonce.value)
+        nonce: list[str] = scope[CSP_NONCE]
+        if not nonce:
+            nonce.append("")  # too late from now on
+        elif nonce[0]:
+            fields = self._with_nonce(fields, nonce[0])
         raw.extend(fields)
 
     def _with_nonce(self, fields: list[Field], nonce: str) -> list[Field]:
@@ -154,8 +155,8 @@ remember(SecurityHeadersMiddleware, "respond")
 
 def has_nonce(scope: Scope) -> bool:
     """Return whether the response to this request contains a nonce, so no cache may store it."""
-    nonce: Nonce | None = scope.get(CSP_NONCE)
-    return nonce is not None and nonce.value is not None
+    nonce: list[str] | None = scope.get(CSP_NONCE)
+    return bool(nonce and nonce[0])
 
 
 class _Policy:

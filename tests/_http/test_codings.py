@@ -233,6 +233,7 @@ def test_an_empty_body_is_accepted(coding):
 
 @pytest.mark.parametrize("coding", ["br", "zstd"])
 def test_a_missing_package_is_named(coding, monkeypatch):
+    monkeypatch.setattr(codings, "_loaded", {})
     for name in codings._MODULES[coding]:
         monkeypatch.setitem(sys.modules, name, None)
     assert not is_available(coding)

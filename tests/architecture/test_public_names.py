@@ -4,6 +4,8 @@ import ast
 
 LAYERS = (
     "spica.middleware.admission",
+    "spica.middleware.compression.decompression",
+    "spica.middleware.compression.layer",
     "spica.middleware.cors",
     "spica.middleware.crossorigin",
     "spica.middleware.httpsredirect",

@@ -2,6 +2,7 @@
 
 import math
 import secrets
+import sys
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from spica.formparsers import FormLimits
 from spica.middleware import Middleware
 from spica.middleware.authentication import AuthenticationMiddleware
 from spica.middleware.body_limit import RequestBodyLimitMiddleware
+from spica.middleware.compression import CompressionMiddleware, DecompressionMiddleware
 from spica.middleware.cors import CORSMiddleware
 from spica.middleware.crossorigin import CrossOriginMiddleware
 from spica.middleware.errors import ServerErrorMiddleware
@@ -263,6 +265,16 @@ class TestMiddleware:
     def test_a_policy_that_stops_no_script(self, policy: Any, found: Any) -> None:
         recipe = Middleware(SecurityHeadersMiddleware, csp=policy, hsts_seconds=60)
         assert codes(with_middleware(recipe)) == found
+
+    @pytest.mark.parametrize("layer", [CompressionMiddleware, DecompressionMiddleware])
+    def test_an_encoding_without_its_package(
+        self, layer: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert codes(with_middleware(Middleware(layer))) == []
+        for name in ("brotli", "brotlicffi"):
+            monkeypatch.setitem(sys.modules, name, None)
+        assert codes(with_middleware(Middleware(layer))) == [(WARNING, "missing-encoding")]
+        assert codes(with_middleware(Middleware(layer, encodings=["gzip"]))) == []
 
     def test_no_strict_transport_security(self) -> None:
         assert codes(with_middleware(Middleware(SecurityHeadersMiddleware))) == [(INFO, "hsts-off")]
