@@ -144,6 +144,15 @@ async def encode_answer(
             return answer  # HEAD gets the same headers as GET
         # If the answer is not an app, the layer that sends it raises the error.
         return choose(scope)._around(answer) if callable(answer) else answer
+    return await _encode_value(answer, scope, settings, choose)
+
+
+async def _encode_value(
+    answer: Response,
+    scope: Scope,
+    settings: IdentityResponder,
+    choose: Callable[[Scope], IdentityResponder],
+) -> ASGIApp:
     if answer.status_code in _STANDING_FOR_200:
         return choose(scope)._edit_partial(answer, scope)
     in_memory = answer._replaced_body is None and not isinstance(answer, StreamingResponse)
