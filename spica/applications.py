@@ -80,6 +80,28 @@ class _ShutdownAttribute:
         return shutdown_of(app)
 
 
+class BuiltStack(Inner):
+    """The layers of an application, and everything else that each request needs of it.
+
+    Args:
+        app: The outermost layer, nearly always the server-error layer.
+        max_headers: The limit of header lines.
+        max_header_size: The limit of the names and values of all headers in bytes.
+    """
+
+    __slots__ = ("max_line_size", "max_unmeasured_lines", "outermost")
+
+    def __init__(
+        self, app: ASGIApp, max_headers: int | float, max_header_size: int | float
+    ) -> None:
+        super().__init__(app)
+        self.outermost = outermost_of(app)
+        """The layer that answers errors. ``Spica.__call__`` does its work."""
+        self.max_unmeasured_lines = min(max_headers, UNMEASURED_LINES)
+        self.max_line_size = max_header_size
+        """A request with more lines, or a longer last line, is measured before the layers see it."""
+
+
 class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
     """An application: routes, middleware, exception handlers and a lifespan.
 
@@ -121,9 +143,9 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
             ``middleware`` contains a layer that every application already has.
     """
 
-    _stack: Inner | None = None
-    _outermost: BaseLayer | None = None
-    """The layer of the stack that answers errors. ``__call__`` is its outermost part."""
+    # Missing if a subclass does not call __init__. It has no default here, because CPython reads an attribute
+    # ten times slower if the class has one too.
+    _stack: BuiltStack | None
 
     # Here for subclasses that do not call __init__.
     max_body_size: int | float | None = None
@@ -284,7 +306,12 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
         """Return the answer of the layers inside the server-error layer, whose work ``__call__`` does."""
         scope = request.scope
         scope["app"] = self
-        headers = scope.get("headers", ())
+        try:
+            stack = self._stack or self._build()
+            headers = scope["headers"]
+        except (AttributeError, KeyError):
+            stack = self._built_stack() or self._build()
+            headers = scope.get("headers", ())
         if type(headers) is not list:
             headers = scope["headers"] = list(headers)
         # A loop over the lines takes as long as the rest of a layer. So a few lines are measured where they
@@ -292,22 +319,17 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
         # headers after the usual ones.
         lines = len(headers)
         if lines and (
-            lines > UNMEASURED_LINES
-            or lines > self.max_headers
-            or len(headers[-1][1]) > self.max_header_size
+            lines > stack.max_unmeasured_lines or len(headers[lines - 1][1]) > stack.max_line_size
         ):
             reason = self._header_excess(scope)
             if reason is not None:
                 return refuse_request(scope, reason)
-        layer = self._outermost
-        if layer is None:
-            self._build()
-            layer = self._layer_errors()
-        return layer._layer_inner.respond(request)
+        return stack.outermost._layer_inner.respond(request)
 
     def _layer_errors(self) -> BaseLayer:
         """Return the server-error layer, which answers exceptions; a ``BaseLayer`` before it is built."""
-        return self._outermost or BaseLayer()
+        stack = self._built_stack()
+        return BaseLayer() if stack is None else stack.outermost
 
     def _layer_respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:
         """Return the answer to ``request``; called where this application is mounted in another one."""
@@ -317,7 +339,7 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
             reason = self._header_excess(scope)
             if reason is not None:
                 return refuse_request(scope, reason)
-        stack = self._stack or self._build()
+        stack = self._built_stack() or self._build()
         return stack.respond(request)
 
     def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -328,11 +350,11 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
         reason = self._header_excess(scope)
         if reason is not None:
             return refuse_websocket(scope, receive, send, reason)
-        stack = self._stack or self._build()
+        stack = self._built_stack() or self._build()
         return stack.connect(scope, receive, send)
 
     async def _run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        stack = self._stack or self._build()
+        stack = self._built_stack() or self._build()
         await stack.connect(scope, receive, send)
 
     def _header_excess(self, scope: Scope) -> str | None:
@@ -347,20 +369,25 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
     @property
     def middleware_stack(self) -> ASGIApp | None:
         """The outermost layer; None until the first connection. Set it to None to have it built again."""
-        return None if self._stack is None else self._stack.app
+        stack = self._built_stack()
+        return None if stack is None else stack.app
 
     @middleware_stack.setter
     def middleware_stack(self, stack: ASGIApp | None) -> None:
         """Replace the stack."""
-        self._stack = None if stack is None else Inner(stack)
-        self._outermost = None if stack is None else outermost_of(stack)
+        limits = self.max_headers, self.max_header_size
+        self._stack = None if stack is None else BuiltStack(stack, *limits)
+
+    def _built_stack(self) -> BuiltStack | None:
+        """Return the stack, or None until it is built."""
+        return getattr(self, "_stack", None)
 
     def _build_once(self) -> None:
         """Build the stack if there is none. An application around this one calls it at start-up."""
-        if self._stack is None:
+        if self._built_stack() is None:
             self._build()
 
-    def _build(self) -> Inner:
+    def _build(self) -> BuiltStack:
         if type(self).build_middleware_stack is not Spica.build_middleware_stack:
             check_order(self.user_middleware)  # a subclass folds its stack by itself
         stack = self.build_middleware_stack()

@@ -258,6 +258,7 @@ class StartedResponse(Response):
 
     def __init__(self, started_app: StartedApp, start: Message) -> None:
         self.started_app = started_app
+        self.background = None
         self.status_code = start["status"]
         # ASGI lets an app leave the headers out.
         self.raw_headers = list(start.get("headers", ()))

@@ -37,6 +37,7 @@ from spica.responses.sending import (
     correct_length,
     keep_length,
     send_chunks,
+    send_start,
     send_without_body,
     size_of,
 )
@@ -88,8 +89,10 @@ class Response:
     _unread: Sequence[CloseOnce] = ()
     """The iterators to close at the end of the request."""
     _headers: MutableHeaders | None = None
-    _measured_body: bytes | memoryview | None = None
-    """The body that Content-Length was computed from. A different ``body`` was assigned later."""
+    _measured_body: bytes | memoryview | None
+    """The body that Content-Length was computed from. A different ``body`` was assigned later.
+
+    It has no default here: CPython reads an attribute ten times slower if the class has one too."""
     _whole_headers: list[tuple[bytes, bytes]] | None = None
     """The headers of the 200 response that a 304 response replaces, if they are known."""
 
@@ -269,35 +272,43 @@ class Response:
             send = DenialSend(send, scope)
         status_code = self.status_code
         try:
-            if status_code != 200 and status_code in WITHOUT_BODY:
-                await send_without_body(send, status_code, self.raw_headers, self._replaced_body)
+            if self._replaced_body is not None:
+                await self._send_replaced(self._replaced_body, scope, send)
+            elif status_code != 200 and status_code in WITHOUT_BODY:
+                await send_without_body(send, status_code, self.raw_headers)
             else:
-                if self._replaced_body is None and self.body is not self._measured_body:
+                body = self.body
+                if body is not self._measured_body:
                     correct_length(self, scope)
+                # A copy of the headers: foreign layers may edit the message, and this object may be sent
+                # again.
+                headers = [*self.raw_headers]
                 await send(
-                    {
-                        "type": "http.response.start",
-                        "status": status_code,
-                        # A copy: foreign layers may edit the message, and this object may be sent again.
-                        "headers": self.raw_headers[:],
-                    }
+                    {"type": "http.response.start", "status": status_code, "headers": headers}
                 )
-                if self._replaced_body is None:
-                    await send(
-                        {"type": "http.response.body", "body": self.body, "more_body": False}
-                    )
-                else:
-                    send = keep_length(send, self.raw_headers, scope)
-                    await send_chunks(self._replaced_body, send, self.charset)
+                await send({"type": "http.response.body", "body": body, "more_body": False})
         except Exception:
             if self.background is not None:
                 await self.background()
             raise
-        finally:
-            if self._unread:
-                self._note_sent(self._replaced_body)
         if self.background is not None:
             await self.background()
+
+    async def _send_replaced(
+        self, chunks: AsyncIterator[Content], scope: Scope, send: Send
+    ) -> None:
+        """Send the body that was set as ``body_iterator``."""
+        status_code = self.status_code
+        try:
+            if status_code in WITHOUT_BODY:
+                await send_without_body(send, status_code, self.raw_headers, chunks)
+                return
+            headers = self.raw_headers[:]
+            start = {"type": "http.response.start", "status": status_code, "headers": headers}
+            await send_start(start, send, chunks)
+            await send_chunks(chunks, keep_length(send, self.raw_headers, scope), self.charset)
+        finally:
+            self._note_sent(chunks)
 
     # -- as a value ------------------------------------------------------------------------------------
 
@@ -361,10 +372,12 @@ class Response:
 
 def _set_defaults(cls: type[Response]) -> None:
     """Set class defaults for a subclass whose constructor may not call ``Response.__init__``."""
+    if cls.__module__.startswith("spica."):
+        return  # its constructor sets them, and class attributes would slow down each access
     if "background" not in cls.__dict__:
         cls.background = None
-    if cls.__module__.startswith("spica."):
-        return  # its constructor sets the others, and class attributes would slow down each access
+    if not hasattr(cls, "_measured_body"):
+        cls._measured_body = None
     if not hasattr(cls, "status_code"):
         cls.status_code = 200
     if not hasattr(cls, "raw_headers"):

@@ -220,8 +220,9 @@ class Route(PatternRoute):
     def _enter(self, scope: Scope, path: str) -> Respond | None:
         """Compare the path, then the method."""
         # Every request comes through here, so the lines of `_read_path` are repeated without the calls.
-        if self._exact_path is not None and self._exact_path == path:
-            params: Any = {}
+        params: dict[str, Any]
+        if self._exact_path == path:
+            params = {}
         else:
             found = self.path_regex.match(path)
             if found is None:
