@@ -38,6 +38,8 @@ class Backend:
         """Let a time pass: at once where the clock is ours."""
         if self.name == "memory":
             self.time += seconds
+        elif self.name == "sqlite":
+            self.request.getfixturevalue("store")._file.worker.operations._offset += seconds * 10**6
         else:
             await anyio.sleep(seconds)
 
