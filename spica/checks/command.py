@@ -30,6 +30,12 @@ def add_commands(commands: Any) -> None:
         "--format", choices=("text", "json"), default="text", help="format of the report"
     )
     check.add_argument("--strict", action="store_true", help="exit with 1 for warnings too")
+    check.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="the number of processes that will serve (default: $WEB_CONCURRENCY, or 1)",
+    )
     check.set_defaults(run=run_check)
 
     words = "list the routes of an application"
@@ -66,6 +72,8 @@ def add_target(parser: argparse.ArgumentParser) -> None:
 
 def run_check(options: argparse.Namespace) -> int:
     """Print the findings. Return 0 without errors, 1 with errors, and 2 if no application is found."""
+    if options.workers is not None:
+        os.environ["WEB_CONCURRENCY"] = str(options.workers)
     loaded = _load(options)
     if loaded is None:
         return EXIT_UNUSABLE

@@ -13,11 +13,12 @@ from spica.checks.finding import Finding, Severity
 from spica.checks.middleware import check_middleware
 from spica.checks.routes import check_extras, check_routes
 from spica.checks.settings import check_settings
+from spica.checks.state import check_state
 from spica.checks.walk import RouteEntry, routes_of
 from spica.routing import Host, Mount, Route, WebSocketRoute
 from spica.routing.lifespan.mounted import mounted_app
 
-CHECKS = (check_routes, check_middleware, check_settings, check_extras)
+CHECKS = (check_routes, check_middleware, check_settings, check_state, check_extras)
 
 _COLOURS = {Severity.ERROR: "31", Severity.WARNING: "33", Severity.INFO: "36"}
 

@@ -85,6 +85,8 @@ def _check_fields(fields: Mapping[str, bytes | None]) -> None:
 class BaseStore(Store):
     """The public methods of the stores in this package. `Store` describes them."""
 
+    across: Literal["process", "machine", "machines"]
+    """Who shares the store: the tasks of a process, the processes of a machine, or machines."""
     _prefix = ""
 
     @abstractmethod

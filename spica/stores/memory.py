@@ -286,6 +286,8 @@ class MemoryStore(BaseStore):
         ``store = MemoryStore()``, or ``open_store("memory://")``
     """
 
+    across = "process"
+
     def __init__(self, *, max_entries: int = 100_000, max_size: int = 64 * 1024 * 1024) -> None:
         for name, limit in (("max_entries", max_entries), ("max_size", max_size)):
             if limit < 1:

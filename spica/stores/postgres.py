@@ -378,6 +378,8 @@ class PostgresStore(BaseStore):
         ``store = PostgresStore(pool)``, or ``open_store("postgresql://user@localhost/app")``
     """
 
+    across = "machines"
+
     def __init__(self, pool: Any, *, timeout_seconds: float = 0.25) -> None:
         if not isinstance(pool, _import_asyncpg().Pool):
             cls = type(pool)

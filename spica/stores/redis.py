@@ -353,6 +353,8 @@ class RedisStore(BaseStore):
         ``store = RedisStore(client)``, or ``open_store("redis://localhost:6379/0")``
     """
 
+    across = "machines"
+
     def __init__(self, client: Any, *, timeout_seconds: float = 0.25) -> None:
         _check_client(client)
         self._connections = _Connections(client, "", timeout_seconds)

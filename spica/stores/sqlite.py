@@ -315,6 +315,8 @@ class SQLiteStore(BaseStore):
         ``store = SQLiteStore("var/state.db")``, or ``open_store("sqlite:///var/state.db")``
     """
 
+    across = "machine"
+
     def __init__(self, path: str | os.PathLike[str], *, timeout_seconds: float = 0.25) -> None:
         full = Path(os.path.realpath(path))
         _check_path(full)
