@@ -123,25 +123,42 @@ async def do_nothing(scope: Any, receive: Any, send: Any) -> None:
 
 
 def static_files(directory: Path) -> list[Comparison]:
+    import gzip
+    import os
+
     import starlette.applications
     import starlette.routing
     import starlette.staticfiles
 
     import spica.applications
+    import spica.responses
     import spica.routing
     import spica.staticfiles
 
-    (directory / "small.css").write_bytes(b"p { margin: 0 }\n" * 64)
-    own: Any = spica.applications.Spica(
-        routes=[spica.routing.Mount("/", spica.staticfiles.StaticFiles(directory=directory))]
-    )
+    content = b"p { margin: 0 }\n" * 64
+    (directory / "small.css").write_bytes(content)
+    (directory / "small.css.gz").write_bytes(gzip.compress(content))
+    for path in directory.iterdir():
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    files = spica.staticfiles.StaticFiles(directory=directory)
+    siblings = spica.staticfiles.StaticFiles(directory=directory, precompressed=["gzip"])
+    own: Any = spica.applications.Spica(routes=[spica.routing.Mount("/", files)])
+    packed: Any = spica.applications.Spica(routes=[spica.routing.Mount("/", siblings)])
     other: Any = starlette.applications.Starlette(
         routes=[
             starlette.routing.Mount("/", starlette.staticfiles.StaticFiles(directory=directory))
         ]
     )
     call = Call("/small.css")
-    return [Comparison("static file, 1 KB", own, other, call, 0.03, requests=20)]
+    # Both frameworks make the same tag of this time and size, so both answer 304.
+    status = (directory / "small.css").stat()
+    tag = spica.responses.FileResponse(directory / "small.css", stat_result=status).headers["etag"]
+    again = Call("/small.css", headers=[(b"if-none-match", tag.encode())])
+    return [
+        Comparison("static file, 1 KB", own, other, call, 0.03, requests=20),
+        Comparison("static file, 304", own, other, again, 0.03, requests=20),
+        Comparison("static file, sibling", packed, other, call, 0.03, requests=20),
+    ]
 
 
 GROUPS: dict[str, Callable[[Path], list[Comparison]]] = {

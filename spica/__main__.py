@@ -4,6 +4,7 @@
     spica run [module:app]        serve an application in production
     spica check [module:app]      find the mistakes in an application
     spica routes [module:app]     list its routes
+    spica static build SRC OUT    hash and compress static files for production
     spica --version
 
 ``--help`` after a command lists its options. The exit status is 0 without errors, 1 with errors, and 2 if the
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name, and return the exit status."""
     from spica.checks import command as checks
     from spica.cli import command as cli
+    from spica.cli import staticbuild
 
     parser = argparse.ArgumentParser(
         prog="spica",
@@ -34,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     cli.add_commands(commands)
     checks.add_commands(commands)
+    staticbuild.add_commands(commands)
     options = parser.parse_args(arguments)
     try:
         status: int = options.run(options)

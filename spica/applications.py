@@ -35,6 +35,7 @@ from spica._layers.limits import check_body_rate, check_idle_seconds, limit_app
 from spica._layers.runner import answer_error, finish_request, record_error, send_answer
 from spica._originals import remember
 from spica.datastructures import State
+from spica.datastructures.url import UnlistedPath
 from spica.exceptions import warn_configuration
 from spica.jsoncodec import JSONCodec
 from spica.middleware.errors import ServerErrorMiddleware, outermost_of
@@ -264,7 +265,10 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
         Raises:
             NoMatchFound: no route has this name and these parameters.
         """
-        return self.router.url_path_for(name, **path_params)
+        path = self.router.url_path_for(name, **path_params)
+        if type(path) is UnlistedPath and self.debug:
+            raise path.error
+        return path
 
     # -- serving ---------------------------------------------------------------------------------------
 

@@ -42,6 +42,7 @@ from spica._http.fields import encode_field_value
 from spica._http.urls import check_request_path
 from spica._originals import is_original, remember
 from spica.datastructures import URL, Address, FormData, Headers, QueryParams, State
+from spica.datastructures.url import UnlistedPath
 from spica.jsoncodec import MalformedJSON
 
 if sys.version_info >= (3, 13):
@@ -282,7 +283,10 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
             raise RuntimeError(
                 "The `url_for` method can only be used inside a Spica application or with a router."
             )
-        url: URL = router.url_path_for(name, **path_params).make_absolute_url(self.base_url)
+        path = router.url_path_for(name, **path_params)
+        if type(path) is UnlistedPath and getattr(self.scope.get("app"), "debug", False):
+            raise path.error
+        url: URL = path.make_absolute_url(self.base_url)
         return url
 
 

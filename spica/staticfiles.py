@@ -12,8 +12,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from spica._asgi.scope import get_route_path
 from spica._diagnostics.foreign_names import explain_arguments
@@ -28,7 +28,15 @@ from spica.datastructures import Headers
 from spica.exceptions import HTTPException
 from spica.responses.base import RedirectResponse, Response
 from spica.responses.file import FileResponse
+from spica.responses.file.delivery import (
+    EXTENSIONS,
+    Delivery,
+    ServedPath,
+    Siblings,
+    check_delivery,
+)
 from spica.responses.file.finding import MAX_TRIES, Finding, Found
+from spica.responses.file.manifest import Manifest
 from spica.responses.file.memory import FileMemory, Kept, StaticMemory
 from spica.responses.file.opening import Opened, open_below, open_path
 from spica.responses.file.reader import FIRST_BLOCK_SIZE
@@ -90,6 +98,18 @@ class StaticFiles(BaseLayer):
         dotfiles: Serve names that begin with a dot. Off by default, unlike in Starlette, because files such
             as ``.env``, ``.git`` and ``.htpasswd`` are usually secret. ``.well-known`` is always served
             (RFC 8615).
+        cache_control: The Cache-Control of all files, or a function that returns it (or None) for the path of
+            a file, such as ``"css/site.css"``. By default, there is none without a manifest.
+        precompressed: Encodings whose siblings are served to clients that accept them: ``br`` for
+            ``app.js.br``, ``zstd`` for ``app.js.zst``, ``gzip`` for ``app.js.gz``. A sibling that is older
+            than the file is not used.
+        fallback: The file for paths without one, such as ``index.html`` for an application that routes in
+            the browser. It is for clients that accept HTML, and paths whose last segment has no dot.
+        manifest: The manifest of a build, here or in ``directory``: of ``spica static build``, or of Vite.
+            With it, ``url_for`` returns the hashed name of a file. Browsers cache hashed names for a year,
+            and revalidate other files (``no-cache``) unless ``cache_control`` has a value for them.
+        etag: ``"content"`` makes the ETag from the content, so that several machines send the same one.
+            ``"stat"``, the default, makes it from size and modification time, without reading the file.
         memory: The limits of the memory for small files. By default, a changed file is served within 2
             seconds. With None, every request reads from the disk. So does every request in debug mode, and in
             a subclass that overrides ``lookup_path``.
@@ -97,9 +117,11 @@ class StaticFiles(BaseLayer):
     A failed precondition gets a 412, a client with a current copy a 304, and a range a 206.
 
     Raises:
-        RuntimeError: A directory or package does not exist.
-        TypeError: ``directory`` is not a path, ``packages`` is not a list, or ``memory`` has another type.
-        ValueError: Both ``directory`` and ``packages`` are missing.
+        RuntimeError: A directory, a package, the manifest or the fallback does not exist.
+        TypeError: ``directory`` is not a path, ``packages`` is not a list, or another setting has a wrong
+            type.
+        ValueError: Both ``directory`` and ``packages`` are missing, ``manifest`` is not a manifest, or
+            another setting has an unknown value.
     """
 
     # Defaults for subclasses that do not call our `__init__`.
@@ -108,6 +130,7 @@ class StaticFiles(BaseLayer):
     follow_symlink = False
     memory: StaticMemory | None = None
     _memory: FileMemory | None = None
+    _delivery: Delivery | None = None
 
     @explain_arguments({"path": "Write directory='...'."}, "Write StaticFiles(directory='...').")
     def __init__(
@@ -119,9 +142,15 @@ class StaticFiles(BaseLayer):
         check_dir: bool = True,
         follow_symlink: bool = False,
         dotfiles: bool = False,
+        cache_control: str | Callable[[str], str | None] | None = None,
+        precompressed: Sequence[str] = (),
+        fallback: str | None = None,
+        manifest: PathLike | None = None,
+        etag: Literal["stat", "content"] = "stat",
         memory: StaticMemory | None = _DEFAULT_MEMORY,
     ) -> None:
         _check_settings(directory, packages, memory)
+        is_production = check_delivery(cache_control, precompressed, fallback, manifest, etag)
         if check_dir and directory is not None and not os.path.isdir(directory):
             raise RuntimeError(
                 f"Directory '{os.fspath(directory)}' does not exist: there is no directory at "
@@ -132,6 +161,16 @@ class StaticFiles(BaseLayer):
         self.packages, self.directory = packages, directory
         self.all_directories = self.get_directories(directory, packages)
         self.config_checked = False
+        if is_production:
+            self._delivery = Delivery(
+                cache_control=cache_control,
+                precompressed=precompressed,
+                fallback=fallback,
+                manifest=None if manifest is None else Manifest(manifest, directory),
+                etag=etag,
+            )
+            if check_dir and fallback is not None:
+                _check_fallback(fallback, self.all_directories)
         self.memory = memory
         self._memory = None if memory is None else FileMemory(memory, self._look_again)
         if not self.all_directories and type(self) is StaticFiles:
@@ -205,12 +244,14 @@ class StaticFiles(BaseLayer):
         if scope["method"] not in ("GET", "HEAD"):
             raise HTTPException(status_code=405, headers={"Allow": "GET, HEAD"})
         memory = self._memory_for(scope)
-        kept = None if memory is None else memory.get(path)
+        siblings = self._siblings_for(scope)
+        key = _key_of(path, siblings)
+        kept = None if memory is None else memory.get(key)
         if kept is not None:
             recalled = self._recall(kept, path, scope)
             if recalled is not None:
                 return recalled
-        found = await self._find(path, scope, memory)
+        found = await self._find(path, scope, siblings, memory)
         try:
             response = self._answer_with(found, scope)
         except BaseException:
@@ -220,7 +261,13 @@ class StaticFiles(BaseLayer):
             found.close()
         return response
 
-    async def _find(self, path: str, scope: Scope, memory: FileMemory | None) -> Found:
+    def _siblings_for(self, scope: Scope) -> Siblings:
+        delivery = self._delivery
+        return () if delivery is None else delivery.siblings_for(scope.get("headers", ()))
+
+    async def _find(
+        self, path: str, scope: Scope, siblings: Siblings, memory: FileMemory | None
+    ) -> Found:
         started_at = 0.0 if memory is None else memory.clock()
         finding = Finding(
             self._open,
@@ -228,14 +275,42 @@ class StaticFiles(BaseLayer):
             is_html=self.html,
             wants_directory=self._wants_directory(path, scope),
             max_size=self._max_content_size(scope, memory),
+            siblings=siblings,
+            delivery=self._delivery,
         )
         await file_threads.run(finding.run)
         found = finding.found
+        if found is None or found.status_code == 404:
+            found = await self._find_fallback(found, scope, siblings)
+        elif memory is not None:
+            memory.put(_key_of(path, siblings), found, started_at)
         if found is None:
             raise HTTPException(status_code=404)
-        if memory is not None and found.status_code == 200:
-            memory.put(path, found, started_at)
         return found
+
+    async def _find_fallback(
+        self, found: Found | None, scope: Scope, siblings: Siblings
+    ) -> Found | None:
+        """Return the fallback for a missing file if the request wants it, or the 404 page that was found."""
+        delivery = self._delivery
+        headers = scope.get("headers", ())
+        if delivery is None or not delivery.wants_fallback(scope["path"], headers):
+            return found
+        finding = Finding(
+            self._open,
+            delivery.fallback or "",
+            max_size=self._max_content_size(scope, None),
+            siblings=siblings,
+            delivery=delivery,
+        )
+        await file_threads.run(finding.run)
+        if finding.found is None:
+            return found
+        if found is not None:
+            found.close()
+        assert isinstance(finding.found.path, ServedPath)
+        finding.found.path.is_fallback = True
+        return finding.found
 
     def _answer_with(self, found: Found, scope: Scope) -> Response:
         if found.is_index and not scope["path"].endswith("/"):
@@ -308,16 +383,19 @@ class StaticFiles(BaseLayer):
         if not is_original(self, "file_response", "is_not_modified"):
             return self._answer_with(found, scope)
         if not kept.has_responses:
-            response = FileResponse(found.path, stat_result=found.status)
+            response = self._new_response(found.path, found.status)
             not_modified = NotModifiedResponse(response.headers)
             not_modified._whole_headers = response.raw_headers
             kept.set_responses(response, not_modified)
         answer = kept.answer(scope["method"], scope.get("headers", []))
         return self._answer_with(found, scope) if answer is None else answer
 
-    def _look_again(self, path: str) -> Found | None:
-        """Look a path up on the disk again, without reading the file."""
-        finding = Finding(self._open, path, is_html=self.html)
+    def _look_again(self, key: str) -> Found | None:
+        """Look a file in memory up on the disk again, without reading it."""
+        path, siblings = _parse_key(key)
+        finding = Finding(
+            self._open, path, is_html=self.html, siblings=siblings, delivery=self._delivery
+        )
         finding.run()
         return finding.found
 
@@ -333,7 +411,7 @@ class StaticFiles(BaseLayer):
         Raises:
             HTTPException: 412: a precondition failed.
         """
-        response = FileResponse(full_path, status_code=status_code, stat_result=stat_result)
+        response = self._new_response(full_path, stat_result, status_code)
         if status_code != 200:
             return response  # RFC 9110 s.13.2.1: ignore preconditions unless the status is 200.
         request_headers = scope.get("headers", [])
@@ -350,6 +428,21 @@ class StaticFiles(BaseLayer):
             )
             return not_modified
         return response
+
+    def _new_response(
+        self, path: PathLike, status: os.stat_result, status_code: int = 200
+    ) -> FileResponse:
+        if self._delivery is not None and isinstance(path, ServedPath):
+            return self._delivery.respond(path, status, status_code)
+        return FileResponse(path, status_code=status_code, stat_result=status)
+
+    def asset_path(self, path: str) -> str | None:
+        """Return the path under which clients get the file ``path``: its hashed name, if there is a manifest.
+
+        ``url_for`` calls it. The result is None for a file that the manifest does not have.
+        """
+        manifest = None if self._delivery is None else self._delivery.manifest
+        return path if manifest is None else manifest.find(path)
 
     def is_not_modified(self, response_headers: Headers, request_headers: Headers) -> bool:
         """Return whether If-None-Match or If-Modified-Since show that the client has the file."""
@@ -432,6 +525,16 @@ class StaticFiles(BaseLayer):
         return None
 
 
+def _key_of(path: str, siblings: Siblings) -> str:
+    """Return the key of a file in memory. No path of a file has a NUL."""
+    return path if not siblings else "\0".join([path, *(coding for coding, _ in siblings)])
+
+
+def _parse_key(key: str) -> tuple[str, Siblings]:
+    path, *codings = key.split("\0")
+    return path, tuple([(coding, EXTENSIONS[coding]) for coding in codings])
+
+
 remember(StaticFiles, "lookup_path", "file_response", "is_not_modified")
 
 
@@ -451,6 +554,15 @@ def _check_settings(directory: Any, packages: Any, memory: Any) -> None:
         raise TypeError(
             f"StaticFiles(packages={packages!r}): give a list of package names, or of pairs of a "
             f"package name and a folder in it, for example packages=[{str(packages)!r}]."
+        )
+
+
+def _check_fallback(fallback: str, directories: Sequence[PathLike]) -> None:
+    if not any(os.path.isfile(os.path.join(each, fallback.strip("/"))) for each in directories):
+        places = " or ".join(map(os.path.abspath, directories))
+        raise RuntimeError(
+            f"StaticFiles(fallback={fallback!r}): there is no such file in {places}. Pass check_dir=False if "
+            "you create it later."
         )
 
 

@@ -13,7 +13,9 @@ from spica.concurrency import run_in_threadpool
 from spica.config import Config
 from spica.exceptions import HTTPException
 from spica.middleware import Middleware
-from spica.middleware.gzip import GZipMiddleware
+from spica.middleware.compression import CompressionMiddleware
+from spica.middleware.crossorigin import CrossOriginMiddleware
+from spica.middleware.securityheaders import SecurityHeadersMiddleware
 from spica.routing import Mount, Route, WebSocketRoute
 from spica.staticfiles import StaticFiles
 
@@ -58,11 +60,19 @@ app = Spica(
         Route("/chat", pages.chat, name="chat"),
         WebSocketRoute("/chat/live", chat.live, name="chat_live"),
         Mount("/api", routes=api.routes, name="api"),
-        Mount("/static", StaticFiles(directory=HERE / "static"), name="static"),
+        Mount(
+            "/static",
+            # Browsers ask whether a file has changed, instead of guessing how long to keep it.
+            StaticFiles(directory=HERE / "static", cache_control="no-cache"),
+            name="static",
+        ),
     ],
     middleware=[
         Middleware(RequestLabel),
-        Middleware(GZipMiddleware, minimum_size=1024),
+        Middleware(SecurityHeadersMiddleware),
+        # Forms and WebSockets of other sites are refused.
+        Middleware(CrossOriginMiddleware),
+        Middleware(CompressionMiddleware, minimum_size=1024),
     ],
     exception_handlers={
         HTTPException: errors.http_error,

@@ -43,18 +43,23 @@ class Accepted:
 
     def __init__(self, offered: Sequence[str]) -> None:
         self.offered = tuple(offered)
-        self._known: dict[bytes, str] = {}
+        self._known: dict[bytes, tuple[str, ...]] = {}
 
     def choose(self, headers: Iterable[tuple[bytes, bytes]]) -> str:
         """Return the best coding for a request with these ``headers``, or ``IDENTITY``."""
+        ranking = self.rank(headers)
+        return ranking[0] if ranking else IDENTITY
+
+    def rank(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, ...]:
+        """Return the codings that the client does not like less than ``IDENTITY``, the best first."""
         found = [value for name, value in headers if name == b"accept-encoding"]
         if not found:
             # RFC 9110 s.12.5.3 would allow any coding. A client that can decode one says so.
-            return IDENTITY
+            return ()
         field = found[0] if len(found) == 1 else b", ".join(found)
         known = self._known.get(field)
         if known is None:
-            known = choose_coding(field.decode("latin-1"), self.offered)
+            known = rank_codings(field.decode("latin-1"), self.offered)
             if len(field) <= _MAX_FIELD_SIZE:
                 if len(self._known) >= _MAX_KNOWN_FIELDS:
                     self._known.clear()
@@ -67,15 +72,21 @@ def choose_coding(field: str, offered: Sequence[str]) -> str:
 
     ``IDENTITY`` is the result if the client prefers it, and also if it accepts nothing that is offered.
     """
+    ranking = rank_codings(field, offered)
+    return ranking[0] if ranking else IDENTITY
+
+
+def rank_codings(field: str, offered: Sequence[str]) -> tuple[str, ...]:
+    """Return the codings of ``offered`` that weigh at least as much as ``IDENTITY``, the best first."""
     weights = {_ALIASES.get(name, name): weight for name, weight in parse_quality_list(field)}
-    # RFC 9110 s.12.5.3: "*" matches every coding that is not listed.
-    others = weights.get("*", 0.0)
-    best, best_weight = IDENTITY, weights.get(IDENTITY, 0.0)
-    for coding in offered:
-        weight = weights.get(coding, others)
-        if weight > best_weight or (weight == best_weight > 0 and best == IDENTITY):
-            best, best_weight = coding, weight
-    return best
+    # RFC 9110 s.12.5.3: "*" matches every coding that is not listed, and a weight of 0 is "not acceptable".
+    others, least = weights.get("*", 0.0), weights.get(IDENTITY, 0.0)
+    acceptable = [
+        (-weight, position, coding)
+        for position, coding in enumerate(offered)
+        if (weight := weights.get(coding, others)) > 0 and weight >= least
+    ]
+    return tuple([coding for _, _, coding in sorted(acceptable)])
 
 
 _ALIASES = {"x-gzip": "gzip"}  # RFC 9110 s.8.4.1.3

@@ -299,6 +299,15 @@ class URLPath(str):
         return URL(_write(scheme, self.host or parts.netloc, parts.path.rstrip("/") + path, ""))
 
 
+class UnlistedPath(URLPath):
+    """The path of a static file that is missing in the manifest of its build.
+
+    It is an ordinary path in production. In debug mode, ``url_for`` raises ``error``.
+    """
+
+    error: Exception
+
+
 def _too_many_sources() -> TypeError:
     return TypeError(
         "URL takes one of a string, a scope and components, but more than one was given."

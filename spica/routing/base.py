@@ -51,6 +51,7 @@ class NoMatchFound(Exception):
         path_params: The parameters passed to it.
         known: The names of the routes that were searched. The message suggests the closest one.
         expected: The parameters of the route of this name, if there is one.
+        reason: A sentence about another reason.
     """
 
     def __init__(
@@ -59,16 +60,20 @@ class NoMatchFound(Exception):
         path_params: dict[str, Any],
         known: tuple[str, ...] = (),
         expected: tuple[str, ...] | None = None,
+        reason: str = "",
     ) -> None:
         self.name = name
         self.path_params = path_params
         self.known = known
         self.expected = expected
-        super().__init__(name, path_params, known, expected)
+        self.reason = reason
+        super().__init__(name, path_params, known, expected, reason)
 
     def __str__(self) -> str:
         params = ", ".join(self.path_params)
         text = f'No route exists for name "{self.name}" and params "{params}".'
+        if self.reason:
+            return f"{text} {self.reason}"
         if not isinstance(self.name, str):
             return f"{text} A name is a string, for example {get_name(self.name)!r}."
         if self.expected is not None:

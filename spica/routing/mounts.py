@@ -16,6 +16,7 @@ from spica._layers.exception_handlers import Boundary
 from spica._layers.layer import Respond
 from spica._layers.limits import limit_app
 from spica.datastructures import URLPath
+from spica.datastructures.url import UnlistedPath
 from spica.exceptions import MisuseError
 from spica.routing.base import (
     LINK_KEYS,
@@ -49,6 +50,15 @@ if TYPE_CHECKING:
 
 CHILD_KEYS = ("path_params", "app_root_path", "root_path", "path", "raw_path")
 """The keys of the scope that a mount reads and may change."""
+
+
+def _unlisted(path: str, name: str, asset: str) -> UnlistedPath:
+    """Return the path of a static file that its manifest does not have."""
+    url = UnlistedPath(path)
+    url.error = NoMatchFound(
+        name, {"path": asset}, (), ("path",), f"The manifest has no {asset!r}."
+    )
+    return url
 
 
 def descend(scope: Scope, prefix: str, app: ASGIApp) -> None:
@@ -347,11 +357,7 @@ class Mount(AppRoute):
         if not LINK_KEYS.isdisjoint(path_params):
             return url_with_suffix(self, name, path_params)
         if self.name is not None and name == self.name and "path" in path_params:
-            path_params = {**path_params, "path": str(path_params["path"]).lstrip("/")}
-            path, rest = replace_params(self.path_format, self.param_convertors, path_params)
-            if rest or path_params.keys() != self.param_convertors.keys():
-                raise NoMatchFound(name, path_params, (self.name,))
-            return URLPath(path=encode_path(path))
+            return self._url_of_path(name, path_params)
         # In `param_convertors`, `path` is the rest below the prefix. A parameter `path` given here belongs to
         # a route below.
         own_names = self.param_convertors.keys() - {"path"}
@@ -359,7 +365,25 @@ class Mount(AppRoute):
         rest = {key: value for key, value in path_params.items() if key not in own_names}
         url = self._url_of_child(name, rest)
         prefix, _ = replace_params(self.path_format[: -len("/{path}")], self.param_convertors, own)
+        if isinstance(url, UnlistedPath):
+            return _unlisted(encode_path(prefix) + str(url), name, str(rest.get("path")))
+        if isinstance(url, UnlistedPath):
+            return _unlisted(encode_path(prefix) + str(url), name, str(rest.get("path")))
         return URLPath(path=encode_path(prefix) + str(url), protocol=url.protocol)
+
+    def _url_of_path(self, name: str, path_params: dict[str, Any]) -> URLPath:
+        """Return the path of the mount and the rest ``path`` below it."""
+        given = str(path_params["path"]).lstrip("/")
+        # StaticFiles with a manifest knows the file under a hashed name.
+        find_asset = getattr(getattr(self, "_base_app", self.app), "asset_path", None)
+        asset = given if find_asset is None else find_asset(given)
+        path_params = {**path_params, "path": given if asset is None else asset}
+        path, rest = replace_params(self.path_format, self.param_convertors, path_params)
+        if rest or path_params.keys() != self.param_convertors.keys():
+            raise NoMatchFound(name, path_params, (self.name or "",))
+        if asset is None:
+            return _unlisted(encode_path(path), name, given)
+        return URLPath(path=encode_path(path))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Mount) and self.path == other.path and self.app == other.app

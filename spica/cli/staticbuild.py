@@ -1,0 +1,156 @@
+"""The command ``spica static build``: hash the names of static files, and compress them.
+
+The same source gives the same names and bytes on every machine. Existing files of an earlier build stay, so
+that pages that are open in browsers still find them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+HASH_SIZE = 10
+"""The hexadecimal digits of SHA-256 in a name. Two versions of one file then hardly ever have the same."""
+
+MINIMUM_SIZE = 500
+"""Smaller files are not compressed, in bytes."""
+
+MAXIMUM_RATIO = 0.95
+"""A compressed file is kept if it is smaller by 5 %."""
+
+MANIFEST = "manifest.json"
+
+_DESCRIPTION = """\
+Copy the files below SRC to OUT, under their names and under names with a hash of their content, and write
+OUT/manifest.json. Serve OUT with StaticFiles(directory=OUT, manifest="manifest.json",
+precompressed=["zstd", "br", "gzip"])."""
+
+
+def add_commands(commands: Any) -> None:
+    """Add the command to the sub-parsers of a command line."""
+    static = commands.add_parser("static", help="prepare static files for production")
+    actions = static.add_subparsers(metavar="ACTION", required=True)
+    build = actions.add_parser(
+        "build", help="hash and compress the files of a directory", description=_DESCRIPTION
+    )
+    build.add_argument("source", metavar="SRC", type=Path, help="the directory with the files")
+    build.add_argument("output", metavar="OUT", type=Path, help="the directory to write to")
+    build.add_argument(
+        "--precompress",
+        metavar="LIST",
+        default="",
+        help="write compressed siblings: a list of zst, br, gz (default: none)",
+    )
+    build.set_defaults(run=run_build)
+
+
+def run_build(arguments: argparse.Namespace) -> int:
+    """Build, print a summary, and return the exit status."""
+    extensions = [each.strip(" .") for each in arguments.precompress.split(",") if each.strip()]
+    try:
+        files, siblings = build(arguments.source, arguments.output, extensions)
+    except (BuildError, ImportError, OSError) as error:
+        print(f"spica: {error}", file=sys.stderr)
+        return 2
+    print(f"Wrote {files} files and {siblings} compressed siblings to {arguments.output}")
+    return 0
+
+
+class BuildError(Exception):
+    """The build can't be made. The message names the fix."""
+
+
+def build(source: Path, output: Path, extensions: Sequence[str] = ()) -> tuple[int, int]:
+    """Write the files of ``source`` to ``output``, and return the numbers of files and of siblings.
+
+    Args:
+        source: The directory with the files. Names that begin with a dot are left out.
+        output: The directory to write to. It is created if necessary.
+        extensions: The siblings to write: ``zst``, ``br``, ``gz``.
+
+    Raises:
+        BuildError: There is nothing to build, or an argument is wrong.
+        ImportError: The package of an encoding is missing.
+    """
+    if not source.is_dir():
+        raise BuildError(f"SRC {str(source)!r} is not a directory.")
+    resolved, target = source.resolve(), output.resolve()
+    if target == resolved or resolved in target.parents or target in resolved.parents:
+        raise BuildError("OUT must be outside of SRC, and SRC outside of OUT.")
+    encoders = [_Compressor(extension) for extension in extensions]
+    manifest, siblings = {}, 0
+    for path in sorted(_find_files(source)):
+        name = path.relative_to(source).as_posix()
+        content = path.read_bytes()
+        hashed = _hashed_name(name, content)
+        manifest[name] = hashed
+        for each in (name, hashed):
+            written = output / each
+            _write(written, content)
+            shutil.copystat(path, written)
+            siblings += sum([encoder.write(written, content) for encoder in encoders])
+    if not manifest:
+        raise BuildError(f"SRC {str(source)!r} has no files.")
+    _write(output / MANIFEST, json.dumps(manifest, indent=2).encode() + b"\n")
+    return len(manifest), siblings
+
+
+def _find_files(source: Path) -> Iterator[Path]:
+    for folder, folders, names in os.walk(source):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            path = Path(folder, name)
+            if not name.startswith(".") and path.is_file() and path != source / MANIFEST:
+                yield path
+
+
+def _hashed_name(name: str, content: bytes) -> str:
+    """Return ``css/site.<hash>.css`` for ``css/site.css``."""
+    digest = hashlib.sha256(content).hexdigest()[:HASH_SIZE]
+    stem, extension = os.path.splitext(name)
+    return f"{stem}.{digest}{extension}"
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Replace a file at once, so that a running server never sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+class _Compressor:
+    """Write siblings with one encoding, at its highest useful level."""
+
+    def __init__(self, extension: str) -> None:
+        from spica._http.codings import ENCODERS, is_available
+
+        codings = {"zst": ("zstd", 19), "br": ("br", 11), "gz": ("gzip", 9)}
+        if extension not in codings:
+            raise BuildError(f"--precompress has {extension!r}. Choose from zst, br and gz.")
+        coding, self._level = codings[extension]
+        if not is_available(coding):
+            raise BuildError(
+                f"--precompress {extension} needs a package: pip install 'spica[compression]'."
+            )
+        self._encoder = ENCODERS[coding]
+        self._extension = extension
+
+    def write(self, path: Path, content: bytes) -> bool:
+        """Write the sibling of ``path`` if it is worth it, else remove it. Return whether it exists."""
+        sibling = path.with_name(f"{path.name}.{self._extension}")
+        if len(content) >= MINIMUM_SIZE:
+            encoded = self._encoder(self._level).encode(content, is_end=True)
+            if len(encoded) <= len(content) * MAXIMUM_RATIO:
+                _write(sibling, encoded)
+                shutil.copystat(path, sibling)  # a sibling must not be older than the file
+                return True
+        sibling.unlink(missing_ok=True)
+        return False

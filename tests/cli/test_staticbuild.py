@@ -1,0 +1,121 @@
+"""Tests of spica/cli/staticbuild.py."""
+
+import gzip
+import hashlib
+import json
+import os
+import random
+import sys
+
+import pytest
+
+from spica.__main__ import main
+from spica.cli.staticbuild import BuildError, build
+
+SCRIPT = b"function add(a, b) { return a + b }\n" * 40
+
+
+@pytest.fixture
+def source(tmp_path):
+    source = tmp_path / "src"
+    (source / "css").mkdir(parents=True)
+    (source / ".git").mkdir()
+    (source / "app.js").write_bytes(SCRIPT)
+    (source / "css" / "site.min.css").write_bytes(b"p {}")
+    (source / "noise.bin").write_bytes(random.Random(1).randbytes(2000))
+    (source / ".env").write_bytes(b"secret")
+    (source / ".git" / "config").write_bytes(b"secret")
+    return source
+
+
+def files_of(directory):
+    return sorted(
+        path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()
+    )
+
+
+def test_names_get_a_hash_and_stay_available(source, tmp_path):
+    assert build(source, tmp_path / "out") == (3, 0)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    digest = hashlib.sha256(SCRIPT).hexdigest()[:10]
+    assert manifest["app.js"] == f"app.{digest}.js"
+    assert manifest["css/site.min.css"].startswith("css/site.min.")
+    expected = sorted([*manifest, *manifest.values(), "manifest.json"])
+    assert files_of(tmp_path / "out") == expected
+    assert (tmp_path / "out" / manifest["app.js"]).read_bytes() == SCRIPT
+
+
+def test_siblings_are_written_if_they_are_worth_it(source, tmp_path):
+    assert build(source, tmp_path / "out", ["zst", "br", "gz"]) == (3, 6)
+    siblings = {
+        name for name in files_of(tmp_path / "out") if name.endswith((".zst", ".br", ".gz"))
+    }
+    assert {name for name in siblings if name.startswith("app.js")} == {
+        "app.js.zst",
+        "app.js.br",
+        "app.js.gz",
+    }
+    assert len(siblings) == 6  # not for a small file, and not for noise
+    packed = tmp_path / "out" / "app.js.gz"
+    assert gzip.decompress(packed.read_bytes()) == SCRIPT
+    assert packed.stat().st_mtime_ns >= (tmp_path / "out" / "app.js").stat().st_mtime_ns
+
+
+def test_two_builds_are_equal(source, tmp_path):
+    for name in ("one", "two"):
+        build(source, tmp_path / name, ["zst", "br", "gz"])
+    assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
+    for name in files_of(tmp_path / "one"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_new_build_keeps_the_hashed_names_of_the_old_one(source, tmp_path):
+    build(source, tmp_path / "out", ["br"])
+    old = json.loads((tmp_path / "out" / "manifest.json").read_text())["app.js"]
+    (source / "app.js").write_bytes(b"short")
+    build(source, tmp_path / "out", ["br"])
+    assert (tmp_path / "out" / old).read_bytes() == SCRIPT
+    assert not (tmp_path / "out" / "app.js.br").exists()  # it belonged to the old content
+
+
+def test_the_command(source, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["static", "build", str(source), str(out), "--precompress", "br, .gz"]) == 0
+    assert capsys.readouterr().out == f"Wrote 3 files and 4 compressed siblings to {out}\n"
+
+
+@pytest.mark.parametrize(
+    ("output", "extensions", "message"),
+    [
+        ("src", [], "OUT must be outside of SRC"),
+        ("src/out", [], "OUT must be outside of SRC"),
+        (".", [], "SRC outside of OUT"),
+        ("out", ["lzma"], "--precompress has 'lzma'. Choose from zst, br and gz"),
+    ],
+)
+def test_wrong_arguments(source, tmp_path, output, extensions, message):
+    with pytest.raises(BuildError, match=message):
+        build(source, tmp_path / output, extensions)
+
+
+def test_a_source_without_files(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "missing"):
+        assert main(["static", "build", str(tmp_path / name), str(tmp_path / "out")]) == 2
+    errors = capsys.readouterr().err
+    assert "has no files" in errors
+    assert "is not a directory" in errors
+
+
+def test_a_missing_package_is_named(source, tmp_path, monkeypatch):
+    for name in ("brotli", "brotlicffi"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(BuildError, match="pip install"):
+        build(source, tmp_path / "out", ["br"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such links")
+def test_a_link_is_built_as_its_file(source, tmp_path):
+    (source / "link.js").symlink_to(source / "app.js")
+    build(source, tmp_path / "out")
+    assert (tmp_path / "out" / "link.js").read_bytes() == SCRIPT
