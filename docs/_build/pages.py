@@ -28,6 +28,7 @@ SECTIONS: dict[str, list[str]] = {
         "guide/configuration",
         "guide/threads",
         "guide/tasks",
+        "guide/stores",
         "guide/schemas",
         "guide/testing",
     ],

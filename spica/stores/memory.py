@@ -4,7 +4,7 @@ Other workers do not see it, and it is empty after a restart. Use it for one wor
 asyncio and trio, and from several threads.
 
 The number and the size of its entries are limited. When it is full, it drops the values and rates that were
-not used for the longest time, and only then records and leases: a flood of rate-limit keys logs nobody out.
+not used for the longest time, and only then records and leases: a flood of rate-limit keys ends no session.
 """
 
 import heapq
@@ -18,7 +18,7 @@ from spica.stores.base import BaseStore, cost_error, short_key
 from spica.stores.values import Allowance, Rate, Record, take
 
 _OVERHEAD = 200
-"""About the bytes that an entry takes beside its key and its data."""
+"""An estimate of the bytes that an entry takes, without its key and its data."""
 _MAX_EXPIRED = 64
 """How many expired entries one operation drops. It keeps each operation short."""
 

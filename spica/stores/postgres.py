@@ -362,9 +362,9 @@ def _note_exception(task: "asyncio.Task[Any]") -> None:
 
 
 class PostgresStore(BaseStore):
-    """A store in Postgres, on a pool of yours.
+    """A store in Postgres, on your pool.
 
-    A pool of yours should be made with ``reset`` set to a function that does nothing, or each operation takes
+    Make the pool with ``reset`` set to an async function that does nothing, or each operation takes
     a second round trip. Behind PgBouncer in transaction mode, make it with ``statement_cache_size=0``.
 
     Args:

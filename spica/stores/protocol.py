@@ -96,7 +96,7 @@ class Store(Protocol):
         Args:
             key: the key.
             fields: at most 128 fields, together at most 1 MiB.
-            idle_seconds: the record expires when nobody has merged into it for this time.
+            idle_seconds: the record expires when no call has merged into it for this time.
             ends_at: the record expires at this time in any case, in seconds since the epoch.
             group: the group of the record, for example the id of its user.
         """
@@ -123,7 +123,7 @@ class Store(Protocol):
     async def generation(self, group: str, *, bump: bool = False) -> int:
         """Return the generation of a group, a number that only grows. ``bump=True`` increases it first.
 
-        Compare two generations for equality only. A group that nobody has bumped has one as well.
+        Compare two generations for equality only. A group that was never bumped has one as well.
         """
         ...
 

@@ -335,7 +335,7 @@ def _is_valkey(client: Any, url: str) -> bool:
 
 
 class RedisStore(BaseStore):
-    """A store in Redis or Valkey, on a client of yours.
+    """A store in Redis or Valkey, on your client.
 
     The memory policy of the server should be ``noeviction``, or sessions may vanish. The durability of the
     data is that of your server: without persistence, a restart empties the store.

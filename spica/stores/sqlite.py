@@ -302,7 +302,7 @@ class SQLiteStore(BaseStore):
     """A store in a SQLite file that all workers of a machine share.
 
     Give it a file of its own. The tables' names begin with ``spica_``, so they do not collide with yours, but
-    a long transaction of yours would block the store.
+    a long transaction of your code would block the store.
 
     Args:
         path: the file. Its folder must exist and be on a local disk.

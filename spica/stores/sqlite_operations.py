@@ -51,7 +51,7 @@ def _boot_clock() -> tuple[str, int]:
 class Operations:
     """The operations on one connection.
 
-    Between two boots of the machine, the clock of all processes runs on when somebody sets the wall clock.
+    Between two boots of the machine, a change of the wall clock does not change the clock of the store.
     The file keeps the difference between the time of boot and the wall clock at the first use. On systems
     other than Linux it is the wall clock.
     """

@@ -92,7 +92,7 @@ async def test_expired_rows_are_deleted(store, postgres_url):
 
 
 @ASYNCIO
-async def test_a_state_far_in_the_future_delays_nobody_longer_than_a_burst(store, postgres_url):
+async def test_a_state_far_in_the_future_delays_no_request_longer_than_a_burst(store, postgres_url):
     await store.take("a", Rate(5, 10))
     postgres_command(postgres_url, "UPDATE spica_rate SET tat = tat + 3600000000")
     refused = await store.take("a", Rate(5, 10))

@@ -236,7 +236,7 @@ async def test_merge_never_revives_a_record(store, backend):
     assert await store.read("a") is None
 
 
-async def test_a_record_expires_when_nobody_merges(store, backend):
+async def test_a_record_expires_without_a_merge(store, backend):
     await store.create("a", {}, idle_seconds=0.25, ends_at=FAR, group="g")
     await store.create("b", {}, idle_seconds=0.25, ends_at=FAR, group="g")
     await store.merge("b", {}, idle_seconds=60)

@@ -89,7 +89,7 @@ def test_a_cost_of_zero_takes_nothing():
     assert take(tat, NOW, rate, 0) == (Allowance(False, 0, 10.0, 10.0), tat)
 
 
-def test_a_clock_set_back_by_an_hour_delays_nobody_longer_than_a_burst():
+def test_a_clock_set_back_by_an_hour_delays_no_request_longer_than_a_burst():
     rate = Rate(5, 10)
     _, tat = take(0, NOW, rate, 5)
     hour = 3_600_000_000

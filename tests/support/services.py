@@ -122,7 +122,7 @@ class Server:
         self.start()
 
     def pause(self):
-        """Stop the processes of the server for a while: connections stay open, and nobody answers."""
+        """Stop the processes of the server for a while: connections stay open without an answer."""
         for process in self.processes():
             self.send(signal.SIGSTOP, process.pid)
 
@@ -313,7 +313,13 @@ def postgres_url(request):
     yield f"{url}{'&' if '?' in url else '?'}search_path={schema}"
     if not os.environ.get("POSTGRES_URL"):
         running(request.getfixturevalue("own_postgres_server"))
-    postgres_command(url, f"DROP SCHEMA {schema} CASCADE")
+        postgres_command(url, END_OTHERS)
+    postgres_command(url, f"SET lock_timeout = '10s'; DROP SCHEMA {schema} CASCADE")
+
+
+# A transaction that a test left open would block the end of its schema.
+END_OTHERS = """SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+    WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"""
 
 
 def postgres_command(url, command):
@@ -327,7 +333,9 @@ async def fetch(url, command):
 
     connection = await asyncpg.connect(url)
     try:
-        return await connection.fetch(command)
+        if command.startswith("SELECT"):
+            return await connection.fetch(command)
+        await connection.execute(command)
     finally:
         await connection.close()
 
