@@ -1,7 +1,7 @@
-"""Measure shared state: one request of a rate limit on each store, beside ``limits`` and a plain SET of Redis.
+"""Measure shared state: a request of a rate limit on each store, next to ``limits`` and a SET of Redis.
 
-All rows take turns in one process, and the best round of each counts. "50 wait" is the time per operation when 50
-tasks use the store at once. Redis starts for the measurement; without it, its rows are left out.
+All rows take turns in one process, and the best round of each counts. "50 wait" is the time per operation
+when 50 tasks use the store at once. Redis starts for the measurement. Without it, its rows are left out.
 """
 
 import argparse
@@ -88,7 +88,7 @@ async def add_redis(stack: AsyncExitStack, operations: dict[str, Operation], url
 
 
 def add_limits(operations: dict[str, Operation], name: str, uri: str) -> None:
-    """Add a row for ``limits``: a moving window, and the numbers that headers need."""
+    """Add a row for ``limits``: a fixed window, and the numbers for the headers."""
     try:
         from limits import RateLimitItemPerHour
         from limits.aio.strategies import FixedWindowRateLimiter

@@ -14,7 +14,7 @@ from typing import Any
 
 from spica.stores.base import BaseStore
 from spica.stores.breaker import Breaker
-from spica.stores.values import Allowance, Rate, Record, allowance
+from spica.stores.values import Allowance, Rate, Record
 
 MAX_CONNECTIONS = 50
 """How many connections a store opens at most, in each process."""
@@ -27,15 +27,17 @@ local now = t[1] * 1000000 + t[2]
 _TAKE = (
     _NOW
     + """
+-- One string: the drivers read the items of an array one by one.
+local function show(...) return string.format('%.0f %.0f %.0f %.0f', ...) end
 local interval, full, cost = tonumber(ARGV[1]), ARGV[1] * ARGV[2], tonumber(ARGV[3])
 local tat = math.min(math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now), now + full)
 local new = tat + interval * math.max(cost, 1)
 local wait = new - full - now
 if wait > 0 or cost == 0 then
-  return {wait <= 0 and 1 or 0, math.floor((now + full - tat) / interval), math.max(wait, 0), tat - now}
+  return show(wait <= 0 and 1 or 0, math.floor((now + full - tat) / interval), math.max(wait, 0), tat - now)
 end
 redis.call('SET', KEYS[1], string.format('%.0f', new), 'PX', math.ceil((new - now) / 1000))
-return {1, math.floor(-wait / interval), 0, new - now}
+return show(1, math.floor(-wait / interval), 0, new - now)
 """
 )
 _ACQUIRE = """
@@ -195,9 +197,9 @@ class _Operations:
 
     async def take(self, key: str, rate: Rate, cost: int) -> Allowance:
         keys = [_key("t", key)]
-        return allowance(
-            await _SCRIPTS["take"].run(self.execute, keys, rate.interval, rate.burst, cost)
-        )
+        answer = await _SCRIPTS["take"].run(self.execute, keys, rate.interval, rate.burst, cost)
+        allowed, remaining, wait, reset = map(int, answer.split())
+        return Allowance(bool(allowed), remaining, wait / 1e6, reset / 1e6)
 
     async def acquire(self, key: str, owner: str, seconds: float) -> Any:
         keys, owned = [_key("l", key)], owner.encode()

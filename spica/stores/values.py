@@ -9,7 +9,7 @@ at its border.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from spica.exceptions import HTTPException
 
@@ -181,9 +181,3 @@ def take(tat: int, now: int, rate: Rate, cost: int) -> tuple[Allowance, int]:
         remaining = (now + full - tat) // interval
         return Allowance(wait <= 0, remaining, max(wait, 0) / 1e6, (tat - now) / 1e6), tat
     return Allowance(True, -wait // interval, 0.0, (new - now) / 1e6), new
-
-
-def allowance(answer: Any) -> Allowance:
-    """Return the allowance for the four integers that a script or statement returned."""
-    allowed, remaining, wait, reset = map(int, answer)
-    return Allowance(bool(allowed), remaining, wait / 1e6, reset / 1e6)
