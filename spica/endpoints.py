@@ -293,6 +293,8 @@ class WebSocketEndpoint:
                 if message["type"] == "websocket.receive":
                     await self.on_receive(websocket, await self.decode(websocket, message))
         finally:
+            if websocket._patience is not None:
+                await websocket._patience.aclose()
             await self.on_disconnect(websocket, close_code)
 
     async def decode(self, websocket: WebSocket[Any], message: Message) -> Any:

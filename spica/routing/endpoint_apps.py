@@ -125,6 +125,9 @@ class SocketFunction:
                 return
             if not (isinstance(exc, WebSocketDisconnect) and is_over(websocket)):
                 raise
+        finally:
+            if websocket._patience is not None:
+                await websocket._patience.aclose()
 
 
 def is_over(websocket: WebSocket[Any]) -> bool:

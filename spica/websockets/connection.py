@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncIterator, Awaitable, Iterable
+from functools import partial
 from json import JSONDecodeError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spica._asgi import current_codec as codec
 from spica._diagnostics.foreign_names import FIXES_OF_SOCKETS, explain_names
@@ -30,6 +31,9 @@ from spica.websockets.frames import (
     prepare_reason,
 )
 from spica.websockets.read_ahead import ReadAhead, Switch
+
+if TYPE_CHECKING:
+    from spica.websockets.patience import PatientReceive
 
 __all__ = [
     "MalformedJSON",
@@ -125,6 +129,7 @@ class WebSocket(HTTPConnection[StateT]):
     _is_plain: bool
 
     _was_lost = False  # `send` has reported that the connection broke
+    _patience: PatientReceive | None = None  # must be closed when the endpoint has ended
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Wrap the connection.
@@ -285,14 +290,22 @@ class WebSocket(HTTPConnection[StateT]):
             return _out_of_place(_AFTER_RECEIVE[_CONNECTED], kind)
         return UnexpectedFrame(expected, "binary" if expected == "text" else "text")
 
-    async def receive_text(self) -> str:
+    async def receive_text(self, timeout_seconds: float | None = None) -> str:
         """Receive the next text frame.
 
+        Args:
+            timeout_seconds: Seconds that the peer may send nothing. 0 returns only a message that has
+                arrived. No limit by default.
+
         Raises:
+            ReceiveTimeout: `timeout_seconds` are over: a TimeoutError, which closes the connection with 1001
+                if you do not handle it. No message is lost.
             WebSocketDisconnect: The peer has left.
             UnexpectedFrame: The peer sent a binary frame.
             WebSocketDisconnected: The connection is not accepted yet, or closed.
         """
+        if timeout_seconds is not None:
+            return await self._patient().within(timeout_seconds, self.receive_text)
         if self._is_plain:
             message = await self._receive()
         else:
@@ -302,28 +315,42 @@ class WebSocket(HTTPConnection[StateT]):
             raise self._why_not("text", message)
         return text
 
-    async def receive_bytes(self) -> bytes:
+    async def receive_bytes(self, timeout_seconds: float | None = None) -> bytes:
         """Receive the next binary frame.
+
+        Args:
+            timeout_seconds: As in `receive_text()`.
 
         Raises:
             UnexpectedFrame: The peer sent a text frame.
-            WebSocketDisconnect, WebSocketDisconnected: As in `receive_text()`.
+            ReceiveTimeout, WebSocketDisconnect, WebSocketDisconnected: As in `receive_text()`.
         """
+        if timeout_seconds is not None:
+            return await self._patient().within(timeout_seconds, self.receive_bytes)
         message = await self._next_frame()
         data: bytes | None = message.get("bytes")
         if data is None:
             raise self._why_not("binary", message)
         return data
 
-    async def receive_json(self, mode: str = "text") -> Any:
+    async def receive_json(
+        self, mode: str = "text", *, timeout_seconds: float | None = None
+    ) -> Any:
         """Receive the next frame of the kind `mode` ("text" or "binary") and decode its JSON.
+
+        Args:
+            mode: The kind of frame.
+            timeout_seconds: As in `receive_text()`.
 
         Raises:
             MalformedJSON: The frame is not JSON, or not UTF-8.
             RuntimeError: `mode` is neither "text" nor "binary".
-            WebSocketDisconnect, UnexpectedFrame, WebSocketDisconnected: As in `receive_text()`.
+            ReceiveTimeout, WebSocketDisconnect, UnexpectedFrame, WebSocketDisconnected: As in
+                `receive_text()`.
         """
         _check_mode(mode)
+        if timeout_seconds is not None:
+            return await self._patient().within(timeout_seconds, partial(self.receive_json, mode))
         data = await (self.receive_text() if mode == "text" else self.receive_bytes())
         try:
             return codec.decode(data)
@@ -339,6 +366,15 @@ class WebSocket(HTTPConnection[StateT]):
         if not isinstance(self._receive, ReadAhead):
             self._receive = ReadAhead(self._receive)
         await self._receive.wait_for_disconnect()
+
+    def _patient(self) -> PatientReceive:
+        """Return a `receive` with time limits, which replaces that of the server."""
+        patient = self._patience
+        if patient is None or self._receive is not patient:
+            from spica.websockets.patience import PatientReceive  # on use: few connections need it
+
+            patient = self._receive = self._patience = PatientReceive(self._receive)
+        return patient
 
     def iter_text(self) -> AsyncIterator[str]:
         """Iterate over the text frames until the peer leaves (see `receive_text()`)."""
