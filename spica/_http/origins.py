@@ -1,16 +1,17 @@
 """Origins: the values that browsers send in the Origin field, and patterns for them.
 
 The module helps you to configure which origins may read a response. It finds configured origins that no
-browser ever sends, and patterns that match more than intended. It also returns the origin that a request is
-sent to. It does not make the decision itself.
+browser ever sends, and patterns that match more than intended. It also recognizes requests that a page of
+another origin has started.
 
-Standards: RFC 6454 (s.4 origins, s.6.2 serialization, s.7 the field), WHATWG URL s.3.4 (default ports).
+Standards: RFC 6454 (s.4 origins, s.6.2 serialization, s.7 the field), WHATWG URL s.3.4 (default ports), W3C
+Fetch Metadata s.2.3 (Sec-Fetch-Site).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import NamedTuple
 
 from spica._http.host import find_host, format_host, parse_host
@@ -89,6 +90,61 @@ def request_origin(scheme: str, headers: Iterable[tuple[bytes, bytes]]) -> str |
     scheme = _SCHEMES_OF_PAGES.get(scheme, scheme)
     host, port = parsed
     return f"{scheme}://{format_host(host, None if port == _DEFAULT_PORTS.get(scheme) else port)}"
+
+
+_OWN_SITES = (b"same-origin", b"none")  # "none": the user typed the address or opened a bookmark
+
+
+def find_cross_origin(
+    scheme: str, headers: Iterable[tuple[bytes, bytes]], trusted: Set[bytes]
+) -> str | None:
+    """Return why a request comes from a page of another origin, or None if it does not.
+
+    Args:
+        scheme, headers: Those of the scope.
+        trusted: The other origins that are allowed, as browsers send them.
+    """
+    headers = list(headers)
+    origins = [value.strip() for name, value in headers if name == b"origin"]
+    if origins and set(origins).issubset(trusted):
+        return None
+    sites = [value.strip() for name, value in headers if name == b"sec-fetch-site"]
+    site = b", ".join(filter(None, sites))
+    if site:  # W3C Fetch Metadata s.2.3
+        if site in _OWN_SITES:
+            return None
+        return "Cross-origin request refused: Sec-Fetch-Site is neither same-origin nor none."
+    if not any(origins):
+        return None  # every browser sends one of the two fields
+    own = request_origin(scheme, headers)
+    if own is None:
+        return "Cross-origin request refused: its Origin is not valid, as its Host is invalid."
+    if set(origins) == {own.encode()}:
+        return None
+    return f"Cross-origin request refused: its Origin is not {own}."
+
+
+def parse_trusted_origins(origins: Iterable[str], location: str) -> tuple[str, ...]:
+    """Return origins as browsers send them.
+
+    Raises:
+        ValueError: One is not an origin, or trusts strangers. The message begins with ``location``.
+    """
+    checked = []
+    for origin in origins:
+        if "*" in origin or origin == "null":
+            # Sandboxed pages of every site have the origin "null".
+            raise ValueError(
+                f"{location} has {origin!r:.300}, which would trust pages of strangers. List each origin, "
+                "such as 'https://example.org'."
+            )
+        try:
+            checked.append(serialize_origin(origin))
+        except ValueError as error:
+            raise ValueError(
+                f"{location} has {origin!r:.300}, which can never match: it {error}."
+            ) from None
+    return tuple(checked)
 
 
 class Looseness(NamedTuple):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from spica._asgi.scope import get_route_path
 from spica._diagnostics.arguments import check_flag, check_strings
 from spica._diagnostics.middleware_order import ANSWERS, CHECKS_ORIGIN
-from spica._http.origins import request_origin, serialize_origin
+from spica._http.origins import find_cross_origin, parse_trusted_origins
 from spica._originals import remember
 from spica.layers import Answer, Layer, deny
 from spica.responses.errors import error_response
@@ -29,7 +29,6 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "QUERY"})
 """The methods that pass. They must not change anything (RFC 9110 s.9.2.1)."""
 
 _SAME_ORIGIN = [b"same-origin"]
-_OWN_SITES = (b"same-origin", b"none")  # "none": the user typed the address or opened a bookmark
 
 
 class CrossOriginMiddleware(Layer):
@@ -99,15 +98,7 @@ class CrossOriginMiddleware(Layer):
 
     def _find_reason(self, scope: Scope) -> str | None:
         """Return why the request is refused, or None if it passes."""
-        sites, origins = [], []
-        for name, value in scope["headers"]:
-            if name == b"origin":
-                origins.append(value.strip())
-            elif name == b"sec-fetch-site":
-                sites.append(value.strip())
-        if origins and self._trusted.issuperset(origins):
-            return None
-        reason = _judge(b", ".join(filter(None, sites)), origins, scope)
+        reason = find_cross_origin(scope.get("scheme", "http"), scope["headers"], self._trusted)
         if reason is not None and get_route_path(scope) in self.exempt:
             return None
         return reason
@@ -120,41 +111,11 @@ async def _refuse(scope: Scope, reason: str) -> Answer:
     return error_response(scope, 403, reason)
 
 
-def _judge(site: bytes, origins: list[bytes], scope: Scope) -> str | None:
-    """Return why a request that no setting allows is refused, or None if it passes."""
-    if site:
-        if site in _OWN_SITES:
-            return None
-        return "Cross-origin request refused: Sec-Fetch-Site is neither same-origin nor none."
-    if not any(origins):
-        return None  # every browser sends one of the two fields
-    own = request_origin(scope.get("scheme", "http"), scope["headers"])
-    if own is not None and all(origin == own.encode() for origin in origins):
-        return None
-    return (
-        f"Cross-origin request refused: its Origin is not {own or 'valid, as its Host is invalid'}."
-    )
-
-
 def _check_origins(origins: Sequence[str]) -> tuple[str, ...]:
     """Return the origins as browsers send them."""
     location = "CrossOriginMiddleware: trusted_origins"
     check_strings([origins] if origins == "*" else origins, location)
-    checked = []
-    for origin in origins:
-        if "*" in origin or origin == "null":
-            # Sandboxed pages of every site have the origin "null".
-            raise ValueError(
-                f"{location} has {origin!r:.300}, which would trust pages of strangers. List each origin, "
-                "such as 'https://example.org'."
-            )
-        try:
-            checked.append(serialize_origin(origin))
-        except ValueError as error:
-            raise ValueError(
-                f"{location} has {origin!r:.300}, which can never match: it {error}."
-            ) from None
-    return tuple(checked)
+    return parse_trusted_origins(origins, location)
 
 
 def _check_paths(paths: Sequence[str]) -> frozenset[str]:

@@ -1,5 +1,8 @@
 """WebSocket connections for endpoints (RFC 6455, ASGI WebSocket specification)."""
 
+from typing import TYPE_CHECKING
+
+from spica._lazy import LazyNames
 from spica.websockets.connection import (
     MalformedJSON,
     UnexpectedFrame,
@@ -10,8 +13,19 @@ from spica.websockets.connection import (
     WebSocketState,
 )
 
+if TYPE_CHECKING:
+    from spica.websockets.outbox import Outbox
+    from spica.websockets.patience import ReceiveTimeout
+else:
+    __getattr__ = LazyNames(
+        __name__,
+        {"Outbox": "spica.websockets.outbox", "ReceiveTimeout": "spica.websockets.patience"},
+    )
+
 __all__ = [
     "MalformedJSON",
+    "Outbox",
+    "ReceiveTimeout",
     "UnexpectedFrame",
     "WebSocket",
     "WebSocketClose",

@@ -8,11 +8,10 @@ module implements the WebSocket messages of the ASGI specification.
 
 from __future__ import annotations
 
-import enum
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from json import JSONDecodeError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from spica._asgi import current_codec as codec
 from spica._diagnostics.foreign_names import FIXES_OF_SOCKETS, explain_names
@@ -31,6 +30,7 @@ from spica.websockets.frames import (
     prepare_reason,
 )
 from spica.websockets.read_ahead import ReadAhead, Switch
+from spica.websockets.state import WebSocketDisconnect, WebSocketDisconnected, WebSocketState
 
 if TYPE_CHECKING:
     from spica.websockets.patience import PatientReceive
@@ -44,21 +44,6 @@ __all__ = [
     "WebSocketDisconnected",
     "WebSocketState",
 ]
-
-
-class WebSocketState(enum.Enum):
-    """The state of one side of a connection.
-
-    In the state RESPONSE, the application is refusing the handshake with an HTTP response that is not
-    complete yet.
-    """
-
-    CONNECTING = 0
-    CONNECTED = 1
-    DISCONNECTED = 2
-    RESPONSE = 3
-
-    __hash__ = object.__hash__  # Enum.__hash__ is written in Python: too slow for the tables below.
 
 
 _CONNECTING, _CONNECTED = WebSocketState.CONNECTING, WebSocketState.CONNECTED
@@ -79,29 +64,6 @@ _AFTER_SEND: dict[WebSocketState, dict[str, WebSocketState]] = {
     _CONNECTED: {"websocket.send": _CONNECTED, "websocket.close": _DISCONNECTED},
     _RESPONSE: {"websocket.http.response.body": _DISCONNECTED},
 }
-
-
-class WebSocketDisconnect(Exception):
-    """The peer closed the connection, or the connection broke.
-
-    Attributes:
-        code: the close code. 1005 means that the peer sent none, 1006 that the connection broke.
-        reason: the peer's reason, or "".
-    """
-
-    def __init__(self, code: int = 1000, reason: str | None = None) -> None:
-        self.code = code
-        self.reason = reason or ""
-
-    def __str__(self) -> str:
-        return f"{self.code}: {self.reason}" if self.reason else str(self.code)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(code={self.code!r}, reason={self.reason!r})"
-
-
-class WebSocketDisconnected(RuntimeError):
-    """The application used a connection that is closed or not accepted yet."""
 
 
 class WebSocket(HTTPConnection[StateT]):
@@ -387,6 +349,58 @@ class WebSocket(HTTPConnection[StateT]):
     def iter_json(self) -> AsyncIterator[Any]:
         """Iterate over the JSON in text frames until the peer leaves (see `receive_json()`)."""
         return Frames(self.receive_json, WebSocketDisconnect)
+
+    async def run(
+        self,
+        receive: Callable[[Any], Awaitable[object]],
+        *,
+        subprotocol: str | None = None,
+        heartbeat_seconds: float | None = None,
+        max_message_size: float = 1024 * 1024,
+        max_messages_per_second: float | None = 100.0,
+        origins: Sequence[str] | None = (),
+        at_shutdown: Literal["close", "leave"] = "close",
+    ) -> None:
+        """Accept the connection, and await ``receive(message)`` for each message until it ends.
+
+        Messages are handled one after the other. While a call runs, the peer's next messages wait in the
+        server, and a peer that sends faster is slowed down. An error of ``receive`` that no exception handler
+        handles closes the connection with 1011, and is raised.
+
+        Args:
+            receive: An async function of one message, a str or bytes.
+            subprotocol: As for `accept()`. A connection that you have accepted already stays so.
+            heartbeat_seconds: Send the text "ping" to a peer that was silent for so many seconds, and close
+                with 1001 if it sends nothing for so many more. The answer "pong" does not reach ``receive``.
+                Servers send ping frames by themselves (uvicorn every 20 seconds), and browsers answer them:
+                use this only with a server that does not.
+            max_message_size: Limit of a message in bytes, 1 MiB by default. A larger one closes the
+                connection with 1009. The server has a limit as well, which saves it from reading the message.
+            max_messages_per_second: Limit of messages per second, 100 by default; twice the number may come
+                at once. More close the connection with 1008. None removes the limit.
+            origins: Origins whose pages may connect, besides pages of your own host, such as
+                ``https://admin.example.org`` (RFC 6455 s.10.2). Others get a 403. Clients that are no
+                browsers send no origin, and pass. None lets every page connect.
+            at_shutdown: "close" closes the connection with 1001 at a shutdown, after the current call of
+                ``receive``. "leave" leaves that to you.
+
+        Raises:
+            HTTPException: 403, the page has another origin.
+            TypeError, ValueError: An argument is wrong.
+            Exception: ``receive`` raised it.
+        """
+        from spica.websockets.session import Session  # on use: few connections need it
+
+        await Session(
+            self,
+            receive,
+            subprotocol=subprotocol,
+            heartbeat_seconds=heartbeat_seconds,
+            max_message_size=max_message_size,
+            max_messages_per_second=max_messages_per_second,
+            origins=origins,
+            at_shutdown=at_shutdown,
+        ).run()
 
     # Sending
 

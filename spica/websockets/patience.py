@@ -1,7 +1,7 @@
 """Receive with a time limit, and lose no message.
 
-Cancelling a pending ``receive()`` loses the next message on some servers (granian). So a task of its own keeps
-it pending after a time limit, and the next call gets its message.
+Cancelling a pending ``receive()`` loses the next message on some servers (granian). So a task of its own
+keeps it pending after a time limit, and the next call gets its message.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
-import anyio.lowlevel
 
 from spica._asgi.side_task import start_listening_task
 from spica.exceptions import WebSocketException
@@ -27,7 +26,8 @@ TURNS = 5
 class ReceiveTimeout(WebSocketException, TimeoutError):
     """The peer sent nothing for `timeout_seconds`.
 
-    If you do not handle it, the connection is closed with code 1001. No message is lost: you may receive again.
+    If you do not handle it, the connection is closed with code 1001. No message is lost: you may receive
+    again.
 
     Attributes:
         timeout_seconds: the time limit, in seconds.
@@ -115,9 +115,11 @@ class _Pending:
     async def arrives(self, seconds: float | None) -> bool:
         """Wait for the message, and return whether it came within the time limit."""
         if seconds == 0:
+            from anyio.lowlevel import checkpoint  # on use, because it takes long to import
+
             for _ in range(TURNS):
                 if not self._ended.is_set():
-                    await anyio.lowlevel.checkpoint()
+                    await checkpoint()
         else:
             with anyio.move_on_after(seconds):
                 await self._ended.wait()

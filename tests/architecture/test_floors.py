@@ -10,6 +10,7 @@ FLOORS: dict[str, float] = {
     "spica.status": 0,
     "spica.config": 0,
     "spica._muting": 0,
+    "spica._lazy": 0,  # names that are imported on first use
     "spica._originals": 0,  # which methods nobody has overridden
     "spica._http.closecodes": 0,  # what an exception may carry
     "spica._diagnostics.call_site": 0,  # the user's line, for every error and warning

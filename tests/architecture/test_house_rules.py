@@ -53,7 +53,10 @@ def test_package_faces_only_re_export(modules):
 
 
 def is_re_export(statement):
-    """An import, or the assignment of a name such as ``__all__``."""
+    """An import, or the assignment of a name such as ``__all__``; or these by ``if TYPE_CHECKING``."""
+    if isinstance(statement, ast.If):
+        is_lazy = isinstance(statement.test, ast.Name) and statement.test.id == "TYPE_CHECKING"
+        return is_lazy and all(map(is_re_export, statement.body + statement.orelse))
     if isinstance(statement, ast.Assign):
         targets = statement.targets
         return all(isinstance(t, ast.Name) and re.fullmatch("__[a-z]+__", t.id) for t in targets)
