@@ -16,6 +16,7 @@ from spica._diagnostics.arguments import check_strings
 from spica._http.origins import find_cross_origin, parse_trusted_origins
 from spica.concurrency import is_async_callable
 from spica.exceptions import HTTPException, WebSocketException
+from spica.shutdown import shutdown_of_scope
 from spica.websockets.state import WebSocketDisconnect, WebSocketDisconnected, WebSocketState
 
 if TYPE_CHECKING:
@@ -91,11 +92,16 @@ class Session:
             Exception: The handler raised it.
         """
         await self._open()
+        shutdown = shutdown_of_scope(self._websocket.scope) if self._ends_at_shutdown else None
         heartbeat = None if self._heartbeat_seconds is None else Listener(self._beat)
+        if shutdown is not None:
+            shutdown.add_stream(self)
         try:
             with self._scope:
                 await self._serve()
         finally:
+            if shutdown is not None:
+                shutdown.remove_stream(self)
             if heartbeat is not None:
                 await heartbeat.finish()
         if self._closing is not None:

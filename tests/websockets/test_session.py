@@ -12,7 +12,7 @@ from virtual_time import run_in_virtual_time
 from spica.applications import Spica
 from spica.exceptions import HTTPException, WebSocketException
 from spica.routing import WebSocketRoute
-from spica.testclient import TestClient, WebSocketDenialResponse
+from spica.testclient import AsyncTestClient, TestClient, WebSocketDenialResponse
 from spica.websockets import WebSocket, WebSocketDisconnect
 
 pytestmark = pytest.mark.anyio
@@ -273,6 +273,52 @@ def test_a_heartbeat_to_a_broken_connection_ends_the_session(in_time: InTime) ->
         websocket = await peer.accepted()
         peer.is_broken = True
         await websocket.run(Handler(), heartbeat_seconds=10)
+
+    in_time(main)
+
+
+@pytest.mark.parametrize("at_shutdown", ["close", "leave"])
+async def test_a_shutdown_closes_with_1001_after_the_current_call(at_shutdown: Any) -> None:
+    steps: list[str] = []
+
+    async def endpoint(websocket: WebSocket) -> None:
+        async def receive(message: Any) -> None:
+            await app.shutdown.wait()
+            await anyio.wait_all_tasks_blocked()
+            await websocket.send_text("answer")
+
+        await websocket.run(receive, at_shutdown=at_shutdown)
+        steps.append("ended")
+
+    app = Spica(routes=[WebSocketRoute("/", endpoint)], drain_seconds=0.02)
+    async with AsyncTestClient(app) as client, client.websocket("/") as session:
+        await session.send_text("a")
+        await anyio.wait_all_tasks_blocked()
+        app.shutdown.begin()
+        assert await session.receive_text() == "answer"
+        if at_shutdown == "close":
+            with pytest.raises(WebSocketDisconnect) as raised:
+                await session.receive_text()
+            assert (raised.value.code, raised.value.reason) == (
+                1001,
+                "The server is shutting down.",
+            )
+    assert steps == ["ended"]
+
+
+def test_the_end_of_the_drain_cancels_a_call(in_time: InTime) -> None:
+    async def main() -> None:
+        peer = Peer(app=(app := Spica(drain_seconds=5)))
+        peer.put("a")
+
+        async def receive(message: Any) -> None:
+            await anyio.sleep_forever()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(peer.connect().run, receive)
+            await anyio.wait_all_tasks_blocked()
+            app.shutdown.begin()
+        assert peer.close == (1001, "The server is shutting down.")
 
     in_time(main)
 
