@@ -54,6 +54,7 @@ from spica._asgi.cleanup import Cleanup
 from spica.types import Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
+    from spica.datastructures.session import Session
     from spica.formparsers import FormReader, PartStream
 
 StateT = TypeVar("StateT", bound="Mapping[str, Any] | State", default=State)
@@ -222,9 +223,9 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
         return Address(*client) if client is not None else None
 
     @property
-    def session(self) -> dict[str, Any]:
-        """The session. Requires SessionMiddleware."""
-        session: dict[str, Any] = self._of_layer("session", "SessionMiddleware")
+    def session(self) -> Session:
+        """The session, a dict. Requires SessionMiddleware."""
+        session: Session = self._of_layer("session", "SessionMiddleware")
         mark_accessed = getattr(session, "mark_accessed", None)
         if mark_accessed is not None:
             mark_accessed()

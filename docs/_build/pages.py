@@ -42,6 +42,7 @@ SECTIONS: dict[str, list[str]] = {
     "Middleware": [
         "guide/middleware",
         "guide/sessions",
+        "guide/signing",
         "guide/authentication",
         "guide/cors",
         "guide/browser-safety",

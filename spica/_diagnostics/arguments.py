@@ -8,6 +8,7 @@ from types import FunctionType, MethodType
 from typing import Any
 
 from spica._http.fields import is_token
+from spica.datastructures import Secret
 
 
 def check_strings(values: Collection[str], place: str) -> None:
@@ -85,6 +86,24 @@ def check_duration(value: Any, place: str) -> float:
     if not 0 <= value < float("inf"):
         raise ValueError(f"{place} must be a finite number of seconds from 0, not {value!r}.")
     return value
+
+
+def check_secret(secret: Any, place: str) -> bytes:
+    """Return a secret as bytes. The messages never show it.
+
+    Raises:
+        TypeError: ``secret`` is neither a string, bytes nor a `Secret`.
+        ValueError: it is empty.
+    """
+    if not isinstance(secret, (str, bytes, Secret)):
+        raise TypeError(f"{place} must be a string, not {type(secret).__name__}.")
+    raw = secret if isinstance(secret, bytes) else str(secret).encode()
+    if not raw.strip():
+        raise ValueError(
+            f"{place} is empty, so anybody could forge signatures. Use a long random string, "
+            "for example from secrets.token_hex(32), and store it."
+        )
+    return raw
 
 
 def takes(function: Any, count: int) -> bool:

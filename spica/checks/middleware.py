@@ -231,6 +231,13 @@ def _check_session(layer: SessionMiddleware, place: Place | None) -> Iterator[Fi
             "SessionMiddleware also sends its cookie without TLS. Set https_only=True in production.",
             place,
         )
+    if layer.on_unavailable == "empty":
+        yield warning(
+            "sessions-optional",
+            "SessionMiddleware(on_unavailable='empty') shows users as logged out while the store is down, so "
+            "they lose what they write. Use the default, 'refuse', unless no page depends on the session.",
+            place,
+        )
 
 
 def _check_hosts(layer: TrustedHostMiddleware, place: Place | None) -> Iterator[Finding]:

@@ -26,6 +26,7 @@ FLOORS: dict[str, float] = {
     # the home of "nothing assumed": call sites, arguments, the order of middleware
     "spica._diagnostics": 3,
     "spica.shutdown": 3.5,  # what streams and the lifespan share
+    "spica.signing": 3,
     # messages
     "spica.tasks": 3.5,
     "spica.background": 4,

@@ -81,6 +81,14 @@ def test_the_application_loads_no_heavy_module(loaded_by_applications):
     assert belongs_to(HEAVY, loaded_by_applications) == []
 
 
+def test_sessions_in_cookies_load_no_stores():
+    statement = "from spica.middleware.sessions import SessionMiddleware as S; S(None, 'secret')"
+    assert (
+        belongs_to({"spica.stores", "spica.middleware.sessions.storage"}, loaded_by(statement))
+        == []
+    )
+
+
 def test_the_package_itself_loads_nothing():
     assert {m for m in loaded_by("import spica") if m.startswith("spica")} == {"spica"}
 

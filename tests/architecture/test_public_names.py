@@ -12,7 +12,13 @@ LAYERS = (
     "spica.middleware.proxyheaders",
     "spica.middleware.ratelimit",
     "spica.middleware.securityheaders",
+    "spica.middleware.sessions.admin",
+    "spica.middleware.sessions.records",
+    "spica.middleware.sessions.settings",
+    "spica.middleware.sessions.storage",
+    "spica.middleware.sessions.stored",
     "spica.middleware.trustedhost",
+    "spica.signing",
 )
 """Middleware written with ``spica.layers``: nothing private of the layers, and nothing of the plumbing."""
 

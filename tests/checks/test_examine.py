@@ -220,6 +220,17 @@ class TestMiddleware:
     def test_a_cookie_without_tls(self) -> None:
         assert codes(with_middleware(session(https_only=False))) == [(INFO, "insecure-cookie")]
 
+    def test_sessions_that_go_on_without_their_store(self) -> None:
+        recipe = session(store=MemoryStore(), on_unavailable="empty")
+        assert codes(with_middleware(recipe)) == [(WARNING, "sessions-optional")]
+
+    def test_sessions_in_the_memory_of_one_of_several_workers(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("WEB_CONCURRENCY", "2")
+        app = with_middleware(session(store=MemoryStore().prefixed("shop")))
+        assert codes(app) == [(WARNING, "memory-of-one-worker")]
+
     def test_every_host(self) -> None:
         recipe = Middleware(TrustedHostMiddleware, allowed_hosts=["*"])
         assert codes(with_middleware(recipe)) == [(INFO, "any-host")]

@@ -1,5 +1,7 @@
-"""Sessions in a signed cookie."""
+"""Sessions in a signed cookie, or in a store."""
 
-from spica.middleware.sessions.layer import Session, SessionMiddleware
+from spica.datastructures.session import Session
+from spica.middleware.sessions.admin import SessionInfo, Sessions
+from spica.middleware.sessions.layer import SessionMiddleware
 
-__all__ = ["Session", "SessionMiddleware"]
+__all__ = ["Session", "SessionInfo", "SessionMiddleware", "Sessions"]

@@ -13,12 +13,15 @@ from binascii import a2b_base64, b2a_base64
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from spica._diagnostics.arguments import check_secret
 from spica._http.cookies import format_set_cookie, is_domain
 from spica.datastructures import Secret
 from spica.exceptions import warn_configuration
 
 if TYPE_CHECKING:
     from itsdangerous import TimestampSigner
+
+    from spica.signing import Keyring
 
 MAX_COOKIE_SIZE = 4096
 """Maximum size of a cookie's name and value in bytes. Browsers silently drop larger cookies."""
@@ -30,7 +33,7 @@ SecretKeys = SecretKey | Sequence[SecretKey]
 """One secret or several. The first one signs, and signatures by any of them are accepted."""
 
 
-def make_signer(secret_key: SecretKeys, salt: str | None) -> TimestampSigner:
+def make_signer(secret_key: SecretKeys | Keyring, salt: str | None) -> TimestampSigner:
     """Return a signer with these secrets. `salt` names its purpose.
 
     Raises:
@@ -38,41 +41,50 @@ def make_signer(secret_key: SecretKeys, salt: str | None) -> TimestampSigner:
         ValueError: a secret or the list is empty. Messages never show a secret.
         ImportError: itsdangerous is not installed.
     """
-    is_one = isinstance(secret_key, (str, bytes, Secret))
-    given: Any = [secret_key] if is_one else secret_key
-    if not isinstance(given, (list, tuple)):
-        raise TypeError(
-            _SECRET + f"must be a string, or a list of them, not {type(given).__name__}."
-        )
-    if not given:
-        raise ValueError(_SECRET + "is an empty list, so nothing can be signed.")
-    keys = [_check_key(key) for key in given]
-    if salt is not None and (not isinstance(salt, str) or not salt):
-        raise ValueError("SessionMiddleware: salt must be a string that is not empty, or None.")
+    keys = _check_keys(secret_key, salt)
     try:
         from spica.middleware.sessions.signer import SessionSigner
     except ImportError as error:
-        raise ImportError(
-            "SessionMiddleware needs itsdangerous: pip install 'spica[sessions]'."
-        ) from error
+        raise ImportError(_MISSING) from error
     # itsdangerous expects the oldest secret first and signs with the last.
     keys.reverse()
     return SessionSigner(keys) if salt is None else SessionSigner(keys, salt=salt)
 
 
-_SECRET = "SessionMiddleware: secret_key "
+def make_keyring(secret_key: SecretKeys | Keyring, salt: str | None) -> Keyring:
+    """Return a keyring with these secrets.
+
+    Raises:
+        TypeError: a secret is neither str nor bytes.
+        ValueError: a secret or the list is empty. Messages never show a secret.
+        ImportError: itsdangerous is not installed.
+    """
+    keys = _check_keys(secret_key, salt)
+    try:
+        from spica.signing import Keyring
+    except ImportError as error:
+        raise ImportError(_MISSING) from error
+    return Keyring(*keys)
 
 
-def _check_key(key: Any) -> bytes:
-    if not isinstance(key, (str, bytes, Secret)):
-        raise TypeError(_SECRET + f"must be a string, not {type(key).__name__}.")
-    raw = key if isinstance(key, bytes) else str(key).encode()
-    if not raw.strip():
-        raise ValueError(
-            _SECRET + "is empty, so anybody could sign a session. Use a long random string, "
-            "for example from secrets.token_hex(32), and store it."
+def _check_keys(secret_key: Any, salt: str | None) -> list[bytes]:
+    if salt is not None and (not isinstance(salt, str) or not salt):
+        raise ValueError("SessionMiddleware: salt must be a string that is not empty, or None.")
+    keyring = getattr(secret_key, "secrets", None)
+    if keyring is not None:  # a Keyring, whose module must not be imported for this
+        return [*keyring]
+    given = [secret_key] if isinstance(secret_key, (str, bytes, Secret)) else secret_key
+    if not isinstance(given, (list, tuple)):
+        raise TypeError(
+            _SECRET + f" must be a string, or a list of them, not {type(given).__name__}."
         )
-    return raw
+    if not given:
+        raise ValueError(_SECRET + " is an empty list, so nothing can be signed.")
+    return [check_secret(key, _SECRET) for key in given]
+
+
+_SECRET = "SessionMiddleware: secret_key"
+_MISSING = "SessionMiddleware needs itsdangerous: pip install 'spica[sessions]'."
 
 
 def check_cookie(name: str, path: str, domain: str | None, same_site: str, secure: bool) -> None:

@@ -1,27 +1,27 @@
-"""Give each client a session: a dict that is stored in a signed cookie.
+"""Give each client a session: a dict that is stored in a signed cookie, or on the server.
 
-The session is signed but not encrypted, so the client can read it but can't change it. The layer reads the
-cookie on the first use of the session and writes it after a change. A request that does not use the session
-costs almost nothing.
+The cookie is signed but not encrypted, so the client can read it but can't change it. The layer reads it on
+the first use of the session and writes it after a change. With a store, the cookie has only a signed id. A
+request that does not use the session costs almost nothing.
 
 Standards: RFC 6265 (cookies), RFC 9110 s.12.5.5 (Vary).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Self
+from collections.abc import Awaitable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from spica._asgi import current_codec as codec
 from spica._asgi.sending import SendHook
 from spica._diagnostics.arguments import check_flag, check_seconds
-from spica._diagnostics.call_site import user_line, warn_at
 from spica._diagnostics.middleware_order import SESSION
 from spica._http.cookies import parse_cookies
 from spica._layers.editing import add_pending_edit, edit_answer, push_edit
 from spica._layers.layer import BaseLayer
 from spica.datastructures import MutableHeaders
 from spica.datastructures.headers import add_vary, encode_header
+from spica.datastructures.session import Session
 from spica.middleware.sessions.cookie import (
     CLEARED,
     MAX_COOKIE_SIZE,
@@ -29,172 +29,48 @@ from spica.middleware.sessions.cookie import (
     check_cookie,
     explain_size,
     format_flags,
+    make_keyring,
     make_signer,
     sign,
     unsign,
 )
+from spica.middleware.sessions.settings import (
+    ABSOLUTE_SECONDS,
+    MAX_SIZE,
+    StoreSettings,
+    check_store,
+    check_without_store,
+)
+from spica.middleware.sessions.unread import UnreadSession
 from spica.responses.base import Response
 
 if TYPE_CHECKING:
+    from spica._layers.layer import Respond
     from spica.requests import Request
+    from spica.signing import Keyring
+    from spica.stores import Store
     from spica.types import ASGIApp, Message, Receive, Scope, Send
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
 
-class Session(dict[str, Any]):
-    """A dict of JSON values that records its use and its changes.
-
-    The layer also finds changes inside a value, for example of a list: it compares the JSON.
-
-    Attributes:
-        accessed: whether it was used. The response then depends on the cookie (Vary).
-        modified: whether the dict itself was changed. The layer then writes the cookie again.
-    """
-
-    accessed: bool = False
-    modified: bool = False
-
-    _owner: SessionMiddleware | None = None
-    """The layer that created it, or None if a user did."""
-    _headers: RawHeaders = ()
-    _stored: bytes = b""
-    """The JSON from the cookie."""
-    _is_sent: bool = False
-    """Whether the response with its cookie has started. Later changes are lost."""
-
-    def mark_accessed(self) -> None:
-        """Note that the response depends on the session."""
-        self.accessed = True
-
-    def mark_modified(self) -> None:
-        """Note that the session has changed. Show a RuntimeWarning if its cookie was already sent."""
-        self.accessed = self.modified = True
-        if self._is_sent:
-            warn_at(
-                user_line(),
-                "The session was changed after its cookie was written, so the change is lost. Change it "
-                "before the response begins, and before a WebSocket is accepted: not in a background task, "
-                "in a body that streams, or in a middleware outside SessionMiddleware after call_next().",
-                RuntimeWarning,
-            )
-
-    # Each method notes its change after the fact. A call that raises, or that leaves the size as it was, has
-    # changed nothing.
-
-    def _note_change(self, size_before: int) -> None:
-        if len(self) != size_before:
-            self.mark_modified()
-
-    def clear(self) -> None:
-        """Remove all keys. The response then deletes the client's cookie."""
-        dict.clear(self)
-        self.mark_modified()
-
-    def pop(self, key: str, *default: Any) -> Any:
-        """Remove a key and return its value, or the default if the key is missing."""
-        size = len(self)
-        value = dict.pop(self, key, *default)
-        self._note_change(size)
-        return value
-
-    def popitem(self) -> tuple[str, Any]:
-        """Remove the last key and return it with its value."""
-        size = len(self)
-        key, value = dict.popitem(self)
-        self._note_change(size)
-        return key, value
-
-    def setdefault(self, key: str, default: Any = None) -> Any:
-        """Return the value of a key. If the key is missing, set it to the default first."""
-        size = len(self)
-        value = dict.setdefault(self, key, default)
-        self._note_change(size)
-        return value
-
-    def update(self, *args: Any, **kwargs: Any) -> None:
-        """Set the keys of a mapping or of (key, value) pairs."""
-        dict.update(self, *args, **kwargs)
-        self.mark_modified()
-
-    def __delitem__(self, key: str) -> None:
-        dict.__delitem__(self, key)
-        self.mark_modified()
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        dict.__setitem__(self, key, value)
-        self.mark_modified()
-
-    if not TYPE_CHECKING:  # type checkers use the overloads of dict
-
-        def __ior__(self, other: Any) -> Self:
-            self.update(other)
-            return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # A copy is an independent session that no layer writes.
-        return Session, (dict(self),)
-
-
-class _UnreadSession(Session):
-    """A session whose cookie was not read yet. Any method that needs the contents reads it first."""
-
-    def __init__(self, owner: SessionMiddleware, headers: RawHeaders) -> None:
-        self._owner = owner
-        self._headers = headers
-
-    def mark_accessed(self) -> None:
-        """Note that the response depends on the session. Each ``request.session`` calls this."""
-        self._read()
-
-    def _read(self) -> None:
-        """Become a Session with the contents of the cookie."""
-        owner, headers = self._owner, self._headers
-        object.__setattr__(self, "__class__", Session)  # from now on, calls go to Session directly
-        self.accessed = True
-        self._headers = ()
-        if owner is not None:
-            self._stored, contents = owner._read_cookie(headers)
-            dict.update(self, contents)
-
-
-class _ReadFirst:
-    """A method of Session that reads the cookie first."""
-
-    __slots__ = ("name",)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __get__(self, instance: _UnreadSession | None, owner: type | None = None) -> Any:
-        if instance is None:
-            return getattr(Session, self.name)
-        instance._read()
-        return getattr(instance, self.name)
-
-
-_READERS = """
-    mark_modified get keys values items copy clear pop popitem setdefault update
-    __getitem__ __setitem__ __delitem__ __contains__ __iter__ __reversed__ __len__ __eq__ __ne__
-    __or__ __ror__ __ior__ __repr__ __reduce__ __reduce_ex__
-"""
-for _name in _READERS.split():
-    setattr(_UnreadSession, _name, _ReadFirst(_name))
-
-
 class SessionMiddleware(BaseLayer):
-    """Keep ``request.session`` in a signed cookie that scripts can't read.
+    """Keep ``request.session`` in a signed cookie that scripts can't read, or in a store.
 
-    WebSockets have the session too. Changes before the handshake response are kept. Later changes are lost,
-    because no further header can be sent.
+    WebSockets have the session too. Changes before the handshake response are kept. Later changes to a
+    session in a cookie are lost, because no further header can be sent; with a store, ``await
+    websocket.session.save()``.
 
     Args:
         app: the inner app.
-        secret_key: the secret that signs the cookie. A list is a rotation: the first secret signs, and all
-            of them verify.
-        session_cookie: the name of the cookie.
+        secret_key: the secret that signs the cookie, or a `Keyring`. A list is a rotation: the first secret
+            signs, and all of them verify.
+        session_cookie: the name of the cookie. With a store, the default becomes ``__Host-session`` if the
+        cookie
+            is secure, for all paths, and without a domain: browsers then refuse one that a subdomain sets.
         max_age: the lifetime of a session after its last change in seconds. The default is 14 days. None
-            keeps it until the browser is closed, and 0 or less expires it at once.
+            keeps it until the browser is closed, and 0 or less expires it at once. With a store, this is
+            the idle time, which any use renews, and it must be above 0.
         path: the path to which browsers send the cookie.
         same_site: "lax", "strict" or "none". "none" needs `https_only`.
         https_only: whether browsers send the cookie only over TLS.
@@ -203,6 +79,18 @@ class SessionMiddleware(BaseLayer):
         salt: the purpose of the signature. Applications that share a secret should each have their own,
             otherwise a cookie of one is valid for the other under any name. The default is None, which gives
             the cookie that ``TimestampSigner(secret_key)`` of itsdangerous reads and writes.
+        store: where to keep the sessions, for example ``open_store("sqlite:///var/app.db")``. The default
+        is the
+            cookie itself. The other settings below need a store.
+        absolute_seconds: when a session ends in any case, after its creation or its last `Session.bind`.
+        The default
+            is 30 days.
+        touch_seconds: how long a session may be used without a write that renews its idle time. The default
+        is a
+            tenth of ``max_age``.
+        max_size: the largest size of a session in bytes.
+        on_unavailable: when the store is down, ``"refuse"`` answers requests that use a session with a 503.
+            ``"empty"`` gives them an empty session and drops its changes, so users seem to be logged out.
 
     Example:
         ``Middleware(SessionMiddleware, secret_key=config("SECRET_KEY", cast=Secret))``
@@ -210,10 +98,15 @@ class SessionMiddleware(BaseLayer):
 
     middleware_traits = (SESSION,)
 
+    store: Any = None
+    on_unavailable = "refuse"
+    _stored: Any = None
+    """The `StoredSessions` that serve requests if there is a store. A subclass may skip `__init__`."""
+
     def __init__(
         self,
         app: ASGIApp,
-        secret_key: SecretKeys,
+        secret_key: SecretKeys | Keyring,
         session_cookie: str = "session",
         max_age: int | None = 14 * 24 * 60 * 60,
         path: str = "/",
@@ -223,12 +116,17 @@ class SessionMiddleware(BaseLayer):
         partitioned: bool = False,
         *,
         salt: str | None = None,
+        store: Store | None = None,
+        absolute_seconds: float = ABSOLUTE_SECONDS,
+        touch_seconds: float | None = None,
+        max_size: int = MAX_SIZE,
+        on_unavailable: Literal["refuse", "empty"] = "refuse",
     ) -> None:
         """Check the settings.
 
         Raises:
             TypeError: a setting has the wrong type.
-            ValueError: a secret is empty, or browsers would drop the cookie.
+            ValueError: a secret is empty, browsers would drop the cookie, or a setting needs a store.
             ImportError: itsdangerous is not installed.
         """
         check_seconds(max_age, "SessionMiddleware: max_age")
@@ -236,16 +134,62 @@ class SessionMiddleware(BaseLayer):
         check_flag(partitioned, "SessionMiddleware: partitioned")
         check_cookie(session_cookie, path, domain, same_site, https_only)
         self.app = app
-        self.signer = make_signer(secret_key, salt)
         self.session_cookie = session_cookie
         self.max_age = max_age
+        self.store = store
+        self.on_unavailable = on_unavailable
         self.path = path
         self.security_flags = format_flags(same_site, https_only, domain, partitioned)
+        self.signer = make_signer(secret_key, salt)
+        if store is None:
+            check_without_store(absolute_seconds, touch_seconds, max_size, on_unavailable)
+            return
+        if session_cookie == "session" and https_only and path == "/" and not domain:
+            # draft-ietf-httpbis-rfc6265bis s.4.1.3.2: no other host and no plain HTTP can set this cookie.
+            self.session_cookie = "__Host-session"
+        idle_seconds = absolute_seconds if max_age is None else max_age
+        settings = StoreSettings(
+            idle_seconds=idle_seconds,
+            absolute_seconds=absolute_seconds,
+            touch_seconds=idle_seconds / 10 if touch_seconds is None else touch_seconds,
+            max_size=max_size,
+            on_unavailable=on_unavailable,
+            is_persistent=max_age is not None,
+        )
+        self._use_store(store, settings, secret_key, salt)
+
+    def _use_store(
+        self,
+        store: Store,
+        settings: StoreSettings,
+        secret_key: SecretKeys | Keyring,
+        salt: str | None,
+    ) -> None:
+        """Keep the sessions in ``store``. These modules are only imported for it."""
+        check_store(store)
+        from spica.middleware.sessions.saving import StoredSessions
+        from spica.middleware.sessions.storage import SessionStorage
+
+        purpose = "spica.session" if salt is None else f"spica.session:{salt}"
+        keyring = make_keyring(secret_key, salt)
+        storage = SessionStorage(
+            store, keyring, purpose, settings, self._format_cookie, _encode_fields, codec.decode
+        )
+        self._stored = StoredSessions(self, storage, self.session_cookie)
+
+    def _layer_resolve(self) -> Respond:
+        if self._stored is None:
+            return self._layer_respond
+        respond: Respond = self._stored.respond
+        return respond
+
+    def _layer_respond_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+        return self._layer_resolve()(request)
 
     async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
         """Return the inner response, with the cookie if the session has changed."""
         scope = request.scope
-        session = scope["session"] = _UnreadSession(self, scope["headers"])
+        session = scope["session"] = UnreadSession(self, scope["headers"])
         edit = _SaveSession(self, scope, session)
         outer = push_edit(request, edit)
         try:
@@ -256,7 +200,7 @@ class SessionMiddleware(BaseLayer):
         finally:
             request._edits = outer
         if (
-            session.__class__ is _UnreadSession
+            session.__class__ is UnreadSession
             and scope.get("session") is session
             and isinstance(answer, Response)
         ):
@@ -267,7 +211,10 @@ class SessionMiddleware(BaseLayer):
     async def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a WebSocket with a session. Other scopes pass through."""
         if scope["type"] == "websocket":
-            session = scope["session"] = _UnreadSession(self, scope["headers"])
+            if self._stored is not None:
+                await self._stored.connect(scope, receive, send)
+                return
+            session = scope["session"] = UnreadSession(self, scope["headers"])
             send = SendHook(
                 send, _SaveSession(self, scope, session).edit_handshake, _HANDSHAKE_TYPES
             )
@@ -317,6 +264,9 @@ class SessionMiddleware(BaseLayer):
             sizes = {str(key): len(_encode({key: entry})) for key, entry in session.items()}
             raise ValueError(explain_size(self.session_cookie, size, sizes))
         lifetime = "" if self.max_age is None else f"Max-Age={self.max_age}; "
+        return self._format_cookie(value, lifetime)
+
+    def _format_cookie(self, value: str, lifetime: str) -> str:
         return f"{self.session_cookie}={value}; path={self.path}; {lifetime}{self.security_flags}"
 
 
@@ -388,6 +338,21 @@ def _is_same(data: bytes, stored: bytes) -> bool:
     return data == stored or (bool(stored) and data == codec.encode(codec.decode(stored)))
 
 
+def _encode_fields(contents: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return the JSON of each entry of a session by the name of its field. Errors name the key."""
+    encode = codec.encode
+    try:
+        return {"." + key: encode(value) for key, value in contents.items()}
+    except (TypeError, ValueError, RecursionError):
+        for key in contents:
+            if not isinstance(key, str):
+                raise TypeError(
+                    f"SessionMiddleware: the keys of a session must be strings, not {key!r:.80}."
+                ) from None
+        _encode(contents)
+        raise
+
+
 def _encode(contents: Mapping[str, Any]) -> bytes:
     """Return the contents of a session as JSON. Errors name the key."""
     try:
@@ -395,8 +360,8 @@ def _encode(contents: Mapping[str, Any]) -> bytes:
     except (TypeError, ValueError, RecursionError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(
-            f"SessionMiddleware: session[{_find_culprit(contents)!r:.80}] can't be stored in a cookie, "
-            f"which holds only JSON values: {error}"
+            f"SessionMiddleware: session[{_find_culprit(contents)!r:.80}] can't be stored, "
+            f"because a session holds only JSON values: {error}"
         ) from error
 
 

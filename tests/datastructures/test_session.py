@@ -1,0 +1,33 @@
+"""The session of a cookie has no id, so it refuses the methods of a session on the server."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from spica.datastructures.session import Session
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("name", ["user_id", "id_hash", "created_at", "last_used_at"])
+def test_attributes_of_the_server_are_refused(name: str) -> None:
+    with pytest.raises(RuntimeError, match=rf"session\.{name} needs a session on the server"):
+        getattr(Session(), name)
+
+
+async def test_methods_of_the_server_are_refused() -> None:
+    session = Session()
+    with pytest.raises(RuntimeError, match=r"session\.regenerate\(\) needs"):
+        session.regenerate()
+    with pytest.raises(RuntimeError, match=r"session\.bind\(\) needs"):
+        session.bind("7")
+    with pytest.raises(RuntimeError, match=r"session\.save\(\) needs"):
+        await session.save()
+
+
+def test_a_copy_of_a_session_is_a_session_of_its_own() -> None:
+    copy = pickle.loads(pickle.dumps(Session(a=1)))
+    assert type(copy) is Session
+    assert copy == {"a": 1}
