@@ -26,6 +26,7 @@ from spica._asgi.disconnect import CancelOnDisconnect, listen
 from spica._asgi.scope import (
     BODY_LIMIT,
     CSP_NONCE,
+    DEADLINE,
     ScopeMapping,
     check_header_size,
     make_room,
@@ -54,6 +55,7 @@ from spica._asgi.cleanup import Cleanup
 from spica.types import Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
+    from spica._asgi.time_limit import Deadline
     from spica.datastructures.session import Session
     from spica.formparsers import FormReader, PartStream
 
@@ -267,6 +269,16 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
             self._state = State(self.scope.setdefault("state", {}))
         state: StateT = self._state
         return state
+
+    @property
+    def deadline(self) -> Deadline | None:
+        """The time by which the response must start, or None.
+
+        ``timeout_seconds`` of a route and ``TimeoutMiddleware`` set it. Pass ``deadline.remaining_seconds``
+        as the timeout of your queries.
+        """
+        deadline: Deadline | None = self.scope.get(DEADLINE)
+        return deadline
 
     def url_for(self, name: str, /, **path_params: Any) -> URL:
         """Return the absolute URL of the route called ``name``.

@@ -29,6 +29,9 @@ BODY_LIMIT = "spica.body_limit"
 BODY_DEADLINE = "spica.body_deadline"
 """The ``BodyDeadline`` that the layers have set. Absent: the default of ``spica._asgi.deadline``."""
 
+DEADLINE = "spica.deadline"
+"""The ``Deadline`` of the request that a timeout layer has set, or None."""
+
 RESPONSE_STARTED = "spica.response_started"
 """Set when a streamed response starts. Then the limits of time for the request body end."""
 

@@ -66,14 +66,14 @@ class _Cancellable:
             await self.app(scope, request.receive, SendHook(send, watch.stop))
 
 
-def check_cancellable(endpoint: Any, location: str) -> None:
-    """Refuse a ``def`` function as an endpoint with ``cancel_on_disconnect``.
+def check_cancellable(endpoint: Any, location: str, setting: str = "cancel_on_disconnect") -> None:
+    """Refuse a ``def`` function as an endpoint with a setting that cancels it.
 
     Raises:
         TypeError: The endpoint is a ``def`` function. The error begins with ``location``.
     """
     if not is_async_callable(endpoint):
         raise TypeError(
-            f"{location}: cancel_on_disconnect needs an `async def` endpoint. A `def` endpoint runs in a "
+            f"{location}: {setting} needs an `async def` endpoint. A `def` endpoint runs in a "
             "thread, which can't be cancelled."
         )

@@ -134,12 +134,14 @@ class Route(PatternRoute):
         min_body_rate: The slowest rate of the body, in bytes per second.
         cancel_on_disconnect: Whether spica cancels the endpoint, but not the middleware, when the client
             leaves before there is a response. Off by default, because some work must be finished.
+        timeout_seconds: The time after which spica cancels the endpoint, but not the middleware, if it has
+            not answered, and answers 504. None, the default: no limit. See ``spica.middleware.timeout``.
 
     Raises:
         ValueError: The path does not begin with "/", repeats a parameter, names an unknown convertor, or has
             braces or angle brackets that are not a parameter. Or a method is not a token.
-        TypeError: ``endpoint`` can't be called, ``cancel_on_disconnect`` is set for a plain function, or
-            ``methods`` is a single string.
+        TypeError: ``endpoint`` can't be called, ``cancel_on_disconnect`` or ``timeout_seconds`` is set for a
+            plain function, or ``methods`` is a single string.
     """
 
     @explain_arguments(FIXES_OF_ROUTE_ARGUMENTS)
@@ -157,6 +159,7 @@ class Route(PatternRoute):
         body_idle_seconds: float | None = None,
         min_body_rate: float | None = None,
         cancel_on_disconnect: bool = False,
+        timeout_seconds: float | None = None,
     ) -> None:
         place = f"Route({path!r})"
         self.path = check_path(path, place)
@@ -170,6 +173,8 @@ class Route(PatternRoute):
             if is_function:
                 check_cancellable(endpoint, place)
             app = CancelOnDisconnectMiddleware(app)
+        if timeout_seconds is not None:
+            app = _limit_time(app, endpoint, is_function, timeout_seconds, place)
         app = build_stack(app, middleware, place)
         self.app = limit_app(
             app, place, max_body_size, form_limits, body_idle_seconds, min_body_rate
@@ -388,6 +393,23 @@ def _endpoint_app(
     # Tracing agents replace the function in the package, so look it up there for each route.
     wrap = getattr(sys.modules[__name__.rpartition(".")[0]], wrapper)
     return wrap(endpoint), True
+
+
+def _limit_time(
+    app: ASGIApp, endpoint: Any, is_function: bool, seconds: float, place: str
+) -> ASGIApp:
+    """Return ``app``, which runs ``endpoint``, with a timeout."""
+    # Imported late, so that an application without timeouts starts faster.
+    from spica._layers.timeout import TimeoutMiddleware, check_timeout
+
+    check_timeout(seconds, f"{place}: timeout_seconds")
+    functions = [endpoint] if is_function else []
+    for method in methods_of(endpoint) or ():
+        functions.append(getattr(endpoint, method.lower(), None))
+    for function in functions:
+        if function is not None:  # a class with GET serves HEAD without a method for it
+            check_cancellable(function, place, "timeout_seconds")
+    return TimeoutMiddleware(app, seconds)
 
 
 def _check_methods(methods: Collection[str], place: str) -> set[str]:
