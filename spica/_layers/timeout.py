@@ -99,20 +99,10 @@ class TimeoutMiddleware(BaseLayer):
         scope[DEADLINE] = deadline
         token = current_deadline.set(deadline)
         try:
-            if not is_shorter:
-                answer = await self._layer_inner.respond(request)
-            elif loop is None:
-                inner = partial(self._layer_inner.respond, request)
-                answer = await wait_in_time(_Timer(deadline), inner)
+            if is_shorter:
+                answer = await self._respond_in_time(request, deadline, loop is not None)
             else:
-                # The first step needs no timer: most requests that are answered at once end in it.
-                steps = self._layer_inner.respond(request).__await__()
-                try:
-                    pause = next(steps)
-                except StopIteration as done:
-                    answer = done.value
-                else:
-                    answer = await resume_in_time(_Timer(deadline), steps, pause)
+                answer = await self._layer_inner.respond(request)
         except _Expired:
             return self._answer_timeout(request)
         finally:
@@ -121,6 +111,21 @@ class TimeoutMiddleware(BaseLayer):
         if isinstance(answer, Response) and not (self.streams and answer._receives):
             return answer
         return _Timed(answer, deadline, self)
+
+    async def _respond_in_time(
+        self, request: Request[Any], deadline: Deadline, is_asyncio: bool
+    ) -> ASGIApp:
+        if not is_asyncio:
+            inner = partial(self._layer_inner.respond, request)
+            return await wait_in_time(_Timer(deadline), inner)
+        # The first step needs no timer. Requests that are answered at once end in it.
+        steps = self._layer_inner.respond(request).__await__()
+        try:
+            pause = next(steps)
+        except StopIteration as done:
+            answer: ASGIApp = done.value
+            return answer
+        return await resume_in_time(_Timer(deadline), steps, pause)
 
     def _answer_timeout(self, request: Request[Any]) -> ASGIApp:
         if has_started_by_hand(request):

@@ -41,6 +41,7 @@ class RouteOptions(TypedDict, total=False):
     body_idle_seconds: float | None
     min_body_rate: float | None
     cancel_on_disconnect: bool
+    timeout_seconds: float | None
 
 
 class NoMatchFound(Exception):
