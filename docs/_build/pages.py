@@ -23,6 +23,7 @@ SECTIONS: dict[str, list[str]] = {
         "guide/errors",
         "guide/templates",
         "guide/static-files",
+        "guide/events",
         "guide/websockets",
         "guide/lifespan",
         "guide/configuration",

@@ -1,6 +1,9 @@
 """Response classes. This package only re-exports."""
 
+from typing import TYPE_CHECKING
+
 from spica._http.ranges import MalformedRangeHeader, RangeNotSatisfiable
+from spica._lazy import LazyNames
 from spica.responses.base import (
     HTMLResponse,
     JSONResponse,
@@ -18,10 +21,21 @@ from spica.responses.streaming import (
     SyncContentStream,
 )
 
+if TYPE_CHECKING:
+    from spica.responses.events import EventSourceResponse, ServerSentEvent, last_event_id
+else:
+    __getattr__ = LazyNames(
+        __name__,
+        dict.fromkeys(
+            ("EventSourceResponse", "ServerSentEvent", "last_event_id"), "spica.responses.events"
+        ),
+    )
+
 __all__ = [
     "AsyncContentStream",
     "Content",
     "ContentStream",
+    "EventSourceResponse",
     "FileResponse",
     "HTMLResponse",
     "JSONResponse",
@@ -31,7 +45,9 @@ __all__ = [
     "RangeNotSatisfiable",
     "RedirectResponse",
     "Response",
+    "ServerSentEvent",
     "StreamingResponse",
     "SyncContentStream",
     "guess_type",
+    "last_event_id",
 ]

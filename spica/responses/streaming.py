@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from spica._asgi.body import channel_of
+from spica._asgi.body import BodyChannel, channel_of
 from spica._asgi.cleanup import nearest_cleanup
 from spica._asgi.disconnect import run_until_disconnect
 from spica._asgi.scope import RESPONSE_STARTED
@@ -99,9 +99,7 @@ class StreamingResponse(Response):
                 if scope["type"] == "websocket":
                     await self._deny(DenialSend(send, scope))
                 else:
-                    await run_until_disconnect(
-                        self.stream_response, send, channel_of(receive, scope)
-                    )
+                    await self._stream(send, channel_of(receive, scope), scope)
             finally:
                 if self._unread:
                     self._note_sent(self.body_iterator)  # the end of the request closes the others
@@ -113,6 +111,10 @@ class StreamingResponse(Response):
             raise
         if self.background is not None:
             await self.background()
+
+    def _stream(self, send: Send, channel: BodyChannel, scope: Scope) -> Awaitable[object]:
+        """Send the response until its end or until the client disconnects, once awaited."""
+        return run_until_disconnect(self.stream_response, send, channel)
 
     async def _deny(self, send: DenialSend) -> None:
         """Reject a WebSocket handshake, with the body if the server supports denial responses."""

@@ -115,6 +115,22 @@ try:
 except WebSocketDisconnect as exc:
     assert exc.code == 1008
 """,
+    "server-sent events are a response class, and a dependency reads the position": """
+from fastapi import Depends
+from spica.responses import EventSourceResponse, ServerSentEvent, last_event_id
+def position(request: Request) -> str | None:
+    return last_event_id(request)
+@app.get("/events", response_class=EventSourceResponse)
+async def events(after: str | None = Depends(position)):
+    async def numbers():
+        for number in range(int(after or 0) + 1, 4):
+            yield ServerSentEvent({"number": number}, id=number)
+    return EventSourceResponse(numbers())
+client = TestClient(app)
+read = [event.json() for event in client.get("/events", headers={"Last-Event-ID": "1"}).events()]
+assert read == [{"number": 2}, {"number": 3}], read
+assert client.get("/openapi.json").status_code == 200
+""",
     "the shutdown is that of the application, also for an included router and a mount": """
 import asyncio
 from fastapi.responses import StreamingResponse
