@@ -1,4 +1,4 @@
-"""Measure shared state: a request of a rate limit on each store, next to ``limits`` and a SET of Redis.
+"""Measure shared state: rate limits on each store, next to ``limits`` and a SET of Redis, and sessions.
 
 All rows take turns in one process, and the best round of each counts. "50 wait" is the time per operation
 when 50 tasks use the store at once. Redis starts for the measurement. Without it, its rows are left out.
@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+from benchmarks import state_sessions
 from benchmarks.measuring import note
 from benchmarks.servers import redis_url
 from benchmarks.table import markdown_table
@@ -49,8 +50,13 @@ async def measure(rounds: int, calls: int) -> None:
     print_ratios(best)
 
 
+RATIOS = (("take, Redis", "SET, Redis"), ("take, Redis", "limits, Redis"), *state_sessions.RATIOS)
+
+
 def print_ratios(best: dict[str, list[float]]) -> None:
-    for name, other in (("take, Redis", "SET, Redis"), ("take, Redis", "limits, Redis")):
+    for name, other in state_sessions.DIFFERENCES:
+        print(f"{name} - {other}: {1e6 * (best[name][0] - best[other][0]):.2f} us")
+    for name, other in RATIOS:
         if name in best and other in best:
             alone, waiting = (a / b for a, b in zip(best[name], best[other], strict=True))
             print(f"{name} / {other}: {alone:.2f} alone, {waiting:.2f} when 50 wait")
@@ -70,7 +76,7 @@ async def open_operations(stack: AsyncExitStack) -> dict[str, Operation]:
     url = stack.enter_context(redis_url())
     if url is None:
         note("Redis is left out: there is no redis-server")
-        return operations
+        return operations | await state_sessions.operations(None, None)
     await add_redis(stack, operations, url)
     return operations
 
@@ -85,6 +91,7 @@ async def add_redis(stack: AsyncExitStack, operations: dict[str, Operation], url
     operations["take, Redis"] = lambda: store.take("192.0.2.1", rate)
     operations["SET, Redis"] = lambda: client.set("key", "1234567890123456", px=60_000)
     add_limits(operations, "limits, Redis", f"async+{url}")
+    operations |= await state_sessions.operations(store, client)
 
 
 def add_limits(operations: dict[str, Operation], name: str, uri: str) -> None:
