@@ -4,7 +4,7 @@ On asyncio, the first step of the endpoint runs before any timer exists. A reque
 timer. A cancel scope can't be opened after that step, because the endpoint may have opened one of its own. So
 the task is cancelled as ``asyncio.timeout()`` does it: once. A ``finally`` may await, for example to return a
 connection to its pool. On trio, a cancel scope surrounds the endpoint, and a ``finally`` that awaits needs a
-shield. Decision 23 gives the reasons.
+shield. Decision 24 gives the reasons.
 
 The layer is in this package, below the routes, because a route has it as a setting. Import it from
 ``spica.middleware.timeout``.
