@@ -272,11 +272,7 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
 
     @property
     def deadline(self) -> Deadline | None:
-        """The time by which the response must start, or None.
-
-        ``timeout_seconds`` of a route and ``TimeoutMiddleware`` set it. Pass ``deadline.remaining_seconds``
-        as the timeout of your queries.
-        """
+        """The time by which the response must start, or None: see ``spica.middleware.timeout``."""
         deadline: Deadline | None = self.scope.get(DEADLINE)
         return deadline
 

@@ -43,3 +43,31 @@ def test_a_fastapi_application_uses_them(run_python):
         [429, '"default";r=0;t=60'],
         [200, '"default";r=1;t=30'],
     ]
+
+
+def test_it_limits_its_work_and_its_time(run_python):
+    printed = run_python("""
+        import json
+        import spica.compat
+        spica.compat.install()
+        import anyio
+        from fastapi import FastAPI, Request
+        from spica.middleware.admission import AdmissionGauges, AdmissionMiddleware
+        from spica.middleware.timeout import TimeoutMiddleware
+        from spica.testclient import TestClient
+
+        app = FastAPI()
+        gauges = AdmissionGauges()
+        app.add_middleware(TimeoutMiddleware, seconds=0.05)
+        app.add_middleware(AdmissionMiddleware, max_active=1, gauges=gauges)
+
+        @app.get("/{seconds}")
+        async def index(seconds: float, request: Request):
+            await anyio.sleep(seconds)
+            return [gauges.active, request.deadline.remaining_seconds > 0]
+
+        client = TestClient(app)
+        slow = client.get("/60").status_code
+        print(json.dumps([slow, client.get("/0").json(), gauges.active]))
+    """)
+    assert json.loads(printed) == [504, [1, True], 0]
