@@ -114,6 +114,34 @@ def compression() -> list[Comparison]:
     ]
 
 
+def work() -> list[Comparison]:
+    """Proxies, rate limits, admission and timeouts, in microseconds on top of a plain request."""
+    from spica.applications import Spica
+    from spica.middleware import Middleware
+    from spica.middleware.admission import AdmissionMiddleware
+    from spica.middleware.proxyheaders import ProxyHeadersMiddleware
+    from spica.middleware.ratelimit import Limit, Rate, RateLimitMiddleware
+    from spica.middleware.timeout import TimeoutMiddleware
+    from spica.stores import MemoryStore
+
+    limit, store = Limit(Rate(10**6, 1)), MemoryStore()
+    limited = Spica(
+        routes=spica_app().routes,  # type: ignore[attr-defined]  # an app is known as a callable only
+        middleware=[Middleware(RateLimitMiddleware, limit, store=store)],
+    )
+    proxied = spica_app((ProxyHeadersMiddleware, {}))
+    entry = Call(headers=[(b"x-forwarded-for", b"192.0.2.1")])
+    admitted = spica_app((AdmissionMiddleware, {"max_active": 100}))
+    timed = spica_app((TimeoutMiddleware, {}))
+    plain = spica_app()
+    return [
+        Comparison("proxy headers, one entry (us)", proxied, plain, entry, 2.0, is_ratio=False),
+        Comparison("rate limit in memory (us)", limited, plain, Call(), 5.0, is_ratio=False),
+        Comparison("admission (us)", admitted, plain, Call(), 5.0, is_ratio=False),
+        Comparison("timeout (us)", timed, plain, Call(), 3.0, is_ratio=False),
+    ]
+
+
 async def negotiate(scope: Any, receive: Any, send: Any) -> None:
     ACCEPTED.choose(scope["headers"])
 
@@ -163,6 +191,7 @@ def static_files(directory: Path) -> list[Comparison]:
 
 GROUPS: dict[str, Callable[[Path], list[Comparison]]] = {
     "safety": lambda directory: safety(),
+    "work": lambda directory: work(),
     "compression": lambda directory: compression(),
     "static": static_files,
 }
