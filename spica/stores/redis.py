@@ -322,12 +322,13 @@ class _Connections:
         return client(connection_pool=pool)
 
     async def close(self) -> None:
-        client, self.loop = self.client, None
+        """Close the client, unless its event loop has ended, and its connections with it."""
+        client, loop, self.loop = self.client, self.loop, None
         if self.owned and client is not None:
             self.client = None
-            close = getattr(client, "aclose", None) or client.close
-            await close()
-            await client.connection_pool.disconnect()
+            if loop is asyncio.get_running_loop():
+                await client.aclose() if hasattr(client, "aclose") else await client.close()
+                await client.connection_pool.disconnect()
 
 
 def _is_valkey(client: Any, url: str) -> bool:

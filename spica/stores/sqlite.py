@@ -182,13 +182,15 @@ class _Worker:
                     raise
 
     def _carry_out(self, jobs: list[_Job]) -> None:
-        deadline = min(job.deadline for job in jobs)
+        deadline = max(job.deadline for job in jobs)  # the tasks give up by themselves
         writes = sum(job.operation not in READS for job in jobs)
         self.writes += writes
         try:
             operations = self.operations or self._open(deadline)
             self._begin("BEGIN IMMEDIATE" if writes else "BEGIN", deadline)
             for job in jobs:
+                if job.is_abandoned:
+                    continue
                 job.result = getattr(operations, job.operation)(*job.args)
             operations.execute("COMMIT")
         except Exception as error:

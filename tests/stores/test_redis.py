@@ -1,5 +1,6 @@
 """The Redis store: its clients and connections."""
 
+import asyncio
 import sys
 import time
 
@@ -96,6 +97,17 @@ async def test_a_script_is_one_round_trip_once_the_server_knows_it():
     await script.run(execute, [b"a"])
     await script.run(execute, [b"a"])
     assert sent == ["EVALSHA", "EVAL", "EVALSHA"]
+
+
+def test_a_store_moves_to_another_event_loop(redis_url):
+    store = open_store(redis_url, timeout_seconds=5)
+
+    async def take():
+        async with store:
+            return await store.take("a", Rate(3, 60))
+
+    assert [asyncio.run(take()).remaining for _ in range(3)] == [2, 1, 0]
+    asyncio.run(store.aclose())
 
 
 def test_the_message_for_a_missing_driver_names_the_extra(monkeypatch):
