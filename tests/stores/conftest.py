@@ -65,4 +65,5 @@ def backend(request, pair):
 @pytest.fixture
 async def store(backend):
     async with backend.open(timeout_seconds=10) as store:
+        await store.ping()  # the first operation of all may take long: it creates the tables
         yield store
