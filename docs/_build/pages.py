@@ -29,6 +29,7 @@ SECTIONS: dict[str, list[str]] = {
         "guide/configuration",
         "guide/threads",
         "guide/tasks",
+        "guide/runs",
         "guide/stores",
         "guide/schemas",
         "guide/testing",

@@ -5,6 +5,7 @@ from spica.channels.channels import Channels
 from spica.channels.memory import MemoryBackend
 from spica.channels.messages import ChannelsUnavailable, EventTooLarge, Gap, History, Message
 from spica.channels.presence import Presence, PresenceEvent
+from spica.channels.runs import Run, Runs, RunsFull
 from spica.channels.subscription import Subscription
 
 __all__ = [
@@ -18,5 +19,8 @@ __all__ = [
     "Message",
     "Presence",
     "PresenceEvent",
+    "Run",
+    "Runs",
+    "RunsFull",
     "Subscription",
 ]

@@ -113,10 +113,11 @@ class Channels:
         self.max_queue_size = max_queue_size
         self.on_slow = _check_on_slow(on_slow)
         self.presence = Presence(self)
+        self._families: dict[str, History] = {}
         self._hub: Hub | None = None
         self._users = 0
         self._subscriptions: set[Subscription] = set()
-        self._encode: Callable[[Any], bytes] = jsoncodec.encode
+        self.encode: Callable[[Any], bytes] = jsoncodec.encode
         self._unyielded = 0
         self._max_unyielded = min(MAX_UNYIELDED, max(1, max_queue_events // 2))
 
@@ -139,9 +140,10 @@ class Channels:
             finally:
                 self._users -= 1
             return
-        self._encode = getattr(getattr(app, "json_codec", None), "encode", jsoncodec.encode)
+        self.encode = getattr(getattr(app, "json_codec", None), "encode", jsoncodec.encode)
         Switch.is_on = True
         hub = Hub(self.backend, self.history_limits, self.max_queue_events)
+        hub.families = self._families
         error: BaseException | None = None
         async with anyio.create_task_group() as tasks:
             await hub.start(tasks)
@@ -217,18 +219,35 @@ class Channels:
         hub = self._started()
         if event is not None:
             check_event_name(event)
-        body = self._encode(data)
+        body = self.encode(data)
         if len(body) > self.max_event_size:
             raise EventTooLarge(len(body), self.max_event_size)
-        position = await hub.backend.publish(
-            key, event, body, time.time(), self.history_limits, connection
-        )
+        history = hub.history
+        if self._families:
+            # Backends delete old events of all channels at once, so the longest time applies to each.
+            seconds = max(each.seconds for each in (history, *self._families.values()))
+            history = History(hub.history_of(key).max_events, seconds)
+        position = await hub.backend.publish(key, event, body, time.time(), history, connection)
         # A backend in memory never waits: let the readers run before their queues are full.
         self._unyielded += 1
         if self._unyielded >= self._max_unyielded:
             self._unyielded = 0
             await anyio.lowlevel.checkpoint()
         return position
+
+    def add_family(self, prefix: str, history: History) -> None:
+        """Give reserved channels a history of their own. For extensions of channels, before the lifespan.
+
+        Args:
+            prefix: The beginning of their names, such as ``"#run:"``.
+            history: The events to keep.
+        """
+        self._families[prefix] = history
+
+    async def last_number(self, key: str) -> int:
+        """Return the number of the newest event of a channel. For extensions of channels."""
+        hub = self._started()
+        return (await hub.backend.read(key, END, 0, hub.history_of(key))).last
 
     # -- reading -----------------------------------------------------------------------------------
 

@@ -302,6 +302,8 @@ class Hub:
     def __init__(self, backend: ChannelBackend, history: History, max_queue_events: int) -> None:
         self.backend = backend
         self.history = history
+        self.families: dict[str, History] = {}
+        """The histories of reserved channels by the beginning of their keys."""
         self.max_queue_events = max_queue_events
         self.topics: dict[str, Topic] = {}
         self._tasks: anyio.abc.TaskGroup | None = None
@@ -398,7 +400,14 @@ class Hub:
 
     async def read(self, topic: Topic, after: int, limit: int) -> Page:
         """Read a page of the log."""
-        return await self.backend.read(topic.key, after, limit, self.history)
+        return await self.backend.read(topic.key, after, limit, self.history_of(topic.key))
+
+    def history_of(self, key: str) -> History:
+        """Return the events to keep of a channel."""
+        for prefix, history in self.families.items():
+            if key.startswith(prefix):
+                return history
+        return self.history
 
     # -- subscriptions -----------------------------------------------------------------------------
 
