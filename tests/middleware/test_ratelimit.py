@@ -32,7 +32,7 @@ from spica.middleware.ratelimit import (
 from spica.requests import HTTPConnection
 from spica.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from spica.routing import Mount, Route, WebSocketRoute
-from spica.stores import MemoryStore, StoreUnavailable
+from spica.stores import MemoryStore, StoreUnavailable, open_store
 from spica.testclient import TestClient
 from spica.websockets import WebSocketDisconnect
 
@@ -531,3 +531,48 @@ async def test_a_refusal_has_the_headers_of_cors(store):
     await call(app, headers=[("origin", "https://example.org")])
     refused = await call(app, headers=[("origin", "https://example.org")])
     assert (refused.status, refused.headers["access-control-allow-origin"]) == (429, "*")
+
+
+# -- a real Redis --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_redis_that_stops_and_starts_again(redis_server):
+    async with open_store(redis_server.url, timeout_seconds=5) as store:
+        limiter = Limiter(store)
+        app = application(Limit(Rate(2, 3600)), store=limiter)
+        assert await statuses(app, 3) == [200, 200, 429]
+        redis_server.stop()
+        assert await statuses(app, 3) == [200, 200, 429]  # counted by this process
+        assert limiter.is_degraded
+        redis_server.start()
+        with anyio.fail_after(20):
+            while limiter.is_degraded:  # the breaker of the store probes it
+                await limiter.try_take(_conn(), three("probe"))
+                await anyio.sleep(0.01)
+        assert await statuses(app, 3) == [200, 200, 429]  # a Redis that keeps nothing has forgotten
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_redis_that_hangs_delays_a_request_by_its_timeout_only(redis_server):
+    async with open_store(redis_server.url) as store:
+        app = application(three(), store=store)
+        assert await statuses(app, 1) == [200]
+        turns = 0
+
+        async def count():
+            nonlocal turns
+            while True:
+                await anyio.sleep(0.001)
+                turns += 1
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(count)
+            redis_server.pause()
+            try:
+                with anyio.fail_after(5):
+                    assert await statuses(app, 1) == [200]
+            finally:
+                redis_server.resume()
+            tasks.cancel_scope.cancel()
+        assert turns > 10  # other requests went on
