@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks import state_sessions
+from benchmarks import state_ratelimits, state_sessions
 from benchmarks.measuring import note
 from benchmarks.servers import redis_url
 from benchmarks.table import markdown_table
@@ -45,12 +45,22 @@ async def measure(rounds: int, calls: int) -> None:
             for name, operation in operations.items():
                 best[name][0] = min(best[name][0], await one_by_one(operation, calls))
                 best[name][1] = min(best[name][1], await at_once(operation, calls))
+        print_times(best)
+        await state_ratelimits.print_gaps(operations)
+
+
+def print_times(best: dict[str, list[float]]) -> None:
     rows = [[name, *(f"{1e6 * seconds:.1f}" for seconds in times)] for name, times in best.items()]
     print(markdown_table(["operation", "alone, us", "50 wait, us"], rows))
     print_ratios(best)
 
 
-RATIOS = (("take, Redis", "SET, Redis"), ("take, Redis", "limits, Redis"), *state_sessions.RATIOS)
+RATIOS = (
+    ("take, Redis", "SET, Redis"),
+    ("take, Redis", "limits, Redis"),
+    *state_ratelimits.RATIOS,
+    *state_sessions.RATIOS,
+)
 
 
 def print_ratios(best: dict[str, list[float]]) -> None:
@@ -78,6 +88,7 @@ async def open_operations(stack: AsyncExitStack) -> dict[str, Operation]:
         note("Redis is left out: there is no redis-server")
         return operations | await state_sessions.operations(None, None)
     await add_redis(stack, operations, url)
+    operations |= await state_ratelimits.operations(stack, url)
     return operations
 
 
