@@ -117,7 +117,7 @@ class Channels:
         self._hub: Hub | None = None
         self._users = 0
         self._subscriptions: set[Subscription] = set()
-        self.encode: Callable[[Any], bytes] = jsoncodec.encode
+        self._encode: Callable[[Any], bytes] = jsoncodec.encode
         self._unyielded = 0
         self._max_unyielded = min(MAX_UNYIELDED, max(1, max_queue_events // 2))
 
@@ -140,7 +140,7 @@ class Channels:
             finally:
                 self._users -= 1
             return
-        self.encode = getattr(getattr(app, "json_codec", None), "encode", jsoncodec.encode)
+        self._encode = getattr(getattr(app, "json_codec", None), "encode", jsoncodec.encode)
         Switch.is_on = True
         hub = Hub(self.backend, self.history_limits, self.max_queue_events)
         hub.families = self._families
@@ -219,7 +219,7 @@ class Channels:
         hub = self._started()
         if event is not None:
             check_event_name(event)
-        body = self.encode(data)
+        body = self._encode(data)
         if len(body) > self.max_event_size:
             raise EventTooLarge(len(body), self.max_event_size)
         history = hub.history
@@ -243,6 +243,10 @@ class Channels:
             history: The events to keep.
         """
         self._families[prefix] = history
+
+    def encode(self, data: Any) -> bytes:
+        """Return the JSON of an event as ``publish`` stores it. For extensions of channels."""
+        return self._encode(data)
 
     async def last_number(self, key: str) -> int:
         """Return the number of the newest event of a channel. For extensions of channels."""
