@@ -45,6 +45,7 @@ SECTIONS: dict[str, list[str]] = {
         "guide/middleware",
         "guide/sessions",
         "guide/signing",
+        "guide/idempotency",
         "guide/authentication",
         "guide/cors",
         "guide/browser-safety",

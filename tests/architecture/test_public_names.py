@@ -9,6 +9,7 @@ LAYERS = (
     "spica.middleware.cors",
     "spica.middleware.crossorigin",
     "spica.middleware.httpsredirect",
+    "spica.middleware.idempotency",
     "spica.middleware.proxyheaders",
     "spica.middleware.ratelimit",
     "spica.middleware.securityheaders",

@@ -1,0 +1,289 @@
+"""Run a request once, however often the client sends it: the Idempotency-Key field.
+
+A client that gets no answer to a POST cannot know whether it took effect. With a key, it sends the same
+request again, and gets the stored response of the first one.
+
+Standards: draft-ietf-httpapi-idempotency-key-header-07, RFC 9651 s.3.3.3 (strings), RFC 9110 s.10.2.3
+(Retry-After).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from spica._diagnostics.arguments import check_tokens
+from spica.layers import Answer, Layer
+from spica.middleware.ratelimit import by_client, by_user
+from spica.responses.base import Response
+from spica.responses.errors import error_response
+
+if TYPE_CHECKING:
+    from spica.requests import HTTPConnection, Request
+    from spica.stores import Store
+    from spica.types import ASGIApp, Message, Receive, Scope, Send
+
+logger = logging.getLogger("spica.idempotency")
+
+MAX_KEY_LENGTH = 255
+"""The longest key in characters."""
+MAX_BODY_SIZE = 1024 * 1024 - 64 * 1024
+"""The largest response that is stored, in bytes. The store takes 1 MiB, and the headers need some of it."""
+
+_STRING = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')  # RFC 9651 s.3.3.3
+_TOKEN = re.compile(
+    r"[!#-+\--:<-\[\]-~]+"
+)  # printable, without white space, quotes, commas and semicolons
+
+
+def by_user_or_client(conn: HTTPConnection[Any]) -> str:
+    """Return the sender of a request: its user, else its Authorization field, else its address."""
+    user = conn.scope.get("user")
+    if user is not None and user.is_authenticated:
+        return f"user {by_user(conn)}"
+    try:
+        user_id = conn.scope["session"].user_id
+    except (KeyError, AttributeError, RuntimeError):
+        user_id = None  # no session, or one in a cookie
+    if user_id is not None:
+        return f"user {user_id}"
+    authorization = conn.headers.get("authorization")
+    if authorization:
+        return "authorization " + hashlib.sha256(authorization.encode()).hexdigest()
+    return f"client {by_client(conn)}"
+
+
+class IdempotencyMiddleware(Layer):
+    """Answer a repeated request with the stored response of the first one.
+
+    Requests with an ``Idempotency-Key`` and one of ``methods`` are concerned. A request with a known key
+    and the same method, URL, content type and body gets the stored response, with ``Idempotent-Replayed:
+    true``. While the first one still runs, it gets a 409. With other content, it gets a 422. Responses of
+    500 and above are not stored.
+
+    **A request can run twice**: if its worker is killed, or takes longer than ``lease_seconds``, the next
+    one with the key runs again. If that must not happen, write the key in the same transaction as the data.
+
+    Args:
+        app: the inner app.
+        store: where responses are kept: a store that all workers share.
+        methods: the methods that the middleware treats.
+        seconds: how long a response is kept. The default is a day.
+        required: whether a request of these methods without a key gets a 400.
+        scope: returns the sender of a request. The keys of two senders have nothing to do with each other.
+        lease_seconds: how long a key is blocked after its worker has died. Use more than the longest
+        request takes.
+
+    Raises:
+        TypeError: A setting has the wrong type.
+        ValueError: A number is not above 0.
+    """
+
+    middleware_traits = ("answers",)
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        store: Store,
+        methods: Collection[str] = ("POST", "PATCH"),
+        seconds: float = 86400,
+        required: bool = False,
+        scope: Callable[[HTTPConnection[Any]], str] = by_user_or_client,
+        lease_seconds: float = 60,
+    ) -> None:
+        super().__init__(app)
+        check_tokens(methods, "IdempotencyMiddleware: methods")
+        for name, value in (("seconds", seconds), ("lease_seconds", lease_seconds)):
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise TypeError(
+                    f"IdempotencyMiddleware: {name} must be a number, not {value!r:.80}."
+                )
+            if not value > 0:
+                raise ValueError(f"IdempotencyMiddleware: {name} must be above 0, not {value!r}.")
+        if not hasattr(store, "prefixed"):
+            raise TypeError(
+                f"IdempotencyMiddleware: store must be a store such as open_store(...), not {store!r:.80}."
+            )
+        self.store = store
+        self.required = required
+        self.seconds = seconds
+        self.lease_seconds = lease_seconds
+        self._methods = frozenset(method.upper() for method in methods)
+        self._sender_of = scope
+        self._responses = store.prefixed("idempotency")
+
+    async def respond(self, request: Request[Any]) -> Answer:
+        """Return the stored response, or that of the app inside.
+
+        Raises:
+            StoreUnavailable: The store is down. The client gets a 503, since the request could run twice.
+        """
+        if request.method not in self._methods:
+            return await self.inner.respond(request)
+        fields = request.headers.getlist("idempotency-key")
+        if not fields and not self.required:
+            return await self.inner.respond(request)
+        key = parse_key(fields)
+        if key is None:
+            return _refuse(request, 400, "Send one Idempotency-Key of 1 to 255 characters.")
+        sender = self._sender_of(request)
+        name = hashlib.sha256(f"{len(sender)} {sender} {key}".encode()).hexdigest()
+        fingerprint = await _fingerprint(request)
+        stored = await self._responses.get(name)
+        if stored is not None:
+            return _replay(request, stored, fingerprint)
+        run = _Run(self, name, fingerprint)
+        if not await self._responses.acquire(name, run.owner, seconds=self.lease_seconds):
+            reason = "A request with this Idempotency-Key is still running."
+            return _refuse(request, 409, reason, {"retry-after": "1"})
+        # Between the two calls, another request may have ended.
+        stored = await self._responses.get(name)
+        if stored is not None:
+            await run.release()
+            return _replay(request, stored, fingerprint)
+        try:
+            run.app = await self.inner.respond(request)
+        except BaseException:
+            await run.release()
+            raise
+        return run
+
+
+class _Run:
+    """The answer of the app inside, which is stored before its end is sent."""
+
+    __slots__ = ("app", "body", "fingerprint", "is_over", "layer", "name", "owner", "start")
+
+    app: ASGIApp
+
+    def __init__(self, layer: IdempotencyMiddleware, name: str, fingerprint: str) -> None:
+        self.layer = layer
+        self.name = name
+        self.fingerprint = fingerprint
+        self.owner = os.urandom(16).hex()
+        self.start: Message | None = None
+        self.body: bytearray | None = bytearray()
+        self.is_over = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer, and record it."""
+        try:
+            await self.app(scope, receive, _Recorder(self, send))
+        finally:
+            if not self.is_over:
+                await self.release()
+
+    async def record(self, message: Message) -> None:
+        """Record a message. Store the response when its last one comes."""
+        kind = message["type"]
+        if kind == "http.response.start":
+            self.start = message
+        elif kind == "http.response.body":
+            if self.body is not None:
+                self.body += message.get("body", b"")
+                if len(self.body) > MAX_BODY_SIZE:
+                    self.body = None
+            if not message.get("more_body", False):
+                await self.store()
+        elif kind == "http.response.pathsend":
+            self.body = None
+            await self.store()
+
+    async def store(self) -> None:
+        """Store the response, and end the lease."""
+        self.is_over = True
+        start = self.start
+        if start is not None and start["status"] < 500:
+            if self.body is None:
+                logger.warning(
+                    "A response is too large to be stored. A repeated request runs again."
+                )
+            else:
+                await self._write(start, bytes(self.body))
+        await self.release()
+
+    async def _write(self, start: Message, body: bytes) -> None:
+        headers = [[n.decode("latin-1"), v.decode("latin-1")] for n, v in start.get("headers", ())]
+        head = json.dumps([self.fingerprint, start["status"], headers]).encode()
+        store = self.layer._responses
+        try:
+            await store.set(
+                self.name, head + b"\n" + body, seconds=self.layer.seconds, only_if="absent"
+            )
+        except Exception as error:
+            # The request has taken effect, so its client gets the response. A repetition would run again.
+            logger.error("A response could not be stored: %s", error)
+
+    async def release(self) -> None:
+        """End the lease, also while the request is cancelled. If that fails, it ends by itself."""
+        self.is_over = True
+        with anyio.CancelScope(shield=True):
+            try:
+                await self.layer._responses.release(self.name, self.owner)
+            except Exception as error:
+                logger.warning("A lease could not be released: %s", error)
+
+
+class _Recorder:
+    """The ``send`` of a request that is recorded."""
+
+    __slots__ = ("run", "send")
+
+    def __init__(self, run: _Run, send: Send) -> None:
+        self.run = run
+        self.send = send
+
+    async def __call__(self, message: Message) -> None:
+        """Record the message, then send it."""
+        if not self.run.is_over:
+            await self.run.record(message)
+        await self.send(message)
+
+
+def parse_key(fields: list[str]) -> str | None:
+    """Return the key of the Idempotency-Key fields, or None if there is not exactly one valid key."""
+    if len(fields) != 1:
+        return None
+    field = fields[0].strip(" \t")
+    match = _STRING.fullmatch(field)
+    if match:
+        key = re.sub(r'\\(["\\])', r"\1", match[1])
+    elif _TOKEN.fullmatch(field):
+        key = field
+    else:
+        return None
+    return key if 0 < len(key) <= MAX_KEY_LENGTH else None
+
+
+async def _fingerprint(request: Request[Any]) -> str:
+    """Return a hash of everything that makes two requests the same."""
+    kind = request.headers.get("content-type", "")
+    parts = (request.method, request.url.path, request.url.query, kind)
+    digest = hashlib.sha256(json.dumps(parts).encode())
+    digest.update(await request.body())
+    return digest.hexdigest()
+
+
+def _replay(request: Request[Any], stored: bytes, fingerprint: str) -> Response:
+    head, _, body = stored.partition(b"\n")
+    known, status_code, headers = json.loads(head)
+    if known != fingerprint:
+        return _refuse(request, 422, "This Idempotency-Key was used for another request.")
+    response = Response(body, status_code)
+    response.raw_headers = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in headers]
+    response.headers["idempotent-replayed"] = "true"
+    return response
+
+
+def _refuse(
+    request: Request[Any], status_code: int, reason: str, headers: dict[str, str] | None = None
+) -> Response:
+    return error_response(request.scope, status_code, reason, headers)
