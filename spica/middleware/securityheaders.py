@@ -63,7 +63,7 @@ class SecurityHeadersMiddleware(Layer):
         hsts_seconds: how long browsers must use HTTPS for this host (Strict-Transport-Security). 0, the
             default, leaves the header out, because you can't take it back. It is sent over TLS only.
         hsts_subdomains: whether that includes all subdomains.
-        frame: whether pages may be shown in a frame: ``"deny"``, ``"sameorigin"`` or None for anybody.
+        frame: whether pages may be shown in a frame: ``"deny"``, ``"sameorigin"``, or None to allow it.
             It sets X-Frame-Options, and ``frame-ancestors`` in policies without that directive.
         referrer: the Referrer-Policy.
         opener: the Cross-Origin-Opener-Policy. Use ``"same-origin-allow-popups"`` if a page opens a login
