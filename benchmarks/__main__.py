@@ -18,7 +18,10 @@ VERBS = {
     "testclient": ("testclient", "a GET with each test client"),
     "front": ("front", "what the layers of the front of a service cost"),
     "plot": ("growth", "what grows with routes, middlewares, bodies, connections: docs/growth.md"),
-    "state": ("state", "rate limits on each store, beside limits and a plain SET, and sessions"),
+    "state": (
+        "state",
+        "rate limits on each store, sessions, and server-sent events, beside others",
+    ),
     "guard": ("guard", "hold the times, beside bare ASGI, to the bounds of benchmarks/guard.toml"),
     "figures": ("figures", "measure all that the documentation shows, and write it there"),
 }

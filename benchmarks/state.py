@@ -1,4 +1,5 @@
-"""Measure shared state: rate limits on each store, next to ``limits`` and a SET of Redis, and sessions.
+"""Measure shared state: rate limits on each store, next to ``limits`` and a SET of Redis, sessions, and event
+streams.
 
 All rows take turns in one process, and the best round of each counts. "50 wait" is the time per operation
 when 50 tasks use the store at once. Redis starts for the measurement. Without it, its rows are left out.
@@ -13,7 +14,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks import state_ratelimits, state_sessions
+from benchmarks import state_events, state_ratelimits, state_sessions
 from benchmarks.measuring import note
 from benchmarks.servers import redis_url
 from benchmarks.table import markdown_table
@@ -32,7 +33,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     asyncio.run(measure(options.rounds, options.calls))
-    return 0
+    is_within = asyncio.run(state_events.measure(options.rounds))
+    return int(not is_within)
 
 
 async def measure(rounds: int, calls: int) -> None:
