@@ -28,17 +28,15 @@ class Worker:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         self.log = directory / f"log{self.port}"
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", *command, "--port", str(self.port), "runs_app:app"],
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1])]),
-                **environment,
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=self.log.open("wb"),
-            stderr=subprocess.STDOUT,
-        )
+        path = os.pathsep.join([str(HERE), str(HERE.parents[1])])
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", *command, "--port", str(self.port), "runs_app:app"],
+                env={**os.environ, "PYTHONPATH": path, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
         self.url = f"http://127.0.0.1:{self.port}"
         self._wait_for_start()
 
@@ -142,7 +140,7 @@ def test_receiving_with_a_time_limit_loses_no_message(
             session.send("end")
             received = session.recv(timeout=10)
     finally:
-        worker.stop(signal.SIGKILL)
+        worker.stop()
     messages, timeouts = json.loads(received)
     assert messages == [*map(str, range(200)), "end"]
     assert timeouts > 10
