@@ -38,9 +38,8 @@ class Worker:
                 stderr=subprocess.STDOUT,
             )
         self.url = f"http://127.0.0.1:{self.port}"
-        self._wait_for_start()
 
-    def _wait_for_start(self) -> None:
+    def wait_for_start(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
@@ -76,11 +75,14 @@ def decode(response: httpx2.Response) -> Iterator[tuple[str, str, str]]:
 
 @pytest.fixture
 def workers(tmp_path: Path) -> Iterator[list[Worker]]:
+    pytest.importorskip("spica.channels.sqlite")
     file = f"sqlite:///{tmp_path}/app.db"
     started: list[Worker] = []
     try:
         for _ in range(2):
             started.append(Worker(tmp_path, "uvicorn", "--no-access-log", RUNS_FILE=file))
+        for worker in started:
+            worker.wait_for_start()
         yield started
     finally:
         for worker in started:
@@ -133,6 +135,7 @@ def test_receiving_with_a_time_limit_loses_no_message(
 ) -> None:
     worker = Worker(tmp_path, *command)
     try:
+        worker.wait_for_start()
         with connect(f"ws://127.0.0.1:{worker.port}/poll") as session:
             for number in range(200):
                 session.send(str(number))
