@@ -5,6 +5,9 @@ from urllib.parse import unquote, urlsplit
 
 from spica.stores.base import BaseStore
 from spica.stores.memory import MemoryStore
+from spica.stores.postgres import PostgresStore
+from spica.stores.redis import RedisStore
+from spica.stores.sqlite import SQLiteStore
 
 _FORMS = (
     '"memory://", "sqlite:///var/state.db", "redis://localhost:6379/0" or '
@@ -31,19 +34,13 @@ def open_store(url: str, *, timeout_seconds: float = 0.25) -> BaseStore:
     if scheme == "sqlite":
         return _open_sqlite(url, timeout_seconds)
     if scheme in ("redis", "rediss", "valkey", "valkeys", "unix"):
-        from spica.stores.redis import RedisStore
-
         return RedisStore.from_url(url, timeout_seconds=timeout_seconds)
     if scheme in ("postgresql", "postgres"):
-        from spica.stores.postgres import PostgresStore
-
         return PostgresStore.from_url(url, timeout_seconds=timeout_seconds)
     raise ValueError(f"open_store: no store has the scheme {scheme!r:.80}. Use {_FORMS}.")
 
 
 def _open_sqlite(url: str, timeout_seconds: float) -> BaseStore:
-    from spica.stores.sqlite import SQLiteStore
-
     parts = urlsplit(url)
     # As in SQLAlchemy: three slashes begin a relative path, four an absolute one.
     path = unquote(parts.path[1:])

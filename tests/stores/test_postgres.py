@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 from services import postgres_command
 
-from spica.stores import Rate, StoreUnavailable, open_store
-from spica.stores.postgres import SCHEMA, PostgresStore
+from spica.stores import PostgresStore, Rate, StoreUnavailable, open_store
+from spica.stores.postgres import SCHEMA
 
 pytestmark = pytest.mark.anyio
 ASYNCIO = pytest.mark.parametrize("anyio_backend", ["asyncio"])

@@ -7,8 +7,8 @@ import time
 import pytest
 import redis.asyncio
 
-from spica.stores import Rate, open_store
-from spica.stores.redis import RedisStore, Script
+from spica.stores import Rate, RedisStore, open_store
+from spica.stores.redis import Script
 
 pytestmark = pytest.mark.anyio
 

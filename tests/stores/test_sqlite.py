@@ -14,8 +14,8 @@ import anyio
 import pytest
 
 import spica
-from spica.stores import Rate, StoreUnavailable, open_store
-from spica.stores.sqlite import SQLiteStore, _check_path, file_system_of
+from spica.stores import Rate, SQLiteStore, StoreUnavailable, open_store
+from spica.stores.sqlite import _check_path, file_system_of
 from spica.stores.sqlite_operations import Operations
 
 pytestmark = pytest.mark.anyio
