@@ -213,6 +213,8 @@ class StaticFiles(BaseLayer):
             await self.check_config()
             self.config_checked = True
         response = await self.get_response(self.get_path(request.scope), request.scope)
+        if isinstance(response, Response) and response._is_value:
+            return response  # nearly always; the call would cost another coroutine
         return await resolve_answer(response, request, self.get_response)
 
     async def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> None:
