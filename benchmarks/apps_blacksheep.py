@@ -22,6 +22,7 @@ from benchmarks.cases import (
     SMALL_WITH_NULL,
     STREAM_CHUNK,
     STREAM_CHUNKS,
+    WORDS,
     Apps,
     Material,
 )
@@ -81,6 +82,15 @@ async def stream() -> Response:
     return Response(200, content=StreamedContent(b"application/octet-stream", chunks))
 
 
+async def words() -> AsyncIterator[bytes]:
+    for word in WORDS:
+        yield word.encode()
+
+
+async def stream_words() -> Response:
+    return Response(200, content=StreamedContent(b"text/plain", words))
+
+
 async def echo(websocket: WebSocket) -> None:
     await websocket.accept()
     for _ in range(10):
@@ -128,6 +138,7 @@ def apps(material: Material) -> Apps:
         "json-body": single("POST", "/", json_body),
         "json-mixed-body": single("POST", "/", json_body),
         "stream": single("GET", "/", stream),
+        "stream-text": single("GET", "/", stream_words),
         "middleware-1": single("GET", "/", plain, let_pass),
         "middleware-5": single("GET", "/", plain, *[let_pass] * 5),
         "middleware-headers": single("GET", "/", plain, *[add_header] * 5),

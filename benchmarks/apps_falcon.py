@@ -14,6 +14,7 @@ from benchmarks.cases import (
     SMALL_WITH_NULL,
     STREAM_CHUNK,
     STREAM_CHUNKS,
+    WORDS,
     Apps,
     Material,
 )
@@ -72,6 +73,17 @@ class Stream:
         resp.stream = chunks()
 
 
+async def words() -> AsyncIterator[bytes]:
+    for word in WORDS:
+        yield word.encode()
+
+
+class Words:
+    async def on_get(self, req: Any, resp: Any) -> None:
+        resp.content_type = falcon.MEDIA_TEXT
+        resp.stream = words()
+
+
 class Echo:
     async def on_websocket(self, req: Any, ws: Any) -> None:
         await ws.accept()
@@ -116,6 +128,7 @@ def apps(material: Material) -> Apps:
         "json-body": single("/", JsonBody()),
         "json-mixed-body": single("/", JsonBody()),
         "stream": single("/", Stream()),
+        "stream-text": single("/", Words()),
         "middleware-1": single("/", Plain(), Pass()),
         "middleware-5": single("/", Plain(), *(Pass() for _ in range(5))),
         "middleware-headers": single("/", Plain(), *(AddHeader() for _ in range(5))),

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from benchmarks.cases import (
+    LARGER,
+    MANY_ROUTES,
     MIXED_ROWS,
     ROUTES,
     ROWS,
@@ -13,11 +15,15 @@ from benchmarks.cases import (
     SMALL_WITH_NULL,
     STREAM_CHUNK,
     STREAM_CHUNKS,
+    WORDS,
     Apps,
     Material,
 )
 
 MODULES = {
+    "AuthCredentials": "authentication",
+    "AuthenticationBackend": "authentication",
+    "AuthenticationMiddleware": "middleware.authentication",
     "BackgroundTask": "background",
     "BaseHTTPMiddleware": "middleware.base",
     "CORSMiddleware": "middleware.cors",
@@ -25,11 +31,13 @@ MODULES = {
     "GZipMiddleware": "middleware.gzip",
     "HTTPException": "exceptions",
     "JSONResponse": "responses",
+    "Jinja2Templates": "templating",
     "Middleware": "middleware",
     "Mount": "routing",
     "PlainTextResponse": "responses",
     "Route": "routing",
     "SessionMiddleware": "middleware.sessions",
+    "SimpleUser": "authentication",
     "StaticFiles": "staticfiles",
     "StreamingResponse": "responses",
     "TrustedHostMiddleware": "middleware.trustedhost",
@@ -56,6 +64,11 @@ class Toolkit:
 async def chunks() -> AsyncIterator[bytes]:
     for _ in range(STREAM_CHUNKS):
         yield STREAM_CHUNK
+
+
+async def words() -> AsyncIterator[str]:
+    for word in WORDS:
+        yield word
 
 
 async def nothing() -> None:
@@ -146,6 +159,23 @@ class Endpoints:
     async def session(self, request: Any) -> Any:
         return self.kit.PlainTextResponse(request.session["user"])
 
+    async def rows(self, request: Any) -> Any:
+        return self.kit.JSONResponse({**LARGER, "user": request.user.display_name})
+
+    async def browser(self, request: Any) -> Any:
+        cookies, headers = request.cookies, request.headers
+        words = cookies["session"], cookies["theme"], headers["sec-ch-ua-mobile"]
+        return self.kit.PlainTextResponse(" ".join(words))
+
+    async def words(self, request: Any) -> Any:
+        return self.kit.StreamingResponse(words(), media_type="text/plain")
+
+    async def echo_json(self, websocket: Any) -> None:
+        await websocket.accept()
+        for _ in range(10):
+            await websocket.send_json(await websocket.receive_json())
+        await websocket.close()
+
     def thread(self, request: Any) -> Any:
         return self.kit.PlainTextResponse("Hello, world!")
 
@@ -178,6 +208,48 @@ def adding_headers(kit: Toolkit, times: int) -> list[Any]:
     return [kit.Middleware(AddHeader) for _ in range(times)]
 
 
+class AddHeaderASGI:
+    """A pure ASGI middleware, as applications write it."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_more(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"].append((b"x-passed", b"1"))
+            await send(message)
+
+        await self.app(scope, receive, send_more)
+
+
+def header_layer(kit: Toolkit) -> Any:
+    """Return a middleware that adds a header in the fastest way of the package."""
+    if kit.package != "spica":
+        return AddHeaderASGI
+
+    class AddHeader(kit.take("layers", "Layer")):  # type: ignore[misc]  # a variable base
+        def edit_response(self, request: Any, response: Any) -> None:
+            response.headers["x-passed"] = "1"
+
+    return AddHeader
+
+
+def authentication(kit: Toolkit) -> Any:
+    """Return a middleware that takes the user from the session."""
+
+    class Backend(kit.AuthenticationBackend):  # type: ignore[misc, name-defined]  # a variable base
+        async def authenticate(self, conn: Any) -> Any:
+            name = conn.session.get("user")
+            return name and (kit.AuthCredentials(["authenticated"]), kit.SimpleUser(name))
+
+    return kit.Middleware(kit.AuthenticationMiddleware, backend=Backend())
+
+
 def usual_stack(kit: Toolkit) -> list[Any]:
     return [
         kit.Middleware(kit.TrustedHostMiddleware, allowed_hosts=["localhost", "*.example.org"]),
@@ -192,7 +264,8 @@ def build(package: str, application: str, material: Material) -> Apps:
     kit = Toolkit(package, application)
     endpoints = Endpoints(kit, material)
     apps: Apps = {}
-    for part in (simple_apps, table_apps, middleware_apps, stack_apps, static_apps):
+    parts = (simple_apps, table_apps, middleware_apps, stack_apps, static_apps, template_apps)
+    for part in parts:
         try:
             apps |= part(kit, endpoints)
         except ImportError as error:
@@ -211,6 +284,10 @@ def simple_apps(kit: Toolkit, endpoints: Endpoints) -> Apps:
         "exception": endpoints.refuse,
         "background": endpoints.background,
         "stream": endpoints.stream,
+        "stream-2.4": endpoints.stream,
+        "stream-text": endpoints.words,
+        "stream-text-2.4": endpoints.words,
+        "browser": endpoints.browser,
         "small-file": endpoints.small_file,
         "large-file": endpoints.large_file,
         "thread": endpoints.thread,
@@ -233,12 +310,17 @@ def simple_apps(kit: Toolkit, endpoints: Endpoints) -> Apps:
     routes["read"] = kit.Route("/read", endpoints.read)
     routes["mounts"] = nested(kit, endpoints)
     routes["websocket"] = kit.WebSocketRoute("/ws", endpoints.echo)
+    routes["websocket-json"] = kit.WebSocketRoute("/ws", endpoints.echo_json)
     return {name: kit.Application(routes=[route]) for name, route in routes.items()}
 
 
 def table_apps(kit: Toolkit, endpoints: Endpoints) -> Apps:
     table = kit.Application(routes=many_routes(kit, endpoints))
-    return dict.fromkeys(("last-route", "not-found", "not-allowed"), table)
+    large = kit.Application(routes=many_routes(kit, endpoints, MANY_ROUTES))
+    return {
+        **dict.fromkeys(("last-route", "not-found", "not-allowed"), table),
+        "not-found-2000": large,
+    }
 
 
 def middleware_apps(kit: Toolkit, endpoints: Endpoints) -> Apps:
@@ -248,12 +330,41 @@ def middleware_apps(kit: Toolkit, endpoints: Endpoints) -> Apps:
         "middleware-5": kit.Application(routes=[plain], middleware=passing(kit, 5)),
         "middleware-headers": kit.Application(routes=[plain], middleware=adding_headers(kit, 5)),
         "middleware-opaque": kit.Application(routes=[opaque], middleware=passing(kit, 5)),
+        "asgi-headers": kit.Application(
+            routes=[plain], middleware=[kit.Middleware(AddHeaderASGI) for _ in range(3)]
+        ),
+        "layer-headers": kit.Application(
+            routes=[plain], middleware=[kit.Middleware(header_layer(kit)) for _ in range(3)]
+        ),
     }
 
 
 def stack_apps(kit: Toolkit, endpoints: Endpoints) -> Apps:
-    routes = [kit.Route("/login", endpoints.login), kit.Route("/session", endpoints.session)]
-    return {"stack": kit.Application(routes=routes, middleware=usual_stack(kit))}
+    login = kit.Route("/login", endpoints.login)
+    session, rows = kit.Route("/session", endpoints.session), kit.Route("/rows", endpoints.rows)
+    stack = usual_stack(kit)
+    return {
+        "stack": kit.Application(routes=[login, session], middleware=stack),
+        "stack-rows": kit.Application(
+            routes=[login, rows], middleware=[*stack, authentication(kit)]
+        ),
+    }
+
+
+PAGE = """<!doctype html><title>{{ title }}</title>
+<ul>{% for user in users %}<li><a href="/users/{{ user.id }}">{{ user.name }}</a></li>{% endfor %}</ul>
+"""
+
+
+def template_apps(kit: Toolkit, endpoints: Endpoints) -> Apps:
+    (endpoints.material.directory / "page.html").write_text(PAGE, encoding="utf-8")
+    templates = kit.Jinja2Templates(directory=endpoints.material.directory)
+    users = ROWS[:20]
+
+    async def page(request: Any) -> Any:
+        return templates.TemplateResponse(request, "page.html", {"title": "Users", "users": users})
+
+    return {"template": kit.Application(routes=[kit.Route("/", page)])}
 
 
 def static_apps(kit: Toolkit, endpoints: Endpoints) -> Apps:
@@ -267,9 +378,9 @@ def nested(kit: Toolkit, endpoints: Endpoints) -> Any:
     return kit.Mount("/a", routes=[kit.Mount("/b", routes=[innermost])])
 
 
-def many_routes(kit: Toolkit, endpoints: Endpoints) -> list[Any]:
+def many_routes(kit: Toolkit, endpoints: Endpoints, number: int = ROUTES) -> list[Any]:
     routes = []
-    for n in range(ROUTES // 2):
+    for n in range(number // 2):
         routes.append(kit.Route(f"/group{n}/items", endpoints.plain))
         routes.append(kit.Route(f"/group{n}/items/{{id}}", endpoints.item))
     return routes

@@ -33,6 +33,8 @@ MIXED_ROWS = [
 """Rows as a database has them: nulls, and floats of which a few need 20 digits."""
 STREAM_CHUNK = b"x" * 1024
 STREAM_CHUNKS = 100
+WORDS = [f"word{number} " for number in range(500)]
+"""The chunks of a stream of text, as a language model makes them."""
 ROUTES = 200
 """Half of them fixed (``/group7/items``), half with a parameter (``/group7/items/{id}``)."""
 
@@ -304,4 +306,92 @@ def all_cases() -> list[Case]:
         Case("websocket", "WebSocket, ten echoes", 0.60, echoes),
         Case("thread", "`def` endpoint", 0.60, Call(), body=hello),
         Case("thread-30", "30 `def` endpoints at once", 0.60, Call(at_once=30), body=hello),
+        *realistic_cases(),
+    ]
+
+
+BROWSER_HEADERS = [
+    (b"cache-control", b"max-age=0"),
+    (b"sec-ch-ua", b'"Chromium";v="140", "Not=A?Brand";v="24"'),
+    (b"sec-ch-ua-mobile", b"?0"),
+    (b"sec-ch-ua-platform", b'"Linux"'),
+    (b"upgrade-insecure-requests", b"1"),
+    (b"sec-fetch-site", b"same-origin"),
+    (b"sec-fetch-mode", b"navigate"),
+    (b"sec-fetch-dest", b"document"),
+    (b"referer", b"http://localhost:8000/"),
+    (b"cookie", b"session=abc123; theme=dark; lang=en; _ga=GA1.2.1718281828.1732; consent=all"),
+]
+"""What a browser sends beyond ``driver.USUAL_HEADERS``: sixteen lines together, and five cookies."""
+
+MANY_ROUTES = 2000
+LARGER = {"rows": ROWS[:200]}
+"""About 20 KB as JSON."""
+
+
+def realistic_cases() -> list[Case]:
+    """Return the rows that look like requests of an application in production."""
+    text = "".join(WORDS).encode()
+    stream = STREAM_CHUNK * STREAM_CHUNKS
+    hello = b"Hello, world!"
+    asked = Call("/rows", headers=[(b"origin", b"https://example.org")])
+    objects = [json_bytes({"id": n, "text": "hello"}).decode() for n in range(10)]
+    return [
+        Case(
+            "browser",
+            "16 headers and 5 cookies of a browser, some read",
+            0.45,
+            Call(headers=BROWSER_HEADERS),
+            body=b"abc123 dark ?0",
+        ),
+        Case(
+            "asgi-headers",
+            "3 pure ASGI middlewares, each adding a header",
+            0.60,
+            Call(),
+            body=hello,
+        ),
+        Case(
+            "layer-headers", "3 layers, each adding a header (ASGI there)", 0.60, Call(), body=hello
+        ),
+        Case(
+            "stack-rows",
+            "that stack + authentication, 20 KB of JSON",
+            0.60,
+            asked,
+            body=json_bytes(LARGER),
+            check="status",
+            login=True,
+        ),
+        Case("stream-text", "stream of 500 words", 0.40, Call(), body=text),
+        Case(
+            "stream-2.4",
+            "stream of 100 chunks, ASGI 2.4",
+            0.60,
+            Call(spec_version="2.4"),
+            body=stream,
+            check="length",
+        ),
+        Case(
+            "stream-text-2.4",
+            "stream of 500 words, ASGI 2.4",
+            0.75,
+            Call(spec_version="2.4"),
+            body=text,
+        ),
+        Case("template", "page of a template", 0.90, Call(), check="status"),
+        Case(
+            "not-found-2000",
+            "404 on 2000 routes",
+            0.010,
+            Call("/nowhere/at/all"),
+            status=404,
+            check="status",
+        ),
+        Case(
+            "websocket-json",
+            "WebSocket, ten echoes of JSON",
+            0.55,
+            Call("/ws", websocket=True, frames=objects),
+        ),
     ]

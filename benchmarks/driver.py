@@ -35,13 +35,15 @@ class Call:
     body: Sequence[bytes] = ()
     websocket: bool = False
     frames: Sequence[str] = ()
+    spec_version: str = "2.3"
+    """The version of the ASGI specification that the server names."""
     at_once: int = 1
     """How many clients make the call at the same time."""
 
     def scope(self) -> dict[str, Any]:
         scope: dict[str, Any] = {
             "type": "websocket" if self.websocket else "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "asgi": {"version": "3.0", "spec_version": self.spec_version},
             "http_version": "1.1",
             "server": ("127.0.0.1", 8000),
             "client": ("127.0.0.1", 51234),

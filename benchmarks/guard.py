@@ -16,7 +16,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import Case, Material, all_cases
+from benchmarks.cases import Case, Material, all_cases, realistic_cases
 from benchmarks.measuring import Runs, best_times, check, load, note, with_session
 from benchmarks.table import markdown_table
 
@@ -25,8 +25,9 @@ LEFT_OUT = {
     *("json-null", "json-rows", "json-mixed-rows", "json-body", "json-mixed-body"),
     *("upload", "small-upload", "files", "small-file", "large-file", "thread", "thread-30"),
     *("static", "static-304", "static-60k"),
+    *(case.name for case in realistic_cases()),
 }
-"""Cases whose time is the codec's, the disk's or a thread's, not ours."""
+"""Cases whose time is the codec's, the disk's or a thread's, not ours, and cases that combine others."""
 ROUNDS = 5
 ATTEMPTS = 4
 

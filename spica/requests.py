@@ -187,7 +187,7 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
         query = self.scope.get("query_string", b"")  # ASGI: optional for a WebSocket
         if query_params is None or getattr(self, "_query_of", query) != query:
             self._query_of = query
-            query_params = self._query_params = QueryParams(query)
+            query_params = self._query_params = QueryParams._of_query(query)
         return query_params
 
     @property
@@ -212,7 +212,7 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
         # Read the fields each time, because other code may edit the list in place.
         fields = [value for name, value in headers if name == b"cookie"]
         if cookies is None or getattr(self, "_cookies_of", fields) != fields:
-            check_header_size(self.scope)
+            self.headers  # noqa: B018  # measures them, at the first time
             self._cookies_of = fields
             field = fields[0] if len(fields) == 1 else b"; ".join(fields)
             cookies = self._cookies = cookie_parser(field.decode("latin-1")) if fields else {}

@@ -69,7 +69,13 @@ def parse_query(query: str | bytes) -> list[tuple[str, str]]:
     """
     if not query:
         return []
-    text = query if isinstance(query, str) else query.decode("utf-8", "replace")
+    if isinstance(query, str):
+        text = query
+    else:
+        try:
+            text = query.decode()  # twice as fast as with an error handler
+        except UnicodeDecodeError:
+            text = query.decode("utf-8", "replace")
     if "+" in text:
         text = text.replace("+", " ")
     has_escapes = "%" in text

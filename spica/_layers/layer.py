@@ -30,6 +30,7 @@ from spica._layers.cleanup import own_cleanup
 from spica._layers.runner import answer_request, finish_request, record_error, send_answer
 from spica._originals import is_original, remember
 from spica.requests import Request
+from spica.responses.base import Response
 from spica.types import ASGIApp, Receive, Scope, Send
 
 if TYPE_CHECKING:
@@ -113,7 +114,10 @@ class BaseLayer:
         errors = self._layer_errors()
         try:
             answer = await answer_request(self._layer_respond_outermost, request, errors)
-            await send_answer(answer, request, send, errors)
+            if request._cleanup is None and isinstance(answer, Response) and not answer._receives:
+                await answer.__call__(scope, receive, send)  # saves a frame in the usual case
+            else:
+                await send_answer(answer, request, send, errors)
         except BaseException as exc:
             await record_error(request, exc, errors)
         if request._cleanup is not None:

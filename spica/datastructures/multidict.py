@@ -7,7 +7,7 @@ whole list of pairs.
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
-from typing import Any, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 from spica._http.urls import format_query, parse_query
 
@@ -225,6 +225,14 @@ class QueryParams(ImmutableMultiDict[str, str]):
             pairs = [(str(key), str(value)) for key, value in given]
         self._list = pairs
         self._dict = dict(pairs)
+
+    @classmethod
+    def _of_query(cls, query: bytes) -> Self:
+        """Return the parameters of the query of a request. This is faster than the constructor."""
+        params = cls.__new__(cls)
+        pairs = params._list = parse_query(query) if query else []  # most requests have no query
+        params._dict = {name: value for name, value in pairs}  # noqa: C416  # faster than dict()
+        return params
 
     def __str__(self) -> str:
         return format_query(self._list)

@@ -6,6 +6,7 @@ Standards: RFC 9110 s.6.4.1 (status codes without content), s.8.6 (Content-Lengt
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterable
 from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from spica._asgi.body import ClientDisconnect
+from spica._asgi.side_task import running_asyncio_loop
 from spica._asgi.unread import close_unread
 from spica.concurrency import close_iterator
 
@@ -30,11 +32,11 @@ WITHOUT_CONTENT = frozenset({*range(100, 200), 204, 304})
 WITHOUT_BODY = WITHOUT_CONTENT | {205}
 """Status codes that allow no body. A 205 has an explicit length of 0 (RFC 9110 s.15.3.6)."""
 
-_CHUNKS_A_TURN = 128
+_CHUNKS_A_TURN = 256
 """Chunks between two turns of the event loop: rare enough to cost almost nothing."""
 
 
-async def send_chunks(chunks: AsyncIterable[Content], send: Send, charset: str) -> None:
+async def send_chunks(chunks: AsyncIterable[Any], send: Send, charset: str) -> None:
     """Send each chunk as a body message, then the empty one that ends the body.
 
     The iterator is always closed, after the last message. If it fails, the body stays incomplete, so that
@@ -47,14 +49,10 @@ async def send_chunks(chunks: AsyncIterable[Content], send: Send, charset: str) 
     left = _CHUNKS_A_TURN
     try:
         async for chunk in chunks:
-            if type(chunk) is not bytes and not isinstance(chunk, (bytes, memoryview)):
-                try:
-                    chunk = chunk.encode(charset)
-                except AttributeError:
-                    raise TypeError(
-                        "A chunk of a streamed body must be str or bytes, "
-                        f"not {chunk!r:.80} of type {type(chunk).__name__}."
-                    ) from None
+            if type(chunk) is not bytes:
+                # The usual case of a string is written out, to save a call for each chunk.
+                is_text = type(chunk) is str
+                chunk = chunk.encode(charset) if is_text else _encode_chunk(chunk, charset)
             try:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             except OSError as exc:
@@ -76,6 +74,20 @@ async def send_chunks(chunks: AsyncIterable[Content], send: Send, charset: str) 
             await close_unread(chunks)
 
 
+def _encode_chunk(chunk: Any, charset: str) -> bytes | memoryview:
+    """Return a chunk of an unusual type as bytes."""
+    if isinstance(chunk, (bytes, memoryview)):
+        return chunk
+    try:
+        encoded: bytes = chunk.encode(charset)
+    except AttributeError:
+        raise TypeError(
+            "A chunk of a streamed body must be str or bytes, "
+            f"not {chunk!r:.80} of type {type(chunk).__name__}."
+        ) from None
+    return encoded
+
+
 async def send_start(start: Message, send: Send, chunks: AsyncIterable[Content]) -> None:
     """Send the start of a response with the body ``chunks``, and close ``chunks`` if that fails.
 
@@ -95,7 +107,10 @@ async def _take_turn() -> None:
     An iterator may never wait, and neither may the ``send`` of a server after a disconnect. Without this
     turn, a long stream would continue for a client that has left, and would block the whole server.
     """
-    import anyio.lowlevel  # imported late: only long streams need it
+    if running_asyncio_loop() is not None:
+        await sys.modules["asyncio"].sleep(0)
+        return
+    import anyio.lowlevel  # imported late: only long streams on trio need it
 
     await anyio.lowlevel.checkpoint()
 

@@ -136,6 +136,8 @@ class StreamingResponse(Response):
 
     def _register_iterators(self, request: Any) -> None:
         iterator = self.body_iterator
+        if self._unread and self._unread[-1].iterator is iterator is self._handed_over:
+            return  # an inner layer has registered it
         if iterator is not self._handed_over or self._unread:
             super()._register_iterators(request)  # a layer has replaced the body
             return

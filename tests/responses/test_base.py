@@ -391,6 +391,24 @@ class TestAsValue:
     async def test_the_body_can_be_iterated(self) -> None:
         assert [chunk async for chunk in Response("ab").body_iterator] == [b"ab"]
 
+    async def test_a_replaced_body_is_closed_if_its_start_cannot_be_sent(self) -> None:
+        closed = []
+
+        async def chunks() -> Any:
+            try:
+                yield b"never sent"
+            finally:
+                closed.append(True)
+
+        async def send(message: Any) -> None:
+            raise OSError("the client has left")
+
+        response = Response("ab")
+        response.body_iterator = chunks()
+        with pytest.raises(ClientDisconnect):
+            await response(http_scope(), Exchange(http_scope()).receive, send)
+        assert closed == [True]
+
     async def test_another_body_is_sent_instead(self) -> None:
         async def chunks() -> Any:
             yield "a"
