@@ -37,6 +37,9 @@ ENDS = ("done", "failed", "cancelled", "lost")
 REREAD_SECONDS = 1.0
 """The time that a reader waits for the last event of a run that has ended."""
 
+START_SECONDS = 5.0
+"""The time that ``start`` waits for another worker that is starting a run with the same key."""
+
 END_SECONDS = 3.0
 """The time that a cancelled run has to write its end."""
 
@@ -183,6 +186,7 @@ class Runs:
         Raises:
             RunsFull, TasksFull: Too many are running. The client gets a 503.
             StoreUnavailable: The store is down. The client gets a 503.
+            HTTPException: 503, another worker has begun to start a run with this key, and not finished.
             RuntimeError: The lifespan of the runs has not started.
             TypeError, ValueError: An argument is wrong.
         """
@@ -206,6 +210,7 @@ class Runs:
                 "Spica(lifespan=[channels.lifespan, runs.lifespan])."
             )
         id = secrets.token_hex(16)
+        give_up_at = anyio.current_time() + START_SECONDS
         while key is not None and not await self._store.acquire(
             f"key:{key}", id, seconds=self.lease_seconds
         ):
@@ -213,6 +218,10 @@ class Runs:
             if running is not None and await self.status(running.id) == "running":
                 await _close(items)
                 return running
+            if anyio.current_time() > give_up_at:
+                # That worker has died while it started the run. Its lease of the key will end.
+                detail = "Another worker is starting this run."
+                raise HTTPException(503, detail, headers={"Retry-After": "5"})
             await anyio.sleep(0.02)  # the run has just begun or ended on another worker
         if len(self._producers) >= self.max_runs:
             await self._release(id, key)

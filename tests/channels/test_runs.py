@@ -12,6 +12,7 @@ import pytest
 from spica.applications import Spica
 from spica.channels import Channels, ChannelsUnavailable, MemoryBackend, Runs
 from spica.channels.runs import ENDS, PREFIX, RunsFull
+from spica.exceptions import HTTPException
 from spica.requests import Request
 from spica.responses import JSONResponse
 from spica.responses.events import EventSourceResponse, ServerSentEvent, last_event_id
@@ -361,6 +362,18 @@ async def test_too_many_runs_are_a_503() -> None:
         assert (response.status_code, response.headers["retry-after"]) == (503, "5")
         assert await worker.runs.find("b") is None
     assert str(RunsFull(1)).startswith("1 runs are running.")
+
+
+async def test_a_key_whose_worker_died_while_it_started_is_a_503(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("spica.channels.runs.START_SECONDS", 0.01)
+    (worker,) = make_workers()
+    async with running(worker):
+        await worker.runs._store.acquire("key:k", "dead", seconds=30)
+        with pytest.raises(HTTPException, match="503: Another worker is starting this run"):
+            await worker.runs.start(words := Words(), key="k")
+        assert words.is_closed
 
 
 class FlakyBackend(MemoryBackend):
