@@ -6,6 +6,8 @@ import sys
 import pytest
 
 OPTIONAL = {
+    "backports",
+    "brotli",
     "asyncpg",
     "click",
     "httpx",
@@ -100,8 +102,11 @@ def test_the_package_itself_loads_nothing():
         "spica.config",
         "spica.endpoints",
         "spica.formparsers",
+        "spica.middleware.compression",
         "spica.middleware.cors",
+        "spica.middleware.crossorigin",
         "spica.middleware.gzip",
+        "spica.middleware.securityheaders",
         "spica.middleware.sessions",
         "spica.middleware.trustedhost",
         "spica.schemas",
