@@ -124,7 +124,7 @@ def work() -> list[Comparison]:
     from spica.middleware.timeout import TimeoutMiddleware
     from spica.stores import MemoryStore
 
-    limit, store = Limit(Rate(10**6, 1)), MemoryStore()
+    limit, store = Limit(Rate(10**6, 3600)), MemoryStore()
     limited = Spica(
         routes=spica_app().routes,  # type: ignore[attr-defined]  # an app is known as a callable only
         middleware=[Middleware(RateLimitMiddleware, limit, store=store)],
