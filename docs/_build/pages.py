@@ -46,6 +46,7 @@ SECTIONS: dict[str, list[str]] = {
         "guide/sessions",
         "guide/signing",
         "guide/idempotency",
+        "guide/caching",
         "guide/authentication",
         "guide/cors",
         "guide/browser-safety",

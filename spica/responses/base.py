@@ -15,7 +15,7 @@ import urllib.parse
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from spica._asgi import current_codec as codec
 from spica._asgi.cleanup import nearest_cleanup
@@ -42,6 +42,9 @@ from spica.responses.sending import (
     size_of,
 )
 from spica.types import Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from spica.datastructures.cachecontrol import CacheControl
 
 URL_SAFE = ":/%#?=@[]!$&'()*+,;"
 """Characters that stay unescaped in a redirect target: the reserved ones (RFC 3986 s.2.2) and "%"."""
@@ -186,6 +189,18 @@ class Response:
         if view is None or view._list is not self.raw_headers:
             view = self._headers = MutableHeaders(None, self.raw_headers)
         return view
+
+    @property
+    def cache_control(self) -> CacheControl:
+        """The Cache-Control field. Assign a ``CacheControl`` to set it: ``CacheControl(max_age=60)``."""
+        from spica.datastructures.cachecontrol import CacheControl
+
+        return CacheControl.from_header(", ".join(self.headers.getlist("cache-control")))
+
+    @cache_control.setter
+    def cache_control(self, value: CacheControl) -> None:
+        """Set the field."""
+        self.headers["cache-control"] = str(value)
 
     def set_cookie(
         self,

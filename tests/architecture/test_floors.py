@@ -27,6 +27,7 @@ FLOORS: dict[str, float] = {
     "spica._diagnostics": 3,
     "spica.shutdown": 3.5,  # what streams and the lifespan share
     "spica.signing": 3,
+    "spica.caching": 5,
     # messages
     "spica.tasks": 3.5,
     "spica.background": 4,

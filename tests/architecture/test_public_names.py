@@ -6,6 +6,8 @@ LAYERS = (
     "spica.middleware.admission",
     "spica.middleware.compression.decompression",
     "spica.middleware.compression.layer",
+    "spica.caching",
+    "spica.middleware.conditional",
     "spica.middleware.cors",
     "spica.middleware.crossorigin",
     "spica.middleware.httpsredirect",
