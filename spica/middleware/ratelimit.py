@@ -397,7 +397,7 @@ class RateLimitMiddleware(Layer):
             own. ``"deny"``: answer 503.
         status_code: The status of a refused request.
         messages: Limits for the messages that a client sends over a WebSocket. The WebSocket is closed with
-            1008 if it exceeds one.
+            1008 if it exceeds one, and with 1013 if requests are denied because the store is unavailable.
 
     Raises:
         TypeError: There is no limit, or an argument has the wrong type.
@@ -542,13 +542,19 @@ class _LimitedSocket:
             return message
         limiter = self._layer.limiter
         for limit in self._layer.messages:
-            allowance = await limiter.try_take(self._conn, limit)
+            try:
+                allowance = await limiter.try_take(self._conn, limit)
+            except StoreUnavailable:
+                return await self._close(1013, "Try again later.")
             if not allowance.allowed:
-                self._is_closed = True
-                reason = _reason(allowance)
-                await self._send({"type": "websocket.close", "code": 1008, "reason": reason})
-                return {"type": "websocket.disconnect", "code": 1008, "reason": reason}
+                return await self._close(1008, _reason(allowance))
         return message
+
+    async def _close(self, code: int, reason: str) -> Message:
+        """Close the WebSocket, and return the message that tells the app (RFC 6455 s.7.4.1)."""
+        self._is_closed = True
+        await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        return {"type": "websocket.disconnect", "code": code, "reason": reason}
 
     async def send(self, message: Message) -> None:
         """Send a message. ASGI: ``send`` raises OSError once the connection is closed."""

@@ -348,6 +348,15 @@ def test_messages_over_the_rate_close_the_websocket(store):
     assert (caught.value.code, caught.value.reason) == (1008, "Too many messages. Retry in 10 s.")
 
 
+def test_messages_are_refused_while_the_store_is_unavailable_if_you_say_so():
+    limiter = Limiter(DownStore(), on_unavailable="deny")
+    with socket_client(echo, limiter, messages=[three()]).websocket_connect("/") as session:
+        session.send_text("a")
+        with pytest.raises(WebSocketDisconnect) as caught:
+            session.receive_text()
+    assert caught.value.code == 1013
+
+
 def test_an_endpoint_that_sends_after_the_close_sees_a_disconnect(store):
     seen = []
 
