@@ -15,7 +15,7 @@ site = StaticFiles(directory=os.environ["BUILT"], fallback="index.html")
 
 async def page(request):
     return HTMLResponse(
-        "<!doctype html><title>waiting</title>"
+        "<!doctype html><title>waiting</title><link rel='icon' href='data:,'>"
         f"<link rel='stylesheet' href='{request.url_for('static', path='site.css')}'>"
         f"<script src='{request.url_for('static', path='app.js')}'></script><p>text</p>"
     )
