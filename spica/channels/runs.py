@@ -72,7 +72,7 @@ class Run:
     """A run that was started or found.
 
     Attributes:
-        id: The id: 32 characters that nobody can guess. Whoever knows it may read the run.
+        id: The id: 32 characters that clients cannot guess. A client that knows it can read the run.
         key: The key that was passed to ``start``, or None.
         is_new: Whether this call has started the run.
     """
@@ -259,7 +259,7 @@ class Runs:
         return None if id is None else Run(id.decode(), key)
 
     async def status(self, id: str) -> RunStatus | None:
-        """Return the status of a run; None if nobody knows it any more.
+        """Return the status of a run; None if the id is unknown or has expired.
 
         A run whose process has died becomes "lost" here.
         """
@@ -388,7 +388,7 @@ class Runs:
         return cast("RunStatus", status), error  # `finish` has written it
 
     async def _is_abandoned(self, id: str) -> bool:
-        """Return whether nobody holds the lease of a run."""
+        """Return whether the lease of a run is free."""
         probe = secrets.token_hex(4)
         if not await self._store.acquire(f"run:{id}", probe, seconds=1.0):
             return False

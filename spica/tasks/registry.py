@@ -116,7 +116,7 @@ class Tasks(Registry):
             func: An async function, or a function that runs in a thread.
             store: With a store, one worker of the fleet calls the function. It holds a lease of 1.75
                 intervals. If it is killed, another worker takes over within 2 intervals. While the store is
-                down, nobody calls the function: a second call at the same time would be worse.
+                down, no worker calls the function: a second call at the same time would be worse.
             jitter: The interval varies by this part at random, so that workers do not act at once; 0 to 0.5.
             at_start: Whether the first call comes at once, not after the first interval.
             name: The name in logs, and of the lease; module and name of the function by default.

@@ -32,8 +32,8 @@ TOO_SLOW = "The peer is too slow."
 class Outbox:
     """A bounded queue of messages to one WebSocket.
 
-    A task sends the messages in order while the block runs. ``put`` never waits, so a slow peer delays
-    nobody. The messages that wait at the end of the block are still sent, for up to 5 seconds.
+    A task sends the messages in order while the block runs. ``put`` never waits, so a slow peer delays no
+    other. The messages that wait at the end of the block are still sent, for up to 5 seconds.
 
     ```python
     async def prices(websocket):
@@ -49,7 +49,7 @@ class Outbox:
     When the connection breaks while sending, the block is cancelled and ends with ``WebSocketDisconnect``.
 
     Args:
-        websocket: The WebSocket, accepted. Nobody else should send to it, or messages may change their order.
+        websocket: The WebSocket, accepted. If you also send to it directly, messages may change their order.
         max_messages: How many messages may wait.
         max_size: How many bytes may wait.
         on_full: What a message that does not fit does. "disconnect" closes the connection with 1013 (try
