@@ -91,7 +91,7 @@ class WebSocket(HTTPConnection[StateT]):
     _is_plain: bool
 
     _was_lost = False  # `send` has reported that the connection broke
-    _patience: PatientReceive | None = None  # must be closed when the endpoint has ended
+    _patience: Any = None  # a PatientReceive, which must be closed when the endpoint has ended
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Wrap the connection.
@@ -331,7 +331,7 @@ class WebSocket(HTTPConnection[StateT]):
 
     def _patient(self) -> PatientReceive:
         """Return a `receive` with time limits, which replaces that of the server."""
-        patient = self._patience
+        patient: PatientReceive | None = self._patience
         if patient is None or self._receive is not patient:
             from spica.websockets.patience import PatientReceive  # on use: few connections need it
 
