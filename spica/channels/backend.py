@@ -9,13 +9,24 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from spica.channels.messages import Event, History, Position
+from spica.channels.messages import ChannelsUnavailable, Event, History, Position
 
 TIMEOUT_SECONDS = 1.0
 """The time that an operation on a server may take."""
 
 KEEP_COUNTER_SECONDS = 86400.0
 """The time that a backend keeps the counter of a channel after its last event has expired."""
+
+
+MIN_KEPT_EVENTS = 100
+MIN_KEPT_SECONDS = 60.0
+"""The events that a server or a file keeps at least, so that they reach the subscribers that are
+connected."""
+
+
+def kept(history: History) -> History:
+    """Return the events that a server keeps for a history: those, and some for connected subscribers."""
+    return History(max(history.max_events, MIN_KEPT_EVENTS), max(history.seconds, MIN_KEPT_SECONDS))
 
 
 class Page(NamedTuple):
@@ -37,6 +48,9 @@ class Feed(Protocol):
 
     def observe(self, key: str, epoch: str, last: int) -> None:
         """Compare the counter of a channel, to find events that never came."""
+
+    def log_outage(self, exc: ChannelsUnavailable) -> None:
+        """Log that the backend is down, at most once a minute."""
 
     def start_soon(self, function: Any, *args: Any) -> None:
         """Run a task of the backend until the end. It is started again after an error."""

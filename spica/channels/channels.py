@@ -118,6 +118,7 @@ class Channels:
         self._users = 0
         self._subscriptions: set[Subscription] = set()
         self._encode: Callable[[Any], bytes] = jsoncodec.encode
+        self._shutdown: Any = None
         self._unyielded = 0
         self._max_unyielded = min(MAX_UNYIELDED, max(1, max_queue_events // 2))
 
@@ -140,6 +141,7 @@ class Channels:
             finally:
                 self._users -= 1
             return
+        self._shutdown = getattr(app, "shutdown", None)
         self._encode = getattr(getattr(app, "json_codec", None), "encode", jsoncodec.encode)
         Switch.is_on = True
         hub = Hub(self.backend, self.history_limits, self.max_queue_events)
@@ -219,6 +221,8 @@ class Channels:
         hub = self._started()
         if event is not None:
             check_event_name(event)
+        if connection is not None and not getattr(hub.backend, "accepts_connection", False):
+            raise TypeError("Channels: connection= works with the Postgres backend only.")
         body = self._encode(data)
         if len(body) > self.max_event_size:
             raise EventTooLarge(len(body), self.max_event_size)
@@ -310,10 +314,11 @@ class Channels:
                     yield _to_event(first, subscription, is_single)
                 async for item in subscription:
                     yield _to_event(item, subscription, is_single)
+                if subscription.end_reason == "shutdown":
+                    yield _goodbye("shutdown")
         except ChannelsUnavailable as exc:
             self.log_outage(exc)
-            retry = random.randint(1000, 5000)
-            yield make_event(None, comment="unavailable", retry_milliseconds=retry)
+            yield _goodbye("unavailable")
 
     async def forward(self, websocket: WebSocket, *channels: str, after: str | None = None) -> None:
         """Send the events of channels to a WebSocket until the peer leaves or the application shuts down.
@@ -391,6 +396,7 @@ class _Subscribing(AbstractAsyncContextManager[Subscription]):
         self._wanted = parse_after(after, len(names))
         self._on_slow = on_slow
         self._joined: list[str] = []
+        self._shutdown: Any = None
         self._hub: Hub | None = None
 
     async def __aenter__(self) -> Subscription:
@@ -405,12 +411,15 @@ class _Subscribing(AbstractAsyncContextManager[Subscription]):
             self._detach,
         )
         channels._subscriptions.add(subscription)
+        self._shutdown = channels._shutdown
+        if self._shutdown is not None:
+            self._shutdown.add_stream(subscription)
         try:
             for name, key, wanted in zip(self._names, self._keys, self._wanted, strict=True):
                 self._joined.append(key)
                 await hub.join(subscription, name, key, wanted)
         except BaseException:
-            self._detach(subscription)
+            await self.__aexit__(None, None, None)
             raise
         return subscription
 
@@ -421,12 +430,19 @@ class _Subscribing(AbstractAsyncContextManager[Subscription]):
         traceback: TracebackType | None,
     ) -> None:
         self._detach(self._subscription)
+        if self._shutdown is not None:
+            self._shutdown.remove_stream(self._subscription)
 
     def _detach(self, subscription: Subscription) -> None:
         joined, self._joined = self._joined, []
         if self._hub is not None:
             self._hub.leave(subscription, joined)
         self._channels._subscriptions.discard(subscription)
+
+
+def _goodbye(comment: str) -> Any:
+    """Return the last event of a stream: the client comes back, not at the same time as all others."""
+    return make_event(None, comment=comment, retry_milliseconds=random.randint(1000, 5000))
 
 
 def _to_event(item: Message | Gap, subscription: Subscription, is_single: bool) -> Any:

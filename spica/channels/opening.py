@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import cast
 from urllib.parse import urlsplit
 
 from spica.channels.backend import ChannelBackend
@@ -38,6 +40,19 @@ def open_backend(backend: ChannelBackend | str | None) -> ChannelBackend:
     scheme = urlsplit(backend).scheme.partition("+")[0]
     if scheme == "memory":
         return MemoryBackend()
+    if scheme == "sqlite":
+        path = backend.partition("://")[2].removeprefix("/")
+        if not path:
+            raise ValueError(f"Channels: {backend!r} names no file. Use {_FORMS}.")
+        # Lazily: sqlite3 and the drivers take time to import.
+        sqlite = import_module("spica.channels.sqlite")
+        return cast(ChannelBackend, sqlite.SQLiteBackend(path))
+    if scheme in ("redis", "rediss", "valkey", "valkeys"):
+        redis = import_module("spica.channels.redis")
+        return cast(ChannelBackend, redis.RedisBackend.from_url(backend))
+    if scheme in ("postgres", "postgresql"):
+        postgres = import_module("spica.channels.postgres")
+        return cast(ChannelBackend, postgres.PostgresBackend.from_url(backend))
     raise ValueError(
         f"Channels: the URL with the scheme {scheme!r} names no backend. Use {_FORMS}."
     )

@@ -58,6 +58,9 @@ class Subscription:
         "replays",
     )
 
+    end_after_seconds: float | None = None
+    """For `Shutdown`: a random time of the drain."""
+
     def __init__(
         self,
         channels: Sequence[str],
@@ -170,7 +173,10 @@ class Subscription:
         queue = self._queue
         return not queue or (len(queue) < self._max_events and self._size + size <= self._max_size)
 
-    def end(self, reason: Literal["slow", "shutdown"]) -> None:
+    def cancel(self) -> None:
+        """Do nothing: `end` has told the reader. `Shutdown` calls this at the end of the drain."""
+
+    def end(self, reason: Literal["slow", "shutdown"] = "shutdown") -> None:
         """End the iteration. At a shutdown the reader still gets the queue."""
         if self.end_reason is None:
             self.end_reason = reason

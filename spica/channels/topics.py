@@ -24,7 +24,7 @@ from typing import Any, Literal
 import anyio
 import anyio.abc
 
-from spica.channels.backend import ChannelBackend, Page
+from spica.channels.backend import ChannelBackend, Page, kept
 from spica.channels.messages import (
     START,
     ChannelsUnavailable,
@@ -305,6 +305,7 @@ class Hub:
         self.families: dict[str, History] = {}
         """The histories of reserved channels by the beginning of their keys."""
         self.max_queue_events = max_queue_events
+        self._kept = kept(history)
         self.topics: dict[str, Topic] = {}
         self._tasks: anyio.abc.TaskGroup | None = None
         self._logged_at = -LOG_SECONDS
@@ -328,6 +329,7 @@ class Hub:
     async def _run(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
         retry = Retry()
         while True:
+            started_at = anyio.current_time()
             try:
                 await function(*args)
                 return
@@ -335,6 +337,8 @@ class Hub:
                 self.log_outage(exc)
             except Exception:
                 logger.exception("A task of the channels failed. It starts again.")
+            if anyio.current_time() - started_at > MAX_RETRY_SECONDS:
+                retry = Retry()  # it worked meanwhile
             await retry.wait()
 
     def log_outage(self, exc: ChannelsUnavailable) -> None:
@@ -382,7 +386,8 @@ class Hub:
             topic.must_read_again = False
             try:
                 # Read the last event again, to see whether it is still the same.
-                page = await self.read(topic, max(topic.last - 1, 0), PAGE_EVENTS)
+                after = max(topic.last - 1, 0)
+                page = await self.backend.read(topic.key, after, PAGE_EVENTS, self._kept)
             except ChannelsUnavailable as exc:
                 self.log_outage(exc)
                 topic.must_read_again = True
@@ -464,4 +469,4 @@ class Hub:
                 await self.backend.unlisten(self, topic.key)
                 # Meanwhile another subscription may wait for the lock.
                 if topic.count == 0:
-                    del self.topics[topic.key]
+                    self.topics.pop(topic.key, None)

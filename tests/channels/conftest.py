@@ -1,5 +1,6 @@
 """The backends that the contract is tested on."""
 
+import functools
 from contextlib import AsyncExitStack
 
 import anyio
@@ -18,14 +19,22 @@ class Backend:
 
     def make(self):
         """Return a new backend object, or the one in memory."""
-        return self.memory
+        return self.memory if self.name == "memory" else self.url
+
+    @functools.cached_property
+    def url(self):
+        if self.name == "sqlite":
+            return f"sqlite:///{self.request.getfixturevalue('tmp_path')}/channels.db"
+        return self.request.getfixturevalue(f"{self.name}_url")
 
     def channels(self, **options):
         return Channels(self.make(), **options)
 
 
-@pytest.fixture(params=["memory"])
-def backend(request):
+@pytest.fixture(params=["memory", "sqlite", "redis", "postgres"])
+def backend(request, anyio_backend):
+    if request.param in ("redis", "postgres") and anyio_backend == "trio":
+        pytest.skip("The drivers work on asyncio only.")
     return Backend(request.param, request)
 
 

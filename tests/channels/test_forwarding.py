@@ -25,6 +25,7 @@ class Chat:
                 Route("/publish", self.publish, methods=["POST"]),
             ],
             lifespan=[self.channels.lifespan],
+            drain_seconds=0.2,
         )
 
     async def listen(self, websocket):
@@ -134,6 +135,16 @@ async def close_code(socket):
     with pytest.raises(Exception) as info:
         await socket.receive_text(timeout_seconds=5)
     return info.value.code
+
+
+async def test_the_drain_closes_with_1001(chat):
+    async with AsyncTestClient(chat.application) as client:
+        async with client.websocket("/listen/room") as socket:
+            await wait_for_subscriber(chat)
+            chat.application.shutdown.begin()
+            assert await close_code(socket) == 1001
+        with anyio.fail_after(5):
+            await chat.ended.wait()
 
 
 class Stuck:

@@ -1,0 +1,438 @@
+"""Channels in Postgres, for many machines and for events that commit with your data.
+
+One statement counts and inserts an event. The row of the channel stays locked until the commit, so the
+order of numbers is the order of commits, without holes. NOTIFY only wakes the other processes up. It runs
+outside of the publishing transaction, because a commit with NOTIFY locks the whole database, and at most
+once in 10 ms for each process. A lost wake-up delays events by a second at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Collection, Mapping
+from typing import Any
+
+import anyio
+
+from spica.channels.backend import (
+    KEEP_COUNTER_SECONDS,
+    MIN_KEPT_EVENTS,
+    TIMEOUT_SECONDS,
+    Feed,
+    Page,
+    kept,
+)
+from spica.channels.messages import ChannelsUnavailable, Event, History, Position, new_epoch
+from spica.channels.server import Guard, require_asyncio
+
+POLL_SECONDS = 1.0
+"""The time between two looks at the counters without a wake-up."""
+NOTIFY_SECONDS = 0.01
+"""The time in which wake-ups are collected."""
+MAX_PAYLOAD_SIZE = 7000
+"""The largest list of channels in a wake-up, in bytes. Postgres allows 8000. A longer list becomes "all"."""
+MAX_CONNECTIONS = 10
+"""The number of connections of a backend that was made from a URL."""
+PRUNE_EVERY = 1000
+"""The number of events of this process between two searches for expired ones."""
+WAKE_UP = "spica_channels"
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS spica_channel (
+    name text PRIMARY KEY, epoch text NOT NULL, seq bigint NOT NULL, used timestamptz NOT NULL
+);
+CREATE TABLE IF NOT EXISTS spica_event (
+    channel text NOT NULL, seq bigint NOT NULL, event text, data bytea NOT NULL, at timestamptz NOT NULL,
+    PRIMARY KEY (channel, seq)
+);
+CREATE INDEX IF NOT EXISTS spica_event_at ON spica_event USING brin (at);
+CREATE TABLE IF NOT EXISTS spica_presence (
+    channel text NOT NULL, member text NOT NULL, value bytea NOT NULL, expires timestamptz NOT NULL,
+    PRIMARY KEY (channel, member)
+);
+"""
+_PUBLISH = """
+WITH counted AS (
+    INSERT INTO spica_channel AS c (name, epoch, seq, used) VALUES ($1, $2, 1, clock_timestamp())
+    ON CONFLICT (name) DO UPDATE SET seq = c.seq + 1, used = excluded.used RETURNING epoch, seq
+), inserted AS (
+    INSERT INTO spica_event (channel, seq, event, data, at)
+    SELECT $1, seq, $3, $4, clock_timestamp() FROM counted
+)
+SELECT epoch, seq FROM counted
+"""
+# One statement, so that the counter and the events are of the same moment.
+_READ = """
+SELECT c.epoch, c.seq, e.seq, e.event, e.data, extract(epoch FROM e.at)::float8
+FROM spica_channel AS c LEFT JOIN LATERAL (
+    SELECT * FROM spica_event
+    WHERE channel = c.name AND seq > greatest($2, c.seq - $4)
+    AND at >= clock_timestamp() - make_interval(secs => $5) ORDER BY seq LIMIT $3
+) AS e ON true WHERE c.name = $1
+"""
+_COUNTERS = "SELECT name, epoch, seq FROM spica_channel WHERE name = ANY ($1)"
+_PRUNE_CHANNEL = "DELETE FROM spica_event WHERE channel = $1 AND seq <= $2"
+_PRUNE = "DELETE FROM spica_event WHERE at < clock_timestamp() - make_interval(secs => $1)"
+_PRUNE_CHANNELS = """
+DELETE FROM spica_channel WHERE used < clock_timestamp() - make_interval(secs => $1)
+AND NOT EXISTS (SELECT 1 FROM spica_event WHERE channel = name)
+"""
+_TOUCH = "UPDATE spica_channel SET used = clock_timestamp() WHERE name = ANY ($1)"
+_JOIN = """
+WITH given AS (SELECT unnest($2::text[]) AS member, unnest($3::bytea[]) AS value),
+known AS (SELECT member FROM spica_presence WHERE channel = $1 AND member = ANY ($2)),
+written AS (
+    INSERT INTO spica_presence
+    SELECT $1, member, value, clock_timestamp() + make_interval(secs => $4) FROM given
+    ON CONFLICT (channel, member) DO UPDATE SET value = excluded.value, expires = excluded.expires
+)
+SELECT member FROM given WHERE member NOT IN (SELECT member FROM known)
+"""
+_LEAVE = "DELETE FROM spica_presence WHERE channel = $1 AND member = ANY ($2) RETURNING member"
+_MEMBERS = (
+    "SELECT member, value FROM spica_presence WHERE channel = $1 AND expires > clock_timestamp()"
+)
+_SWEEP = """
+DELETE FROM spica_presence WHERE channel = $1 AND expires <= clock_timestamp() RETURNING member, value
+"""
+
+
+def _import_asyncpg() -> Any:
+    try:
+        return __import__("asyncpg")
+    except ImportError as exc:
+        raise ImportError(
+            "Channels on Postgres need the package asyncpg: pip install 'spica[postgres]'."
+        ) from exc
+
+
+def _ignore_result(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
+
+
+async def _detached(work: Awaitable[Any]) -> Any:
+    """Await work that a timeout leaves behind: asyncpg may take long to cancel on a server that hangs."""
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(_ignore_result)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.cancel()
+        raise
+
+
+class _Database:
+    """The pool, and the schema that is created at the first operation."""
+
+    def __init__(self, pool: Any, url: str) -> None:
+        asyncpg = _import_asyncpg()
+        self._asyncpg = asyncpg
+        self._given = pool
+        self._pool: Any = None
+        self._url = url
+        self._lock = asyncio.Lock()
+        self.errors = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+        self.guard = Guard(self.errors)
+
+    async def acquire(self) -> Any:
+        """Return a connection."""
+        if self._pool is None:
+            async with self._lock:
+                if self._pool is None:
+                    pool = self._given or await self._asyncpg.create_pool(
+                        self._url, min_size=0, max_size=MAX_CONNECTIONS, timeout=5
+                    )
+                    await self._create_schema(pool)
+                    self._pool = pool
+        return await self._pool.acquire()
+
+    async def _create_schema(self, pool: Any) -> None:
+        async with pool.acquire() as connection:
+            if await connection.fetchval("SELECT to_regclass('spica_presence')") is None:
+                async with connection.transaction():
+                    # Two workers that start at once would both create the tables.
+                    await connection.execute("SELECT pg_advisory_xact_lock(7163, 2)")
+                    await connection.execute(_SCHEMA)
+
+    async def release(self, connection: Any) -> None:
+        """Give a connection back."""
+        if self._pool is not None:
+            with anyio.CancelScope(shield=True):
+                await self._pool.release(connection)
+
+    async def _call(self, method: str, statement: str, args: tuple[Any, ...]) -> Any:
+        connection = await self.acquire()
+        try:
+            return await getattr(connection, method)(statement, *args)
+        except asyncio.CancelledError:
+            # The answer may still come: the connection is of no use to another operation.
+            connection.terminate()
+            raise
+        finally:
+            await self.release(connection)
+
+    async def run(self, operation: str, method: str, statement: str, *args: Any) -> Any:
+        """Execute a statement within the time limit."""
+        return await self.guard.run(operation, _detached(self._call(method, statement, args)))
+
+    async def close(self) -> None:
+        """Close the pool, unless it was given."""
+        pool, self._pool = self._pool, None
+        if pool is not None and self._given is None:
+            try:
+                async with asyncio.timeout(TIMEOUT_SECONDS):
+                    await pool.close()
+            except self.errors:
+                pool.terminate()
+
+
+class _Listener:
+    """The tasks of a process that hear of new events, and tell others."""
+
+    def __init__(self, database: _Database, feed: Feed) -> None:
+        self.database = database
+        self._feed = feed
+        self.wanted: set[str] = set()
+        self._woken: set[str] = set()
+        self._wake = asyncio.Event()
+        self._published: set[str] = set()
+        self._must_notify = asyncio.Event()
+        self._transactions: list[tuple[Any, str]] = []
+
+    # -- telling -----------------------------------------------------------------------------------
+
+    def announce(self, key: str, connection: Any = None) -> None:
+        """Wake up all processes for an event, after the transaction of ``connection``."""
+        if connection is None:
+            self._published.add(key)
+            self._on_names([key])
+        else:
+            self._transactions.append((connection, key))
+        self._must_notify.set()
+
+    async def notify(self) -> None:
+        """Send the wake-ups, collected over 10 ms."""
+        while True:
+            await self._must_notify.wait()
+            await asyncio.sleep(NOTIFY_SECONDS)
+            open_transactions = []
+            for connection, key in self._transactions:
+                if self._is_in_transaction(connection):
+                    open_transactions.append((connection, key))
+                else:
+                    self._published.add(key)
+                    self._on_names([key])
+            self._transactions = open_transactions
+            names, self._published = self._published, set()
+            if not open_transactions:
+                self._must_notify.clear()
+            if names:
+                payload = "\n".join(sorted(names))
+                if len(payload.encode()) > MAX_PAYLOAD_SIZE:
+                    payload = ""
+                await self.database.run(
+                    "notify", "execute", "SELECT pg_notify($1, $2)", WAKE_UP, payload
+                )
+
+    def _is_in_transaction(self, connection: Any) -> bool:
+        try:
+            return bool(connection.is_in_transaction()) and not connection.is_closed()
+        except self.database.errors:
+            return False  # the pool has it back
+
+    # -- hearing -----------------------------------------------------------------------------------
+
+    def _on_notify(self, connection: Any, pid: int, channel: str, payload: str) -> None:
+        self._on_names(payload.split("\n") if payload else self.wanted)
+
+    def _on_names(self, names: Collection[str]) -> None:
+        woken = self.wanted.intersection(names)
+        if woken:
+            self._woken |= woken
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Compare the counters after each wake-up, and every second."""
+        connection = await self.database.guard.run("receiving", _detached(self.database.acquire()))
+        try:
+            await self._ask(connection.add_listener(WAKE_UP, self._on_notify))
+            self._woken |= self.wanted
+            while True:
+                names, self._woken = self._woken, set()
+                if names:
+                    found = await self._ask(connection.fetch(_COUNTERS, list(names)))
+                    counters = {name: (epoch, seq) for name, epoch, seq in found}
+                    for name in names:
+                        self._feed.observe(name, *counters.get(name, ("", 0)))
+                self._wake.clear()
+                if not self._woken:
+                    await self._wait()
+        except asyncio.CancelledError:
+            connection.terminate()
+            raise
+        except ChannelsUnavailable:
+            connection.terminate()
+            raise
+        finally:
+            await self.database.release(connection)
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(POLL_SECONDS):
+                await self._wake.wait()
+        except TimeoutError:
+            self._woken |= self.wanted
+
+    def _ask(self, work: Awaitable[Any]) -> Awaitable[Any]:
+        return self.database.guard.run("receiving", _detached(work))
+
+
+class PostgresBackend:
+    """Channels in Postgres, on a pool of yours.
+
+    Args:
+        pool: A pool of asyncpg. You close it yourself. The backend keeps one of its connections.
+
+    Raises:
+        TypeError: The object is no pool of asyncpg.
+    """
+
+    across = "machines"
+    accepts_connection = True
+
+    def __init__(self, pool: Any) -> None:
+        if not isinstance(pool, _import_asyncpg().Pool):
+            raise TypeError(f"PostgresBackend needs a pool of asyncpg, not {pool!r:.100}.")
+        self._pool = pool
+        self._url = ""
+        self._listener: _Listener | None = None
+        self._count = 0
+
+    @classmethod
+    def from_url(cls, url: str) -> PostgresBackend:
+        """Return a backend with connections of its own, at most 10.
+
+        Raises:
+            ImportError: The package asyncpg is not installed.
+        """
+        _import_asyncpg()
+        backend = cls.__new__(cls)
+        backend._pool, backend._url = None, url
+        backend._listener = None
+        backend._count = 0
+        return backend
+
+    async def start(self, feed: Feed) -> None:
+        """Connect in the background.
+
+        Raises:
+            RuntimeError: Another `Channels` uses the object.
+            TypeError: trio runs.
+        """
+        require_asyncio("PostgresBackend")
+        if self._listener is not None:
+            raise RuntimeError(
+                "PostgresBackend: make one for each Channels. They may share the pool."
+            )
+        self._listener = _Listener(_Database(self._pool, self._url), feed)
+        feed.start_soon(self._listener.run)
+        feed.start_soon(self._listener.notify)
+
+    async def stop(self, feed: Feed) -> None:
+        """Disconnect."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            await listener.database.close()
+
+    def _database(self, operation: str) -> _Database:
+        if self._listener is None:
+            raise ChannelsUnavailable(operation, "the backend is not connected")
+        return self._listener.database
+
+    async def publish(
+        self,
+        key: str,
+        name: str | None,
+        body: bytes,
+        published_at: float,
+        history: History,
+        connection: Any = None,
+    ) -> Position:
+        """Append an event and pass it on: see `ChannelBackend.publish`."""
+        database = self._database("publish")
+        args = (key, new_epoch(), name, body)
+        if connection is None:
+            row = await database.run("publish", "fetchrow", _PUBLISH, *args)
+        else:
+            row = await database.guard.run("publish", connection.fetchrow(_PUBLISH, *args))
+        position = Position(*row)
+        if self._listener is not None:
+            self._listener.announce(key, connection)
+        self._count += 1
+        if position.number % MIN_KEPT_EVENTS == 0 or self._count % PRUNE_EVERY == 0:
+            await self._prune(database, key, position, kept(history))
+        return position
+
+    async def _prune(
+        self, database: _Database, key: str, position: Position, history: History
+    ) -> None:
+        try:
+            last = position.number - history.max_events
+            await database.run("prune", "execute", _PRUNE_CHANNEL, key, last)
+            if self._count % PRUNE_EVERY == 0:
+                seconds = history.seconds
+                await database.run("prune", "execute", _PRUNE, seconds)
+                keep = seconds + KEEP_COUNTER_SECONDS
+                await database.run("prune", "execute", _PRUNE_CHANNELS, keep)
+        except ChannelsUnavailable:
+            pass  # the event is published; the next one prunes
+
+    async def read(self, key: str, after: int, limit: int, history: History) -> Page:
+        """Return events: see `ChannelBackend.read`."""
+        args = (key, after, limit, history.max_events, float(history.seconds))
+        rows = await self._database("reading").run("reading", "fetch", _READ, *args)
+        if not rows:
+            return Page("", 0, ())
+        epoch, last = rows[0][:2]
+        return Page(
+            epoch, last, [Event(*row[2:]) for row in map(tuple, rows) if row[2] is not None]
+        )
+
+    async def listen(self, feed: Feed, key: str) -> None:
+        """Pass events to the feed from now on."""
+        self._database("subscribe")
+        if self._listener is not None:
+            self._listener.wanted.add(key)
+
+    async def unlisten(self, feed: Feed, key: str) -> None:
+        """Pass no more events to the feed."""
+        if self._listener is not None:
+            self._listener.wanted.discard(key)
+
+    async def touch(self, keys: Collection[str], history: History) -> None:
+        """Keep the counters of channels: see `ChannelBackend.touch`."""
+        await self._database("reading").run("reading", "execute", _TOUCH, list(keys))
+
+    # -- presence ----------------------------------------------------------------------------------
+
+    async def join(self, key: str, members: Mapping[str, bytes], seconds: float) -> list[str]:
+        """Store members: see `ChannelBackend.join`."""
+        args = (key, list(members), list(members.values()), float(seconds))
+        rows = await self._database("presence").run("presence", "fetch", _JOIN, *args)
+        return [row[0] for row in rows]
+
+    async def leave(self, key: str, members: Collection[str]) -> list[str]:
+        """Delete members: see `ChannelBackend.leave`."""
+        rows = await self._database("presence").run("presence", "fetch", _LEAVE, key, list(members))
+        return [row[0] for row in rows]
+
+    async def members(self, key: str) -> dict[str, bytes]:
+        """Return the members: see `ChannelBackend.members`."""
+        rows = await self._database("presence").run("presence", "fetch", _MEMBERS, key)
+        return dict(map(tuple, rows))
+
+    async def sweep(self, key: str) -> dict[str, bytes]:
+        """Delete expired members: see `ChannelBackend.sweep`."""
+        rows = await self._database("presence").run("presence", "fetch", _SWEEP, key)
+        return dict(map(tuple, rows))

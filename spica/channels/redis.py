@@ -1,0 +1,451 @@
+"""Channels in Redis or Valkey, for many machines.
+
+A channel has a stream for the history, a counter and an epoch, all in one slot. A script appends an event
+to the stream and publishes it. Redis Pub/Sub loses events when a connection breaks or a buffer is full, so
+the backend
+only uses it for speed: the counters, compared every 10 seconds and after every reconnect, show what was lost,
+and the stream still has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Collection, Mapping
+from importlib import import_module
+from typing import Any
+
+from spica.channels.backend import KEEP_COUNTER_SECONDS, TIMEOUT_SECONDS, Feed, Page, kept
+from spica.channels.messages import (
+    ChannelsUnavailable,
+    Event,
+    History,
+    Position,
+    new_epoch,
+    parse_position,
+)
+from spica.channels.server import Guard, require_asyncio
+from spica.jsoncodec import decode, encode
+
+PING_SECONDS = 10.0
+"""The time without a message after which the connection of the subscriptions is tested."""
+PONG_SECONDS = 5.0
+"""The time for the answer."""
+CHECK_SECONDS = 10.0
+"""The time between two comparisons of the counters."""
+MAX_KEYS = 500
+"""The number of keys in one command."""
+MAX_CONNECTIONS = 50
+"""The number of connections of a backend that was made from a URL."""
+CONTROL = b"spica:{c:}"
+"""A Pub/Sub channel that keeps the connection subscribed while no other is."""
+
+
+class _Script:
+    """A Lua script. It is sent once to each server, and named by its digest from then on."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source.encode()
+        self._sha = hashlib.sha1(self._source, usedforsecurity=False).hexdigest()
+
+    async def run(self, client: Any, keys: Collection[bytes], *args: Any) -> Any:
+        try:
+            return await client.execute_command("EVALSHA", self._sha, len(keys), *keys, *args)
+        except Exception as exc:
+            if type(exc).__name__ != "NoScriptError":
+                raise
+        return await client.execute_command("EVAL", self._source, len(keys), *keys, *args)
+
+
+# A missing epoch or counter, for example evicted for lack of memory, starts a new epoch.
+_PUBLISH = _Script("""
+local e = redis.call('GET', KEYS[3])
+local n = redis.call('INCR', KEYS[2])
+if not e or n == 1 then
+  e, n = ARGV[1], 1
+  redis.call('DEL', KEYS[1]) redis.call('SET', KEYS[3], e) redis.call('SET', KEYS[2], 1)
+end
+redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[3], n .. '-0', 'd', ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+redis.call('PEXPIRE', KEYS[2], ARGV[5]) redis.call('PEXPIRE', KEYS[3], ARGV[5])
+local id = e .. '-' .. n
+redis.call('PUBLISH', KEYS[1], id .. ' ' .. ARGV[2])
+return id
+""")
+_READ = _Script("""
+local e, n = redis.call('GET', KEYS[3]), tonumber(redis.call('GET', KEYS[2]) or 0)
+if not e or n == 0 then return {'', 0, {}} end
+local after, limit = math.max(tonumber(ARGV[1]), n - tonumber(ARGV[3])), tonumber(ARGV[2])
+if limit == 0 or after >= n then return {e, n, {}} end
+return {e, n, redis.call('XRANGE', KEYS[1], string.format('%.0f-0', after + 1), '+', 'COUNT', limit)}
+""")
+_TIME = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000) "
+_JOIN = _Script(
+    _TIME
+    + """
+local new = {}
+for i = 2, #ARGV, 2 do
+  if redis.call('HEXISTS', KEYS[1], ARGV[i]) == 0 then new[#new + 1] = ARGV[i] end
+  redis.call('HSET', KEYS[1], ARGV[i], string.format('%.0f %s', now + ARGV[1], ARGV[i + 1]))
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[1] * 3)
+return new
+"""
+)
+_LEAVE = _Script("""
+local gone = {}
+for i = 1, #ARGV do
+  if redis.call('HDEL', KEYS[1], ARGV[i]) == 1 then gone[#gone + 1] = ARGV[i] end
+end
+return gone
+""")
+_MEMBERS = _Script(
+    _TIME
+    + """
+local found, all = {}, redis.call('HGETALL', KEYS[1])
+for i = 1, #all, 2 do
+  local at = string.find(all[i + 1], ' ', 1, true)
+  local expired = tonumber(string.sub(all[i + 1], 1, at - 1)) <= now
+  if expired == (ARGV[1] == 'expired') then
+    found[#found + 1] = all[i]
+    found[#found + 1] = string.sub(all[i + 1], at + 1)
+    if expired then redis.call('HDEL', KEYS[1], all[i]) end
+  end
+end
+return found
+"""
+)
+
+
+def _stream_key(key: str) -> bytes:
+    return b"spica:{c:%b}" % key.encode()
+
+
+def _keys(key: str) -> list[bytes]:
+    stream = _stream_key(key)
+    return [stream, stream + b":n", stream + b":e"]
+
+
+def _presence_key(key: str) -> bytes:
+    return b"spica:{p:%b}" % key.encode()
+
+
+def _pack(name: str | None, body: bytes, at: float) -> bytes:
+    return b"%.6f %b\n%b" % (at, encode(name), body)
+
+
+def _unpack(number: int, data: bytes) -> Event:
+    head, _, body = data.partition(b"\n")
+    at, _, name = head.partition(b" ")
+    return Event(number, None if name == b"null" else decode(name), body, float(at))
+
+
+class _Listener:
+    """The Pub/Sub connection of a process."""
+
+    def __init__(self, client: Any, guard: Guard, feed: Feed) -> None:
+        self._client = client
+        self._guard = guard
+        self._errors: tuple[type[BaseException], ...] = (TimeoutError, *guard.errors)
+        self._feed = feed
+        self._pubsub: Any = None
+        self._lock = asyncio.Lock()
+        self._acknowledged: dict[str, asyncio.Event] = {}
+        self._names: dict[bytes, str] = {}
+        self._to_check: dict[str, None] = {}
+        self._must_check = asyncio.Event()
+
+    async def listen(self, key: str) -> None:
+        event = self._acknowledged.get(key)
+        if event is None:
+            event = self._acknowledged[key] = asyncio.Event()
+            self._names[_stream_key(key)] = key
+            await self._guard.run("subscribe", self._send("subscribe", key))
+        await self._guard.run("subscribe", event.wait())
+
+    async def unlisten(self, key: str) -> None:
+        if self._acknowledged.pop(key, None) is not None:
+            del self._names[_stream_key(key)]
+            await self._guard.run("unsubscribe", self._send("unsubscribe", key))
+
+    async def _send(self, command: str, key: str) -> None:
+        async with self._lock:
+            if self._pubsub is not None:
+                await getattr(self._pubsub, command)(_stream_key(key))
+
+    async def run(self) -> None:
+        """Receive messages until the connection breaks. The feed starts this again."""
+        pubsub = self._client.pubsub()
+        try:
+            async with asyncio.timeout(PONG_SECONDS):
+                await pubsub.subscribe(CONTROL)
+                async with self._lock:
+                    names = [*self._names]
+                    for start in range(0, len(names), MAX_KEYS):
+                        await pubsub.subscribe(*names[start : start + MAX_KEYS])
+                    self._pubsub = pubsub
+            while True:
+                await self._receive(pubsub)
+        except self._errors as exc:
+            raise ChannelsUnavailable("receiving", f"{type(exc).__name__}: {exc}") from exc
+        finally:
+            self._pubsub = None
+            try:
+                async with asyncio.timeout(TIMEOUT_SECONDS):
+                    await pubsub.aclose()
+            except self._errors:
+                pass  # the connection is lost anyway
+
+    async def _receive(self, pubsub: Any) -> None:
+        # The outer limit is for a connection that stalls in the middle of a message.
+        async with asyncio.timeout(PING_SECONDS + PONG_SECONDS):
+            message = await pubsub.get_message(timeout=PING_SECONDS)
+        if message is None:
+            async with asyncio.timeout(PONG_SECONDS):
+                await pubsub.ping()
+                message = await pubsub.get_message(timeout=None)
+        if message is None:
+            return
+        kind, key = message["type"], self._names.get(message["channel"] or b"")
+        if key is None:
+            return
+        if kind == "message":
+            id, _, data = message["data"].partition(b" ")
+            position = parse_position(id.decode())
+            if position is not None:
+                self._feed.deliver(key, position.epoch, _unpack(position.number, data))
+        elif kind == "subscribe":
+            event = self._acknowledged[key]
+            if event.is_set():  # again, after a reconnect: events may be lost
+                self._to_check[key] = None
+                self._must_check.set()
+            event.set()
+
+    async def check(self) -> None:
+        """Compare the counters regularly, and after a reconnect."""
+        while True:
+            try:
+                async with asyncio.timeout(CHECK_SECONDS):
+                    await self._must_check.wait()
+                await asyncio.sleep(0)  # the acknowledgements of a reconnect come together
+                keys, self._to_check = [*self._to_check], {}
+                self._must_check.clear()
+            except TimeoutError:
+                keys = [key for key, event in self._acknowledged.items() if event.is_set()]
+            try:
+                await self._compare(keys)
+            except ChannelsUnavailable:
+                self._to_check |= dict.fromkeys(keys)
+                self._must_check.set()
+                raise
+
+    async def _compare(self, keys: list[str]) -> None:
+        for start in range(0, len(keys), MAX_KEYS):
+            part = keys[start : start + MAX_KEYS]
+            names = [name for key in part for name in _keys(key)[1:]]
+            found = await self._guard.run("reading", self._client.mget(names))
+            for index, key in enumerate(part):
+                number, epoch = found[2 * index], found[2 * index + 1]
+                known = number is not None and epoch is not None
+                self._feed.observe(
+                    key, epoch.decode() if known else "", int(number) if known else 0
+                )
+
+
+class RedisBackend:
+    """Channels in Redis or Valkey, on a client of yours.
+
+    Args:
+        client: A ``redis.asyncio.Redis`` or ``valkey.asyncio.Valkey`` without ``decode_responses``. You
+            close it yourself. Make it without retries (``retry=Retry(NoBackoff(), 0)``): a retry may
+            publish an event twice.
+
+    Raises:
+        TypeError: The client is of another kind, or for a cluster.
+        ValueError: The client decodes responses.
+    """
+
+    across = "machines"
+
+    def __init__(self, client: Any) -> None:
+        module, name = type(client).__module__, type(client).__qualname__
+        if not module.startswith(("redis.asyncio", "valkey.asyncio")):
+            raise TypeError(
+                f"RedisBackend needs a client of redis.asyncio or valkey.asyncio, not {module}.{name}."
+            )
+        if "Cluster" in name:
+            raise TypeError(
+                "RedisBackend does not support a cluster. Use one primary with replicas."
+            )
+        if client.connection_pool.connection_kwargs.get("decode_responses"):
+            raise ValueError(
+                "RedisBackend needs bytes: make the client without decode_responses=True."
+            )
+        self._set_up(client, "", module.partition(".")[0])
+
+    @classmethod
+    def from_url(cls, url: str) -> RedisBackend:
+        """Return a backend with connections of its own, at most 50.
+
+        Raises:
+            ImportError: The package redis is not installed.
+        """
+        backend = cls.__new__(cls)
+        package = "redis"
+        if url.startswith("valkey"):
+            try:
+                import_module("valkey.asyncio")
+                package = "valkey"
+            except ImportError:
+                url = "redis" + url.removeprefix(
+                    "valkey"
+                )  # the package redis speaks to Valkey, too
+        try:
+            import_module(f"{package}.asyncio")
+        except ImportError as exc:
+            raise ImportError(
+                "Channels on Redis need the package redis: pip install 'spica[redis]'."
+            ) from exc
+        backend._set_up(None, url, package)
+        return backend
+
+    def _set_up(self, client: Any, url: str, package: str) -> None:
+        self._client = client
+        self._url = url
+        self._package = package
+        root = import_module(package)
+        error = getattr(root, "RedisError", None) or root.ValkeyError
+        self._guard = Guard((error, OSError))
+        self._listener: _Listener | None = None
+
+    def _connect(self) -> Any:
+        module = import_module(f"{self._package}.asyncio")
+        pool = module.BlockingConnectionPool.from_url(
+            self._url,
+            max_connections=MAX_CONNECTIONS,
+            timeout=TIMEOUT_SECONDS,
+            socket_connect_timeout=TIMEOUT_SECONDS,
+        )
+        kind = getattr(module, "Redis", None) or module.Valkey
+        # Without a retry: it could publish an event twice, and would take longer than the time limit.
+        return kind(connection_pool=pool)
+
+    async def start(self, feed: Feed) -> None:
+        """Connect in the background.
+
+        Raises:
+            RuntimeError: Another `Channels` uses the object.
+            TypeError: trio runs.
+        """
+        require_asyncio("RedisBackend")
+        if self._listener is not None:
+            raise RuntimeError(
+                "RedisBackend: make one for each Channels. They may share the client."
+            )
+        if self._url:
+            self._client = self._connect()
+        self._listener = _Listener(self._client, self._guard, feed)
+        feed.start_soon(self._listener.run)
+        feed.start_soon(self._listener.check)
+
+    async def stop(self, feed: Feed) -> None:
+        """Disconnect."""
+        self._listener = None
+        if self._url:
+            client, self._client = self._client, None
+            await (getattr(client, "aclose", None) or client.close)()
+            await client.connection_pool.disconnect()
+
+    def _run(
+        self, operation: str, script: _Script, keys: list[bytes], *args: Any
+    ) -> Awaitable[Any]:
+        if self._listener is None:
+            raise ChannelsUnavailable(operation, "the backend is not connected")
+        return self._guard.run(operation, script.run(self._client, keys, *args))
+
+    async def publish(
+        self,
+        key: str,
+        name: str | None,
+        body: bytes,
+        published_at: float,
+        history: History,
+        connection: Any = None,
+    ) -> Position:
+        """Append an event and pass it on: see `ChannelBackend.publish`."""
+        keep = kept(history)
+        id = await self._run(
+            "publish",
+            _PUBLISH,
+            _keys(key),
+            new_epoch(),
+            _pack(name, body, published_at),
+            keep.max_events,
+            round(keep.seconds * 1000),
+            round((keep.seconds + KEEP_COUNTER_SECONDS) * 1000),
+        )
+        epoch, _, number = id.decode().partition("-")
+        return Position(epoch, int(number))
+
+    async def read(self, key: str, after: int, limit: int, history: History) -> Page:
+        """Return events: see `ChannelBackend.read`."""
+        while True:
+            found = await self._run("reading", _READ, _keys(key), after, limit, history.max_events)
+            epoch, last, rows = found[0].decode(), int(found[1]), found[2]
+            events = [_unpack(int(id.partition(b"-")[0]), fields[1]) for id, fields in rows]
+            oldest = time.time() - history.seconds
+            fresh = [event for event in events if event.published_at >= oldest]
+            if fresh or not events or events[-1].number >= last:
+                return Page(epoch, last, fresh)
+            after = events[-1].number
+
+    async def listen(self, feed: Feed, key: str) -> None:
+        """Pass events to the feed from now on."""
+        if self._listener is None:
+            raise ChannelsUnavailable("subscribe", "the backend is not connected")
+        await self._listener.listen(key)
+
+    async def unlisten(self, feed: Feed, key: str) -> None:
+        """Pass no more events to the feed."""
+        if self._listener is not None:
+            await self._listener.unlisten(key)
+
+    async def touch(self, keys: Collection[str], history: History) -> None:
+        """Keep the counters of channels: see `ChannelBackend.touch`."""
+        milliseconds = round((kept(history).seconds + KEEP_COUNTER_SECONDS) * 1000)
+        if self._listener is None:
+            return
+        pipeline = self._client.pipeline(transaction=False)
+        for key in keys:
+            for name in _keys(key)[1:]:
+                pipeline.pexpire(name, milliseconds)
+        await self._guard.run("reading", pipeline.execute())
+
+    # -- presence ----------------------------------------------------------------------------------
+
+    async def join(self, key: str, members: Mapping[str, bytes], seconds: float) -> list[str]:
+        """Store members: see `ChannelBackend.join`."""
+        args = [part for pair in members.items() for part in pair]
+        milliseconds = round(seconds * 1000)
+        new = await self._run("presence", _JOIN, [_presence_key(key)], milliseconds, *args)
+        return [member.decode() for member in new]
+
+    async def leave(self, key: str, members: Collection[str]) -> list[str]:
+        """Delete members: see `ChannelBackend.leave`."""
+        gone = await self._run("presence", _LEAVE, [_presence_key(key)], *members)
+        return [member.decode() for member in gone]
+
+    async def members(self, key: str) -> dict[str, bytes]:
+        """Return the members: see `ChannelBackend.members`."""
+        return await self._members(key, "present")
+
+    async def sweep(self, key: str) -> dict[str, bytes]:
+        """Delete expired members: see `ChannelBackend.sweep`."""
+        return await self._members(key, "expired")
+
+    async def _members(self, key: str, which: str) -> dict[str, bytes]:
+        found = await self._run("presence", _MEMBERS, [_presence_key(key)], which)
+        return {
+            member.decode(): value for member, value in zip(found[::2], found[1::2], strict=True)
+        }

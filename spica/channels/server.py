@@ -1,0 +1,73 @@
+"""The part that the backends on servers share: a time limit and a circuit breaker for each operation."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from spica.channels.backend import TIMEOUT_SECONDS
+from spica.channels.messages import ChannelsUnavailable
+
+T = TypeVar("T")
+
+MAX_FAILURES = 5
+"""The number of failures in a row that opens the breaker."""
+OPEN_SECONDS = 1.0
+"""The time between two attempts while the breaker is open. The attempt of one task tests the server for
+all."""
+
+
+class Guard:
+    """Run operations on a server, and raise `ChannelsUnavailable` if they fail.
+
+    Args:
+        errors: The exceptions that mean an outage.
+    """
+
+    def __init__(self, errors: tuple[type[BaseException], ...]) -> None:
+        self.errors = errors
+        self._failures = 0
+        self._open_until = 0.0
+
+    async def run(self, operation: str, work: Awaitable[T]) -> T:
+        """Await ``work`` for at most 1 second. ``work`` must be a coroutine that has not started.
+
+        Raises:
+            ChannelsUnavailable: It failed, took too long, or the breaker is open.
+        """
+        if self._failures >= MAX_FAILURES:
+            now = time.monotonic()
+            if now < self._open_until:
+                close = getattr(work, "close", None)
+                if close is not None:
+                    close()
+                raise ChannelsUnavailable(operation, "the last operations failed")
+            self._open_until = now + OPEN_SECONDS
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                result = await work
+        except TimeoutError:
+            self._failures += 1
+            raise ChannelsUnavailable(operation, f"no answer in {TIMEOUT_SECONDS:g} s") from None
+        except self.errors as exc:
+            self._failures += 1
+            raise ChannelsUnavailable(operation, f"{type(exc).__name__}: {exc}") from exc
+        self._failures = 0
+        return result
+
+
+def require_asyncio(backend: str) -> None:
+    """Check that asyncio runs.
+
+    Raises:
+        TypeError: trio runs.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise TypeError(
+            f"{backend} works on asyncio only, because its driver does. On trio use MemoryBackend or "
+            "SQLiteBackend."
+        ) from None
