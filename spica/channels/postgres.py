@@ -159,7 +159,7 @@ class _Database:
         """Give a connection back."""
         if self._pool is not None:
             with anyio.CancelScope(shield=True):
-                await self._pool.release(connection)
+                await self._pool.release(connection, timeout=TIMEOUT_SECONDS)
 
     async def _call(self, method: str, statement: str, args: tuple[Any, ...]) -> Any:
         connection = await self.acquire()

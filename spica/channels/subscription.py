@@ -22,6 +22,10 @@ OnSlow: TypeAlias = Literal["disconnect", "drop_oldest", "latest"]
 ON_SLOW: tuple[OnSlow, ...] = ("disconnect", "drop_oldest", "latest")
 
 
+BEHIND_SECONDS = 0.005
+"""The time between two attempts to join a topic that is behind the log."""
+
+
 class Replay(Protocol):
     """The events of one channel that a subscription has not read from the history yet."""
 
@@ -115,6 +119,9 @@ class Subscription:
                     del self.replays[:1]
                 else:
                     self.replays.append(self.replays.pop(0))
+                    if not self._queue:
+                        # The topic has to catch up first.
+                        await anyio.sleep(BEHIND_SECONDS)
                 continue
             else:
                 await self._wait()
