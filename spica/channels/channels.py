@@ -148,26 +148,22 @@ class Channels:
         hub.families = self._families
         error: BaseException | None = None
         async with anyio.create_task_group() as tasks:
-            await hub.start(tasks)
-            self._hub, self._users = hub, 1
-            tasks.start_soon(self.presence.run)
             try:
+                await hub.start(tasks)
+                self._hub, self._users = hub, 1
+                tasks.start_soon(self.presence.run)
                 yield
             except BaseException as exc:
                 error = exc  # raised outside of the task group, which would wrap it
-            finally:
-                self._users -= 1
-                tasks.cancel_scope.cancel()
-                await self._stop(hub)
+            with anyio.move_on_after(STOP_SECONDS, shield=True):
+                await self.presence.stop()
+            self.end_subscriptions()
+            self._hub, self._users = None, 0
+            tasks.cancel_scope.cancel()
+        with anyio.move_on_after(STOP_SECONDS, shield=True):
+            await hub.stop()
         if error is not None:
             raise error
-
-    async def _stop(self, hub: Hub) -> None:
-        with anyio.move_on_after(STOP_SECONDS, shield=True):
-            await self.presence.stop()
-            self.end_subscriptions()
-            self._hub = None
-            await hub.stop()
 
     def end_subscriptions(self) -> None:
         """End all subscriptions of this process: their readers get what is in the queue, and stop."""

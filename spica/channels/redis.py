@@ -321,14 +321,17 @@ class RedisBackend:
 
     def _connect(self) -> Any:
         module = import_module(f"{self._package}.asyncio")
+        retry = import_module(f"{self._package}.asyncio.retry")
+        backoff = import_module(f"{self._package}.backoff")
         pool = module.BlockingConnectionPool.from_url(
             self._url,
             max_connections=MAX_CONNECTIONS,
             timeout=TIMEOUT_SECONDS,
             socket_connect_timeout=TIMEOUT_SECONDS,
+            # Without a retry: it could publish an event twice, and would take longer than the time limit.
+            retry=retry.Retry(backoff.NoBackoff(), 0),
         )
         kind = getattr(module, "Redis", None) or module.Valkey
-        # Without a retry: it could publish an event twice, and would take longer than the time limit.
         return kind(connection_pool=pool)
 
     async def start(self, feed: Feed) -> None:

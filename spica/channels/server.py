@@ -49,13 +49,17 @@ class Guard:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 result = await work
         except TimeoutError:
-            self._failures += 1
+            self._fail()
             raise ChannelsUnavailable(operation, f"no answer in {TIMEOUT_SECONDS:g} s") from None
         except self.errors as exc:
-            self._failures += 1
+            self._fail()
             raise ChannelsUnavailable(operation, f"{type(exc).__name__}: {exc}") from exc
         self._failures = 0
         return result
+
+    def _fail(self) -> None:
+        self._failures += 1
+        self._open_until = time.monotonic() + OPEN_SECONDS
 
 
 def require_asyncio(backend: str) -> None:

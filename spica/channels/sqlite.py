@@ -206,12 +206,7 @@ class _Worker:
 
     def _run(self) -> None:
         while True:
-            try:
-                jobs = [self._jobs.get(timeout=POLL_SECONDS if self._wanted else None)]
-            except queue.Empty:
-                jobs = []
-            while len(jobs) < MAX_BATCH and not self._jobs.empty():
-                jobs.append(self._jobs.get())
+            jobs = self._next_jobs()
             live = [job for job in jobs if job is not None and not job.is_abandoned]
             self._carry_out([job for job in live if job.operation not in _WRITES])
             self._carry_out([job for job in live if job.operation in _WRITES])
@@ -220,6 +215,16 @@ class _Worker:
             if self._wanted:
                 self._look()
         self._close()
+
+    def _next_jobs(self) -> list[_Job | None]:
+        """Wait for operations, at most until the next look for events."""
+        try:
+            jobs = [self._jobs.get(timeout=POLL_SECONDS if self._wanted else None)]
+        except queue.Empty:
+            return []
+        while len(jobs) < MAX_BATCH and not self._jobs.empty():
+            jobs.append(self._jobs.get())
+        return jobs
 
     def _carry_out(self, jobs: list[_Job]) -> None:
         if not jobs:

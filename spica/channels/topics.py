@@ -18,6 +18,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -307,24 +308,36 @@ class Hub:
         self.max_queue_events = max_queue_events
         self._kept = kept(history)
         self.topics: dict[str, Topic] = {}
-        self._tasks: anyio.abc.TaskGroup | None = None
+        self._is_running = False
+        self._starts: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
         self._logged_at = -LOG_SECONDS
 
     async def start(self, tasks: anyio.abc.TaskGroup) -> None:
         """Connect the backend. Its tasks run in ``tasks``."""
-        self._tasks = tasks
+        self._must_start = anyio.Event()
+        self._is_running = True
+        tasks.start_soon(self._start_all, tasks)
         await self.backend.start(self)
 
     async def stop(self) -> None:
         """Disconnect the backend."""
         self.topics.clear()
-        self._tasks = None
+        self._is_running = False
         await self.backend.stop(self)
 
     def start_soon(self, function: Callable[..., Any], *args: Any) -> None:
         """Run a task until the end. After an error, which is logged, it is started again."""
-        if self._tasks is not None:
-            self._tasks.start_soon(self._run, function, args)
+        if self._is_running:
+            self._starts.append((function, args))
+            self._must_start.set()
+
+    async def _start_all(self, tasks: anyio.abc.TaskGroup) -> None:
+        """Start what `start_soon` has collected. It may be called where no task runs: in a callback."""
+        while True:
+            await self._must_start.wait()
+            self._must_start = anyio.Event()
+            while self._starts:
+                tasks.start_soon(self._run, *self._starts.popleft())
 
     async def _run(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
         retry = Retry()
