@@ -106,7 +106,7 @@ def _import_asyncpg() -> Any:
         ) from exc
 
 
-def _ignore_result(task: asyncio.Task[Any]) -> None:
+def _ignore_result(task: asyncio.Future[Any]) -> None:
     if not task.cancelled():
         task.exception()
 
@@ -131,21 +131,35 @@ class _Database:
         self._given = pool
         self._pool: Any = None
         self._url = url
-        self._lock = asyncio.Lock()
+        self._opening: asyncio.Future[Any] | None = None
         self.errors = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
         self.guard = Guard(self.errors)
 
     async def acquire(self) -> Any:
         """Return a connection."""
-        if self._pool is None:
-            async with self._lock:
-                if self._pool is None:
-                    pool = self._given or await self._asyncpg.create_pool(
-                        self._url, min_size=0, max_size=MAX_CONNECTIONS, timeout=5
-                    )
-                    await self._create_schema(pool)
-                    self._pool = pool
-        return await self._pool.acquire()
+        opening = self._opening
+        failed = (
+            opening is not None and opening.done() and (opening.cancelled() or opening.exception())
+        )
+        if opening is None or failed:
+            # A task of its own: it goes on after the time limit of an operation.
+            opening = self._opening = asyncio.ensure_future(self._open())
+            opening.add_done_callback(_ignore_result)
+        pool = await asyncio.shield(opening)
+        return await pool.acquire()
+
+    async def _open(self) -> Any:
+        pool = self._given or await self._asyncpg.create_pool(
+            self._url, min_size=0, max_size=MAX_CONNECTIONS, timeout=5
+        )
+        try:
+            await self._create_schema(pool)
+        except BaseException:
+            if self._given is None:
+                pool.terminate()  # an open transaction would keep its locks
+            raise
+        self._pool = pool
+        return pool
 
     async def _create_schema(self, pool: Any) -> None:
         async with pool.acquire() as connection:
@@ -178,6 +192,10 @@ class _Database:
 
     async def close(self) -> None:
         """Close the pool, unless it was given."""
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.cancel()
+            await asyncio.wait([opening], timeout=TIMEOUT_SECONDS)
         pool, self._pool = self._pool, None
         if pool is not None and self._given is None:
             try:
@@ -185,6 +203,7 @@ class _Database:
                     await pool.close()
             except self.errors:
                 pool.terminate()
+        await asyncio.sleep(0)  # connections that were terminated are closed in the next round
 
 
 class _Listener:

@@ -355,8 +355,9 @@ class RedisBackend:
     async def stop(self, feed: Feed) -> None:
         """Disconnect."""
         self._listener = None
-        if self._url:
-            client, self._client = self._client, None
+        client = self._client
+        if self._url and client is not None:
+            self._client = None
             await (getattr(client, "aclose", None) or client.close)()
             await client.connection_pool.disconnect()
 
