@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
+from anyio.abc import TaskStatus
 
 from spica import jsoncodec
 from spica.channels.backend import ChannelBackend
@@ -316,7 +317,13 @@ class Channels:
             self.log_outage(exc)
             yield _goodbye("unavailable")
 
-    async def forward(self, websocket: WebSocket, *channels: str, after: str | None = None) -> None:
+    async def forward(
+        self,
+        websocket: WebSocket,
+        *channels: str,
+        after: str | None = None,
+        task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+    ) -> None:
         """Send the events of channels to a WebSocket until the peer leaves or the application shuts down.
 
         Each message is a JSON object in a text frame, with ``id``, ``channel``, ``event`` and ``data``; for
@@ -328,12 +335,15 @@ class Channels:
             websocket: A WebSocket that you have accepted.
             channels: The channels.
             after: The ``id`` of the last message that the client has seen.
+            task_status: For a task group: ``await tasks.start(channels.forward, websocket, "room")``
+                returns when the subscription has begun, so that the events of your next line reach the
+                peer.
 
         Raises:
             TypeError, ValueError: An argument is wrong.
         """
         opening = self.subscribe(*channels, after=after)
-        await Forwarding(websocket, len(channels) == 1).run(opening)
+        await Forwarding(websocket, len(channels) == 1, task_status).run(opening)
 
     async def history(
         self, channel: str, *, after: str | None = None, max_events: int = 100

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import anyio
+from anyio.abc import TaskStatus
 
 from spica.channels.messages import ChannelsUnavailable
 from spica.channels.subscription import Subscription
@@ -31,9 +32,12 @@ _CODES = {
 class Forwarding:
     """One call of `Channels.forward`: the sender, and a task that waits for the disconnect."""
 
-    __slots__ = ("_error", "_is_single", "_reason", "_scope", "_websocket")
+    __slots__ = ("_error", "_is_single", "_reason", "_scope", "_task_status", "_websocket")
 
-    def __init__(self, websocket: WebSocket, is_single: bool) -> None:
+    def __init__(
+        self, websocket: WebSocket, is_single: bool, task_status: TaskStatus[None]
+    ) -> None:
+        self._task_status = task_status
         self._websocket = websocket
         self._is_single = is_single
         self._reason: str | None = None
@@ -53,6 +57,7 @@ class Forwarding:
                     await self._send_all(opening)
                 except ChannelsUnavailable:
                     self._reason = "unavailable"
+                    self._task_status.started()
                 except WebSocketDisconnect:
                     pass
                 except Exception as exc:
@@ -66,6 +71,7 @@ class Forwarding:
     async def _send_all(self, opening: AbstractAsyncContextManager[Subscription]) -> None:
         async with opening as subscription:
             subscription.on_end = self._hurry
+            self._task_status.started()
             send = self._websocket.send_text
             async for item in subscription:
                 if self._is_single:

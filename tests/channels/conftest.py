@@ -1,6 +1,5 @@
 """The backends that the contract is tested on."""
 
-import functools
 from contextlib import AsyncExitStack
 
 import anyio
@@ -16,16 +15,15 @@ class Backend:
         self.name = name
         self.request = request
         self.memory = MemoryBackend()
+        # Here, so that the server is cleaned up after the channels have stopped.
+        if name == "sqlite":
+            self.url = f"sqlite:///{request.getfixturevalue('tmp_path')}/channels.db"
+        elif name != "memory":
+            self.url = request.getfixturevalue(f"{name}_url")
 
     def make(self):
         """Return a new backend object, or the one in memory."""
         return self.memory if self.name == "memory" else self.url
-
-    @functools.cached_property
-    def url(self):
-        if self.name == "sqlite":
-            return f"sqlite:///{self.request.getfixturevalue('tmp_path')}/channels.db"
-        return self.request.getfixturevalue(f"{self.name}_url")
 
     def channels(self, **options):
         return Channels(self.make(), **options)
@@ -49,9 +47,6 @@ async def start(backend):
             return channels
 
         yield start
-    if backend.name == "postgres":
-        # Terminated connections close in the loop, which stands still while the schema is dropped.
-        await anyio.sleep(0.05)
 
 
 @pytest.fixture

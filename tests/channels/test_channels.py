@@ -336,8 +336,9 @@ async def test_subscriptions_end_with_the_application(backend):
         context = channels.subscribe("news")
         subscription = await context.__aenter__()
         await channels.publish("news", 1)
-        if backend.name != "memory":
-            await anyio.sleep(0.1)
+        with anyio.fail_after(5):
+            while not subscription._queue:
+                await anyio.sleep(0.001)
     with anyio.fail_after(5):
         assert [item.data async for item in subscription] == [1]
     assert subscription.end_reason == "shutdown"

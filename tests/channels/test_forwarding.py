@@ -37,7 +37,7 @@ class Chat:
     async def chat(self, websocket):
         await websocket.accept()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self.channels.forward, websocket, "room")
+            await tasks.start(self.channels.forward, websocket, "room")
             async for text in websocket.iter_text():
                 await self.channels.publish("room", text)
             tasks.cancel_scope.cancel()
@@ -105,7 +105,6 @@ async def test_several_channels_share_the_id(chat):
 async def test_another_task_receives_every_message(chat):
     async with AsyncTestClient(chat.application) as client:
         async with client.websocket("/chat") as socket:
-            await wait_for_subscriber(chat)
             for number in range(40):
                 await socket.send_text(str(number))
             assert [m["data"] for m in await read(socket, 40)] == [*map(str, range(40))]
