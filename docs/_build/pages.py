@@ -60,6 +60,7 @@ SECTIONS: dict[str, list[str]] = {
         "guide/hosting",
         "guide/proxies",
         "guide/overload",
+        "guide/health",
         "guide/drain",
         "guide/limits",
         "guide/checking",

@@ -52,6 +52,7 @@ FLOORS: dict[str, float] = {
     "spica.stores": 2.5,
     # services and the application
     "spica.staticfiles": 7,
+    "spica.health": 7,
     "spica.templating": 7,
     "spica.schemas": 7,
     "spica.applications": 7,

@@ -25,7 +25,14 @@ LAYERS = (
 )
 """Middleware written with ``spica.layers``: nothing private of the layers, and nothing of the plumbing."""
 
-STRICT = ("spica.channels", "spica.convertors", "spica.status", "spica.stores", "spica.tasks")
+STRICT = (
+    "spica.channels",
+    "spica.convertors",
+    "spica.health",
+    "spica.status",
+    "spica.stores",
+    "spica.tasks",
+)
 """Packages that import no private name at all. Every new package belongs here."""
 
 SHARED = (
