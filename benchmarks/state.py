@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks import state_events, state_ratelimits, state_sessions
+from benchmarks import state_channels, state_events, state_ratelimits, state_sessions
 from benchmarks.measuring import note
 from benchmarks.servers import redis_url
 from benchmarks.table import markdown_table
@@ -34,6 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     asyncio.run(measure(options.rounds, options.calls))
     is_within = asyncio.run(state_events.measure(options.rounds))
+    is_within &= asyncio.run(state_channels.measure(options.rounds))
     return int(not is_within)
 
 
