@@ -11,6 +11,11 @@ DOCS = Path(__file__).resolve().parents[1]
 SECTIONS: dict[str, list[str]] = {
     "Start": [
         "index",
+        "tutorial/1-hello",
+        "tutorial/2-api",
+        "tutorial/3-forms",
+        "tutorial/4-live",
+        "tutorial/5-deploy",
         "guide/first-application",
         "coming-from-starlette",
         "guide/coming-from-flask",
@@ -58,6 +63,7 @@ SECTIONS: dict[str, list[str]] = {
         "guide/running",
         "guide/deployment",
         "guide/hosting",
+        "guide/scaling",
         "guide/proxies",
         "guide/overload",
         "guide/health",
