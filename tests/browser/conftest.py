@@ -45,13 +45,13 @@ def free_port() -> int:
 
 
 class Served:
-    """An application under uvicorn in a process of its own.
+    """An application that ``spica run`` serves.
 
     Args:
-        target: ``module:name`` of the application, as uvicorn takes it.
+        target: ``module:name`` of the application.
         folders: folders on the module path, in front of the checkout.
         environment: variables of the process, besides those of the tests.
-        options: further options of uvicorn.
+        options: further options of ``spica run``.
     """
 
     def __init__(
@@ -66,10 +66,11 @@ class Served:
         self.url = f"http://127.0.0.1:{self.port}"
         self._log_path = log_path
         path = os.pathsep.join(str(folder) for folder in (*folders, ROOT))
-        command = ["uvicorn", "--host", "127.0.0.1", "--port", str(self.port), *options, target]
+        command = ["spica", "run", "--port", str(self.port), "--drain", "1", *options, target]
         with log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *command],
+                cwd=log_path.parent,
                 env={**os.environ, "PYTHONPATH": path, **(environment or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

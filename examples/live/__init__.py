@@ -1,0 +1,1 @@
+"""A showcase: live pages on two workers that share their state."""
