@@ -41,7 +41,7 @@ answer as it is; ``edit_response`` edits it too. If you must see a response, for
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -111,13 +111,15 @@ class Layer(BaseLayer):
         """The app inside: ``await self.inner.respond(request)`` returns its answer."""
         return self._layer_inner
 
-    async def respond(self, request: Request[Any]) -> Answer:
+    def respond(self, request: Request[Any]) -> Awaitable[Answer]:
         """Return the answer to ``request``: a response of your own, or that of the app inside.
+
+        Override it with an ``async def``.
 
         An exception of the app inside passes here on its way to the exception handlers. You may catch it, and
         you may raise one. The response that a handler makes passes ``edit_response``, too.
         """
-        return await self._layer_inner.respond(request)
+        return self._layer_inner.respond(request)
 
     def edit_response(self, request: Request[Any], response: EditableResponse) -> None:
         """Change ``status_code`` and ``headers`` of the response, before it is sent.
@@ -128,7 +130,7 @@ class Layer(BaseLayer):
 
     def respond_edited(
         self, request: Request[Any], edit: Callable[[EditableResponse], None]
-    ) -> Coroutine[Any, Any, Answer]:
+    ) -> Awaitable[Answer]:
         """Return, once awaited, the answer of the app inside with ``edit`` applied.
 
         Use it in ``respond`` for an edit that depends on the request. Like ``edit_response``, the edit also

@@ -561,7 +561,7 @@ def _check_settings(directory: Any, packages: Any, memory: Any) -> None:
 
 def _check_fallback(fallback: str, directories: Sequence[PathLike]) -> None:
     if not any(os.path.isfile(os.path.join(each, fallback.strip("/"))) for each in directories):
-        places = " or ".join(map(os.path.abspath, directories))
+        places = " or ".join(os.fspath(os.path.abspath(each)) for each in directories)
         raise RuntimeError(
             f"StaticFiles(fallback={fallback!r}): there is no such file in {places}. Pass check_dir=False if "
             "you create it later."

@@ -112,7 +112,7 @@ class Channels:
         self.max_event_size = max_event_size
         self.max_queue_events = max_queue_events
         self.max_queue_size = max_queue_size
-        self.on_slow = _check_on_slow(on_slow)
+        self.on_slow: OnSlow = _check_on_slow(on_slow)
         self.presence = Presence(self)
         self._families: dict[str, History] = {}
         self._hub: Hub | None = None
@@ -281,8 +281,8 @@ class Channels:
             )
         if after is not None and not isinstance(after, str):
             raise TypeError(f"Channels: after must be an id, not {after!r:.80}.")
-        on_slow = self.on_slow if on_slow is None else _check_on_slow(on_slow)
-        return _Subscribing(self, channels, after, on_slow)
+        treatment: OnSlow = self.on_slow if on_slow is None else _check_on_slow(on_slow)
+        return _Subscribing(self, channels, after, treatment)
 
     def events(self, *channels: str, after: str | None = None) -> AsyncIterator[Any]:
         """Return the events of channels for an `EventSourceResponse`.
@@ -400,7 +400,7 @@ class _Subscribing(AbstractAsyncContextManager[Subscription]):
         self._names = names
         self._keys = [storage_key(name) for name in names]
         self._wanted = parse_after(after, len(names))
-        self._on_slow = on_slow
+        self._on_slow: OnSlow = on_slow
         self._joined: list[str] = []
         self._shutdown: Any = None
         self._hub: Hub | None = None

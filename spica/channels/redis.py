@@ -247,10 +247,10 @@ class _Listener:
             found = await self._guard.run("reading", self._client.mget(names))
             for index, key in enumerate(part):
                 number, epoch = found[2 * index], found[2 * index + 1]
-                known = number is not None and epoch is not None
-                self._feed.observe(
-                    key, epoch.decode() if known else "", int(number) if known else 0
-                )
+                if number is None or epoch is None:
+                    self._feed.observe(key, "", 0)
+                else:
+                    self._feed.observe(key, epoch.decode(), int(number))
 
 
 class RedisBackend:
@@ -420,7 +420,8 @@ class RedisBackend:
         milliseconds = round((kept(history).seconds + KEEP_COUNTER_SECONDS) * 1000)
         if self._listener is None:
             return
-        pipeline = self._client.pipeline(transaction=False)
+        client: Any = self._client
+        pipeline = client.pipeline(transaction=False)
         for key in keys:
             for name in _keys(key)[1:]:
                 pipeline.pexpire(name, milliseconds)

@@ -10,7 +10,7 @@ methods), RFC 6455 s.10.2 (the Origin of WebSocket handshakes).
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.scope import get_route_path
@@ -70,7 +70,7 @@ class CrossOriginMiddleware(Layer):
         self.websockets = check_flag(websockets, "CrossOriginMiddleware: websockets")
         self._trusted = {origin.encode() for origin in self.trusted_origins}
 
-    def respond(self, request: Request[Any]) -> Coroutine[Any, Any, Answer]:
+    def respond(self, request: Request[Any]) -> Awaitable[Answer]:
         """Return, once awaited, the inner answer, or a 403."""
         scope = request.scope
         if (
@@ -82,10 +82,8 @@ class CrossOriginMiddleware(Layer):
             reason = self._find_reason(scope)
             if reason is not None:
                 return _refuse(scope, reason)
-        inner: Any = self.inner
         # Returning the awaitable as it is saves a coroutine per request.
-        answer: Coroutine[Any, Any, Answer] = inner.respond(request)
-        return answer
+        return self.inner.respond(request)
 
     async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the handshake of a WebSocket in the same way. Other scopes pass."""
@@ -111,16 +109,21 @@ async def _refuse(scope: Scope, reason: str) -> Answer:
     return error_response(scope, 403, reason)
 
 
+def _check_list(values: Sequence[str], location: str) -> None:
+    # `check_strings` accepts "*", which is not a list of values here.
+    check_strings((values,) if isinstance(values, str) else values, location)
+
+
 def _check_origins(origins: Sequence[str]) -> tuple[str, ...]:
     """Return the origins as browsers send them."""
     location = "CrossOriginMiddleware: trusted_origins"
-    check_strings([origins] if origins == "*" else origins, location)
+    _check_list(origins, location)
     return parse_trusted_origins(origins, location)
 
 
 def _check_paths(paths: Sequence[str]) -> frozenset[str]:
     location = "CrossOriginMiddleware: exempt"
-    check_strings([paths] if paths == "*" else paths, location)
+    _check_list(paths, location)
     for path in paths:
         if not path.startswith("/"):
             raise ValueError(

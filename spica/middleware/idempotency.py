@@ -187,9 +187,10 @@ class _Run:
         if kind == "http.response.start":
             self.start = message
         elif kind == "http.response.body":
-            if self.body is not None:
-                self.body += message.get("body", b"")
-                if len(self.body) > MAX_BODY_SIZE:
+            body = self.body
+            if body is not None:
+                body += message.get("body", b"")
+                if len(body) > MAX_BODY_SIZE:
                     self.body = None
             if not message.get("more_body", False):
                 await self.store()

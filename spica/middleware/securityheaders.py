@@ -9,7 +9,7 @@ s.3.7 (Cross-Origin-Resource-Policy), W3C Referrer Policy s.3, W3C Permissions P
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -124,7 +124,7 @@ class SecurityHeadersMiddleware(Layer):
         self._fields_tls = [*self._fields, *_format_hsts(hsts_seconds, hsts_subdomains)]
         self._names = frozenset(name for name, _ in self._fields_tls)
 
-    def respond(self, request: Request[Any]) -> Coroutine[Any, Any, Answer]:
+    def respond(self, request: Request[Any]) -> Awaitable[Answer]:
         """Return, once awaited, the inner answer with the headers."""
         scope = request.scope
         if CSP_NONCE not in scope:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from spica._asgi.scope import get_route_path, restore_prefix
 from spica._asgi.stack import Middleware, build_stack
@@ -54,11 +54,11 @@ CHILD_KEYS = ("path_params", "app_root_path", "root_path", "path", "raw_path")
 
 def _unlisted(path: str, name: str, asset: str) -> UnlistedPath:
     """Return the path of a static file that its manifest does not have."""
-    url = UnlistedPath(path)
+    url: Any = UnlistedPath(path)  # `URLPath.__new__` declares its own class
     url.error = NoMatchFound(
         name, {"path": asset}, (), ("path",), f"The manifest has no {asset!r}."
     )
-    return url
+    return cast(UnlistedPath, url)
 
 
 def descend(scope: Scope, prefix: str, app: ASGIApp) -> None:

@@ -299,10 +299,10 @@ class _Connections:
                 "SQLiteStore."
             ) from None
         if self.loop is not loop:
-            if self.owned:
-                self.client = self._connect()
+            client: Any = self._connect() if self.owned else self.client
+            self.client = client
             self.loop = loop
-            self.operations = _Operations(self.client.execute_command)
+            self.operations = _Operations(client.execute_command)
         operations: _Operations = self.operations
         return operations
 

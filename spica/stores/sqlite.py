@@ -149,7 +149,7 @@ class _Worker:
     def _run(self) -> None:
         while True:
             try:
-                jobs = [self.jobs.get(timeout=IDLE_SECONDS)]
+                jobs: list[_Job | None] = [self.jobs.get(timeout=IDLE_SECONDS)]
             except queue.Empty:
                 jobs = [None]
             while len(jobs) < MAX_BATCH and not self.jobs.empty():

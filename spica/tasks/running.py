@@ -216,7 +216,7 @@ class Execution:
         return not self.group.is_ending
 
 
-def current_loop() -> object:
+def current_loop() -> Any:
     """Return the asyncio loop or trio run of this thread; None without one."""
     if "asyncio" in sys.modules:
         import asyncio

@@ -150,6 +150,7 @@ class Session:
         """Return the next message for the handler; None when the connection ends."""
         websocket = self._websocket
         while websocket.application_state is WebSocketState.CONNECTED:
+            message: Message = {"type": ""}
             with anyio.CancelScope() as self._waiting:
                 message = await websocket.receive()
             if self._waiting.cancelled_caught or message["type"] != "websocket.receive":
@@ -241,5 +242,6 @@ def _check_limit(name: str, limit: float | None) -> None:
 
 def _parse_origins(origins: Sequence[str]) -> frozenset[bytes]:
     location = "WebSocket.run: origins"
-    check_strings([origins] if origins == "*" else origins, location)
+    # `check_strings` accepts "*", which is not a list of origins.
+    check_strings((origins,) if isinstance(origins, str) else origins, location)
     return frozenset(origin.encode() for origin in parse_trusted_origins(origins, location))

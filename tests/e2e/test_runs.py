@@ -75,7 +75,6 @@ def decode(response: httpx2.Response) -> Iterator[tuple[str, str, str]]:
 
 @pytest.fixture
 def workers(tmp_path: Path) -> Iterator[list[Worker]]:
-    pytest.importorskip("spica.channels.sqlite")
     file = f"sqlite:///{tmp_path}/app.db"
     started: list[Worker] = []
     try:
