@@ -29,6 +29,7 @@ SECTIONS: dict[str, list[str]] = {
         "guide/templates",
         "guide/static-files",
         "guide/events",
+        "guide/channels",
         "guide/websockets",
         "guide/lifespan",
         "guide/configuration",
