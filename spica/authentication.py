@@ -2,14 +2,20 @@
 
 `AuthenticationBackend` returns the user and the scopes of a connection, and `requires()` protects an
 endpoint. `spica.middleware.authentication` calls the backend for each connection. The backend itself checks
-passwords or tokens.
+passwords or tokens. `bearer_token`, `basic_credentials` and `api_key` read them from the headers, and
+`same` compares them. `spica.auth` has the same names.
+
+Standards: RFC 9110 s.11 (HTTP authentication), RFC 6750 (bearer tokens), RFC 7617 (the Basic scheme).
 """
 
 from __future__ import annotations
 
+import binascii
 import functools
+import hmac
+import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from spica.concurrency import is_async_callable
 from spica.exceptions import HTTPException
@@ -22,10 +28,15 @@ __all__ = [
     "AuthenticationBackend",
     "AuthenticationError",
     "BaseUser",
+    "BasicCredentials",
     "SimpleUser",
     "UnauthenticatedUser",
+    "api_key",
+    "basic_credentials",
+    "bearer_token",
     "has_required_scope",
     "requires",
+    "same",
 ]
 
 P = ParamSpec("P")
@@ -33,6 +44,15 @@ EndpointT = TypeVar("EndpointT", bound=Callable[..., Any])
 
 _CONNECTIONS: dict[str, type[HTTPConnection[Any]]] = {"request": Request, "websocket": WebSocket}
 """The parameter names for the connection of a protected function, with their types."""
+
+CHALLENGE = "spica.challenge"
+"""The scope key of the challenge that AuthenticationMiddleware answers with."""
+
+# RFC 9110 s.11.2: token68. RFC 6750 s.2.1 calls it b64token.
+_TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
+# RFC 7617 s.2: the name and the password contain no control characters.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
 class AuthenticationError(Exception):
@@ -138,6 +158,108 @@ class AuthenticationBackend:
         raise NotImplementedError(f"{type(self).__name__} must define authenticate().")
 
 
+class BasicCredentials(NamedTuple):
+    """A name and a password, as the client sent them."""
+
+    username: str
+    password: str
+
+
+def bearer_token(conn: HTTPConnection[Any]) -> str | None:
+    """Return the token of ``Authorization: Bearer ...``, or None if the client sends none (RFC 6750 s.2.1).
+
+    Raises:
+        AuthenticationError: The token is missing or has invalid characters, or there are several
+            Authorization headers.
+    """
+    return _token_of(conn, "bearer")
+
+
+def basic_credentials(conn: HTTPConnection[Any]) -> BasicCredentials | None:
+    """Return the name and the password of ``Authorization: Basic ...``, or None if the client sends none.
+
+    They are UTF-8 (RFC 7617 s.2.1). The name contains no colon, the password may.
+
+    Raises:
+        AuthenticationError: The header is not base64 of UTF-8 with a colon, or contains control characters,
+            or there are several Authorization headers.
+    """
+    token = _token_of(conn, "basic")
+    if token is None:
+        return None
+    try:
+        if len(token) % 4:  # Python 3.11 accepts too much padding
+            raise ValueError
+        text = binascii.a2b_base64(token, strict_mode=True).decode()
+    except ValueError:
+        raise AuthenticationError("The Basic credentials are not base64 of UTF-8.") from None
+    name, colon, password = text.partition(":")
+    if not colon or _CONTROL.search(text):
+        raise AuthenticationError("The Basic credentials are not a name, a colon and a password.")
+    return BasicCredentials(name, password)
+
+
+def api_key(conn: HTTPConnection[Any], header: str = "X-API-Key") -> str | None:
+    """Return the API key in a header, or None if the client does not send the header.
+
+    Args:
+        conn: The connection.
+        header: The name of the header.
+
+    Raises:
+        AuthenticationError: The key is empty, or contains characters other than visible ASCII, or there are
+            several such headers.
+    """
+    values = conn.headers.getlist(header)
+    if not values:
+        return None
+    if len(values) > 1 or not _VISIBLE.fullmatch(values[0]):
+        raise AuthenticationError(f"Send one {header} header, with a key of visible ASCII.")
+    return values[0]
+
+
+def same(a: str | bytes, b: str | bytes) -> bool:
+    """Return whether two secrets are equal, in a time that does not depend on where they differ.
+
+    Strings are compared as UTF-8, also with bytes. The time may reveal the length of a secret.
+
+    Raises:
+        TypeError: An argument is neither a string nor bytes. A missing secret must equal nothing.
+    """
+    return hmac.compare_digest(_secret_bytes(a), _secret_bytes(b))
+
+
+def _secret_bytes(value: str | bytes) -> bytes:
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    if isinstance(value, bytes):
+        return value
+    # The value may be a secret, so the message has only its type.
+    raise TypeError(f"same() compares strings or bytes, not {type(value).__name__}.")
+
+
+def _token_of(conn: HTTPConnection[Any], scheme: str) -> str | None:
+    """Return the token68 of the Authorization header, or None if it has another scheme.
+
+    Raises:
+        AuthenticationError: The token is malformed, or there are several headers.
+    """
+    values = conn.headers.getlist("authorization")
+    if not values:
+        return None
+    if len(values) > 1:
+        # Another reader could take another one of them.
+        raise AuthenticationError("Send one Authorization header.")
+    found, _, token = values[0].strip(" \t").partition(" ")
+    # RFC 9110 s.11.1: the name of a scheme is not case-sensitive.
+    if found.lower() != scheme:
+        return None
+    token = token.lstrip(" ")
+    if not _TOKEN68.fullmatch(token):
+        raise AuthenticationError(f"The {scheme.title()} credentials are missing or malformed.")
+    return token
+
+
 def has_required_scope(conn: HTTPConnection[Any], scopes: str | Iterable[str]) -> bool:
     """Return whether `conn` has all of `scopes`. This needs AuthenticationMiddleware."""
     granted = conn.auth.scopes
@@ -150,7 +272,8 @@ def requires(
     """Decorate an endpoint so that only connections with all of `scopes` reach it.
 
     The endpoint is a function or a method, `async def` or `def`, with a parameter called `request`
-    or `websocket`. A WebSocket without the scopes is closed.
+    or `websocket`. A WebSocket without the scopes is closed. If AuthenticationMiddleware has a `challenge`, a
+    request without a user gets a 401 with that challenge instead of a 403.
 
     Args:
         scopes: One scope, or several.
@@ -222,10 +345,41 @@ class _Guard:
         if has_required_scope(request, self.scopes):
             return None
         if self.redirect is None:
-            raise HTTPException(status_code=self.status_code)
+            raise refusal(request, self.scopes, self.status_code)
         url = request.url_for(self.redirect).include_query_params(next=str(request.url))
         # RFC 9110 s.15.4.4: 303 makes the client use GET for the other page, after any method.
         return RedirectResponse(url, status_code=303)
+
+
+def refusal(
+    conn: HTTPConnection[Any], scopes: Sequence[str], status_code: int = 403
+) -> HTTPException:
+    """Return the exception for a connection that lacks one of ``scopes``.
+
+    With a challenge of AuthenticationMiddleware, a 403 becomes a 401 for a connection without a user.
+    """
+    challenge = conn.scope.get(CHALLENGE)
+    if challenge is None or status_code != 403:
+        return HTTPException(status_code)
+    if not getattr(conn.scope.get("user"), "is_authenticated", True):
+        return HTTPException(401, headers={"WWW-Authenticate": challenge})
+    if not is_bearer(challenge):
+        return HTTPException(403)
+    # RFC 6750 s.3.1: name the scopes that are needed. RFC 6749 s.3.3: a scope has no quotes or backslashes.
+    needed = [scope for scope in scopes if _VISIBLE.fullmatch(scope) and not {*scope} & {*'"\\'}]
+    error = extend_challenge(challenge, "insufficient_scope", " ".join(needed))
+    return HTTPException(403, headers={"WWW-Authenticate": error})
+
+
+def is_bearer(challenge: str) -> bool:
+    """Return whether a challenge is one for bearer tokens."""
+    return challenge.partition(" ")[0].lower() == "bearer"
+
+
+def extend_challenge(challenge: str, error: str, scope: str = "") -> str:
+    """Return a Bearer challenge with the parameters ``error`` and ``scope`` (RFC 6750 s.3)."""
+    parameters = f'error="{error}"' + (f', scope="{scope}"' if scope else "")
+    return f"{challenge}{',' if ' ' in challenge else ''} {parameters}"
 
 
 class _ConnectionFinder:

@@ -8,11 +8,16 @@ import pytest
 from spica.authentication import (
     AuthCredentials,
     AuthenticationBackend,
+    AuthenticationError,
     BaseUser,
     SimpleUser,
     UnauthenticatedUser,
+    api_key,
+    basic_credentials,
+    bearer_token,
     has_required_scope,
     requires,
+    same,
 )
 from spica.datastructures import URLPath
 from spica.exceptions import HTTPException
@@ -292,3 +297,96 @@ def test_scopes_come_before_the_endpoint() -> None:
         TypeError, match=r"^requires\(\) needs the scopes first: write @requires\('"
     ):
         requires(lambda request: None)  # type: ignore[arg-type]
+
+
+# Credentials in headers
+
+
+def with_headers(*headers):
+    return Request({"type": "http", "method": "GET", "path": "/", "headers": list(headers)})
+
+
+def authorization(value):
+    return with_headers((b"authorization", value))
+
+
+@pytest.mark.parametrize(
+    ("value", "token"),
+    [
+        (b"Bearer abc.DEF-123_~+/==", "abc.DEF-123_~+/=="),
+        (b"bearer abc", "abc"),
+        (b"BEARER   abc", "abc"),
+        (b"Basic YTpi", None),
+        (b"Bearerabc", None),
+        (b"", None),
+    ],
+)
+def test_a_bearer_token_is_read(value, token):
+    assert bearer_token(authorization(value)) == token  # RFC 6750 s.2.1
+
+
+def test_no_header_is_no_bearer_token():
+    assert bearer_token(with_headers()) is None
+
+
+@pytest.mark.parametrize(
+    "value", [b"Bearer", b"Bearer ", b"Bearer a b", b"Bearer a,b", b"Bearer \xe9", b"Bearer =a"]
+)
+def test_a_malformed_bearer_token_is_refused(value):
+    with pytest.raises(AuthenticationError, match="Bearer credentials are missing or malformed"):
+        bearer_token(authorization(value))
+
+
+@pytest.mark.parametrize("read", [bearer_token, basic_credentials])
+def test_two_authorization_headers_are_refused(read):
+    header = (b"authorization", b"Bearer abc")
+    with pytest.raises(AuthenticationError, match="one Authorization header"):
+        read(with_headers(header, header))
+
+
+@pytest.mark.parametrize(
+    ("encoded", "credentials"),
+    [
+        (b"QWxhZGRpbjpvcGVuIHNlc2FtZQ==", ("Aladdin", "open sesame")),  # RFC 7617 s.2
+        (b"dGVzdDoxMjPCow==", ("test", "123\u00a3")),  # RFC 7617 s.2.1
+        (b"YTpiOmM=", ("a", "b:c")),
+        (b"Og==", ("", "")),
+    ],
+)
+def test_basic_credentials_are_read(encoded, credentials):
+    assert basic_credentials(authorization(b"Basic " + encoded)) == credentials
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [b"", b"YTpi=", b"YTp", b"YQ==", b"_w==", b"/zph", b"YTpiAA==", b"YTpi\xff", b"YQo6Yg=="],
+    ids=str,
+)
+def test_malformed_basic_credentials_are_refused(encoded):
+    with pytest.raises(AuthenticationError, match="Basic credentials"):
+        basic_credentials(authorization(b"Basic " + encoded))
+
+
+def test_an_api_key_is_read_from_its_header():
+    assert api_key(with_headers((b"x-api-key", b"k-1"))) == "k-1"
+    assert api_key(with_headers((b"x-key", b"k-2")), header="X-Key") == "k-2"
+    assert api_key(with_headers()) is None
+
+
+@pytest.mark.parametrize("values", [[b""], [b"a b"], [b"\xc3\xa9"], [b"a", b"b"]], ids=str)
+def test_a_malformed_api_key_is_refused(values):
+    with pytest.raises(AuthenticationError, match="one X-API-Key header"):
+        api_key(with_headers(*((b"x-api-key", value) for value in values)))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [("key", "key", True), ("key", b"key", True), ("\u00e9", "e", False), ("a", "ab", False)],
+)
+def test_secrets_are_compared(a, b, expected):
+    assert same(a, b) is expected
+
+
+def test_a_missing_secret_equals_nothing():
+    with pytest.raises(TypeError, match="strings or bytes, not NoneType"):
+        same(None, None)

@@ -43,6 +43,7 @@ FLOORS: dict[str, float] = {
     "spica.convertors": 5,
     "spica.endpoints": 5,
     "spica.authentication": 5,
+    "spica.auth": 5.5,
     "spica.routing": 5,
     # layers, one class a file
     "spica.middleware": 6,

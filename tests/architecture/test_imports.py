@@ -13,6 +13,9 @@ OPTIONAL = {
     "httpx",
     "httpx2",
     "itsdangerous",
+    "joserfc",
+    "msgspec",
+    "pydantic",
     "jinja2",
     "multipart",
     "opentelemetry",
@@ -25,6 +28,7 @@ OPTIONAL = {
 }
 HEAVY = {
     "anyio.lowlevel",
+    "spica.auth",
     "spica.formparsers",
     "spica.shutdown",
     "email",
@@ -98,6 +102,7 @@ def test_the_package_itself_loads_nothing():
 @pytest.mark.parametrize(
     "module",
     [
+        "spica.auth",
         "spica.authentication",
         "spica.config",
         "spica.endpoints",

@@ -26,6 +26,7 @@ LAYERS = (
 """Middleware written with ``spica.layers``: nothing private of the layers, and nothing of the plumbing."""
 
 STRICT = (
+    "spica.auth.",
     "spica.channels",
     "spica.convertors",
     "spica.health",

@@ -12,7 +12,9 @@ from spica.authentication import (
     AuthenticationError,
     SimpleUser,
     UnauthenticatedUser,
+    requires,
 )
+from spica.exceptions import HTTPException
 from spica.middleware import Middleware
 from spica.middleware.authentication import AuthenticationMiddleware
 from spica.middleware.sessions import SessionMiddleware
@@ -189,3 +191,111 @@ def test_a_session_that_is_further_in_is_named():
     ]
     with pytest.raises(AssertionError, match="Put SessionMiddleware before that one in the list"):
         TestClient(Spica(middleware=recipes)).get("/")
+
+
+# A challenge
+
+
+def challenge_of(sent):
+    return dict(sent[0]["headers"]).get(b"www-authenticate")
+
+
+@pytest.mark.parametrize(
+    ("challenge", "header"),
+    [
+        ("Bearer", b'Bearer error="invalid_token"'),
+        ('Bearer realm="api"', b'Bearer realm="api", error="invalid_token"'),
+        ('Basic realm="stars"', b'Basic realm="stars"'),
+    ],
+)
+async def test_wrong_credentials_get_a_401_with_the_challenge(challenge, header):
+    sent = await ask(AuthenticationMiddleware(whoami, BasicAuth(), challenge=challenge), BAD)
+    assert status_and_body(sent) == (401, "Invalid basic auth credentials")
+    assert challenge_of(sent) == header
+
+
+async def test_a_backend_may_have_the_challenge():
+    class Backend(BasicAuth):
+        challenge = "Basic"
+
+    sent = await ask(AuthenticationMiddleware(whoami, Backend(), status_code=401), BAD)
+    assert (sent[0]["status"], challenge_of(sent)) == (401, b"Basic")
+
+
+async def test_another_status():
+    sent = await ask(AuthenticationMiddleware(whoami, BasicAuth(), status_code=403), BAD)
+    assert (sent[0]["status"], challenge_of(sent)) == (403, None)
+
+
+async def test_a_websocket_with_wrong_credentials_gets_the_response():
+    middleware = AuthenticationMiddleware(whoami, BasicAuth(), challenge="Basic")
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    extensions = {"websocket.http.response": {}}
+    scope = {"type": "websocket", "path": "/", "headers": BAD, "extensions": extensions}
+    await middleware(scope, None, send)
+    assert (sent[0]["type"], sent[0]["status"]) == ("websocket.http.response.start", 401)
+
+
+def test_a_401_needs_a_challenge():
+    with pytest.raises(ValueError, match="status_code=401 needs a challenge"):
+        AuthenticationMiddleware(whoami, BasicAuth(), status_code=401)
+
+
+@pytest.mark.parametrize("status_code", [200, 302, 500])
+def test_the_status_is_that_of_a_clients_error(status_code):
+    with pytest.raises(ValueError, match=f"400 to 499, not {status_code}"):
+        AuthenticationMiddleware(whoami, BasicAuth(), status_code=status_code)
+
+
+@pytest.mark.parametrize("challenge", ["", 401, "Bearer\r\nx: y"])
+def test_the_challenge_is_a_header_value(challenge):
+    with pytest.raises((TypeError, ValueError)):
+        AuthenticationMiddleware(whoami, BasicAuth(), challenge=challenge)
+
+
+class Limited(AuthenticationBackend):
+    """A user without scopes."""
+
+    async def authenticate(self, conn):
+        if conn.headers.get("x-error"):
+            raise HTTPException(503, "Keys are missing", headers={"Retry-After": "5"})
+        return (AuthCredentials(), SimpleUser("ann")) if "authorization" in conn.headers else None
+
+
+@requires(["read", 'o"dd'])
+async def protected(request):
+    return PlainTextResponse("secret")
+
+
+def protected_client(**options):
+    recipe = Middleware(AuthenticationMiddleware, backend=Limited(), **options)
+    app = Spica(middleware=[recipe])
+    app.add_route("/", protected)
+    return TestClient(app)
+
+
+def test_requires_answers_a_request_without_user_with_the_challenge():
+    response = protected_client(challenge="Bearer").get("/")
+    assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
+
+
+def test_requires_names_the_missing_scopes_to_a_user():
+    response = protected_client(challenge="Bearer").get("/", headers={"authorization": "x"})
+    # RFC 6750 s.3.1
+    expected = 'Bearer error="insufficient_scope", scope="read"'
+    assert (response.status_code, response.headers["www-authenticate"]) == (403, expected)
+
+
+def test_requires_answers_403_without_a_challenge():
+    response = protected_client().get("/")
+    assert (response.status_code, "www-authenticate" in response.headers) == (403, False)
+
+
+def test_a_backend_may_raise_an_http_exception():
+    response = protected_client().get("/", headers={"x-error": "1"})
+    assert (response.status_code, response.text) == (503, "Keys are missing")
+    assert response.headers["retry-after"] == "5"
