@@ -10,6 +10,12 @@ from benchmarks.table import Row, markdown_table, microseconds, ratio_text
 PEERS = {"blacksheep": "BlackSheep", "falcon": "Falcon", "litestar": "Litestar"}
 
 
+MAIN_CASES = (
+    *("plain", "json-mixed-rows", "json-echo", "last-route", "small-upload"),
+    *("stream-text", "static", "middleware-5", "stack-rows", "thread"),
+)
+"""The cases of the table in README."""
+
 Times = Mapping[str, tuple[str, float]]
 """By the name of a step its title and its seconds."""
 
@@ -51,6 +57,11 @@ def cases_table(rows: Sequence[Row], packages: Mapping[str, str]) -> str:
         aim = ratio_text(row.target) + (" (missed)" if row.is_missed else "")
         lines.append([row.title, *map(microseconds, times), row.ratio_text(), aim])
     return markdown_table(head, lines)
+
+
+def main_rows(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of ``MAIN_CASES``."""
+    return [row for row in rows if row.name in MAIN_CASES]
 
 
 def pythons_table(rows: Mapping[str, Sequence[Row]]) -> str:

@@ -5,11 +5,14 @@ import json
 
 import pytest
 
+from benchmarks.cases import all_cases
 from benchmarks.environment import Environment, this_environment
 from benchmarks.report import (
+    MAIN_CASES,
     cases_table,
     floors_table,
     introduction,
+    main_rows,
     pythons_table,
     read_result,
     verdict,
@@ -37,6 +40,14 @@ def test_the_best_round_is_shown_and_compared():
 
 def test_a_missed_aim_is_marked():
     assert cases_table([row(spica=5, starlette=10)], {}).endswith("| 0.500 | 0.40 (missed) |")
+
+
+def test_the_main_table_has_ten_cases_that_exist():
+    names = {case.name for case in all_cases()}
+    rows = [row(name, spica=1, starlette=2) for name in names]
+
+    assert sorted(row.name for row in main_rows(rows)) == sorted(MAIN_CASES)
+    assert len(MAIN_CASES) == 10
 
 
 def test_each_python_has_its_columns():
