@@ -110,8 +110,8 @@ async def _refuse(scope: Scope, reason: str) -> Answer:
 
 
 def _check_list(values: Sequence[str], location: str) -> None:
-    # `check_strings` accepts "*", which is not a list of values here.
-    check_strings((values,) if isinstance(values, str) else values, location)
+    # `check_strings` accepts "*". Here it is one wrong value, which the parser refuses.
+    check_strings(["*"] if values == "*" else values, location)
 
 
 def _check_origins(origins: Sequence[str]) -> tuple[str, ...]:

@@ -242,6 +242,5 @@ def _check_limit(name: str, limit: float | None) -> None:
 
 def _parse_origins(origins: Sequence[str]) -> frozenset[bytes]:
     location = "WebSocket.run: origins"
-    # `check_strings` accepts "*", which is not a list of origins.
-    check_strings((origins,) if isinstance(origins, str) else origins, location)
+    check_strings(["*"] if origins == "*" else origins, location)
     return frozenset(origin.encode() for origin in parse_trusted_origins(origins, location))
