@@ -68,6 +68,7 @@ SECTIONS: dict[str, list[str]] = {
         "guide/proxies",
         "guide/overload",
         "guide/health",
+        "guide/observability",
         "guide/drain",
         "guide/limits",
         "guide/checking",

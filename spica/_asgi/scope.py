@@ -47,6 +47,9 @@ SENT_BY_HAND = "spica.sent_by_hand"
 CSP_NONCE = "spica.csp_nonce"
 """A list with the nonce of the response: see ``read_nonce``. ``SecurityHeadersMiddleware`` sets it."""
 
+REQUEST_ID = "spica.request_id"
+"""The id of the request, which `RequestIdMiddleware` sets."""
+
 PENDING_EDITS = "spica.pending_edits"
 """Edits of the layers an exception passed, innermost first; the error page receives them too."""
 

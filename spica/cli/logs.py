@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from spica.cli.options import ServeOptions
+from spica.middleware.requestid import request_id
 
 ACCESS_LOGGERS = ("uvicorn.access", "granian.access")
 
@@ -104,7 +105,8 @@ class JSONFormatter(logging.Formatter):
     """Write a record as a JSON object on one line.
 
     Its members are ``time`` (RFC 3339, UTC), ``level``, ``logger`` and ``message``; for requests ``client``,
-    ``method``, ``path`` and ``status``; for errors ``exception``, the traceback.
+    ``method``, ``path`` and ``status``; ``request_id`` with ``RequestIdMiddleware``; for errors
+    ``exception``, the traceback. The records of ``AccessLogMiddleware`` have its members.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -116,11 +118,18 @@ class JSONFormatter(logging.Formatter):
             "logger": record.name,
         }
         access = _access_of(record)
-        if access is None:
+        entry = getattr(record, "access", None)  # of AccessLogMiddleware
+        if entry is not None:
+            document["message"] = f"{entry['method']} {entry['path']} {entry['status']}"
+            document |= entry
+        elif access is None:
             document["message"] = record.getMessage()
         else:
             document["message"] = f"{access['method']} {access['path']} {access['status']}"
             document |= access
+        identifier = getattr(record, "request_id", None) or request_id.get()
+        if identifier != "-":
+            document["request_id"] = identifier
         if record.exc_info:
             document["exception"] = self.formatException(record.exc_info)
         return json.dumps(document, default=str)

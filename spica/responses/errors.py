@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from spica._asgi.scope import REQUEST_ID
 from spica.exceptions import HTTPException
 from spica.responses.base import PlainTextResponse, Response
 from spica.responses.sending import WITHOUT_CONTENT
@@ -83,7 +84,11 @@ def _negotiate(
         # The title already contains the phrase of the status.
         says_nothing = not text or text == HTTPException(status_code).detail
         detail = None if says_nothing else text
-        response = ProblemDetailsResponse(status_code, detail, headers=headers)
+        request_id = scope.get(REQUEST_ID)
+        extensions = None if request_id is None else {"request_id": request_id}
+        response = ProblemDetailsResponse(
+            status_code, detail, extensions=extensions, headers=headers
+        )
     else:
         response = PlainTextResponse(detail, status_code=status_code, headers=headers)
     response.headers.add_vary_header("Accept")  # RFC 9110 s.12.5.5

@@ -12,7 +12,7 @@ from spica._asgi.scope import get_route_path
 from spica.routing.lifespan.mounted import mounted_app, router_of
 from spica.routing.mounts import AppRoute, Mount
 from spica.routing.router import Router
-from spica.routing.routes import Route
+from spica.routing.routes import Route, WebSocketRoute
 
 if TYPE_CHECKING:
     from spica.types import Scope
@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 MAX_DEPTH = 100
 """The most nested mounts, and layers around an app, to go through. It also ends a cycle of them."""
 
+_ENDPOINTS = (Route, WebSocketRoute)
+
 
 def find_pattern(scope: Scope, app: Any, root_path: str) -> str | None:
     """Return the whole pattern of the route in ``scope``, with the prefixes of the mounts below ``app``.
 
-    Returns None if the route is not a ``Route`` or ``Mount``, or the request does not lead to it.
+    Returns None if the route is not a ``Route``, ``WebSocketRoute`` or ``Mount``, or the request does not
+    lead to it.
 
     Args:
         scope: The scope of the request after it was served.
@@ -32,14 +35,16 @@ def find_pattern(scope: Scope, app: Any, root_path: str) -> str | None:
         root_path: The ``root_path`` at which the server called ``app``.
     """
     served = scope.get("route")
-    if not isinstance(served, (Route, Mount)):
+    if not isinstance(served, (*_ENDPOINTS, Mount)):
         return None
-    if isinstance(served, Route) and "app_root_path" not in scope:
+    if isinstance(served, _ENDPOINTS) and "app_root_path" not in scope:
         return served.path  # no mount was passed
     return _search(scope, served, app, root_path)
 
 
-def _search(scope: Scope, served: Route | Mount, app: Any, root_path: str) -> str | None:
+def _search(
+    scope: Scope, served: Route | WebSocketRoute | Mount, app: Any, root_path: str
+) -> str | None:
     """Follow the request from ``app`` to the served route, and return the patterns on the way."""
     here = {**scope, "root_path": root_path, "path_params": {}}
     pattern = ""
@@ -48,12 +53,12 @@ def _search(scope: Scope, served: Route | Mount, app: Any, root_path: str) -> st
         if router is None:
             # A foreign layer hides the rest. The route is still certain if no further mount has changed the
             # scope.
-            is_next = isinstance(served, Route) and here["root_path"] == scope.get("root_path")
+            is_next = isinstance(served, _ENDPOINTS) and here["root_path"] == scope.get("root_path")
             return pattern + served.path if is_next else None
         if router._table.select(here, get_route_path(here)) is None:
             return None
         route = here["route"]
-        if isinstance(route, (Route, Mount)):
+        if isinstance(route, (*_ENDPOINTS, Mount)):
             pattern += route.path
         if route is served:
             return pattern
@@ -71,3 +76,29 @@ def _router_inside(app: Any) -> Router | None:
             return router
         app = getattr(app, "app", None)
     return None
+
+
+def route_template(scope: Scope, outer_app: Any, outer_root_path: str) -> str | None:
+    """Return the path pattern of the matched route with those of its mounts, or None if it is unknown.
+
+    The pattern has the names of parameters and never their values. ``outer_app`` is the application in which
+    the middleware first saw the request, and ``outer_root_path`` its root path.
+    """
+    base: str = scope.get("app_root_path", outer_root_path)
+    pattern = find_pattern(scope, scope.get("router"), base)
+    if pattern is None and outer_app is not None:
+        # The outermost router belongs to another framework, which has mounted our application.
+        base = outer_root_path
+        pattern = find_pattern(scope, outer_app, base)
+    return None if pattern is None else base + strip_convertors(pattern) or "/"
+
+
+def strip_convertors(path: str) -> str:
+    """Return a path pattern without convertors: ``/{id}`` for ``/{id:int}``."""
+    if ":" not in path:
+        return path
+    parts = path.split("{")
+    for index, part in enumerate(parts[1:], 1):
+        inside, brace, rest = part.partition("}")
+        parts[index] = inside.partition(":")[0] + brace + rest
+    return "{".join(parts)

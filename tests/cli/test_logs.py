@@ -9,6 +9,7 @@ import pytest
 
 from spica.cli.logs import JSONFormatter, StopFilter, TextFormatter, log_config
 from spica.cli.options import ServeOptions
+from spica.middleware.requestid import request_id
 
 UVICORN = ("uvicorn.access", "%s", ("127.0.0.1:5", "GET", "/a?token=secret", "1.1", 200))
 GRANIAN = (
@@ -92,3 +93,23 @@ def test_the_end_of_the_drain_is_a_warning(is_dev: bool, is_kept: bool) -> None:
 def test_the_access_log_can_be_turned_off(has_log: bool, level: str) -> None:
     loggers = log_config(ServeOptions("main", access_log=has_log))["loggers"]
     assert {loggers[name]["level"] for name in ("uvicorn.access", "granian.access")} == {level}
+
+
+def test_a_line_has_the_id_of_its_request() -> None:
+    token = request_id.set("r-17")
+    try:
+        text = JSONFormatter().format(record("shop", "sold"))
+    finally:
+        request_id.reset(token)
+
+    assert json.loads(text)["request_id"] == "r-17"
+    assert "request_id" not in json.loads(JSONFormatter().format(record("shop", "sold")))
+
+
+def test_a_line_of_the_access_layer_has_its_members() -> None:
+    made = record("spica.access", "a line")
+    made.access = {"method": "GET", "path": "/a", "status": 200, "outcome": "client_left"}
+    document = json.loads(JSONFormatter().format(made))
+
+    assert document["message"] == "GET /a 200"
+    assert document["outcome"] == "client_left"

@@ -8,13 +8,21 @@ Standards: OpenTelemetry semantic conventions for HTTP spans and HTTP metrics, s
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spica._http.host import parse_host
-from spica.routing.route_pattern import find_pattern
+from spica.routing.route_pattern import route_template, strip_convertors
 
 if TYPE_CHECKING:
     from spica.types import Scope
+
+__all__ = [
+    "known_methods",
+    "redact_query",
+    "request_attributes",
+    "route_template",
+    "strip_convertors",
+]
 
 Attributes = dict[str, str | int]
 
@@ -92,29 +100,3 @@ def redact_query(query: str) -> str:
         f"{key}=REDACTED" if equals and key in _SECRET_KEYS else f"{key}{equals}{value}"
         for key, equals, value in pairs
     )
-
-
-def route_template(scope: Scope, outer_app: Any, outer_root_path: str) -> str | None:
-    """Return the path pattern of the matched route with those of its mounts, or None if it is unknown.
-
-    The pattern has the names of parameters and never their values. ``outer_app`` is the application in which
-    the middleware first saw the request, and ``outer_root_path`` its root path.
-    """
-    base: str = scope.get("app_root_path", outer_root_path)
-    pattern = find_pattern(scope, scope.get("router"), base)
-    if pattern is None and outer_app is not None:
-        # The outermost router belongs to another framework, which has mounted our application.
-        base = outer_root_path
-        pattern = find_pattern(scope, outer_app, base)
-    return None if pattern is None else base + strip_convertors(pattern) or "/"
-
-
-def strip_convertors(path: str) -> str:
-    """Return a path pattern without convertors: ``/{id}`` for ``/{id:int}``."""
-    if ":" not in path:
-        return path
-    parts = path.split("{")
-    for index, part in enumerate(parts[1:], 1):
-        inside, brace, rest = part.partition("}")
-        parts[index] = inside.partition(":")[0] + brace + rest
-    return "{".join(parts)
