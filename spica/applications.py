@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Unpack, overload
 from spica._asgi.current_codec import check_codec
 from spica._asgi.scope import CLEANUP
 from spica._asgi.stack import Middleware, MiddlewareFactory, build_layer, build_stack, check_recipes
-from spica._diagnostics.arguments import check_duration, check_flag
+from spica._diagnostics.arguments import check_duration, check_flag, check_scopes
 from spica._diagnostics.foreign_names import FIXES_OF_APPLICATION_ARGUMENTS, explain_arguments
 from spica._diagnostics.middleware_order import check_order, refuse_misplaced
 from spica._layers.answers import resolve_outermost
@@ -133,6 +133,8 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
             handler answers. Off by default, since clients may depend on the plain-text messages.
         drain_seconds: Seconds that open streams have to end at a shutdown (8, since ``docker stop`` kills a
             process after 10). See ``spica.shutdown``.
+        default_scopes: The scopes that each request and WebSocket needs, for example ``["authenticated"]``,
+            unless its route has ``public=True``. Needs AuthenticationMiddleware. By default, none.
         readiness_delay_seconds: Seconds between SIGTERM and the moment that the server stops to accept
             connections (0). Load balancers see a 503 of the readiness check in the meantime.
 
@@ -160,6 +162,7 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
     _tasks: Any = None  # a Tasks; the class is imported when it is first used
     drain_seconds: float = 8.0
     readiness_delay_seconds: float = 0.0
+    default_scopes: Sequence[str] | None = None
 
     shutdown = _ShutdownAttribute()
     """The shutdown of the outermost application around this one: see ``spica.shutdown.Shutdown``."""
@@ -186,6 +189,7 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
         problem_details: bool = False,
         drain_seconds: float = 8.0,
         readiness_delay_seconds: float = 0.0,
+        default_scopes: Sequence[str] | None = None,
     ) -> None:
         name = type(self).__name__
         self.debug = check_flag(
@@ -219,6 +223,7 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
         self.readiness_delay_seconds = check_duration(
             readiness_delay_seconds, f"{name}: readiness_delay_seconds"
         )
+        self.default_scopes = check_scopes(default_scopes, f"{name}: default_scopes")
         self.middleware_stack = None
 
     def build_middleware_stack(self) -> ASGIApp:
@@ -394,6 +399,10 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
     def _build(self) -> BuiltStack:
         if type(self).build_middleware_stack is not Spica.build_middleware_stack:
             check_order(self.user_middleware)  # a subclass folds its stack by itself
+        if self.default_scopes is not None:  # may be set later, as an attribute
+            from spica.auth.default import protect_router
+
+            protect_router(self.router, self.default_scopes)
         stack = self.build_middleware_stack()
         if self.json_codec is not None and stack is not None:
             stack = JSONCodecLayer(stack, self.json_codec)
@@ -420,10 +429,13 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
         self.router.add_route(path, route, methods, name, include_in_schema, **options)
 
     def add_websocket_route(
-        self, path: str, route: SocketEndpoint, name: str | None = None
+        self, path: str, route: SocketEndpoint, name: str | None = None, *, public: bool = False
     ) -> None:
         """Add a WebSocket route to the router."""
-        self.router.add_websocket_route(path, route, name)
+        if public:
+            self.router.add_websocket_route(path, route, name, public=True)
+        else:  # a subclass of Router may override the method without `public`
+            self.router.add_websocket_route(path, route, name)
 
     def mount(
         self,
@@ -433,9 +445,17 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
         *,
         lifespan: bool | None = None,
         serve_bare_path: bool | None = None,
+        public: bool = False,
     ) -> None:
-        """Serve ``app`` below a path prefix; ``lifespan`` and ``serve_bare_path`` as for ``Mount``."""
-        self.router.mount(path, app, name, lifespan=lifespan, serve_bare_path=serve_bare_path)
+        """Serve ``app`` below a path prefix. The further arguments are those of ``Mount``."""
+        self.router.mount(
+            path,
+            app,
+            name,
+            lifespan=lifespan,
+            serve_bare_path=serve_bare_path,
+            public=public,
+        )
 
     def host(
         self, host: str, app: ASGIApp, name: str | None = None, *, lifespan: bool | None = None

@@ -30,6 +30,24 @@ def check_strings(values: Collection[str], place: str) -> None:
             raise TypeError(f"{place} must be strings, not {value!r:.80}.")
 
 
+def check_scopes(scopes: Any, place: str) -> Any:
+    """Return the scopes that a connection needs, or None.
+
+    Raises:
+        TypeError: ``scopes`` is not a list of strings.
+        ValueError: ``scopes`` is empty, and would protect nothing.
+    """
+    if scopes is None:
+        return None
+    check_strings(scopes, place)
+    if not scopes or isinstance(scopes, str):
+        raise ValueError(
+            f'{place} must be a list with at least one scope, for example ["authenticated"], '
+            f"not {scopes!r:.80}."
+        )
+    return tuple(scopes)
+
+
 def check_tokens(values: Collection[str], place: str) -> None:
     """Require a collection of tokens, such as methods or header names.
 

@@ -42,6 +42,7 @@ class RouteOptions(TypedDict, total=False):
     min_body_rate: float | None
     cancel_on_disconnect: bool
     timeout_seconds: float | None
+    public: bool
 
 
 class NoMatchFound(Exception):
@@ -123,6 +124,9 @@ class Match(enum.Enum):
 
 class BaseRoute:
     """Base class of all routes. A route of your own defines ``matches``, ``url_path_for`` and ``handle``."""
+
+    public: bool = False
+    """Whether everybody may use the route, although the application has ``default_scopes``."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Return how well the scope matches, and the keys to add to it if the router takes this route.

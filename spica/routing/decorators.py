@@ -43,7 +43,13 @@ class RouteDecorators:
             """Add a route."""
 
         def add_websocket_route(
-            self, path: str, endpoint: SocketEndpoint, /, name: str | None = None
+            self,
+            path: str,
+            endpoint: SocketEndpoint,
+            /,
+            name: str | None = None,
+            *,
+            public: bool = False,
         ) -> None:
             """Add a WebSocket route."""
 
@@ -164,23 +170,26 @@ class RouteDecorators:
         return self._add_below(path, ("QUERY",), name, include_in_schema, options)
 
     def websocket_route(
-        self, path: str, name: str | None = None
+        self, path: str, name: str | None = None, *, public: bool = False
     ) -> Callable[[SocketEndpointT], SocketEndpointT]:
         """Add a ``WebSocketRoute`` to the function or class endpoint below; see ``route``."""
         _check_path(path, "websocket_route")
 
         def add(endpoint: SocketEndpointT) -> SocketEndpointT:
-            self.add_websocket_route(path, endpoint, name=name)
+            if public:
+                self.add_websocket_route(path, endpoint, name=name, public=True)
+            else:  # a subclass may override the method without `public`
+                self.add_websocket_route(path, endpoint, name=name)
             return endpoint
 
         return add
 
     def websocket(
-        self, path: str, name: str | None = None
+        self, path: str, name: str | None = None, *, public: bool = False
     ) -> Callable[[SocketEndpointT], SocketEndpointT]:
         """Add a ``WebSocketRoute``: another name of ``websocket_route``."""
         _check_path(path, "websocket")
-        return RouteDecorators.websocket_route(self, path, name)
+        return RouteDecorators.websocket_route(self, path, name, public=public)
 
     def _add_below(
         self,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from spica._diagnostics.arguments import check_flag
 from spica._http.host import find_host, has_contradicting_hosts, parse_host_name
 from spica._layers.answers import refuse
 from spica._layers.exception_handlers import deny
@@ -70,6 +71,7 @@ class Host(AppRoute):
         app: The ASGI app to serve.
         name: The first part of the names for ``url_for``.
         lifespan: Whether the application's lifespan runs, as for ``Mount``.
+        public: As for ``Mount``.
 
     Raises:
         ValueError: ``host`` has a scheme, a path or a ``*``, or braces that are not a parameter.
@@ -77,8 +79,15 @@ class Host(AppRoute):
     """
 
     def __init__(
-        self, host: str, app: ASGIApp, name: str | None = None, *, lifespan: bool | None = None
+        self,
+        host: str,
+        app: ASGIApp,
+        name: str | None = None,
+        *,
+        lifespan: bool | None = None,
+        public: bool = False,
     ) -> None:
+        self.public = check_flag(public, f"Host({host!r}): public")
         if not isinstance(host, str) or host.startswith("/"):
             raise MisuseError(f"Host({host!r}): Host must not start with '/': give a host name.")
         if "/" in host:

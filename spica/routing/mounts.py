@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from spica._asgi.scope import get_route_path, restore_prefix
 from spica._asgi.stack import Middleware, build_stack
+from spica._diagnostics.arguments import check_flag
 from spica._layers.exception_handlers import Boundary
 from spica._layers.layer import Respond
 from spica._layers.limits import limit_app
@@ -172,6 +173,8 @@ class Mount(AppRoute):
             default: the router redirects GET and HEAD, because relative links in a page depend on the slash.
             The application serves other methods and WebSockets, because many clients do not follow a
             redirect, unless another route matches.
+        public: Whether everybody may use everything below, although the outer application has
+            ``default_scopes``.
 
     Raises:
         ValueError: Neither ``app`` nor ``routes`` is given, or the path is not valid for a route.
@@ -192,8 +195,10 @@ class Mount(AppRoute):
         min_body_rate: float | None = None,
         lifespan: bool | None = None,
         serve_bare_path: bool | None = None,
+        public: bool = False,
     ) -> None:
         place = f"Mount({path!r})"
+        self.public = check_flag(public, f"{place}: public")
         self.lifespan = check_choice(lifespan, f"{place}: lifespan")
         self.serve_bare_path = check_choice(serve_bare_path, f"{place}: serve_bare_path")
         if path:

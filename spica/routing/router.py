@@ -317,9 +317,17 @@ class Router(RouteDecorators, BaseLayer):
         *,
         lifespan: bool | None = None,
         serve_bare_path: bool | None = None,
+        public: bool = False,
     ) -> None:
         """Add a ``Mount``."""
-        mount = Mount(path, app=app, name=name, lifespan=lifespan, serve_bare_path=serve_bare_path)
+        mount = Mount(
+            path,
+            app=app,
+            name=name,
+            lifespan=lifespan,
+            serve_bare_path=serve_bare_path,
+            public=public,
+        )
         self.routes.append(mount)
 
     def host(
@@ -350,10 +358,10 @@ class Router(RouteDecorators, BaseLayer):
         )
 
     def add_websocket_route(
-        self, path: str, endpoint: SocketEndpoint, name: str | None = None
+        self, path: str, endpoint: SocketEndpoint, name: str | None = None, *, public: bool = False
     ) -> None:
         """Add a ``WebSocketRoute``."""
-        self.routes.append(WebSocketRoute(path, endpoint, name=name))
+        self.routes.append(WebSocketRoute(path, endpoint, name=name, public=public))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Router) and self.routes == other.routes

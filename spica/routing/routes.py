@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from spica._asgi.scope import get_route_path, path_below
 from spica._asgi.stack import Middleware, build_stack
+from spica._diagnostics.arguments import check_flag
 from spica._diagnostics.call_site import unwrap_partial
 from spica._diagnostics.foreign_names import FIXES_OF_ROUTE_ARGUMENTS, explain_arguments
 from spica._http.fields import is_token
@@ -136,6 +137,7 @@ class Route(PatternRoute):
             leaves before there is a response. Off by default, because some work must be finished.
         timeout_seconds: The time after which spica cancels the endpoint, but not the middleware, if it has
             not answered, and answers 504. None, the default: no limit. See ``spica.middleware.timeout``.
+        public: Whether everybody may use the route, although the application has ``default_scopes``.
 
     Raises:
         ValueError: The path does not begin with "/", repeats a parameter, names an unknown convertor, or has
@@ -160,8 +162,10 @@ class Route(PatternRoute):
         min_body_rate: float | None = None,
         cancel_on_disconnect: bool = False,
         timeout_seconds: float | None = None,
+        public: bool = False,
     ) -> None:
         place = f"Route({path!r})"
+        self.public = check_flag(public, f"{place}: public")
         self.path = check_path(path, place)
         check_spelling(path, place)
         warn_of_path(path, place)
@@ -295,6 +299,7 @@ class WebSocketRoute(PatternRoute):
         endpoint: An async function ``(websocket)``, or an ASGI app or class endpoint.
         name: The name for ``url_for``. Default: the name of the function or class.
         middleware: Middleware around this endpoint alone, the first one outermost.
+        public: Whether everybody may use the route, although the application has ``default_scopes``.
 
     Raises:
         ValueError: The path does not begin with "/", repeats a parameter, names an unknown convertor, or has
@@ -311,8 +316,10 @@ class WebSocketRoute(PatternRoute):
         *,
         name: str | None = None,
         middleware: Sequence[Middleware] | None = None,
+        public: bool = False,
     ) -> None:
         place = f"WebSocketRoute({path!r})"
+        self.public = check_flag(public, f"{place}: public")
         self.path = check_path(path, place)
         check_spelling(path, place)
         warn_of_path(path, place)
