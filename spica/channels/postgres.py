@@ -9,7 +9,7 @@ once in 10 ms for each process. A lost wake-up delays events by a second at most
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 import anyio
@@ -111,9 +111,14 @@ def _ignore_result(task: asyncio.Future[Any]) -> None:
         task.exception()
 
 
-async def _detached(work: Awaitable[Any]) -> Any:
-    """Await work that a timeout leaves behind: asyncpg may take long to cancel on a server that hangs."""
-    task = asyncio.ensure_future(work)
+async def _call_method(connection: Any, method: str, *args: Any) -> Any:
+    """Call a method of a connection. Its lookup, too, raises InterfaceError if the pool has it back."""
+    return await getattr(connection, method)(*args)
+
+
+async def _detached(call: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+    """Await a call that a timeout leaves behind: asyncpg may take long to cancel on a server that hangs."""
+    task = asyncio.ensure_future(call(*args))
     task.add_done_callback(_ignore_result)
     try:
         return await asyncio.shield(task)
@@ -132,7 +137,13 @@ class _Database:
         self._pool: Any = None
         self._url = url
         self._opening: asyncio.Future[Any] | None = None
-        self.errors = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+        self.errors = (
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,  # a connection that breaks in the middle of an answer
+            OSError,
+            TimeoutError,
+        )
         self.guard = Guard(self.errors)
 
     async def acquire(self) -> Any:
@@ -175,20 +186,27 @@ class _Database:
             with anyio.CancelScope(shield=True):
                 await self._pool.release(connection, timeout=TIMEOUT_SECONDS)
 
+    def terminate(self, connection: Any) -> None:
+        """Close a connection without waiting for the server."""
+        try:
+            connection.terminate()
+        except self.errors:
+            pass  # the server has closed it, and the pool has it back
+
     async def _call(self, method: str, statement: str, args: tuple[Any, ...]) -> Any:
         connection = await self.acquire()
         try:
             return await getattr(connection, method)(statement, *args)
         except asyncio.CancelledError:
             # The answer may still come: the connection is of no use to another operation.
-            connection.terminate()
+            self.terminate(connection)
             raise
         finally:
             await self.release(connection)
 
     async def run(self, operation: str, method: str, statement: str, *args: Any) -> Any:
         """Execute a statement within the time limit."""
-        return await self.guard.run(operation, _detached(self._call(method, statement, args)))
+        return await self.guard.run(operation, _detached, self._call, method, statement, args)
 
     async def close(self) -> None:
         """Close the pool, unless it was given."""
@@ -273,25 +291,22 @@ class _Listener:
 
     async def run(self) -> None:
         """Compare the counters after each wake-up, and every second."""
-        connection = await self.database.guard.run("receiving", _detached(self.database.acquire()))
+        connection = await self.database.guard.run("receiving", _detached, self.database.acquire)
         try:
-            await self._ask(connection.add_listener(WAKE_UP, self._on_notify))
+            await self._ask(connection, "add_listener", WAKE_UP, self._on_notify)
             self._woken |= self.wanted
             while True:
                 names, self._woken = self._woken, set()
                 if names:
-                    found = await self._ask(connection.fetch(_COUNTERS, list(names)))
+                    found = await self._ask(connection, "fetch", _COUNTERS, list(names))
                     counters = {name: (epoch, seq) for name, epoch, seq in found}
                     for name in names:
                         self._feed.observe(name, *counters.get(name, ("", 0)))
                 self._wake.clear()
                 if not self._woken:
                     await self._wait()
-        except asyncio.CancelledError:
-            connection.terminate()
-            raise
-        except ChannelsUnavailable:
-            connection.terminate()
+        except (asyncio.CancelledError, ChannelsUnavailable):
+            self.database.terminate(connection)
             raise
         finally:
             await self.database.release(connection)
@@ -303,8 +318,10 @@ class _Listener:
         except TimeoutError:
             self._woken |= self.wanted
 
-    def _ask(self, work: Awaitable[Any]) -> Awaitable[Any]:
-        return self.database.guard.run("receiving", _detached(work))
+    def _ask(self, connection: Any, method: str, *args: Any) -> Awaitable[Any]:
+        return self.database.guard.run(
+            "receiving", _detached, _call_method, connection, method, *args
+        )
 
 
 class PostgresBackend:
@@ -384,7 +401,9 @@ class PostgresBackend:
         if connection is None:
             row = await database.run("publish", "fetchrow", _PUBLISH, *args)
         else:
-            row = await database.guard.run("publish", connection.fetchrow(_PUBLISH, *args))
+            row = await database.guard.run(
+                "publish", _call_method, connection, "fetchrow", _PUBLISH, *args
+            )
         position = Position(*row)
         if self._listener is not None:
             self._listener.announce(key, connection)

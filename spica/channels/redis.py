@@ -161,13 +161,13 @@ class _Listener:
         if event is None:
             event = self._acknowledged[key] = asyncio.Event()
             self._names[_stream_key(key)] = key
-            await self._guard.run("subscribe", self._send("subscribe", key))
-        await self._guard.run("subscribe", event.wait())
+            await self._guard.run("subscribe", self._send, "subscribe", key)
+        await self._guard.run("subscribe", event.wait)
 
     async def unlisten(self, key: str) -> None:
         if self._acknowledged.pop(key, None) is not None:
             del self._names[_stream_key(key)]
-            await self._guard.run("unsubscribe", self._send("unsubscribe", key))
+            await self._guard.run("unsubscribe", self._send, "unsubscribe", key)
 
     async def _send(self, command: str, key: str) -> None:
         async with self._lock:
@@ -244,7 +244,7 @@ class _Listener:
         for start in range(0, len(keys), MAX_KEYS):
             part = keys[start : start + MAX_KEYS]
             names = [name for key in part for name in _keys(key)[1:]]
-            found = await self._guard.run("reading", self._client.mget(names))
+            found = await self._guard.run("reading", self._client.mget, names)
             for index, key in enumerate(part):
                 number, epoch = found[2 * index], found[2 * index + 1]
                 if number is None or epoch is None:
@@ -366,7 +366,7 @@ class RedisBackend:
     ) -> Awaitable[Any]:
         if self._listener is None:
             raise ChannelsUnavailable(operation, "the backend is not connected")
-        return self._guard.run(operation, script.run(self._client, keys, *args))
+        return self._guard.run(operation, script.run, self._client, keys, *args)
 
     async def publish(
         self,
@@ -425,7 +425,7 @@ class RedisBackend:
         for key in keys:
             for name in _keys(key)[1:]:
                 pipeline.pexpire(name, milliseconds)
-        await self._guard.run("reading", pipeline.execute())
+        await self._guard.run("reading", pipeline.execute)
 
     # -- presence ----------------------------------------------------------------------------------
 

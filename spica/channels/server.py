@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from spica.channels.backend import TIMEOUT_SECONDS
 from spica.channels.messages import ChannelsUnavailable
@@ -31,8 +31,13 @@ class Guard:
         self._failures = 0
         self._open_until = 0.0
 
-    async def run(self, operation: str, work: Awaitable[T]) -> T:
-        """Await ``work`` for at most 1 second. ``work`` must be a coroutine that has not started.
+    async def run(self, operation: str, call: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """Await ``call(*args)`` for at most 1 second. An open breaker does not call it.
+
+        Args:
+            operation: The name of the operation, for the log.
+            call: An async function, or one that returns an awaitable. It may raise at once.
+            args: The arguments of the call.
 
         Raises:
             ChannelsUnavailable: It failed, took too long, or the breaker is open.
@@ -40,14 +45,11 @@ class Guard:
         if self._failures >= MAX_FAILURES:
             now = time.monotonic()
             if now < self._open_until:
-                close = getattr(work, "close", None)
-                if close is not None:
-                    close()
                 raise ChannelsUnavailable(operation, "the last operations failed")
             self._open_until = now + OPEN_SECONDS
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                result = await work
+                result = await call(*args)
         except TimeoutError:
             self._fail()
             raise ChannelsUnavailable(operation, f"no answer in {TIMEOUT_SECONDS:g} s") from None
