@@ -142,6 +142,30 @@ def work() -> list[Comparison]:
     ]
 
 
+def observation() -> list[Comparison]:
+    """Request ids, the access log and metrics, in microseconds on top of a plain request."""
+    import logging
+
+    from spica.middleware.accesslog import AccessLogMiddleware
+    from spica.middleware.metrics import MetricsMiddleware
+    from spica.middleware.requestid import RequestIdMiddleware
+
+    # The time of a handler depends on its target. The record is made and its handlers are called.
+    log = logging.getLogger("spica.access")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.addHandler(logging.NullHandler())
+    plain, call = spica_app(), Call()
+    identified = spica_app((RequestIdMiddleware, {}))
+    logged = spica_app((AccessLogMiddleware, {}))
+    measured = spica_app((MetricsMiddleware, {}))
+    return [
+        Comparison("request id (us)", identified, plain, call, 1.5, is_ratio=False),
+        Comparison("access log (us)", logged, plain, call, 6.0, is_ratio=False),
+        Comparison("metrics (us)", measured, plain, call, 8.0, is_ratio=False),
+    ]
+
+
 async def negotiate(scope: Any, receive: Any, send: Any) -> None:
     ACCEPTED.choose(scope["headers"])
 
@@ -192,6 +216,7 @@ def static_files(directory: Path) -> list[Comparison]:
 GROUPS: dict[str, Callable[[Path], list[Comparison]]] = {
     "safety": lambda directory: safety(),
     "work": lambda directory: work(),
+    "observation": lambda directory: observation(),
     "compression": lambda directory: compression(),
     "static": static_files,
 }

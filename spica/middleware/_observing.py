@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from spica.requests import Request
     from spica.types import ASGIApp, Message, Receive, Scope, Send
 
+KNOWN_METHODS = frozenset(
+    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
+)
+"""Methods that are reported by name. Each further method would create another series of metrics."""
+
 Outcome = Literal["done", "client_left", "broken", "timeout"]
 """The end of a connection: complete, the client left, an error, or a timeout."""
 
@@ -32,22 +37,17 @@ Outcome = Literal["done", "client_left", "broken", "timeout"]
 class Observation:
     """One request or WebSocket. A subclass defines ``report``, which runs once, at the end."""
 
-    __slots__ = (
-        "began_at",
-        "ended_at",
-        "error",
-        "first_byte_at",
-        "has_left",
-        "is_complete",
-        "is_over",
-        "layer",
-        "outer_app",
-        "response",
-        "root_path",
-        "scope",
-        "size",
-        "status_code",
-    )
+    # Defaults of the class, since most requests change few of them.
+    ended_at = 0.0
+    error: BaseException | None = None
+    first_byte_at = 0.0
+    has_left = False
+    is_complete = False
+    is_over = False
+    is_stream = False
+    response: Response | None = None
+    size = 0
+    status_code = 0
 
     def __init__(self, scope: Scope, layer: Any) -> None:
         self.scope = scope
@@ -55,20 +55,14 @@ class Observation:
         # If another framework's mount has parameters, their values are in the prefix.
         self.outer_app = None if scope.get("path_params") else scope.get("app")
         self.root_path: str = scope.get("root_path", "")
-        self.response: Response | None = None
-        self.first_byte_at = 0.0
-        self.status_code = 0
-        self.size = 0
-        self.error: BaseException | None = None
-        self.has_left = False
-        self.is_complete = False
-        self.is_over = False
-        self.ended_at = 0.0
         self.began_at = perf_counter()
 
     def report(self) -> None:
         """Use the values of the observation. It must not raise."""
         raise NotImplementedError
+
+    def note_stream(self) -> None:
+        """Note that the body is sent in parts. A subclass may override this."""
 
     @property
     def route(self) -> str | None:
@@ -134,6 +128,9 @@ class Observation:
             if not message.get("more_body", False):
                 self.is_complete = True
                 self.end()  # background tasks do not count
+            elif not self.is_stream and not self.is_over:
+                self.is_stream = True
+                self.note_stream()
         elif kind == "http.response.start":
             self.status_code = message["status"]
             self.first_byte_at = perf_counter()

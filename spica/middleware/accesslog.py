@@ -22,6 +22,8 @@ __all__ = ["AccessLogMiddleware"]
 
 log = logging.getLogger("spica.access")
 
+_FILE = "accesslog.py"  # a whole path takes longer to split
+
 
 class AccessLogMiddleware(ObservingLayer):
     """Log each request and WebSocket to the logger ``spica.access`` when it is over.
@@ -80,7 +82,6 @@ class AccessLogMiddleware(ObservingLayer):
 class _Access(Observation):
     """The entry of one connection."""
 
-    __slots__ = ()
     layer: AccessLogMiddleware
 
     def report(self) -> None:
@@ -97,7 +98,7 @@ class _Access(Observation):
         entry = self.entry(outcome)
         # Not log.log(): it looks for the calling line, which is always this one.
         record = log.makeRecord(
-            log.name, level, __file__, 0, _Line(entry, self.layer.format), (), None
+            log.name, level, _FILE, 0, _Line(entry, self.layer.format), (), None
         )
         record.access = entry
         log.handle(record)

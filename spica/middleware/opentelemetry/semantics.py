@@ -11,12 +11,14 @@ import os
 from typing import TYPE_CHECKING
 
 from spica._http.host import parse_host
+from spica.middleware._observing import KNOWN_METHODS
 from spica.routing.route_pattern import route_template, strip_convertors
 
 if TYPE_CHECKING:
     from spica.types import Scope
 
 __all__ = [
+    "KNOWN_METHODS",
     "known_methods",
     "redact_query",
     "request_attributes",
@@ -25,11 +27,6 @@ __all__ = [
 ]
 
 Attributes = dict[str, str | int]
-
-KNOWN_METHODS = frozenset(
-    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
-)
-"""Methods that are reported by name. Each further method would create another series of metrics."""
 
 # Semantic conventions, `url.query`: the values of these keys are credentials of cloud storage.
 _SECRET_KEYS = frozenset({"AWSAccessKeyId", "Signature", "sig", "X-Goog-Signature"})

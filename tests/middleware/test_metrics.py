@@ -1,0 +1,293 @@
+"""Tests of spica/middleware/metrics.py, with the parsers of prometheus-client."""
+
+import os
+import subprocess
+import sys
+
+import anyio
+import pytest
+from asgi_kit import Exchange, http_scope, websocket_scope
+
+pytest.importorskip("prometheus_client")
+
+import anyio.lowlevel
+from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from spica.applications import Spica
+from spica.concurrency import run_in_threadpool
+from spica.middleware import Middleware
+from spica.middleware.metrics import MetricsMiddleware, metrics_response
+from spica.responses import PlainTextResponse, StreamingResponse
+from spica.routing import Mount, Route, WebSocketRoute
+
+pytestmark = pytest.mark.anyio
+
+
+async def user(request):
+    return PlainTextResponse("a user")
+
+
+async def fail(request):
+    raise RuntimeError("failed")
+
+
+async def broken(request):
+    async def chunks():
+        yield b"12345"
+        raise RuntimeError("failed")
+
+    return StreamingResponse(chunks())
+
+
+async def endless(request):
+    async def chunks():
+        while True:
+            yield b"x"
+            await anyio.lowlevel.checkpoint()
+
+    return StreamingResponse(chunks())
+
+
+async def socket(websocket):
+    await websocket.accept()
+    websocket.app.seen = read(websocket.app.registry)
+    await websocket.close()
+
+
+def service(*routes, **options):
+    """Return an application with a registry of its own."""
+    registry = CollectorRegistry()
+
+    async def show(request):
+        return metrics_response(request, registry=registry)
+
+    app = Spica(
+        routes=[
+            Route("/users/{id:int}", user, methods=["GET", "POST"]),
+            Route("/fail", fail),
+            Route("/broken", broken),
+            Route("/endless", endless),
+            Route("/metrics", show),
+            WebSocketRoute("/rooms/{room}", socket),
+            Mount("/shops/{shop}", routes=[Route("/items/{item}", user)]),
+            *routes,
+        ],
+        middleware=[Middleware(MetricsMiddleware, registry=registry, **options)],
+    )
+    app.registry = registry
+    return app
+
+
+def read(registry):
+    """Return the samples by name and labels."""
+    text = metrics_response(registry=registry).body.decode()
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in parse_text(text)
+        for sample in family.samples
+    }
+
+
+async def get(app, path="/users/7", method="GET", **options):
+    return await Exchange(http_scope(method, path), **options).run(app)
+
+
+COUNT = "http_server_request_duration_seconds_count"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "labels"),
+    [
+        ("GET", "/users/7", ("GET", "/users/{id}", "200")),
+        ("POST", "/users/7", ("POST", "/users/{id}", "200")),
+        ("GET", "/shops/3/items/4", ("GET", "/shops/{shop}/items/{item}", "200")),
+        ("GET", "/fail", ("GET", "/fail", "500")),
+        ("GET", "/unknown", ("GET", "unmatched", "404")),
+        ("BREW", "/unknown", ("_OTHER", "unmatched", "404")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_a_request_counts_with_method_route_and_status(method, path, labels):
+    app = service()
+    await get(app, path, method)
+
+    assert read(app.registry)[(COUNT, *labels)] == 1
+
+
+async def test_unmatched_paths_share_one_series():
+    app = service()
+    for number in range(50):
+        await get(app, f"/unknown/{number}")
+
+    series = [key for key in read(app.registry) if key[0] == COUNT]
+    assert series == [(COUNT, "GET", "unmatched", "404")]
+
+
+async def test_bytes_are_counted():
+    app = service()
+    await get(app)
+    await get(app)
+
+    assert read(app.registry)["http_server_response_body_bytes_total", "GET", "/users/{id}"] == 12
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "outcome"),
+    [("/broken", {}, "broken"), ("/endless", {"gone_after": 4}, "client_left")],
+    ids=["broken", "left"],
+)
+async def test_incomplete_responses_are_counted(path, options, outcome):
+    app = service()
+    await get(app, path, **options)
+
+    samples = read(app.registry)
+    assert samples["http_server_incomplete_responses_total", outcome, path] == 1
+    assert samples["http_server_active_requests",] == 0
+    assert samples["http_server_active_streams",] == 0
+
+
+async def test_requests_and_streams_in_progress_are_gauges():
+    seen = []
+
+    async def chunks():
+        yield b"a"
+        seen.append(read(app.registry))
+        yield b"b"
+
+    async def stream(request):
+        return StreamingResponse(chunks())
+
+    app = service(Route("/stream", stream))
+    await get(app, "/stream")
+
+    assert seen[0]["http_server_active_requests",] == 1
+    assert seen[0]["http_server_active_streams",] == 1
+    assert read(app.registry)["http_server_active_streams",] == 0
+
+
+async def test_websockets_are_measured_apart():
+    app = service()
+    messages = [{"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1000}]
+    await Exchange(websocket_scope("/rooms/blue"), messages).run(app)
+
+    samples = read(app.registry)
+    assert app.seen["websocket_server_active_connections",] == 1
+    assert samples["websocket_server_active_connections",] == 0
+    assert samples["websocket_server_duration_seconds_count", "/rooms/{room}", "101"] == 1
+
+
+async def test_threads_and_tasks_are_gauges():
+    app = service()
+    release = anyio.Event()
+    app.tasks.open()
+    app.tasks.start(release.wait)
+
+    exchange = await get(app, "/metrics")
+    release.set()
+    await app.tasks.aclose()
+
+    assert "spica_tasks_running 1.0" in exchange.text
+    assert 'spica_threads_running{group="endpoints"} 0.0' in exchange.text
+
+
+async def test_metrics_can_be_read_in_a_thread():
+    app = service()
+    await get(app)
+
+    response = await run_in_threadpool(metrics_response, registry=app.registry)
+
+    assert b"http_server_active_requests" in response.body
+
+
+async def test_openmetrics_is_negotiated():
+    app = service()
+    await get(app)
+    fields = [("accept", "application/openmetrics-text; version=1.0.0")]
+    exchange = await Exchange(http_scope(path="/metrics", headers=fields)).run(app)
+
+    names = {family.name for family in parse_openmetrics(exchange.text)}
+    content_type = dict(exchange.starts[0]["headers"])[b"content-type"]
+    assert "http_server_request_duration_seconds" in names
+    assert content_type.startswith(b"application/openmetrics-text")
+
+
+async def test_labels_are_escaped():
+    app = service(Route('/quo"ted\\{a}', user))
+    await get(app, '/quo"ted\\1')
+
+    assert read(app.registry)[COUNT, "GET", '/quo"ted\\{a}', "200"] == 1
+
+
+async def test_skipped_paths_are_not_measured():
+    app = service(Route("/livez", user))
+    await get(app, "/livez")
+    await get(app, "/metrics")
+
+    assert [key for key in read(app.registry) if key[0] == COUNT] == []
+
+
+async def test_two_layers_share_a_registry():
+    registry = CollectorRegistry()
+    first, second = (MetricsMiddleware(user, registry=registry) for _ in range(2))
+
+    assert first.metrics is second.metrics
+    with pytest.raises(ValueError, match="Use the same buckets"):
+        MetricsMiddleware(user, registry=registry, buckets=[1, 2])
+
+
+async def test_skip_must_be_a_list():
+    with pytest.raises(TypeError, match="must be a list of strings"):
+        MetricsMiddleware(user, skip="/livez", registry=CollectorRegistry())
+
+
+WORKER = """\
+import asyncio, os, sys
+from asgi_kit import call
+from spica.applications import Spica
+from spica.middleware import Middleware
+from spica.middleware.metrics import MetricsMiddleware, metrics_response
+from spica.responses import PlainTextResponse
+from spica.routing import Route
+
+async def hello(request):
+    if "wait" in request.query_params:
+        os._exit(0)  # the worker is killed while it serves a request
+    return PlainTextResponse("hello")
+
+async def main():
+    app = Spica(routes=[Route("/", hello)], middleware=[Middleware(MetricsMiddleware)])
+    await call(app, "GET", "/")
+    print(metrics_response().body.decode(), flush=True)
+    if sys.argv[1] == "die":
+        await call(app, "GET", "/?wait=1")
+
+asyncio.run(main())
+"""
+
+
+def test_workers_are_summed_and_dead_ones_leave_the_gauges(tmp_path):
+    support = os.path.join(os.path.dirname(__file__), "..", "support")
+    path = os.pathsep.join([os.path.abspath(support), *sys.path])
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": path}
+    texts = [
+        subprocess.run(
+            [sys.executable, "-c", WORKER, fate],
+            env=environment,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        ).stdout
+        for fate in ("die", "live")
+    ]
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in parse_text(texts[1])
+        for sample in family.samples
+    }
+
+    # The first worker has counted two requests, the last of which never ended.
+    assert samples[COUNT, "GET", "/", "200"] == 2
+    assert samples["http_server_active_requests",] == 0
