@@ -163,9 +163,11 @@ async def break_store(server: Any, site: Site, seconds: float) -> None:
 async def restart(server: Any, site: Site) -> None:
     # Counted first: a client may see the new server before this task goes on.
     site.restarts += 1
+    site.changes += 1
     await asyncio.to_thread(server.stop)
     await asyncio.sleep(DOWN_SECONDS)
     await asyncio.to_thread(server.start)
+    site.changes += 1
 
 
 async def settle(site: Site, readers: list[Reader], channels: list[str]) -> dict[str, str]:

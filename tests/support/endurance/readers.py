@@ -23,6 +23,8 @@ class Site:
         self.port = port
         self.keeps_state = keeps_state
         self.restarts = 0
+        self.changes = 0
+        """Counts the begin and the end of each restart."""
         self.is_over = False
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []

@@ -20,7 +20,7 @@ class Visitor:
         self.numbers = itertools.count()
         self.values: dict[str, set[str | None]] = {}
         self.cookie = ""
-        self.restarts = 0
+        self.changes = 0
         self.ended: list[str] = []
         """The cookies of the sessions that ended."""
 
@@ -36,7 +36,7 @@ class Visitor:
             await asyncio.sleep(0.2)
 
     async def log_in(self) -> None:
-        self.restarts = self.site.restarts
+        self.changes = self.site.changes
         _, headers, _ = await self.site.request_until(f"/session/login?user={self.name}")
         self.cookie = headers["set-cookie"].partition(";")[0]
         self.values = {"a": {None}, "b": {None}}
@@ -60,7 +60,7 @@ class Visitor:
                 break
             await asyncio.sleep(0.1)
         if status == 401:
-            if self.site.keeps_state or self.restarts == self.site.restarts:
+            if self.site.keeps_state or self.changes == self.site.changes:
                 self.site.complain(f"{self.name}: the session is lost")
             self.site.counts["sessions lost with the store"] += 1
             return False
@@ -96,12 +96,12 @@ async def check_limits(site: Site, name: str) -> None:
     for number in itertools.count():
         if site.is_over:
             return
-        restarts = site.restarts
+        changes = site.changes
         sent = [site.request("/take", x_key=f"{name}-{number}") for _ in range(REQUESTS)]
         statuses = [status for status, _, _ in await asyncio.gather(*sent)]
         admitted = statuses.count(200)
         unknown = sum(status not in (200, 429) for status in statuses)
-        forgot = not site.keeps_state and restarts != site.restarts
+        forgot = not site.keeps_state and changes != site.changes
         if not forgot and not admitted <= BURST <= admitted + unknown:
             site.complain(f"{name}-{number}: {admitted} admitted, {unknown} unknown")
         site.counts["bursts checked exactly"] += unknown == 0
