@@ -55,7 +55,10 @@ def log_config(options: ServeOptions) -> dict[str, Any]:
 
 
 class StopFilter(logging.Filter):
-    """Drop the errors that uvicorn logs for each connection that it cancels when it stops."""
+    """Drop the errors that uvicorn logs for each connection that ends because the server stops."""
+
+    is_stopping = False
+    """Whether this process has got a signal to stop. The server sets it on the class."""
 
     def __init__(self, is_dev: bool = False) -> None:
         super().__init__()
@@ -69,6 +72,8 @@ class StopFilter(logging.Filter):
             return True
         if str(record.msg).rstrip().endswith("CancelledError"):  # of a lifespan
             return False
+        if self.is_stopping and "returned without completing response" in str(record.msg):
+            return False  # a stream that the drain has cancelled
         if "graceful shutdown exceeded" in str(record.msg):
             # Development has no drain, so there is nothing to report.
             record.levelno, record.levelname = logging.WARNING, "WARNING"

@@ -14,7 +14,7 @@ from typing import Any
 import uvicorn
 
 from spica.checks.loading import find_inner
-from spica.cli.logs import log_config
+from spica.cli.logs import StopFilter, log_config
 from spica.cli.options import MAX_MESSAGE_SIZE, ServeOptions
 from spica.cli.serving import settle_drain
 
@@ -54,6 +54,7 @@ class GracefulServer(uvicorn.Server):
         """Stop at the first signal, end the drain at the second, and skip the lifespan at the third."""
         self.signals += 1
         if self.signals == 1:
+            StopFilter.is_stopping = True
             if self.begin_drain is not None:
                 # The lifespan has a handler that does this. But a layer may keep the lifespan from the app.
                 self.begin_drain(signal.Signals(sig).name)

@@ -79,6 +79,15 @@ def test_cancelled_requests_are_no_errors(error: BaseException, is_kept: bool) -
     assert StopFilter().filter(error_record(error)) is is_kept
 
 
+@pytest.mark.parametrize("is_stopping", [False, True])
+def test_a_stream_that_the_drain_has_cut_is_not_an_error(
+    is_stopping: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StopFilter, "is_stopping", is_stopping)
+    cut = record("uvicorn.error", "ASGI callable returned without completing response.")
+    assert StopFilter().filter(cut) is not is_stopping
+
+
 @pytest.mark.parametrize(("is_dev", "is_kept"), [(False, True), (True, False)])
 def test_the_end_of_the_drain_is_a_warning(is_dev: bool, is_kept: bool) -> None:
     told = record("uvicorn.error", "Cancel %s running task(s), timeout graceful shutdown exceeded")
