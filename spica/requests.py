@@ -42,6 +42,7 @@ from spica._http.cookies import parse_cookies
 from spica._http.fields import encode_field_value
 from spica._http.urls import check_request_path
 from spica._originals import is_original, remember
+from spica._typed import ReadsModels
 from spica.datastructures import URL, Address, FormData, Headers, QueryParams, State
 from spica.datastructures.url import UnlistedPath
 from spica.jsoncodec import MalformedJSON
@@ -314,7 +315,7 @@ def _wrong_type(what: str, allowed: str, kind: object) -> RuntimeError:
     return RuntimeError(f"{what} needs a scope of type {allowed}, not {kind!r}.")
 
 
-class Request(HTTPConnection[StateT]):
+class Request(ReadsModels, HTTPConnection[StateT]):
     """An HTTP request: the data of ``HTTPConnection``, the body, and control of the connection.
 
     Args:

@@ -203,8 +203,6 @@ FIXES_OF_CONNECTIONS = {
     "ip": "Read request.client.host. Behind a proxy, start the server with --proxy-headers.",
     "match_info": "Read request.path_params['name'].",
     "params": "Read request.path_params or request.query_params.",
-    "path": "Read request.url.path.",
-    "query": _QUERY,
     "query_args": _QUERY,
     "query_string": "Read request.url.query, or request.query_params for the decoded values.",
     "remote_addr": "Read request.client.host. Behind a proxy, start the server with --proxy-headers.",
@@ -231,7 +229,6 @@ FIXES_OF_REQUESTS = {
     "is_json": "Read request.headers.get('content-type').",
     "iter_text": _SOCKET,
     "post": _FORM,
-    "read": _BODY,
     "receive_json": _SOCKET,
     "receive_text": _SOCKET,
     "send_json": _SOCKET,
@@ -242,6 +239,8 @@ FIXES_OF_REQUESTS = {
 _NO_HTTP_BODY = "A WebSocket has messages instead of a body: call receive_text() or receive_json()."
 
 FIXES_OF_SOCKETS = {
+    "path": "Read websocket.url.path.",
+    "query": _QUERY,
     "body": _NO_HTTP_BODY,
     "broadcast": "Keep the open WebSockets in a set, and call send_text() on each.",
     "disconnect": "Call `await websocket.close()`.",

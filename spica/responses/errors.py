@@ -33,7 +33,11 @@ def error_response(
 
 
 def http_exception_response(scope: Scope, exc: HTTPException) -> Response:
-    """Return the response for an HTTPException without a handler."""
+    """Return the response for an HTTPException without a handler: its own, if it has ``to_response()``."""
+    to_response = getattr(exc, "to_response", None)
+    if to_response is not None:
+        own: Response = to_response()
+        return own
     if exc.status_code == 404 and getattr(scope.get("app"), "debug", False):
         found = _list_routes(scope, exc)
         if found:

@@ -32,6 +32,8 @@ FLOORS: dict[str, float] = {
     "spica.tasks": 3.5,
     "spica.background": 4,
     "spica.formparsers": 4,
+    "spica._typed": 4,
+    "spica.reading": 4,
     "spica.requests": 4,
     "spica.websockets": 4,
     "spica.responses": 4,

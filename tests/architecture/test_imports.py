@@ -39,6 +39,7 @@ HEAVY = {
     "importlib.metadata",
     "mimetypes",
     "spica.channels",
+    "spica.reading",
     "spica.stores",
     "spica.tasks",
     "spica.websockets.outbox",

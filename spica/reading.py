@@ -1,0 +1,349 @@
+"""Read a body, a query or path parameters as a dataclass, TypedDict, msgspec.Struct or pydantic model.
+
+``Request.read``, ``query`` and ``path`` use this module. It is imported when one of them is first called. It
+checks dataclasses and TypedDicts by itself; the other models bring their library.
+
+Standards: RFC 9457 (problem details), RFC 6901 (JSON Pointer).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+import re
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, datetime, time
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, NamedTuple, NotRequired, get_args, get_origin, get_type_hints, is_typeddict
+from uuid import UUID
+
+from spica._asgi.body import DEFAULT_MAX_JSON_SIZE, BodyTooLarge
+from spica._asgi.scope import BODY_LIMIT
+from spica.exceptions import HTTPException
+from spica.responses.base import Response
+from spica.responses.problem import ProblemDetailsResponse
+
+__all__ = ["InvalidInput"]
+
+MAX_ERRORS = 100
+"""How many mistakes a response lists."""
+
+_ARRAYS: dict[Any, Any] = {list: list, Sequence: list, set: set, frozenset: frozenset, tuple: tuple}
+_BOOLEANS = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
+_MSGSPEC_PLACE = re.compile(r"(.*) - at .*`\$([^`]*)`", re.DOTALL)
+_MSGSPEC_STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
+
+
+class InvalidInput(HTTPException):
+    """The input does not fit the model. The client gets a 422 with problem details.
+
+    Args:
+        place: The part of the request: "body", "query" or "path".
+        errors: One dict for each mistake: ``pointer``, a JSON pointer to the value, and ``detail``.
+    """
+
+    def __init__(self, place: str, errors: Sequence[Mapping[str, str]]) -> None:
+        super().__init__(422, f"The {place} is invalid.")
+        self.errors = [dict(error) for error in errors[:MAX_ERRORS]]
+
+    def to_response(self) -> Response:
+        """Return the problem details, with the mistakes as ``errors``."""
+        return ProblemDetailsResponse(422, self.detail, extensions={"errors": self.errors})
+
+
+async def read_body(request: Any, model: Any, max_size: int | float | None) -> Any:
+    """Return the body of ``request``, JSON or a form, as a ``model``."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in ("application/x-www-form-urlencoded", "multipart/form-data"):
+        return read_strings(model, (await request.form()).multi_items(), "body")
+    if kind and kind != "application/json" and not kind.endswith("+json"):
+        # RFC 9110 s.15.5.16
+        raise HTTPException(415, "Send JSON or a form.", headers={"Accept": "application/json"})
+    if not _is_foreign(model):
+        return _finish("body", model, await request.json(max_size=max_size), False)
+    body = await request.body(max_size=max_size)
+    if max_size is None and len(body) > DEFAULT_MAX_JSON_SIZE and BODY_LIMIT not in request.scope:
+        raise BodyTooLarge(DEFAULT_MAX_JSON_SIZE)  # as in Request.json()
+    check = _Check(False)
+    value = check.foreign(model, body, "", True)
+    if check.is_malformed:
+        await request.json(max_size=max_size)  # raises MalformedJSON
+        raise HTTPException(400, "The body is not valid JSON.")
+    if check.errors:
+        raise InvalidInput("body", check.errors)
+    return value
+
+
+def read_strings(model: Any, items: Iterable[tuple[str, Any]], place: str) -> Any:
+    """Return names and values as a ``model``. A field for a list takes all values of its name."""
+    lists = _list_fields(model)
+    values: dict[str, Any] = {}
+    for name, value in items:
+        if name in lists:
+            values.setdefault(name, []).append(value)
+        else:
+            values[name] = value
+    return _finish(place, model, values, True)
+
+
+def _finish(place: str, model: Any, value: Any, is_text: bool) -> Any:
+    check = _Check(is_text)
+    try:
+        result = check.read(model, value, "")
+    except RecursionError:
+        raise InvalidInput(place, [{"pointer": "", "detail": "is nested too deeply"}]) from None
+    if check.errors:
+        raise InvalidInput(place, check.errors)
+    return result
+
+
+class _Check:
+    """Convert a value to a type, and collect the mistakes. ``is_text``: numbers may be strings."""
+
+    def __init__(self, is_text: bool) -> None:
+        self.is_text = is_text
+        self.is_malformed = False
+        self.errors: list[dict[str, str]] = []
+
+    def fail(self, pointer: str, detail: str) -> None:
+        """Note a mistake."""
+        if len(self.errors) < MAX_ERRORS:
+            self.errors.append({"pointer": pointer, "detail": detail})
+
+    def read(self, kind: Any, value: Any, pointer: str) -> Any:
+        """Return ``value`` as a ``kind``. If it is none, note the mistake."""
+        origin = get_origin(kind) or kind
+        if origin in _READERS:
+            return _READERS[origin](self, get_args(kind), value, pointer)
+        if origin in _SCALARS:
+            return self.read_scalar(origin, _SCALARS[origin], value, pointer)
+        if isinstance(origin, enum.EnumMeta):
+            members: Iterable[Any] = origin
+            return self.read_choice([(each.value, each) for each in members], value, pointer)
+        if _is_foreign(origin):
+            return self.foreign(origin, value, pointer, False)
+        if is_typeddict(origin) or dataclasses.is_dataclass(origin):
+            return self.read_object(origin, value, pointer)
+        if origin in _ARRAYS:
+            return self.read_array(origin, get_args(kind), value, pointer)
+        return self.read_instance(origin, value, pointer)
+
+    def read_instance(self, kind: Any, value: Any, pointer: str) -> Any:
+        """Return an uploaded file, or the value of a convertor of your own."""
+        if isinstance(kind, typing.NewType):
+            return self.read(kind.__supertype__, value, pointer)
+        if not isinstance(kind, type) or kind.__module__ == "builtins":
+            raise TypeError(f"A model can't have a field of the type {kind!r:.100}.")
+        is_right = isinstance(value, kind)
+        return value if is_right else self.fail(pointer, f"must be a {kind.__name__}")
+
+    def read_any(self, kinds: Sequence[Any], value: Any, pointer: str) -> Any:
+        return self.read(kinds[0], value, pointer) if kinds else value
+
+    def read_literal(self, kinds: Sequence[Any], value: Any, pointer: str) -> Any:
+        return self.read_choice([(each, each) for each in kinds], value, pointer)
+
+    def read_union(self, kinds: Sequence[Any], value: Any, pointer: str) -> Any:
+        attempts = []
+        for kind in kinds:
+            attempt = _Check(self.is_text)
+            result = attempt.read(kind, value, pointer)
+            if not attempt.errors:
+                return result
+            if kind is not types.NoneType:
+                attempts.append(attempt.errors)
+        if len(attempts) != 1:
+            details = dict.fromkeys(each[0]["detail"] for each in attempts)
+            return self.fail(pointer, " or ".join(details))
+        self.errors += attempts[0]
+
+    def read_choice(self, choices: Sequence[tuple[Any, Any]], value: Any, pointer: str) -> Any:
+        for raw, choice in choices:
+            is_same = type(raw) is type(value) and raw == value
+            if is_same or (self.is_text and str(raw) == value):
+                return choice
+        return self.fail(pointer, f"must be one of {', '.join(str(raw) for raw, _ in choices)}")
+
+    def read_object(self, kind: Any, value: Any, pointer: str) -> Any:
+        if not isinstance(value, Mapping):
+            return self.fail(pointer, "must be an object")
+        count = len(self.errors)
+        members = {}
+        for name, (hint, is_required) in _fields_of(kind).items():
+            if name in value:
+                members[name] = self.read(hint, value[name], pointer + _step(name))
+            elif is_required:
+                self.fail(pointer + _step(name), "is required")
+        if len(self.errors) > count:
+            return None
+        try:
+            return kind(**members)
+        except ValueError as error:  # from __post_init__
+            return self.fail(pointer, str(error) or "is invalid")
+
+    def read_array(self, kind: Any, kinds: Sequence[Any], value: Any, pointer: str) -> Any:
+        if not isinstance(value, list):
+            return self.fail(pointer, "must be an array")
+        is_fixed = kind is tuple and bool(kinds) and kinds[-1] is not Ellipsis
+        if is_fixed and len(value) != len(kinds):
+            return self.fail(pointer, f"must have {len(kinds)} items")
+        of_items = kinds if is_fixed else [kinds[0] if kinds else Any] * len(value)
+        pairs = enumerate(zip(of_items, value, strict=True))
+        items = [self.read(each, item, f"{pointer}/{i}") for i, (each, item) in pairs]
+        return _ARRAYS[kind](items) if not self.errors else None
+
+    def read_mapping(self, kinds: Sequence[Any], value: Any, pointer: str) -> Any:
+        if not isinstance(value, Mapping):
+            return self.fail(pointer, "must be an object")
+        key_kind, kind = kinds or (str, Any)
+        if key_kind is not str:
+            raise TypeError(
+                f"The keys of a dict in a model must be strings, not {key_kind!r:.100}."
+            )
+        return {key: self.read(kind, item, pointer + _step(key)) for key, item in value.items()}
+
+    def read_scalar(self, kind: Any, scalar: _Scalar, value: Any, pointer: str) -> Any:
+        try:
+            if type(value) in scalar.types:
+                return value if type(value) is kind else scalar.parse(value)
+            if isinstance(value, str) and (self.is_text or scalar.is_string):
+                return scalar.parse(value)
+        except (ValueError, ArithmeticError, LookupError):
+            pass
+        return self.fail(pointer, scalar.detail)
+
+    def foreign(self, model: Any, value: Any, pointer: str, is_json: bool) -> Any:
+        """Let the library of ``model`` check a value, or the bytes of a JSON document."""
+        validator = getattr(model, "__pydantic_validator__", None)
+        if validator is None:
+            return self._msgspec(model, value, pointer, is_json)
+        try:
+            return (validator.validate_json if is_json else validator.validate_python)(value)
+        except ValueError as error:
+            if not hasattr(error, "errors"):
+                raise
+            for each in error.errors(include_url=False, include_input=False, include_context=False):
+                self.is_malformed |= each["type"] == "json_invalid"
+                self.fail(pointer + "".join(map(_step, each["loc"])), each["msg"])
+
+    def _msgspec(self, model: Any, value: Any, pointer: str, is_json: bool) -> Any:
+        import msgspec  # the model is one of its classes
+
+        try:
+            if is_json:
+                return msgspec.json.decode(value, type=model)
+            return msgspec.convert(value, model, strict=not self.is_text)
+        except msgspec.ValidationError as error:
+            found = _MSGSPEC_PLACE.fullmatch(str(error))
+            detail, path = found.groups() if found else (str(error), "")
+            steps = (name or index for name, index in _MSGSPEC_STEP.findall(path))
+            self.fail(pointer + "".join(map(_step, steps)), detail)
+        except msgspec.DecodeError:
+            self.is_malformed = True
+
+
+def _is_foreign(model: Any) -> bool:
+    return hasattr(model, "__pydantic_validator__") or hasattr(model, "__struct_fields__")
+
+
+def _step(name: object) -> str:
+    """Return a step of a JSON pointer (RFC 6901 s.3)."""
+    return "/" + str(name).replace("~", "~0").replace("/", "~1")
+
+
+@lru_cache(maxsize=1024)
+def _fields_of(kind: Any) -> dict[str, tuple[Any, bool]]:
+    """Return the type of each field of a dataclass or TypedDict, and whether it is required."""
+    hints = get_type_hints(kind, include_extras=True)
+    plain = get_type_hints(kind)
+    if is_typeddict(kind):
+        required = kind.__required_keys__
+        return {
+            name: (plain[name], name in required and get_origin(hint) is not NotRequired)
+            for name, hint in hints.items()
+        }
+    missing = dataclasses.MISSING
+    return {
+        field.name: (plain[field.name], field.default is field.default_factory is missing)
+        for field in dataclasses.fields(kind)
+        if field.init
+    }
+
+
+@lru_cache(maxsize=1024)
+def _list_fields(model: Any) -> frozenset[str]:
+    """Return the names of the fields that hold several values."""
+    hints: dict[str, Any]
+    if hasattr(model, "model_fields"):
+        pairs = model.model_fields.items()
+        hints = {each.alias or name: each.annotation for name, each in pairs}
+    elif hasattr(model, "__struct_fields__"):
+        names = dict(zip(model.__struct_fields__, model.__struct_encode_fields__, strict=True))
+        hints = {names.get(name, name): hint for name, hint in get_type_hints(model).items()}
+    else:
+        hints = get_type_hints(model)
+    return frozenset(name for name, hint in hints.items() if _holds_several(hint))
+
+
+def _holds_several(hint: Any) -> bool:
+    if get_origin(hint) in (typing.Union, types.UnionType):
+        return any(map(_holds_several, get_args(hint)))
+    return (get_origin(hint) or hint) in _ARRAYS
+
+
+# -- scalars ---------------------------------------------------------------------------------------------
+
+
+def _parse_int(text: str) -> int:
+    if not re.fullmatch("[+-]?[0-9]{1,4000}", text):  # int() takes spaces, underscores and more
+        raise ValueError
+    return int(text)
+
+
+def _finite(number: Any) -> Any:
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def _parse_none(text: str) -> None:
+    raise ValueError  # a missing field, not a string, is None
+
+
+def _parse_decimal(value: Any) -> Decimal:
+    return Decimal(_finite(Decimal(str(value))))
+
+
+class _Scalar(NamedTuple):
+    types: tuple[type, ...]  # of JSON values; a bool is no int
+    parse: Callable[[str], Any]
+    detail: str
+    is_string: bool = False  # whether it is a string in JSON, too
+
+
+_SCALARS: dict[Any, _Scalar] = {
+    str: _Scalar((str,), str, "must be a string"),
+    int: _Scalar((int,), _parse_int, "must be an integer"),
+    float: _Scalar((int, float), lambda text: _finite(float(text)), "must be a number"),
+    bool: _Scalar((bool,), lambda text: _BOOLEANS[text.lower()], "must be true or false"),
+    types.NoneType: _Scalar((types.NoneType,), _parse_none, "must be null"),
+    Decimal: _Scalar((int, float, Decimal), _parse_decimal, "must be a number", True),
+    datetime: _Scalar((datetime,), datetime.fromisoformat, "must be a date and time", True),
+    date: _Scalar((date,), date.fromisoformat, "must be a date", True),
+    time: _Scalar((time,), time.fromisoformat, "must be a time", True),
+    UUID: _Scalar((UUID,), UUID, "must be a UUID", True),
+}
+
+_READERS: dict[Any, Callable[[_Check, Sequence[Any], Any, str], Any]] = {
+    typing.Any: _Check.read_any,
+    typing.Annotated: _Check.read_any,
+    typing.Union: _Check.read_union,
+    types.UnionType: _Check.read_union,
+    typing.Literal: _Check.read_literal,
+    dict: _Check.read_mapping,
+    Mapping: _Check.read_mapping,
+}

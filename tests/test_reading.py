@@ -1,0 +1,338 @@
+"""Tests of spica/reading.py."""
+
+import enum
+import json
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from http import HTTPStatus
+from typing import Annotated, Any, Literal, NewType, NotRequired, TypedDict
+from uuid import UUID
+
+import msgspec
+import pydantic
+import pytest
+from asgi_kit import call
+
+from spica.applications import Spica
+from spica.datastructures import UploadFile
+from spica.reading import InvalidInput
+from spica.requests import Request
+from spica.responses import JSONResponse
+from spica.testclient import AsyncTestClient
+
+pytestmark = pytest.mark.anyio
+
+
+class Size(enum.Enum):
+    SMALL = "s"
+    LARGE = "l"
+
+
+Name = NewType("Name", str)
+
+
+@dataclass
+class Address:
+    city: str
+    zip: int | None = None
+
+
+@dataclass
+class Person:
+    name: Name
+    age: int
+    address: Address | None = None
+    tags: list[str] = field(default_factory=list)
+
+    def __post_init__(self):
+        if self.age < 0:
+            raise ValueError("age must not be negative")
+
+
+class PersonDict(TypedDict):
+    name: str
+    age: int
+    tags: NotRequired[list[str]]
+
+
+class PersonStruct(msgspec.Struct):
+    name: str
+    age: int
+    tags: list[str] = []
+
+
+class PersonModel(pydantic.BaseModel):
+    name: str
+    age: int
+    tags: list[str] = []
+
+
+MODELS = [Person, PersonDict, PersonStruct, PersonModel]
+
+
+def request_with(body=b"", content_type="application/json", query=b"", params=None):
+    headers = [(b"content-type", content_type.encode())] if content_type else []
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
+    scope.update(query_string=query, path_params=params or {})
+
+    async def receive():
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return Request(scope, receive)
+
+
+async def read(model, value):
+    body = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return await request_with(body).read(model)
+
+
+async def errors_of(model, value):
+    with pytest.raises(InvalidInput) as caught:
+        await read(model, value)
+    return {error["pointer"]: error["detail"] for error in caught.value.errors}
+
+
+def name_of(person):
+    return person["name"] if isinstance(person, dict) else person.name
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_a_body_becomes_a_model(model):
+    person = await read(model, {"name": "Ada", "age": 36, "tags": ["a"], "unknown": 1})
+    assert name_of(person) == "Ada"
+    assert isinstance(person, dict if model is PersonDict else model)
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_a_mistake_has_a_pointer(model):
+    errors = await errors_of(model, {"name": "Ada", "age": 1, "tags": ["a", 7]})
+    assert [*errors] == ["/tags/1"]  # RFC 6901
+
+
+@pytest.mark.parametrize("model", [Person, PersonDict, PersonModel])
+async def test_all_mistakes_are_found(model):
+    assert [*await errors_of(model, {"age": "x", "tags": {}})] == ["/name", "/age", "/tags"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_another_document_is_refused(model):
+    assert [*await errors_of(model, [1])] == [""]
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("body", [b"", b"{", b'{"name"', b"\xff"])
+async def test_malformed_json_is_a_400(model, body):
+    with pytest.raises(json.JSONDecodeError):
+        await read(model, body)
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_a_form_becomes_a_model(model):
+    body = b"name=Ada&age=36&tags=a&tags=b"
+    person = await request_with(body, "application/x-www-form-urlencoded").read(model)
+    assert name_of(person) == "Ada"
+    assert (person["tags"] if isinstance(person, dict) else person.tags) == ["a", "b"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_query_becomes_a_model(model):
+    person = request_with(query=b"name=A&name=Ada&age=36&tags=a").query(model)
+    assert name_of(person) == "Ada"
+    assert (person["age"] if isinstance(person, dict) else person.age) == 36
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_wrong_query_is_refused(model):
+    with pytest.raises(InvalidInput, match="The query is invalid") as caught:
+        request_with(query=b"name=Ada&age=old").query(model)
+    assert [error["pointer"] for error in caught.value.errors] == ["/age"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_path_parameters_become_a_model(model):
+    person = request_with(params={"name": "Ada", "age": 36}).path(model)
+    assert name_of(person) == "Ada"
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/xml", "application/jsonx"])
+async def test_another_type_is_a_415(content_type):
+    async def endpoint(request):
+        return JSONResponse(await request.read(PersonDict))
+
+    app = Spica()
+    app.add_route("/", endpoint, methods=["POST"])
+    headers = [("content-type", content_type)]
+    exchange = await call(app, "POST", headers=headers, body=b"{}")
+    assert (exchange.status, exchange.headers["accept"]) == (415, "application/json")
+
+
+@pytest.mark.parametrize(
+    "content_type", ["", "Application/JSON; charset=utf-8", "application/problem+json"]
+)
+async def test_types_of_json_are_read(content_type):
+    person = await request_with(b'{"name": "Ada", "age": 1}', content_type).read(Person)
+    assert person == Person(Name("Ada"), 1)
+
+
+async def test_nested_models_are_read():
+    person = await read(Person, {"name": "A", "age": 1, "address": {"city": "B", "zip": None}})
+    assert person.address == Address("B", None)
+    value = {"name": "A", "age": 1, "address": {"zip": "x"}}
+    assert [*await errors_of(Person, value)] == ["/address/city", "/address/zip"]
+
+
+async def test_post_init_may_refuse_values():
+    assert await errors_of(Person, {"name": "A", "age": -1}) == {"": "age must not be negative"}
+
+
+@pytest.mark.parametrize("model", [Person, PersonStruct, PersonModel])
+async def test_lists_of_models_are_read(model):
+    [person] = await read(list[model], [{"name": "A", "age": 1}])
+    assert isinstance(person, model)
+    assert [*await errors_of(list[model], [{"name": "A", "age": 1}, {"name": 1, "age": 1}])] == [
+        "/1/name"
+    ]
+
+
+DATE = "2026-11-28"
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [
+        (int, 7, 7),
+        (int, True, None),
+        (int, 7.0, None),
+        (int, "7", None),
+        (float, 7, 7.0),
+        (float, "7", None),
+        (float, True, None),
+        (bool, True, True),
+        (bool, 1, None),
+        (str, "a", "a"),
+        (str, 1, None),
+        (Size, "s", Size.SMALL),
+        (Size, "x", None),
+        (Size, [], None),
+        (Literal["a", 1], 1, 1),
+        (Literal["a", 1], True, None),
+        (Decimal, "1.5", Decimal("1.5")),
+        (Decimal, "NaN", None),
+        (Decimal, "x", None),
+        (date, DATE, date(2026, 11, 28)),
+        (date, "28.11.2026", None),
+        (datetime, DATE + "T12:00:00Z", datetime.fromisoformat(DATE + "T12:00:00+00:00")),
+        (datetime, 7, None),
+        (UUID, "0" * 32, UUID(int=0)),
+        (UUID, "x", None),
+        (tuple[int, str], [1, "a"], (1, "a")),
+        (tuple[int, str], [1], None),
+        (tuple[int, ...], [1, 2], (1, 2)),
+        (set[int], [1, 1], {1}),
+        (dict[str, int], {"a": 1}, {"a": 1}),
+        (dict[str, int], {"a": "b"}, None),
+        (Annotated[int, "unit"], 7, 7),
+        (int | str, "a", "a"),
+        (int | str, [], None),
+        (Any, {"a": [1]}, {"a": [1]}),
+        (list, [1, "a"], [1, "a"]),
+    ],
+    ids=repr,
+)
+async def test_values_are_checked(kind, value, expected):
+    if expected is None:
+        assert await errors_of(kind, value)
+    else:
+        found = await read(kind, value)
+        assert (found, type(found)) == (expected, type(expected))
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "expected"),
+    [
+        (int, "7", 7),
+        (int, "+7", 7),
+        (int, "7_0", None),
+        (int, "\u0667", None),
+        (int, "9" * 4001, None),
+        (float, "1e3", 1000.0),
+        (float, "inf", None),
+        (bool, "true", True),
+        (bool, "OFF", False),
+        (bool, "yes", None),
+        (Literal[1, 2], "2", 2),
+        (int | None, "7", 7),
+        (Size, "l", Size.LARGE),
+    ],
+    ids=str,
+)
+def test_strings_are_converted(kind, text, expected):
+    model = TypedDict("model", {"a": kind})  # noqa: UP013
+    request = request_with(params={"a": text})
+    if expected is None:
+        with pytest.raises(InvalidInput):
+            request.path(model)
+    else:
+        assert request.path(model) == {"a": expected}
+
+
+async def test_names_in_pointers_are_escaped():
+    assert [*await errors_of(dict[str, int], {"a/b~c": "x"})] == ["/a~1b~0c"]
+
+
+@dataclass
+class Tree:
+    child: "Tree | None" = None
+
+
+async def test_deep_input_is_refused():
+    body = b'{"child":' * 900 + b"{}" + b"}" * 900
+    assert await errors_of(Tree, body) == {"": "is nested too deeply"}
+
+
+async def test_at_most_100_mistakes_are_listed():
+    assert len(await errors_of(list[int], ["x"] * 1000)) == 100
+
+
+async def test_a_type_that_can_not_be_read_is_a_programmers_mistake():
+    with pytest.raises(TypeError, match="can't have a field of the type"):
+        await read(complex, 1)
+
+
+async def test_the_response_has_problem_details():
+    async def endpoint(request):
+        return JSONResponse((await request.read(Person)).name)
+
+    app = Spica()
+    app.add_route("/", endpoint, methods=["POST"])
+    async with AsyncTestClient(app) as client:
+        response = await client.post("/", json={"name": "A"})
+    assert response.headers["content-type"] == "application/problem+json"  # RFC 9457
+    assert response.json() == {
+        "type": "about:blank",
+        "title": HTTPStatus(422).phrase,
+        "status": 422,
+        "detail": "The body is invalid.",
+        "errors": [{"pointer": "/age", "detail": "is required"}],
+    }
+
+
+async def test_a_file_of_a_form_is_a_field():
+    @dataclass
+    class Upload:
+        file: UploadFile
+
+    body = (
+        b'--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\nhi\r\n--b--\r\n'
+    )
+    request = request_with(body, "multipart/form-data; boundary=b")
+    upload = await request.read(Upload)
+    assert await upload.file.read() == b"hi"
+    await request.close()
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_a_body_over_the_limit_is_a_413(model):
+    with pytest.raises(Exception, match="413"):
+        await request_with(b" " * 101).read(model, max_size=100)
