@@ -101,7 +101,7 @@ class Observation:
             self.error = error
         self.report()
 
-    async def __call__(self) -> None:
+    async def finish(self) -> None:
         """End as the background task of a response. It runs after the response, also if that failed."""
         self.end(sys.exception())
 
@@ -117,7 +117,7 @@ class Observation:
         """Note an exception before the response. A layer outside answers it, or else the server."""
         self.error = exc
         add_pending_edit(request, self.note_error_page)
-        call_at_end(request, self)
+        call_at_end(request, self.finish)
 
     def note(self, message: Message) -> None:
         """Note an HTTP message that was sent."""
@@ -203,7 +203,7 @@ class ObservingLayer(BaseLayer):
         if getrefcount(answer) > HELD_HERE:
             answer = answer._copy()
         background = answer.background
-        task: Any = observation if background is None else _Then(observation, background)
+        task: Any = observation.finish if background is None else _Then(observation, background)
         answer.background = task
         observation.first_byte_at = perf_counter()
         observation.response = answer

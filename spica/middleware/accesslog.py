@@ -68,6 +68,7 @@ class AccessLogMiddleware(ObservingLayer):
             )
         check_strings(skip, "AccessLogMiddleware: skip")
         self.format = format
+        self.entry_class = _JSONEntry if format == "json" else _Entry
         self.skip = frozenset(skip)
         self.slow_seconds = _check_slow(slow_seconds)
         self.query = bool(check_flag(query, "AccessLogMiddleware: query"))
@@ -97,32 +98,31 @@ class _Access(Observation):
             return
         entry = self.entry(outcome)
         # Not log.log(): it looks for the calling line, which is always this one.
-        record = log.makeRecord(
-            log.name, level, _FILE, 0, _Line(entry, self.layer.format), (), None
-        )
+        make_record = logging.getLogRecordFactory()
+        record = make_record(log.name, level, _FILE, 0, entry, (), None)
         record.access = entry
         log.handle(record)
 
-    def entry(self, outcome: str) -> dict[str, Any]:
+    def entry(self, outcome: str) -> _Entry:
         """Return the values to log. Absent ones are left out."""
         scope = self.scope
         client = scope.get("client")
         path: str = scope["path"]
         if self.layer.query and scope.get("query_string"):
             path += "?" + scope["query_string"].decode("latin-1")
-        entry = {
-            "method": scope.get("method") or "WEBSOCKET",
-            "path": path,
-            "route": self.route,
-            "status": self.status_code,
-            "outcome": outcome,
-            "first_byte_ms": _milliseconds((self.first_byte_at or self.ended_at) - self.began_at),
-            "total_ms": _milliseconds(self.ended_at - self.began_at),
-            "bytes": self.size,
-            "client": client[0] if client else None,
-            "user": _user_of(scope) if "user" in scope else None,
-            "request_id": scope.get(REQUEST_ID),
-        }
+        entry = self.layer.entry_class(
+            method=scope.get("method") or "WEBSOCKET",
+            path=path,
+            route=self.route,
+            status=self.status_code,
+            outcome=outcome,
+            first_byte_ms=_milliseconds((self.first_byte_at or self.ended_at) - self.began_at),
+            total_ms=_milliseconds(self.ended_at - self.began_at),
+            bytes=self.size,
+            client=client[0] if client else None,
+            user=_user_of(scope) if "user" in scope else None,
+            request_id=scope.get(REQUEST_ID),
+        )
         if self.error is not None:
             entry["error"] = type(self.error).__name__
         return entry
@@ -132,27 +132,25 @@ def _milliseconds(seconds: float) -> float:
     return int(seconds * 1e5) / 100  # round() takes twice the time
 
 
-class _Line:
-    """The message of a record, which is formatted only if a handler wants it."""
-
-    __slots__ = ("entry", "format")
-
-    def __init__(self, entry: dict[str, Any], format: str) -> None:
-        self.entry = entry
-        self.format = format
+class _Entry(dict[str, Any]):
+    """The values of a record, and its message, which is formatted only if a handler wants it."""
 
     def __str__(self) -> str:
-        entry = self.entry
-        if self.format == "json":
-            return json.dumps({name: value for name, value in entry.items() if value is not None})
         words = [
-            f"{entry['client'] or '-'} {entry['method']} {_printable(entry['path'])} {entry['status']}",
-            f"{entry['outcome']} {entry['first_byte_ms']}/{entry['total_ms']} ms {entry['bytes']} B",
+            f"{self['client'] or '-'} {self['method']} {_printable(self['path'])} {self['status']}",
+            f"{self['outcome']} {self['first_byte_ms']}/{self['total_ms']} ms {self['bytes']} B",
         ]
         for name in ("route", "user", "request_id", "error"):
-            if entry.get(name) is not None:
-                words.append(f"{name}={_printable(entry[name])}")
+            if self.get(name) is not None:
+                words.append(f"{name}={_printable(self[name])}")
         return " ".join(words)
+
+
+class _JSONEntry(_Entry):
+    """The same, with a JSON object as the message."""
+
+    def __str__(self) -> str:
+        return json.dumps({name: value for name, value in self.items() if value is not None})
 
 
 def _printable(value: str) -> str:
