@@ -37,11 +37,12 @@ OBSERVED = "starlette.opentelemetry"
 
 
 class OpenTelemetryMiddleware(BaseLayer):
-    """Create a span and metrics for each HTTP request.
+    """Create a span and metrics for each HTTP request, and a span for each WebSocket.
 
     The span continues the trace of the client. Its name is the method and the route. Exceptions and status
-    codes from 500 mark it as an error. The metrics are ``http.server.request.duration`` (in seconds) and
-    ``http.server.active_requests``. Unknown methods count as ``_OTHER``; the environment variable
+    codes from 500 mark it as an error. The metrics are ``http.server.request.duration`` (in seconds),
+    ``http.server.response.body.size`` (in bytes), ``http.server.active_requests`` and
+    ``http.server.active_streams``. Unknown methods count as ``_OTHER``; the environment variable
     OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS can list the known ones. If several instances wrap a request, only
     the outermost one is active.
 
@@ -99,6 +100,19 @@ class OpenTelemetryMiddleware(BaseLayer):
         scope.pop(OBSERVED, None)
         return answer  # not an app: the layer that sends it raises the error
 
+    async def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a WebSocket inside a span, which ends with it. The lifespan passes."""
+        is_observed = scope["type"] == "websocket" and OBSERVED not in scope
+        if not is_observed or not self._instruments.are_active() or self._is_excluded(scope):
+            await self._layer_inner.connect(scope, receive, send)
+            return
+        scope[OBSERVED] = True
+        try:
+            observation = Observation(self._instruments, scope, self._methods)
+            await observation.run(self._layer_inner.connect, scope, receive, send)
+        finally:
+            scope.pop(OBSERVED, None)
+
     async def _ask_observed(self, request: Request[Any], observation: Observation) -> ASGIApp:
         token = observation.enter()
         try:
@@ -137,6 +151,8 @@ def _observe_value(response: Response, observation: Observation) -> Response:
     """Return ``response`` with its stream and background task observed. Most responses have neither."""
     observation.answer_with(response.status_code)
     is_stream = isinstance(response, StreamingResponse) or response._replaced_body is not None
+    if not is_stream:
+        observation.count_body(response.body, False)
     if is_stream or response.background is not None:
         response = response._copy()
         if is_stream:
@@ -185,7 +201,9 @@ class _ObservedChunks:
             self._iterator = aiter(self._chunks)
         token = self._observation.enter()
         try:
-            return await anext(self._iterator)
+            chunk = await anext(self._iterator)
+            self._observation.count_body(chunk, True)
+            return chunk
         except Exception as exc:
             if not isinstance(exc, StopAsyncIteration):
                 self._observation.fail(exc)

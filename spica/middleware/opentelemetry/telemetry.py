@@ -20,6 +20,7 @@ from spica.middleware.opentelemetry.semantics import (
     request_attributes,
     route_template,
 )
+from spica.websockets.state import WebSocketDisconnect
 
 try:
     from opentelemetry import context as otel_context
@@ -47,12 +48,19 @@ DURATION_BOUNDARIES = (
 """Boundaries of the histogram in seconds, as the conventions recommend."""
 
 
+_STARTS = frozenset({"http.response.start", "websocket.http.response.start"})
+_BODIES = frozenset({"http.response.body", "websocket.http.response.body"})
+_NOTED = _STARTS | _BODIES | {"websocket.accept", "websocket.close"}
+
+
 class Instruments:
     """The tracer and the instruments of the current providers, created again when a provider changes."""
 
     tracer: trace.Tracer | None = None
     duration: metrics.Histogram | None = None
     active_requests: metrics.UpDownCounter | None = None
+    active_streams: metrics.UpDownCounter | None = None
+    body_size: metrics.Histogram | None = None
 
     def __init__(
         self,
@@ -85,7 +93,7 @@ class Instruments:
         return self.tracer is not None or self.duration is not None
 
     def _make_instruments(self, provider: metrics.MeterProvider) -> None:
-        self.duration = self.active_requests = None
+        self.duration = self.active_requests = self.active_streams = self.body_size = None
         # The providers of the API itself do nothing.
         if not type(provider).__module__.startswith("opentelemetry.metrics"):
             meter = provider.get_meter(self._name, self._version)
@@ -100,17 +108,28 @@ class Instruments:
                 "{request}",
                 "Number of active HTTP server requests.",
             )
+            self.active_streams = meter.create_up_down_counter(
+                "http.server.active_streams",
+                "{stream}",
+                "Number of response bodies that are being sent in parts.",
+            )
+            self.body_size = meter.create_histogram(
+                "http.server.response.body.size", "By", "Size of HTTP server response bodies."
+            )
 
 
 class Observation:
-    """The span and the metrics of one request."""
+    """The span and the metrics of one request, or the span of one WebSocket."""
 
     __slots__ = (
         "_began",
+        "_body_size",
         "_context",
         "_error_type",
         "_instruments",
         "_is_over",
+        "_is_stream",
+        "_is_websocket",
         "_metric_attributes",
         "_outer_app",
         "_root_path",
@@ -128,10 +147,12 @@ class Observation:
         self._outer_app = None if scope.get("path_params") else scope.get("app")
         self._status_code: int | None = None
         self._error_type: str | None = None
-        self._is_over = False
+        self._is_over = self._is_stream = False
+        self._is_websocket = scope["type"] == "websocket"
+        self._body_size = 0
         self._span: trace.Span | None = None
         self._context: Context | None = None
-        sent: str = scope["method"]
+        sent: str = scope.get("method", "GET")  # RFC 6455 s.4.1: the handshake is a GET
         method = sent if sent in methods else sent.upper()
         # In the name of a span, "HTTP" replaces an unknown method.
         self.method = method if method in methods else "_OTHER"
@@ -142,6 +163,8 @@ class Observation:
         }
         if instruments.tracer is not None:
             attributes = {**self._metric_attributes, **request_attributes(scope, scheme)}
+            if self._is_websocket:
+                attributes["network.protocol.name"] = "websocket"
             if sent != self.method:
                 attributes["http.request.method_original"] = sent
             # Ignore the current span as parent: the server itself may have been started inside one.
@@ -154,7 +177,7 @@ class Observation:
                 attributes=attributes,
             )
             self._context = trace.set_span_in_context(self._span, parent)
-        if instruments.active_requests is not None:
+        if instruments.active_requests is not None and not self._is_websocket:
             instruments.active_requests.add(1, self._metric_attributes)
         self._began = time.perf_counter()
 
@@ -177,7 +200,7 @@ class Observation:
         """Run the app that sends the response, and then end the observation."""
         token = self.enter()
         try:
-            await app(scope, receive, SendHook(send, self._note_start))
+            await app(scope, receive, SendHook(send, self._note_message, _NOTED))
         except BaseException as exc:
             self.fail(exc)
             raise
@@ -185,8 +208,16 @@ class Observation:
             self.leave(token)
             self.end()
 
-    def _note_start(self, message: Message) -> None:
-        self.answer_with(message["status"])
+    def _note_message(self, message: Message) -> None:
+        kind = message["type"]
+        if kind in _STARTS:
+            self.answer_with(message["status"])
+        elif kind in _BODIES:
+            self.count_body(message.get("body", b""), message.get("more_body", False))
+        elif kind == "websocket.accept":
+            self.answer_with(101)
+        elif self._status_code is None:
+            self.answer_with(403)  # closed before it was accepted
 
     # -- the outcome -----------------------------------------------------------------------------------
 
@@ -194,9 +225,20 @@ class Observation:
         """Note the status of the response."""
         self._status_code = status_code
 
+    def count_body(self, chunk: bytes | memoryview | str, more_body: bool) -> None:
+        """Count the bytes of a part of the body. A body with more parts is a stream."""
+        if self._scope.get("method") != "HEAD":  # the server drops the body
+            self._body_size += len(chunk.encode() if isinstance(chunk, str) else chunk)
+        if more_body and not self._is_stream and not self._is_websocket:
+            self._is_stream = True
+            if self._instruments.active_streams is not None:
+                self._instruments.active_streams.add(1, self._metric_attributes)
+
     def fail(self, exc: BaseException) -> None:
         """Record an exception that replaced the response or interrupted it."""
-        if not isinstance(exc, Exception) or isinstance(exc, ClientDisconnect):
+        if not isinstance(exc, Exception) or isinstance(
+            exc, (ClientDisconnect, WebSocketDisconnect)
+        ):
             return  # a cancelled request or a disconnect is not an error
         if isinstance(exc, HTTPException) and exc.status_code < 500:
             if self._status_code is None:
@@ -226,19 +268,30 @@ class Observation:
         route = route_template(scope, self._outer_app, self._root_path)
         if self._span is not None:
             self._end_span(self._span, outcome, route)
+        if not self._is_websocket:  # it would spoil the durations of requests
+            self._record_metrics(outcome, route)
+
+    def _record_metrics(self, outcome: Attributes, route: str | None) -> None:
         instruments = self._instruments
         if instruments.active_requests is not None:
             instruments.active_requests.add(-1, self._metric_attributes)
-        if instruments.duration is not None:
-            attributes = {**self._metric_attributes, **outcome, **protocol_attributes(scope)}
-            if route is not None:
-                attributes["http.route"] = route
-            instruments.duration.record(time.perf_counter() - self._began, attributes)
+        if instruments.active_streams is not None and self._is_stream:
+            instruments.active_streams.add(-1, self._metric_attributes)
+        if instruments.duration is None or instruments.body_size is None:
+            return
+        attributes = {**self._metric_attributes, **outcome, **protocol_attributes(self._scope)}
+        if route is not None:
+            attributes["http.route"] = route
+        instruments.duration.record(time.perf_counter() - self._began, attributes)
+        if self._status_code is not None:
+            instruments.body_size.record(self._body_size, attributes)
 
     def _end_span(self, span: trace.Span, outcome: Attributes, route: str | None) -> None:
         if span.is_recording():
             for key, value in outcome.items():
                 span.set_attribute(key, value)
+            if self._status_code is not None and not self._is_websocket:
+                span.set_attribute("http.response.body.size", self._body_size)
             if route is not None:
                 span.set_attribute("http.route", route)
                 span.update_name(self._name_for(route))

@@ -34,7 +34,7 @@ from spica.middleware.opentelemetry.semantics import (
 )
 from spica.requests import ClientDisconnect
 from spica.responses import FileResponse, PlainTextResponse, StreamingResponse
-from spica.routing import BaseRoute, Host, Match, Mount, Route, Router
+from spica.routing import BaseRoute, Host, Match, Mount, Route, Router, WebSocketRoute
 
 pytestmark = pytest.mark.anyio
 
@@ -128,6 +128,7 @@ async def test_a_span_tells_of_the_request(telemetry):
         "user_agent.original": "test/1",
         "http.route": "/items/{id}",
         "http.response.status_code": 200,
+        "http.response.body.size": 5,
     }
     assert span.instrumentation_scope.name == "spica"
 
@@ -782,11 +783,98 @@ async def test_what_is_no_answer_is_named_by_whoever_sends_it(telemetry):
     assert (len(telemetry.spans), OBSERVED in exchange.scope) == (1, False)
 
 
-async def test_websockets_pass(telemetry):
-    async def app(scope, receive, send):
-        await send({"type": "websocket.close"})
+@pytest.mark.parametrize(
+    ("path", "method", "size"),
+    [("/plain", "GET", 5), ("/plain", "HEAD", 0), ("/foreign", "GET", 7), ("/stream", "GET", 6)],
+)
+async def test_the_size_of_the_body_is_in_span_and_metric(telemetry, path, method, size):
+    async def chunks():
+        yield "é"
+        yield b"1234"
 
-    exchange = await Exchange(websocket_scope()).run(telemetry.around(app))
+    async def stream(request):
+        return StreamingResponse(chunks())
+
+    routes = [Route("/plain", plain), Route("/stream", stream), Mount("/", foreign)]
+    await call(Spica(routes=routes, middleware=[telemetry.recipe()]), method, path)
+
+    (point,) = telemetry.points("http.server.response.body.size")
+    assert telemetry.span.attributes["http.response.body.size"] == point.sum == size
+
+
+async def test_open_streams_are_counted(telemetry):
+    seen = []
+
+    async def chunks():
+        yield b"a"
+        seen.append([point.value for point in telemetry.points("http.server.active_streams")])
+        yield b"b"
+
+    async def stream(request):
+        return StreamingResponse(chunks())
+
+    await call(Spica(routes=[Route("/", stream)], middleware=[telemetry.recipe()]))
+
+    (point,) = telemetry.points("http.server.active_streams")
+    assert (seen, point.value) == ([[1]], 0)
+
+
+# -- WebSockets ----------------------------------------------------------------------------------------
+
+
+async def accepted(websocket):
+    await websocket.accept()
+    assert current_is_recording()
+    await websocket.receive_text()
+
+
+async def refused(websocket):
+    await websocket.close()
+
+
+async def failing(websocket):
+    await websocket.accept()
+    raise RuntimeError("failed")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "status_code", "status"),
+    [
+        (accepted, 101, StatusCode.UNSET),
+        (refused, 403, StatusCode.UNSET),
+        (failing, 101, StatusCode.ERROR),
+    ],
+    ids=["accepted", "refused", "failing"],
+)
+async def test_a_websocket_has_a_span(telemetry, endpoint, status_code, status):
+    app = Spica(routes=[WebSocketRoute("/rooms/{room}", endpoint)], middleware=[telemetry.recipe()])
+    messages = [{"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1001}]
+    scope = websocket_scope("/rooms/blue", headers=PARENT)
+    await Exchange(scope, messages).run(app)
+
+    span = telemetry.span
+    assert (span.name, span.status.status_code) == ("GET /rooms/{room}", status)
+    assert span.attributes["http.response.status_code"] == status_code
+    assert span.attributes["network.protocol.name"] == "websocket"
+    assert f"{span.parent.trace_id:032x}" == TRACE
+    assert OBSERVED not in scope
+
+
+async def test_websockets_are_not_in_the_metrics_of_requests(telemetry):
+    await Exchange(websocket_scope()).run(telemetry.around(foreign_socket))
+
+    names = ["http.server.request.duration", "http.server.active_requests"]
+    assert [telemetry.points(name) for name in names] == [[], []]
+
+
+async def foreign_socket(scope, receive, send):
+    await send({"type": "websocket.close"})
+
+
+async def test_an_excluded_websocket_passes(telemetry):
+    app = telemetry.around(foreign_socket, excluded_urls="/rooms")
+    exchange = await Exchange(websocket_scope("/rooms")).run(app)
+
     assert (exchange.types, telemetry.spans) == (["websocket.close"], ())
 
 
