@@ -192,8 +192,9 @@ async def test_any_worker_cancels_a_run(by: str) -> None:
         assert await runs.cancel(run.id)
         assert await take(events, 1) == [("cancelled", {})]
         assert await first.runs.status(run.id) == "cancelled"
-        await anyio.wait_all_tasks_blocked()
-        assert words.is_closed
+        with anyio.fail_after(5):
+            while not words.is_closed:  # the process that runs it gets the order over the channel
+                await anyio.sleep(0.001)
         assert not await runs.cancel(run.id)
         assert (await first.runs.start(Words(), key="k")).is_new
 

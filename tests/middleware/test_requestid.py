@@ -180,6 +180,8 @@ async def test_outside_a_request_the_id_is_a_dash():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+# Threads of other tests may still run; the child uses none of them.
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_a_forked_process_makes_other_ids():
     _new_id()  # fills the supply
     reader, writer = os.pipe()
