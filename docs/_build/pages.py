@@ -35,6 +35,7 @@ SECTIONS: dict[str, list[str]] = {
         "guide/configuration",
         "guide/threads",
         "guide/tasks",
+        "guide/jobs",
         "guide/runs",
         "guide/stores",
         "guide/schemas",

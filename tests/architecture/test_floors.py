@@ -56,6 +56,7 @@ FLOORS: dict[str, float] = {
     # services and the application
     "spica.staticfiles": 7,
     "spica.health": 7,
+    "spica.jobs": 7,
     "spica.templating": 7,
     "spica.schemas": 7,
     "spica.applications": 7,

@@ -30,6 +30,7 @@ STRICT = (
     "spica.channels",
     "spica.convertors",
     "spica.health",
+    "spica.jobs",
     "spica.status",
     "spica.stores",
     "spica.tasks",

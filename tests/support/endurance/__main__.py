@@ -39,7 +39,9 @@ STORES = ["redis", "redis-volatile", "sqlite", "postgres"]
 COMMANDS = {
     "uvicorn": ["uvicorn", "--no-access-log", "--timeout-graceful-shutdown", "5"],
     "granian": ["granian", "--interface", "asgi", "--respawn-failed-workers"]
-    + ["--respawn-interval", "0.5", "--no-access-log"],
+    + ["--respawn-interval", "0.5", "--no-access-log"]
+    # By default, four workers serve 256 connections each, and others wait.
+    + ["--backlog", "8192", "--backpressure", "2048"],
 }
 
 

@@ -1,0 +1,1 @@
+"""Durable jobs next to a spica application."""
