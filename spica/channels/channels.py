@@ -166,6 +166,11 @@ class Channels:
         if error is not None:
             raise error
 
+    @property
+    def subscription_count(self) -> int:
+        """The number of subscriptions in this process."""
+        return len(self._subscriptions)
+
     def end_subscriptions(self) -> None:
         """End all subscriptions of this process: their readers get what is in the queue, and stop."""
         for subscription in list(self._subscriptions):

@@ -39,7 +39,9 @@ except ImportError as error:
 _multiprocess: Any = multiprocess  # it has no types
 
 if TYPE_CHECKING:
+    from spica.channels import Channels
     from spica.requests import Request
+    from spica.stores.base import BaseStore
     from spica.types import ASGIApp, Scope
 
 __all__ = ["MetricsMiddleware", "metrics_response"]
@@ -74,6 +76,8 @@ class MetricsMiddleware(ObservingLayer):
     ``websocket_server_active_connections``              open WebSockets
     ``spica_threads_running``, ``spica_threads_waiting`` calls in threads, by group
     ``spica_tasks_running``                              tasks of ``app.tasks``
+    ``spica_store_available``                            0 while the last operations of a store have failed
+    ``spica_channels_subscriptions``                     subscriptions of channels
     ==================================================== =====================================================
 
     Args:
@@ -81,6 +85,7 @@ class MetricsMiddleware(ObservingLayer):
         registry: The registry of prometheus-client. The default is its global one.
         skip: Paths that are not measured.
         buckets: Upper bounds of the histograms in seconds, in ascending order.
+        stores, channels: Stores and channels to watch, by the names that become labels.
 
     Raises:
         ImportError: The package prometheus-client is not installed.
@@ -98,11 +103,15 @@ class MetricsMiddleware(ObservingLayer):
         registry: CollectorRegistry | None = None,
         skip: Sequence[str] = ("/livez", "/readyz", "/metrics"),
         buckets: Sequence[float] = DURATION_BUCKETS,
+        stores: Mapping[str, BaseStore] | None = None,
+        channels: Mapping[str, Channels] | None = None,
     ) -> None:
         self.app = app
         check_strings(skip, "MetricsMiddleware: skip")
         self.skip = frozenset(skip)
         self.metrics = _metrics_of(REGISTRY if registry is None else registry, buckets)
+        self.metrics.stores.update(stores or {})
+        self.metrics.channels.update(channels or {})
 
     def _observe(self, scope: Scope) -> Observation | None:
         path = get_route_path(scope) if scope.get("root_path") else scope["path"]
@@ -195,6 +204,12 @@ class _Metrics:
         self.websockets = gauge("websocket_server_active_connections", "Open WebSockets.")
         self.running = gauge("spica_threads_running", "Calls that run in threads.", ["group"])
         self.waiting = gauge("spica_threads_waiting", "Calls that wait for a thread.", ["group"])
+        self.stores: dict[str, BaseStore] = {}
+        self.channels: dict[str, Channels] = {}
+        self.available = _store_gauge(registry)
+        self.subscriptions = gauge(
+            "spica_channels_subscriptions", "Subscriptions of channels.", ["channels"]
+        )
         self.tasks = gauge("spica_tasks_running", "Tasks of app.tasks.")
 
     def add_series(
@@ -212,6 +227,10 @@ class _Metrics:
         tasks = getattr(app, "_tasks", None)  # app.tasks would create them
         if tasks is not None:
             self.tasks.set(len(tasks))
+        for name, store in self.stores.items():
+            self.available.labels(name).set(store.is_available)
+        for name, channels in self.channels.items():
+            self.subscriptions.labels(name).set(channels.subscription_count)
         try:
             for name in THREAD_GROUPS:
                 threads: concurrency.ThreadLimiter = getattr(concurrency, name)
@@ -219,6 +238,17 @@ class _Metrics:
                 self.waiting.labels(threads.name).set(threads.waiting)
         except RuntimeError:
             pass  # AnyIO: no event loop runs in this thread
+
+
+def _store_gauge(registry: CollectorRegistry) -> Gauge:
+    # A sum over processes would say nothing: one of them without the store is the news.
+    return Gauge(
+        "spica_store_available",
+        "0 while the last operations of a store have failed.",
+        ["store"],
+        multiprocess_mode="livemin",
+        registry=registry,
+    )
 
 
 class _GaugeFactory:

@@ -212,6 +212,11 @@ class BaseStore(Store):
         view._prefix = full
         return view
 
+    @property
+    def is_available(self) -> bool:
+        """Whether the last operations worked. It asks nobody, and is True before the first operation."""
+        return True
+
     async def ping(self) -> None:
         """Return if the store works: see `Store.ping`."""
         await self._run("ping")

@@ -49,6 +49,11 @@ class Breaker:
         self._probing = False
         self._logged_at: float | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether operations fail at once."""
+        return self._open_seconds > 0
+
     def enter(self, operation: str) -> None:
         """Let an operation begin. Call one of `succeed`, `fail` and `leave` at its end.
 

@@ -422,6 +422,11 @@ class PostgresStore(BaseStore):
         database.prune()
         return result
 
+    @property
+    def is_available(self) -> bool:
+        """Whether the circuit breaker is closed: see `BaseStore.is_available`."""
+        return not self._database.breaker.is_open
+
     async def aclose(self) -> None:
         """Close the connections that the store opened: see `Store.aclose`."""
         await self._database.close()

@@ -387,6 +387,11 @@ class RedisStore(BaseStore):
         breaker.succeed()
         return result
 
+    @property
+    def is_available(self) -> bool:
+        """Whether the circuit breaker is closed: see `BaseStore.is_available`."""
+        return not self._connections.breaker.is_open
+
     async def aclose(self) -> None:
         """Close the connections that the store opened: see `Store.aclose`."""
         await self._connections.close()

@@ -16,11 +16,13 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from spica.applications import Spica
+from spica.channels import Channels
 from spica.concurrency import run_in_threadpool
 from spica.middleware import Middleware
 from spica.middleware.metrics import MetricsMiddleware, metrics_response
 from spica.responses import PlainTextResponse, StreamingResponse
 from spica.routing import Mount, Route, WebSocketRoute
+from spica.stores import MemoryStore
 
 pytestmark = pytest.mark.anyio
 
@@ -190,6 +192,23 @@ async def test_threads_and_tasks_are_gauges():
 
     assert "spica_tasks_running 1.0" in exchange.text
     assert 'spica_threads_running{group="endpoints"} 0.0' in exchange.text
+
+
+class LostStore(MemoryStore):
+    is_available = False
+
+
+async def test_stores_and_channels_are_gauges():
+    channels = Channels("memory://")
+    stores = {"main": MemoryStore(), "other": LostStore()}
+    app = service(stores=stores, channels={"live": channels})
+    async with channels.lifespan(app), channels.subscribe("news"):
+        await get(app)
+        samples = read(app.registry)
+
+    assert samples["spica_store_available", "main"] == 1
+    assert samples["spica_store_available", "other"] == 0
+    assert samples["spica_channels_subscriptions", "live"] == 1
 
 
 async def test_metrics_can_be_read_in_a_thread():

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from spica.stores import StoreUnavailable
-from spica.stores.breaker import Breaker
+from spica.stores.breaker import MAX_FAILURES, Breaker
 
 
 class Clock:
@@ -116,3 +116,13 @@ def test_an_outage_logs_one_line_per_minute_and_the_recovery(breaker, caplog):
 def test_a_timeout_out_of_range_is_refused(timeout):
     with pytest.raises(ValueError, match="TestStore: timeout_seconds must be above 0"):
         Breaker("TestStore", timeout)
+
+
+def test_an_open_breaker_says_so():
+    breaker = Breaker("TestStore", 1)
+    assert not breaker.is_open
+    for _ in range(MAX_FAILURES):
+        breaker.fail("get", "refused")
+    assert breaker.is_open
+    breaker.succeed()
+    assert not breaker.is_open
