@@ -31,6 +31,8 @@ CORS = "cors"
 """It writes CORS headers and answers preflights."""
 COMPRESSES = "compresses"
 """It compresses bodies."""
+CACHES = "caches"
+"""It stores responses, and answers other requests with them."""
 ENCRYPTS = "encrypts"
 """Its bodies can't be compressed, for example because it encrypts them."""
 READS_PROXY = "reads_proxy"
@@ -70,6 +72,17 @@ RULES = (
         REDIRECTS,
         CHECKS_HOST,
         "{outer} redirects to the host that the client names, before {inner} has checked it",
+    ),
+    Rule(
+        SESSION,
+        CACHES,
+        "{inner} does not see the cookies of {outer}, so it can store the response of one user for another",
+    ),
+    Rule(
+        CACHES,
+        COMPRESSES,
+        "{outer} stores a compressed copy for each coding, and can't answer a client that accepts none "
+        "of them",
     ),
     Rule(
         COMPRESSES,

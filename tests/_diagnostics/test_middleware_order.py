@@ -14,6 +14,7 @@ from spica.authentication import AuthenticationBackend
 from spica.exceptions import SpicaConfigurationWarning
 from spica.middleware import Middleware
 from spica.middleware.authentication import AuthenticationMiddleware
+from spica.middleware.cache import ResponseCacheMiddleware
 from spica.middleware.cors import CORSMiddleware
 from spica.middleware.crossorigin import CrossOriginMiddleware
 from spica.middleware.errors import ServerErrorMiddleware
@@ -102,6 +103,16 @@ WRONG: list[Any] = [
         lambda: [Middleware(GZipMiddleware), Middleware(GZipMiddleware)],
         "GZipMiddleware is inside another layer that compresses, GZipMiddleware: only the inner",
         id="compression twice",
+    ),
+    pytest.param(
+        lambda: [session(), Middleware(ResponseCacheMiddleware)],
+        "ResponseCacheMiddleware is inside SessionMiddleware: ResponseCacheMiddleware does not see",
+        id="a cache inside a session",
+    ),
+    pytest.param(
+        lambda: [Middleware(ResponseCacheMiddleware), Middleware(GZipMiddleware)],
+        "GZipMiddleware is inside ResponseCacheMiddleware: ResponseCacheMiddleware stores a compressed",
+        id="a cache outside compression",
     ),
     pytest.param(
         lambda: [session(), hosts()],

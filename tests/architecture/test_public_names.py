@@ -4,6 +4,7 @@ import ast
 
 LAYERS = (
     "spica.middleware.admission",
+    "spica.middleware.cache",
     "spica.middleware.compression.decompression",
     "spica.middleware.compression.layer",
     "spica.caching",

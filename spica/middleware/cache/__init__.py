@@ -1,0 +1,5 @@
+"""A shared cache of responses inside the application, as defined by RFC 9111."""
+
+from spica.middleware.cache.layer import ResponseCacheMiddleware, invalidate
+
+__all__ = ["ResponseCacheMiddleware", "invalidate"]

@@ -1,0 +1,127 @@
+"""Single flight: of many requests that miss an entry, one computes it, in the process and in the fleet."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+import anyio
+
+from spica.middleware.cache.rules import Question
+from spica.stores import StoreUnavailable
+
+if TYPE_CHECKING:
+    from spica.middleware.cache.entry import Entry
+    from spica.stores import Store
+
+logger = logging.getLogger("spica.cache")
+
+MAX_PASSED = 4096
+"""How many names of responses that can't be stored are remembered."""
+
+
+class Flight:
+    """One computation of an entry. Other requests wait for its end."""
+
+    __slots__ = (
+        "_done",
+        "_has_lease",
+        "_owner",
+        "entry",
+        "flights",
+        "is_over",
+        "name",
+        "question",
+        "was_cut",
+    )
+
+    def __init__(self, flights: Flights, question: Question) -> None:
+        self.flights = flights
+        self.question = question
+        self.name = question.name  # a new response may vary by more fields, and rename the question
+        self.entry: Entry | None = None
+        self.was_cut = False
+        self.is_over = False
+        self._done: anyio.Event | None = None
+        self._owner = ""
+        self._has_lease = False
+
+    async def wait(self, seconds: float) -> None:
+        """Wait for the end, at most ``seconds``."""
+        if self._done is None:
+            self._done = anyio.Event()
+        with anyio.move_on_after(seconds):
+            await self._done.wait()
+
+    async def acquire(self) -> bool:
+        """Acquire the lease of the fleet. Return True also if the store is down: nothing is shared then."""
+        self._owner = self._owner or os.urandom(16).hex()
+        flights = self.flights
+        try:
+            self._has_lease = await flights.store.acquire(
+                self.name, self._owner, seconds=flights.lease_seconds
+            )
+        except StoreUnavailable:
+            return True
+        return self._has_lease
+
+    async def finish(self, entry: Entry | None = None, *, was_cut: bool = False) -> None:
+        """End the flight, also while the request is cancelled.
+
+        Args:
+            entry: the result, or None if it can't be shared.
+            was_cut: whether the computation was cancelled, so another request must begin it again.
+        """
+        if self.is_over:
+            return
+        self.is_over = True
+        self.entry, self.was_cut = entry, was_cut
+        self.flights.remove(self)
+        if self._done is not None:
+            self._done.set()
+        if self._has_lease:
+            with anyio.CancelScope(shield=True):
+                try:
+                    await self.flights.store.release(self.name, self._owner)
+                except StoreUnavailable as error:
+                    logger.warning("A lease could not be released: %s", error)
+
+
+class Flights:
+    """The computations of this process."""
+
+    def __init__(self, store: Store, lease_seconds: float) -> None:
+        self.store = store
+        self.lease_seconds = lease_seconds
+        self._running: dict[str, Flight] = {}
+        self._passed: dict[str, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def get(self, question: Question) -> Flight | None:
+        """Return the running computation of this entry."""
+        return self._running.get(question.name)
+
+    def begin(self, question: Question) -> Flight:
+        """Begin a computation."""
+        flight = self._running[question.name] = Flight(self, question)
+        return flight
+
+    def remove(self, flight: Flight) -> None:
+        """Forget a computation that is over."""
+        if self._running.get(flight.name) is flight:
+            del self._running[flight.name]
+
+    def remember(self, question: Question, *, is_stored: bool) -> None:
+        """Remember whether a response can be stored. Requests for others do not wait for each other."""
+        self._passed.pop(question.key, None)
+        if not is_stored:
+            self._passed[question.key] = None
+            if len(self._passed) > MAX_PASSED:
+                del self._passed[next(iter(self._passed))]
+
+    def is_passed(self, question: Question) -> bool:
+        """Return whether the last response for this URI could not be stored."""
+        return question.key in self._passed

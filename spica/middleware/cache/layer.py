@@ -1,0 +1,555 @@
+"""Keep responses in a store, and answer later requests with them.
+
+Standards: RFC 9111 (caching), RFC 9211 (Cache-Status), RFC 5861 (stale responses).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import zlib
+from collections.abc import AsyncIterator
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from spica._asgi.scope import SENT_BY_HAND
+from spica._diagnostics.arguments import check_flag
+from spica._diagnostics.middleware_order import ANSWERS, CACHES
+from spica.background import BackgroundTask
+from spica.exceptions import HTTPException
+from spica.layers import Answer, Layer, as_response
+from spica.middleware.cache.entry import Entry, pack_varied, union_of, unpack_varied
+from spica.middleware.cache.flights import Flight, Flights
+from spica.middleware.cache.recording import EmptyBody, Recorder, Start, add_tag, copy_scope
+from spica.middleware.cache.rules import (
+    FAILURES,
+    Question,
+    Terms,
+    note_status,
+    read_terms,
+    tags_of,
+    vary_of,
+)
+from spica.middleware.securityheaders import has_nonce
+from spica.responses.base import Response
+from spica.responses.errors import error_response
+from spica.responses.file.resolved import ResolvedFile
+from spica.stores import StoreUnavailable
+
+if TYPE_CHECKING:
+    from spica.requests import Request
+    from spica.stores import Store
+    from spica.types import ASGIApp, Receive, Scope, Send
+
+logger = logging.getLogger("spica.cache")
+
+POLL_SECONDS = 0.02
+"""How often a request checks whether another worker has stored the response."""
+MAX_STORED_SIZE = 1024 * 1024
+"""The largest value of a store, in bytes: the body and the headers."""
+MAX_DECODED = 512
+"""How many decoded entries a process remembers."""
+MAX_DECODED_SIZE = 16 * 1024
+"""The largest entry that is remembered decoded, in bytes."""
+MAX_TAGS = 32
+"""The largest number of tags of a response that is stored."""
+
+_SAFE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
+_current: ContextVar[ResponseCacheMiddleware] = ContextVar("spica_response_cache")
+
+
+async def invalidate(*tags: str, store: Store | None = None) -> None:
+    """Make the cache forget all responses with one of these tags, in all workers.
+
+    A response names its tags in its ``Cache-Tag`` field: ``Cache-Tag: items, item-7``. Responses that are
+    being computed now are not stored.
+
+    Args:
+        tags: the tags.
+        store: the store of the cache. In a request, the default is that of its ResponseCacheMiddleware.
+
+    Raises:
+        RuntimeError: There is no ``store``, and no request with a ResponseCacheMiddleware.
+        StoreUnavailable: The store is down, so the old responses stay.
+    """
+    if store is None:
+        cache = _current.get(None)
+        if cache is None:
+            raise RuntimeError(
+                "Outside of a request, invalidate() needs the store of the cache: "
+                "invalidate('tag', store=store)."
+            )
+        store = cache.store
+    entries = store.prefixed("cache")
+    for tag in tags:
+        await entries.generation(f"tag {tag}", bump=True)
+    if tags:
+        await entries.generation("all", bump=True)
+
+
+class ResponseCacheMiddleware(Layer):
+    """Answer GET and HEAD from stored responses: a shared cache as defined by RFC 9111.
+
+    Only responses that permit it are stored: those with ``s-maxage``, and those with ``public`` and
+    ``max-age``. Responses with Set-Cookie, ``private``, ``no-store``, ``no-cache``, ``Vary: *`` or a used
+    nonce of the content security policy never are. The fields in Vary belong to the key.
+
+    While a response is computed, other requests for it wait, in this process and in the others. While the
+    store is down, every request is computed. Put it outside SessionMiddleware, and inside a compression.
+
+    Args:
+        app: the inner app.
+        store: where responses are kept. Share it between workers.
+        default_seconds: how long a response is fresh that does not say so. It applies only to requests
+            without Authorization, cookies and a known user. The default stores no such responses.
+        max_body_size: the largest body that is stored, in bytes. A store takes 1 MiB with the headers.
+        single_flight: whether requests wait for a response that is being computed.
+        wait_seconds: how long they wait at most. Then they compute it themselves.
+
+    Raises:
+        TypeError: a setting has the wrong type.
+        ValueError: a number is not positive.
+    """
+
+    middleware_traits = (ANSWERS, CACHES)
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        store: Store,
+        default_seconds: float | None = None,
+        max_body_size: int = 1024 * 1024,
+        single_flight: bool = True,
+        wait_seconds: float = 5.0,
+    ) -> None:
+        super().__init__(app)
+        if not hasattr(store, "prefixed"):
+            raise TypeError(
+                "ResponseCacheMiddleware: store must be a store such as open_store(...), "
+                f"not {store!r:.80}."
+            )
+        for name, value in (
+            ("default_seconds", 1 if default_seconds is None else default_seconds),
+            ("max_body_size", max_body_size),
+            ("wait_seconds", wait_seconds),
+        ):
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise TypeError(
+                    f"ResponseCacheMiddleware: {name} must be a number, not {value!r:.80}."
+                )
+            if not value > 0:
+                raise ValueError(f"ResponseCacheMiddleware: {name} must be above 0, not {value!r}.")
+        check_flag(single_flight, "ResponseCacheMiddleware: single_flight")
+        self.store = store
+        self.default_seconds = default_seconds
+        self.max_body_size = max_body_size
+        self.single_flight = single_flight
+        self.wait_seconds = wait_seconds
+        self._entries = store.prefixed("cache")
+        self._flights = Flights(self._entries, wait_seconds)
+        self._decoded: dict[str, tuple[bytes, Entry | None]] = {}
+        self._clock = time.time
+
+    async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a WebSocket. Its endpoint may call ``invalidate``."""
+        _current.set(self)
+        await self.inner.connect(scope, receive, send)
+
+    async def respond(self, request: Request[Any]) -> Answer:
+        """Return a stored response, or that of the app inside."""
+        method = request.scope["method"]
+        if method != "GET" and method != "HEAD":
+            return await self._respond_to_change(request)
+        question = Question(request.scope)
+        try:
+            entry = await self._find(question)
+        except StoreUnavailable:
+            return await self._pass_on(request, "bypass")
+        if entry is not None:
+            now = self._clock()
+            if entry.is_fresh(question, now):
+                return entry.answer(request, question, now, "")
+            seconds = entry.terms.while_revalidating
+            if seconds and entry.allows_stale(question, now, seconds):
+                scope = copy_scope(request.scope)
+                stale = entry.answer(request, question, now, "")
+                stale.background = BackgroundTask(self._refresh, scope, question)
+                return stale
+        if "only-if-cached" in question.directives:
+            response = error_response(request.scope, 504, "The cache has no such response.")
+            note_status(response.raw_headers, "fwd=request")
+            return response
+        _current.set(self)
+        return await _Miss(self, request, question, entry).respond()
+
+    async def _respond_to_change(self, request: Request[Any]) -> Answer:
+        """Answer a request that may change something, and forget the entry of its URI (RFC 9111 s.4.4)."""
+        _current.set(self)
+        answer = await self.inner.respond(request)
+        if request.method in _SAFE:
+            return answer
+        if not isinstance(answer, Response):
+            answer = await as_response(answer, request)
+        if 200 <= answer.status_code < 400:
+            question = Question(request.scope)
+            try:
+                await self._entries.generation(_bucket_of(question), bump=True)
+                await self._entries.delete(question.key)
+            except StoreUnavailable as error:
+                logger.warning("A changed response stays in the cache: %s", error)
+        return answer
+
+    async def _pass_on(self, request: Request[Any], reason: str) -> Response:
+        """Return the response of the app inside, and store nothing."""
+        _current.set(self)
+        response = await as_response(await self.inner.respond(request), request)
+        if SENT_BY_HAND not in request.scope:
+            note_status(response.raw_headers, f"fwd={reason}")
+        return response
+
+    # -- the store -----------------------------------------------------------------------------------
+
+    async def _find(self, question: Question) -> Entry | None:
+        """Return the entry for a request, fresh or stale."""
+        value = await self._entries.get(question.key)
+        if value is None:
+            return None
+        entry = self._decode(question.key, value)
+        if entry is None:
+            varied = unpack_varied(value)
+            if varied is None:
+                return None
+            question.vary_by(varied[1], varied[0])
+            value = await self._entries.get(question.name)
+            entry = None if value is None else self._decode(question.name, value)
+        if entry is None or not entry.is_for(question):
+            return None
+        for tag, number in entry.tags.items():
+            if await self._entries.generation(f"tag {tag}") != number:
+                return None
+        return entry
+
+    def _decode(self, name: str, value: bytes) -> Entry | None:
+        """Return the entry in a value. A store in memory returns the same object, which is decoded once."""
+        known = self._decoded.get(name)
+        if known is not None and known[0] is value:
+            return known[1]
+        entry = Entry.unpack(value)
+        if entry is not None and len(value) <= MAX_DECODED_SIZE:
+            if len(self._decoded) >= MAX_DECODED:
+                self._decoded.clear()
+            self._decoded[name] = (value, entry)
+        return entry
+
+    async def changes(self, question: Question) -> tuple[int, int]:
+        """Return numbers that are different after an invalidation of this response."""
+        entries = self._entries
+        return await entries.generation("all"), await entries.generation(_bucket_of(question))
+
+    async def write(
+        self, question: Question, start: Any, body: bytes, terms: Terms, before: tuple[int, int]
+    ) -> Entry | None:
+        """Store a response. Return its entry, or None if it could not be stored or is outdated already."""
+        entries = self._entries
+        tags = tags_of(start.raw_headers)
+        add_tag(start, body)
+        try:
+            numbers = {tag: await entries.generation(f"tag {tag}") for tag in tags[:MAX_TAGS]}
+            entry = Entry.of(start, body, self._clock(), terms, numbers)
+            value = entry.pack()
+            if len(value) > MAX_STORED_SIZE or len(tags) > MAX_TAGS:
+                logger.warning("A response is too large for the cache.")
+                return None
+            if await self.changes(question) != before:
+                return None
+            names = union_of(question, start.raw_headers)
+            if names:
+                await self._write_varied(question, names, entry)
+            await entries.set(question.name, value, seconds=entry.keep_seconds)
+        except StoreUnavailable as error:
+            logger.warning("A response could not be stored: %s", error)
+            return None
+        return entry
+
+    async def _write_varied(self, question: Question, names: list[str], entry: Entry) -> None:
+        """Store the fields that the responses of the URI vary by, as long as the longest entry."""
+        variant_id = question.variant_id
+        if names != question.varied or not question.is_varied:
+            variant_id = os.urandom(16).hex()
+        question.vary_by(names, variant_id)
+        seconds = max(entry.keep_seconds, 86400)
+        await self._entries.set(question.key, pack_varied(variant_id, names), seconds=seconds)
+
+    # -- in the background ---------------------------------------------------------------------------
+
+    async def _refresh(self, scope: Scope, question: Question) -> None:
+        """Compute a stale response again, after it has been sent."""
+        if self._flights.get(question) is not None:
+            return
+        flight = self._flights.begin(question)
+        entry: Entry | None = None
+        try:
+            if not await flight.acquire():
+                return
+            known = await self._find(question)
+            if known is not None and known.is_fresh(question, self._clock()):
+                return
+            before = await self.changes(question)
+            recorder = Recorder(self.max_body_size)
+            await self.app(scope, EmptyBody(), recorder)
+            terms = None
+            if recorder.is_whole and not has_nonce(scope):
+                fields = recorder.raw_headers
+                terms = read_terms(
+                    recorder.status_code, fields, question, self.default_seconds, self._clock()
+                )
+            if terms is not None:
+                entry = await self.write(question, recorder, bytes(recorder.body), terms, before)
+        except Exception as error:
+            logger.error("A stale response could not be computed again.", exc_info=error)
+        finally:
+            await flight.finish(entry, was_cut=entry is None)
+
+
+def _bucket_of(question: Question) -> str:
+    """Return the group whose generation tells changes of a URI. A store keeps a limited number of them."""
+    return f"change {zlib.crc32(question.key.encode('utf-8', 'surrogatepass')) % 256}"
+
+
+class _Miss:
+    """A request that no fresh entry answers."""
+
+    __slots__ = ("before", "cache", "question", "reason", "request", "stale")
+
+    before: tuple[int, int]
+
+    def __init__(
+        self,
+        cache: ResponseCacheMiddleware,
+        request: Request[Any],
+        question: Question,
+        stale: Entry | None,
+    ) -> None:
+        self.cache = cache
+        self.request = request
+        self.question = question
+        self.stale = stale
+        if stale is None:
+            self.reason = "vary-miss" if question.is_varied else "uri-miss"
+        else:
+            self.reason = "stale"
+            if stale.age_at(cache._clock()) < stale.terms.lifetime:
+                self.reason = "request"
+
+    async def respond(self) -> Answer:
+        """Wait for the computation of another request, or compute the response."""
+        cache, question = self.cache, self.question
+        if not self._may_wait():
+            return await self._compute_checked(None)
+        deadline = anyio.current_time() + cache.wait_seconds
+        while True:
+            flight = cache._flights.get(question)
+            if flight is None:
+                if question.has_conditions:
+                    return await self._compute_checked(None)  # its response may be a 304
+                return await self._lead(cache._flights.begin(question), deadline)
+            await flight.wait(deadline - anyio.current_time())
+            if flight.entry is not None and self._is_answered_by(flight, flight.entry):
+                return self._answer(flight.entry, f"fwd={self.reason};collapsed")
+            if not flight.was_cut or anyio.current_time() >= deadline:
+                return await self._compute_checked(None)
+
+    def _may_wait(self) -> bool:
+        """Return whether the response of another request is likely to be of use."""
+        cache, question = self.cache, self.question
+        if not cache.single_flight or self.request.method == "HEAD" or question.directives:
+            return False
+        return not question.has_authorization and not cache._flights.is_passed(question)
+
+    def _is_answered_by(self, flight: Flight, entry: Entry) -> bool:
+        """Return whether the fields that the response varies by are the same in this request."""
+        names = vary_of(entry.headers)
+        question = self.question
+        is_same = not names or question.values_of(names) == flight.question.values_of(names)
+        return is_same and entry.is_for(question)
+
+    def _answer(self, entry: Entry, status: str) -> Response:
+        return entry.answer(self.request, self.question, self.cache._clock(), status)
+
+    async def _lead(self, flight: Flight, deadline: float) -> Answer:
+        """Compute the response for all who wait, unless another worker does."""
+        try:
+            while not await flight.acquire():
+                if anyio.current_time() >= deadline:
+                    break
+                await anyio.sleep(POLL_SECONDS)
+                entry = await self._find_fresh()
+                if entry is not None:
+                    await flight.finish(entry)
+                    return self._answer(entry, f"fwd={self.reason};collapsed")
+            entry = await self._find_fresh()
+            if entry is not None:  # another worker has stored it in between
+                await flight.finish(entry)
+                return self._answer(entry, "")
+            return await self._compute_checked(flight)
+        except Exception:
+            await flight.finish()
+            raise
+        except BaseException:
+            await flight.finish(was_cut=True)
+            raise
+
+    async def _find_fresh(self) -> Entry | None:
+        try:
+            entry = await self.cache._find(self.question)
+        except StoreUnavailable:
+            return None
+        now = self.cache._clock()
+        return entry if entry is not None and entry.is_fresh(self.question, now) else None
+
+    async def _compute_checked(self, flight: Flight | None) -> Answer:
+        """Return the response of the app inside, or a stale one if that fails (RFC 5861 s.4)."""
+        try:
+            response = await self._compute()
+        except Exception as error:
+            status_code = error.status_code if isinstance(error, HTTPException) else 500
+            replacement = self._replace_failure(status_code)
+            if replacement is None:
+                raise
+            logger.error("A stale response replaces an error.", exc_info=error)
+        else:
+            replacement = self._replace_failure(response.status_code)
+            if replacement is None:
+                return await self._keep(response, flight)
+        if flight is not None:
+            await flight.finish()
+        return replacement
+
+    def _replace_failure(self, status_code: int) -> Response | None:
+        """Return the stale response if stale-if-error permits it."""
+        stale = self.stale
+        if stale is None or status_code not in FAILURES or not stale.terms.if_failing:
+            return None
+        if not stale.allows_stale(self.question, self.cache._clock(), stale.terms.if_failing):
+            return None
+        return self._answer(stale, "")
+
+    async def _compute(self) -> Response:
+        try:
+            self.before = await self.cache.changes(self.question)
+        except StoreUnavailable:
+            self.before = (-1, -1)
+        answer = await self.cache.inner.respond(self.request)
+        return await as_response(answer, self.request)
+
+    async def _keep(self, response: Response, flight: Flight | None) -> Response:
+        """Store the response if that is permitted: at once, or while its body is sent."""
+        terms = self._terms_of(response)
+        entry = None
+        if terms is not None:
+            body = getattr(response, "body", None)
+            if response._replaced_body is not None or not isinstance(body, bytes):
+                response.body_iterator = _Recording(self, response, terms, flight)
+                self._note(response, "")
+                return response
+            if len(body) <= self.cache.max_body_size:
+                entry = await self.cache.write(self.question, response, body, terms, self.before)
+        self._note(response, "" if entry is None else "stored")
+        if flight is not None:
+            await flight.finish(entry)
+        return response
+
+    def _terms_of(self, response: Response) -> Terms | None:
+        cache, question, scope = self.cache, self.question, self.request.scope
+        if scope["method"] != "GET":
+            return None
+        status_code, fields = response.status_code, response.raw_headers
+        terms = read_terms(status_code, fields, question, cache.default_seconds, cache._clock())
+        if has_nonce(scope) or SENT_BY_HAND in scope or isinstance(response, ResolvedFile):
+            terms = None  # a file is on the disk already
+        if status_code not in (206, 304, 412):
+            cache._flights.remember(question, is_stored=terms is not None)
+        return terms
+
+    def _note(self, response: Response, more: str) -> None:
+        if SENT_BY_HAND in self.request.scope:
+            return
+        status = f"fwd={self.reason}"
+        note_status(response.raw_headers, f"{status};{more}" if more else status)
+
+
+class _Recording:
+    """The body of a streamed response, which is stored after its last chunk."""
+
+    __slots__ = (
+        "_charset",
+        "_chunks",
+        "_flight",
+        "_iterator",
+        "_miss",
+        "_size",
+        "_start",
+        "_terms",
+    )
+
+    def __init__(
+        self, miss: _Miss, response: Response, terms: Terms, flight: Flight | None
+    ) -> None:
+        self._miss = miss
+        # The layers outside edit the response before its end.
+        self._start = Start(response.status_code, [*response.raw_headers])
+        self._charset = response.charset
+        self._terms = terms
+        self._flight = flight
+        self._iterator = response.body_iterator
+        self._chunks: list[bytes] | None = []
+        self._size = 0
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        """Return the next chunk, and keep it."""
+        try:
+            chunk = await anext(self._iterator)
+        except StopAsyncIteration:
+            await self._store()
+            raise
+        except BaseException:
+            await self._finish(None)
+            raise
+        if self._chunks is not None:
+            data = chunk.encode(self._charset) if isinstance(chunk, str) else bytes(chunk)
+            self._size += len(data)
+            self._chunks.append(data)
+            if self._size > self._miss.cache.max_body_size:
+                self._chunks = None
+                await self._finish(None)
+        return chunk
+
+    async def aclose(self) -> None:
+        """End the flight of a body that is not sent to its end."""
+        self._chunks = None
+        if self._flight is not None:
+            await self._flight.finish(was_cut=True)
+        close = getattr(self._iterator, "aclose", None)
+        if close is not None:
+            await close()
+
+    async def _store(self) -> None:
+        miss, chunks = self._miss, self._chunks
+        self._chunks = None
+        entry = None
+        if chunks is not None and not has_nonce(miss.request.scope):
+            entry = await miss.cache.write(
+                miss.question, self._start, b"".join(chunks), self._terms, miss.before
+            )
+        await self._finish(entry)
+
+    async def _finish(self, entry: Entry | None) -> None:
+        if self._flight is not None:
+            await self._flight.finish(entry)
