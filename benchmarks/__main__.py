@@ -17,6 +17,7 @@ VERBS = {
     "floor": ("floor", "what the time of a request goes to, from a bare ASGI app upwards"),
     "testclient": ("testclient", "a GET with each test client"),
     "front": ("front", "what the layers of the front of a service cost"),
+    "service": ("service", "what a cache of responses costs and saves"),
     "plot": ("growth", "what grows with routes, middlewares, bodies, connections: docs/growth.md"),
     "state": (
         "state",

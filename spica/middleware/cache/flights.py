@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("spica.cache")
 
+MAX_FAILURES = 3
+"""How many failures of the store a computation waits for. A busy store fails once or twice."""
 MAX_PASSED = 4096
 """How many names of responses that can't be stored are remembered."""
 
@@ -26,6 +28,7 @@ class Flight:
 
     __slots__ = (
         "_done",
+        "_failures",
         "_has_lease",
         "_owner",
         "entry",
@@ -45,6 +48,7 @@ class Flight:
         self.is_over = False
         self._done: anyio.Event | None = None
         self._owner = ""
+        self._failures = 0
         self._has_lease = False
 
     async def wait(self, seconds: float) -> None:
@@ -55,15 +59,17 @@ class Flight:
             await self._done.wait()
 
     async def acquire(self) -> bool:
-        """Acquire the lease of the fleet. Return True also if the store is down: nothing is shared then."""
+        """Acquire the lease of the fleet. Return True also after three failures of the store."""
         self._owner = self._owner or os.urandom(16).hex()
         flights = self.flights
         try:
             self._has_lease = await flights.store.acquire(
                 self.name, self._owner, seconds=flights.lease_seconds
             )
-        except StoreUnavailable:
-            return True
+        except StoreUnavailable as error:
+            self._failures += 1
+            logger.warning("A lease could not be acquired: %s", error)
+            return self._failures >= MAX_FAILURES
         return self._has_lease
 
     async def finish(self, entry: Entry | None = None, *, was_cut: bool = False) -> None:
