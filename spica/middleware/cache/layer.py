@@ -277,9 +277,11 @@ class ResponseCacheMiddleware(Layer):
 
     async def _write_varied(self, question: Question, names: list[str], entry: Entry) -> None:
         """Store the fields that the responses of the URI vary by, as long as the longest entry."""
-        variant_id = question.variant_id
-        if names != question.varied or not question.is_varied:
-            variant_id = os.urandom(16).hex()
+        value = await self._entries.get(question.key)
+        present = None if value is None else unpack_varied(value)
+        # After a change of the URI, a new id leaves the old entries behind.
+        is_same = present is not None and present[1] == names
+        variant_id = present[0] if present is not None and is_same else os.urandom(16).hex()
         question.vary_by(names, variant_id)
         seconds = max(entry.keep_seconds, 86400)
         await self._entries.set(question.key, pack_varied(variant_id, names), seconds=seconds)

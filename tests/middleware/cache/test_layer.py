@@ -248,6 +248,16 @@ async def test_a_change_removes_the_response_of_its_uri() -> None:
     assert (await service.get("/b")).text == "run 2"
 
 
+async def test_a_change_removes_all_responses_that_vary() -> None:
+    service = Service()
+    service.fields = {"vary": "accept"}
+    for accept in ("a", "b"):
+        await service.get(accept=accept)
+    await service.get(method="POST")
+    texts = [(await service.get(accept=each)).text for each in ("a", "b", "a")]
+    assert texts == ["run 4", "run 5", "run 4"]
+
+
 async def test_a_change_that_fails_removes_nothing() -> None:
     service = Service()
     await service.get()
