@@ -122,7 +122,7 @@ class _Check:
         if origin in _SCALARS:
             return self.read_scalar(origin, _SCALARS[origin], value, pointer)
         if isinstance(origin, enum.EnumMeta):
-            members: Iterable[Any] = origin
+            members: Any = origin
             return self.read_choice([(each.value, each) for each in members], value, pointer)
         if _is_foreign(origin):
             return self.foreign(origin, value, pointer, False)
@@ -224,9 +224,12 @@ class _Check:
         try:
             return (validator.validate_json if is_json else validator.validate_python)(value)
         except ValueError as error:
-            if not hasattr(error, "errors"):
+            list_mistakes: Any = getattr(error, "errors", None)
+            if list_mistakes is None:
                 raise
-            for each in error.errors(include_url=False, include_input=False, include_context=False):
+            for each in list_mistakes(
+                include_url=False, include_input=False, include_context=False
+            ):
                 self.is_malformed |= each["type"] == "json_invalid"
                 self.fail(pointer + "".join(map(_step, each["loc"])), each["msg"])
 
