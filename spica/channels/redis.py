@@ -1,10 +1,9 @@
 """Channels in Redis or Valkey, for many machines.
 
-A channel has a stream for the history, a counter and an epoch, all in one slot. A script appends an event
-to the stream and publishes it. Redis Pub/Sub loses events when a connection breaks or a buffer is full, so
-the backend
-only uses it for speed: the counters, compared every 10 seconds and after every reconnect, show what was lost,
-and the stream still has it.
+A channel has a stream for the history, and a key with its epoch and counter, both in one slot. A script
+appends an event to the stream and publishes it. Redis Pub/Sub loses events when a connection breaks or a
+buffer is full, so the backend only uses it for speed: the counters, compared every 10 seconds and after every
+reconnect, show what was lost, and the stream still has it.
 """
 
 from __future__ import annotations
@@ -38,6 +37,8 @@ MAX_KEYS = 500
 """The number of keys in one command."""
 MAX_CONNECTIONS = 50
 """The number of connections of a backend that was made from a URL."""
+OTHER_CONNECTIONS = 4
+"""The part of them that is left for subscriptions and the comparison of counters."""
 CONTROL = b"spica:{c:}"
 """A Pub/Sub channel that keeps the connection subscribed while no other is."""
 
@@ -58,24 +59,27 @@ class _Script:
         return await client.execute_command("EVAL", self._source, len(keys), *keys, *args)
 
 
-# A missing epoch or counter, for example evicted for lack of memory, starts a new epoch.
+# The second key is the id of the newest event. If it is missing, for example evicted for lack of memory, a
+# new epoch starts. Each call of Redis in a script takes several microseconds, so the script makes few.
 _PUBLISH = _Script("""
-local e = redis.call('GET', KEYS[3])
-local n = redis.call('INCR', KEYS[2])
-if not e or n == 1 then
-  e, n = ARGV[1], 1
-  redis.call('DEL', KEYS[1]) redis.call('SET', KEYS[3], e) redis.call('SET', KEYS[2], 1)
+local last = redis.call('GET', KEYS[2])
+local id
+if last then
+  id = string.sub(last, 1, 7) .. string.format('%.0f', tonumber(string.sub(last, 8)) + 1)
+else
+  id = ARGV[1] .. '-1'
+  redis.call('DEL', KEYS[1])
 end
-redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[3], n .. '-0', 'd', ARGV[2])
+redis.call('SET', KEYS[2], id, 'PX', ARGV[5])
+redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], string.sub(id, 8) .. '-0', 'd', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
-redis.call('PEXPIRE', KEYS[2], ARGV[5]) redis.call('PEXPIRE', KEYS[3], ARGV[5])
-local id = e .. '-' .. n
 redis.call('PUBLISH', KEYS[1], id .. ' ' .. ARGV[2])
 return id
 """)
 _READ = _Script("""
-local e, n = redis.call('GET', KEYS[3]), tonumber(redis.call('GET', KEYS[2]) or 0)
-if not e or n == 0 then return {'', 0, {}} end
+local last = redis.call('GET', KEYS[2])
+if not last then return {'', 0, {}} end
+local e, n = string.sub(last, 1, 6), tonumber(string.sub(last, 8))
 local after, limit = math.max(tonumber(ARGV[1]), n - tonumber(ARGV[3])), tonumber(ARGV[2])
 if limit == 0 or after >= n then return {e, n, {}} end
 return {e, n, redis.call('XRANGE', KEYS[1], string.format('%.0f-0', after + 1), '+', 'COUNT', limit)}
@@ -124,7 +128,7 @@ def _stream_key(key: str) -> bytes:
 
 def _keys(key: str) -> list[bytes]:
     stream = _stream_key(key)
-    return [stream, stream + b":n", stream + b":e"]
+    return [stream, stream + b":n"]
 
 
 def _presence_key(key: str) -> bytes:
@@ -243,14 +247,14 @@ class _Listener:
     async def _compare(self, keys: list[str]) -> None:
         for start in range(0, len(keys), MAX_KEYS):
             part = keys[start : start + MAX_KEYS]
-            names = [name for key in part for name in _keys(key)[1:]]
+            names = [_keys(key)[1] for key in part]
             found = await self._guard.run("reading", self._client.mget, names)
-            for index, key in enumerate(part):
-                number, epoch = found[2 * index], found[2 * index + 1]
-                if number is None or epoch is None:
+            for key, id in zip(part, found, strict=True):
+                position = None if id is None else parse_position(id.decode())
+                if position is None:
                     self._feed.observe(key, "", 0)
                 else:
-                    self._feed.observe(key, epoch.decode(), int(number))
+                    self._feed.observe(key, position.epoch, position.number)
 
 
 class RedisBackend:
@@ -318,15 +322,17 @@ class RedisBackend:
         error = getattr(root, "RedisError", None) or root.ValkeyError
         self._guard = Guard((error, OSError))
         self._listener: _Listener | None = None
+        self._next_epoch = new_epoch()
+        self._slots: asyncio.Semaphore | None = None
 
     def _connect(self) -> Any:
         module = import_module(f"{self._package}.asyncio")
         retry = import_module(f"{self._package}.asyncio.retry")
         backoff = import_module(f"{self._package}.backoff")
-        pool = module.BlockingConnectionPool.from_url(
+        # `_slots` makes operations wait for a connection. BlockingConnectionPool would take 15 us for each.
+        pool = module.ConnectionPool.from_url(
             self._url,
             max_connections=MAX_CONNECTIONS,
-            timeout=TIMEOUT_SECONDS,
             socket_connect_timeout=TIMEOUT_SECONDS,
             # Without a retry: it could publish an event twice, and would take longer than the time limit.
             retry=retry.Retry(backoff.NoBackoff(), 0),
@@ -348,6 +354,7 @@ class RedisBackend:
             )
         if self._url:
             self._client = self._connect()
+            self._slots = asyncio.Semaphore(MAX_CONNECTIONS - OTHER_CONNECTIONS)
         self._listener = _Listener(self._client, self._guard, feed)
         feed.start_soon(self._listener.run)
         feed.start_soon(self._listener.check)
@@ -366,7 +373,15 @@ class RedisBackend:
     ) -> Awaitable[Any]:
         if self._listener is None:
             raise ChannelsUnavailable(operation, "the backend is not connected")
-        return self._guard.run(operation, script.run, self._client, keys, *args)
+        if self._slots is None:
+            return self._guard.run(operation, script.run, self._client, keys, *args)
+        return self._guard.run(operation, self._run_in_slot, self._slots, script, keys, *args)
+
+    async def _run_in_slot(
+        self, slots: asyncio.Semaphore, script: _Script, keys: list[bytes], *args: Any
+    ) -> Any:
+        async with slots:
+            return await script.run(self._client, keys, *args)
 
     async def publish(
         self,
@@ -383,13 +398,15 @@ class RedisBackend:
             "publish",
             _PUBLISH,
             _keys(key),
-            new_epoch(),
+            self._next_epoch,
             _pack(name, body, published_at),
             keep.max_events,
             round(keep.seconds * 1000),
             round((keep.seconds + KEEP_COUNTER_SECONDS) * 1000),
         )
         epoch, _, number = id.decode().partition("-")
+        if epoch == self._next_epoch:
+            self._next_epoch = new_epoch()
         return Position(epoch, int(number))
 
     async def read(self, key: str, after: int, limit: int, history: History) -> Page:
@@ -423,8 +440,7 @@ class RedisBackend:
         client: Any = self._client
         pipeline = client.pipeline(transaction=False)
         for key in keys:
-            for name in _keys(key)[1:]:
-                pipeline.pexpire(name, milliseconds)
+            pipeline.pexpire(_keys(key)[1], milliseconds)
         await self._guard.run("reading", pipeline.execute)
 
     # -- presence ----------------------------------------------------------------------------------
