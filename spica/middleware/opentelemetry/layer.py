@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.cleanup import cleanup_of
+from spica._diagnostics.arguments import check_flag
 from spica._layers.layer import BaseLayer
 from spica.concurrency import close_iterator
 from spica.datastructures import URL
@@ -37,7 +38,7 @@ OBSERVED = "starlette.opentelemetry"
 
 
 class OpenTelemetryMiddleware(BaseLayer):
-    """Create a span and metrics for each HTTP request, and a span for each WebSocket.
+    """Create a span and metrics for each HTTP request, and on demand a span for each WebSocket.
 
     The span continues the trace of the client. Its name is the method and the route. Exceptions and status
     codes from 500 mark it as an error. The metrics are ``http.server.request.duration`` (in seconds),
@@ -53,8 +54,11 @@ class OpenTelemetryMiddleware(BaseLayer):
         tracer_provider, meter_provider: the providers of OpenTelemetry. The default is the global provider,
             looked up at each request, so that you can set it later. Without any provider the middleware does
             nothing.
+        websocket_spans: Whether WebSockets have spans. Off by default, as in Starlette: the span of a
+            connection ends with it, perhaps after hours, and backends often drop such spans.
 
     Raises:
+        TypeError: ``websocket_spans`` is not a bool.
         TypeError: an item of ``excluded_urls`` is not a string.
         ValueError: an item is not a regular expression.
     """
@@ -66,8 +70,12 @@ class OpenTelemetryMiddleware(BaseLayer):
         excluded_urls: str | Sequence[str] = (),
         tracer_provider: TracerProvider | None = None,
         meter_provider: MeterProvider | None = None,
+        websocket_spans: bool = False,
     ) -> None:
         self.app = app
+        self._has_websocket_spans = check_flag(
+            websocket_spans, "OpenTelemetryMiddleware: websocket_spans"
+        )
         self._excluded = _compile_urls(excluded_urls)
         self._methods = known_methods()
         package = sys.modules.get(__name__.partition(".")[0])
@@ -101,8 +109,10 @@ class OpenTelemetryMiddleware(BaseLayer):
         return answer  # not an app: the layer that sends it raises the error
 
     async def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a WebSocket inside a span, which ends with it. The lifespan passes."""
-        is_observed = scope["type"] == "websocket" and OBSERVED not in scope
+        """Serve a WebSocket, inside a span if that is set. The lifespan passes."""
+        is_observed = (
+            self._has_websocket_spans and scope["type"] == "websocket" and OBSERVED not in scope
+        )
         if not is_observed or not self._instruments.are_active() or self._is_excluded(scope):
             await self._layer_inner.connect(scope, receive, send)
             return

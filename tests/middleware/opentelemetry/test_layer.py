@@ -847,7 +847,8 @@ async def failing(websocket):
     ids=["accepted", "refused", "failing"],
 )
 async def test_a_websocket_has_a_span(telemetry, endpoint, status_code, status):
-    app = Spica(routes=[WebSocketRoute("/rooms/{room}", endpoint)], middleware=[telemetry.recipe()])
+    middleware = [telemetry.recipe(websocket_spans=True)]
+    app = Spica(routes=[WebSocketRoute("/rooms/{room}", endpoint)], middleware=middleware)
     messages = [{"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1001}]
     scope = websocket_scope("/rooms/blue", headers=PARENT)
     await Exchange(scope, messages).run(app)
@@ -861,7 +862,7 @@ async def test_a_websocket_has_a_span(telemetry, endpoint, status_code, status):
 
 
 async def test_websockets_are_not_in_the_metrics_of_requests(telemetry):
-    await Exchange(websocket_scope()).run(telemetry.around(foreign_socket))
+    await Exchange(websocket_scope()).run(telemetry.around(foreign_socket, websocket_spans=True))
 
     names = ["http.server.request.duration", "http.server.active_requests"]
     assert [telemetry.points(name) for name in names] == [[], []]
@@ -871,8 +872,14 @@ async def foreign_socket(scope, receive, send):
     await send({"type": "websocket.close"})
 
 
+async def test_a_websocket_has_no_span_by_default(telemetry):
+    await Exchange(websocket_scope()).run(telemetry.around(foreign_socket))
+
+    assert telemetry.spans == ()
+
+
 async def test_an_excluded_websocket_passes(telemetry):
-    app = telemetry.around(foreign_socket, excluded_urls="/rooms")
+    app = telemetry.around(foreign_socket, excluded_urls="/rooms", websocket_spans=True)
     exchange = await Exchange(websocket_scope("/rooms")).run(app)
 
     assert (exchange.types, telemetry.spans) == (["websocket.close"], ())
