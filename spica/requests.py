@@ -56,7 +56,7 @@ from spica._asgi.cleanup import Cleanup
 from spica.types import Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
-    from spica._asgi.time_limit import Deadline
+    from spica._asgi.deadline import Deadline
     from spica.datastructures.session import Session
     from spica.formparsers import FormReader, PartStream
 

@@ -1,7 +1,10 @@
-"""Limit the time that a request body may take, and answer slower clients with 408.
+"""The time limits of a request: of its body, which is answered with 408, and of its answer.
 
-Only the time spent waiting for the next message counts, so a slow application never causes a timeout. A
-message that is ready costs nothing, because the timer starts when the server's ``receive`` pauses.
+A timeout layer sets the limit of the answer. Endpoints read it as ``request.deadline``. Code that has no
+request, such as a client of a database, reads ``current_deadline.get()``.
+
+For a body, only the time spent waiting for the next message counts, so a slow application never causes a
+timeout. A message that is ready costs nothing, because the timer starts when the server's ``receive`` pauses.
 
 Standard: RFC 9110 s.15.5.9 (408 Request Timeout).
 """
@@ -11,6 +14,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Awaitable, Callable, Generator
+from contextvars import ContextVar
 from types import coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 
@@ -209,3 +213,42 @@ async def _wait_on_trio(clock: Clock, function: Callable[[], Awaitable[T]]) -> T
         return await function()
     finally:
         clock.waited += trio.current_time() - start
+
+
+class Deadline:
+    """A point in time on the clock of the event loop.
+
+    Args:
+        at: The time.
+        clock: A function that returns the present time. Any thread may call it.
+    """
+
+    __slots__ = ("_clock", "at")
+
+    def __init__(self, at: float, clock: Callable[[], float]) -> None:
+        self.at = at
+        self._clock = clock
+
+    @property
+    def remaining_seconds(self) -> float:
+        """The time that is left, never less than 0. Use it as the timeout of a query or a request."""
+        return max(0.0, self.at - self._clock())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no time is left."""
+        return self._clock() >= self.at
+
+    def __repr__(self) -> str:
+        return f"<Deadline in {self.remaining_seconds:.3f} s>"
+
+
+current_deadline: ContextVar[Deadline | None] = ContextVar("current_deadline", default=None)
+"""The deadline of the request that the current task works on, or None. Worker threads see it, too."""
+
+
+def trio_clock() -> Callable[[], float]:
+    """Return the clock of the running loop of trio."""
+    from trio.lowlevel import current_clock  # already loaded, because its loop runs
+
+    return current_clock().current_time

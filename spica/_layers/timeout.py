@@ -20,11 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from spica._asgi.deadline import resume_in_time, wait_in_time
+from spica._asgi.deadline import (
+    Deadline,
+    current_deadline,
+    resume_in_time,
+    trio_clock,
+    wait_in_time,
+)
 from spica._asgi.scope import DEADLINE
 from spica._asgi.sending import SendHook, has_started_by_hand
 from spica._asgi.side_task import running_asyncio_loop
-from spica._asgi.time_limit import Deadline, current_deadline, trio_clock
 from spica._diagnostics.arguments import check_flag
 from spica._diagnostics.middleware_order import ANSWERS
 from spica._layers.answers import refuse

@@ -6,8 +6,10 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib import import_module
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 import anyio
 import anyio.lowlevel
@@ -16,6 +18,7 @@ from anyio.abc import TaskStatus
 from spica import jsoncodec
 from spica.channels.backend import ChannelBackend
 from spica.channels.forwarding import Forwarding
+from spica.channels.memory import MemoryBackend
 from spica.channels.messages import (
     ChannelsUnavailable,
     EventTooLarge,
@@ -28,7 +31,6 @@ from spica.channels.messages import (
     parse_after,
     storage_key,
 )
-from spica.channels.opening import open_backend
 from spica.channels.presence import Presence
 from spica.channels.subscription import ON_SLOW, LatestSubscription, OnSlow, Subscription
 from spica.channels.topics import END, PAGE_EVENTS, Hub
@@ -36,6 +38,11 @@ from spica.websockets.read_ahead import Switch
 
 if TYPE_CHECKING:
     from spica.websockets import WebSocket
+
+_FORMS = (
+    '"memory://", "sqlite:///var/app.db", "redis://localhost:6379/0" or '
+    '"postgresql://user@localhost/app"'
+)
 
 IDLE_SECONDS = 1.0
 """The time without an event after which a new event stream sends its position."""
@@ -466,3 +473,46 @@ def _check_on_slow(on_slow: OnSlow) -> OnSlow:
     if on_slow not in ON_SLOW:
         raise ValueError(f"Channels: on_slow must be one of {ON_SLOW}, not {on_slow!r:.40}.")
     return on_slow
+
+
+def open_backend(backend: ChannelBackend | str | None) -> ChannelBackend:
+    """Return the backend that a URL names. It connects when the lifespan starts.
+
+    Args:
+        backend: ``memory://``, ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db``,
+            ``redis://``, ``rediss://``, ``valkey://`` or ``postgresql://``; a backend object; None for
+            memory.
+
+    Raises:
+        ImportError: The driver is not installed. The message names the extra.
+        TypeError: The object is not a backend.
+        ValueError: The URL has another form.
+    """
+    if backend is None:
+        backend = "memory://"
+    if not isinstance(backend, str):
+        if not callable(getattr(backend, "publish", None)) or not hasattr(backend, "listen"):
+            raise TypeError(
+                f"Channels: backend must be a URL or a backend, not {backend!r:.100}. "
+                "For a client of your own write RedisBackend(client) or PostgresBackend(pool)."
+            )
+        return backend
+    scheme = urlsplit(backend).scheme.partition("+")[0]
+    if scheme == "memory":
+        return MemoryBackend()
+    if scheme == "sqlite":
+        path = backend.partition("://")[2].removeprefix("/")
+        if not path:
+            raise ValueError(f"Channels: {backend!r} names no file. Use {_FORMS}.")
+        # Lazily: sqlite3 and the drivers take time to import.
+        sqlite = import_module("spica.channels.sqlite")
+        return cast(ChannelBackend, sqlite.SQLiteBackend(path))
+    if scheme in ("redis", "rediss", "valkey", "valkeys"):
+        redis = import_module("spica.channels.redis")
+        return cast(ChannelBackend, redis.RedisBackend.from_url(backend))
+    if scheme in ("postgres", "postgresql"):
+        postgres = import_module("spica.channels.postgres")
+        return cast(ChannelBackend, postgres.PostgresBackend.from_url(backend))
+    raise ValueError(
+        f"Channels: the URL with the scheme {scheme!r} names no backend. Use {_FORMS}."
+    )

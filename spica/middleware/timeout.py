@@ -3,7 +3,7 @@
 The layer lives in ``spica._layers``, below the routes.
 """
 
-from spica._asgi.time_limit import Deadline, current_deadline
+from spica._asgi.deadline import Deadline, current_deadline
 from spica._layers.timeout import TimeoutMiddleware
 
 __all__ = ["Deadline", "TimeoutMiddleware", "current_deadline"]

@@ -21,7 +21,7 @@ from spica._layers.editing import add_pending_edit, edit_answer, push_edit
 from spica._layers.layer import BaseLayer
 from spica.datastructures import MutableHeaders
 from spica.datastructures.headers import add_vary, encode_header
-from spica.datastructures.session import Session
+from spica.datastructures.session import Session, UnreadSession
 from spica.middleware.sessions.cookie import (
     CLEARED,
     MAX_COOKIE_SIZE,
@@ -41,7 +41,6 @@ from spica.middleware.sessions.settings import (
     check_store,
     check_without_store,
 )
-from spica.middleware.sessions.unread import UnreadSession
 from spica.responses.base import Response
 
 if TYPE_CHECKING:

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from spica._diagnostics.call_site import Place, user_line, warn_at
 from spica.datastructures.headers import add_vary, encode_header
-from spica.datastructures.session import Session
+from spica.datastructures.session import READERS, ReadFirst, Session
 from spica.middleware.sessions.records import USER_FIELD, Owner, hash_id, new_id
-from spica.middleware.sessions.unread import READERS, ReadFirst
 from spica.responses.base import Response
 
 if TYPE_CHECKING:
