@@ -1,13 +1,9 @@
 """Put the showcase together: demos, shared state, middleware."""
 
-from live import chat, dashboard, devices, limits, showcase, workers, writer
-from live.state import HERE, SECRET, channels, config, runs, store
+from live import chat, dashboard, devices, layers, limits, showcase, workers, writer
+from live.state import HERE, channels, config, runs, store
 from spica.applications import Spica
 from spica.exceptions import HTTPException
-from spica.middleware import Middleware
-from spica.middleware.crossorigin import CrossOriginMiddleware
-from spica.middleware.securityheaders import SecurityHeadersMiddleware
-from spica.middleware.sessions import SessionMiddleware
 from spica.requests import Request
 from spica.responses import JSONResponse, Response
 from spica.routing import Mount, Route
@@ -40,14 +36,11 @@ app = Spica(
         *writer.routes,
         *devices.routes,
         *limits.routes,
+        *layers.routes,
         *workers.routes,
         Mount("/static", StaticFiles(directory=HERE / "static"), name="static"),
     ],
-    middleware=[
-        Middleware(SecurityHeadersMiddleware),
-        Middleware(CrossOriginMiddleware),
-        Middleware(SessionMiddleware, secret_key=SECRET, store=store),
-    ],
+    middleware=layers.make_layers(),
     exception_handlers={HTTPException: http_error},
 )
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-PAGES = ["/", "/chat", "/dashboard", "/writer", "/devices", "/limits", "/nowhere"]
+PAGES = ["/", "/chat", "/dashboard", "/writer", "/devices", "/limits", "/layers", "/nowhere"]
 SCREENS = {"desktop": (1280, "light"), "phone": (390, "dark")}
 
 
@@ -110,6 +110,14 @@ def test_the_sixth_press_is_one_too_many(page: Any, url: str) -> None:
         page.get_by_text(f"{left} presses left, counted by").wait_for()
     page.get_by_role("button", name="Press").click()
     page.get_by_text(re.compile(r"429: too many. Try again in \d+ s")).wait_for()
+
+
+def test_the_layers_are_seen_in_a_response(page: Any, url: str, problems: list[str]) -> None:
+    page.goto(url + "/layers")
+    page.get_by_text("content-encoding: ").wait_for()
+    for seen in ("client 127.0.0.1", "default-src", "s left when the endpoint ran"):
+        assert page.get_by_role("cell", name=re.compile(seen)).count() == 1
+    assert problems == []
 
 
 @pytest.mark.parametrize(("width", "scheme"), SCREENS.values(), ids=SCREENS.keys())
