@@ -4,7 +4,7 @@ A job is work that must not be lost: it survives the process, and runs again aft
 (Postgres) or streaq (Redis), and use this module to open it with the application, to carry the id of the
 request into the job, to run the jobs of a killed worker again, and to check for a queue that nobody works on.
 
-Jobs run at least once, so write them so that a second run does no harm.
+Jobs run at least once, so write them so that a second run changes nothing.
 """
 
 from __future__ import annotations

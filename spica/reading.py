@@ -322,7 +322,7 @@ def _parse_decimal(value: Any) -> Decimal:
 
 
 class _Scalar(NamedTuple):
-    types: tuple[type, ...]  # of JSON values; a bool is no int
+    types: tuple[type, ...]  # of JSON values; a bool is not an int
     parse: Callable[[str], Any]
     detail: str
     is_string: bool = False  # whether it is a string in JSON, too

@@ -520,7 +520,7 @@ class _SignalChain:
             return
         for number in (signal.SIGTERM, signal.SIGINT):
             earlier = signal.getsignal(number)
-            # Python's default handler of SIGINT raises KeyboardInterrupt. It is no handler of a server.
+            # Python's default handler of SIGINT raises KeyboardInterrupt. It is not a server's handler.
             if callable(earlier) and earlier is not signal.default_int_handler:
                 self._earlier[number] = earlier
                 signal.signal(number, self)

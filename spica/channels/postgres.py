@@ -225,7 +225,7 @@ class _Database:
 
 
 class _Listener:
-    """The tasks of a process that hear of new events, and tell others."""
+    """The tasks of a process that learn about new events and wake the subscribers."""
 
     def __init__(self, database: _Database, feed: Feed) -> None:
         self.database = database
@@ -325,13 +325,13 @@ class _Listener:
 
 
 class PostgresBackend:
-    """Channels in Postgres, on a pool of yours.
+    """Channels in Postgres, on your own pool.
 
     Args:
         pool: A pool of asyncpg. You close it yourself. The backend keeps one of its connections.
 
     Raises:
-        TypeError: The object is no pool of asyncpg.
+        TypeError: The object is not a pool of asyncpg.
     """
 
     across = "machines"

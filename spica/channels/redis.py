@@ -258,7 +258,7 @@ class _Listener:
 
 
 class RedisBackend:
-    """Channels in Redis or Valkey, on a client of yours.
+    """Channels in Redis or Valkey, on your own client.
 
     Args:
         client: A ``redis.asyncio.Redis`` or ``valkey.asyncio.Valkey`` without ``decode_responses``. You

@@ -230,7 +230,7 @@ class LatestSubscription(Subscription):
         self._latest: dict[str, Message] = {}
 
     def put(self, message: Message) -> None:
-        """Keep the message in the place of an earlier one of the channel."""
+        """Keep the message instead of an earlier one of the channel."""
         if message.channel not in self._latest:
             self._queue.append(message)
         self._latest[message.channel] = message

@@ -379,7 +379,7 @@ class WebSocket(HTTPConnection[StateT]):
             max_messages_per_second: Limit of messages per second, 100 by default; twice the number may come
                 at once. More close the connection with 1008. None removes the limit.
             origins: Origins whose pages may connect, besides pages of your own host, such as
-                ``https://admin.example.org`` (RFC 6455 s.10.2). Others get a 403. Clients that are no
+                ``https://admin.example.org`` (RFC 6455 s.10.2). Others get a 403. Clients other than
                 browsers send no origin, and pass. None lets every page connect.
             at_shutdown: "close" closes the connection with 1001 at a shutdown, after the current call of
                 ``receive``. "leave" leaves that to you.

@@ -102,7 +102,7 @@ class Outbox:
         return True  # although no message may wait
 
     def put(self, data: str | bytes) -> bool:
-        """Queue a text (str) or binary (bytes) message, and return whether it will be sent.
+        """Queue a message, a str or bytes, and return whether it will be sent.
 
         Call it in the thread of the event loop. Any task may call it, also for outboxes of other connections:
         it raises nothing if the peer is slow or has left.

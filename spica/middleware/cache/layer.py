@@ -318,7 +318,7 @@ class ResponseCacheMiddleware(Layer):
 
 
 def _bucket_of(question: Question) -> str:
-    """Return the group whose generation tells changes of a URI. A store keeps a limited number of them."""
+    """Return the group whose generation shows changes of a URI. A store keeps a limited number of them."""
     return f"change {zlib.crc32(question.key.encode('utf-8', 'surrogatepass')) % 256}"
 
 

@@ -157,7 +157,7 @@ def encode_event(item: Any) -> bytes:
     """Return an item of a stream as it is sent.
 
     Raises:
-        TypeError: It is no event, and can't be converted to one.
+        TypeError: It is not an event, and can't be converted to one.
     """
     if type(item) is ServerSentEvent:
         return item._encoded

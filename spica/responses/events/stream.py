@@ -312,7 +312,7 @@ class EventStream:
         self._scope.cancel()
 
     async def _stop(self) -> None:
-        """Stop all that runs beside the request. Raise an error of ``receive``."""
+        """Stop all that runs next to the request. Raise an error of ``receive``."""
         for each in (self._handle, self._timer, self._watch, self._ping_task):
             if each is not None:
                 each.cancel()
