@@ -40,6 +40,9 @@ REREAD_SECONDS = 1.0
 START_SECONDS = 5.0
 """The time that ``start`` waits for another worker that is starting a run with the same key."""
 
+LISTEN_SECONDS = 1.0
+"""The time that a start-up waits for the subscription to cancellations."""
+
 END_SECONDS = 3.0
 """The time that a cancelled run has to write its end."""
 
@@ -152,9 +155,17 @@ class Runs:
             app: The application, whose ``tasks`` run the runs.
         """
         tasks: Tasks = app.tasks
+        is_listening = anyio.Event()
         listener = tasks.start(
-            self._listen, name="spica.runs.listen", restart="on_error", at_shutdown="cancel"
+            self._listen,
+            is_listening,
+            name="spica.runs.listen",
+            restart="on_error",
+            at_shutdown="cancel",
         )
+        # A cancellation that comes before would wait for the next renewal. An outage does not stop the start.
+        with anyio.move_on_after(LISTEN_SECONDS):
+            await is_listening.wait()
         number = sum(task.name.startswith(SWEEP) for task in tasks)  # there may be several Runs
         sweep = tasks.every(
             self.renew_seconds, self.sweep, store=self._store, name=f"{SWEEP}.{number}"
@@ -402,10 +413,11 @@ class Runs:
         for name in await self._store.members("running"):
             await self.status(name.removeprefix("run:"))
 
-    async def _listen(self) -> None:
+    async def _listen(self, is_listening: anyio.Event) -> None:
         """Stop the runs that another worker has cancelled."""
         while True:
             async with self.channels.subscribe(CONTROL) as subscription:
+                is_listening.set()
                 async for item in subscription:
                     if not isinstance(item, Gap):
                         self._stop(item.data)
