@@ -48,6 +48,8 @@ MAX_PENDING = 1000
 MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.05, 5.0
 LOG_SECONDS = 60.0
 """The time between two lines of the log about an outage."""
+TOUCH_SECONDS = 3600.0
+"""The time between two renewals of the counters of subscribed channels, which backends keep for a day."""
 
 
 class Retry:
@@ -318,6 +320,14 @@ class Hub:
         self._is_running = True
         tasks.start_soon(self._start_all, tasks)
         await self.backend.start(self)
+        self.start_soon(self._keep_counters)
+
+    async def _keep_counters(self) -> None:
+        """Renew the counters. Without one, a channel that was silent for long would seem to start again."""
+        while True:
+            await anyio.sleep(TOUCH_SECONDS)
+            if self.topics:
+                await self.backend.touch(list(self.topics), self.history)
 
     async def stop(self) -> None:
         """Disconnect the backend."""

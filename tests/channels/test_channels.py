@@ -11,6 +11,7 @@ from spica.channels import (
     Gap,
     History,
     MemoryBackend,
+    topics,
 )
 
 pytestmark = pytest.mark.anyio
@@ -410,3 +411,22 @@ async def test_messages_as_json(channels, take):
         [message] = await take(subscription, 1)
     expected = {"id": id, "channel": "a\u2028", "event": "e", "data": {"b": 1}}
     assert json.loads(message.to_json()) == expected
+
+
+async def test_the_counters_of_subscribed_channels_are_renewed(start, monkeypatch):
+    monkeypatch.setattr(topics, "TOUCH_SECONDS", 0.01)
+    channels = await start()
+    backend = type(channels.backend)
+    touch, touched = backend.touch, []
+    is_touched = anyio.Event()
+
+    async def note(self, keys, history):
+        await touch(self, keys, history)
+        touched.extend(keys)
+        is_touched.set()
+
+    monkeypatch.setattr(backend, "touch", note)
+    async with channels.subscribe("quiet"):
+        with anyio.fail_after(5):
+            await is_touched.wait()
+    assert set(touched) == {"quiet"}

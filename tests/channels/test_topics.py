@@ -55,6 +55,9 @@ class SteppedBackend:
     async def start(self, feed):
         self.feed = feed
 
+    async def touch(self, keys, history):
+        pass
+
     async def stop(self, feed):
         pass
 
