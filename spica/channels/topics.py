@@ -79,6 +79,7 @@ class Topic:
         "last",
         "last_published_at",
         "lock",
+        "lost_epoch",
         "members",
         "must_read_again",
         "pending",
@@ -90,6 +91,8 @@ class Topic:
         self.epoch = ""
         self.last = 0
         self.last_published_at: float | None = None
+        self.lost_epoch = ""
+        """The epoch before, which the backend has lost. One of its events may still arrive."""
         self.members: dict[Subscription, None] = {}
         self.ahead: dict[Subscription, int] = {}
         """Subscriptions that have read more of the log than the topic has delivered, with their numbers."""
@@ -106,7 +109,7 @@ class Topic:
         if epoch == self.epoch:
             if event.number != self.last + 1:
                 return event.number <= self.last
-        elif self.epoch or event.number != 1:
+        elif self.epoch or event.number != 1 or epoch == self.lost_epoch:
             return False
         self.epoch = epoch
         self.last = event.number
@@ -127,7 +130,9 @@ class Topic:
         if page.epoch != self.epoch:
             if self.epoch:
                 self._announce("restarted", Position(page.epoch, 0))
-                self.is_known_gap = True
+                self.lost_epoch = self.epoch
+                # The gap explains the events that are missing in the log, if there is one already.
+                self.is_known_gap = page.last > 0
             self.epoch, self.last, self.last_published_at = page.epoch, 0, None
             return page.last > 0
         events = page.events
@@ -174,9 +179,7 @@ class Topic:
 
     def attach(self, subscription: Subscription, position: Position) -> bool:
         """Let a subscription that has read the log up to ``position`` join. Return False if it is behind."""
-        if self.epoch not in (position.epoch, ""):
-            return False
-        if position.number < self.last:
+        if position.epoch != self.epoch or position.number < self.last:
             return False
         if position.number > self.last:
             self.ahead[subscription] = position.number
@@ -379,7 +382,7 @@ class Hub:
         if topic is None:
             return
         if topic.is_repairing or not topic.is_open:
-            if len(topic.pending) < MAX_PENDING:
+            if len(topic.pending) < min(MAX_PENDING, self.max_queue_events):
                 topic.pending.append((epoch, event))
             else:
                 topic.must_read_again = True
@@ -410,7 +413,8 @@ class Hub:
             try:
                 # Read the last event again, to see whether it is still the same.
                 after = max(topic.last - 1, 0)
-                page = await self.backend.read(topic.key, after, PAGE_EVENTS, self._kept)
+                limit = min(PAGE_EVENTS, self.max_queue_events + 1)
+                page = await self.backend.read(topic.key, after, limit, self._kept)
             except ChannelsUnavailable as exc:
                 self.log_outage(exc)
                 topic.must_read_again = True
@@ -468,7 +472,7 @@ class Hub:
                 return
             await self.backend.listen(self, topic.key)
             page = await self.read(topic, END, 0)
-            topic.epoch, topic.last = page.epoch, page.last
+            topic.epoch, topic.last, topic.last_published_at = page.epoch, page.last, None
             topic.is_open = True
             if topic.must_read_again or not self._take_pending(topic):
                 self._repair(topic)
