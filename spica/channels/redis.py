@@ -26,6 +26,7 @@ from spica.channels.messages import (
 )
 from spica.channels.server import Guard, require_asyncio
 from spica.jsoncodec import decode, encode
+from spica.stores.redis import check_client
 
 PING_SECONDS = 10.0
 """The time without a message after which the connection of the subscriptions is tested."""
@@ -151,7 +152,6 @@ class _Listener:
     def __init__(self, client: Any, guard: Guard, feed: Feed) -> None:
         self._client = client
         self._guard = guard
-        self._errors: tuple[type[BaseException], ...] = (TimeoutError, *guard.errors)
         self._feed = feed
         self._pubsub: Any = None
         self._lock = asyncio.Lock()
@@ -191,15 +191,18 @@ class _Listener:
                     self._pubsub = pubsub
             while True:
                 await self._receive(pubsub)
-        except self._errors as exc:
+        except Exception as exc:
+            if not self._guard.is_outage(exc):
+                raise
             raise ChannelsUnavailable("receiving", f"{type(exc).__name__}: {exc}") from exc
         finally:
             self._pubsub = None
             try:
                 async with asyncio.timeout(TIMEOUT_SECONDS):
                     await pubsub.aclose()
-            except self._errors:
-                pass  # the connection is lost anyway
+            except Exception as exc:
+                if not self._guard.is_outage(exc):
+                    raise
 
     async def _receive(self, pubsub: Any) -> None:
         # The outer limit is for a connection that stalls in the middle of a message.
@@ -273,20 +276,7 @@ class RedisBackend:
     across = "machines"
 
     def __init__(self, client: Any) -> None:
-        module, name = type(client).__module__, type(client).__qualname__
-        if not module.startswith(("redis.asyncio", "valkey.asyncio")):
-            raise TypeError(
-                f"RedisBackend needs a client of redis.asyncio or valkey.asyncio, not {module}.{name}."
-            )
-        if "Cluster" in name:
-            raise TypeError(
-                "RedisBackend does not support a cluster. Use one primary with replicas."
-            )
-        if client.connection_pool.connection_kwargs.get("decode_responses"):
-            raise ValueError(
-                "RedisBackend needs bytes: make the client without decode_responses=True."
-            )
-        self._set_up(client, "", module.partition(".")[0])
+        self._set_up(client, "", check_client("RedisBackend", client))
 
     @classmethod
     def from_url(cls, url: str) -> RedisBackend:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from spica.channels.backend import TIMEOUT_SECONDS
 from spica.channels.messages import ChannelsUnavailable
+from spica.stores.breaker import is_lost_connection
 
 T = TypeVar("T")
 
@@ -53,11 +54,17 @@ class Guard:
         except TimeoutError:
             self._fail()
             raise ChannelsUnavailable(operation, f"no answer in {TIMEOUT_SECONDS:g} s") from None
-        except self.errors as exc:
+        except Exception as exc:
+            if not self.is_outage(exc):
+                raise
             self._fail()
             raise ChannelsUnavailable(operation, f"{type(exc).__name__}: {exc}") from exc
         self._failures = 0
         return result
+
+    def is_outage(self, error: Exception) -> bool:
+        """Whether an error of the driver means that the server is away."""
+        return isinstance(error, self.errors) or is_lost_connection(error)
 
     def _fail(self) -> None:
         self._failures += 1

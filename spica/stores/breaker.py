@@ -23,6 +23,14 @@ LOG_SECONDS = 60.0
 logger = logging.getLogger("spica.stores")
 
 
+def is_lost_connection(error: BaseException) -> bool:
+    """Whether a driver wrote to a connection that the server has closed.
+
+    uvloop reports this as a bare RuntimeError, which no driver turns into an error of its own.
+    """
+    return type(error) is RuntimeError and "the handler is closed" in str(error)
+
+
 class Breaker:
     """The state of one store's backend. All views of the store share it, in all threads.
 

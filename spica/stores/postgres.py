@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from spica.stores.base import BaseStore
-from spica.stores.breaker import Breaker
+from spica.stores.breaker import Breaker, is_lost_connection
 from spica.stores.values import Allowance, Rate, Record, take
 
 MAX_CONNECTIONS = 10
@@ -415,7 +415,9 @@ class PostgresStore(BaseStore):
             result = task.result()
         except database.errors as error:
             raise breaker.fail(operation, f"{type(error).__name__}: {error}") from error
-        except BaseException:
+        except BaseException as error:
+            if is_lost_connection(error):
+                raise breaker.fail(operation, str(error)) from error
             breaker.leave()
             raise
         breaker.succeed()

@@ -13,11 +13,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from spica.stores.base import BaseStore
-from spica.stores.breaker import Breaker
+from spica.stores.breaker import Breaker, is_lost_connection
 from spica.stores.values import Allowance, Rate, Record
 
 MAX_CONNECTIONS = 50
 """How many connections a store opens at most, in each process."""
+CLIENT_MODULES = ("redis.asyncio", "valkey.asyncio")
 
 # Numbers beyond 14 digits need '%.0f' on their way from Lua to Redis.
 _NOW = """
@@ -250,8 +251,7 @@ class _Operations:
         return await self.execute("INCR" if bump else "GET", _key("n", group)) or 0
 
 
-def _import_client(scheme: str) -> Any:
-    package = "valkey" if scheme.startswith("valkey") else "redis"
+def _import_client(package: str) -> Any:
     try:
         return __import__(f"{package}.asyncio", fromlist=["Redis"])
     except ImportError as error:
@@ -259,34 +259,42 @@ def _import_client(scheme: str) -> Any:
         raise ImportError(f"The store needs the package {package!r}: {install}.") from error
 
 
-def _check_client(client: Any) -> None:
-    module, name = type(client).__module__, type(client).__qualname__
-    if not module.startswith(("redis.asyncio", "valkey.asyncio")):
+def check_client(owner: str, client: Any) -> str:
+    """Return the package of a client that you made: ``"redis"`` or ``"valkey"``.
+
+    Raises:
+        TypeError: The client is of another kind, or for a cluster.
+        ValueError: The client decodes responses.
+    """
+    cls = type(client)
+    bases = [base for base in cls.__mro__ if base.__module__.startswith(CLIENT_MODULES)]
+    if not bases:
         raise TypeError(
-            f"RedisStore needs a client of redis.asyncio or valkey.asyncio, not {module}.{name}."
+            f"{owner} needs a client of redis.asyncio or valkey.asyncio, not "
+            f"{cls.__module__}.{cls.__qualname__}."
         )
-    if "Cluster" in name:
+    if any("Cluster" in base.__name__ for base in bases):
         raise TypeError(
-            f"RedisStore does not support a cluster ({name}): a record and its group are on different nodes. "
-            "Use one primary with replicas."
+            f"{owner} does not support a cluster ({cls.__qualname__}): keys that belong together are on "
+            "different nodes. Use one primary with replicas."
         )
     if client.connection_pool.connection_kwargs.get("decode_responses"):
-        raise ValueError("RedisStore needs bytes: make the client without decode_responses=True.")
+        raise ValueError(f"{owner} needs bytes: make the client without decode_responses=True.")
+    return bases[0].__module__.partition(".")[0]
 
 
 class _Connections:
     """The client that all views of a store share: yours, or one for the event loop that runs."""
 
-    def __init__(self, client: Any, url: str, timeout_seconds: float) -> None:
+    def __init__(self, client: Any, package: str, url: str, timeout_seconds: float) -> None:
         self.url = url
         self.owned = client is None
         self.client = client
         self.breaker = Breaker("RedisStore", timeout_seconds)
         self.loop: object = None
         self.operations: Any = None
-        package = _import_client("valkey" if _is_valkey(client, url) else "redis")
-        self.module = package
-        root = __import__(package.__name__.partition(".")[0])
+        self.module = _import_client(package)
+        root = __import__(package)
         self.errors = (getattr(root, "RedisError", None) or root.ValkeyError, OSError)
 
     def open(self) -> _Operations:
@@ -331,12 +339,6 @@ class _Connections:
                 await client.connection_pool.disconnect()
 
 
-def _is_valkey(client: Any, url: str) -> bool:
-    if client is not None:
-        return type(client).__module__.startswith("valkey")
-    return url.startswith("valkey")
-
-
 class RedisStore(BaseStore):
     """A store in Redis or Valkey, on your client.
 
@@ -359,14 +361,15 @@ class RedisStore(BaseStore):
     across = "machines"
 
     def __init__(self, client: Any, *, timeout_seconds: float = 0.25) -> None:
-        _check_client(client)
-        self._connections = _Connections(client, "", timeout_seconds)
+        package = check_client("RedisStore", client)
+        self._connections = _Connections(client, package, "", timeout_seconds)
 
     @classmethod
     def from_url(cls, url: str, *, timeout_seconds: float = 0.25) -> "RedisStore":
         """Return a store with connections of its own, at most 50: see `open_store`."""
         store = cls.__new__(cls)
-        store._connections = _Connections(None, url, timeout_seconds)
+        package = "valkey" if url.startswith("valkey") else "redis"
+        store._connections = _Connections(None, package, url, timeout_seconds)
         return store
 
     async def _run(self, operation: str, *args: Any) -> Any:
@@ -381,7 +384,9 @@ class RedisStore(BaseStore):
             raise breaker.timed_out(operation) from None
         except connections.errors as error:
             raise breaker.fail(operation, f"{type(error).__name__}: {error}") from error
-        except BaseException:
+        except BaseException as error:
+            if is_lost_connection(error):
+                raise breaker.fail(operation, str(error)) from error
             breaker.leave()
             raise
         breaker.succeed()

@@ -46,3 +46,11 @@ async def test_a_connection_that_postgres_closed_is_an_outage(postgres_url):
     with pytest.raises(ChannelsUnavailable, match="released back to the pool"):
         await database.guard.run("reading", _call_method, connection, "fetch", "SELECT 1")
     await database.close()
+
+
+async def test_a_connection_that_uvloop_reports_as_closed_is_an_outage():
+    async def write():
+        raise RuntimeError("unable to perform operation on <TCPTransport>; the handler is closed")
+
+    with pytest.raises(ChannelsUnavailable, match="the handler is closed"):
+        await Guard(()).run("publish", write)

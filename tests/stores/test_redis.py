@@ -7,7 +7,7 @@ import time
 import pytest
 import redis.asyncio
 
-from spica.stores import Rate, RedisStore, open_store
+from spica.stores import Rate, RedisStore, StoreUnavailable, open_store
 from spica.stores.redis import Script
 
 pytestmark = pytest.mark.anyio
@@ -114,3 +114,16 @@ def test_the_message_for_a_missing_driver_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
     with pytest.raises(ImportError, match=r"pip install 'spica\[redis\]'"):
         open_store("redis://localhost/0")
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_connection_that_uvloop_reports_as_closed_is_an_outage():
+    class Closed(redis.asyncio.Redis):
+        async def execute_command(self, *args, **options):
+            raise RuntimeError(
+                "unable to perform operation on <TCPTransport>; the handler is closed"
+            )
+
+    store = RedisStore(Closed())  # a subclass of the client is welcome
+    with pytest.raises(StoreUnavailable, match="the handler is closed"):
+        await store.get("a")
