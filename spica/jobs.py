@@ -2,7 +2,7 @@
 
 A job is work that must not be lost: it survives the process, and runs again after a crash. Take procrastinate
 (Postgres) or streaq (Redis), and use this module to open it with the application, to carry the id of the
-request into the job, to run the jobs of a killed worker again, and to check for a queue that nobody works on.
+request into the job, to run the jobs of a killed worker again, and to detect a queue without workers.
 
 Jobs run at least once, so write them so that a second run changes nothing.
 """
@@ -19,7 +19,6 @@ from spica.middleware.requestid import request_id
 
 __all__ = ["carry", "lifespan_of", "queue_check", "resume", "sweep"]
 
-_OPENERS = ("producer", "open_async")
 _OLDEST = """
 SELECT coalesce(extract(epoch FROM now() - min(greatest(event.at, job.scheduled_at))), 0)::float8 AS seconds
 FROM procrastinate_jobs AS job JOIN procrastinate_events AS event ON event.job_id = job.id
@@ -31,15 +30,16 @@ AND (job.scheduled_at IS NULL OR job.scheduled_at <= now())
 def lifespan_of(engine: Any) -> Callable[[Any], AbstractAsyncContextManager[None]]:
     """Return a lifespan that opens and closes a queue: ``Spica(lifespan=[lifespan_of(engine)])``.
 
+    The application can then enqueue jobs. Their workers are processes of their own.
+
     Args:
         engine: An ``App`` of procrastinate, a ``Worker`` of streaq, or an async context manager.
 
     Raises:
         TypeError: The object is none of them.
     """
-    for name in _OPENERS:
-        if hasattr(engine, name):
-            return _Lifespan(getattr(engine, name))
+    if hasattr(engine, "open_async"):
+        return _Lifespan(engine.open_async)
     if hasattr(engine, "__aenter__"):
         return _Lifespan(lambda: engine)
     raise TypeError(
@@ -107,15 +107,35 @@ async def sweep(engine: Any, *, stalled_seconds: float = 30.0) -> int:
 
 
 def queue_check(engine: Any, max_seconds: float = 60.0) -> Callable[[], Awaitable[bool]]:
-    """Return a check for `health_routes`: it fails while a job has waited too long. Procrastinate only.
+    """Return a check for `health_routes`: it fails while a job has waited too long for a worker.
 
     Args:
-        engine: The ``App`` of procrastinate.
-        max_seconds: The longest time that the oldest job may wait after it could run.
+        engine: The ``App`` of procrastinate, or the ``Worker`` of streaq.
+        max_seconds: The longest time that the oldest job may wait after it could run. For streaq, a job of a
+            killed worker counts as waiting after this time or ``idle_timeout``, whichever is longer.
     """
-    return partial(_is_young, engine, max_seconds)
+    check = _streaq_is_young if hasattr(engine, "stream_key") else _procrastinate_is_young
+    return partial(check, engine, max_seconds)
 
 
-async def _is_young(engine: Any, max_seconds: float) -> bool:
+async def _procrastinate_is_young(engine: Any, max_seconds: float) -> bool:
     row = await engine.connector.execute_query_one_async(_OLDEST)
     return float(row["seconds"]) <= max_seconds
+
+
+async def _streaq_is_young(engine: Any, max_seconds: float) -> bool:
+    redis = engine.redis
+    for stream in [engine.stream_key + priority for priority in engine.priorities]:
+        groups = await redis.xinfo_groups(stream) if await redis.exists([stream]) else ()
+        # Jobs that no worker has read. An id begins with Redis's time in milliseconds.
+        start = f"({groups[0]['last-delivered-id']}" if groups else "-"
+        unread = await redis.xrange(stream, start=start, end="+", count=1)
+        now = (await redis.time()).timestamp()
+        if unread and now - int(unread[0].identifier.partition("-")[0]) / 1000 > max_seconds:
+            return False
+        # Jobs that a worker has read, and whose claim it has not renewed: it was killed.
+        idle = max(int(max_seconds * 1000), engine.idle_timeout)
+        pending = {"idle": idle, "start": "-", "end": "+", "count": 1}
+        if groups and await redis.xpending(stream, groups[0]["name"], **pending):
+            return False
+    return True
