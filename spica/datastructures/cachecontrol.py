@@ -35,7 +35,7 @@ class CacheControl:
         stale_if_error: how long a stale response may be used if the server fails.
 
     Raises:
-        TypeError: A time is not an int.
+        TypeError: A time is not an int, or another value is not a bool.
         ValueError: A time is negative, or the directives contradict each other.
 
     >>> str(CacheControl(public=True, max_age=60, stale_while_revalidate=30))
@@ -57,8 +57,14 @@ class CacheControl:
     stale_if_error: int | None = None
 
     def __post_init__(self) -> None:
-        for name in _TIMES:
+        for name in _SPELLING:
             value = getattr(self, name)
+            if name not in _TIMES:
+                if not isinstance(value, bool):
+                    raise TypeError(
+                        f"CacheControl: {name} must be True or False, not {value!r:.80}."
+                    )
+                continue
             if value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, int):
@@ -96,14 +102,21 @@ class CacheControl:
             name = _NAMES.get(match[1].lower())
             if name in _TIMES:
                 digits = (match[2] or "").strip('"')
-                seconds = int(digits) if digits.isdecimal() and len(digits) < 20 else 0
-                found.setdefault(name, min(seconds, _MAX_SECONDS))
+                found.setdefault(name, _read_seconds(digits))
             elif name is not None:
                 found[name] = True
         if found.get("private"):  # the stricter one of a contradiction
             found.pop("public", None)
             found.pop("s_maxage", None)
         return cls(**found)
+
+
+def _read_seconds(digits: str) -> int:
+    """Return a time in seconds; 0 for a value that is not a number."""
+    if not (digits.isdecimal() and digits.isascii()):
+        return 0
+    significant = digits.lstrip("0") or "0"
+    return min(int(significant), _MAX_SECONDS) if len(significant) < 11 else _MAX_SECONDS
 
 
 _SPELLING = {field.name: field.name.replace("_", "-") for field in fields(CacheControl)}
