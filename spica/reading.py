@@ -32,9 +32,11 @@ __all__ = ["InvalidInput"]
 MAX_ERRORS = 100
 """How many mistakes a response lists."""
 
+_ACCEPTED = "application/json, application/x-www-form-urlencoded, multipart/form-data"
 _ARRAYS: dict[Any, Any] = {list: list, Sequence: list, set: set, frozenset: frozenset, tuple: tuple}
 _BOOLEANS = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
 _MSGSPEC_PLACE = re.compile(r"(.*) - at .*`\$([^`]*)`", re.DOTALL)
+_MSGSPEC_MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
 _MSGSPEC_STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 
 
@@ -62,7 +64,7 @@ async def read_body(request: Any, model: Any, max_size: int | float | None) -> A
         return read_strings(model, (await request.form()).multi_items(), "body")
     if kind and kind != "application/json" and not kind.endswith("+json"):
         # RFC 9110 s.15.5.16
-        raise HTTPException(415, "Send JSON or a form.", headers={"Accept": "application/json"})
+        raise HTTPException(415, "Send JSON or a form.", headers={"Accept": _ACCEPTED})
     if not _is_foreign(model):
         return _finish("body", model, await request.json(max_size=max_size), False)
     body = await request.body(max_size=max_size)
@@ -72,7 +74,7 @@ async def read_body(request: Any, model: Any, max_size: int | float | None) -> A
     value = check.foreign(model, body, "", True)
     if check.is_malformed:
         await request.json(max_size=max_size)  # raises MalformedJSON
-        raise HTTPException(400, "The body is not valid JSON.")
+        raise HTTPException(400, "The body is not valid JSON, or is nested too deeply.")
     if check.errors:
         raise InvalidInput("body", check.errors)
     return value
@@ -243,9 +245,13 @@ class _Check:
         except msgspec.ValidationError as error:
             found = _MSGSPEC_PLACE.fullmatch(str(error))
             detail, path = found.groups() if found else (str(error), "")
-            steps = (name or index for name, index in _MSGSPEC_STEP.findall(path))
+            steps = [name or index for name, index in _MSGSPEC_STEP.findall(path)]
+            missing = _MSGSPEC_MISSING.fullmatch(detail)
+            if missing:
+                steps.append(missing[1])
+                detail = "is required"
             self.fail(pointer + "".join(map(_step, steps)), detail)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self.is_malformed = True
 
 

@@ -116,12 +116,23 @@ async def test_all_mistakes_are_found(model):
 
 
 @pytest.mark.parametrize("model", MODELS)
+async def test_a_missing_field_has_a_pointer_of_its_own(model):
+    assert [*await errors_of(model, {"name": "Ada"})] == ["/age"]
+
+
+@pytest.mark.parametrize("model", [list[PersonStruct], PersonStruct, PersonModel])
+async def test_json_that_is_nested_too_deeply_is_a_400(model):
+    with pytest.raises(json.JSONDecodeError):
+        await read(model, b'{"unknown":' + b"[" * 50_000 + b"]" * 50_000 + b"}")
+
+
+@pytest.mark.parametrize("model", MODELS)
 async def test_another_document_is_refused(model):
     assert [*await errors_of(model, [1])] == [""]
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("body", [b"", b"{", b'{"name"', b"\xff"])
+@pytest.mark.parametrize("body", [b"", b"{", b'{"name"', b"\xff", b'{"name":"\xff"}'])
 async def test_malformed_json_is_a_400(model, body):
     with pytest.raises(json.JSONDecodeError):
         await read(model, body)
@@ -155,6 +166,9 @@ def test_path_parameters_become_a_model(model):
     assert name_of(person) == "Ada"
 
 
+FORMATS = "application/json, application/x-www-form-urlencoded, multipart/form-data"
+
+
 @pytest.mark.parametrize("content_type", ["text/plain", "application/xml", "application/jsonx"])
 async def test_another_type_is_a_415(content_type):
     async def endpoint(request):
@@ -164,7 +178,7 @@ async def test_another_type_is_a_415(content_type):
     app.add_route("/", endpoint, methods=["POST"])
     headers = [("content-type", content_type)]
     exchange = await call(app, "POST", headers=headers, body=b"{}")
-    assert (exchange.status, exchange.headers["accept"]) == (415, "application/json")
+    assert (exchange.status, exchange.headers["accept"]) == (415, FORMATS)
 
 
 @pytest.mark.parametrize(
