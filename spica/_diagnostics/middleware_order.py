@@ -33,6 +33,12 @@ COMPRESSES = "compresses"
 """It compresses bodies."""
 CACHES = "caches"
 """It stores responses, and answers other requests with them."""
+REPLAYS = "replays"
+"""It answers the repetition of a request with the stored response for the same sender."""
+AUTHENTICATES = "authenticates"
+"""It sets ``request.user`` and ``request.auth``."""
+IDENTIFIES = "identifies"
+"""It gives each request an id of its own."""
 ENCRYPTS = "encrypts"
 """Its bodies can't be compressed, for example because it encrypts them."""
 READS_PROXY = "reads_proxy"
@@ -83,6 +89,21 @@ RULES = (
         COMPRESSES,
         "{outer} stores a compressed copy for each coding, and can't answer a client that accepts none "
         "of them",
+    ),
+    Rule(
+        CACHES,
+        IDENTIFIES,
+        "{outer} stores the id of one request, and sends it in the response to others",
+    ),
+    Rule(
+        REPLAYS,
+        SESSION,
+        "{outer} does not see the users of {inner}, so it can replay the response of one user to another",
+    ),
+    Rule(
+        REPLAYS,
+        AUTHENTICATES,
+        "{outer} does not see the users of {inner}, so it can replay the response of one user to another",
     ),
     Rule(
         COMPRESSES,
@@ -137,8 +158,9 @@ def _reasons_against(outer: Collection[str], inner: Collection[str]) -> Iterator
     for rule in RULES:
         if rule.outer in outer and rule.inner in inner:
             yield rule.reason
-    # Every layer with traits reads the client's request. OpenTelemetry has none, and may be further out.
-    if READS_PROXY in inner and outer and READS_PROXY not in outer:
+    # Every layer with traits reads the client's request. OpenTelemetry has none, and may be further out. A
+    # layer for request ids must be: it trusts the proxy, and not the client.
+    if READS_PROXY in inner and outer and not {READS_PROXY, IDENTIFIES} & set(outer):
         yield _BEFORE_PROXY
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from spica._diagnostics.middleware_order import ANSWERS
+from spica._diagnostics.middleware_order import ANSWERS, AUTHENTICATES
 from spica._http.fields import encode_field_value
 from spica._layers.answers import resolve_answer
 from spica._layers.exception_handlers import deny
@@ -60,7 +60,7 @@ class AuthenticationMiddleware(BaseLayer):
         ``Middleware(AuthenticationMiddleware, backend=TokenBackend(), challenge="Bearer")``
     """
 
-    middleware_traits = (ANSWERS,)
+    middleware_traits = (ANSWERS, AUTHENTICATES)
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from spica._diagnostics.arguments import check_tokens
+from spica._diagnostics.middleware_order import ANSWERS, REPLAYS
 from spica.layers import Answer, Layer
 from spica.middleware.ratelimit import by_client, by_user
 from spica.responses.base import Response
@@ -37,6 +38,9 @@ MAX_KEY_LENGTH = 255
 MAX_BODY_SIZE = 1024 * 1024 - 64 * 1024
 """The largest response that is stored, in bytes. The store takes 1 MiB, and the headers need some of it."""
 
+RETRY_STATUSES = frozenset((408, 425, 429))
+"""Statuses that ask the client to send the request again later, so their responses are not stored."""
+
 _STRING = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')  # RFC 9651 s.3.3.3
 _TOKEN = re.compile(
     r"[!#-+\--:<-\[\]-~]+"
@@ -46,12 +50,9 @@ _TOKEN = re.compile(
 def by_user_or_client(conn: HTTPConnection[Any]) -> str:
     """Return the sender of a request: its user, else its Authorization field, else its address."""
     user = conn.scope.get("user")
-    if user is not None and user.is_authenticated:
+    if user is not None and getattr(user, "is_authenticated", False):
         return f"user {by_user(conn)}"
-    try:
-        user_id = conn.scope["session"].user_id
-    except (KeyError, AttributeError, RuntimeError):
-        user_id = None  # no session, or one in a cookie
+    user_id = _user_of_session(conn)
     if user_id is not None:
         return f"user {user_id}"
     authorization = conn.headers.get("authorization")
@@ -60,13 +61,36 @@ def by_user_or_client(conn: HTTPConnection[Any]) -> str:
     return f"client {by_client(conn)}"
 
 
+def _user_of_session(conn: HTTPConnection[Any]) -> str | None:
+    try:
+        user_id: str | None = conn.scope["session"].user_id
+    except (KeyError, AttributeError, RuntimeError):
+        return None  # no session, or one in a cookie
+    return user_id
+
+
+def _digest_of_session(request: Request[Any]) -> str:
+    """Return a hash of the contents of the session; "" if it is empty, or there is none.
+
+    The address does not tell two users apart who are behind one router, but their sessions do.
+    """
+    try:
+        contents = dict(request.scope["session"].items())
+    except (KeyError, AttributeError, RuntimeError):
+        return ""  # no session
+    if not contents:
+        return ""
+    return hashlib.sha256(json.dumps(contents, sort_keys=True, default=repr).encode()).hexdigest()
+
+
 class IdempotencyMiddleware(Layer):
     """Answer a repeated request with the stored response of the first one.
 
-    Requests with an ``Idempotency-Key`` and one of ``methods`` are concerned. A request with a known key
-    and the same method, URL, content type and body gets the stored response, with ``Idempotent-Replayed:
-    true``. While the first one still runs, it gets a 409. With other content, it gets a 422. Responses of
-    500 and above are not stored.
+    The middleware treats requests with an ``Idempotency-Key`` and one of ``methods``. A request with a known
+    key and the same method, URL, content type and body gets the stored response, with ``Idempotent-Replayed:
+    true``. While the first one still runs, it gets a 409. With other content, or from another session, it
+    gets a 422. Responses of 500 and above are not stored, and neither are those of 408, 425 and 429, which
+    ask the client to try again.
 
     **A request can run twice**: if its worker is killed, or takes longer than ``lease_seconds``, the next
     one with the key runs again. If that must not happen, write the key in the same transaction as the data.
@@ -86,7 +110,7 @@ class IdempotencyMiddleware(Layer):
         ValueError: A number is not above 0.
     """
 
-    middleware_traits = ("answers",)
+    middleware_traits = (ANSWERS, REPLAYS)
 
     def __init__(
         self,
@@ -140,7 +164,8 @@ class IdempotencyMiddleware(Layer):
         stored = await self._responses.get(name)
         if stored is not None:
             return _replay(request, stored, fingerprint)
-        run = _Run(self, name, fingerprint)
+        is_address = self._sender_of is by_user_or_client and sender.startswith("client ")
+        run = _Run(self, request if is_address else None, name, fingerprint)
         if not await self._responses.acquire(name, run.owner, seconds=self.lease_seconds):
             reason = "A request with this Idempotency-Key is still running."
             return _refuse(request, 409, reason, {"retry-after": "1"})
@@ -160,12 +185,31 @@ class IdempotencyMiddleware(Layer):
 class _Run:
     """The answer of the app inside, which is stored before its end is sent."""
 
-    __slots__ = ("app", "body", "fingerprint", "is_over", "layer", "name", "owner", "start")
+    __slots__ = (
+        "app",
+        "body",
+        "fingerprint",
+        "is_over",
+        "layer",
+        "name",
+        "owner",
+        "request",
+        "session",
+        "start",
+    )
 
     app: ASGIApp
 
-    def __init__(self, layer: IdempotencyMiddleware, name: str, fingerprint: str) -> None:
+    def __init__(
+        self,
+        layer: IdempotencyMiddleware,
+        request: Request[Any] | None,
+        name: str,
+        fingerprint: str,
+    ) -> None:
         self.layer = layer
+        self.request = request  # if only its session tells the sender apart
+        self.session = _digest_of_session(request) if request is not None else ""
         self.name = name
         self.fingerprint = fingerprint
         self.owner = os.urandom(16).hex()
@@ -202,7 +246,7 @@ class _Run:
         """Store the response, and end the lease."""
         self.is_over = True
         start = self.start
-        if start is not None and start["status"] < 500:
+        if start is not None and start["status"] < 500 and start["status"] not in RETRY_STATUSES:
             if self.body is None:
                 logger.warning(
                     "A response is too large to be stored. A repeated request runs again."
@@ -213,7 +257,11 @@ class _Run:
 
     async def _write(self, start: Message, body: bytes) -> None:
         headers = [[n.decode("latin-1"), v.decode("latin-1")] for n, v in start.get("headers", ())]
-        head = json.dumps([self.fingerprint, start["status"], headers]).encode()
+        # A login or a payment may change the session. Its sender has the old one, if the response is lost.
+        sessions = []
+        if self.request is not None:
+            sessions = [self.session, _digest_of_session(self.request)]
+        head = json.dumps([self.fingerprint, sessions, start["status"], headers]).encode()
         store = self.layer._responses
         try:
             await store.set(
@@ -267,7 +315,8 @@ def parse_key(fields: list[str]) -> str | None:
 async def _fingerprint(request: Request[Any]) -> str:
     """Return a hash of everything that makes two requests the same."""
     kind = request.headers.get("content-type", "")
-    parts = (request.method, request.url.path, request.url.query, kind)
+    url = request.url
+    parts = (request.method, url.netloc, url.path, url.query, kind)
     digest = hashlib.sha256(json.dumps(parts).encode())
     digest.update(await request.body())
     return digest.hexdigest()
@@ -275,8 +324,8 @@ async def _fingerprint(request: Request[Any]) -> str:
 
 def _replay(request: Request[Any], stored: bytes, fingerprint: str) -> Response:
     head, _, body = stored.partition(b"\n")
-    known, status_code, headers = json.loads(head)
-    if known != fingerprint:
+    known, sessions, status_code, headers = json.loads(head)
+    if known != fingerprint or (sessions and _digest_of_session(request) not in sessions):
         return _refuse(request, 422, "This Idempotency-Key was used for another request.")
     response = Response(body, status_code)
     response.raw_headers = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in headers]

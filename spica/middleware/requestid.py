@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from spica._asgi.scope import REQUEST_ID
 from spica._diagnostics.arguments import check_strings
+from spica._diagnostics.middleware_order import IDENTIFIES
 from spica._http.fields import is_token
 from spica._originals import remember
 from spica.layers import Answer, EditableResponse, Layer
@@ -90,6 +91,8 @@ class RequestIdMiddleware(Layer):
     Example:
         ``Middleware(RequestIdMiddleware, accept=["10.0.0.0/8"])``
     """
+
+    middleware_traits = (IDENTIFIES,)
 
     def __init__(
         self, app: ASGIApp, *, field: str = "X-Request-ID", accept: Sequence[str] = LOOPBACK

@@ -21,6 +21,9 @@ from spica.middleware.errors import ServerErrorMiddleware
 from spica.middleware.exceptions import ExceptionMiddleware
 from spica.middleware.gzip import GZipMiddleware
 from spica.middleware.httpsredirect import HTTPSRedirectMiddleware
+from spica.middleware.idempotency import IdempotencyMiddleware
+from spica.middleware.proxyheaders import ProxyHeadersMiddleware
+from spica.middleware.requestid import RequestIdMiddleware
 from spica.middleware.securityheaders import SecurityHeadersMiddleware
 from spica.middleware.sessions import SessionMiddleware
 from spica.middleware.trustedhost import TrustedHostMiddleware
@@ -115,6 +118,21 @@ WRONG: list[Any] = [
         id="a cache outside compression",
     ),
     pytest.param(
+        lambda: [Middleware(ResponseCacheMiddleware), Middleware(RequestIdMiddleware)],
+        "RequestIdMiddleware is inside ResponseCacheMiddleware: ResponseCacheMiddleware stores the id",
+        id="request ids inside a cache",
+    ),
+    pytest.param(
+        lambda: [Middleware(IdempotencyMiddleware), session()],
+        "SessionMiddleware is inside IdempotencyMiddleware: IdempotencyMiddleware does not see the users",
+        id="a session inside idempotency",
+    ),
+    pytest.param(
+        lambda: [Middleware(IdempotencyMiddleware), authentication()],
+        "AuthenticationMiddleware is inside IdempotencyMiddleware: IdempotencyMiddleware does not see",
+        id="authentication inside idempotency",
+    ),
+    pytest.param(
         lambda: [session(), hosts()],
         "TrustedHostMiddleware is inside SessionMiddleware: SessionMiddleware reads and",
         id="a session outside the trusted host",
@@ -178,6 +196,17 @@ RIGHT: list[Any] = [
         lambda: [hosts(), Middleware(HTTPSRedirectMiddleware)], id="host outside redirect"
     ),
     pytest.param(lambda: [Middleware(Foreign), cors()], id="a foreign class"),
+    pytest.param(
+        lambda: [Middleware(RequestIdMiddleware), Middleware(ProxyHeadersMiddleware)],
+        id="request ids outside the headers of proxies",
+    ),
+    pytest.param(
+        lambda: (
+            [Middleware(GZipMiddleware), Middleware(ResponseCacheMiddleware), session()]
+            + [authentication(), Middleware(IdempotencyMiddleware)]
+        ),
+        id="compression, cache, sessions, users, idempotency",
+    ),
     pytest.param(lambda: [session(), session("other")], id="two sessions in two cookies"),
     pytest.param(
         lambda: [Middleware(SessionMiddleware, "secret", "other"), session()],

@@ -33,6 +33,7 @@ class Service:
     def __init__(self, **settings: Any) -> None:
         self.runs = 0
         self.store = CountingStore()
+        session = Middleware(SessionMiddleware, secret_key="k" * 32)
         layer = Middleware(IdempotencyMiddleware, store=self.store, **settings)
         methods = ["POST", "PATCH", "PUT"]
         self.app = Spica(
@@ -42,9 +43,10 @@ class Service:
                 Route("/fail/{status:int}", self.fail, methods=methods),
                 Route("/crash", self.crash, methods=methods),
                 Route("/large/{size:int}", self.large, methods=methods),
+                Route("/login", self.login, methods=methods),
                 Mount("/foreign", self.foreign),
             ],
-            middleware=[layer],
+            middleware=[session, layer],
         )
 
     async def run(self, request: Any) -> Any:
@@ -60,6 +62,11 @@ class Service:
         self.runs += 1
         raise HTTPException(request.path_params["status"])
 
+    async def login(self, request: Any) -> Any:
+        self.runs += 1
+        name = request.session["user"] = (await request.body()).decode()
+        return PlainTextResponse(f"Hello, {name}")
+
     async def crash(self, request: Any) -> Any:
         self.runs += 1
         raise ValueError
@@ -73,9 +80,17 @@ class Service:
         await PlainTextResponse((await receive())["body"])(scope, receive, send)
 
     async def post(
-        self, path: str = "/", *keys: str, body: bytes = b"", method: str = "POST", **scope: Any
+        self,
+        path: str = "/",
+        *keys: str,
+        body: bytes = b"",
+        method: str = "POST",
+        cookie: str = "",
+        host: str = "",
+        **scope: Any,
     ) -> Exchange:
         headers = [("idempotency-key", key) for key in keys]
+        headers += [pair for pair in (("cookie", cookie), ("host", host)) if pair[1]]
         return await call(self.app, method, path, headers=headers, body=body, **scope)
 
 
@@ -129,6 +144,14 @@ async def test_an_error_of_the_server_is_not_stored(path: str) -> None:
     assert service.runs == 2
 
 
+@pytest.mark.parametrize("status", [408, 425, 429])
+async def test_a_response_that_asks_for_another_try_is_not_stored(status: int) -> None:
+    service = Service()
+    for _ in range(2):
+        await service.post(f"/fail/{status}", "k")
+    assert service.runs == 2
+
+
 @pytest.mark.parametrize(("size", "runs"), [(MAX_BODY_SIZE, 1), (MAX_BODY_SIZE + 1, 2)])
 async def test_a_large_response_is_not_stored(size: int, runs: int) -> None:
     service = Service()
@@ -176,6 +199,35 @@ def test_a_key_is_a_string_or_a_token(field: str, key: str | None) -> None:
     assert parse_key([field]) == key
 
 
+async def test_another_host_is_another_request() -> None:
+    service = Service()
+    await service.post("/", "k", host="a.example")
+    assert (await service.post("/", "k", host="b.example")).status == 422
+
+
+async def test_users_behind_one_address_do_not_share_a_response() -> None:
+    service = Service()
+    ann = cookie_of(await service.post("/login", body=b"ann"))
+    bob = cookie_of(await service.post("/login", body=b"bob"))
+    assert (await service.post("/", "k", cookie=ann)).status == 201
+    for cookie in (bob, ""):
+        assert (await service.post("/", "k", cookie=cookie)).status == 422
+    assert service.runs == 3
+
+
+async def test_a_changed_session_keeps_its_response() -> None:
+    service = Service()
+    ann = cookie_of(await service.post("/login", body=b"ann"))
+    new = cookie_of(await service.post("/login", "k", body=b"eve", cookie=ann))
+    for cookie in (ann, new):  # the client may have lost the response, and with it the new cookie
+        assert (await service.post("/login", "k", body=b"eve", cookie=cookie)).text == "Hello, eve"
+    assert service.runs == 2
+
+
+def cookie_of(exchange: Exchange) -> str:
+    return exchange.headers["set-cookie"].partition(";")[0]
+
+
 async def test_the_keys_of_two_clients_are_different() -> None:
     service = Service()
     await service.post("/", "k", client=("192.0.2.1", 1))
@@ -186,6 +238,8 @@ async def test_the_keys_of_two_clients_are_different() -> None:
 def test_a_sender_is_a_user_or_a_credential_or_an_address() -> None:
     scope = http_scope("POST", "/", headers=[("authorization", "Bearer x")])
     assert by_user_or_client(Request(http_scope("POST", "/"))) == "client 192.0.2.1"
+    assert by_user_or_client(Request(scope)).startswith("authorization ")
+    scope["user"] = "an object of another kind"
     assert by_user_or_client(Request(scope)).startswith("authorization ")
     scope["user"] = SimpleUser("ada")
     scope["auth"] = AuthCredentials([])
