@@ -137,7 +137,8 @@ class _Entry(dict[str, Any]):
 
     def __str__(self) -> str:
         words = [
-            f"{self['client'] or '-'} {self['method']} {_printable(self['path'])} {self['status']}",
+            f"{_printable(self['client'] or '-')} {_printable(self['method'])} "
+            f"{_printable(self['path'])} {self['status']}",
             f"{self['outcome']} {self['first_byte_ms']}/{self['total_ms']} ms {self['bytes']} B",
         ]
         for name in ("route", "user", "request_id", "error"):

@@ -260,6 +260,13 @@ async def test_a_path_can_not_forge_a_line(caplog):
     assert line.startswith(r"192.0.2.1 GET /a\r\n192.0.2.9\x20GET\x20/admin\x20200\x1b[31m")
 
 
+async def test_a_method_and_an_address_can_not_forge_a_line(caplog):
+    caplog.set_level(logging.INFO, "spica.access")
+    await get(service(), method="GET\nX", client=("a\nb", 1))
+
+    assert caplog.messages[0].startswith(r"a\nb GET\nX /users/7 405 ")
+
+
 async def test_the_json_format_is_one_object_a_line(caplog):
     caplog.set_level(logging.INFO, "spica.access")
     await get(service(format="json"), '/"\n')
