@@ -400,9 +400,9 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
         if type(self).build_middleware_stack is not Spica.build_middleware_stack:
             check_order(self.user_middleware)  # a subclass folds its stack by itself
         if self.default_scopes is not None:  # may be set later, as an attribute
-            from spica.auth.default import protect_router
+            from spica.auth.default import protect
 
-            protect_router(self.router, self.default_scopes)
+            protect(self)
         stack = self.build_middleware_stack()
         if self.json_codec is not None and stack is not None:
             stack = JSONCodecLayer(stack, self.json_codec)

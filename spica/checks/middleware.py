@@ -8,7 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from spica._diagnostics.call_site import Place
-from spica._diagnostics.middleware_order import READS_PROXY, SESSION, find_order_problems, traits_of
+from spica._diagnostics.middleware_order import (
+    AUTHENTICATES,
+    READS_PROXY,
+    SESSION,
+    find_order_problems,
+    traits_of,
+)
 from spica.applications import Spica
 from spica.checks.finding import Finding, error, info, warning
 from spica.checks.loading import configuration_warnings
@@ -37,6 +43,32 @@ def check_middleware(application: Any) -> Iterator[Finding]:
         if isinstance(app, Spica):
             yield from _check_stack(app)
     yield from _find_limits_by_address(application)
+    yield from _find_scopes_without_users(application)
+
+
+def _find_scopes_without_users(application: Any) -> Iterator[Finding]:
+    """Yield a finding for ``default_scopes`` in an application where nothing identifies the users."""
+    apps = [app for app in applications_of(application) if isinstance(app, Spica)]
+    protected = [app for app in apps if app.default_scopes is not None]
+    if not protected:
+        return
+    from spica.auth.default import WITHOUT_USERS, authenticates, may_authenticate
+
+    for app in protected:
+        # A mounted application may use the layers of the applications and mounts around it.
+        around = [app] if app is application else apps
+        recipes = [recipe for each in around for recipe in each.user_middleware]
+        is_mounted = app is not application
+        if authenticates(recipes) or (is_mounted and _has_authenticating_mount(application)):
+            continue
+        make = warning if is_mounted or may_authenticate(recipes) else error
+        yield make("default-scopes", f"{type(app).__name__}: {WITHOUT_USERS}")
+
+
+def _has_authenticating_mount(application: Any) -> bool:
+    routes: list[Any] = [entry.route for entry in routes_of(application)]
+    layers = [layer for route in routes for layer in layers_of(getattr(route, "app", None))]
+    return any(AUTHENTICATES in traits_of(type(layer)) for layer in layers)
 
 
 def _find_limits_by_address(application: Any) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from asgi_kit import Exchange, call, websocket_scope
 
 from spica.applications import Spica
 from spica.authentication import AuthCredentials, AuthenticationBackend, SimpleUser
+from spica.exceptions import SpicaConfigurationWarning
 from spica.middleware import Middleware
 from spica.middleware.authentication import AuthenticationMiddleware
 from spica.responses import PlainTextResponse
@@ -168,9 +169,18 @@ async def test_a_stack_that_is_built_again_has_one_layer():
 
 async def test_authentication_is_needed():
     app = Spica(routes=ROUTES, default_scopes=["authenticated"])
-    assert await status_of("GET", "/open", app=app) == 200
+    with pytest.warns(SpicaConfigurationWarning, match="default_scopes needs Authentication"):
+        assert await status_of("GET", "/open", app=app) == 200
     with pytest.raises(AssertionError, match="AuthenticationMiddleware must be installed"):
         await status_of("GET", "/closed", app=app)
+
+
+async def test_a_mounted_application_uses_the_users_of_the_outer_one():
+    inner = Spica(routes=[Route("/closed", endpoint)], default_scopes=["authenticated"])
+    layer = Middleware(AuthenticationMiddleware, backend=HeaderBackend(), challenge="Bearer")
+    app = Spica(routes=[Mount("/in", inner)], middleware=[layer])
+    assert await status_of("GET", "/in/closed", app=app) == 401
+    assert await status_of("GET", "/in/closed", USER, app=app) == 200
 
 
 @pytest.mark.parametrize("scopes", ["authenticated", [], 7, [7]])

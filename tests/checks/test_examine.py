@@ -53,6 +53,14 @@ async def chat(websocket: Any) -> None:
     await websocket.accept()
 
 
+class ForeignLayer:
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+
 class Nobody(AuthenticationBackend):
     async def authenticate(self, conn: Any) -> None:
         return None
@@ -302,6 +310,19 @@ class TestMiddleware:
         by_key = Limit(Rate(1, 1), key=by_header("x-api-key"))
         other = Middleware(RateLimitMiddleware, by_key, store=MemoryStore())
         assert codes(with_middleware(other)) == []
+
+    def test_default_scopes_without_authentication(self) -> None:
+        layer = Middleware(AuthenticationMiddleware, backend=Nobody())
+        protected = Spica(default_scopes=["authenticated"])
+        assert codes(protected) == [(ERROR, "default-scopes")]
+        assert codes(Spica(default_scopes=["authenticated"], middleware=[layer])) == []
+        foreign = Middleware(ForeignLayer)  # it may set request.auth
+        assert codes(Spica(default_scopes=["authenticated"], middleware=[foreign])) == [
+            (WARNING, "default-scopes")
+        ]
+        assert codes(Spica(routes=[Mount("/a", protected)])) == [(WARNING, "default-scopes")]
+        assert codes(Spica(routes=[Mount("/a", protected)], middleware=[layer])) == []
+        assert codes(Spica(routes=[Mount("/a", protected, middleware=[layer])])) == []
 
     def test_that_of_a_mounted_application(self) -> None:
         inner = with_middleware(session("short"))
