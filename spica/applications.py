@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ParamSpec, Unpack, overload
 
 from spica._asgi.current_codec import check_codec
-from spica._asgi.scope import CLEANUP
+from spica._asgi.scope import CLEANUP, OUTER_APP
 from spica._asgi.stack import Middleware, MiddlewareFactory, build_layer, build_stack, check_recipes
 from spica._diagnostics.arguments import check_duration, check_flag, check_scopes
 from spica._diagnostics.foreign_names import FIXES_OF_APPLICATION_ARGUMENTS, explain_arguments
@@ -400,9 +400,12 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
         if type(self).build_middleware_stack is not Spica.build_middleware_stack:
             check_order(self.user_middleware)  # a subclass folds its stack by itself
         if self.default_scopes is not None:  # may be set later, as an attribute
-            from spica.auth.default import protect
+            from spica._diagnostics.users import check_users
+            from spica.auth.default import protect_router
 
-            protect(self)
+            protect_router(self.router, self.default_scopes)
+            if OUTER_APP not in vars(self):  # else the outer application may identify the users
+                check_users(self.user_middleware)
         stack = self.build_middleware_stack()
         if self.json_codec is not None and stack is not None:
             stack = JSONCodecLayer(stack, self.json_codec)

@@ -9,11 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from spica._asgi.scope import OUTER_APP
-from spica._diagnostics.call_site import UNKNOWN
-from spica._diagnostics.middleware_order import AUTHENTICATES, traits_of
 from spica.authentication import refusal
-from spica.exceptions import warn_configuration
 from spica.layers import Answer, Layer, deny
 from spica.requests import HTTPConnection
 from spica.responses.errors import error_response
@@ -74,41 +70,13 @@ class DefaultScopesLayer(Layer):
         return conn.auth is None  # raises if there is no AuthenticationMiddleware
 
 
-WITHOUT_USERS = (
-    "default_scopes needs AuthenticationMiddleware, which the application does not have. Every route that is "
-    "not public fails with a 500. Add Middleware(AuthenticationMiddleware, backend=...) to the application."
-)
-
-
-def protect(app: Any) -> None:
-    """Put a `DefaultScopesLayer` around the routes of an application, unless it has one.
-
-    Warns if nothing can identify the users. A mounted application may use the layers of the one around it.
-    """
-    layer = app.router.middleware_stack
+def protect_router(router: Router, scopes: Sequence[str]) -> None:
+    """Put a `DefaultScopesLayer` around the routes of ``router``, unless it has one."""
+    layer = router.middleware_stack
     if isinstance(layer, DefaultScopesLayer):
-        layer.scopes = tuple(app.default_scopes)
+        layer.scopes = tuple(scopes)
     else:
-        app.router.middleware_stack = DefaultScopesLayer(app.router, app.default_scopes)
-    recipes = app.user_middleware
-    if OUTER_APP not in vars(app) and not authenticates(recipes) and not may_authenticate(recipes):
-        warn_configuration(f"{WITHOUT_USERS} {_SILENCE}", UNKNOWN)
-
-
-_SILENCE = (
-    'If an app around it does that: warnings.filterwarnings("ignore", "default_scopes needs").'
-)
-
-
-def authenticates(recipes: Iterable[Any]) -> bool:
-    """Return whether one of these layers identifies users."""
-    return any(AUTHENTICATES in traits_of(recipe.cls) for recipe in recipes)
-
-
-def may_authenticate(recipes: Iterable[Any]) -> bool:
-    """Return whether one of these layers is of another package, and so may set ``request.auth``."""
-    modules = [str(getattr(recipe.cls, "__module__", "")) for recipe in recipes]
-    return any(module.partition(".")[0] != "spica" for module in modules)
+        router.middleware_stack = DefaultScopesLayer(router, scopes)
 
 
 def leads_to_public_route(routes: Iterable[Any], scope: Scope) -> bool:

@@ -15,6 +15,7 @@ from spica._diagnostics.middleware_order import (
     find_order_problems,
     traits_of,
 )
+from spica._diagnostics.users import WITHOUT_USERS, authenticates, may_authenticate
 from spica.applications import Spica
 from spica.checks.finding import Finding, error, info, warning
 from spica.checks.loading import configuration_warnings
@@ -49,20 +50,18 @@ def check_middleware(application: Any) -> Iterator[Finding]:
 def _find_scopes_without_users(application: Any) -> Iterator[Finding]:
     """Yield a finding for ``default_scopes`` in an application where nothing identifies the users."""
     apps = [app for app in applications_of(application) if isinstance(app, Spica)]
-    protected = [app for app in apps if app.default_scopes is not None]
-    if not protected:
-        return
-    from spica.auth.default import WITHOUT_USERS, authenticates, may_authenticate
-
-    for app in protected:
-        # A mounted application may use the layers of the applications and mounts around it.
-        around = [app] if app is application else apps
-        recipes = [recipe for each in around for recipe in each.user_middleware]
-        is_mounted = app is not application
-        if authenticates(recipes) or (is_mounted and _has_authenticating_mount(application)):
+    for app in apps:
+        if app.default_scopes is None:
             continue
-        make = warning if is_mounted or may_authenticate(recipes) else error
-        yield make("default-scopes", f"{type(app).__name__}: {WITHOUT_USERS}")
+        recipes, make = app.user_middleware, error
+        if app is not application:
+            # A mounted application may use the layers of the applications and mounts around it.
+            recipes, make = [each for outer in apps for each in outer.user_middleware], warning
+            if _has_authenticating_mount(application):
+                continue
+        if not authenticates(recipes):
+            make = warning if may_authenticate(recipes) else make
+            yield make("default-scopes", f"{type(app).__name__}: {WITHOUT_USERS}")
 
 
 def _has_authenticating_mount(application: Any) -> bool:

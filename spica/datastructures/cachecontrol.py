@@ -58,19 +58,8 @@ class CacheControl:
 
     def __post_init__(self) -> None:
         for name in _SPELLING:
-            value = getattr(self, name)
-            if name not in _TIMES:
-                if not isinstance(value, bool):
-                    raise TypeError(
-                        f"CacheControl: {name} must be True or False, not {value!r:.80}."
-                    )
-                continue
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"CacheControl: {name} must be whole seconds, not {value!r:.80}.")
-            if value < 0:
-                raise ValueError(f"CacheControl: {name} must be 0 or more seconds, not {value}.")
+            check = _check_time if name in _TIMES else _check_flag
+            check(name, getattr(self, name))
         if self.public and self.private:
             raise ValueError("CacheControl: a response cannot be public and private.")
         if self.private and self.s_maxage is not None:
@@ -109,6 +98,20 @@ class CacheControl:
             found.pop("public", None)
             found.pop("s_maxage", None)
         return cls(**found)
+
+
+def _check_flag(name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"CacheControl: {name} must be True or False, not {value!r:.80}.")
+
+
+def _check_time(name: str, value: Any) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"CacheControl: {name} must be whole seconds, not {value!r:.80}.")
+    if value < 0:
+        raise ValueError(f"CacheControl: {name} must be 0 or more seconds, not {value}.")
 
 
 def _read_seconds(digits: str) -> int:

@@ -262,7 +262,7 @@ async def test_a_path_can_not_forge_a_line(caplog):
 
 async def test_a_method_and_an_address_can_not_forge_a_line(caplog):
     caplog.set_level(logging.INFO, "spica.access")
-    await get(service(), method="GET\nX", client=("a\nb", 1))
+    await Exchange(http_scope("GET\nX", "/users/7", client=("a\nb", 1))).run(service())
 
     assert caplog.messages[0].startswith(r"a\nb GET\nX /users/7 405 ")
 
