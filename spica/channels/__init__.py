@@ -3,7 +3,14 @@
 from spica.channels.backend import ChannelBackend
 from spica.channels.channels import Channels
 from spica.channels.memory import MemoryBackend
-from spica.channels.messages import ChannelsUnavailable, EventTooLarge, Gap, History, Message
+from spica.channels.messages import (
+    ChannelsUnavailable,
+    EventTooLarge,
+    Gap,
+    History,
+    InvalidChannel,
+    Message,
+)
 from spica.channels.presence import Presence, PresenceEvent
 from spica.channels.runs import Run, Runs, RunsFull
 from spica.channels.subscription import Subscription
@@ -15,6 +22,7 @@ __all__ = [
     "EventTooLarge",
     "Gap",
     "History",
+    "InvalidChannel",
     "MemoryBackend",
     "Message",
     "Presence",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable
@@ -29,6 +31,7 @@ from spica.channels.messages import (
     check_event_name,
     make_event,
     parse_after,
+    public_key,
     storage_key,
 )
 from spica.channels.presence import Presence
@@ -43,6 +46,8 @@ _FORMS = (
     '"memory://", "sqlite:///var/app.db", "redis://localhost:6379/0" or '
     '"postgresql://user@localhost/app"'
 )
+
+logger = logging.getLogger("spica.channels")
 
 IDLE_SECONDS = 1.0
 """The time without an event after which a new event stream sends its position."""
@@ -124,6 +129,7 @@ class Channels:
         self._families: dict[str, History] = {}
         self._hub: Hub | None = None
         self._users = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._subscriptions: set[Subscription] = set()
         self._encode: Callable[[Any], bytes] = jsoncodec.encode
         self._shutdown: Any = None
@@ -138,16 +144,26 @@ class Channels:
 
         Scripts write ``async with channels.lifespan():``. A backend that is down does not stop the start-up.
 
+        A second application in the same event loop may use the object, too. It must end before the first.
+
         Args:
             app: The application. Its ``json_codec`` writes the events.
+
+        Raises:
+            RuntimeError: Another event loop uses the object.
         """
-        if self._users:
-            # A second application with the same channels, or a nested lifespan.
+        loop = _running_loop()
+        if self._users and self._loop is not loop and not _is_closed(self._loop):
+            raise RuntimeError(
+                "Another event loop uses this Channels. Make one for each event loop: with SQLite, Redis or "
+                "Postgres, they share their events."
+            )
+        if self._users and self._loop is loop:
             self._users += 1
             try:
                 yield
             finally:
-                self._users -= 1
+                self._users = max(0, self._users - 1)
             return
         self._shutdown = getattr(app, "shutdown", None)
         self._encode = getattr(getattr(app, "json_codec", None), "encode", jsoncodec.encode)
@@ -158,7 +174,7 @@ class Channels:
         async with anyio.create_task_group() as tasks:
             try:
                 await hub.start(tasks)
-                self._hub, self._users = hub, 1
+                self._hub, self._users, self._loop = hub, 1, loop
                 tasks.start_soon(self.presence.run)
                 yield
             except BaseException as exc:
@@ -166,6 +182,10 @@ class Channels:
             with anyio.move_on_after(STOP_SECONDS, shield=True):
                 await self.presence.stop()
             self.end_subscriptions()
+            if self._users > 1:
+                logger.error(
+                    "Channels stops with its first application, while another one uses it."
+                )
             self._hub, self._users = None, 0
             tasks.cancel_scope.cancel()
         with anyio.move_on_after(STOP_SECONDS, shield=True):
@@ -216,12 +236,11 @@ class Channels:
             ChannelsUnavailable: The backend failed, or did not answer within 1 second. The event may or may
                 not have been published.
             EventTooLarge: The event is larger than ``max_event_size``.
+            InvalidChannel: The name of the channel is empty or reserved.
             RuntimeError: The lifespan has not started.
-            TypeError, ValueError: JSON can't represent the data, or a name is not allowed.
+            TypeError, ValueError: JSON can't represent the data, or the name of the event is not allowed.
         """
-        if channel.startswith("#"):
-            raise ValueError(f"Channels: names that begin with '#' are reserved: {channel!r:.80}.")
-        return str(await self.publish_to(storage_key(channel), data, event, connection))
+        return str(await self.publish_to(public_key(channel), data, event, connection))
 
     async def publish_to(
         self, key: str, data: Any, event: str | None = None, connection: Any = None
@@ -284,9 +303,18 @@ class Channels:
 
         Raises:
             ChannelsUnavailable: On entering, if the backend does not answer.
+            InvalidChannel: The name of a channel is empty or reserved.
             RuntimeError: On entering, if the lifespan has not started.
             TypeError, ValueError: An argument is wrong.
         """
+        for channel in channels:
+            public_key(channel)
+        return self.subscribe_to(*channels, after=after, on_slow=on_slow)
+
+    def subscribe_to(
+        self, *channels: str, after: str | None = None, on_slow: OnSlow | None = None
+    ) -> AbstractAsyncContextManager[Subscription]:
+        """Subscribe also to reserved channels. For extensions of channels."""
         if not channels or len(set(channels)) < len(channels):
             raise ValueError(
                 f"Channels: name one or more channels, each once, not {channels!r:.100}."
@@ -369,10 +397,11 @@ class Channels:
 
         Raises:
             ChannelsUnavailable: The backend does not answer.
+            InvalidChannel: The name of the channel is empty or reserved.
         """
         if max_events < 1:
             raise ValueError(f"Channels: max_events must be 1 or more, not {max_events!r}.")
-        backend, key = self._started().backend, storage_key(channel)
+        backend, key = self._started().backend, public_key(channel)
         page = await backend.read(key, END, 0, self.history_limits)
         start = max(0, page.last - max_events)
         for position in parse_after(after, 1)[0] or ():
@@ -397,7 +426,7 @@ class Channels:
         backend = self._started().backend
         found = []
         for channel in channels:
-            page = await backend.read(storage_key(channel), END, 0, self.history_limits)
+            page = await backend.read(public_key(channel), END, 0, self.history_limits)
             found.append(str(Position(page.epoch, page.last)))
         return ",".join(found)
 
@@ -467,6 +496,18 @@ def _to_event(item: Message | Gap, subscription: Subscription, is_single: bool) 
     if isinstance(item, Gap):
         return item if is_single else Gap(item.channel, item.reason, subscription.position)
     return item.to_server_sent_event(None if is_single else subscription.position)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop of asyncio, or None on trio."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _is_closed(loop: asyncio.AbstractEventLoop | None) -> bool:
+    return loop is not None and loop.is_closed()
 
 
 def _check_on_slow(on_slow: OnSlow) -> OnSlow:

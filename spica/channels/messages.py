@@ -25,6 +25,7 @@ MAX_EVENT_NAME_LENGTH = 255
 """The longest name of an event, in characters."""
 
 _ID = re.compile(r"([a-z]{6})-(0|[1-9][0-9]{0,17})", re.ASCII)
+_NOT_IN_A_LINE = re.compile("[\r\n\0\ud800-\udfff]")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _random = random.SystemRandom()
 
@@ -64,6 +65,20 @@ class EventTooLarge(HTTPException, ValueError):
         super().__init__(413, f"The event has {size} bytes; the limit is {max_size}.")
         self.size = size
         self.max_size = max_size
+
+
+class InvalidChannel(HTTPException, ValueError):
+    """The name of a channel is empty, or reserved for spica. A client that caused it gets a 400.
+
+    Args:
+        reason: the cause.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(400, reason)
+
+    def __str__(self) -> str:
+        return f"Channels: {self.detail}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,13 +265,13 @@ def storage_key(channel: str) -> str:
     The digest is used for names that are too long, and for those with control characters or lone surrogates.
 
     Raises:
+        InvalidChannel: The name is empty.
         TypeError: The name is not a string.
-        ValueError: The name is empty.
     """
     if not isinstance(channel, str):
         raise TypeError(f"The name of a channel must be a str, not {channel!r:.80}.")
     if not channel:
-        raise ValueError("The name of a channel must not be empty.")
+        raise InvalidChannel("The name of a channel must not be empty.")
     if len(channel) <= MAX_NAME_SIZE // 4 and channel.isprintable():
         return channel
     data = channel.encode("utf-8", "surrogatepass")
@@ -265,18 +280,31 @@ def storage_key(channel: str) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
+def public_key(channel: str) -> str:
+    """Return the storage key of a channel that applications may use.
+
+    Raises:
+        InvalidChannel: The name is empty, or begins with ``#``: those channels belong to spica.
+        TypeError: The name is not a string.
+    """
+    key = storage_key(channel)
+    if channel[0] == "#":
+        raise InvalidChannel(f"Names that begin with '#' are reserved: {channel!r:.80}.")
+    return key
+
+
 def check_event_name(event: str | None) -> None:
     """Check the name of an event: it must fit in one line of an event stream (WHATWG HTML s.9.2.5).
 
     Raises:
         TypeError: It is not a string.
-        ValueError: It has a line break or NUL, or is too long.
+        ValueError: It has a line break, NUL or a lone surrogate, or is too long.
     """
     if event is None:
         return
     if not isinstance(event, str):
         raise TypeError(f"event must be a str, not {event!r:.80}.")
-    if len(event) > MAX_EVENT_NAME_LENGTH or any(c in event for c in "\r\n\0"):
+    if len(event) > MAX_EVENT_NAME_LENGTH or _NOT_IN_A_LINE.search(event):
         raise ValueError(
             f"event must be a line of at most {MAX_EVENT_NAME_LENGTH} characters, not {event!r:.80}."
         )

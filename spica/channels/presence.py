@@ -48,8 +48,8 @@ class Carrier(Protocol):
         """Publish to a reserved channel."""
         ...
 
-    def subscribe(self, *channels: str) -> AbstractAsyncContextManager[Subscription]:
-        """Subscribe to a channel."""
+    def subscribe_to(self, *channels: str) -> AbstractAsyncContextManager[Subscription]:
+        """Subscribe to a reserved channel."""
         ...
 
     def log_outage(self, exc: ChannelsUnavailable) -> None:
@@ -167,7 +167,7 @@ class Presence:
         """
         self._watched[channel] += 1
         try:
-            async with self._carrier.subscribe(PREFIX + channel) as subscription:
+            async with self._carrier.subscribe_to(PREFIX + channel) as subscription:
                 members = await self._load(channel)
                 yield PresenceEvent("snapshot", channel, users=_by_user(members.values()))
                 async for item in subscription:

@@ -165,13 +165,20 @@ class _Listener:
         if event is None:
             event = self._acknowledged[key] = asyncio.Event()
             self._names[_stream_key(key)] = key
-            await self._guard.run("subscribe", self._send, "subscribe", key)
+            try:
+                await self._guard.run("subscribe", self._send, "subscribe", key)
+            except BaseException:
+                self._forget(key)  # else the next call would wait for an answer that never comes
+                raise
         await self._guard.run("subscribe", event.wait)
 
     async def unlisten(self, key: str) -> None:
-        if self._acknowledged.pop(key, None) is not None:
-            del self._names[_stream_key(key)]
+        if self._forget(key):
             await self._guard.run("unsubscribe", self._send, "unsubscribe", key)
+
+    def _forget(self, key: str) -> bool:
+        self._names.pop(_stream_key(key), None)
+        return self._acknowledged.pop(key, None) is not None
 
     async def _send(self, command: str, key: str) -> None:
         async with self._lock:

@@ -8,6 +8,7 @@ A run is not a durable job: if its process dies, it becomes "lost" and does not 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import secrets
@@ -221,19 +222,16 @@ class Runs:
                 "Spica(lifespan=[channels.lifespan, runs.lifespan])."
             )
         id = secrets.token_hex(16)
-        give_up_at = anyio.current_time() + START_SECONDS
-        while key is not None and not await self._store.acquire(
-            f"key:{key}", id, seconds=self.lease_seconds
-        ):
-            running = await self.find(key)
-            if running is not None and await self.status(running.id) == "running":
-                await _close(items)
-                return running
-            if anyio.current_time() > give_up_at:
-                # That worker has died while it started the run. Its lease of the key will end.
-                detail = "Another worker is starting this run."
-                raise HTTPException(503, detail, headers={"Retry-After": "5"})
-            await anyio.sleep(0.02)  # the run has just begun or ended on another worker
+        try:
+            running = await self._find_running(id, key)
+        except BaseException:
+            # The store may have given the key to a call that got no answer or was cancelled.
+            with anyio.move_on_after(END_SECONDS, shield=True), suppress(StoreUnavailable):
+                await self._release(id, key)
+            raise
+        if running is not None:
+            await _close(items)
+            return running
         if len(self._producers) >= self.max_runs:
             await self._release(id, key)
             raise RunsFull(self.max_runs)
@@ -247,6 +245,22 @@ class Runs:
                 await self.finish(id, key, "lost")
             raise
         return Run(id, key, is_new=True)
+
+    async def _find_running(self, id: str, key: str | None) -> Run | None:
+        """Acquire the key for a new run and return None, or return the run that has it."""
+        give_up_at = anyio.current_time() + START_SECONDS
+        while key is not None and not await self._store.acquire(
+            f"key:{key}", id, seconds=self.lease_seconds
+        ):
+            running = await self.find(key)
+            if running is not None and await self.status(running.id) == "running":
+                return running
+            if anyio.current_time() > give_up_at:
+                # That worker has died while it started the run. Its lease of the key will end.
+                detail = "Another worker is starting this run."
+                raise HTTPException(503, detail, headers={"Retry-After": "5"})
+            await anyio.sleep(0.02)  # the run has just begun or ended on another worker
+        return None
 
     async def _record(self, id: str, key: str | None, max_seconds: float) -> None:
         await self._store.acquire(f"run:{id}", id, seconds=self.lease_seconds)
@@ -319,7 +333,7 @@ class Runs:
             if await self.status(id) is None:
                 yield _end_event("lost")
                 return
-            async with self.channels.subscribe(PREFIX + id, after=after or "0") as subscription:
+            async with self.channels.subscribe_to(PREFIX + id, after=after or "0") as subscription:
                 seconds = REREAD_SECONDS
                 while True:
                     event, is_last = await self._next(id, subscription, seconds)
@@ -375,12 +389,20 @@ class Runs:
                 await self.channels.publish_to(PREFIX + id, data, status)
         return is_first
 
-    async def renew(self, id: str, key: str | None) -> bool:
-        """Renew the lease of a run, and return whether it is still running. For spica itself."""
+    async def renew(self, id: str, key: str | None, max_seconds: float) -> bool:
+        """Renew the lease of a run, and return whether it is still running. For spica itself.
+
+        A store that has lost its memory gets the record of the run again.
+        """
         if key is not None:
             await self._store.acquire(f"key:{key}", id, seconds=self.lease_seconds)
         is_mine = await self._store.acquire(f"run:{id}", id, seconds=self.lease_seconds)
-        return is_mine and (await self._end_of(id))[0] is None
+        if not is_mine or (await self._end_of(id))[0] is not None:
+            return False
+        seconds = max_seconds + self.seconds
+        if not await self._store.merge(f"run:{id}", {}, idle_seconds=seconds):
+            await self._record(id, key, max_seconds)
+        return True
 
     def forget(self, id: str) -> None:
         """Forget a run of this process that has ended. For spica itself."""
@@ -416,7 +438,7 @@ class Runs:
     async def _listen(self, is_listening: anyio.Event) -> None:
         """Stop the runs that another worker has cancelled."""
         while True:
-            async with self.channels.subscribe(CONTROL) as subscription:
+            async with self.channels.subscribe_to(CONTROL) as subscription:
                 is_listening.set()
                 async for item in subscription:
                     if not isinstance(item, Gap):
@@ -463,16 +485,24 @@ class _Producer:
                     status, error = await self._publish_all()
                 tasks.cancel_scope.cancel()
         finally:
-            with anyio.CancelScope(shield=True) as scope:
-                scope.deadline = anyio.current_time() + END_SECONDS
-                await self._end(status, error)
+            await self._end(status, error)
 
     async def _end(self, status: RunStatus, error: str) -> None:
+        """Write the end. While the store is down, try again until the lease ends, or the application."""
+        give_up_at = anyio.current_time() + self._runs.lease_seconds
+        is_closed = False
         try:
-            await _close(self._items)
-            await self._runs.finish(self._id, self._key, status, error)
-        except StoreUnavailable as exc:
-            logger.warning("The end of a run could not be written: %s", exc)
+            while True:
+                with anyio.move_on_after(END_SECONDS, shield=True), suppress(StoreUnavailable):
+                    if not is_closed:
+                        is_closed = True
+                        await _close(self._items)
+                    await self._runs.finish(self._id, self._key, status, error)
+                    return
+                if anyio.current_time() > give_up_at:
+                    logger.warning("The end of run %s could not be written.", self._id)
+                    return
+                await anyio.sleep(REREAD_SECONDS)
         finally:
             self._runs.forget(self._id)
 
@@ -484,6 +514,12 @@ class _Producer:
         except Exception as exc:
             logger.error("A run failed (%s)", self._id, exc_info=exc)
             return "failed", type(exc).__name__
+        except asyncio.CancelledError as exc:
+            if _is_being_cancelled():
+                raise
+            # The items have awaited something that was cancelled.
+            logger.error("A run failed (%s)", self._id, exc_info=exc)
+            return "failed", "CancelledError"
         return "done", ""
 
     async def _publish(self, item: Any) -> None:
@@ -518,7 +554,7 @@ class _Producer:
         while True:
             await anyio.sleep(self._runs.renew_seconds)
             try:
-                if not await self._runs.renew(self._id, self._key):
+                if not await self._runs.renew(self._id, self._key, self._max_seconds):
                     break
                 self._renewed_at = anyio.current_time()
             except StoreUnavailable:
@@ -528,6 +564,12 @@ class _Producer:
                 ):
                     break
         self._scope.cancel()
+
+
+def _is_being_cancelled() -> bool:
+    """Return whether this task of asyncio was asked to end."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def _end_event(status: RunStatus, error: str = "", id: str | None = None) -> Any:

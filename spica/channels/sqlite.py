@@ -227,9 +227,14 @@ class _Worker:
         return jobs
 
     def _carry_out(self, jobs: list[_Job]) -> None:
-        if not jobs:
-            return
+        if jobs:
+            self._try(jobs)
+            self._tell(_finish, jobs)
+
+    def _try(self, jobs: list[_Job]) -> None:
+        """Carry out operations in one transaction. Its failure is an error of each of them."""
         try:
+            self._check_file()
             self._open()
             is_write = jobs[0].operation in _WRITES
             self._begin("BEGIN IMMEDIATE" if is_write else "BEGIN")
@@ -241,9 +246,23 @@ class _Worker:
                 self._version = -1  # a connection does not see its own changes in data_version
         except Exception as exc:
             self._give_up(exc)
+            if len(jobs) > 1 and not isinstance(exc, sqlite3.OperationalError):
+                for job in jobs:  # one of them is to blame, and the others must not fail with it
+                    self._try([job])
+                return
             for job in jobs:
                 job.error = f"{type(exc).__name__}: {exc}"
-        self._tell(_finish, jobs)
+
+    def _check_file(self) -> None:
+        """Close a file that was replaced or deleted: what is written to it would be lost."""
+        if self._connection is None:
+            return
+        try:
+            is_same = self._path.stat().st_ino == self._inode
+        except FileNotFoundError:
+            is_same = False
+        if not is_same:
+            self._close()
 
     def listen(self, key: str) -> None:
         """Include a channel in the search for new events."""
@@ -261,8 +280,7 @@ class _Worker:
             now = time.monotonic()
             if now - self._checked_at >= CHECK_SECONDS:
                 self._checked_at = now
-                if self._connection is not None and self._path.stat().st_ino != self._inode:
-                    self._close()
+                self._check_file()
             self._open()
             [version] = self._execute("PRAGMA data_version").fetchone()
             if version == self._version:

@@ -19,7 +19,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -167,6 +167,7 @@ class Limit:
     """
 
     rate: Rate
+    _: KW_ONLY
     name: str = "default"
     key: Key = by_client
     cost: int = 1

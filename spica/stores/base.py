@@ -30,9 +30,15 @@ def short_key(key: str) -> str:
     """Return a key that every backend can store: the key itself, or else its SHA-256.
 
     The digest is used for keys that are too long, and for those with a NUL or a lone surrogate.
+
+    Raises:
+        TypeError: The key is not a string.
     """
-    if key.isascii() and len(key) <= MAX_KEY_SIZE and "\0" not in key:
-        return key
+    try:
+        if key.isascii() and len(key) <= MAX_KEY_SIZE and "\0" not in key:
+            return key
+    except (AttributeError, TypeError):
+        raise TypeError(f"A key must be a str, not {key!r:.80}.") from None
     data = key.encode("utf-8", "surrogatepass")
     try:
         key.encode()
@@ -48,14 +54,23 @@ def check_seconds(name: str, seconds: float) -> None:
     """Check a time: more than 0 seconds.
 
     Raises:
-        ValueError: It is not.
+        TypeError: It is not a number.
+        ValueError: It is out of range.
     """
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"{name} must be a number of seconds, not {seconds!r:.40}.")
     if not 0 < seconds <= MAX_SECONDS:
         raise ValueError(f"{name} must be above 0 and at most 100 years, not {seconds!r:.40}.")
 
 
-def cost_error(rate: Rate, cost: int) -> ValueError:
-    """Return the error for a cost that the rate never allows."""
+def take_error(rate: Rate, cost: int) -> Exception:
+    """Return the error for a rate or a cost that `Store.take` refuses."""
+    if not isinstance(rate, Rate):
+        return TypeError(
+            f'take: rate must be a Rate, not {rate!r:.80}. Write Rate.parse("100/minute").'
+        )
+    if type(cost) is not int:
+        return TypeError(f"take: cost must be an int, not {cost!r:.80}.")
     return ValueError(
         f"cost must be from 0 to the burst of the rate ({rate.burst}), not {cost!r:.40}. "
         "The rate never allows a larger one."
@@ -126,8 +141,8 @@ class BaseStore(Store):
 
     async def take(self, key: str, rate: Rate, *, cost: int = 1) -> Allowance:
         """Count a request against a rate limit: see `Store.take`."""
-        if not 0 <= cost <= rate.burst:
-            raise cost_error(rate, cost)
+        if type(cost) is not int or not isinstance(rate, Rate) or not 0 <= cost <= rate.burst:
+            raise take_error(rate, cost)
         allowed: Allowance = await self._run("take", self._key(key), rate, cost)
         return allowed
 

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from threading import Lock
 from typing import Any
 
-from spica.stores.base import BaseStore, cost_error, short_key
+from spica.stores.base import BaseStore, short_key, take_error
 from spica.stores.values import Allowance, Rate, Record, take
 
 _OVERHEAD = 200
@@ -300,8 +300,8 @@ class MemoryStore(BaseStore):
     async def take(self, key: str, rate: Rate, *, cost: int = 1) -> Allowance:
         """Count a request against a rate limit: see `Store.take`."""
         # The same as in BaseStore, without the detour through `_run`: rate limits call it for every request.
-        if not 0 <= cost <= rate.burst:
-            raise cost_error(rate, cost)
+        if type(cost) is not int or not isinstance(rate, Rate) or not 0 <= cost <= rate.burst:
+            raise take_error(rate, cost)
         space = self._space
         with space.lock:
             return space.take(self._prefix + short_key(key), rate, cost)

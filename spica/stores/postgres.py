@@ -224,7 +224,7 @@ async def _keep(connection: Any) -> None:
 
 
 class _Database:
-    """The pool that all views of a store share: yours, or one for the event loop that runs."""
+    """The pool that all views of a store share: yours, or one for each event loop."""
 
     def __init__(self, pool: Any, url: str, timeout_seconds: float) -> None:
         self.asyncpg = _import_asyncpg()
@@ -239,8 +239,8 @@ class _Database:
             OSError,
             TimeoutError,
         )
-        self.loop: object = None
-        self.opening: asyncio.Task[Any] | None = None
+        self.openings: dict[asyncio.AbstractEventLoop, asyncio.Task[Any]] = {}
+        """The tasks that open the pools, by event loop: connections cannot move to another loop."""
         self.calls: set[_Call] = set()
         self.pruned_at = time.monotonic()
         self.writes = 0
@@ -254,14 +254,15 @@ class _Database:
                 "PostgresStore works on asyncio only, because its driver does. On trio use MemoryStore or "
                 "SQLiteStore."
             ) from None
-        opening = self.opening
+        opening = self.openings.get(loop)
         failed = (
             opening is not None and opening.done() and (opening.cancelled() or opening.exception())
         )
-        if opening is None or self.loop is not loop or failed:
-            opening = self.opening = loop.create_task(self._open())
+        if opening is None or failed:
+            for other in [other for other in self.openings if other.is_closed()]:
+                self.openings.pop(other, None)  # such as those of test clients
+            opening = self.openings[loop] = loop.create_task(self._open())
             opening.add_done_callback(_note_exception)
-            self.loop = loop
         return opening
 
     async def _open(self) -> Any:
@@ -303,11 +304,15 @@ class _Database:
             self.start(_Call("prune", (limit,)))
 
     async def close(self) -> None:
-        opening, self.opening = self.opening, None
-        if opening is None or self.loop is not asyncio.get_running_loop():
+        if not self.openings:
+            return
+        loop = asyncio.get_running_loop()
+        opening = self.openings.pop(loop, None)
+        if opening is None:
             return
         for call in [*self.calls]:
-            call.abandon()
+            if call.loop is loop:
+                call.abandon()
         if not opening.done():
             opening.cancel()
         elif self.owned and not opening.cancelled() and opening.exception() is None:
@@ -330,6 +335,7 @@ class _Call:
     def __init__(self, operation: str, args: tuple[Any, ...]) -> None:
         self.operation = operation
         self.args = args
+        self.loop = asyncio.get_running_loop()
         self.connection: Any = None
         self.is_abandoned = False
 

@@ -115,6 +115,11 @@ class _Job:
         self.result: Any = None
         self.error: str | None = None
 
+    def run(self, operations: Operations) -> None:
+        """Carry out the operation, if its task still waits."""
+        if not self.is_abandoned:
+            self.result = getattr(operations, self.operation)(*self.args)
+
 
 def _post() -> Callable[..., Any]:
     """Return the function that runs a callback in this event loop, from any thread."""
@@ -182,24 +187,42 @@ class _Worker:
                     raise
 
     def _carry_out(self, jobs: list[_Job]) -> None:
+        self._try(jobs)
+        self._answer(jobs)
+        if time.monotonic() - self.pruned_at >= PRUNE_SECONDS:
+            self._delete_expired()
+
+    def _try(self, jobs: list[_Job]) -> None:
+        """Carry out operations in one transaction. Its failure is an error of each of them."""
         deadline = max(job.deadline for job in jobs)  # the tasks give up by themselves
         writes = sum(job.operation not in READS for job in jobs)
         self.writes += writes
         try:
+            self._check_file()
             operations = self.operations or self._open(deadline)
             self._begin("BEGIN IMMEDIATE" if writes else "BEGIN", deadline)
             for job in jobs:
-                if job.is_abandoned:
-                    continue
-                job.result = getattr(operations, job.operation)(*job.args)
+                job.run(operations)
             operations.execute("COMMIT")
         except Exception as error:
             self._give_up(error)
+            if len(jobs) > 1 and not isinstance(error, sqlite3.OperationalError):
+                for job in jobs:  # one of them is to blame, and the others must not fail with it
+                    self._try([job])
+                return
             for job in jobs:
                 job.error = f"{type(error).__name__}: {error}"
-        self._answer(jobs)
-        if time.monotonic() - self.pruned_at >= PRUNE_SECONDS:
-            self._look_after_file()
+
+    def _check_file(self) -> None:
+        """Close a file that was replaced or deleted: what is written to it would be lost."""
+        if self.operations is None:
+            return
+        try:
+            is_same = self.path.stat().st_ino == self.inode
+        except FileNotFoundError:
+            is_same = False
+        if not is_same:
+            self._close()
 
     def _give_up(self, error: Exception) -> None:
         """Undo the transaction. After anything but a lock, open the file again the next time."""
@@ -253,18 +276,16 @@ class _Worker:
                     raise
             time.sleep(random.uniform(0.0002, 0.002))
 
-    def _look_after_file(self) -> None:
-        """Delete expired rows, more of them after many writes. Notice that the file was replaced."""
+    def _delete_expired(self) -> None:
+        """Delete expired rows, more of them after many writes."""
         self.pruned_at = time.monotonic()
         limit, self.writes = max(MIN_PRUNED, 2 * self.writes), 0
         try:
             if self.operations is not None:
-                if self.path.stat().st_ino != self.inode:
-                    raise sqlite3.OperationalError("the file was replaced")
                 self._begin("BEGIN IMMEDIATE", 0)
                 self.operations.prune(limit)
                 self.operations.execute("COMMIT")
-        except (sqlite3.Error, OSError) as error:
+        except sqlite3.Error as error:
             self._give_up(error)
 
 
@@ -281,12 +302,18 @@ class _File:
         self.breaker = Breaker("SQLiteStore", timeout_seconds)
         self.worker: _Worker | None = None
         self._lock = threading.Lock()
+        self._inherited: list[_Worker] = []
+        """The threads of parent processes. A fork must never close their connections:
+        https://sqlite.org/howtocorrupt.html s.2.6."""
 
     def put(self, job: _Job) -> None:
         """Hand an operation to the thread. A forked process gets a thread and a connection of its own."""
         with self._lock:
             worker = self.worker
-            if worker is None or worker.ended or worker.pid != os.getpid():
+            if worker is not None and worker.pid != os.getpid():
+                self._inherited.append(worker)
+                worker = None
+            if worker is None or worker.ended:
                 worker = self.worker = _Worker(self.path)
             worker.jobs.put(job)
 
@@ -343,6 +370,11 @@ class SQLiteStore(BaseStore):
             raise breaker.fail(operation, job.error)
         breaker.succeed()
         return job.result
+
+    @property
+    def is_available(self) -> bool:
+        """Whether the circuit breaker is closed: see `BaseStore.is_available`."""
+        return not self._file.breaker.is_open
 
     async def aclose(self) -> None:
         """Close the file and end the thread: see `Store.aclose`."""

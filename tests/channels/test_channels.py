@@ -10,6 +10,7 @@ from spica.channels import (
     EventTooLarge,
     Gap,
     History,
+    InvalidChannel,
     MemoryBackend,
     topics,
 )
@@ -96,6 +97,7 @@ async def test_any_name_is_a_channel(channels, take):
         ("#presence:a", None, ValueError, "reserved"),
         ("", None, ValueError, "must not be empty"),
         ("a", "x\ny", ValueError, "event must be a line"),
+        ("a", "x\ud800", ValueError, "event must be a line"),
         ("a", 1, TypeError, "event must be a str"),
     ],
 )
@@ -104,6 +106,16 @@ async def test_names_that_are_refused(channel, event, error, message):
     async with channels.lifespan():
         with pytest.raises(error, match=message):
             await channels.publish(channel, 1, event=event)
+
+
+@pytest.mark.parametrize("name", ["", "#presence:a", "#runs"])
+async def test_a_client_that_names_a_reserved_channel_gets_a_400(channels, name):
+    with pytest.raises(InvalidChannel) as info:
+        channels.events(name)
+    assert info.value.status_code == 400
+    for read in (channels.history, channels.position):
+        with pytest.raises(InvalidChannel):
+            await read(name)
 
 
 async def test_bytes_are_refused(channels):
@@ -430,3 +442,22 @@ async def test_the_counters_of_subscribed_channels_are_renewed(start, monkeypatc
         with anyio.fail_after(5):
             await is_touched.wait()
     assert set(touched) == {"quiet"}
+
+
+def test_another_event_loop_is_refused_while_one_uses_the_channels():
+    channels = Channels()
+
+    async def start():
+        async with channels.lifespan():
+            pass
+
+    async def start_in_two_loops():
+        async with channels.lifespan():
+            async with channels.lifespan():  # a second application in this loop
+                await channels.publish("news", 1)
+            with pytest.raises(RuntimeError, match="Another event loop uses this Channels"):
+                await anyio.to_thread.run_sync(anyio.run, start)
+            await channels.publish("news", 2)
+
+    anyio.run(start_in_two_loops)
+    anyio.run(start)

@@ -231,6 +231,50 @@ async def test_a_file_that_was_replaced_is_a_restart(start, tmp_path, monkeypatc
     assert items[1].data == 2
 
 
+async def test_a_publisher_without_subscribers_notices_a_file_that_was_replaced(start, tmp_path):
+    publisher = await start(f"sqlite:///{tmp_path}/channels.db")
+    await publisher.publish("news", 1)
+    for each in tmp_path.iterdir():
+        each.unlink()
+    await publisher.publish("news", 2)
+    reader = await start(f"sqlite:///{tmp_path}/channels.db")
+    assert [message.data for message in await reader.history("news")] == [2]
+
+
+async def test_an_operation_that_fails_spoils_no_other_one(start, tmp_path):
+    channels = await start(f"sqlite:///{tmp_path}/channels.db")
+    backend, history = channels.backend, channels.history_limits
+    await channels.publish("news", 1)
+    results = await asyncio.gather(
+        channels.publish("news", 2),
+        backend.publish("news", "\ud800", b"3", 0.0, history),
+        channels.publish("news", 4),
+        return_exceptions=True,
+    )
+    assert [isinstance(each, ChannelsUnavailable) for each in results] == [False, True, False]
+
+
+async def test_a_subscription_that_an_open_breaker_refused_can_be_made_later(start, redis_server):
+    channels = await start(redis_server.url)
+    async with channels.subscribe("first"):
+        channels.backend._guard._failures = 5
+        channels.backend._guard._open_until = time.monotonic() + 60
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(refused, channels)
+            tasks.start_soon(refused, channels)  # so that the topic is never closed in between
+        channels.backend._guard._failures = 0
+        async with channels.subscribe("news") as subscription:
+            await channels.publish("news", 1)
+            assert [m.data for m in await take(subscription, 1)] == [1]
+
+
+async def refused(channels):
+    topic = channels._hub.topics.setdefault("news", topics.Topic("news", "news"))
+    topic.count += 1  # as if a client always tried
+    with pytest.raises(ChannelsUnavailable):
+        await channels.subscribe("news").__aenter__()
+
+
 WORKER = """
 import sys, anyio
 from spica.channels import Channels

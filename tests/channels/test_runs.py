@@ -1,5 +1,6 @@
 """Runs continue without their readers, on any worker."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,14 +11,14 @@ import anyio.lowlevel
 import pytest
 
 from spica.applications import Spica
-from spica.channels import Channels, ChannelsUnavailable, MemoryBackend, Runs
+from spica.channels import Channels, ChannelsUnavailable, MemoryBackend, Run, Runs
 from spica.channels.runs import ENDS, PREFIX, RunsFull
 from spica.exceptions import HTTPException
 from spica.requests import Request
 from spica.responses import JSONResponse
 from spica.responses.events import EventSourceResponse, ServerSentEvent, last_event_id
 from spica.routing import Route
-from spica.stores import MemoryStore, Store
+from spica.stores import MemoryStore, Store, StoreUnavailable
 from spica.testclient import AsyncTestClient
 
 pytestmark = pytest.mark.anyio
@@ -313,6 +314,80 @@ async def test_a_shutdown_waits_for_a_run_that_ends_in_time() -> None:
             words.say("a")
             words.end()
         assert await second.runs.status(run.id) == "done"
+
+
+async def test_a_start_that_is_cancelled_gives_the_key_back() -> None:
+    class SlowStore(MemoryStore):
+        async def _run(self, operation: str, *args: Any) -> Any:
+            result = await super()._run(operation, *args)
+            if operation == "acquire":
+                await anyio.lowlevel.checkpoint()  # the server has it, and the answer is under way
+            return result
+
+    worker = Worker(MemoryBackend(), SlowStore())
+    async with running(worker):
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await worker.runs.start(Words(), key="k")
+        assert (await worker.runs.start(Words(), key="k")).is_new
+
+
+class FailingStore(MemoryStore):
+    """Fails some operations, and forgets everything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failures: list[str] = []  # the views share it
+
+    async def _run(self, operation: str, *args: Any) -> Any:
+        if operation in self.failures:
+            self.failures.remove(operation)
+            raise StoreUnavailable("FailingStore", operation, "down")
+        return await super()._run(operation, *args)
+
+    def forget(self) -> None:
+        self._space.clear()
+
+
+async def test_the_end_is_written_when_the_store_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spica.channels.runs.REREAD_SECONDS", 0.01)
+    worker = Worker(MemoryBackend(), store := FailingStore())
+    words = Words()
+    async with running(worker) as (client,):
+        run = await worker.runs.start(words)
+        store.failures += ["set"] * 3
+        words.end()
+        assert (await read_all(client, run.id))[-1][0] == "done"
+
+
+async def test_a_store_that_lost_its_memory_gets_the_run_again() -> None:
+    worker = Worker(MemoryBackend(), store := FailingStore())
+    worker.runs.lease_seconds, worker.runs.renew_seconds = 0.1, 0.02
+    async with running(worker):
+        run = await worker.runs.start(Words(), key="k")
+        store.forget()
+        with anyio.fail_after(2):
+            while await worker.runs.status(run.id) is None:
+                await anyio.sleep(0.01)
+        assert await worker.runs.find("k") == Run(run.id, "k")
+        assert not (await worker.runs.start(Words(), key="k")).is_new
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_items_that_await_something_cancelled_fail() -> None:
+    async def items() -> AsyncIterator[str]:
+        yield "a"
+        task = asyncio.ensure_future(asyncio.sleep(9))
+        task.cancel()
+        await task
+
+    (worker,) = make_workers()
+    async with running(worker) as (client,):
+        run = await worker.runs.start(items())
+        assert (await read_all(client, run.id))[-1][:2] == (
+            "failed",
+            '{"error":"CancelledError"}',
+        )
 
 
 class WatchedStore(MemoryStore):

@@ -585,3 +585,8 @@ async def test_a_redis_that_hangs_delays_a_request_by_its_timeout_only(redis_ser
                 redis_server.resume()
             tasks.cancel_scope.cancel()
         assert turns > 10  # other requests went on
+
+
+def test_a_limit_has_one_positional_argument():
+    with pytest.raises(TypeError, match="positional"):
+        Limit(Rate(1, 1), "name")

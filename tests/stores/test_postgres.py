@@ -45,6 +45,22 @@ async def test_a_pool_of_yours_stays_open(postgres_url):
         assert await pool.fetchval("SELECT 1") == 1
 
 
+def test_each_event_loop_has_one_pool(postgres_url):
+    store = open_store(postgres_url, timeout_seconds=10)
+    with (
+        anyio.from_thread.start_blocking_portal() as one,
+        anyio.from_thread.start_blocking_portal() as other,
+    ):
+        for _ in range(3):
+            assert one.call(store.set, "a", b"1")
+            assert other.call(store.set, "a", b"1")
+        assert len(store._database.openings) == 2
+        other.call(store.aclose)
+        assert one.call(store.get, "a") == b"1"
+        one.call(store.aclose)
+    assert store._database.openings == {}
+
+
 @ASYNCIO
 async def test_stores_that_start_at_once_create_the_tables_once(postgres_url):
     stores = [open_store(postgres_url, timeout_seconds=10) for _ in range(8)]

@@ -154,6 +154,19 @@ async def test_a_cost_takes_several_and_zero_takes_none(store):
     assert 350 < peek.retry_after_seconds <= 360
 
 
+async def test_arguments_of_another_type_are_named(store):
+    for key in (None, 7, b"a"):
+        with pytest.raises(TypeError, match="A key must be a str, not"):
+            await store.get(key)
+    for cost in (1.5, True, "1"):
+        with pytest.raises(TypeError, match="cost must be an int, not"):
+            await store.take("a", Rate(10, 1), cost=cost)
+    with pytest.raises(TypeError, match="rate must be a Rate, not '5/second'"):
+        await store.take("a", "5/second")
+    with pytest.raises(TypeError, match="seconds must be a number of seconds, not '5'"):
+        await store.set("a", b"", seconds="5")
+
+
 @pytest.mark.parametrize("cost", [-1, 11])
 async def test_a_cost_that_never_passes_is_refused(store, cost):
     with pytest.raises(ValueError, match=r"from 0 to the burst of the rate \(10\)"):

@@ -109,10 +109,19 @@ async def test_a_file_that_was_replaced_is_opened_again(store, tmp_path):
     await store.set("a", b"1")
     for path in tmp_path.iterdir():
         path.unlink()
-    store._file.worker.pruned_at = 0
-    await store.get("a")
-    assert await store.get("a") is None
-    assert (tmp_path / "state.db").exists()
+    await store.set("b", b"2")  # into the new file, or it would be lost
+    assert (await store.get("a"), await store.get("b")) == (None, b"2")
+    assert rows(tmp_path / "state.db", "spica_value") == 1
+
+
+async def test_a_store_that_fails_is_not_available(tmp_path):
+    (tmp_path / "state.db").write_bytes(b"not a database" * 100)
+    async with SQLiteStore(tmp_path / "state.db", timeout_seconds=5) as store:
+        assert store.is_available
+        for _ in range(5):
+            with pytest.raises(StoreUnavailable):
+                await store.get("a")
+        assert not store.is_available
 
 
 # Transactions
@@ -139,6 +148,24 @@ async def test_operations_that_wait_share_a_transaction(store):
         all_wait.set()
     # The first one, perhaps with others, and batches of at most 256.
     assert 1 <= statements.count("COMMIT") <= 3
+
+
+async def test_an_operation_that_fails_spoils_no_other_one(store):
+    await store.ping()
+    results = {}
+
+    async def run(name, *args):
+        try:
+            results[name] = await store._run(*args)
+        except StoreUnavailable as error:
+            results[name] = type(error)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, "first", "set", "a", b"1", None, None)
+        group.start_soon(run, "bad", "set", "b", object(), None, None)
+        group.start_soon(run, "last", "set", "c", b"3", None, None)
+    assert results == {"first": True, "bad": StoreUnavailable, "last": True}
+    assert await store.get("c") == b"3"
 
 
 async def test_stores_of_one_file_see_each_other(store, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from spica.middleware.sessions.records import KIND, USER_FIELD, Owner, Revocatio
 
 if TYPE_CHECKING:
     from spica.stores import Store
+
+_ID_HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ class Sessions:
         Raises:
             StoreUnavailable: The store is down.
         """
-        return bool(await self._store.delete(id_hash))
+        return _ID_HASH.fullmatch(id_hash) is not None and bool(await self._store.delete(id_hash))
 
     async def revoke_all(self, user_id: str, keep: str | None = None) -> int:
         """End all sessions of a user, and the logins that are under way. Return the number of sessions ended.

@@ -65,8 +65,8 @@ class SessionMiddleware(BaseLayer):
         secret_key: the secret that signs the cookie, or a `Keyring`. A list is a rotation: the first secret
             signs, and all of them verify.
         session_cookie: the name of the cookie. With a store, the default becomes ``__Host-session`` if the
-        cookie
-            is secure, for all paths, and without a domain: browsers then refuse one that a subdomain sets.
+            cookie is secure, for all paths, and without a domain: browsers then refuse one that a subdomain
+            sets.
         max_age: the lifetime of a session after its last change in seconds. The default is 14 days. None
             keeps it until the browser is closed, and 0 or less expires it at once. With a store, this is
             the idle time, which any use renews, and it must be above 0.
@@ -78,15 +78,12 @@ class SessionMiddleware(BaseLayer):
         salt: the purpose of the signature. Applications that share a secret should each have their own,
             otherwise a cookie of one is valid for the other under any name. The default is None, which gives
             the cookie that ``TimestampSigner(secret_key)`` of itsdangerous reads and writes.
-        store: where to keep the sessions, for example ``open_store("sqlite:///var/app.db")``. The default
-        is the
-            cookie itself. The other settings below need a store.
-        absolute_seconds: when a session ends in any case, after its creation or its last `Session.bind`.
-        The default
-            is 30 days.
+        store: where to keep the sessions, for example ``open_store("sqlite:///var/app.db")``. The default is
+            the cookie itself. The other settings below need a store.
+        absolute_seconds: when a session ends in any case, after its creation or its last `Session.bind`. The
+            default is 30 days.
         touch_seconds: how long a session may be used without a write that renews its idle time. The default
-        is a
-            tenth of ``max_age``.
+            is a tenth of ``max_age``.
         max_size: the largest size of a session in bytes.
         on_unavailable: when the store is down, ``"refuse"`` answers requests that use a session with a 503.
             ``"empty"`` gives them an empty session and drops its changes, so users seem to be logged out.

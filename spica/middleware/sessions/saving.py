@@ -57,10 +57,8 @@ class StoredSessions:
         headers = scope["headers"]
         if type(headers) is not list:  # ASGI allows any iterable, even an iterator
             headers = scope["headers"] = list(headers)
-        for (
-            name,
-            _,
-        ) in headers:  # inline, because nearly nothing else happens to a request without a cookie
+        # Inline, because nearly nothing else happens to a request without a cookie.
+        for name, _ in headers:
             if name == b"cookie":
                 await self._load(session, headers)
                 break

@@ -41,7 +41,7 @@ class SessionStorage:
         settings: the settings.
         cookie: returns the Set-Cookie value for a cookie's value and the attributes for its lifetime.
         encode: returns the fields for the contents of a session: a dot and the key, and the JSON of the
-        value.
+            value.
         decode: reads the JSON of one value.
     """
 

@@ -68,7 +68,9 @@ async def test_revoke_all_ends_all_but_one(store: CountingStore) -> None:
 @pytest.mark.parametrize("junk", ["", "x", "é", "\0", "x" * 5000, "7"])
 async def test_junk_revokes_nothing(store: CountingStore, junk: str) -> None:
     await log_in(store, "/7/a")
+    before = len(store.operations)
     assert not await Sessions(store).revoke(junk)
+    assert len(store.operations) == before
     assert len(await Sessions(store).of("7")) == 1
 
 
