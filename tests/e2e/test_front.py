@@ -19,6 +19,7 @@ BURST, REQUESTS, WORKERS = 40, 160, 4
 
 PROGRAM = """\
 import os
+import time
 
 from spica.applications import Spica
 from spica.middleware import Middleware
@@ -34,6 +35,7 @@ async def ping(request):
 
 
 async def limited(request):
+    time.sleep(0.01)  # the other workers take the next requests
     return PlainTextResponse(str(os.getpid()))
 
 
@@ -159,7 +161,8 @@ def upstream(folder: Path) -> Iterator[int]:
     command += ["--app-dir", str(folder)]
     process, log = run(command, folder, "uvicorn")
     try:
-        wait_until(lambda: get(port, "/ping")[0] == 200, process, log)
+        started = b"startup complete"
+        wait_until(lambda: log.read_bytes().count(started) == WORKERS, process, log)
         yield port
     finally:
         stop(process)
