@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
+from spica._asgi.scope import API_KEY
 from spica.concurrency import is_async_callable
 from spica.exceptions import HTTPException
 from spica.requests import HTTPConnection, Request
@@ -213,6 +214,9 @@ def api_key(conn: HTTPConnection[Any], header: str = "X-API-Key") -> str | None:
     values = conn.headers.getlist(header)
     if not values:
         return None
+    conn.scope[API_KEY] = (
+        True  # a cache that knows no such header must not take the request for anonymous
+    )
     if len(values) > 1 or not _VISIBLE.fullmatch(values[0]):
         raise AuthenticationError(f"Send one {header} header, with a key of visible ASCII.")
     return values[0]

@@ -57,7 +57,7 @@ MAX_DECODED_SIZE = 16 * 1024
 MAX_TAGS = 32
 """The largest number of tags of a response that is stored."""
 
-_SAFE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
+_SAFE = frozenset(("GET", "HEAD", "OPTIONS", "QUERY", "TRACE"))
 _current: ContextVar[ResponseCacheMiddleware] = ContextVar("spica_response_cache")
 
 
@@ -301,10 +301,10 @@ class ResponseCacheMiddleware(Layer):
             if known is not None and known.is_fresh(question, self._clock()):
                 return
             before = await self.changes(question)
-            recorder = Recorder(self.max_body_size)
+            recorder, session = Recorder(self.max_body_size), scope.get("session")
             await self.app(scope, EmptyBody(), recorder)
             terms = None
-            if recorder.is_whole and not has_nonce(scope):
+            if recorder.is_whole and not is_personal(scope, session):
                 fields = recorder.raw_headers
                 terms = read_terms(
                     recorder.status_code, fields, question, self.default_seconds, self._clock()
@@ -317,6 +317,14 @@ class ResponseCacheMiddleware(Layer):
             await flight.finish(entry, was_cut=entry is None)
 
 
+def is_personal(scope: Scope, session: Any) -> bool:
+    """Return whether a response may have a nonce of its page, or values of the session of a layer outside.
+
+    That layer adds ``Vary: Cookie`` later, so the cache does not see it.
+    """
+    return has_nonce(scope) or (session is not None and getattr(session, "accessed", True))
+
+
 def _bucket_of(question: Question) -> str:
     """Return the group whose generation shows changes of a URI. A store keeps a limited number of them."""
     return f"change {zlib.crc32(question.key.encode('utf-8', 'surrogatepass')) % 256}"
@@ -325,7 +333,7 @@ def _bucket_of(question: Question) -> str:
 class _Miss:
     """A request that no fresh entry answers."""
 
-    __slots__ = ("before", "cache", "question", "reason", "request", "stale")
+    __slots__ = ("before", "cache", "question", "reason", "request", "session", "stale")
 
     before: tuple[int, int]
 
@@ -340,6 +348,7 @@ class _Miss:
         self.request = request
         self.question = question
         self.stale = stale
+        self.session = request.scope.get("session")  # that of a layer outside
         if stale is None:
             self.reason = "vary-miss" if question.is_varied else "uri-miss"
         else:
@@ -471,7 +480,11 @@ class _Miss:
             return None
         status_code, fields = response.status_code, response.raw_headers
         terms = read_terms(status_code, fields, question, cache.default_seconds, cache._clock())
-        if has_nonce(scope) or SENT_BY_HAND in scope or isinstance(response, ResolvedFile):
+        if (
+            is_personal(scope, self.session)
+            or SENT_BY_HAND in scope
+            or isinstance(response, ResolvedFile)
+        ):
             terms = None  # a file is on the disk already
         if status_code not in (206, 304, 412):
             cache._flights.remember(question, is_stored=terms is not None)
@@ -546,7 +559,7 @@ class _Recording:
         miss, chunks = self._miss, self._chunks
         self._chunks = None
         entry = None
-        if chunks is not None and not has_nonce(miss.request.scope):
+        if chunks is not None and not is_personal(miss.request.scope, miss.session):
             entry = await miss.cache.write(
                 miss.question, self._start, b"".join(chunks), self._terms, miss.before
             )

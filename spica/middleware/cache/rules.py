@@ -12,6 +12,7 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from spica._asgi.scope import API_KEY
 from spica._http.conditional import PRECONDITION_FIELDS, parse_http_date
 from spica.datastructures import Headers
 from spica.datastructures.cachecontrol import CacheControl
@@ -75,7 +76,8 @@ class Question:
         path = scope.get("raw_path") or scope["path"].encode()
         root = scope.get("root_path") or ""
         key = b"%d %b %d %b %b" % (len(host), host, len(path), path, scope["query_string"])
-        self.key = f"{scope['scheme']} {len(root)} {root} {key.decode('latin-1')}"
+        scheme = scope.get("scheme", "http")
+        self.key = f"{scheme} {len(root)} {root} {key.decode('latin-1')}"
         self.name = self.key
         self.is_varied = False
         self.varied: list[str] = []
@@ -99,7 +101,7 @@ class Question:
     @property
     def has_credentials(self) -> bool:
         """Whether its response may be for one user: it has credentials or cookies, or a known user."""
-        if b"authorization" in self._found or b"cookie" in self._found:
+        if b"authorization" in self._found or b"cookie" in self._found or API_KEY in self._scope:
             return True
         user = self._scope.get("user")
         return user is not None and bool(getattr(user, "is_authenticated", True))

@@ -12,11 +12,13 @@ from asgi_kit import Exchange, call, http_scope
 from session_kit import CountingStore
 
 from spica.applications import Spica
+from spica.authentication import api_key
 from spica.exceptions import HTTPException
 from spica.middleware import Middleware
 from spica.middleware.cache import ResponseCacheMiddleware, invalidate
 from spica.middleware.cache.layer import MAX_STORED_SIZE
 from spica.middleware.securityheaders import CSP, SecurityHeadersMiddleware
+from spica.middleware.sessions import SessionMiddleware
 from spica.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 from spica.routing import Mount, Route
 
@@ -118,6 +120,41 @@ async def test_default_seconds_stores_responses_to_nobody() -> None:
     assert (await service.get(cookie="a=b")).text == "run 2"
     assert (await service.get(authorization="x")).text == "run 3"
     assert (await service.get()).text == "run 1"
+
+
+async def test_default_seconds_does_not_store_responses_to_an_api_key() -> None:
+    service = Service(default_seconds=60)
+    service.control = ""
+
+    async def show(request: Any) -> Any:
+        return PlainTextResponse(str(api_key(request)), headers=service.headers())
+
+    service.app.router.routes.insert(0, Route("/me", show))
+    assert [(await service.get("/me", x_api_key=key)).text for key in "ab"] == ["a", "b"]
+    assert (await service.get("/me")).text == "None"
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_a_response_with_values_of_an_outer_session_is_not_stored(is_stream: bool) -> None:
+    # The order is wrong, and the order checker warns of it.
+    service = Service(outside=[Middleware(SessionMiddleware, secret_key="k" * 32)])
+    served: list[int] = []
+
+    async def values(request: Any) -> Any:
+        served.append(1)
+        yield str(request.session.get("user"))
+
+    async def show(request: Any) -> Any:
+        if is_stream:
+            return StreamingResponse(values(request), headers=service.headers())
+        (text,) = [each async for each in values(request)]
+        return PlainTextResponse(text, headers=service.headers())
+
+    service.app.router.routes.insert(0, Route("/me", show))
+    for _ in range(2):
+        await service.get("/me")
+    assert len(served) == 2
+    assert [(await service.get()).text for _ in range(2)] == ["run 1", "run 1"]
 
 
 async def test_the_varied_fields_belong_to_the_key() -> None:
@@ -256,6 +293,14 @@ async def test_a_change_removes_all_responses_that_vary() -> None:
     await service.get(method="POST")
     texts = [(await service.get(accept=each)).text for each in ("a", "b", "a")]
     assert texts == ["run 4", "run 5", "run 4"]
+
+
+async def test_a_safe_request_with_a_body_removes_nothing() -> None:
+    service = Service()
+    service.app.router.routes.insert(0, Route("/", service.run, methods=["GET", "QUERY"]))
+    await service.get()
+    await service.get(method="QUERY")
+    assert (await service.get()).text == "run 1"
 
 
 async def test_a_change_that_fails_removes_nothing() -> None:
