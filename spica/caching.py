@@ -66,7 +66,9 @@ def conditional(
 def _make_tag(response: Response, max_body_size: int) -> str | None:
     """Return a weak tag for the body, or None for a stream, a large body, and what no cache keeps."""
     body = getattr(response, "body", None)
-    if not isinstance(body, bytes) or not body or len(body) > max_body_size:
+    if response._replaced_body is not None or not isinstance(body, bytes):
+        return None
+    if not body or len(body) > max_body_size:
         return None
     if "no-store" in response.headers.get("cache-control", "").lower():
         return None

@@ -8,6 +8,7 @@ import pytest
 from asgi_kit import call
 
 from spica.applications import Spica
+from spica.layers import Layer, as_response
 from spica.middleware import Middleware
 from spica.middleware.conditional import ConditionalMiddleware
 from spica.responses import JSONResponse, PlainTextResponse, StreamingResponse
@@ -32,6 +33,28 @@ async def foreign(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"ok"})
 
 
+async def large(scope: Any, receive: Any, send: Any) -> None:
+    size = int(scope["path"].rpartition("/")[2])
+    await PlainTextResponse("x" * size)(scope, receive, send)
+
+
+async def endless(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+class Exclaim(Layer):
+    async def respond(self, request: Any) -> Any:
+        response = await as_response(await self.inner.respond(request), request)
+        response.body_iterator = exclaim(response.body_iterator)
+        return response
+
+
+async def exclaim(chunks: Any) -> Any:
+    async for chunk in chunks:
+        yield bytes(chunk) + b"!"
+
+
 async def post(request: Any) -> Any:
     return JSONResponse({"done": True})
 
@@ -41,7 +64,10 @@ APP = Spica(
         Route("/shared", shared),
         Route("/stream", stream),
         Route("/post", post, methods=["POST"]),
+        Route("/replaced", shared, middleware=[Middleware(Exclaim)]),
         Mount("/foreign", foreign),
+        Mount("/large", large),
+        Mount("/endless", endless),
     ],
     middleware=[Middleware(ConditionalMiddleware)],
 )
@@ -57,6 +83,27 @@ async def test_a_second_request_is_answered_with_304(path: str, method: str) -> 
     assert again.headers["etag"] == first.headers["etag"]
     assert "content-length" not in again.headers
     assert (await call(APP, "GET", path)).body == first.body
+
+
+async def test_a_replaced_body_has_a_tag_of_its_own() -> None:
+    replaced, original = await call(APP, "GET", "/replaced"), await call(APP, "GET", "/shared")
+    assert (replaced.body, replaced.headers["content-length"]) == (b"shared!", "7")
+    assert replaced.headers["etag"] != original.headers["etag"]
+    condition = [("if-none-match", replaced.headers["etag"])]
+    assert (await call(APP, "GET", "/replaced", headers=condition)).status == 304
+
+
+@pytest.mark.parametrize(("size", "has_tag"), [(10, True), (11, False)])
+async def test_a_foreign_response_gets_a_tag_up_to_the_limit(size: int, has_tag: bool) -> None:
+    layer = Middleware(ConditionalMiddleware, max_body_size=10)
+    app = Spica(routes=[Mount("/", large)], middleware=[layer])
+    response = await call(app, "GET", f"/{size}")
+    assert len(response.body) == size
+    assert ("etag" in response.headers) is has_tag
+
+
+async def test_a_foreign_stream_gets_no_tag() -> None:
+    assert "etag" not in (await call(APP, "GET", "/endless/")).headers
 
 
 async def test_a_shared_response_is_not_changed() -> None:
