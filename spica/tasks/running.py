@@ -205,7 +205,9 @@ class Execution:
         self.handle.error = error
         self.handle.failures += 1
         self.group.tasks.failed += 1
-        log("error", "Task %s failed", self.handle.name, exc_info=error)
+        number = current_request_id()
+        origin = f" (request {number})" if number else ""
+        log("error", "Task %s failed%s", self.handle.name, origin, exc_info=error)
 
     async def pause(self, seconds: float) -> bool:
         """Sleep between two calls, and return whether the next one may start."""
@@ -231,6 +233,13 @@ def current_loop() -> Any:
         if lowlevel.in_trio_run():
             return lowlevel.current_trio_token()
     return None
+
+
+def current_request_id() -> str:
+    """Return the id of the request that has started this task; "" if there is none."""
+    module = sys.modules.get("spica.middleware.requestid")  # without it, no request has an id
+    number: str = module.request_id.get() if module is not None else "-"
+    return "" if number == "-" else number
 
 
 def names(executions: Iterable[Execution]) -> str:

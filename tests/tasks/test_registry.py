@@ -15,6 +15,7 @@ from virtual_time import run_in_virtual_time
 
 from spica.applications import Spica
 from spica.background import BackgroundTask, BackgroundTasks
+from spica.middleware.requestid import request_id
 from spica.requests import Request
 from spica.responses import PlainTextResponse
 from spica.routing import Mount, Route
@@ -195,6 +196,20 @@ async def test_a_failure_is_logged_in_the_context_of_the_task_and_counted(
     assert (record.name, record.getMessage()) == (LOGGER_NAME, "Task mail failed")
     assert record.exc_info is not None
     assert record.exc_info[1] is handle.error
+
+
+async def test_a_failure_is_logged_with_the_id_of_its_request(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = Spica()
+
+    async with running(app):
+        token = request_id.set("r-17")
+        handle = app.tasks.start(Work(failures=1), name="mail")
+        request_id.reset(token)
+        await handle.wait()
+
+    assert caplog.messages == ["Task mail failed (request r-17)"]
 
 
 async def test_a_task_that_exits_fails_without_ending_the_server() -> None:
