@@ -17,7 +17,7 @@ from spica._layers.cleanup import call_at_end
 from spica._layers.editing import HELD_HERE, add_pending_edit, getrefcount
 from spica._layers.layer import BaseLayer
 from spica.responses.base import Response
-from spica.routing.route_pattern import route_template
+from spica.routing.route_pattern import route_ahead, route_template
 
 if TYPE_CHECKING:
     from spica._layers.editing import Start
@@ -67,7 +67,11 @@ class Observation:
     @property
     def route(self) -> str | None:
         """The path pattern of the matched route, with those of its mounts."""
-        return route_template(self.scope, self.outer_app, self.root_path)
+        scope, app = self.scope, self.outer_app
+        route = route_template(scope, app, self.root_path)
+        if route is None and app is not None and "router" not in scope:
+            return route_ahead(scope, app, self.root_path)  # a layer has answered
+        return route
 
     @property
     def outcome(self) -> Outcome:

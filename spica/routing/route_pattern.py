@@ -93,6 +93,29 @@ def route_template(scope: Scope, outer_app: Any, outer_root_path: str) -> str | 
     return None if pattern is None else base + strip_convertors(pattern) or "/"
 
 
+def route_ahead(scope: Scope, outer_app: Any, outer_root_path: str) -> str | None:
+    """Return the path pattern to which a request leads that a layer has answered before the routing.
+
+    Otherwise the hits of a cache and refused requests would belong to no route.
+    """
+    here = {**scope, "root_path": outer_root_path, "path_params": {}}
+    pattern, app = outer_root_path, outer_app
+    for _ in range(MAX_DEPTH):
+        router = _router_inside(app)
+        if router is None:
+            return pattern  # a foreign app in a mount
+        if router._table.select(here, get_route_path(here)) is None:
+            return None
+        route = here["route"]
+        if not isinstance(route, (*_ENDPOINTS, Mount)):
+            return None
+        pattern += strip_convertors(route.path)
+        if not isinstance(route, AppRoute):
+            return pattern or "/"
+        app = mounted_app(route)
+    return None
+
+
 def strip_convertors(path: str) -> str:
     """Return a path pattern without convertors: ``/{id}`` for ``/{id:int}``."""
     if ":" not in path:

@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from spica.applications import Spica
 from spica.channels import Channels
 from spica.concurrency import run_in_threadpool
+from spica.layers import Layer
 from spica.middleware import Middleware
 from spica.middleware.metrics import MetricsMiddleware, metrics_response
 from spica.responses import PlainTextResponse, StreamingResponse
@@ -125,6 +126,30 @@ async def test_unmatched_paths_share_one_series():
 
     series = [key for key in read(app.registry) if key[0] == COUNT]
     assert series == [(COUNT, "GET", "unmatched", "404")]
+
+
+class Refusing(Layer):
+    """Answers before the routing, like a cache or a rate limit."""
+
+    async def respond(self, request):
+        return PlainTextResponse("no", 429)
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/users/7", "/users/{id}"),
+        ("/shops/3/items/4", "/shops/{shop}/items/{item}"),
+        ("/shops/3/none", "unmatched"),
+        ("/unknown", "unmatched"),
+    ],
+)
+async def test_a_request_that_a_layer_answers_has_its_route(path, route):
+    app = service()
+    app.user_middleware.append(Middleware(Refusing))
+    await get(app, path)
+
+    assert read(app.registry)[COUNT, "GET", route, "429"] == 1
 
 
 async def test_bytes_are_counted():

@@ -6,10 +6,14 @@ from asgi_kit import http_scope
 
 from spica.applications import Spica
 from spica.routing import Host, Match, Mount, Route, Router
-from spica.routing.route_pattern import MAX_DEPTH, find_pattern
+from spica.routing.route_pattern import MAX_DEPTH, find_pattern, route_ahead
 
 
 async def plain(request: Any) -> Any:
+    raise AssertionError("only its pattern is needed")
+
+
+async def foreign(scope: Any, receive: Any, send: Any) -> None:
     raise AssertionError("only its pattern is needed")
 
 
@@ -29,6 +33,18 @@ def test_mounts_are_as_they_are_written() -> None:
     mount = app.routes[0]
     assert find(app, "/t/1/none", mount) == "/t/{t:int}"
     assert find(app.router, "/t/1/u/items/1", route) == "/t/{t:int}/u/items/{id:int}"
+
+
+def test_a_request_that_was_not_routed_leads_to_a_pattern() -> None:
+    inner = Router([Route("/items/{id:int}", plain)])
+    app = Spica(routes=[Mount("/t/{t:int}", inner), Mount("/foreign", foreign), Host("a.b", inner)])
+    scope = http_scope("GET", "/api/t/1/items/2", root_path="/api")
+    assert route_ahead(scope, app, "/api") == "/api/t/{t}/items/{id}"
+    assert "route" not in scope
+    assert route_ahead(http_scope("GET", "/foreign/x"), app, "") == "/foreign"
+    assert route_ahead(http_scope("GET", "/t/1/none"), app, "") is None
+    on_host = http_scope("GET", "/items/1", headers=[("host", "a.b")])
+    assert route_ahead(on_host, app, "") is None
 
 
 def test_below_the_root_path_of_the_server() -> None:
