@@ -9,9 +9,8 @@ reconnect, show what was lost, and the stream still has it.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
-from collections.abc import Awaitable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -27,6 +26,7 @@ from spica.channels.messages import (
 from spica.channels.server import Guard, require_asyncio
 from spica.jsoncodec import decode, encode
 from spica.stores.redis import check_client
+from spica.stores.redis_connections import Connections, Execute, Script
 
 PING_SECONDS = 10.0
 """The time without a message after which the connection of the subscriptions is tested."""
@@ -44,25 +44,9 @@ CONTROL = b"spica:{c:}"
 """A Pub/Sub channel that keeps the connection subscribed while no other is."""
 
 
-class _Script:
-    """A Lua script. It is sent once to each server, and named by its digest from then on."""
-
-    def __init__(self, source: str) -> None:
-        self._source = source.encode()
-        self._sha = hashlib.sha1(self._source, usedforsecurity=False).hexdigest()
-
-    async def run(self, client: Any, keys: Collection[bytes], *args: Any) -> Any:
-        try:
-            return await client.execute_command("EVALSHA", self._sha, len(keys), *keys, *args)
-        except Exception as exc:
-            if type(exc).__name__ != "NoScriptError":
-                raise
-        return await client.execute_command("EVAL", self._source, len(keys), *keys, *args)
-
-
 # The second key is the id of the newest event. If it is missing, for example evicted for lack of memory, a
 # new epoch starts. Each call of Redis in a script takes several microseconds, so the script makes few.
-_PUBLISH = _Script("""
+_PUBLISH = Script("""
 local last = redis.call('GET', KEYS[2])
 local id
 if last then
@@ -77,7 +61,7 @@ redis.call('PEXPIRE', KEYS[1], ARGV[4])
 redis.call('PUBLISH', KEYS[1], id .. ' ' .. ARGV[2])
 return id
 """)
-_READ = _Script("""
+_READ = Script("""
 local last = redis.call('GET', KEYS[2])
 if not last then return {'', 0, {}} end
 local e, n = string.sub(last, 1, 6), tonumber(string.sub(last, 8))
@@ -86,7 +70,7 @@ if limit == 0 or after >= n then return {e, n, {}} end
 return {e, n, redis.call('XRANGE', KEYS[1], string.format('%.0f-0', after + 1), '+', 'COUNT', limit)}
 """)
 _TIME = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000) "
-_JOIN = _Script(
+_JOIN = Script(
     _TIME
     + """
 local new = {}
@@ -98,14 +82,14 @@ redis.call('PEXPIRE', KEYS[1], ARGV[1] * 3)
 return new
 """
 )
-_LEAVE = _Script("""
+_LEAVE = Script("""
 local gone = {}
 for i = 1, #ARGV do
   if redis.call('HDEL', KEYS[1], ARGV[i]) == 1 then gone[#gone + 1] = ARGV[i] end
 end
 return gone
 """)
-_MEMBERS = _Script(
+_MEMBERS = Script(
     _TIME
     + """
 local found, all = {}, redis.call('HGETALL', KEYS[1])
@@ -320,22 +304,25 @@ class RedisBackend:
         self._guard = Guard((error, OSError))
         self._listener: _Listener | None = None
         self._next_epoch = new_epoch()
-        self._slots: asyncio.Semaphore | None = None
+        self._own: Connections | None = None
 
-    def _connect(self) -> Any:
+    def _connect(self) -> None:
         module = import_module(f"{self._package}.asyncio")
         retry = import_module(f"{self._package}.asyncio.retry")
         backoff = import_module(f"{self._package}.backoff")
-        # `_slots` makes operations wait for a connection. BlockingConnectionPool would take 15 us for each.
-        pool = module.ConnectionPool.from_url(
+        self._client = (getattr(module, "Redis", None) or module.Valkey).from_url(
             self._url,
-            max_connections=MAX_CONNECTIONS,
+            max_connections=OTHER_CONNECTIONS,
             socket_connect_timeout=TIMEOUT_SECONDS,
-            # Without a retry: it could publish an event twice, and would take longer than the time limit.
+            # Without a retry: it would take longer than the time limit.
             retry=retry.Retry(backoff.NoBackoff(), 0),
         )
-        kind = getattr(module, "Redis", None) or module.Valkey
-        return kind(connection_pool=pool)
+        self._own = Connections(
+            module,
+            self._url,
+            max_connections=MAX_CONNECTIONS - OTHER_CONNECTIONS,
+            connect_seconds=TIMEOUT_SECONDS,
+        )
 
     async def start(self, feed: Feed) -> None:
         """Connect in the background.
@@ -350,8 +337,7 @@ class RedisBackend:
                 "RedisBackend: make one for each Channels. They may share the client."
             )
         if self._url:
-            self._client = self._connect()
-            self._slots = asyncio.Semaphore(MAX_CONNECTIONS - OTHER_CONNECTIONS)
+            self._connect()
         self._listener = _Listener(self._client, self._guard, feed)
         feed.start_soon(self._listener.run)
         feed.start_soon(self._listener.check)
@@ -359,26 +345,18 @@ class RedisBackend:
     async def stop(self, feed: Feed) -> None:
         """Disconnect."""
         self._listener = None
-        client = self._client
-        if self._url and client is not None:
-            self._client = None
+        own, self._own = self._own, None
+        if own is not None:
+            client, self._client = self._client, None
+            await own.aclose()
             await (getattr(client, "aclose", None) or client.close)()
             await client.connection_pool.disconnect()
 
-    def _run(
-        self, operation: str, script: _Script, keys: list[bytes], *args: Any
-    ) -> Awaitable[Any]:
+    async def _run(self, operation: str, script: Script, keys: list[bytes], *args: Any) -> Any:
         if self._listener is None:
             raise ChannelsUnavailable(operation, "the backend is not connected")
-        if self._slots is None:
-            return self._guard.run(operation, script.run, self._client, keys, *args)
-        return self._guard.run(operation, self._run_in_slot, self._slots, script, keys, *args)
-
-    async def _run_in_slot(
-        self, slots: asyncio.Semaphore, script: _Script, keys: list[bytes], *args: Any
-    ) -> Any:
-        async with slots:
-            return await script.run(self._client, keys, *args)
+        execute: Execute = self._client.execute_command if self._own is None else self._own.execute
+        return await self._guard.run(operation, script.run, execute, keys, *args)
 
     async def publish(
         self,

@@ -8,12 +8,11 @@ with replicas. asyncio only, like the drivers.
 """
 
 import asyncio
-import hashlib
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from spica.stores.base import BaseStore
 from spica.stores.breaker import Breaker, is_lost_connection
+from spica.stores.redis_connections import Connections, Execute, Script
 from spica.stores.values import Allowance, Rate, Record
 
 MAX_CONNECTIONS = 50
@@ -131,26 +130,6 @@ end
 return deleted
 """
 )
-
-Execute = Callable[..., Awaitable[Any]]
-
-
-class Script:
-    """A Lua script, sent by its digest. The server gets the source when it does not know it."""
-
-    def __init__(self, source: str) -> None:
-        self.source = source
-        self.digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
-
-    async def run(self, execute: Execute, keys: list[bytes], *args: object) -> Any:
-        """Run the script: one round trip if the server knows it."""
-        try:
-            return await execute("EVALSHA", self.digest, len(keys), *keys, *args)
-        except Exception as error:
-            if type(error).__name__ != "NoScriptError":
-                raise
-        return await execute("EVAL", self.source, len(keys), *keys, *args)
-
 
 _SCRIPTS = {
     "take": Script(_TAKE),
@@ -283,13 +262,13 @@ def check_client(owner: str, client: Any) -> str:
     return bases[0].__module__.partition(".")[0]
 
 
-class _Connections:
-    """The client that all views of a store share: yours, or one for the event loop that runs."""
+class _Server:
+    """The part that all views of a store share: your client, or connections for the event loop that runs."""
 
     def __init__(self, client: Any, package: str, url: str, timeout_seconds: float) -> None:
         self.url = url
-        self.owned = client is None
         self.client = client
+        self.own: Connections | None = None
         self.breaker = Breaker("RedisStore", timeout_seconds)
         self.loop: object = None
         self.operations: Any = None
@@ -307,36 +286,27 @@ class _Connections:
                 "SQLiteStore."
             ) from None
         if self.loop is not loop:
-            client: Any = self._connect() if self.owned else self.client
-            self.client = client
             self.loop = loop
-            self.operations = _Operations(client.execute_command)
+            self.own = None if self.client is not None else self._connect()
+            execute = self.client.execute_command if self.own is None else self.own.execute
+            self.operations = _Operations(execute)
         operations: _Operations = self.operations
         return operations
 
-    def _connect(self) -> Any:
-        module = self.module
-        timeout = self.breaker.timeout_seconds
-        pool = module.BlockingConnectionPool.from_url(
-            self.url.replace("valkey", "redis", 1)
-            if module.__name__ == "redis.asyncio"
-            else self.url,
+    def _connect(self) -> Connections:
+        is_redis = self.module.__name__ == "redis.asyncio"
+        return Connections(
+            self.module,
+            self.url.replace("valkey", "redis", 1) if is_redis else self.url,
             max_connections=MAX_CONNECTIONS,
-            timeout=timeout,
-            socket_connect_timeout=timeout,
+            connect_seconds=self.breaker.timeout_seconds,
         )
-        client = getattr(module, "Redis", None) or module.Valkey
-        # Without a retry: a second try could count a request twice, and would take longer than the timeout.
-        return client(connection_pool=pool)
 
     async def close(self) -> None:
-        """Close the client, unless its event loop has ended, and its connections with it."""
-        client, loop, self.loop = self.client, self.loop, None
-        if self.owned and client is not None:
-            self.client = None
-            if loop is asyncio.get_running_loop():
-                await client.aclose() if hasattr(client, "aclose") else await client.close()
-                await client.connection_pool.disconnect()
+        """Close the connections of the store, unless their event loop has ended, and they with it."""
+        own, loop, self.loop, self.own = self.own, self.loop, None, None
+        if own is not None and loop is asyncio.get_running_loop():
+            await own.aclose()
 
 
 class RedisStore(BaseStore):
@@ -362,27 +332,27 @@ class RedisStore(BaseStore):
 
     def __init__(self, client: Any, *, timeout_seconds: float = 0.25) -> None:
         package = check_client("RedisStore", client)
-        self._connections = _Connections(client, package, "", timeout_seconds)
+        self._server = _Server(client, package, "", timeout_seconds)
 
     @classmethod
     def from_url(cls, url: str, *, timeout_seconds: float = 0.25) -> "RedisStore":
         """Return a store with connections of its own, at most 50: see `open_store`."""
         store = cls.__new__(cls)
         package = "valkey" if url.startswith("valkey") else "redis"
-        store._connections = _Connections(None, package, url, timeout_seconds)
+        store._server = _Server(None, package, url, timeout_seconds)
         return store
 
     async def _run(self, operation: str, *args: Any) -> Any:
-        connections = self._connections
-        breaker = connections.breaker
-        operations = connections.open()
+        server = self._server
+        breaker = server.breaker
+        operations = server.open()
         breaker.enter(operation)
         try:
             async with asyncio.timeout(breaker.timeout_seconds):
                 result = await getattr(operations, operation)(*args)
         except TimeoutError:
             raise breaker.timed_out(operation) from None
-        except connections.errors as error:
+        except server.errors as error:
             raise breaker.fail(operation, f"{type(error).__name__}: {error}") from error
         except BaseException as error:
             if is_lost_connection(error):
@@ -395,8 +365,8 @@ class RedisStore(BaseStore):
     @property
     def is_available(self) -> bool:
         """Whether the circuit breaker is closed: see `BaseStore.is_available`."""
-        return not self._connections.breaker.is_open
+        return not self._server.breaker.is_open
 
     async def aclose(self) -> None:
         """Close the connections that the store opened: see `Store.aclose`."""
-        await self._connections.close()
+        await self._server.close()

@@ -56,8 +56,8 @@ async def test_keys_are_readable_and_expire(redis_url):
         await shop.take("a", Rate(1, 60))
         await shop.acquire("a", "me", seconds=60)
         await shop.create("a", {}, idle_seconds=60, ends_at=FAR, group="g")
-        client = store._connections.client
-        times = {key: await client.pttl(key) for key in await client.keys()}
+        execute = store._server.own.execute
+        times = {key: await execute("PTTL", key) for key in await execute("KEYS", "*")}
     keys = {
         b"spica:v:shop:a",
         b"spica:t:shop:a",
@@ -74,10 +74,10 @@ async def test_keys_are_readable_and_expire(redis_url):
 async def test_members_that_expired_leave_the_group(redis_url):
     async with open_store(redis_url, timeout_seconds=5) as store:
         await store.create("b", {}, idle_seconds=60, ends_at=FAR, group="g")
-        client = store._connections.client
-        await client.zadd("spica:g:g", {"old": 1})
+        execute = store._server.own.execute
+        await execute("ZADD", "spica:g:g", 1, "old")
         await store.create("a", {}, idle_seconds=60, ends_at=FAR, group="g")
-        assert await client.zrange("spica:g:g", 0, -1) == [b"b", b"a"]
+        assert await execute("ZRANGE", "spica:g:g", 0, -1) == [b"b", b"a"]
 
 
 class NoScriptError(Exception):

@@ -1,0 +1,105 @@
+"""Connections to Redis or Valkey, for the store and the channels that spica opens from a URL.
+
+A command takes the connection that was used last, writes, and reads the answer. The client of the driver
+takes another 40 us for each command, for its pool, its retries and its metrics. The driver still makes the
+connections, so passwords, TLS, sockets and databases of a URL work as its documentation says.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+Execute = Callable[..., Awaitable[Any]]
+
+
+class Connections:
+    """Connections of one event loop, opened when needed. A command waits while all are in use.
+
+    A command is never sent twice. A connection whose command failed, timed out or was cancelled is closed,
+    because its answer may still come. A connection that the server has closed is replaced before it is used.
+
+    Args:
+        module: ``redis.asyncio`` or ``valkey.asyncio``.
+        url: The address.
+        max_connections: The largest number of connections.
+        connect_seconds: The timeout of connecting. The caller limits the whole time of a command.
+    """
+
+    def __init__(
+        self, module: Any, url: str, *, max_connections: int, connect_seconds: float
+    ) -> None:
+        package = module.__name__.partition(".")[0]
+        driver = __import__(package, fromlist=["exceptions", "backoff"])
+        self._refused = driver.exceptions.ResponseError
+        self._pool = module.ConnectionPool.from_url(
+            url,
+            max_connections=max_connections,
+            socket_timeout=None,
+            socket_connect_timeout=connect_seconds,
+            protocol=2,
+            # Without a retry: a second try could count twice, and would take longer than the time limit.
+            retry=module.retry.Retry(driver.backoff.NoBackoff(), 0),
+        )
+        kind = self._pool.connection_class
+        self._has_data = getattr(kind, "can_read", None) or kind.can_read_destructive
+        self._slots = asyncio.Semaphore(max_connections)
+        self._all: set[Any] = set()
+        self._free: list[Any] = []
+
+    async def execute(self, *command: Any) -> Any:
+        """Send a command, and return its answer as bytes, integers, None and lists of them.
+
+        Raises:
+            Exception: The server or the connection failed: an error of the driver, or an OSError.
+        """
+        async with self._slots:
+            connection = self._free.pop() if self._free else self._make()
+            try:
+                if connection.is_connected and await self._has_data(connection):
+                    await connection.disconnect(nowait=True)  # the server closed it
+                await connection.send_packed_command(connection.pack_command(*command))
+                answer = await connection.read_response(disable_decoding=True)
+            except self._refused:
+                await self._give_back(connection)  # the answer, an error, has been read
+                raise
+            except BaseException:
+                self._all.discard(connection)
+                await connection.disconnect(nowait=True)
+                raise
+            await self._give_back(connection)
+            return answer
+
+    def _make(self) -> Any:
+        connection = self._pool.make_connection()
+        self._all.add(connection)
+        return connection
+
+    async def _give_back(self, connection: Any) -> None:
+        if connection in self._all:
+            self._free.append(connection)
+        else:  # closed in the meantime
+            await connection.disconnect(nowait=True)
+
+    async def aclose(self) -> None:
+        """Close the connections. The commands that still run fail."""
+        everything, self._all, self._free = self._all, set(), []
+        for connection in everything:
+            await connection.disconnect()
+
+
+class Script:
+    """A Lua script, sent by its digest. The server gets the source when it does not know it."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+    async def run(self, execute: Execute, keys: list[bytes], *args: object) -> Any:
+        """Run the script: one round trip if the server knows it."""
+        try:
+            return await execute("EVALSHA", self.digest, len(keys), *keys, *args)
+        except Exception as error:
+            if type(error).__name__ != "NoScriptError":
+                raise
+        return await execute("EVAL", self.source, len(keys), *keys, *args)
