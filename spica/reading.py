@@ -44,7 +44,7 @@ class InvalidInput(HTTPException):
     """The input does not fit the model. The client gets a 422 with problem details.
 
     Args:
-        place: The part of the request: "body", "query" or "path".
+        place: The part of the request: "body", "form", "query" or "path".
         errors: One dict for each mistake: ``pointer``, a JSON pointer to the value, and ``detail``.
     """
 
@@ -61,7 +61,7 @@ async def read_body(request: Any, model: Any, max_size: int | float | None) -> A
     """Return the body of ``request``, JSON or a form, as a ``model``."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in ("application/x-www-form-urlencoded", "multipart/form-data"):
-        return read_strings(model, (await request.form()).multi_items(), "body")
+        return read_strings(model, (await request.form()).multi_items(), "form")
     if kind and kind != "application/json" and not kind.endswith("+json"):
         # RFC 9110 s.15.5.16
         raise HTTPException(415, "Send JSON or a form.", headers={"Accept": _ACCEPTED})

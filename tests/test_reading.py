@@ -332,6 +332,12 @@ async def test_the_response_has_problem_details():
     }
 
 
+async def test_the_mistakes_of_a_form_say_that_it_was_read_as_a_form():
+    request = request_with(b'{"name": "A"}', "application/x-www-form-urlencoded")
+    with pytest.raises(InvalidInput, match="The form is invalid"):
+        await request.read(Person)
+
+
 async def test_a_file_of_a_form_is_a_field():
     @dataclass
     class Upload:

@@ -276,9 +276,13 @@ def _unwrap(found: Any, target: str) -> tuple[Spica | Router, int]:
     )
 
 
+def uses_starlette(app: Any) -> bool:
+    """Return whether the class of ``app`` derives from a class of Starlette itself."""
+    return any(cls.__module__.partition(".")[0] == "starlette" for cls in type(app).__mro__)
+
+
 def _explain(found: Any) -> str:
-    origins = {cls.__module__.partition(".")[0] for cls in type(found).__mro__}
-    if "starlette" in origins:
+    if uses_starlette(found):
         return "it uses Starlette itself. With --compat it runs on spica."
     code = getattr(found, "__code__", None)
     if code is not None and not code.co_argcount:

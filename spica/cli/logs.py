@@ -13,6 +13,7 @@ import logging.config
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+from weakref import WeakSet
 
 from spica.cli.options import ServeOptions
 from spica.middleware.requestid import request_id
@@ -36,7 +37,9 @@ def log_config(options: ServeOptions) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"spica": {"()": JSONFormatter if options.log == "json" else TextFormatter}},
-        "filters": {"stopping": {"()": StopFilter, "is_dev": options.is_dev}},
+        "filters": {
+            "stopping": {"()": StopFilter, "is_dev": options.is_dev, "level": server_level}
+        },
         "handlers": {
             "stderr": {
                 "class": "logging.StreamHandler",
@@ -47,7 +50,7 @@ def log_config(options: ServeOptions) -> dict[str, Any]:
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
             "uvicorn": quiet,
-            "uvicorn.error": {"level": server_level},
+            "uvicorn.error": {"level": "INFO"},  # StopFilter raises it to `server_level`
             "_granian": quiet,
             **dict.fromkeys(ACCESS_LOGGERS, access),
         },
@@ -55,14 +58,26 @@ def log_config(options: ServeOptions) -> dict[str, Any]:
 
 
 class StopFilter(logging.Filter):
-    """Drop the errors that uvicorn logs for each connection that ends because the server stops."""
+    """Drop the errors that uvicorn logs for refused WebSockets, and for the connections that it ends."""
 
     is_stopping = False
     """Whether this process has got a signal to stop. The server sets it on the class."""
 
-    def __init__(self, is_dev: bool = False) -> None:
+    def __init__(self, is_dev: bool = False, level: int = logging.WARNING) -> None:
         super().__init__()
         self.is_dev = is_dev
+        self.level = level
+        """The lowest level of uvicorn's own lines that is logged."""
+        self._refusing: WeakSet[asyncio.Task[Any]] = WeakSet()
+
+    def _note_refusal(self, record: logging.LogRecord) -> None:
+        """Remember the task of a WebSocket that the application refuses with a response.
+
+        uvicorn logs that at INFO. When the application returns, uvicorn also logs an error, which is
+        right only for an application that has sent nothing.
+        """
+        if str(record.msg).startswith("connection rejected") and (task := _current_task()):
+            self._refusing.add(task)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return False for a record to drop."""
@@ -72,6 +87,11 @@ class StopFilter(logging.Filter):
             return True
         if str(record.msg).rstrip().endswith("CancelledError"):  # of a lifespan
             return False
+        if record.levelno < self.level:
+            self._note_refusal(record)
+            return False
+        if "returned without completing handshake" in str(record.msg):
+            return _current_task() not in self._refusing
         if self.is_stopping and "returned without completing response" in str(record.msg):
             return False  # a stream that the drain has cancelled
         if "graceful shutdown exceeded" in str(record.msg):
@@ -80,6 +100,13 @@ class StopFilter(logging.Filter):
             record.msg, record.args = "The drain is over: open connections are cancelled", ()
             return not self.is_dev
         return True
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no event loop runs in this thread
+        return None
 
 
 class TextFormatter(logging.Formatter):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -11,12 +12,14 @@ from typing import Any
 
 from spica.applications import Spica
 from spica.checks.finding import Severity
-from spica.checks.loading import Found, LoadError, find_inner, load_object
+from spica.checks.loading import Found, LoadError, find_inner, load_object, uses_starlette
 from spica.checks.middleware import findings_of_warnings
 from spica.checks.report import examine, format_routes, format_text, has_colours
 from spica.cli.options import ServeOptions
 from spica.responses import PlainTextResponse
 from spica.types import Receive, Scope, Send
+
+logger = logging.getLogger("spica.run")
 
 _WSGI_MODULES = ("flask", "django", "bottle", "wsgiref")
 
@@ -61,7 +64,17 @@ def load_served(options: ServeOptions) -> Found:
     reason = explain_no_app(found.app)
     if reason:
         raise LoadError(f"{found.target} is not an ASGI application: {reason}")
+    foreign = explain_starlette(found)
+    if foreign and not options.is_dev:  # `spica dev` prints it with the routes
+        logger.warning(foreign)
     return found
+
+
+def explain_starlette(found: Found) -> str:
+    """Return a hint if the application runs on Starlette itself, for example FastAPI, or ""."""
+    if not uses_starlette(found.app) or find_inner(found.app) is not None:
+        return ""
+    return f"{found.target} runs on Starlette, not on spica. Add --compat to run it on spica."
 
 
 def settle_drain(app: Any, options: ServeOptions) -> ServeOptions:
@@ -117,6 +130,8 @@ def describe(found: Found) -> Iterator[str]:
     """Yield the routes of an application of spica, and the errors and warnings of ``spica check``."""
     application = find_inner(found.app)
     if application is None:
+        if hint := explain_starlette(found):
+            yield f"  {hint}"
         return
     yield _indent(format_routes(application))
     try:

@@ -27,7 +27,7 @@ def examine() -> int:
     installed = {_normal(each.name): each for each in distributions() if not _is_stand_in(each)}
     problems = [*_check_switch()]
     print(f"spica {spica.__version__} ({Path(spica.__file__).parent})")
-    print(f"stands in for Starlette {STARLETTE_VERSION}")
+    print(f"provides the API of Starlette {STARLETTE_VERSION}")
     genuine = installed.get(STARLETTE)
     if genuine is None:
         print("Starlette itself: not installed")

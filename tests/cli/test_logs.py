@@ -88,6 +88,21 @@ def test_a_stream_that_the_drain_has_cut_is_not_an_error(
     assert StopFilter().filter(cut) is not is_stopping
 
 
+@pytest.mark.parametrize("has_refused", [True, False])
+def test_a_refused_handshake_is_not_an_error(has_refused: bool) -> None:
+    asyncio.run(log_the_end_of_a_handshake(has_refused))
+
+
+async def log_the_end_of_a_handshake(has_refused: bool) -> None:
+    stop_filter = StopFilter()
+    if has_refused:
+        note = record("uvicorn.error", "connection rejected (403 Forbidden)")
+        note.levelno = logging.INFO
+        assert stop_filter.filter(note) is False
+    error = record("uvicorn.error", "ASGI callable returned without completing handshake.")
+    assert stop_filter.filter(error) is not has_refused
+
+
 @pytest.mark.parametrize(("is_dev", "is_kept"), [(False, True), (True, False)])
 def test_the_end_of_the_drain_is_a_warning(is_dev: bool, is_kept: bool) -> None:
     told = record("uvicorn.error", "Cancel %s running task(s), timeout graceful shutdown exceeded")

@@ -1,12 +1,21 @@
 """The application that is served."""
 
+import sys
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from spica.applications import Spica
 from spica.checks.loading import Found
-from spica.cli.serving import BrokenApplication, describe, enable_debug, explain_no_app
+from spica.cli.options import ServeOptions
+from spica.cli.serving import (
+    BrokenApplication,
+    describe,
+    enable_debug,
+    explain_no_app,
+    load_served,
+)
 from spica.routing import Route
 from spica.testclient import TestClient
 from spica.websockets import WebSocketDisconnect
@@ -56,6 +65,28 @@ def test_the_routes_and_findings() -> None:
 
 def test_foreign_apps_are_not_described() -> None:
     assert list(describe(Found(asgi, "main:app", "", []))) == []
+
+
+class OfStarlette:
+    __module__ = "starlette.applications"
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+
+def test_an_application_on_starlette_itself_gets_a_hint() -> None:
+    (line,) = describe(Found(OfStarlette(), "main:app", "", []))
+    assert "main:app runs on Starlette, not on spica. Add --compat" in line
+
+
+@pytest.mark.parametrize(("is_dev", "count"), [(False, 1), (True, 0)])
+def test_run_warns_of_starlette_itself(
+    is_dev: bool, count: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = ModuleType("on_starlette")
+    module.app = OfStarlette()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "on_starlette", module)
+    load_served(ServeOptions("on_starlette:app", is_dev=is_dev))
+    assert len(caplog.messages) == count
 
 
 def test_debug_is_turned_on_inside_of_layers() -> None:

@@ -27,7 +27,7 @@ def test_all_is_well():
     assert status == 0, text
     assert "WRONG" not in text
     assert re.search(r"^spica \S+ \(.+spica\)$", text, re.MULTILINE)
-    assert "stands in for Starlette 1.10.0" in text
+    assert "provides the API of Starlette 1.10.0" in text
     assert "Starlette itself: 1.10.0, installed and not used" in text
     assert "start-up file: none, so SPICA_COMPAT=1 does nothing in this environment" in text
     assert "`python -m spica.compat enable` writes it" in text
