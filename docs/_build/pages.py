@@ -46,6 +46,8 @@ SECTIONS: dict[str, list[str]] = {
         "guide/validation",
         "guide/login",
         "guide/uploads",
+        "guide/chat",
+        "guide/gateway",
         "guide/logging",
     ],
     "Middleware": [

@@ -58,8 +58,8 @@ class Forwarding:
                 except ChannelsUnavailable:
                     self._reason = "unavailable"
                     self._task_status.started()
-                except WebSocketDisconnect:
-                    pass
+                except (WebSocketDisconnect, WebSocketDisconnected):
+                    pass  # the peer has left, or the endpoint has closed the connection
                 except Exception as exc:
                     self._error = exc  # raised outside of the task group, which would wrap it
             tasks.cancel_scope.cancel()
@@ -95,3 +95,5 @@ class Forwarding:
                 await self._websocket.close(code, reason)
             except (WebSocketDisconnect, WebSocketDisconnected):
                 pass  # the peer or the endpoint was faster
+            else:
+                self._websocket._was_lost = True

@@ -20,7 +20,8 @@ from spica.concurrency import is_async_callable, run_in_threadpool
 from spica.endpoints import HTTPEndpoint, answer, answers_by_value
 from spica.requests import Request
 from spica.responses.base import Response
-from spica.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from spica.websockets import WebSocket, WebSocketState
+from spica.websockets.state import is_disconnect
 
 if TYPE_CHECKING:
     from spica.types import ASGIApp, Receive, Scope, Send
@@ -123,7 +124,7 @@ class SocketFunction:
                 exc.add_note(f"The endpoint {describe(self.func)} must be an `async def` function.")
             if await answer_on_socket(websocket, exc):
                 return
-            if not (isinstance(exc, WebSocketDisconnect) and is_over(websocket)):
+            if not (is_disconnect(exc) and is_over(websocket)):
                 raise
         finally:
             if websocket._patience is not None:

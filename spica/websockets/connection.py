@@ -90,7 +90,7 @@ class WebSocket(HTTPConnection[StateT]):
     # Whether methods may skip `self.receive` and `self.send`: the connection is open, and both are original.
     _is_plain: bool
 
-    _was_lost = False  # `send` has reported that the connection broke
+    _was_lost = False  # the connection broke, or spica has closed it: tasks that still send are not at fault
     _patience: Any = None  # a PatientReceive, which must be closed when the endpoint has ended
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -17,7 +17,12 @@ from spica._http.origins import find_cross_origin, parse_trusted_origins
 from spica.concurrency import is_async_callable
 from spica.exceptions import HTTPException, WebSocketException
 from spica.shutdown import shutdown_of_scope
-from spica.websockets.state import WebSocketDisconnect, WebSocketDisconnected, WebSocketState
+from spica.websockets.state import (
+    WebSocketDisconnect,
+    WebSocketDisconnected,
+    WebSocketState,
+    is_disconnect,
+)
 
 if TYPE_CHECKING:
     from spica.types import Message
@@ -129,7 +134,7 @@ class Session:
                     return
                 await self._handle(data)
         except Exception as exc:
-            if isinstance(exc, WebSocketDisconnect) and self._is_over():
+            if is_disconnect(exc) and self._is_over():
                 return  # the peer has left while the handler sent something
             if not self._is_handled(exc):
                 await self._close(INTERNAL_ERROR, "")
@@ -214,6 +219,8 @@ class Session:
                 await self._websocket.close(code, reason)
             except (WebSocketDisconnect, WebSocketDisconnected):
                 pass  # the peer or the handler was faster
+            else:
+                self._websocket._was_lost = True
 
 
 class _Rate:

@@ -39,3 +39,10 @@ class WebSocketDisconnect(Exception):
 
 class WebSocketDisconnected(RuntimeError):
     """The application used a connection that is closed or not accepted yet."""
+
+
+def is_disconnect(exc: BaseException) -> bool:
+    """Return whether ``exc`` only reports that the peer has left, also from the tasks of a group."""
+    if isinstance(exc, ExceptionGroup):
+        return all(is_disconnect(each) for each in exc.exceptions)
+    return isinstance(exc, WebSocketDisconnect)

@@ -8,6 +8,7 @@ from spica.channels import Channels
 from spica.responses import JSONResponse
 from spica.routing import Route, WebSocketRoute
 from spica.testclient import AsyncTestClient
+from spica.websockets import WebSocketDisconnect
 
 pytestmark = pytest.mark.anyio
 
@@ -192,3 +193,21 @@ async def test_a_wrong_channel_is_the_programmers_error(chat):
     async with chat.channels.lifespan():
         with pytest.raises(ValueError, match="must not be empty"):
             await chat.channels.forward(Stuck(None), "")
+
+
+async def test_an_endpoint_may_close_the_connection_while_events_are_forwarded(chat):
+    async def close(websocket):
+        await websocket.accept()
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(chat.channels.forward, websocket, "room")
+            await websocket.close(1008)
+            await chat.channels.publish("room", "late")
+        chat.ended.set()
+
+    chat.application.add_websocket_route("/close", close)
+    async with AsyncTestClient(chat.application) as client:
+        async with client.websocket("/close") as socket:
+            with pytest.raises(WebSocketDisconnect):
+                await socket.receive_json(timeout_seconds=5)
+            with anyio.fail_after(5):
+                await chat.ended.wait()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import anyio
 import pytest
 from asgi_kit import Exchange, call, websocket_scope
 
@@ -95,6 +96,28 @@ async def test_a_peer_that_leaves_is_no_error() -> None:
     ]
     exchange = await Exchange(websocket_scope(), messages).run(websocket_session(endpoint))
     assert (exchange.types, exchange.error) == (["websocket.accept"], None)
+
+
+async def test_a_peer_that_leaves_the_tasks_of_a_group_is_no_error() -> None:
+    async def endpoint(websocket: Any) -> None:
+        await websocket.accept()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(websocket.receive_text)
+
+    messages = [{"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1001}]
+    exchange = await Exchange(websocket_scope(), messages).run(websocket_session(endpoint))
+    assert exchange.error is None
+
+
+async def test_another_error_in_such_a_group_is_raised() -> None:
+    async def endpoint(websocket: Any) -> None:
+        await websocket.accept()
+        await websocket.receive()
+        raise ExceptionGroup("two", [WebSocketDisconnect(1001), ValueError("x")])
+
+    messages = [{"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1001}]
+    exchange = await Exchange(websocket_scope(), messages).run(websocket_session(endpoint))
+    assert isinstance(exchange.error, ExceptionGroup)
 
 
 async def test_the_disconnect_of_another_connection_is_an_error() -> None:

@@ -122,6 +122,27 @@ def test_an_error_with_a_handler_closes_as_that_does(error: Exception, code: int
     assert raised.value.code == code
 
 
+def test_a_task_that_sends_after_a_limit_has_closed_the_connection_is_not_at_fault() -> None:
+    ends: list[BaseException] = []
+
+    async def endpoint(websocket: WebSocket) -> None:
+        await websocket.run(receive=ignore, max_message_size=10)
+        try:
+            await websocket.send_text("late")
+        except WebSocketDisconnect as exc:
+            ends.append(exc)
+
+    with TestClient(Spica(routes=[WebSocketRoute("/", endpoint)])) as client:
+        with client.websocket_connect("/") as session:
+            session.send_text("a" * 11)
+            with pytest.raises(WebSocketDisconnect):
+                session.receive_text()
+    assert len(ends) == 1
+
+
+async def ignore(message: str | bytes) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("message", "code"),
     [("a" * 10, None), ("a" * 11, 1009), ("é" * 5, None), ("é" * 6, 1009), (b"a" * 11, 1009)],
