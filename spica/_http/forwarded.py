@@ -3,8 +3,8 @@
 Each proxy appends one entry to a list. The client may have sent entries of its own, so the list is read from
 its end, and only as far as its writers are trusted. This module parses; it does not decide whom to trust.
 
-Commas and semicolons split entries even between quotes. No entry that a proxy writes contains a quoted one,
-and a client that sends an open quote can't swallow the entry that a proxy has appended.
+Quoted strings are found from the end, too. So a client that sends an open quote can't swallow the element that
+a proxy has appended.
 
 Standards: RFC 7239 (Forwarded), RFC 9110 s.5.3 and s.5.6.1 (lists).
 """
@@ -43,6 +43,13 @@ _NODE = re.compile(
     re.VERBOSE,
 )
 
+# RFC 9110 s.5.6.4: a quoted string in reversed text. The first quote is the closing one. Another quote is
+# escaped if a backslash follows, and otherwise opens the string. Without one, it extends to the beginning.
+_QUOTED_OR_COMMA_BACKWARDS = re.compile(r'"(?:[^"]|"(?=\\))*+"?|,', re.DOTALL)
+
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_QUOTED_OR_SEMICOLON = re.compile(rf"{_QUOTED.pattern}|;", re.DOTALL)
+
 # RFC 3986 s.3.3: segments of pchar, without percent-encoding, which servers decode in different ways.
 _PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~!$&'()*+;=:@-]+)+")
 
@@ -64,16 +71,36 @@ def last_members(lines: Sequence[bytes]) -> list[str]:
 
     At most `MAX_ENTRIES` members within the last `MAX_FIELD_SIZE` bytes are returned, empty ones left out.
     """
-    if not lines:
-        return []
-    value = lines[0] if len(lines) == 1 else b",".join(lines)
-    is_cut = len(value) > MAX_FIELD_SIZE
-    if is_cut:
-        value = value[-MAX_FIELD_SIZE:]
-    members = value.decode("latin-1").rsplit(",", MAX_ENTRIES)
+    value, is_cut = _read_end(lines)
+    members = value.rsplit(",", MAX_ENTRIES)
     if is_cut or len(members) > MAX_ENTRIES:
         del members[0]  # a part of a member, or all members before the last ones
     return [member for text in reversed(members) if (member := text.strip(" \t"))]
+
+
+def last_elements(lines: Sequence[bytes]) -> list[str]:
+    """Return the elements of a Forwarded field as `last_members` does. Commas in quoted strings split nothing."""
+    value, is_cut = _read_end(lines)
+    if '"' not in value:
+        return last_members(lines)
+    backwards = value[::-1]
+    elements, start = [], 0
+    for match in _QUOTED_OR_COMMA_BACKWARDS.finditer(backwards):
+        if match[0] == ",":
+            elements.append(backwards[start : match.start()])
+            start = match.end()
+            if len(elements) == MAX_ENTRIES:
+                break
+    else:
+        if not is_cut:
+            elements.append(backwards[start:])
+    return [element for text in elements if (element := text[::-1].strip(" \t"))]
+
+
+def _read_end(lines: Sequence[bytes]) -> tuple[str, bool]:
+    """Return the end of a list field, and whether its beginning is left out."""
+    value = lines[0] if len(lines) == 1 else b",".join(lines)
+    return value[-MAX_FIELD_SIZE:].decode("latin-1"), len(value) > MAX_FIELD_SIZE
 
 
 def parse_node(text: str) -> Node | None:
@@ -118,16 +145,31 @@ def parse_element(text: str) -> dict[str, str]:
     The result is empty for a malformed element: RFC 7239 s.4 allows each name once.
     """
     parameters: dict[str, str] = {}
-    for pair in text.split(";"):
-        name, equals, value = pair.strip(" \t").partition("=")
+    for pair in _split_pairs(text):
+        if not pair:
+            continue  # RFC 7239 s.4: forwarded-element = [ forwarded-pair ] *( ";" [ forwarded-pair ] )
+        name, equals, value = pair.partition("=")
         name = name.lower()
         if not equals or not is_token(name) or name in parameters:
             return {}
         value = value.strip(" \t")
-        if '"' in value and not (len(value) > 1 and value[0] == value[-1] == '"'):
+        if '"' in value and not _QUOTED.fullmatch(value):
             return {}
         parameters[name] = unquote_string(value)
     return parameters
+
+
+def _split_pairs(text: str) -> list[str]:
+    if '"' not in text:
+        pairs = text.split(";")
+    else:
+        pairs, start = [], 0
+        for match in _QUOTED_OR_SEMICOLON.finditer(text):
+            if match[0] == ";":
+                pairs.append(text[start : match.start()])
+                start = match.end()
+        pairs.append(text[start:])
+    return [pair.strip(" \t") for pair in pairs]
 
 
 def parse_prefix(text: str) -> str | None:

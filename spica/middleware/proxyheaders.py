@@ -22,6 +22,7 @@ from spica._diagnostics.middleware_order import READS_PROXY
 from spica._http.forwarded import (
     MAX_ENTRIES,
     Node,
+    last_elements,
     last_members,
     pack_address,
     parse_element,
@@ -193,7 +194,7 @@ class ProxyHeadersMiddleware(Layer):
         for name, value in fields:
             found.setdefault(name, []).append(value)
         if self.field == "forwarded":
-            elements = [parse_element(text) for text in last_members(found.get(_FORWARDED, ()))]
+            elements = [parse_element(text) for text in last_elements(found.get(_FORWARDED, ()))]
             at, client = self._walk(element.get("for", "") for element in elements)
             element = elements[at] if elements else {}
             proto, host = element.get("proto", ""), element.get("host", "")

@@ -11,6 +11,7 @@ from spica._http.forwarded import (
     MAX_PREFIX_SIZE,
     Node,
     _parse_node,
+    last_elements,
     last_members,
     pack_address,
     parse_element,
@@ -77,7 +78,10 @@ def test_every_address_is_a_node(address):
         ('for="[::1]:80"; Proto=https ;by=_x', {"for": "[::1]:80", "proto": "https", "by": "_x"}),
         ("for=", {"for": ""}),
         ("for=a;for=b", {}),
-        ("for=a;", {}),
+        ("for=a;", {"for": "a"}),
+        (";;for=a", {"for": "a"}),
+        ('for=a;by="b;c\\""', {"for": "a", "by": 'b;c"'}),
+        ('for="a"b"', {}),
         ("=a", {}),
         ('for="a', {}),
         ('for=a"', {}),
@@ -87,6 +91,38 @@ def test_every_address_is_a_node(address):
 def test_an_element_is_parameters_or_nothing(text, parameters):
     """RFC 7239 s.4."""
     assert parse_element(text) == parameters
+
+
+QUOTED = 'for=192.0.2.1;by="a,\\"b,";x="\\\\"'
+
+
+@pytest.mark.parametrize(
+    ("value", "elements"),
+    [
+        (f"{QUOTED}, for=a", ["for=a", QUOTED]),
+        (f'for="6.6.6.6, {QUOTED}', [QUOTED, 'for="6.6.6.6']),
+        (f'\\", {QUOTED}', [QUOTED, '\\"']),
+        ('for="a"b, c"', ['for="a"b, c"']),
+        ('a, "', ['a, "']),
+        (', ,for="a" ,', ['for="a"']),
+    ],
+)
+def test_elements_are_found_from_the_end(value, elements):
+    """RFC 7239 s.4: a quoted comma splits nothing, and an open quote of the client swallows nothing."""
+    assert last_elements([value.encode()]) == elements
+
+
+@pytest.mark.parametrize("count", [MAX_ENTRIES - 1, MAX_ENTRIES, MAX_ENTRIES + 1])
+def test_a_bounded_number_of_elements_is_read(count):
+    assert len(last_elements([b'a="b"'] * count)) == min(count, MAX_ENTRIES)
+
+
+@given(st.lists(st.text(max_size=20).filter(str.isprintable), min_size=1, max_size=5))
+def test_elements_with_quoted_values_are_read_back(values):
+    texts = [value.encode().decode("latin-1") for value in values]
+    quoted = [text.replace("\\", "\\\\").replace('"', '\\"') for text in texts]
+    elements = last_elements([f'x="{text}"'.encode("latin-1") for text in quoted])
+    assert [parse_element(element) for element in elements] == [{"x": text} for text in texts[::-1]]
 
 
 @given(st.text(max_size=60))

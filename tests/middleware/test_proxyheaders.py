@@ -117,6 +117,13 @@ FORWARDED = [
     pytest.param("for=6.6.6.6, for=192.0.2.1;by=10.0.0.1", "192.0.2.1", id="two elements"),
     pytest.param("for=192.0.2.1, for=10.0.0.2", "192.0.2.1", id="a trusted hop"),
     pytest.param('for="6.6.6.6, for=192.0.2.1', "192.0.2.1", id="an open quote swallows nothing"),
+    pytest.param(
+        'for="6.6.6.6, for="192.0.2.1"', "192.0.2.1", id="an open quote before a quoted one"
+    ),
+    pytest.param('for=192.0.2.1;by="a, b;c"', "192.0.2.1", id="a quoted comma and semicolon"),
+    pytest.param('for="192.0.2.1, 6.6.6.6"', PEER, id="two addresses in one value"),
+    pytest.param("for=192.0.2.1;", "192.0.2.1", id="an empty pair"),
+    pytest.param("for=192.0.2.1,", "192.0.2.1", id="an empty element"),
     pytest.param("for=192.0.2.1;for=6.6.6.6", PEER, id="a name twice"),
     pytest.param("for=unknown", PEER, id="unknown"),
     pytest.param("for=_hidden, for=10.0.0.2", "10.0.0.2", id="obfuscated"),
