@@ -42,6 +42,9 @@ _MISSING: Any = object()
 TokenMaker = Callable[[asyncio.AbstractEventLoop], object]
 _RUN_SYNC = anyio.to_thread.run_sync
 
+waits: set[asyncio.Future[None]] = set()
+"""The futures of calls that have not returned. A timeout cancels the caller only after the call."""
+
 
 @dataclass(frozen=True, slots=True)
 class AnyIODetails:
@@ -157,6 +160,7 @@ class Call:
     def make(self) -> None:
         """Call the function, unless the caller has been cancelled in the meantime."""
         if self._future.cancelled():
+            waits.discard(self._future)
             return
         self._details.claim(self._loop, self._scope)
         try:
@@ -166,6 +170,7 @@ class Call:
         finally:
             self._details.release()
             self._func, self._args, self._kwargs = None, (), {}
+            waits.discard(self._future)
 
     def report(self) -> None:
         """Wake the caller."""
@@ -386,6 +391,7 @@ class Pool:
         except IndexError:
             worker = Worker(self, idle)
             self._workers.add(worker)
+        waits.add(call._future)
         worker.put(call)
         return call.wait()
 

@@ -123,6 +123,9 @@ def _resume(clock: Clock, steps: Generator[Any, Any, T], pause: Any) -> Generato
     timer = _Timer(clock)
     try:
         while True:
+            timer.pause = pause
+            if timer.is_due:
+                timer.expire()
             try:
                 sent = yield pause
             except GeneratorExit:
@@ -157,7 +160,10 @@ class _Timer:
     its first step. So the timer cancels the task directly, as ``asyncio.timeout()`` does.
     """
 
-    __slots__ = ("_clock", "_error", "_handle", "_requests", "_start", "_task")
+    __slots__ = ("_clock", "_error", "_handle", "_requests", "_start", "_task", "is_due", "pause")
+
+    pause: object
+    """The last step's result: nearly always the future that the task waits for."""
 
     def __init__(self, clock: Clock) -> None:
         import asyncio  # already loaded, because its loop runs
@@ -165,14 +171,21 @@ class _Timer:
         loop = asyncio.get_running_loop()
         self._clock = clock
         self._error: Exception | None = None
+        self.is_due = False
         # Cast: an awaitable always runs in a task.
         self._task = cast("asyncio.Task[Any]", asyncio.current_task(loop))
         self._requests = self._task.cancelling()
         self._start = loop.time()
         limit = clock.idle_limit()
-        self._handle = None if limit == math.inf else loop.call_later(limit, self._expire)
+        self._handle = None if limit == math.inf else loop.call_later(limit, self.expire)
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """Cancel the task. A wait for a thread ends first, because a thread can't be cancelled."""
+        from spica._workers import waits  # imported late: few requests take too long
+
+        self.is_due = self.pause in waits
+        if self.is_due:
+            return
         self._error = self._clock.give_up()
         if self._error is not None:
             self._task.cancel()

@@ -3,8 +3,8 @@
 Each proxy appends one entry to a list. The client may have sent entries of its own, so the list is read from
 its end, and only as far as its writers are trusted. This module parses; it does not decide whom to trust.
 
-Quoted strings are found from the end, too. So a client that sends an open quote can't swallow the element that
-a proxy has appended.
+Quoted strings are found from the end, too. So a client that sends an open quote can't swallow the element
+that a proxy has appended.
 
 Standards: RFC 7239 (Forwarded), RFC 9110 s.5.3 and s.5.6.1 (lists).
 """
@@ -79,7 +79,7 @@ def last_members(lines: Sequence[bytes]) -> list[str]:
 
 
 def last_elements(lines: Sequence[bytes]) -> list[str]:
-    """Return the elements of a Forwarded field as `last_members` does. Commas in quoted strings split nothing."""
+    """Return the elements of a Forwarded field, as `last_members` does. Quoted commas split nothing."""
     value, is_cut = _read_end(lines)
     if '"' not in value:
         return last_members(lines)

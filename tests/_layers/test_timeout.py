@@ -2,6 +2,8 @@
 
 import asyncio
 import math
+import threading
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -12,7 +14,9 @@ from asgi_kit import Exchange, call, http_scope, websocket_scope
 from stacks import ForeignPass
 from virtual_time import run_in_virtual_time
 
+from spica._asgi.deadline import wait_in_time
 from spica.applications import Spica
+from spica.concurrency import run_in_threadpool
 from spica.endpoints import HTTPEndpoint
 from spica.middleware import Middleware
 from spica.middleware.base import BaseHTTPMiddleware
@@ -205,6 +209,48 @@ async def test_a_worker_thread_sees_the_deadline() -> None:
 
     exchange = await call(Spica(routes=[Route("/", endpoint, timeout_seconds=600)]))
     assert (exchange.json, current_deadline.get()) == (True, None)
+
+
+class Over:
+    """A clock without any time left."""
+
+    waited = 0.0
+
+    def idle_limit(self) -> float:
+        return 0
+
+    def give_up(self) -> Exception:
+        return TimeoutError()
+
+
+@pytest.mark.parametrize("waits_longer", [False, True])
+def test_the_timeout_lets_a_thread_end(waits_longer: bool) -> None:
+    """A thread can't be cancelled. If its slot were given back early, more and more threads would run."""
+    may_return = threading.Event()
+    steps: list[str] = []
+
+    async def work() -> None:
+        await run_in_threadpool(may_return.wait, 10)
+        steps.append("thread")
+        if waits_longer:
+            await anyio.sleep(60)
+            steps.append("never")
+
+    async def release() -> None:
+        for _ in range(3):  # the timer runs
+            await asyncio.sleep(0)
+        steps.append("release")
+        may_return.set()
+
+    async def main() -> None:
+        await run_in_threadpool(int)  # the first call in a process takes another way
+        releasing = asyncio.create_task(release())
+        await wait_in_time(Over(), work)
+        await releasing
+
+    with pytest.raises(TimeoutError) if waits_longer else nullcontext():
+        asyncio.run(main())
+    assert steps == ["release", "thread"]
 
 
 @both
