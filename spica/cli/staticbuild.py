@@ -71,7 +71,8 @@ def build(source: Path, output: Path, extensions: Sequence[str] = ()) -> tuple[i
     """Write the files of ``source`` to ``output``, and return the numbers of files and of siblings.
 
     Args:
-        source: The directory with the files. Names that begin with a dot are left out.
+        source: The directory with the files. Names that begin with a dot are left out, except
+            ``.well-known`` (RFC 8615).
         output: The directory to write to. It is created if necessary.
         extensions: The siblings to write: ``zst``, ``br``, ``gz``.
 
@@ -84,6 +85,11 @@ def build(source: Path, output: Path, extensions: Sequence[str] = ()) -> tuple[i
     resolved, target = source.resolve(), output.resolve()
     if target == resolved or resolved in target.parents or target in resolved.parents:
         raise BuildError("OUT must be outside of SRC, and SRC outside of OUT.")
+    if (source / MANIFEST).exists():
+        raise BuildError(
+            f"SRC has a file {MANIFEST!r}, and the build writes its own one to OUT. Give it another name. A web "
+            "application manifest, for example, is usually called 'site.webmanifest'."
+        )
     encoders = [_Compressor(extension) for extension in extensions]
     manifest, siblings = {}, 0
     for path in sorted(_find_files(source)):
@@ -104,10 +110,10 @@ def build(source: Path, output: Path, extensions: Sequence[str] = ()) -> tuple[i
 
 def _find_files(source: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(source):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if name == ".well-known" or name[0] != "."]
         for name in names:
             path = Path(folder, name)
-            if not name.startswith(".") and path.is_file() and path != source / MANIFEST:
+            if not name.startswith(".") and path.is_file():
                 yield path
 
 

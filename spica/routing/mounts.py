@@ -372,8 +372,6 @@ class Mount(AppRoute):
         prefix, _ = replace_params(self.path_format[: -len("/{path}")], self.param_convertors, own)
         if isinstance(url, UnlistedPath):
             return _unlisted(encode_path(prefix) + str(url), name, str(rest.get("path")))
-        if isinstance(url, UnlistedPath):
-            return _unlisted(encode_path(prefix) + str(url), name, str(rest.get("path")))
         return URLPath(path=encode_path(prefix) + str(url), protocol=url.protocol)
 
     def _url_of_path(self, name: str, path_params: dict[str, Any]) -> URLPath:

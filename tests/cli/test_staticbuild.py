@@ -114,6 +114,20 @@ def test_a_missing_package_is_named(source, tmp_path, monkeypatch):
         build(source, tmp_path / "out", ["br"])
 
 
+def test_a_file_that_the_manifest_would_replace_is_refused(source, tmp_path):
+    (source / "manifest.json").write_text('{"name": "An application to install"}')
+    with pytest.raises(BuildError, match=r"usually called 'site\.webmanifest'"):
+        build(source, tmp_path / "out")
+
+
+def test_well_known_files_are_built(source, tmp_path):
+    """RFC 8615. StaticFiles serves this folder, too."""
+    (source / ".well-known").mkdir()
+    (source / ".well-known" / "security.txt").write_text("Contact: mailto:security@example.org")
+    build(source, tmp_path / "out")
+    assert (tmp_path / "out" / ".well-known" / "security.txt").exists()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such links")
 def test_a_link_is_built_as_its_file(source, tmp_path):
     (source / "link.js").symlink_to(source / "app.js")
