@@ -87,8 +87,8 @@ def build(source: Path, output: Path, extensions: Sequence[str] = ()) -> tuple[i
         raise BuildError("OUT must be outside of SRC, and SRC outside of OUT.")
     if (source / MANIFEST).exists():
         raise BuildError(
-            f"SRC has a file {MANIFEST!r}, and the build writes its own one to OUT. Give it another name. A web "
-            "application manifest, for example, is usually called 'site.webmanifest'."
+            f"SRC has a file {MANIFEST!r}, and the build writes its own one to OUT. Give it another name. A "
+            "web application manifest, for example, is usually called 'site.webmanifest'."
         )
     encoders = [_Compressor(extension) for extension in extensions]
     manifest, siblings = {}, 0

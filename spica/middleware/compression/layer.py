@@ -17,7 +17,13 @@ from spica._http.codings import ENCODERS, IDENTITY, LEVELS, Accepted, Encoder, i
 from spica._originals import remember
 from spica.layers import Answer, Layer
 from spica.middleware.gzip.layer import EncodingResponder, IdentityResponder, encode_answer
-from spica.middleware.gzip.rules import IncludedTypes, check_settings, normalize_types
+from spica.middleware.gzip.rules import (
+    IncludedTypes,
+    RawHeaders,
+    check_settings,
+    is_event_stream,
+    normalize_types,
+)
 
 if TYPE_CHECKING:
     from spica.requests import Request
@@ -33,7 +39,7 @@ DEFAULT_CONTENT_TYPES = (
     *("font/ttf", "font/otf", "font/sfnt", "font/collection", "application/vnd.ms-fontobject"),
     *("image/svg+xml", "image/bmp", "image/x-icon", "image/vnd.microsoft.icon"),
 )
-"""The media types that are compressed by default. Event streams are never compressed."""
+"""The media types that are compressed by default."""
 
 
 class CompressionMiddleware(Layer):
@@ -44,7 +50,8 @@ class CompressionMiddleware(Layer):
 
     Not compressed are partial content (206), responses with a Content-Encoding or the directive
     ``no-transform``, event streams, and files that the server sends by their path. A strong ETag becomes
-    weak. Vary names Accept-Encoding on every response that can be compressed.
+    weak. Vary names Accept-Encoding on every response that can be compressed, even if it is not for this
+    client.
 
     Args:
         app: the inner app.
@@ -54,7 +61,8 @@ class CompressionMiddleware(Layer):
         thread_minimum_size: bodies and chunks of at least this size are compressed in a worker thread, in
             bytes.
         include_content_types: the media types to compress. ``type/*`` matches all subtypes, ``+json`` all
-            types with this suffix. The default lists text formats, and none that is already compressed.
+            types with this suffix. The default lists text formats, and none that is already compressed. Event
+            streams are compressed only if you list ``text/event-stream``. Each event is then flushed.
         flush: whether each chunk of a stream is sent at once. False saves bytes, and delays chunks.
 
     Raises:
@@ -122,6 +130,10 @@ class _Responder(EncodingResponder):
     def new_encoder(self) -> Encoder:
         """Return the encoder for one response."""
         return ENCODERS[self.content_encoding](self.level)
+
+    def _stream_fields(self, raw_headers: RawHeaders) -> RawHeaders:
+        self.flush = self.flush or is_event_stream(raw_headers)  # an event must not wait for others
+        return super()._stream_fields(raw_headers)
 
 
 def _check_encodings(encodings: Sequence[str]) -> tuple[str, ...]:

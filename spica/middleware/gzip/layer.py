@@ -328,9 +328,9 @@ class IdentityResponder:
     def _encode_stream(self, response: Response, is_head: bool) -> Response:
         response = response._copy()
         raw_headers = response.raw_headers
-        response.raw_headers = self._stream_fields(raw_headers)
-        if self.content_encoding != IDENTITY:
-            encoder = self._around(self.app)
+        encoder = self if self.content_encoding == IDENTITY else self._around(self.app)
+        response.raw_headers = encoder._stream_fields(raw_headers)
+        if encoder is not self:
             encoder._length = None if is_head else _Length.of(raw_headers)
             response.body_iterator = _EncodedChunks(
                 response.body_iterator, response.charset, encoder

@@ -149,8 +149,15 @@ class EncodableTypes:
         )
 
 
+EVENT_STREAM = "text/event-stream"
+"""The media type of server-sent events: WHATWG HTML s.9.2.5."""
+
+
 class IncludedTypes(EncodableTypes):
-    """Decide by a list of the media types to encode. ``type/*`` and ``+suffix`` match several."""
+    """Decide by a list of the media types to encode. ``type/*`` and ``+suffix`` match several.
+
+    ``text/*`` does not match event streams. List their type to encode them.
+    """
 
     __slots__ = ("_included", "_prefixes", "_suffixes")
 
@@ -163,13 +170,20 @@ class IncludedTypes(EncodableTypes):
         self._suffixes = tuple([name for name in included if name.startswith("+")])
 
     def _is_excluded(self, media_type: str) -> bool:
-        if media_type == "text/event-stream":
-            return True  # an event must not wait for others
-        return not (
-            media_type in self._included
-            or media_type.startswith(self._prefixes)
-            or media_type.endswith(self._suffixes)
+        if media_type in self._included:
+            return False
+        return media_type == EVENT_STREAM or not (
+            media_type.startswith(self._prefixes) or media_type.endswith(self._suffixes)
         )
+
+
+def is_event_stream(raw_headers: RawHeaders) -> bool:
+    """Return whether the Content-Type is that of an event stream."""
+    return any(
+        name.lower() == b"content-type"
+        and value.partition(b";")[0].strip().lower() == EVENT_STREAM.encode()
+        for name, value in raw_headers
+    )
 
 
 def _size_of_whole(raw_headers: RawHeaders) -> int | None:

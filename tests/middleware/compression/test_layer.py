@@ -20,6 +20,7 @@ from spica.responses import (
     Response,
     StreamingResponse,
 )
+from spica.responses.events import EventSourceResponse, ServerSentEvent
 from spica.routing import Mount, Route
 from spica.staticfiles import StaticFiles
 
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.anyio
 
 TEXT = "spica " * 200
 CODINGS = ("zstd", "br", "gzip")
+EVENTS = "text/event-stream"
 
 
 def decode(coding, body):
@@ -177,6 +179,31 @@ async def test_responses_that_stay_as_they_are(response):
     exchange = await ask(response)
     vary = {"vary": "Accept-Encoding"} if plain.status == 206 else {}
     assert exchange.headers == {**plain.headers, **vary}
+
+
+async def tick():
+    yield ServerSentEvent("x" * 600)
+    yield ServerSentEvent("y")
+
+
+@pytest.mark.parametrize("is_plain", [False, True], ids=["EventSourceResponse", "stream"])
+async def test_event_streams_are_compressed_only_if_they_are_listed(is_plain):
+    """Each event is then flushed, even with flush=False."""
+
+    def events():
+        if is_plain:
+            return stream_of("data: x\n\n", "data: y\n\n", headers={"content-type": EVENTS})
+        return EventSourceResponse(tick())
+
+    assert "content-encoding" not in (await ask(events(), include_content_types=["text/*"])).headers
+    exchange = await ask(events(), include_content_types=[EVENTS], flush=False)
+    assert (exchange.headers["content-encoding"], exchange.headers["vary"]) == (
+        "zstd",
+        "Accept-Encoding",
+    )
+    chunks = [message["body"] for message in exchange.sent[1:]]
+    decoder = DECODERS["zstd"]("zstd")
+    assert [decoder.decode(chunk, 1000)[-3:-2] for chunk in chunks[:2]] == [b"x", b"y"]
 
 
 async def test_a_304_has_the_fields_of_the_200():
