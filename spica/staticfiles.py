@@ -58,6 +58,8 @@ _NO_SUCH_FILE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errn
 
 _DEFAULT_MEMORY = StaticMemory()
 
+_VARY_ACCEPT = {"Vary": "Accept"}
+
 _COPY_FIELDS = frozenset((b"if-none-match", b"if-modified-since"))
 
 
@@ -287,7 +289,11 @@ class StaticFiles(BaseLayer):
         elif memory is not None:
             memory.put(_key_of(path, siblings), found, started_at)
         if found is None:
-            raise HTTPException(status_code=404)
+            # RFC 9110 s.12.5.5: the client may get the fallback if it accepts HTML. Caches keep a 404, too.
+            headers = (
+                None if self._delivery is None or not self._delivery.fallback else _VARY_ACCEPT
+            )
+            raise HTTPException(status_code=404, headers=headers)
         return found
 
     async def _find_fallback(

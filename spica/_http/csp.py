@@ -29,6 +29,7 @@ _KEYWORDS = frozenset(
     }
 )
 _FIXED_NONCE = re.compile(r"'nonce-.+'", re.IGNORECASE)
+_QUOTED = re.compile(r"'[^']+'")
 # CSP s.2.2.1: ";" ends a directive. RFC 9110 s.5.6.1: "," separates policies.
 _FORBIDDEN = re.compile(r"[^!-+\--:<-~]")
 
@@ -188,6 +189,11 @@ def _check_source(name: str, source: str) -> None:
         raise ValueError(
             f"CSP: {name} has {source!r:.80}, which {reason}. Write one source per item, without spaces, "
             "semicolons and commas; percent-encode them in addresses."
+        )
+    if "'" in source and not _QUOTED.fullmatch(source):
+        raise ValueError(
+            f"CSP: {name} has {source!r:.80}. A keyword, a hash or a nonce has a quote on both sides, and "
+            "nothing else has quotes."
         )
     if source.lower() in _KEYWORDS:
         raise ValueError(

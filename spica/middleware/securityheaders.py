@@ -9,6 +9,7 @@ s.3.7 (Cross-Origin-Resource-Policy), W3C Referrer Policy s.3, W3C Permissions P
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,7 +19,6 @@ from spica._asgi.scope import CSP_NONCE
 from spica._diagnostics.arguments import check_flag
 from spica._diagnostics.middleware_order import SECURITY_HEADERS
 from spica._http.csp import CSP
-from spica._http.fields import is_token
 from spica._originals import remember
 from spica.layers import Answer, EditableResponse, Layer
 from spica.responses.base import Response
@@ -45,6 +45,11 @@ _FRAME_ANCESTORS = {"deny": CSP.NONE, "sameorigin": CSP.SELF}
 _MARK = "NONCE"
 _POLICY = b"content-security-policy"
 _REPORT_ONLY = b"content-security-policy-report-only"
+
+# W3C Permissions Policy s.4: the names are keys of a dictionary (RFC 9651 s.3.2), with hyphens at most.
+_FEATURE = re.compile(r"[a-z][a-z0-9-]*")
+# RFC 6454 s.6.2, as far as it needs no escape in a string of RFC 9651 s.3.3.3. "*" stands for subdomains.
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[A-Za-z0-9.*:\[\]_-]+")
 
 Field = tuple[bytes, bytes]
 
@@ -105,8 +110,11 @@ class SecurityHeadersMiddleware(Layer):
         self.csp, self.csp_report_only = csp, csp_report_only
         self.hsts_seconds = hsts_seconds
         self._policies = [
-            _Policy(name, _complete(policy, frame))
-            for name, policy in ((_POLICY, csp), (_REPORT_ONLY, csp_report_only))
+            _Policy(field, _complete(name, policy, frame))
+            for name, field, policy in (
+                ("csp", _POLICY, csp),
+                ("csp_report_only", _REPORT_ONLY, csp_report_only),
+            )
             if policy is not None
         ]
         values = {
@@ -134,8 +142,12 @@ class SecurityHeadersMiddleware(Layer):
     def _add_headers(self, scope: Scope, start: EditableResponse) -> None:
         # RFC 6797 s.7.2: Strict-Transport-Security over TLS only
         fields = self._fields_tls if scope.get("scheme") == "https" else self._fields
-        raw = start.raw_headers if isinstance(start, Response) else start.headers.raw
-        names = [name for name, _ in raw]
+        if isinstance(start, Response):
+            raw = start.raw_headers
+            names = [name for name, _ in raw]
+        else:
+            raw = start.headers.raw
+            names = [name.lower() for name, _ in raw]  # an app may have ignored ASGI here
         if not self._names.isdisjoint(names):
             fields = [field for field in fields if field[0] not in names]
         nonce: list[str] = scope[CSP_NONCE]
@@ -174,11 +186,11 @@ class _Policy:
         return f"'nonce-{nonce}'".join(self._parts).encode()
 
 
-def _complete(policy: CSP, frame: str | None) -> CSP:
+def _complete(name: str, policy: CSP, frame: str | None) -> CSP:
     """Return the policy with ``frame-ancestors``, since browsers then ignore X-Frame-Options."""
     if not isinstance(policy, CSP):
         raise TypeError(
-            f"SecurityHeadersMiddleware: csp must be a CSP or None, not {policy!r:.80}. Write "
+            f"SecurityHeadersMiddleware: {name} must be a CSP or None, not {policy!r:.80}. Write "
             "CSP(default_src=[CSP.SELF], ...)."
         )
     if frame is None or policy.frame_ancestors is not None:
@@ -223,7 +235,7 @@ def _format_permissions(permissions: Mapping[str, Sequence[str]] | None) -> str:
         )
     members = []
     for feature, origins in permissions.items():
-        if not is_token(feature) or feature != feature.lower():
+        if not isinstance(feature, str) or not _FEATURE.fullmatch(feature):
             raise ValueError(f"{place} has {feature!r:.80}, which is not the name of a feature.")
         if isinstance(origins, str):
             raise TypeError(
@@ -236,7 +248,7 @@ def _format_permissions(permissions: Mapping[str, Sequence[str]] | None) -> str:
 def _format_origin(place: str, origin: str) -> str:
     if origin in ("self", "*", "src"):
         return origin
-    if not origin.isascii() or not origin.isprintable() or '"' in origin or "://" not in origin:
+    if not isinstance(origin, str) or not _ORIGIN.fullmatch(origin):
         raise ValueError(
             f"{place} has {origin!r:.80}: write 'self', '*', or an origin such as 'https://example.org'."
         )

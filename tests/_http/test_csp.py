@@ -85,6 +85,8 @@ def test_a_source_can_not_end_its_directive(source):
         (["self"], ValueError, "which is the name of a host. Write CSP.SELF for the keyword"),
         (["unsafe-inline"], ValueError, "Write CSP.UNSAFE_INLINE"),
         (["'nonce-abc'"], ValueError, "has a fixed nonce"),
+        (["'self"], ValueError, "has a quote on both sides"),
+        (["'self'https:"], ValueError, "has a quote on both sides"),
         (["'none'", "'self'"], ValueError, "has 'none' and other sources"),
     ],
 )

@@ -142,6 +142,17 @@ async def test_the_headers_of_an_endpoint_win():
     assert (await headers_of("/foreign/"))["x-frame-options"] == "SAMEORIGIN"
 
 
+async def test_a_header_of_a_foreign_app_wins_in_any_case():
+    async def titles(scope, receive, send):
+        headers = [(b"X-Frame-Options", b"SAMEORIGIN")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body"})
+
+    exchange = await call(SecurityHeadersMiddleware(titles))
+    names = [name.lower() for name, _ in exchange.sent[0]["headers"]]
+    assert names.count(b"x-frame-options") == 1
+
+
 async def test_no_cache_headers_are_added():
     headers = await headers_of("/nonce")
     assert headers.keys().isdisjoint({"cache-control", "pragma", "expires"})
@@ -260,6 +271,10 @@ async def test_the_debug_page_keeps_its_style():
         ({"permissions": {"a b": []}}, ValueError, "not the name of a feature"),
         ({"permissions": {"camera": ['https://a" *']}}, ValueError, "write 'self'"),
         ({"permissions": {"camera": ["a.example"]}}, ValueError, "write 'self'"),
+        ({"permissions": {"camera": ["https://a\\"]}}, ValueError, "write 'self'"),
+        ({"permissions": {"camera": ["https://a/b"]}}, ValueError, "write 'self'"),
+        ({"permissions": {"!camera": []}}, ValueError, "not the name of a feature"),
+        ({"csp_report_only": "sandbox"}, TypeError, "csp_report_only must be a CSP"),
     ],
 )
 def test_wrong_settings_are_errors_at_construction(options, error, message):
