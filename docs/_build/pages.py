@@ -75,6 +75,7 @@ SECTIONS: dict[str, list[str]] = {
         "guide/drain",
         "guide/limits",
         "guide/checking",
+        "guide/troubleshooting",
         "guide/support",
     ],
     "Understanding spica": [

@@ -21,6 +21,12 @@ class _Shared:
 _share = _Shared.__dict__["_state"].__set__
 
 
+_NOT_SET = (
+    "Nothing has set this value. If a lifespan yields it, the lifespan must run: in a test, write"
+    " `with TestClient(app) as client`."
+)
+
+
 class State(_Shared):
     """A view of a dict whose entries are both attributes and items.
 
@@ -48,7 +54,9 @@ class State(_Shared):
                 return self._state[key]
             except KeyError:
                 pass
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {key!r}")
+        error = AttributeError(f"{type(self).__name__!r} object has no attribute {key!r}")
+        error.add_note(_NOT_SET)
+        raise error
 
     def __delattr__(self, key: str) -> None:
         try:
@@ -58,7 +66,11 @@ class State(_Shared):
             raise AttributeError(text) from None
 
     def __getitem__(self, key: str) -> Any:
-        return self._state[key]
+        try:
+            return self._state[key]
+        except KeyError as error:
+            error.add_note(_NOT_SET)
+            raise
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._state[key] = value

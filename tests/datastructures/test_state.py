@@ -31,7 +31,7 @@ def test_two_states_made_without_a_dict_share_nothing() -> None:
 
 def test_a_missing_attribute_is_an_attribute_error() -> None:
     state = State()
-    with pytest.raises(AttributeError, match=r"^'State' object has no attribute 'a'$"):
+    with pytest.raises(AttributeError, match=r"^'State' object has no attribute 'a'\n"):
         state.a  # noqa: B018
     with pytest.raises(AttributeError, match=r"^'State' object has no attribute 'a'$"):
         del state.a
@@ -39,7 +39,7 @@ def test_a_missing_attribute_is_an_attribute_error() -> None:
 
 def test_a_missing_item_is_a_key_error() -> None:
     state = State()
-    with pytest.raises(KeyError, match=r"^'a'$"):
+    with pytest.raises(KeyError, match=r"^'a'\n"):
         state["a"]
     with pytest.raises(KeyError, match=r"^'a'$"):
         del state["a"]
@@ -90,3 +90,10 @@ def test_a_subclass_that_forgets_init_gets_an_error_that_ends() -> None:
 
     with pytest.raises(AttributeError, match="_state"):
         Hasty()
+
+
+@pytest.mark.parametrize("read", [lambda state: state.engine, lambda state: state["engine"]])
+def test_a_missing_value_names_the_usual_reason(read):
+    with pytest.raises((AttributeError, KeyError)) as raised:
+        read(State())
+    assert "with TestClient(app) as client" in raised.value.__notes__[0]
