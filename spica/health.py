@@ -48,6 +48,8 @@ def health_routes(
 ) -> list[Route]:
     """Return two routes: one for liveness, and one for readiness. Both answer 200 or 503 with plain text.
 
+    They are public, also in an application with ``default_scopes``: load balancers have no credentials.
+
     The process is live while its event loop is not blocked. It is ready while it is not shutting down and all
     ``checks`` pass. The checks run concurrently, and requests that come together share one run.
 
@@ -86,8 +88,8 @@ def health_routes(
     readiness = _Readiness(_check_checks(checks), timeout_seconds, cache_seconds, details)
     liveness = _Liveness(max_lag_seconds)
     return [
-        Route(live, liveness.respond, name="live", include_in_schema=False),
-        Route(ready, readiness.respond, name="ready", include_in_schema=False),
+        Route(live, liveness.respond, name="live", include_in_schema=False, public=True),
+        Route(ready, readiness.respond, name="ready", include_in_schema=False, public=True),
     ]
 
 

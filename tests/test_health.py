@@ -9,7 +9,10 @@ from asgi_kit import call
 from stable_ids import stable_id
 
 from spica.applications import Spica
+from spica.authentication import AuthenticationBackend
 from spica.health import health_routes
+from spica.middleware import Middleware
+from spica.middleware.authentication import AuthenticationMiddleware
 from spica.stores import MemoryStore
 
 pytestmark = pytest.mark.anyio
@@ -39,6 +42,11 @@ class Counted:
         return self.result
 
 
+class Strangers(AuthenticationBackend):
+    async def authenticate(self, conn):
+        return None
+
+
 def refuse():
     raise ConnectionRefusedError("port 5432")
 
@@ -47,6 +55,13 @@ async def test_a_process_without_checks_is_live_and_ready():
     app = service()
 
     assert await get(app, "/livez") == (200, "live")
+    assert await get(app) == (200, "ready")
+
+
+async def test_the_routes_are_public():
+    layer = Middleware(AuthenticationMiddleware, backend=Strangers())
+    app = Spica(routes=health_routes(), middleware=[layer], default_scopes=["authenticated"])
+
     assert await get(app) == (200, "ready")
 
 

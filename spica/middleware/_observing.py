@@ -69,9 +69,11 @@ class Observation:
         """The path pattern of the matched route, with those of its mounts."""
         scope, app = self.scope, self.outer_app
         route = route_template(scope, app, self.root_path)
-        if route is None and app is not None and "router" not in scope:
-            return route_ahead(scope, app, self.root_path)  # a layer has answered
-        return route
+        if route is not None or app is None:
+            return route
+        # A layer has answered. That of `default_scopes` is inside the router.
+        has_answered = "router" not in scope or self.status_code in (401, 403)
+        return route_ahead(scope, app, self.root_path) if has_answered else None
 
     @property
     def outcome(self) -> Outcome:

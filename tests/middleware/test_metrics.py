@@ -16,10 +16,12 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from spica.applications import Spica
+from spica.authentication import AuthenticationBackend
 from spica.channels import Channels
 from spica.concurrency import run_in_threadpool
 from spica.layers import Layer
 from spica.middleware import Middleware
+from spica.middleware.authentication import AuthenticationMiddleware
 from spica.middleware.metrics import MetricsMiddleware, metrics_response
 from spica.responses import PlainTextResponse, StreamingResponse
 from spica.routing import Mount, Route, WebSocketRoute
@@ -150,6 +152,23 @@ async def test_a_request_that_a_layer_answers_has_its_route(path, route):
     await get(app, path)
 
     assert read(app.registry)[COUNT, "GET", route, "429"] == 1
+
+
+class Strangers(AuthenticationBackend):
+    async def authenticate(self, conn):
+        return None
+
+
+async def test_a_request_that_default_scopes_refuses_has_its_route():
+    app = service()
+    app.user_middleware.append(Middleware(AuthenticationMiddleware, backend=Strangers()))
+    app.default_scopes = ["authenticated"]
+    await get(app)
+    await get(app, "/unknown")
+
+    samples = read(app.registry)
+    assert samples[COUNT, "GET", "/users/{id}", "403"] == 1
+    assert samples[COUNT, "GET", "unmatched", "403"] == 1
 
 
 async def test_bytes_are_counted():
