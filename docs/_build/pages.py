@@ -48,6 +48,7 @@ SECTIONS: dict[str, list[str]] = {
         "guide/uploads",
         "guide/chat",
         "guide/gateway",
+        "guide/glue",
         "guide/logging",
     ],
     "Middleware": [
