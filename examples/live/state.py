@@ -5,6 +5,7 @@
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from spica.channels import Channels
@@ -16,6 +17,9 @@ from spica.stores import open_store
 HERE = Path(__file__).parent
 config = Config()
 DIRECTORY = config("LIVE_DIRECTORY", cast=Path, default=HERE / "data")
+DEBUG = config("LIVE_DEBUG", cast=bool, default=False)
+HTTPS = config("LIVE_HTTPS", cast=bool, default=True)
+"""Whether browsers come over HTTPS. ``scripts/run`` switches it off, because it serves this machine only."""
 CONTROLS = config("LIVE_CONTROLS", cast=bool, default=False)
 """Whether the page may kill and replace workers. ``scripts/run`` sets it; a public site must not."""
 
@@ -24,12 +28,14 @@ STORE = config("LIVE_STORE", default=f"sqlite:///{DIRECTORY / 'live.db'}")
 
 
 def read_secret(path: Path) -> str:
-    """Return the secret of all workers. The first worker writes it."""
-    try:
-        with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
-    except FileExistsError:
-        pass
+    """Return the secret of all workers. The first worker makes it."""
+    if not path.exists():
+        draft = path.with_name(f"{path.name}.{os.getpid()}")
+        draft.touch(0o600)
+        draft.write_text(secrets.token_hex(32))
+        with suppress(FileExistsError):
+            os.link(draft, path)  # at once, so that no other worker reads an empty file
+        draft.unlink()
     return path.read_text()
 
 
