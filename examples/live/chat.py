@@ -4,7 +4,7 @@ from functools import partial
 
 import anyio
 
-from live.showcase import add_demo
+from live.showcase import LIVE, Demo
 from live.state import channels
 from spica.exceptions import WebSocketException
 from spica.requests import Request
@@ -38,12 +38,12 @@ async def people(request: Request) -> Response:
     return EventSourceResponse(channels.presence.events("chat"))
 
 
-page = add_demo(
-    "chat",
+page = Demo(
+    LIVE,
+    __name__,
     "Chat",
     "Messages and presence over WebSockets, on all workers, without a lost message.",
-    live,
-    people,
+    ("live", "people"),
 )
 
 routes = [

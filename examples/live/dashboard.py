@@ -3,7 +3,7 @@
 import os
 import time
 
-from live.showcase import add_demo
+from live.showcase import LIVE, Demo
 from live.state import channels
 from spica.requests import Request
 from spica.responses import EventSourceResponse, Response, last_event_id
@@ -22,15 +22,15 @@ async def load(request: Request) -> Response:
     return EventSourceResponse(events)
 
 
-page = add_demo(
-    "dashboard",
+page = Demo(
+    LIVE,
+    __name__,
     "Dashboard",
     "Server-sent events that continue after a broken connection, from a task that runs on one worker.",
-    measure,
-    load,
+    ("measure", "load"),
 )
 
 routes = [
     Route("/dashboard", page.show, name="dashboard"),
-    Route("/dashboard/load", load, name="load"),
+    Route("/dashboard/load", load, name="measurements"),
 ]

@@ -1,6 +1,6 @@
 """Sessions in the store: a list of your devices, and a logout that reaches the other window at once."""
 
-from live.showcase import add_demo, templates
+from live.showcase import LIVE, Demo, templates
 from live.state import channels, sessions
 from spica.exceptions import HTTPException
 from spica.requests import Request
@@ -64,19 +64,19 @@ async def show(request: Request) -> Response:
     """Show the login, or the list of devices."""
     user = request.session.get("user")
     context = {
-        "demo": demo,
+        "demo": page,
         "sessions": await sessions.of(user) if user else [],
         "own": request.session.id_hash if user else None,
     }
     return templates.TemplateResponse(request, "devices.html", context)
 
 
-demo = add_demo(
-    "devices",
+page = Demo(
+    LIVE,
+    __name__,
     "Your devices",
     "Sessions on the server: see where you are logged in, and log out elsewhere.",
-    login,
-    revoke,
+    ("login", "revoke"),
 )
 
 routes = [

@@ -1,12 +1,14 @@
 """The layers around all pages, and a page that shows what each of them does."""
 
-from live.showcase import add_demo
-from live.state import SECRET, store
-from spica.health import health_routes
+from live.attack import Witness
+from live.showcase import FRONT, Demo
+from live.state import HTTPS, SECRET, store
 from spica.middleware import Middleware
+from spica.middleware.accesslog import AccessLogMiddleware
 from spica.middleware.admission import AdmissionMiddleware
 from spica.middleware.compression import CompressionMiddleware
 from spica.middleware.crossorigin import CrossOriginMiddleware
+from spica.middleware.metrics import MetricsMiddleware
 from spica.middleware.proxyheaders import ProxyHeadersMiddleware
 from spica.middleware.requestid import RequestIdMiddleware, request_id
 from spica.middleware.securityheaders import SecurityHeadersMiddleware
@@ -22,12 +24,16 @@ def make_layers() -> list[Middleware]:
     return [
         Middleware(ProxyHeadersMiddleware),
         Middleware(RequestIdMiddleware),
+        Middleware(AccessLogMiddleware, skip=["/livez", "/readyz", "/worker", "/load/work"]),
+        Middleware(MetricsMiddleware, skip=["/livez", "/readyz"], stores={"main": store}),
         Middleware(CompressionMiddleware),
-        Middleware(SecurityHeadersMiddleware),
-        Middleware(CrossOriginMiddleware),
+        Middleware(SecurityHeadersMiddleware, hsts_seconds=31_536_000),
+        Middleware(Witness),  # for the page about an attack
+        # A browser sends the report about a frame for the page that has tried, so from another site.
+        Middleware(CrossOriginMiddleware, exempt=["/attack/reports"]),
         Middleware(AdmissionMiddleware, max_active=200, max_waiting=100, streams=False),
         Middleware(TimeoutMiddleware, seconds=10),
-        Middleware(SessionMiddleware, secret_key=SECRET, store=store),
+        Middleware(SessionMiddleware, secret_key=SECRET, store=store, https_only=HTTPS),
     ]
 
 
@@ -44,16 +50,15 @@ async def facts(request: Request) -> Response:
     )
 
 
-page = add_demo(
-    "layers",
+page = Demo(
+    FRONT,
+    __name__,
     "The layers",
     "Proxies, request ids, compression, security headers, admission and timeouts, on every response.",
-    make_layers,
-    facts,
+    ("make_layers", "facts"),
 )
 
 routes = [
     Route("/layers", page.show, name="layers"),
     Route("/layers/facts", facts, name="facts"),
-    *health_routes({"store": store.ping}),
 ]

@@ -2,7 +2,7 @@
 
 import os
 
-from live.showcase import add_demo
+from live.showcase import LIVE, Demo
 from live.state import store
 from spica.middleware import Middleware
 from spica.middleware.ratelimit import Limit, RateLimitMiddleware
@@ -19,11 +19,12 @@ async def press(request: Request) -> Response:
     return JSONResponse({"worker": os.getpid()})
 
 
-page = add_demo(
-    "limits",
+page = Demo(
+    LIVE,
+    __name__,
     "A rate limit",
     "Five presses in ten seconds, whichever worker counts them.",
-    press,
+    ("limited", "press"),
 )
 
 routes = [

@@ -1,22 +1,31 @@
 """The pages: a list of demos, and the code that each page shows next to its demo."""
 
-import inspect
+import ast
 import os
+import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
+from live.highlight import highlight
 from live.state import CONTROLS, HERE, STORE
 from spica.requests import Request
 from spica.responses import Response
 from spica.templating import Jinja2Templates
+
+GROUPS = ("Live pages, shared state", "In front of your code", "Running a service")
+LIVE, FRONT, SERVICE = GROUPS
 
 
 def about_worker(request: Request) -> dict[str, Any]:
     """Return what every template may show: the demos, and the worker that has answered."""
     return {
         "demos": DEMOS,
+        "groups": [(group, [demo for demo in DEMOS if demo.group == group]) for group in GROUPS],
         "worker": os.getpid(),
         "backend": STORE.partition(":")[0],
         "controls": CONTROLS,
@@ -38,21 +47,39 @@ class Demo:
     """One page of the showcase.
 
     Args:
-        name: the name of its route and its template.
-        title: the heading.
+        group: the heading under which the front page lists it.
+        module: the module of the page.
+        title: the heading of the page.
         summary: one sentence for the front page.
-        code: the functions whose source the page shows.
+        code: the names of the module whose source the page shows.
     """
 
-    name: str
+    group: str
+    module: str
     title: str
     summary: str
-    code: tuple[Callable[..., Any], ...] = field(default=(), repr=False)
+    code: tuple[str, ...]
 
     @property
-    def source(self) -> str:
+    def name(self) -> str:
+        """The name of the page's route and template: that of its module."""
+        return self.module.rpartition(".")[2]
+
+    @cached_property
+    def file(self) -> Path:
+        """The file of the module."""
+        return Path(str(sys.modules[self.module].__file__))
+
+    @cached_property
+    def lines(self) -> int:
+        """The number of lines of the file."""
+        return len(self.file.read_text("utf-8").splitlines())
+
+    @cached_property
+    def source(self) -> Markup:
         """The code, as it is in the file."""
-        return "\n\n".join(inspect.getsource(function).rstrip() for function in self.code)
+        found = read_source(self.file.read_text("utf-8"))
+        return highlight("\n\n\n".join(found[name] for name in self.code))
 
     async def show(self, request: Request) -> Response:
         """Show the page of the demo."""
@@ -60,13 +87,20 @@ class Demo:
 
 
 DEMOS: list[Demo] = []
+"""The pages, in the order of the menu. ``live.app`` fills it."""
 
 
-def add_demo(name: str, title: str, summary: str, *code: Callable[..., Any]) -> Demo:
-    """Add a demo to the list, in the order of the imports of ``live.app``."""
-    demo = Demo(name, title, summary, code)
-    DEMOS.append(demo)
-    return demo
+def read_source(text: str) -> dict[str, str]:
+    """Return the source of each name that a module defines, with its decorators."""
+    lines = text.splitlines()
+    found = {}
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            begin = min([node.lineno, *(each.lineno for each in node.decorator_list)])
+            found[node.name] = "\n".join(lines[begin - 1 : node.end_lineno])
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            found[node.targets[0].id] = "\n".join(lines[node.lineno - 1 : node.end_lineno])
+    return found
 
 
 async def index(request: Request) -> Response:

@@ -15,6 +15,12 @@ from spica.routing import Route
 SIGNALS = {"kill": signal.SIGKILL, "deploy": signal.SIGTERM}
 
 
+def check_controls() -> None:
+    """Refuse what only the owner of the machine may do and see."""
+    if not CONTROLS:
+        raise HTTPException(403, "Set LIVE_CONTROLS=1 to use this on your own machine.")
+
+
 async def end_worker(number: signal.Signals) -> None:
     """Send a signal to this process, once its last response has left."""
     await anyio.sleep(0.05)
@@ -28,8 +34,7 @@ async def which(request: Request) -> Response:
 
 async def replace(request: Request) -> Response:
     """End this worker: at once (kill), or with a drain (deploy). The supervisor starts another one."""
-    if not CONTROLS:
-        raise HTTPException(403, "Set LIVE_CONTROLS=1 to use these buttons on your own machine.")
+    check_controls()
     number = SIGNALS.get(request.path_params["how"])
     if number is None:
         raise HTTPException(404)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import anyio
 
-from live.showcase import add_demo
+from live.showcase import LIVE, Demo
 from live.state import runs
 from spica.requests import Request
 from spica.responses import EventSourceResponse, JSONResponse, Response, last_event_id
@@ -42,13 +42,12 @@ async def read(request: Request) -> Response:
     return EventSourceResponse(events)
 
 
-page = add_demo(
-    "writer",
+page = Demo(
+    LIVE,
+    __name__,
     "A text that writes itself",
     "A run that outlives its request: close the page, come back, and read on.",
-    write,
-    start,
-    read,
+    ("write", "start", "read"),
 )
 
 routes = [

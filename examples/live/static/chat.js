@@ -67,7 +67,7 @@ function connect() {
 
 function start() {
   enter.hidden = true;
-  say.hidden = false;
+  say.hidden = log.hidden = false;
   connect();
 }
 
