@@ -16,7 +16,7 @@ SECTIONS: dict[str, list[str]] = {
         "tutorial/3-forms",
         "tutorial/4-live",
         "tutorial/5-deploy",
-        "guide/first-application",
+        "guide/one-page",
         "coming-from-starlette",
         "guide/coming-from-flask",
         "guide/switching",
