@@ -1,20 +1,13 @@
 """Rate limits over several workers, and headers of a real proxy."""
 
-import http.client
-import shutil
-import socket
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
+from server_processes import ask, free_port, nginx_of, process_of
 
-ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 30
 BURST, REQUESTS, WORKERS = 40, 160, 4
 
 PROGRAM = """\
@@ -56,20 +49,7 @@ app = Spica(
 )
 """
 
-NGINX = """\
-daemon off;
-pid {folder}/nginx.pid;
-error_log stderr;
-events {{ worker_connections 64; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    server {{
-        listen 127.0.0.1:{port};
+NGINX = """
         proxy_set_header Host $http_host;
         proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
         proxy_set_header X-Forwarded-Proto $scheme;
@@ -82,58 +62,11 @@ http {{
             proxy_set_header X-Forwarded-Proto https;
             proxy_pass http://127.0.0.1:{upstream}/;
         }}
-    }}
-}}
 """
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def get(port: int, path: str, **headers: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        fields = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request("GET", path, headers={"Connection": "close", **fields})
-        response = connection.getresponse()
-        return response.status, response.read().decode()
-    finally:
-        connection.close()
-
-
-def wait_until(is_so: Callable[[], bool], process: subprocess.Popen[Any], log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            if is_so():
-                return
-        except OSError:
-            pass
-        if process.poll() is not None or time.monotonic() > deadline:
-            pytest.fail(f"It does not answer:\n{log.read_text(errors='replace')[-3000:]}")
-        time.sleep(0.05)
-
-
-def run(command: list[str], folder: Path, name: str) -> tuple[subprocess.Popen[Any], Path]:
-    log = folder / f"{name}.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-        )
-    return process, log
-
-
-def stop(process: subprocess.Popen[Any]) -> None:
-    process.terminate()
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def is_ready(port: int) -> bool:
+    return ask(port, "/ping").status == 200
 
 
 @pytest.fixture(scope="module")
@@ -159,47 +92,34 @@ def upstream(folder: Path) -> Iterator[int]:
     ]
     command += ["--workers", str(WORKERS), "--no-proxy-headers", "--no-access-log"]
     command += ["--app-dir", str(folder)]
-    process, log = run(command, folder, "uvicorn")
-    try:
-        started = b"startup complete"
-        wait_until(lambda: log.read_bytes().count(started) == WORKERS, process, log)
+    with process_of(command, folder, "uvicorn", lambda: is_ready(port)):
         yield port
-    finally:
-        stop(process)
 
 
 def test_all_workers_together_let_exactly_the_burst_through(upstream: int) -> None:
     with ThreadPoolExecutor(16) as threads:
-        answers = list(threads.map(lambda _: get(upstream, "/limited"), range(REQUESTS)))
-    statuses = [status for status, _ in answers]
+        answers = list(threads.map(lambda _: ask(upstream, "/limited"), range(REQUESTS)))
+    statuses = [answer.status for answer in answers]
     assert (statuses.count(200), statuses.count(429)) == (BURST, REQUESTS - BURST)
-    assert len({pid for status, pid in answers if status == 200}) > 1
+    assert len({answer.text for answer in answers if answer.status == 200}) > 1
 
 
 @pytest.fixture(scope="module")
 def proxy(folder: Path, upstream: int) -> Iterator[int]:
     """The port of nginx in front of it."""
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if program is None:
-        pytest.skip("nginx is not installed")
-    port = free_port()
-    config = folder / "nginx.conf"
-    config.write_text(NGINX.format(folder=folder, port=port, upstream=upstream))
-    process, log = run([program, "-p", str(folder), "-c", str(config)], folder, "nginx")
-    try:
-        wait_until(lambda: get(port, "/ping")[0] == 200, process, log)
+    with nginx_of(folder, NGINX.format(upstream=upstream), is_ready) as port:
         yield port
-    finally:
-        stop(process)
 
 
 def test_entries_that_the_client_forges_count_for_nothing(proxy: int) -> None:
-    _, body = get(
-        proxy, "/who", Host="example.org", X_Forwarded_For="6.6.6.6", X_Forwarded_Proto="https"
+    forged = {"Host": "example.org", "X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "https"}
+    assert (
+        ask(proxy, "/who", forged).text
+        == '["127.0.0.1","http://example.org/who","http://example.org/who"]'
     )
-    assert body == '["127.0.0.1","http://example.org/who","http://example.org/who"]'
 
 
 def test_a_prefix_that_nginx_strips_is_in_all_urls(proxy: int) -> None:
-    _, body = get(proxy, "/shop/who", Host="example.org", X_Forwarded_Prefix="/evil")
-    assert body == '["127.0.0.1","https://example.org/shop/who","https://example.org/shop/who"]'
+    url = "https://example.org/shop/who"
+    answer = ask(proxy, "/shop/who", {"Host": "example.org", "X-Forwarded-Prefix": "/evil"})
+    assert answer.text == f'["127.0.0.1","{url}","{url}"]'
