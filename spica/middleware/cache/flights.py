@@ -32,6 +32,7 @@ class Flight:
         "_has_lease",
         "_owner",
         "entry",
+        "failure",
         "flights",
         "is_over",
         "name",
@@ -44,6 +45,7 @@ class Flight:
         self.question = question
         self.name = question.name  # a new response may vary by more fields, and rename the question
         self.entry: Entry | None = None
+        self.failure = 0  # the status of a server error
         self.was_cut = False
         self.is_over = False
         self._done: anyio.Event | None = None
@@ -72,17 +74,20 @@ class Flight:
             return self._failures >= MAX_FAILURES
         return self._has_lease
 
-    async def finish(self, entry: Entry | None = None, *, was_cut: bool = False) -> None:
+    async def finish(
+        self, entry: Entry | None = None, *, was_cut: bool = False, failure: int = 0
+    ) -> None:
         """End the flight, also while the request is cancelled.
 
         Args:
             entry: the result, or None if it can't be shared.
             was_cut: whether the computation was cancelled, so another request must begin it again.
+            failure: the status of the response, if that is a server error.
         """
         if self.is_over:
             return
         self.is_over = True
-        self.entry, self.was_cut = entry, was_cut
+        self.entry, self.was_cut, self.failure = entry, was_cut, failure
         self.flights.remove(self)
         if self._done is not None:
             self._done.set()

@@ -84,10 +84,11 @@ async def invalidate(*tags: str, store: Store | None = None) -> None:
             )
         store = cache.store
     entries = store.prefixed("cache")
+    if tags:
+        # First: a response that is stored between the two has the old number of its tag, or is deleted.
+        await entries.generation("all", bump=True)
     for tag in tags:
         await entries.generation(f"tag {tag}", bump=True)
-    if tags:
-        await entries.generation("all", bump=True)
 
 
 class ResponseCacheMiddleware(Layer):
@@ -264,12 +265,15 @@ class ResponseCacheMiddleware(Layer):
             if len(value) > MAX_STORED_SIZE or len(tags) > MAX_TAGS:
                 logger.warning("A response is too large for the cache.")
                 return None
-            if await self.changes(question) != before:
-                return None
             names = union_of(question, start.raw_headers)
             if names:
                 await self._write_varied(question, names, entry)
             await entries.set(question.name, value, seconds=entry.keep_seconds)
+            # An invalidation changes the numbers, and then deletes. So either it deletes this entry, or its
+            # numbers show here, in whatever order two workers act.
+            if await self.changes(question) != before:
+                await entries.delete(question.name)
+                return None
         except StoreUnavailable as error:
             logger.warning("A response could not be stored: %s", error)
             return None
@@ -317,6 +321,10 @@ class ResponseCacheMiddleware(Layer):
             await flight.finish(entry, was_cut=entry is None)
 
 
+def _status_of(error: Exception) -> int:
+    return error.status_code if isinstance(error, HTTPException) else 500
+
+
 def is_personal(scope: Scope, session: Any) -> bool:
     """Return whether a response may have a nonce of its page, or values of the session of a layer outside.
 
@@ -362,6 +370,7 @@ class _Miss:
         if not self._may_wait():
             return await self._compute_checked(None)
         deadline = anyio.current_time() + cache.wait_seconds
+        has_seen_failure = False
         while True:
             flight = cache._flights.get(question)
             if flight is None:
@@ -371,7 +380,15 @@ class _Miss:
             await flight.wait(deadline - anyio.current_time())
             if flight.entry is not None and self._is_answered_by(flight, flight.entry):
                 return self._answer(flight.entry, f"fwd={self.reason};collapsed")
-            if not flight.was_cut or anyio.current_time() >= deadline:
+            if flight.failure:
+                replacement = self._replace_failure(flight.failure)
+                if replacement is not None:
+                    return replacement
+                # One of those who wait tries again, so that a failing service does not get them all at once.
+                may_retry, has_seen_failure = not has_seen_failure, True
+            else:
+                may_retry = flight.was_cut
+            if not may_retry or anyio.current_time() >= deadline:
                 return await self._compute_checked(None)
 
     def _may_wait(self) -> bool:
@@ -407,8 +424,8 @@ class _Miss:
                 await flight.finish(entry)
                 return self._answer(entry, "")
             return await self._compute_checked(flight)
-        except Exception:
-            await flight.finish()
+        except Exception as error:
+            await flight.finish(failure=_status_of(error))
             raise
         except BaseException:
             await flight.finish(was_cut=True)
@@ -427,17 +444,18 @@ class _Miss:
         try:
             response = await self._compute()
         except Exception as error:
-            status_code = error.status_code if isinstance(error, HTTPException) else 500
+            status_code = _status_of(error)
             replacement = self._replace_failure(status_code)
             if replacement is None:
                 raise
             logger.error("A stale response replaces an error.", exc_info=error)
         else:
-            replacement = self._replace_failure(response.status_code)
+            status_code = response.status_code
+            replacement = self._replace_failure(status_code)
             if replacement is None:
                 return await self._keep(response, flight)
         if flight is not None:
-            await flight.finish()
+            await flight.finish(failure=status_code)
         return replacement
 
     def _replace_failure(self, status_code: int) -> Response | None:
@@ -471,7 +489,8 @@ class _Miss:
                 entry = await self.cache.write(self.question, response, body, terms, self.before)
         self._note(response, "" if entry is None else "stored")
         if flight is not None:
-            await flight.finish(entry)
+            has_failed = entry is None and response.status_code in FAILURES
+            await flight.finish(entry, failure=response.status_code if has_failed else 0)
         return response
 
     def _terms_of(self, response: Response) -> Terms | None:
@@ -486,7 +505,8 @@ class _Miss:
             or isinstance(response, ResolvedFile)
         ):
             terms = None  # a file is on the disk already
-        if status_code not in (206, 304, 412):
+        says_nothing = status_code in (206, 304, 412) or status_code >= 500
+        if terms is not None or not says_nothing:
             cache._flights.remember(question, is_stored=terms is not None)
         return terms
 
@@ -534,8 +554,10 @@ class _Recording:
         except StopAsyncIteration:
             await self._store()
             raise
-        except BaseException:
-            await self._finish(None)
+        except BaseException as error:
+            if self._flight is not None:
+                failure = 500 if isinstance(error, Exception) else 0
+                await self._flight.finish(was_cut=not failure, failure=failure)
             raise
         if self._chunks is not None:
             data = chunk.encode(self._charset) if isinstance(chunk, str) else bytes(chunk)

@@ -36,6 +36,7 @@ class Service:
         self.control = PUBLIC
         self.fields: dict[str, str] = {}
         self.failure: Any = None
+        self.failures: list[Any] = []
         self.store = CountingStore() if store is None else store
         self.gate: Any = None
         self.layer: Any = None
@@ -64,9 +65,11 @@ class Service:
         text = f"run {self.runs}"
         if self.gate is not None:
             await self.gate.wait()
-        if isinstance(self.failure, Exception):
-            raise self.failure
-        return PlainTextResponse(text, self.failure or 200, headers=self.headers())
+        failure = self.failures.pop(0) if self.failures else self.failure
+        if isinstance(failure, Exception):
+            raise failure
+        fields = {} if failure else self.headers()
+        return PlainTextResponse(text, failure or 200, headers=fields)
 
     async def stream(self, request: Any) -> Any:
         self.runs += 1
@@ -352,6 +355,38 @@ async def test_a_response_that_is_outdated_before_its_end_is_not_stored(method: 
     assert service.runs == count + 1
 
 
+class Racing(CountingStore):
+    """A store in which another worker acts before each operation of a kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.races: dict[str, Any] = {}
+
+    async def _run(self, operation: str, *args: Any) -> Any:
+        action = self.races.pop(operation, None)
+        if action is not None:
+            await action()
+        return await super()._run(operation, *args)
+
+
+@pytest.mark.parametrize("vary", ["", "accept"])
+@pytest.mark.parametrize("method", ["POST", "tag"])
+async def test_an_invalidation_while_the_response_is_stored_is_not_lost(
+    method: str, vary: str
+) -> None:
+    service = Service(Racing())
+    service.fields = {"cache-tag": "items"} | ({"vary": vary} if vary else {})
+    other = Service(service.store)
+
+    async def invalidated() -> None:
+        await (invalidate("items", store=service.store) if method == "tag" else change(other))
+
+    service.store.races["set"] = invalidated
+    await service.get()
+    await service.get()
+    assert service.runs == 2
+
+
 async def change(service: Service) -> None:
     await service.get(method="POST")
 
@@ -395,6 +430,70 @@ async def test_requests_do_not_share_what_is_not_stored() -> None:
     answers: list[Exchange] = []
     await _together(service, [service] * 5, answers)
     assert len({answer.text for answer in answers}) == service.runs == 5
+
+
+@pytest.mark.parametrize("is_raised", [False, True])
+async def test_one_of_those_who_wait_tries_again_after_a_failure(is_raised: bool) -> None:
+    service = Service()
+    answers: list[Exchange] = []
+    service.failures = [HTTPException(503) if is_raised else 503]
+    await _together(service, [service] * 20, answers)
+    assert sorted({answer.status for answer in answers}) == [200, 503]
+    assert sum(answer.status == 503 for answer in answers) == 1
+    assert service.runs == 2
+
+
+async def test_all_requests_compute_for_themselves_after_a_second_failure() -> None:
+    service = Service()
+    answers: list[Exchange] = []
+    service.failures = [503, 503]
+    await _together(service, [service] * 5, answers)
+    assert service.runs == 5
+    service.control = PUBLIC  # and after that, requests wait for each other again
+    service.now += 60
+    await _together(service, [service] * 5, [])
+    assert service.runs == 6
+
+
+async def test_a_failure_gives_all_who_wait_the_stale_response() -> None:
+    service = Service()
+    service.control = "s-maxage=60, stale-if-error=600"
+    await service.get()
+    service.now += 61
+    service.failures = [500]
+    answers: list[Exchange] = []
+    await _together(service, [service] * 20, answers)
+    assert {answer.text for answer in answers} == {"run 1"}
+    assert service.runs == 2
+
+
+async def test_one_of_those_who_wait_tries_again_after_a_broken_stream() -> None:
+    service = Service()
+    gate = anyio.Event()
+    runs: list[int] = []
+
+    async def chunks(number: int) -> Any:
+        yield "a"
+        await gate.wait()
+        if number == 1:
+            raise ValueError
+        yield "b"
+
+    async def stream(request: Any) -> Any:
+        runs.append(1)
+        return StreamingResponse(chunks(len(runs)), headers=service.headers())
+
+    async def ask() -> None:
+        exchange = await Exchange(http_scope("GET", "/breaks")).run(service.app)
+        assert exchange.body in (b"a", b"ab")
+
+    service.app.router.routes.insert(0, Route("/breaks", stream))
+    async with anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        gate.set()
+    assert len(runs) == 2
 
 
 async def test_another_request_takes_over_from_a_cancelled_one() -> None:
