@@ -122,13 +122,13 @@ class JWTBackend(AuthenticationBackend):
             to chance: a token for another API of the same issuer would be accepted.
         jwks_url: The URL of the issuer's keys (``jwks_uri``). Give this or ``key``.
         key: A secret string of 32 bytes or more for the algorithms ``HS...``. A public key as PEM or JWK for
-            the others.
+            the others. To rotate keys, a JWK set: ``{"keys": [new, old]}``.
         algorithms: The algorithms that the issuer uses, for example ``["RS256"]``.
         leeway_seconds: How much the clocks may differ (30).
         required: The claims that a token must have, besides ``iss`` and ``aud``.
         scopes: A function from the claims to the scopes.
         types: The values of the header ``typ`` that are accepted, so that a token of another kind, such as a
-            logout token, is no access token (RFC 8725 s.3.11). A token without ``typ`` counts as "JWT".
+            logout token, is not accepted (RFC 8725 s.3.11). A token without ``typ`` counts as "JWT".
         token: A function from the connection to its token or None, for example to read a cookie.
         client: The client that fetches the keys, for a proxy or certificates of your own. You close it.
         clock: The time in seconds since 1970, for tests.
@@ -179,7 +179,7 @@ class JWTBackend(AuthenticationBackend):
         if jwks_url is not None:
             self._keys = RemoteKeys(jwks_url, client)
         else:
-            self._keys = OwnKeys([_read_own_key(key, self.algorithms)])
+            self._keys = OwnKeys(_read_own_keys(key, self.algorithms))
 
     async def authenticate(
         self, conn: HTTPConnection[Any]
@@ -340,6 +340,16 @@ def _check_leeway(seconds: Any) -> float:
     if not 0 <= seconds <= 600:
         raise ValueError(f"JWTBackend: leeway_seconds must be from 0 to 600, not {seconds!r}.")
     return float(seconds)
+
+
+def _read_own_keys(key: Any, algorithms: tuple[str, ...]) -> list[Key]:
+    """Return the keys of the application: one, or those of a JWK set (RFC 7517 s.5)."""
+    if not isinstance(key, Mapping) or "keys" not in key:
+        return [_read_own_key(key, algorithms)]
+    keys = key["keys"]
+    if not isinstance(keys, Sequence) or isinstance(keys, (str, bytes)) or not keys:
+        raise ValueError("JWTBackend: key is a JWK set, so it needs a list of keys.")
+    return [_read_own_key(each, algorithms) for each in keys]
 
 
 def _read_own_key(key: Any, algorithms: tuple[str, ...]) -> Key:

@@ -218,6 +218,15 @@ async def test_a_public_key(algorithm, key, as_pem):
     assert await backend.verify(issuer.token(key, header={"alg": algorithm}))
 
 
+async def test_a_set_of_keys_verifies_tokens_of_each_key():
+    issuer = Issuer("new", "old")
+    backend = own_key_backend(issuer, issuer.document(), "ES256")
+    assert await backend.verify(issuer.token(issuer.keys[0]))
+    assert await backend.verify(issuer.token(issuer.keys[1]))
+    with pytest.raises(AuthenticationError, match="unknown key"):
+        await backend.verify(issuer.token(make_key("other")))
+
+
 async def test_a_public_key_is_no_secret():
     pem = make_key("one").as_pem(private=False)
     with pytest.raises(ValueError, match="PEM key, which is no secret"):  # RFC 8725 s.2.1
@@ -233,8 +242,14 @@ async def test_a_public_key_is_no_secret():
         (SECRET, ["RS256"], "must be a public RSA key"),
         (ECKey.generate_key("P-256").as_dict(private=False), ["RS256"], "public RSA key"),
         ({"kty": "RSA", "n": "AQAB", "e": "AQAB"}, ["RS256"], "public RSA key"),
+        ({"keys": []}, ["RS256"], "a list of keys"),
+        ({"keys": SECRET}, ["RS256"], "a list of keys"),
+        ({"keys": [ECKey.generate_key("P-256").as_dict()]}, ["RS256"], "public RSA key"),
     ],
-    ids=["short", "shorter than the hash", "two kinds", "secret", "curve", "weak"],
+    ids=[
+        *("short", "shorter than the hash", "two kinds", "secret", "curve", "weak"),
+        *("empty set", "no list", "curve in a set"),
+    ],
 )
 def test_a_wrong_key_is_refused_at_construction(key, algorithms, reason):
     with pytest.raises(ValueError, match=reason) as caught:
