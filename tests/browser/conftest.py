@@ -50,7 +50,7 @@ class Served:
     Args:
         target: ``module:name`` of the application.
         folders: folders on the module path, in front of the checkout.
-        environment: variables of the process, besides those of the tests.
+        environment: variables of the process, besides those of the tests. ``{port}`` in a value is the port.
         options: further options of ``spica run``.
     """
 
@@ -67,11 +67,15 @@ class Served:
         self._log_path = log_path
         path = os.pathsep.join(str(folder) for folder in (*folders, ROOT))
         command = ["spica", "run", "--port", str(self.port), "--drain", "1", *options, target]
+        given = {
+            name: value.replace("{port}", str(self.port))
+            for name, value in (environment or {}).items()
+        }
         with log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *command],
                 cwd=log_path.parent,
-                env={**os.environ, "PYTHONPATH": path, **(environment or {})},
+                env={**os.environ, "PYTHONPATH": path, **given},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

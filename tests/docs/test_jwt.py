@@ -48,7 +48,9 @@ def status(client, token):
 def test_tokens_work_through_the_steps_of_a_rotation(start):
     steps = [start(OLD), start(OLD, NEW), start(NEW, OLD), start(NEW)]
     tokens = [take_token(client) for client in steps]
-    assert [status(after, token) for after, token in zip(steps[1:], tokens, strict=False)] == [200] * 3
+    assert [status(after, token) for after, token in zip(steps[1:], tokens, strict=False)] == [
+        200
+    ] * 3
     assert status(steps[3], tokens[0]) == 401
 
 

@@ -1,4 +1,4 @@
-"""A fake issuer for OpenID Connect, with faults: ``with RunningIssuer() as issuer`` serves it on ``issuer.url``.
+"""A fake issuer for OpenID Connect: ``with RunningIssuer() as issuer`` serves it on ``issuer.url``.
 
 It approves each login at once. ``issuer.fault`` names what is wrong with its next answers. The codes, PKCE
 and the authentication of the client are checked as RFC 6749 and RFC 7636 ask for.
