@@ -35,8 +35,8 @@ _COMMON_NAMES = (
 
 # Valid names in the two usual spellings, "content-type" and "Content-Type". `encode_field_name` adds the
 # names of your program after it has checked them, within the two bounds below.
-_KNOWN_NAMES = {name.decode(): name for name in _COMMON_NAMES}
-_KNOWN_NAMES.update({name.decode().title(): name for name in _COMMON_NAMES})
+known_names = {name.decode(): name for name in _COMMON_NAMES}
+known_names.update({name.decode().title(): name for name in _COMMON_NAMES})
 _MAX_KNOWN_NAMES = 512
 _MAX_KNOWN_NAME_SIZE = 64
 
@@ -53,7 +53,7 @@ def encode_field_name(name: str | bytes) -> bytes:
         ValueError: The name is empty or contains a character that field names may not contain.
     """
     if isinstance(name, str):
-        known = _KNOWN_NAMES.get(name)
+        known = known_names.get(name)
         if known is not None:
             return known
         raw = name.encode() if name.isascii() else b""
@@ -69,9 +69,9 @@ def encode_field_name(name: str | bytes) -> bytes:
     if (
         type(name) is str
         and len(name) <= _MAX_KNOWN_NAME_SIZE
-        and len(_KNOWN_NAMES) < _MAX_KNOWN_NAMES
+        and len(known_names) < _MAX_KNOWN_NAMES
     ):
-        _KNOWN_NAMES[name] = lowered
+        known_names[name] = lowered
     return lowered
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from functools import lru_cache
 from typing import Any, TypeVar, overload
 
-from spica._http.fields import encode_field_name, encode_field_value, split_list
+from spica._http.fields import encode_field_name, encode_field_value, known_names, split_list
 
 RawHeaders = list[tuple[bytes, bytes]]
 T = TypeVar("T")
@@ -313,6 +313,13 @@ def encode_header(name: str, value: str) -> tuple[bytes, bytes]:
         ValueError: One of them is invalid. The message names the header but not the value, which may be
             secret.
     """
+    try:
+        # Nearly always the name was encoded before and the value is plain ASCII, and both need no call.
+        encoded = known_names[name]
+        if value.isascii() and value.isprintable():
+            return encoded, value.strip().encode()
+    except (KeyError, TypeError, AttributeError):
+        pass
     try:
         encoded = encode_field_name(name)
     except AttributeError:

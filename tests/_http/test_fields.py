@@ -227,7 +227,7 @@ def test_the_cost_is_linear(piece: str) -> None:
 
 def test_checked_names_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     known: dict[str, bytes] = {}
-    monkeypatch.setattr(fields, "_KNOWN_NAMES", known)
+    monkeypatch.setattr(fields, "known_names", known)
     monkeypatch.setattr(fields, "_MAX_KNOWN_NAMES", 2)
     names = ["X-" + "a" * 62, "X-" + "a" * 63, "X-1", "X-2"]
     for name in [*names, *names]:

@@ -447,3 +447,21 @@ def test_reading_every_name_of_a_very_long_list_takes_linear_steps():
         assert dict(headers) == {"same": "v"}
         counts.append(Compared.count)
     assert counts[1] <= 2.5 * counts[0]
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\x7fb", "snow \u2603", 1, None])
+def test_a_name_that_was_set_before_gets_no_wrong_value(value: Any) -> None:
+    headers = MutableHeaders()
+    headers["x-again"] = "1"
+    with pytest.raises((TypeError, ValueError), match="x-again"):
+        headers["x-again"] = value
+    assert headers.raw == [(b"x-again", b"1")]
+
+
+@pytest.mark.parametrize(
+    ("value", "encoded"),
+    [(" a b ", b"a b"), ("a\tb", b"a\tb"), ("caf\xe9", b"caf\xe9"), ("", b""), (b"raw", b"raw")],
+)
+def test_a_name_that_was_set_before_gets_any_valid_value(value: Any, encoded: bytes) -> None:
+    for _ in range(2):
+        assert encode_header("X-Again", value) == (b"x-again", encoded)
