@@ -603,3 +603,11 @@ async def test_a_receive_that_never_waits_does_not_keep_the_event_loop_busy() ->
         assert await body.read() == b"a"
         group.cancel_scope.cancel()
     assert calls == 2
+
+
+async def test_channels_share_no_message_that_was_read_ahead() -> None:
+    first, second = (BodyChannel(Server(text), http_scope()) for text in (b"one", b"two"))
+    await first.read_ahead()
+    await second.read_ahead()
+    bodies = [await second.read(), await first.read()]
+    assert bodies == [b"two", b"one"]
