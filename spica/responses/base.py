@@ -153,12 +153,9 @@ class Response:
 
     def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
         """Set ``raw_headers`` from ``headers``, the body and the media type."""
-        size: int | None
-        try:
-            body = self.body
-        except AttributeError:
-            size = None  # a streaming response has no body yet, so its length is unknown
-        else:
+        size: int | None = None
+        body = getattr(self, "body", None)
+        if body is not None:  # a streaming response has no body yet, so its length is unknown
             size = size_of(body)
             self._measured_body = body
         media_type = self.media_type

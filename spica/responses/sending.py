@@ -47,12 +47,15 @@ async def send_chunks(chunks: AsyncIterable[Any], send: Send, charset: str) -> N
             An OSError of the iterator itself is raised unchanged.
     """
     left = _CHUNKS_A_TURN
+    is_utf8 = charset == "utf-8"
     try:
         async for chunk in chunks:
-            if type(chunk) is not bytes:
-                # The usual case of a string is written out, to save a call for each chunk.
-                is_text = type(chunk) is str
-                chunk = chunk.encode(charset) if is_text else _encode_chunk(chunk, charset)
+            # The usual cases are written out, to save a call for each chunk.
+            if type(chunk) is str:
+                # Without an argument, Python need not look up the codec.
+                chunk = chunk.encode() if is_utf8 else chunk.encode(charset)
+            elif type(chunk) is not bytes:
+                chunk = _encode_chunk(chunk, charset)
             try:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             except OSError as exc:
