@@ -333,11 +333,11 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
             reason = self._header_excess(scope)
             if reason is not None:
                 return refuse_request(scope, reason)
-        return stack.outermost._layer_inner.respond(request)
+        return stack.outermost._layer_answer_outermost(request)
 
     def _layer_errors(self) -> BaseLayer:
         """Return the server-error layer, which answers exceptions; a ``BaseLayer`` before it is built."""
-        stack = self._built_stack()
+        stack = getattr(self, "_stack", None)
         return BaseLayer() if stack is None else stack.outermost
 
     def _layer_respond(self, request: Request[Any]) -> Awaitable[ASGIApp]:

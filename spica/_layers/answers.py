@@ -64,7 +64,7 @@ class AlreadySent(Response):
             await self.background()
 
 
-_NOTHING = AlreadySent()
+SENT = AlreadySent()
 
 
 def describe_sent(request: Request[Any]) -> AlreadySent:
@@ -87,7 +87,7 @@ def answer_after_hand_sent(answer: Any, request: Request[Any]) -> ASGIApp:
         return _Continuation(answer)
     if response.background is not None:
         nearest_cleanup(request).add_task(response.background)
-    return _NOTHING
+    return SENT
 
 
 class _Continuation:

@@ -96,7 +96,7 @@ async def send_answer(
         app = errors._layer_guard(answer, request) if is_guarded else answer
         await app(scope, channel, send)
     finally:
-        _register_listener(request, channel)
+        register_listener(request, channel)
 
 
 async def record_error(request: Request[Any], exc: BaseException, errors: ErrorPolicy) -> None:
@@ -130,7 +130,7 @@ async def finish_request(request: Request[Any], errors: ErrorPolicy) -> None:
     cleanup.raise_failures()
 
 
-def _register_listener(request: Request[Any], channel: BodyChannel) -> None:
+def register_listener(request: Request[Any], channel: BodyChannel) -> None:
     """End the wait for a disconnect with the request, even if a Request further in started it."""
     listener = channel.listener
     if listener is not None and listener not in own_cleanup(request).started:

@@ -7,6 +7,7 @@ logs it and tracing tools see it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.body import BodyChannel, ClientDisconnect
@@ -15,7 +16,7 @@ from spica._asgi.scope import EXCEPTION_HANDLERS
 from spica._asgi.sending import StartedSend
 from spica._diagnostics.arguments import check_flag
 from spica._diagnostics.middleware_order import ERROR_LAYER
-from spica._layers.answers import resolve_answer
+from spica._layers.answers import SENT, resolve_answer
 from spica._layers.cleanup import own_cleanup, split_errors
 from spica._layers.editing import announce_close, edit_answer, take_pending_edits
 from spica._layers.exception_handlers import (
@@ -28,7 +29,8 @@ from spica._layers.exception_handlers import (
 )
 from spica._layers.handsent import is_known_sender, remember_sender, sends_by_hand
 from spica._layers.json_codec import JSONCodecLayer
-from spica._layers.layer import BaseLayer
+from spica._layers.layer import BaseLayer, Inner, Opaque
+from spica._layers.runner import record_error, register_listener
 from spica._originals import is_original, remember
 from spica.concurrency import run_in_threadpool
 from spica.exceptions import HTTPException
@@ -83,14 +85,61 @@ class ServerErrorMiddleware(BaseLayer):
             return await self._layer_answer_error(request, exc)
         return self._layer_guard(answer, request)
 
+    @property
+    def app(self) -> ASGIApp:
+        """The app inside. You may replace it at any time."""
+        return self._layer_inner.app
+
+    @app.setter
+    def app(self, app: ASGIApp) -> None:
+        """Replace it."""
+        inner = self._layer_inner = Inner(app)
+        opaque = getattr(inner.respond, "__self__", None)
+        self._layer_answer_outermost = (
+            partial(self._serve_opaque, opaque.app) if isinstance(opaque, Opaque) else inner.respond
+        )
+
+    _layer_answer_outermost: Callable[[Request[Any]], Awaitable[Any]]
+    """Return the inner answer where this layer is the outermost one. An opaque app is run at once."""
+
     def _layer_respond_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
-        return self._layer_inner.respond(request)
+        return self._layer_answer_outermost(request)
 
     def _layer_guard(self, answer: ASGIApp, request: Request[Any]) -> ASGIApp:
         """Return an opaque answer inside a guard that answers its exceptions."""
         if isinstance(answer, Response):
             return answer
-        return _GuardedServer(self, answer, request).__call__  # quicker than the slot for calls
+        return partial(self._run_guarded, answer, request)
+
+    async def _serve_opaque(self, app: ASGIApp, request: Request[Any]) -> ASGIApp:
+        """Run ``app``, the opaque one inside, and return an answer that sends nothing more.
+
+        These are the steps of ``spica._layers.runner`` that remain if no layer gets a response by value.
+        """
+        channel = request._channel()
+        try:
+            try:
+                await self._run_guarded(app, request, request.scope, channel, request._own_send)
+            finally:
+                register_listener(request, channel)
+        except BaseException as exc:
+            await record_error(request, exc, self)
+        return SENT
+
+    async def _run_guarded(
+        self, app: ASGIApp, request: Request[Any], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Run an opaque app and answer its exception, unless its response has started."""
+        started = StartedSend(send, scope)
+        if type(receive) is BodyChannel:
+            receive.guard = started  # pyright: ignore[reportFunctionMemberAccess]
+        try:
+            await app(scope, receive, started)
+        except Exception as exc:
+            if started.has_started:
+                raise
+            answer = await self._layer_answer_error(request, exc)
+            await answer(scope, receive, send)
 
     async def _layer_answer_error(self, request: Request[Any], exc: Exception) -> ASGIApp:
         """Return the response for ``exc``, and record ``exc``, which is raised after it is sent."""
@@ -196,7 +245,7 @@ def _handlers_within(app: Any) -> Handlers | None:
 remember(ServerErrorMiddleware, "__call__", "_layer_respond")
 
 
-def outermost_of(stack: ASGIApp) -> BaseLayer:
+def outermost_of(stack: ASGIApp) -> ServerErrorMiddleware | _Outermost:
     """Return the layer that answers errors for an application that runs the answers of ``stack`` itself.
 
     It is the server-error layer, unless a subclass or a tracing agent has replaced one of its methods.
@@ -206,11 +255,14 @@ def outermost_of(stack: ASGIApp) -> BaseLayer:
         return stack
     layer = _Outermost()
     layer.app = stack
+    layer._layer_answer_outermost = layer._layer_inner.respond
     return layer
 
 
 class _Outermost(BaseLayer):
     """Run the answers of a stack that is not a server-error layer."""
+
+    _layer_answer_outermost: Callable[[Request[Any]], Awaitable[Any]]
 
     async def _layer_report(self, request: Request[Any], exc: Exception) -> bool:
         """Report to the server-error layer inside a ``JSONCodecLayer``."""
@@ -223,26 +275,3 @@ def _add_hint(exc: Exception) -> None:
     from spica._diagnostics.hints import add_hint  # errors are rare, and an import stays light
 
     add_hint(exc)
-
-
-class _GuardedServer:
-    """Run an opaque app and answer its exceptions, as long as its response has not started."""
-
-    __slots__ = ("app", "layer", "request")
-
-    def __init__(self, layer: ServerErrorMiddleware, app: ASGIApp, request: Request[Any]) -> None:
-        self.layer = layer
-        self.app = app
-        self.request = request
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = StartedSend(send, scope)
-        if type(receive) is BodyChannel:
-            receive.guard = started  # pyright: ignore[reportFunctionMemberAccess]
-        try:
-            await self.app(scope, receive, started)
-        except Exception as exc:
-            if started.has_started:
-                raise
-            answer = await self.layer._layer_answer_error(self.request, exc)
-            await answer(scope, receive, send)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import anyio
 import pytest
 from asgi_kit import DISCONNECT, Exchange, call, http_scope
 from stacks import ForeignPass
@@ -263,3 +264,42 @@ async def test_other_scopes_pass(kind: str) -> None:
 
     await ServerErrorMiddleware(app)({"type": kind}, None, None)  # type: ignore[arg-type]
     assert seen == [kind]
+
+
+class TestOpaqueInside:
+    """The app inside is a pure ASGI middleware, so no layer sees a response by value."""
+
+    @staticmethod
+    def app(**options: Any) -> Spica:
+        routes = [Route("/", fail), Route("/ok", lambda request: PlainTextResponse("ok"))]
+        return Spica(routes=routes, middleware=[Middleware(ForeignPass)], **options)
+
+    async def test_each_request_gets_its_own_answer(self) -> None:
+        app = self.app()
+        found = []
+        for path in ("/ok", "/", "/ok"):
+            exchange = await Exchange(http_scope(path=path)).run(app)
+            found.append((exchange.status, exchange.text, type(exchange.error)))
+        error = (500, "Internal Server Error", ValueError)
+        assert found == [(200, "ok", type(None)), error, (200, "ok", type(None))]
+
+    async def test_the_app_may_be_replaced_after_a_request(self) -> None:
+        app = self.app()
+        await Exchange(http_scope(path="/ok")).run(app)
+        layer: Any = app.middleware_stack
+        inner = layer.app
+        layer.app = PlainTextResponse("by value", status_code=201)
+        assert (await Exchange().run(app)).status == 201
+        layer.app = inner.app  # the exception layer, by value
+        assert (await Exchange(http_scope(path="/ok")).run(app)).text == "ok"
+        layer.app = ForeignPass(PlainTextResponse("opaque", status_code=202))
+        assert (await Exchange().run(app)).status == 202
+
+    async def test_the_wait_for_a_disconnect_ends_with_the_request(self) -> None:
+        async def poll(request: Request) -> PlainTextResponse:
+            return PlainTextResponse(str(await request.is_disconnected()))
+
+        app = Spica(routes=[Route("/", poll)], middleware=[Middleware(ForeignPass)])
+        before = len(anyio.get_running_tasks())
+        exchange = await Exchange().run(app)
+        assert (exchange.text, len(anyio.get_running_tasks())) == ("False", before)
