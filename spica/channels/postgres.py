@@ -24,6 +24,7 @@ from spica.channels.backend import (
 )
 from spica.channels.messages import ChannelsUnavailable, Event, History, Position, new_epoch
 from spica.channels.server import Guard, require_asyncio
+from spica.stores.slots import Slots
 
 POLL_SECONDS = 1.0
 """The time between two looks at the counters without a wake-up."""
@@ -106,6 +107,10 @@ def _import_asyncpg() -> Any:
         ) from exc
 
 
+async def _keep(connection: Any) -> None:
+    """Replace the query that resets a connection in the pool: no operation changes a setting."""
+
+
 def _ignore_result(task: asyncio.Future[Any]) -> None:
     if not task.cancelled():
         task.exception()
@@ -136,7 +141,7 @@ class _Database:
         self._given = pool
         self._pool: Any = None
         self._url = url
-        self._opening: asyncio.Future[Any] | None = None
+        self._opening: asyncio.Future[tuple[Any, Slots]] | None = None
         self.errors = (
             asyncpg.PostgresError,
             asyncpg.InterfaceError,
@@ -146,8 +151,8 @@ class _Database:
         )
         self.guard = Guard(self.errors)
 
-    async def acquire(self) -> Any:
-        """Return a connection."""
+    async def open(self) -> tuple[Any, Slots]:
+        """Return the pool, and the limit on its connections in use. The first operation opens it."""
         opening = self._opening
         failed = (
             opening is not None and opening.done() and (opening.cancelled() or opening.exception())
@@ -156,12 +161,16 @@ class _Database:
             # A task of its own: it goes on after the time limit of an operation.
             opening = self._opening = asyncio.ensure_future(self._open())
             opening.add_done_callback(_ignore_result)
-        pool = await asyncio.shield(opening)
+        return await asyncio.shield(opening)
+
+    async def acquire(self) -> Any:
+        """Return a connection."""
+        pool, _ = await self.open()
         return await pool.acquire()
 
-    async def _open(self) -> Any:
+    async def _open(self) -> tuple[Any, Slots]:
         pool = self._given or await self._asyncpg.create_pool(
-            self._url, min_size=0, max_size=MAX_CONNECTIONS, timeout=5
+            self._url, min_size=0, max_size=MAX_CONNECTIONS, timeout=5, reset=_keep
         )
         try:
             await self._create_schema(pool)
@@ -170,7 +179,8 @@ class _Database:
                 pool.terminate()  # an open transaction would keep its locks
             raise
         self._pool = pool
-        return pool
+        # One connection listens.
+        return pool, Slots(max(1, pool.get_max_size() - 1), TIMEOUT_SECONDS)
 
     async def _create_schema(self, pool: Any) -> None:
         async with pool.acquire() as connection:
@@ -194,15 +204,17 @@ class _Database:
             pass  # the server has closed it, and the pool has it back
 
     async def _call(self, method: str, statement: str, args: tuple[Any, ...]) -> Any:
-        connection = await self.acquire()
-        try:
-            return await getattr(connection, method)(statement, *args)
-        except asyncio.CancelledError:
-            # The answer may still come: the connection is of no use to another operation.
-            self.terminate(connection)
-            raise
-        finally:
-            await self.release(connection)
+        pool, slots = await self.open()
+        async with slots:
+            connection = await pool.acquire()
+            try:
+                return await getattr(connection, method)(statement, *args)
+            except asyncio.CancelledError:
+                # The answer may still come: the connection is of no use to another operation.
+                self.terminate(connection)
+                raise
+            finally:
+                await self.release(connection)
 
     async def run(self, operation: str, method: str, statement: str, *args: Any) -> Any:
         """Execute a statement within the time limit."""
@@ -305,10 +317,9 @@ class _Listener:
                 self._wake.clear()
                 if not self._woken:
                     await self._wait()
-        except (asyncio.CancelledError, ChannelsUnavailable):
-            self.database.terminate(connection)
-            raise
         finally:
+            # Nobody resets a connection of the pool, and this one listens.
+            self.database.terminate(connection)
             await self.database.release(connection)
 
     async def _wait(self) -> None:

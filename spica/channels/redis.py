@@ -321,7 +321,7 @@ class RedisBackend:
             module,
             self._url,
             max_connections=MAX_CONNECTIONS - OTHER_CONNECTIONS,
-            connect_seconds=TIMEOUT_SECONDS,
+            timeout_seconds=TIMEOUT_SECONDS,
         )
 
     async def start(self, feed: Feed) -> None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from spica.channels.backend import TIMEOUT_SECONDS
 from spica.channels.messages import ChannelsUnavailable
 from spica.stores.breaker import is_lost_connection
+from spica.stores.slots import Busy
 
 T = TypeVar("T")
 
@@ -51,6 +52,8 @@ class Guard:
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 result = await call(*args)
+        except Busy as exc:
+            raise ChannelsUnavailable(operation, str(exc)) from None
         except TimeoutError:
             self._fail()
             raise ChannelsUnavailable(operation, f"no answer in {TIMEOUT_SECONDS:g} s") from None

@@ -35,6 +35,7 @@ from spica.channels.messages import (
     Message,
     Position,
 )
+from spica.channels.reads import SharedReads
 from spica.channels.subscription import Subscription
 
 logger = logging.getLogger("spica.channels")
@@ -218,16 +219,20 @@ class Join:
 
     async def start(self) -> bool:
         """Find the position of the subscription, and read a page. Return whether it is live now."""
-        page = await self._hub.read(self._topic, END, 0)
+        # Most clients come back with a valid id. The page behind it shows that, and is needed anyway.
+        guess, limit = (self._wanted[0].number, self._limit) if self._wanted else (END, 0)
+        page = await self._hub.read(self._topic, guess, limit)
         number, reason = choose_start(self._wanted, page)
         self._position = Position(page.epoch, number)
         self._subscription.start_at(self._topic.channel, self._position)
         if reason is not None:
             self._is_known_gap = True
             self._put_gap(reason)
-        if number < page.last:
-            return self._take(await self._hub.read(self._topic, number, self._limit))
-        return self._attach(page)
+        if number >= page.last:
+            return self._attach(page)
+        if number != guess:
+            page = await self._hub.read(self._topic, number, self._limit)
+        return self._take(page)
 
     async def step(self) -> bool:
         """Read the next page. Return whether the subscription is live now. An outage is waited for."""
@@ -311,6 +316,7 @@ class Hub:
         self.families: dict[str, History] = {}
         """The histories of reserved channels by the beginning of their keys."""
         self.max_queue_events = max_queue_events
+        self._reads = SharedReads(backend)
         self._kept = kept(history)
         self.topics: dict[str, Topic] = {}
         self._is_running = False
@@ -432,7 +438,7 @@ class Hub:
 
     async def read(self, topic: Topic, after: int, limit: int) -> Page:
         """Read a page of the log."""
-        return await self.backend.read(topic.key, after, limit, self.history_of(topic.key))
+        return await self._reads.read(topic.key, after, limit, self.history_of(topic.key))
 
     def history_of(self, key: str) -> History:
         """Return the events to keep of a channel."""

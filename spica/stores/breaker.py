@@ -63,7 +63,7 @@ class Breaker:
         return self._open_seconds > 0
 
     def enter(self, operation: str) -> None:
-        """Let an operation begin. Call one of `succeed`, `fail` and `leave` at its end.
+        """Let an operation begin. Call `succeed`, `fail`, `leave` or `refuse` at its end.
 
         Raises:
             StoreUnavailable: The breaker is open.
@@ -93,6 +93,11 @@ class Breaker:
     def leave(self) -> None:
         """Note that an operation ended without a result, because its task was cancelled."""
         self._probing = False
+
+    def refuse(self, operation: str, reason: str) -> StoreUnavailable:
+        """Note that an operation did not begin. Return the exception for it."""
+        self.leave()
+        return StoreUnavailable(self.store, operation, reason)
 
     def fail(self, operation: str, reason: str) -> StoreUnavailable:
         """Note that an operation failed, and return the exception for it."""

@@ -12,12 +12,13 @@ import asyncio
 import base64
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from spica.stores.base import BaseStore
 from spica.stores.breaker import Breaker, is_lost_connection
+from spica.stores.slots import Busy, Slots
 from spica.stores.values import Allowance, Rate, Record, take
 
 MAX_CONNECTIONS = 10
@@ -223,6 +224,11 @@ async def _keep(connection: Any) -> None:
     """Replace the query that resets a connection in the pool: the store changes no setting."""
 
 
+class _Open(NamedTuple):
+    pool: Any
+    slots: Slots
+
+
 class _Database:
     """The pool that all views of a store share: yours, or one for each event loop."""
 
@@ -239,13 +245,13 @@ class _Database:
             OSError,
             TimeoutError,
         )
-        self.openings: dict[asyncio.AbstractEventLoop, asyncio.Task[Any]] = {}
+        self.openings: dict[asyncio.AbstractEventLoop, asyncio.Task[_Open]] = {}
         """The tasks that open the pools, by event loop: connections cannot move to another loop."""
         self.calls: set[_Call] = set()
         self.pruned_at = time.monotonic()
         self.writes = 0
 
-    def pool(self) -> "asyncio.Task[Any]":
+    def pool(self) -> "asyncio.Task[_Open]":
         """Return the task that opens the pool, for this event loop. It goes on after a timeout."""
         try:
             loop = asyncio.get_running_loop()
@@ -265,7 +271,7 @@ class _Database:
             opening.add_done_callback(_note_exception)
         return opening
 
-    async def _open(self) -> Any:
+    async def _open(self) -> "_Open":
         pool = self.given or await self.asyncpg.create_pool(
             self.url,
             min_size=0,
@@ -279,13 +285,15 @@ class _Database:
             if self.owned:
                 pool.terminate()
             raise
-        return pool
+        return _Open(pool, Slots(pool.get_max_size(), self.breaker.timeout_seconds))
 
     async def run(self, call: "_Call") -> Any:
         """Open the pool if necessary, and carry out one operation."""
         self.calls.add(call)
         try:
-            return await call.carry_out(await asyncio.shield(self.pool()))
+            pool, slots = await asyncio.shield(self.pool())
+            async with slots:
+                return await call.carry_out(pool)
         finally:
             self.calls.discard(call)
 
@@ -316,7 +324,7 @@ class _Database:
         if not opening.done():
             opening.cancel()
         elif self.owned and not opening.cancelled() and opening.exception() is None:
-            pool = opening.result()
+            pool = opening.result().pool
             try:
                 async with asyncio.timeout(self.breaker.timeout_seconds):
                     await pool.close()
@@ -419,6 +427,8 @@ class PostgresStore(BaseStore):
             raise breaker.timed_out(operation)
         try:
             result = task.result()
+        except Busy as error:
+            raise breaker.refuse(operation, str(error)) from None
         except database.errors as error:
             raise breaker.fail(operation, f"{type(error).__name__}: {error}") from error
         except BaseException as error:

@@ -13,6 +13,7 @@ from typing import Any
 from spica.stores.base import BaseStore
 from spica.stores.breaker import Breaker, is_lost_connection
 from spica.stores.redis_connections import Connections, Execute, Script
+from spica.stores.slots import Busy
 from spica.stores.values import Allowance, Rate, Record
 
 MAX_CONNECTIONS = 50
@@ -299,7 +300,7 @@ class _Server:
             self.module,
             self.url.replace("valkey", "redis", 1) if is_redis else self.url,
             max_connections=MAX_CONNECTIONS,
-            connect_seconds=self.breaker.timeout_seconds,
+            timeout_seconds=self.breaker.timeout_seconds,
         )
 
     async def close(self) -> None:
@@ -352,6 +353,8 @@ class RedisStore(BaseStore):
                 result = await getattr(operations, operation)(*args)
         except TimeoutError:
             raise breaker.timed_out(operation) from None
+        except Busy as error:
+            raise breaker.refuse(operation, str(error)) from None
         except server.errors as error:
             raise breaker.fail(operation, f"{type(error).__name__}: {error}") from error
         except BaseException as error:

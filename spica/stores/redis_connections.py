@@ -5,10 +5,11 @@ takes another 40 us for each command, for its pool, its retries and its metrics.
 connections, so passwords, TLS, sockets and databases of a URL work as its documentation says.
 """
 
-import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Any
+
+from spica.stores.slots import Slots
 
 Execute = Callable[..., Awaitable[Any]]
 
@@ -23,11 +24,11 @@ class Connections:
         module: ``redis.asyncio`` or ``valkey.asyncio``.
         url: The address.
         max_connections: The largest number of connections.
-        connect_seconds: The timeout of connecting. The caller limits the whole time of a command.
+        timeout_seconds: The time limit of an operation. The caller enforces it.
     """
 
     def __init__(
-        self, module: Any, url: str, *, max_connections: int, connect_seconds: float
+        self, module: Any, url: str, *, max_connections: int, timeout_seconds: float
     ) -> None:
         package = module.__name__.partition(".")[0]
         driver = __import__(package, fromlist=["exceptions", "backoff"])
@@ -36,14 +37,14 @@ class Connections:
             url,
             max_connections=max_connections,
             socket_timeout=None,
-            socket_connect_timeout=connect_seconds,
+            socket_connect_timeout=timeout_seconds,
             protocol=2,
             # Without a retry: a second try could count twice, and would take longer than the time limit.
             retry=module.retry.Retry(driver.backoff.NoBackoff(), 0),
         )
         kind = self._pool.connection_class
         self._has_data = getattr(kind, "can_read", None) or kind.can_read_destructive
-        self._slots = asyncio.Semaphore(max_connections)
+        self._slots = Slots(max_connections, timeout_seconds)
         self._all: set[Any] = set()
         self._free: list[Any] = []
 
@@ -51,6 +52,7 @@ class Connections:
         """Send a command, and return its answer as bytes, integers, None and lists of them.
 
         Raises:
+            Busy: All connections were in use for too long.
             Exception: The server or the connection failed: an error of the driver, or an OSError.
         """
         async with self._slots:

@@ -4,6 +4,7 @@ import pytest
 
 from spica.channels import ChannelsUnavailable
 from spica.channels.server import MAX_FAILURES, Guard
+from spica.stores.slots import Busy
 
 pytestmark = pytest.mark.anyio
 
@@ -29,6 +30,18 @@ async def test_an_open_breaker_does_not_call():
         with pytest.raises(ChannelsUnavailable):
             await guard.run("publish", refuse, calls)
     assert len(calls) == MAX_FAILURES
+
+
+async def test_a_long_wait_for_a_connection_does_not_open_the_breaker():
+    async def wait():
+        calls.append("called")
+        raise Busy("no connection was free")
+
+    guard, calls = Guard((OSError,)), []
+    for _ in range(MAX_FAILURES + 3):
+        with pytest.raises(ChannelsUnavailable, match="publish failed: no connection was free"):
+            await guard.run("publish", wait)
+    assert len(calls) == MAX_FAILURES + 3
 
 
 async def test_another_error_is_raised_as_it_is():

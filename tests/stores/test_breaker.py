@@ -48,6 +48,14 @@ def test_five_failures_in_a_row_open_it_for_a_second(breaker):
     assert not is_open(breaker)
 
 
+def test_an_operation_that_found_no_connection_is_no_failure(breaker):
+    for _ in range(MAX_FAILURES + 3):
+        breaker.enter("get")
+        error = breaker.refuse("get", "no connection was free")
+    assert str(error) == "TestStore.get() failed: no connection was free"
+    assert not is_open(breaker)
+
+
 def test_a_success_starts_the_count_again(breaker):
     for _ in range(10):
         fail(breaker, 4)

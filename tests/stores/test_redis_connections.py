@@ -20,7 +20,7 @@ def anyio_backend():
 
 @pytest.fixture
 async def connections(redis_url):
-    connections = Connections(redis.asyncio, redis_url, max_connections=2, connect_seconds=5)
+    connections = Connections(redis.asyncio, redis_url, max_connections=2, timeout_seconds=5)
     yield connections
     await connections.aclose()
 
