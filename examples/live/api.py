@@ -71,6 +71,7 @@ page = Demo(
     "A JSON API",
     "Tokens with scopes, and typed bodies: see the 401, the 403, the 422 with its reasons, and the 201.",
     ("Star", "backend", "add"),
+    "authentication",
 )
 
 routes = [

@@ -123,6 +123,7 @@ page = Demo(
     "An attack",
     "Another site tries a forged form, a frame, a script and a WebSocket. See each of them fail, and why.",
     ("transfer", "account", "Witness", "take_report"),
+    "browser-safety",
 )
 
 routes = [

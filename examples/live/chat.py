@@ -44,6 +44,7 @@ page = Demo(
     "Chat",
     "Messages and presence over WebSockets, on all workers, without a lost message.",
     ("live", "people"),
+    "channels",
 )
 
 routes = [

@@ -28,6 +28,7 @@ page = Demo(
     "Dashboard",
     "Server-sent events that continue after a broken connection, from a task that runs on one worker.",
     ("measure", "load"),
+    "events",
 )
 
 routes = [

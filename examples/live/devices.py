@@ -77,6 +77,7 @@ page = Demo(
     "Your devices",
     "Sessions on the server: see where you are logged in, and log out elsewhere.",
     ("login", "revoke"),
+    "sessions",
 )
 
 routes = [

@@ -67,6 +67,7 @@ page = Demo(
     "An edit conflict",
     "Two editors, one text: the second save is refused instead of overwriting the first one.",
     ("present", "read", "save"),
+    "caching",
 )
 
 routes = [

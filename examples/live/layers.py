@@ -56,6 +56,7 @@ page = Demo(
     "The layers",
     "Proxies, request ids, compression, security headers, admission and timeouts, on every response.",
     ("make_layers", "facts"),
+    "middleware",
 )
 
 routes = [

@@ -25,6 +25,7 @@ page = Demo(
     "A rate limit",
     "Five presses in ten seconds, whichever worker counts them.",
     ("limited", "press"),
+    "rate-limits",
 )
 
 routes = [

@@ -90,6 +90,7 @@ page = Demo(
     "Under load",
     "300 requests for eight places: some wait, some get a 503 at once, and none takes the site down.",
     ("admission", "work", "sample"),
+    "overload",
 )
 
 routes = [

@@ -78,6 +78,7 @@ page = Demo(
     "Operations",
     "Request ids, an access log that knows how requests ended, metrics for Prometheus, health checks.",
     ("LastLines", "log", "metrics", "publish_state", "lifespan"),
+    "observability",
 )
 
 routes = [

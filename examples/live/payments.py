@@ -47,6 +47,7 @@ page = Demo(
     "Pay once",
     "Press five times, pay once: repeated requests get the stored answer, on every worker.",
     ("once", "Payment", "pay"),
+    "idempotency",
 )
 
 routes = [

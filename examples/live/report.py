@@ -66,6 +66,7 @@ page = Demo(
     "A slow report",
     "Twenty visitors ask at once, two workers compute once: a shared cache with single flight.",
     ("cache", "numbers", "forget"),
+    "caching",
 )
 
 routes = [

@@ -20,6 +20,19 @@ from spica.templating import Jinja2Templates
 GROUPS = ("Live pages, shared state", "In front of your code", "Running a service")
 LIVE, FRONT, SERVICE = GROUPS
 
+STORES = {"sqlite": "SQLite", "postgresql": "Postgres", "postgres": "Postgres"}
+
+HELLO = """\
+from spica import JSONResponse, Request, Response, Spica
+
+app = Spica()
+
+
+@app.get("/hello/{name}")
+async def hello(request: Request) -> Response:
+    return JSONResponse({"hello": request.path_params["name"]})
+"""
+
 
 def about_worker(request: Request) -> dict[str, Any]:
     """Return what every template may show: the demos, and the worker that has answered."""
@@ -27,10 +40,16 @@ def about_worker(request: Request) -> dict[str, Any]:
         "demos": DEMOS,
         "groups": [(group, [demo for demo in DEMOS if demo.group == group]) for group in GROUPS],
         "worker": os.getpid(),
-        "backend": STORE.partition(":")[0],
+        "backend": backend_name(STORE),
         "controls": CONTROLS,
         "user": request.session.get("user"),
     }
+
+
+def backend_name(url: str) -> str:
+    """Return the name of the store at a URL, for people."""
+    scheme = url.partition(":")[0]
+    return STORES.get(scheme, scheme.capitalize())
 
 
 def format_time(seconds: float) -> str:
@@ -52,6 +71,7 @@ class Demo:
         title: the heading of the page.
         summary: one sentence for the front page.
         code: the names of the module whose source the page shows.
+        guide: the page of the guide that explains it.
     """
 
     group: str
@@ -59,6 +79,7 @@ class Demo:
     title: str
     summary: str
     code: tuple[str, ...]
+    guide: str
 
     @property
     def name(self) -> str:
@@ -105,4 +126,4 @@ def read_source(text: str) -> dict[str, str]:
 
 async def index(request: Request) -> Response:
     """Show the front page."""
-    return templates.TemplateResponse(request, "index.html")
+    return templates.TemplateResponse(request, "index.html", {"hello": highlight(HELLO)})

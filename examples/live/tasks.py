@@ -50,6 +50,7 @@ page = Demo(
     "Tasks",
     "A task that goes on after its response, and one that repeats on one of the two workers.",
     ("bake", "start", "tick"),
+    "tasks",
 )
 
 routes = [

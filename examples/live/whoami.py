@@ -132,6 +132,7 @@ page = Demo(
     "Who are you to me",
     "The client's address, scheme, host and prefix, and which proxy's word for them counts.",
     ("facts_of", "trusting", "play"),
+    "proxies",
 )
 
 routes = [

@@ -48,6 +48,7 @@ page = Demo(
     "A text that writes itself",
     "A run that outlives its request: close the page, come back, and read on.",
     ("write", "start", "read"),
+    "runs",
 )
 
 routes = [

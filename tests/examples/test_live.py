@@ -55,6 +55,7 @@ def test_a_page_shows_its_demo_and_its_code(client, live, name):
     assert f"<h1>{page.title}</h1>" in response.text
     assert page.source in response.text
     assert 'aria-current="page"' in response.text
+    assert (EXAMPLES.parent / "docs" / "guide" / f"{page.guide}.md").exists()
 
 
 def test_the_front_page_lists_all_demos(client):
