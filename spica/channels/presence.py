@@ -7,6 +7,7 @@ publishes that they left.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -114,6 +115,7 @@ class Presence:
         self._count = 0
         self._tracked: dict[str, dict[str, bytes]] = {}
         self._watched: Counter[str] = Counter()
+        self._loaded: dict[str, tuple[float, dict[str, Any]]] = {}
 
     @asynccontextmanager
     async def track(
@@ -168,25 +170,42 @@ class Presence:
         self._watched[channel] += 1
         try:
             async with self._carrier.subscribe_to(PREFIX + channel) as subscription:
-                members = await self._load(channel)
-                yield PresenceEvent("snapshot", channel, users=_by_user(members.values()))
-                async for item in subscription:
+                view = _View(channel, await self._load(channel))
+                yield view.snapshot()
+                while True:
+                    item: Any = None
+                    with anyio.move_on_after(self.refresh_seconds):
+                        item = await anext(subscription, False)
+                    if item is False:
+                        return
                     if isinstance(item, Gap):
-                        members = await self._load(channel)
-                        yield PresenceEvent("snapshot", channel, users=_by_user(members.values()))
-                        continue
-                    for event in _changes(channel, members, item.data):
-                        yield event
+                        view = _View(channel, await self._load(channel))
+                        yield view.snapshot()
+                    elif item is not None:
+                        for event in view.apply(item.data["kind"], item.data["members"]):
+                            yield event
+                    if anyio.current_time() - view.checked_at >= self.refresh_seconds:
+                        for event in view.compare(await self._load_recent(channel)):
+                            yield event
         except ChannelsUnavailable as exc:
             self._carrier.log_outage(exc)
         finally:
             self._watched[channel] -= 1
             if not self._watched[channel]:
                 del self._watched[channel]
+                self._loaded.pop(channel, None)
 
     async def _load(self, channel: str) -> dict[str, Any]:
         members = await self._carrier.backend.members(storage_key(channel))
         return {member: decode(value) for member, value in members.items()}
+
+    async def _load_recent(self, channel: str) -> dict[str, Any]:
+        """Return the members as they were a moment ago: all readers of a process share them."""
+        loaded_at, members = self._loaded.get(channel, (-math.inf, {}))
+        if anyio.current_time() - loaded_at > self.refresh_seconds / 2:
+            members = await self._load(channel)
+            self._loaded[channel] = anyio.current_time(), members
+        return members
 
     # -- the work behind ---------------------------------------------------------------------------
 
@@ -221,7 +240,7 @@ class Presence:
             here = self._tracked.get(channel, {})
             left = [member for member in members if member not in here]
             if left:  # during the call
-                await self._carrier.backend.leave(key, left)
+                await self._leave(channel, {member: members[member] for member in left})
             await self._announce("join", channel, {m: members[m] for m in new if m in here})
         except ChannelsUnavailable as exc:
             self._carrier.log_outage(exc)
@@ -256,19 +275,45 @@ def _by_user(members: Iterable[Any]) -> dict[str, list[Meta]]:
     return users
 
 
-def _changes(channel: str, members: dict[str, Any], data: Any) -> list[PresenceEvent]:
-    """Apply a change to the known members, and return its events. A change that is known already has none."""
-    events = []
-    for member, about in data["members"].items():
-        if (data["kind"] == "join") == (member in members):
-            continue
-        if data["kind"] == "join":
-            members[member] = about
-        else:
-            del members[member]
-        count = sum(each["user"] == about["user"] for each in members.values())
-        event = PresenceEvent(
-            data["kind"], channel, user=about["user"], meta=about["meta"], connections=count
-        )
-        events.append(event)
-    return events
+class _View:
+    """The members of a channel, as one reader of the events knows them."""
+
+    def __init__(self, channel: str, members: dict[str, Any]) -> None:
+        self.checked_at = anyio.current_time()
+        self._channel = channel
+        self._members = members
+        self._suspects: set[str] = set()
+
+    def snapshot(self) -> PresenceEvent:
+        """Return the event with all members."""
+        return PresenceEvent("snapshot", self._channel, users=_by_user(self._members.values()))
+
+    def apply(
+        self, kind: Literal["join", "leave"], changed: Mapping[str, Any]
+    ) -> list[PresenceEvent]:
+        """Apply a change, and return its events. A change that is known already has none."""
+        events = []
+        for member, about in changed.items():
+            if (kind == "join") == (member in self._members):
+                continue
+            if kind == "join":
+                self._members[member] = about
+            else:
+                about = self._members.pop(member)
+            count = sum(each["user"] == about["user"] for each in self._members.values())
+            event = PresenceEvent(
+                kind, self._channel, user=about["user"], meta=about["meta"], connections=count
+            )
+            events.append(event)
+        return events
+
+    def compare(self, members: dict[str, Any]) -> list[PresenceEvent]:
+        """Find joins and leaves whose event was lost in an outage, and return events for them.
+
+        A difference counts when two comparisons have found it: the event of a young one is under way.
+        """
+        self.checked_at = anyio.current_time()
+        suspects, self._suspects = self._suspects, members.keys() ^ self._members.keys()
+        lost = suspects & self._suspects
+        joined = {member: members[member] for member in lost if member in members}
+        return self.apply("join", joined) + self.apply("leave", dict.fromkeys(lost - joined.keys()))

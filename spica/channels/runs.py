@@ -8,7 +8,6 @@ A run is not a durable job: if its process dies, it becomes "lost" and does not 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import secrets
@@ -16,24 +15,27 @@ import time
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
 from spica.channels.channels import Channels
-from spica.channels.messages import ChannelsUnavailable, Gap, History, make_event, parse_position
+from spica.channels.messages import (
+    START,
+    ChannelsUnavailable,
+    Gap,
+    History,
+    make_event,
+    parse_position,
+)
+from spica.channels.producer import END_SECONDS, ENDS, PREFIX, Producer, RunStatus, close_items
 from spica.exceptions import HTTPException
 from spica.stores import StoreUnavailable
 
 if TYPE_CHECKING:
     from spica.channels.subscription import Subscription
     from spica.stores import Store
-    from spica.tasks import TaskHandle, Tasks
-
-RunStatus: TypeAlias = Literal["running", "done", "failed", "cancelled", "lost"]
-
-ENDS = ("done", "failed", "cancelled", "lost")
-"""The names of the last event of a run."""
+    from spica.tasks import Tasks
 
 REREAD_SECONDS = 1.0
 """The time that a reader waits for the last event of a run that has ended."""
@@ -44,10 +46,6 @@ START_SECONDS = 5.0
 LISTEN_SECONDS = 1.0
 """The time that a start-up waits for the subscription to cancellations."""
 
-END_SECONDS = 3.0
-"""The time that a cancelled run has to write its end."""
-
-PREFIX = "#run:"
 CONTROL = "#runs"
 SWEEP = "spica.runs.sweep"
 
@@ -65,10 +63,6 @@ class RunsFull(HTTPException):
 
     def __str__(self) -> str:
         return f"{self.max_runs} runs are running. Set Runs(max_runs=) to allow more."
-
-
-class RunTooLarge(Exception):
-    """A run has published more than ``max_events`` events or ``max_size`` bytes. It fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +137,7 @@ class Runs:
         self.max_events = max_events
         self.max_size = max_size
         self._store = store.prefixed("runs")
-        self._producers: dict[str, _Producer] = {}
+        self._producers: dict[str, Producer] = {}
         self._tasks: Tasks | None = None
         # One more event for the end, and one for a cancellation by another worker.
         channels.add_family(PREFIX, History(max_events + 2, seconds + max_seconds))
@@ -212,7 +206,7 @@ class Runs:
         try:
             return await self._start(items, key, max_seconds)
         except BaseException:
-            await _close(items)
+            await close_items(items)
             raise
 
     async def _start(self, items: AsyncIterable[Any], key: str | None, max_seconds: float) -> Run:
@@ -230,12 +224,12 @@ class Runs:
                 await self._release(id, key)
             raise
         if running is not None:
-            await _close(items)
+            await close_items(items)
             return running
         if len(self._producers) >= self.max_runs:
             await self._release(id, key)
             raise RunsFull(self.max_runs)
-        producer = self._producers[id] = _Producer(self, id, key, items, max_seconds)
+        producer = self._producers[id] = Producer(self, id, key, items, max_seconds)
         try:
             await self._record(id, key, max_seconds)
             producer.handle = self._tasks.start(producer.run, name=f"spica.runs.{id}")
@@ -359,19 +353,23 @@ class Runs:
             return item, False
         if item is not None:
             return item.to_server_sent_event(), item.event in ENDS
-        end = await self._end_if_over(id)
+        end = await self._end_if_over(id, subscription.position)
         if end is None:
             return None, False
         # Its last event was read before, or is lost.
         return _end_event(*end, id=subscription.position), True
 
-    async def _end_if_over(self, id: str) -> tuple[RunStatus, str] | None:
+    async def _end_if_over(self, id: str, position: str) -> tuple[RunStatus, str] | None:
+        """Return the end of a run that has ended, if its log has nothing behind a position."""
         try:
             status = await self.status(id)
             if status == "running":
                 return None
             _, error = await self._end_of(id)
-        except StoreUnavailable:
+            read = parse_position(position) or START
+            if await self.channels.last_number(PREFIX + id) > read.number:
+                return None  # the reader is late, for example because the channels were down
+        except (ChannelsUnavailable, StoreUnavailable):
             return None
         return status or "lost", error
 
@@ -381,12 +379,14 @@ class Runs:
         """Write the end of a run, and return False if it has ended already. For spica itself."""
         value = f"{status} {error}".encode()
         is_first = await self._store.set(f"end:{id}", value, seconds=self.seconds, only_if="absent")
-        await self._store.delete(f"run:{id}")
-        await self._release(id, key)
-        if is_first:
-            with suppress(ChannelsUnavailable):  # readers find the end in the store
-                data = {"error": error} if error else {}
-                await self.channels.publish_to(PREFIX + id, data, status)
+        try:
+            await self._store.delete(f"run:{id}")
+            await self._release(id, key)
+        finally:
+            if is_first:
+                with suppress(ChannelsUnavailable):  # readers find the end in the store
+                    data = {"error": error} if error else {}
+                    await self.channels.publish_to(PREFIX + id, data, status)
         return is_first
 
     async def renew(self, id: str, key: str | None, max_seconds: float) -> bool:
@@ -433,7 +433,8 @@ class Runs:
     async def sweep(self) -> None:
         """Find the runs whose process has died. The lifespan calls it every 10 seconds."""
         for name in await self._store.members("running"):
-            await self.status(name.removeprefix("run:"))
+            if await self.status(name.removeprefix("run:")) != "running":
+                await self._store.delete(name)  # an outage may have left it
 
     async def _listen(self, is_listening: anyio.Event) -> None:
         """Stop the runs that another worker has cancelled."""
@@ -451,136 +452,5 @@ class Runs:
             producer.cancel()
 
 
-class _Producer:
-    """A run in the process that makes its items."""
-
-    def __init__(
-        self, runs: Runs, id: str, key: str | None, items: AsyncIterable[Any], max_seconds: float
-    ) -> None:
-        self._runs = runs
-        self._id = id
-        self._key = key
-        self._items = items
-        self._max_seconds = max_seconds
-        self._scope = anyio.CancelScope()
-        self._count = 0
-        self._size = 0
-        self._renewed_at = 0.0
-        self.handle: TaskHandle | None = None
-
-    def cancel(self) -> None:
-        """Stop the run, whose end is written already."""
-        self._scope.cancel()
-
-    async def run(self) -> None:
-        """Publish the items, then the end."""
-        status: RunStatus = (
-            "lost"  # unless something below says otherwise: the shutdown cancels the task
-        )
-        error = ""
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._keep_lease)
-                with self._scope:
-                    status, error = await self._publish_all()
-                tasks.cancel_scope.cancel()
-        finally:
-            await self._end(status, error)
-
-    async def _end(self, status: RunStatus, error: str) -> None:
-        """Write the end. While the store is down, try again until the lease ends, or the application."""
-        give_up_at = anyio.current_time() + self._runs.lease_seconds
-        is_closed = False
-        try:
-            while True:
-                with anyio.move_on_after(END_SECONDS, shield=True), suppress(StoreUnavailable):
-                    if not is_closed:
-                        is_closed = True
-                        await _close(self._items)
-                    await self._runs.finish(self._id, self._key, status, error)
-                    return
-                if anyio.current_time() > give_up_at:
-                    logger.warning("The end of run %s could not be written.", self._id)
-                    return
-                await anyio.sleep(REREAD_SECONDS)
-        finally:
-            self._runs.forget(self._id)
-
-    async def _publish_all(self) -> tuple[RunStatus, str]:
-        try:
-            with anyio.fail_after(self._max_seconds):
-                async for item in self._items:
-                    await self._publish(item)
-        except Exception as exc:
-            logger.error("A run failed (%s)", self._id, exc_info=exc)
-            return "failed", type(exc).__name__
-        except asyncio.CancelledError as exc:
-            if _is_being_cancelled():
-                raise
-            # The items have awaited something that was cancelled.
-            logger.error("A run failed (%s)", self._id, exc_info=exc)
-            return "failed", "CancelledError"
-        return "done", ""
-
-    async def _publish(self, item: Any) -> None:
-        """Publish an item. After an outage, the length of the log shows whether the item has arrived."""
-        runs, event, data = self._runs, None, item
-        if hasattr(item, "retry_milliseconds"):  # a ServerSentEvent
-            event, data = item.event, item.data
-        if event in ENDS:
-            raise ValueError(f"The event name {event!r} is reserved for the end of a run.")
-        self._size += len(runs.channels.encode(data))
-        if self._count >= runs.max_events or self._size > runs.max_size:
-            raise RunTooLarge(
-                f"A run has at most {runs.max_events} events and {runs.max_size} bytes."
-            )
-        key, give_up_at = PREFIX + self._id, anyio.current_time() + self._runs.lease_seconds
-        while True:
-            try:
-                await runs.channels.publish_to(key, data, event)
-                break
-            except ChannelsUnavailable:
-                if anyio.current_time() > give_up_at:
-                    raise
-                await anyio.sleep(0.5)
-                with suppress(ChannelsUnavailable):
-                    if await runs.channels.last_number(key) > self._count:
-                        break
-        self._count += 1
-
-    async def _keep_lease(self) -> None:
-        """Renew the lease, and stop the run if it has ended elsewhere or the lease is lost."""
-        self._renewed_at = anyio.current_time()
-        while True:
-            await anyio.sleep(self._runs.renew_seconds)
-            try:
-                if not await self._runs.renew(self._id, self._key, self._max_seconds):
-                    break
-                self._renewed_at = anyio.current_time()
-            except StoreUnavailable:
-                if (
-                    anyio.current_time() - self._renewed_at
-                    > self._runs.lease_seconds - self._runs.renew_seconds
-                ):
-                    break
-        self._scope.cancel()
-
-
-def _is_being_cancelled() -> bool:
-    """Return whether this task of asyncio was asked to end."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
-
-
 def _end_event(status: RunStatus, error: str = "", id: str | None = None) -> Any:
     return make_event({"error": error} if error else {}, event=status, id=id)
-
-
-async def _close(items: AsyncIterable[Any]) -> None:
-    """Close an async generator. Its errors are logged."""
-    aclose = getattr(items, "aclose", None)
-    if aclose is not None:
-        try:
-            await aclose()
-        except Exception:
-            logger.exception("Closing the items of a run failed")

@@ -153,13 +153,13 @@ async def test_readers_join_late_and_come_back_on_another_worker() -> None:
 async def test_a_reader_that_comes_back_after_the_end_gets_the_end_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("spica.channels.runs.REREAD_SECONDS", 0.01)
     (worker,) = make_workers()
     words = Words()
     words.end()
     async with running(worker) as (client,):
         run = await worker.runs.start(words)
         ((_, _, last),) = await read_all(client, run.id)
+        monkeypatch.setattr("spica.channels.runs.REREAD_SECONDS", 0.01)
         assert await read_all(client, run.id, after=last) == [("done", "{}", last)]
 
 
@@ -350,7 +350,7 @@ class FailingStore(MemoryStore):
 
 
 async def test_the_end_is_written_when_the_store_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spica.channels.runs.REREAD_SECONDS", 0.01)
+    monkeypatch.setattr("spica.channels.producer.RETRY_SECONDS", 0.01)
     worker = Worker(MemoryBackend(), store := FailingStore())
     words = Words()
     async with running(worker) as (client,):
@@ -480,6 +480,42 @@ async def test_an_outage_neither_loses_nor_repeats_an_item(when: str) -> None:
         words.end()
         events = await read_all(client, run.id)
         assert [data for _, data, _ in events] == ["a", "b", "c", "{}"]
+
+
+async def test_a_reader_gets_no_end_before_the_items_that_an_outage_holds_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Backend(MemoryBackend):
+        is_down = False
+
+        async def read(self, *args: Any) -> Any:
+            if self.is_down:
+                raise ChannelsUnavailable("read", "down")
+            return await super().read(*args)
+
+    monkeypatch.setattr("spica.channels.runs.REREAD_SECONDS", 0.01)
+    worker = Worker(backend := Backend(), MemoryStore())
+    worker.runs.renew_seconds = 0.01
+    words = Words()
+    words.say(*"a" * 150)
+    words.end()
+    async with running(worker):
+        run = await worker.runs.start(words)
+        with anyio.fail_after(5):
+            while await worker.runs.status(run.id) != "done":
+                await anyio.sleep(0.01)
+        events = worker.runs.events(run.id)
+        found = await take(events, 50)  # of the first page
+        backend.is_down = True
+
+        async def recover() -> None:
+            await anyio.sleep(0.1)
+            backend.is_down = False
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(recover)
+            found += await take(events, 101)
+    assert [event for event, _ in found] == [None] * 150 + ["done"]
 
 
 async def test_an_end_that_the_channel_has_lost_comes_from_the_store() -> None:

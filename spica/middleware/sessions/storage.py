@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -216,14 +217,21 @@ class SessionStorage:
         base = await self._read_base(session)
         user_field = {USER_FIELD: owner.to_field()} if owner != Owner() else {}
         ends = self._choose_end(session)
-        await self.store.create(
-            key,
-            _apply(base, changes) | user_field,
-            idle_seconds=self.settings.idle_seconds,
-            ends_at=ends,
-            group=owner.user_id,
-        )
-        if not await self._take_over(session, key, generation):
+        try:
+            await self.store.create(
+                key,
+                _apply(base, changes) | user_field,
+                idle_seconds=self.settings.idle_seconds,
+                ends_at=ends,
+                group=owner.user_id,
+            )
+            has_taken_over = await self._take_over(session, key, generation)
+        except StoreUnavailable:
+            # No client will know the new id. Without this, the user would see a device that is none.
+            with suppress(StoreUnavailable):
+                await self.store.delete(key)
+            raise
+        if not has_taken_over:
             await self.store.delete(key)
             return self._drop(session, "it has ended, or all sessions of its user were revoked")
         now = time.time()

@@ -574,6 +574,14 @@ async def test_a_response_whose_session_could_not_be_written_is_a_503(
     assert "set-cookie" not in response.headers
 
 
+async def test_a_login_that_fails_leaves_no_session_in_the_list(store: CountingStore) -> None:
+    browser = Browser(app_with(by_path, store))
+    store.down.add("get")  # after the new record was created
+    assert (await browser.get("/login/7")).status == 503
+    store.down.clear()
+    assert await Sessions(store).of("7") == []
+
+
 async def test_a_renewal_that_fails_hurts_nobody(store: CountingStore, clock: Clock) -> None:
     async def unused(request: Any) -> Any:
         return PlainTextResponse("ok")
