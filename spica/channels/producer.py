@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import anyio
 
@@ -14,7 +14,7 @@ from spica.channels.messages import ChannelsUnavailable
 from spica.stores import StoreUnavailable
 
 if TYPE_CHECKING:
-    from spica.channels.runs import Runs
+    from spica.channels.channels import Channels
     from spica.tasks import TaskHandle
 
 RunStatus: TypeAlias = Literal["running", "done", "failed", "cancelled", "lost"]
@@ -38,11 +38,37 @@ class RunTooLarge(Exception):
     """A run has published more than ``max_events`` events or ``max_size`` bytes. It fails."""
 
 
+class Register(Protocol):
+    """The part of `Runs` that a producer needs."""
+
+    channels: Channels
+    lease_seconds: float
+    renew_seconds: float
+    max_events: int
+    max_size: int
+
+    async def finish(self, id: str, key: str | None, status: RunStatus, error: str = "") -> bool:
+        """Write the end of a run."""
+        ...
+
+    async def renew(self, id: str, key: str | None, max_seconds: float) -> bool:
+        """Renew the lease of a run, and return whether it is still running."""
+        ...
+
+    def forget(self, id: str) -> None:
+        """Forget a run that has ended."""
+
+
 class Producer:
     """A run in the process that makes its items."""
 
     def __init__(
-        self, runs: Runs, id: str, key: str | None, items: AsyncIterable[Any], max_seconds: float
+        self,
+        runs: Register,
+        id: str,
+        key: str | None,
+        items: AsyncIterable[Any],
+        max_seconds: float,
     ) -> None:
         self._runs = runs
         self._id = id
