@@ -84,8 +84,8 @@ class ProxyHeadersMiddleware(Layer):
 
     The layer walks the list from its end. It skips trusted entries; the first other entry is the client. At
     an entry that is not an address, it stops and keeps the last good one. Headers of an untrusted peer change
-    nothing. Put this layer outermost, only OpenTelemetry may be further out, and switch off the handling of
-    proxy headers in the server.
+    nothing. Put this layer outermost, and switch off the handling of proxy headers in the server. Only
+    OpenTelemetry and ``RequestIdMiddleware`` may be further out.
 
     Args:
         app: The inner app.
