@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from spica._http import codings
 from spica._http.codings import (
+    _FREE_PARTS,
+    _PART_SIZE,
     DECODERS,
     ENCODERS,
     IDENTITY,
@@ -119,6 +121,23 @@ def decode(coding, encoded, step=None, size=1000):
 def encode(coding, body=TEXT, level=None):
     encoder = ENCODERS[coding](LEVELS[coding][-1] if level is None else level)
     return encoder.encode(body, is_end=True)
+
+
+PARTS = _FREE_PARTS + 2 * 10_000 // _PART_SIZE
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+@pytest.mark.parametrize(
+    ("empty", "is_allowed"), [(PARTS - 3, True), (PARTS - 2, True), (PARTS - 1, False)]
+)
+def test_a_body_has_a_largest_number_of_parts_for_its_size(coding, empty, is_allowed):
+    """Each part takes time, even if it is empty."""
+    encoded = encode(coding, b"a" * 10_000) * 2 + encode(coding, b"") * empty
+    if is_allowed:
+        assert len(decode(coding, encoded)) == 20_000
+    else:
+        with pytest.raises(MalformedEncoding, match="too many parts"):
+            decode(coding, encoded)
 
 
 @pytest.mark.parametrize("coding", OFFERED)

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 PIECE_SIZE = 64 * 1024
 """The bytes that are decoded at a time."""
 
+INPUT_SIZE = 16 * 1024
+"""The bytes that a decoder gets at a time. It copies the ones that are left, again and again."""
+
 FREE_SIZE = 16 * 1024
 """The ratio counts only beyond this many decoded bytes, because a small body can be very repetitive."""
 
@@ -44,6 +47,7 @@ class DecompressionMiddleware(Layer):
     ===================================================  ======
     an encoding that is not offered, or several of them  415
     a body that is not valid, incomplete, or too long    400
+    hundreds of gzip members or frames for a small body  400
     more than ``max_ratio`` times the received bytes     413
     ===================================================  ======
 
@@ -116,6 +120,7 @@ class _DecodedReceive:
     """Receive the messages of a request, with the body decoded."""
 
     __slots__ = (
+        "_chunk",
         "_decoded_size",
         "_decoder",
         "_error",
@@ -130,6 +135,7 @@ class _DecodedReceive:
         self._decoder = decoder
         self._max_ratio = max_ratio
         self._size = self._decoded_size = 0
+        self._chunk = memoryview(b"")  # received, but not yet decoded
         self._is_over = False  # the last message of the body was received
         self._error: HTTPException | None = None
 
@@ -141,24 +147,25 @@ class _DecodedReceive:
         """
         if self._error is not None:
             raise self._error
-        if self._decoder.has_more:
-            return self._next(b"")
-        if self._is_over:
-            return await self._receive()  # a disconnect
-        message = await self._receive()
-        if message["type"] != "http.request":
-            return message
-        chunk = message.get("body", b"")
-        self._size += len(chunk)
-        self._is_over = not message.get("more_body", False)
-        return self._next(chunk)
+        if not self._has_input():
+            if self._is_over:
+                return await self._receive()  # a disconnect
+            message = await self._receive()
+            if message["type"] != "http.request":
+                return message
+            self._chunk = memoryview(message.get("body", b""))
+            self._size += len(self._chunk)
+            self._is_over = not message.get("more_body", False)
+        return self._next()
 
-    def _next(self, chunk: bytes) -> Message:
+    def _has_input(self) -> bool:
+        return self._decoder.has_more or len(self._chunk) > 0
+
+    def _next(self) -> Message:
         """Return a message with the next piece of the decoded body."""
         try:
-            body = self._decoder.decode(chunk, PIECE_SIZE)
-            has_more = self._decoder.has_more
-            if self._is_over and not has_more:
+            body = self._decode()
+            if self._is_over and not self._has_input():
                 self._decoder.finish()
         except MalformedEncoding as error:
             raise self._fail(
@@ -170,8 +177,18 @@ class _DecodedReceive:
         return {
             "type": "http.request",
             "body": body,
-            "more_body": has_more or not self._is_over,
+            "more_body": self._has_input() or not self._is_over,
         }
+
+    def _decode(self) -> bytes:
+        pieces, size = [], 0
+        while size < PIECE_SIZE and self._has_input():
+            data = b""
+            if not self._decoder.has_more:
+                data, self._chunk = bytes(self._chunk[:INPUT_SIZE]), self._chunk[INPUT_SIZE:]
+            pieces.append(self._decoder.decode(data, PIECE_SIZE - size))
+            size += len(pieces[-1])
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _fail(self, status_code: int, detail: str) -> HTTPException:
         """Return an error, which all later readers get too."""

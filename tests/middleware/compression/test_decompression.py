@@ -13,6 +13,7 @@ from spica.applications import Spica
 from spica.middleware import Middleware
 from spica.middleware.base import BaseHTTPMiddleware
 from spica.middleware.compression import DecompressionMiddleware
+from spica.middleware.compression.decompression import INPUT_SIZE, _DecodedReceive
 from spica.requests import Request
 from spica.responses import JSONResponse, PlainTextResponse
 from spica.routing import Mount, Route
@@ -207,6 +208,39 @@ async def test_a_bomb_never_takes_much_memory():
         await call(app, "POST", headers=headers, body=encode(coding, bytes(3_000_000)))
     assert max(sizes) <= 100_000
     assert sum(sizes) == 9_000_000
+
+
+class Copying:
+    """A decoder that decodes one byte at a time, and notes how many it keeps."""
+
+    def __init__(self):
+        self.rest, self.largest = b"", 0
+
+    @property
+    def has_more(self):
+        return bool(self.rest)
+
+    def decode(self, chunk, max_size):
+        self.rest += chunk
+        self.largest = max(self.largest, len(self.rest))
+        decoded, self.rest = self.rest[:1], self.rest[1:]
+        return decoded
+
+    def finish(self):
+        pass
+
+
+async def test_a_decoder_never_copies_more_than_a_part_of_a_large_chunk():
+    async def receive():
+        return {"type": "http.request", "body": bytes(3 * INPUT_SIZE)}
+
+    decoder = Copying()
+    decoded = _DecodedReceive(receive, decoder, 100)
+    message, size = await decoded(), 0
+    while message["more_body"]:
+        size += len(message["body"])
+        message = await decoded()
+    assert (size + len(message["body"]), decoder.largest) == (3 * INPUT_SIZE, INPUT_SIZE)
 
 
 def measured_app(endpoint):
