@@ -54,11 +54,15 @@ def plan_ranges(value: str, size: int, max_ranges: int) -> list[tuple[int, int]]
         return None  # RFC 9110 s.14.2: ignore an unknown unit
     # RFC 9110 s.5.6.1: skip empty list elements. Invalid ranges are skipped as well if there is a valid
     # one (s.14.2 leaves this to the server).
-    specs = [spec for part in ranges.split(",") if (spec := _parse_range(part)) is not None]
+    specs: list[tuple[int | None, int | None]] = []
+    for part in ranges.split(","):
+        spec = _parse_range(part)
+        if spec is not None:
+            specs.append(spec)
+            if len(specs) > max_ranges:
+                return None  # RFC 9110 s.14.2: many small ranges may be an attack
     if not specs:
         raise MalformedRangeHeader("Range header: range must be requested")
-    if len(specs) > max_ranges:
-        return None  # RFC 9110 s.14.2: many small ranges may be an attack
     selected = [pair for spec in specs if (pair := _clip(*spec, size)) is not None]
     if not selected:
         raise RangeNotSatisfiable(size)  # RFC 9110 s.14.1.1: one satisfiable range is enough

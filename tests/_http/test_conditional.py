@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spica._http.conditional import (
+    MAX_ENTITY_TAGS,
     EntityTag,
     Outcome,
     allows_range,
@@ -152,6 +153,11 @@ def test_a_written_list_of_tags_parses_back(tags):
 @settings(max_examples=200)
 def test_no_text_makes_the_tag_parser_raise_or_hang(text):
     assert len(parse_entity_tags(text)) <= len(text)
+
+
+@pytest.mark.parametrize("count", [MAX_ENTITY_TAGS - 1, MAX_ENTITY_TAGS, MAX_ENTITY_TAGS + 1])
+def test_a_bounded_number_of_tags_is_read(count):
+    assert len(parse_entity_tags('W/"a",' * count)) == min(count, MAX_ENTITY_TAGS)
 
 
 def test_a_long_list_of_quotes_takes_linear_time():
