@@ -1,8 +1,7 @@
 """``HTTPConnection``, the view of a connection, and ``Request``, which adds the body.
 
 The outermost layer makes one Request per scope, and inner layers get the same object. Its properties read
-the scope when you use them. The ``BodyChannel`` around ``receive`` owns the body (``spica._asgi.body``), so
-several Requests over one connection see the same body.
+the scope. The ``BodyChannel`` (``spica._asgi.body``) owns the body: all Requests over it see the same one.
 
 Standards: ASGI HTTP specification ("HTTP Connection Scope"); RFC 8297 (103 Early Hints).
 """
@@ -341,8 +340,12 @@ class Request(ReadsModels, HTTPConnection[StateT]):
     _cleanup: Cleanup | None
     _own_send: Send
     _given_send: Send | None = None  # set by an assignment to `_send`
-    _edits: Any = None
-    """Edits of the outer layers: ``(innermost, (next, ... None))``. See ``spica._layers.editing``."""
+    _edits: Any  # edits of the outer layers, ``(innermost, (next, ... None))``: see `push_edit`
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls._edits = None  # its constructor may not call ours
 
     def __init__(
         self, scope: Scope, receive: Receive = empty_receive, send: Send = empty_send
@@ -352,7 +355,7 @@ class Request(ReadsModels, HTTPConnection[StateT]):
         self.scope = scope
         self._receive = receive
         self._own_send = send
-        self._cleanup = None
+        self._cleanup = self._edits = None
         self._url = self._headers = self._query_params = self._cookies = None
 
     @property

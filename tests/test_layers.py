@@ -254,3 +254,17 @@ async def test_a_layer_with_a_call_of_its_own_is_run_with_messages() -> None:
     calls: list[str] = []
     response = await call(an_app(Own))
     assert (calls, response.headers["x-stamp"]) == (["http"], "yes")
+
+
+async def test_a_request_whose_constructor_does_not_call_ours_passes_a_layer() -> None:
+    class Bare(Request):
+        def __init__(self, scope: Scope) -> None:
+            self.scope = scope
+
+    async def dispatch(request: Request, call_next: Any) -> Any:
+        return await call_next(Bare(request.scope))
+
+    middleware = [Middleware(BaseHTTPMiddleware, dispatch=dispatch), Middleware(Stamp)]
+    app = Spica(routes=[Route("/", hello)], middleware=middleware)
+    exchange = await Exchange().run(app)
+    assert (exchange.text, exchange.headers["x-stamp"]) == ("hello", "yes")

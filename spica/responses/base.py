@@ -91,7 +91,8 @@ class Response:
     _replaced_body: AsyncIterator[Content] | None = None
     _unread: Sequence[CloseOnce] = ()
     """The iterators to close at the end of the request."""
-    _headers: MutableHeaders | None = None
+    _headers: MutableHeaders | None
+    """The view that ``headers`` has returned. It has no default here, for the same reason as below."""
     _measured_body: bytes | memoryview | None
     """The body that Content-Length was computed from. A different ``body`` was assigned later.
 
@@ -113,6 +114,7 @@ class Response:
             if len(media_type) > _REMEMBERED_SIZE:
                 self._has_own_headers = True
         self.background = background
+        self._headers = None
         self.body = self._measured_body = body = self.render(content)
         if headers is None and type(body) is bytes and not self._has_own_headers:
             # The fast path of init_headers, inlined to save a call.
@@ -153,6 +155,7 @@ class Response:
 
     def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
         """Set ``raw_headers`` from ``headers``, the body and the media type."""
+        self._headers = None
         size: int | None = None
         body = getattr(self, "body", None)
         if body is not None:  # a streaming response has no body yet, so its length is unknown
@@ -182,7 +185,10 @@ class Response:
     @property
     def headers(self) -> MutableHeaders:
         """The headers, as a view that changes ``raw_headers``."""
-        view = self._headers
+        try:
+            view = self._headers
+        except AttributeError:
+            view = None  # the constructor of a subclass did not call ours
         if view is None or view._list is not self.raw_headers:
             view = self._headers = MutableHeaders(None, self.raw_headers)
         return view
