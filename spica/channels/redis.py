@@ -305,6 +305,7 @@ class RedisBackend:
         self._listener: _Listener | None = None
         self._next_epoch = new_epoch()
         self._own: Connections | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def _connect(self) -> None:
         module = import_module(f"{self._package}.asyncio")
@@ -336,8 +337,11 @@ class RedisBackend:
             raise RuntimeError(
                 "RedisBackend: make one for each Channels. They may share the client."
             )
+        loop, self._loop = self._loop, asyncio.get_running_loop()
         if self._url:
             self._connect()
+        elif loop is not None and loop.is_closed():  # such as that of a test client
+            self._client.connection_pool.reset()
         self._listener = _Listener(self._client, self._guard, feed)
         feed.start_soon(self._listener.run)
         feed.start_soon(self._listener.check)

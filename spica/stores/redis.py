@@ -264,15 +264,15 @@ def check_client(owner: str, client: Any) -> str:
 
 
 class _Server:
-    """The part that all views of a store share: your client, or connections for the event loop that runs."""
+    """The part that all views of a store share: your client, or connections for each event loop."""
 
     def __init__(self, client: Any, package: str, url: str, timeout_seconds: float) -> None:
         self.url = url
         self.client = client
-        self.own: Connections | None = None
+        self.own: dict[asyncio.AbstractEventLoop, tuple[Connections, _Operations]] = {}
         self.breaker = Breaker("RedisStore", timeout_seconds)
-        self.loop: object = None
-        self.operations: Any = None
+        self.current: tuple[Any, Any] = None, None
+        """The event loop that the last operation ran in, and its `_Operations`."""
         self.module = _import_client(package)
         root = __import__(package)
         self.errors = (getattr(root, "RedisError", None) or root.ValkeyError, OSError)
@@ -286,13 +286,25 @@ class _Server:
                 "RedisStore works on asyncio only, because its drivers do. On trio use MemoryStore or "
                 "SQLiteStore."
             ) from None
-        if self.loop is not loop:
-            self.loop = loop
-            self.own = None if self.client is not None else self._connect()
-            execute = self.client.execute_command if self.own is None else self.own.execute
-            self.operations = _Operations(execute)
-        operations: _Operations = self.operations
-        return operations
+        last, operations = self.current
+        if last is not loop:
+            operations = self._open_for(loop)
+            self.current = loop, operations
+        found: _Operations = operations
+        return found
+
+    def _open_for(self, loop: asyncio.AbstractEventLoop) -> _Operations:
+        if self.client is not None:
+            last = self.current[0]
+            if last is not None and last.is_closed():  # such as that of a test client
+                self.client.connection_pool.reset()
+            return _Operations(self.client.execute_command)
+        if loop not in self.own:
+            for other in [other for other in self.own if other.is_closed()]:
+                self.own.pop(other, None)
+            connections = self._connect()
+            self.own[loop] = connections, _Operations(connections.execute)
+        return self.own[loop][1]
 
     def _connect(self) -> Connections:
         is_redis = self.module.__name__ == "redis.asyncio"
@@ -304,10 +316,12 @@ class _Server:
         )
 
     async def close(self) -> None:
-        """Close the connections of the store, unless their event loop has ended, and they with it."""
-        own, loop, self.loop, self.own = self.own, self.loop, None, None
-        if own is not None and loop is asyncio.get_running_loop():
-            await own.aclose()
+        """Close the connections that the store has opened for this event loop."""
+        if self.own:
+            own, _ = self.own.pop(asyncio.get_running_loop(), (None, None))
+            self.current = None, None
+            if own is not None:
+                await own.aclose()
 
 
 class RedisStore(BaseStore):

@@ -77,11 +77,16 @@ class Rate:
         The units are second, minute, hour and day, also in the plural and as sec, min, s, m, h, d.
 
         Raises:
+            TypeError: It is not a string.
             ValueError: The string has another form, or a number is out of range.
 
         >>> Rate.parse("20/10 seconds")
         Rate(requests=20, seconds=10, burst=20)
         """
+        if not isinstance(rate, str):
+            raise TypeError(
+                f"Rate.parse: the rate must be a str, not {rate!r:.80}. Write {_FORMS}."
+            )
         match = _RATE.fullmatch(rate.lower())
         requests, count, unit = match.groups() if match else ("", "", "")
         scale = _UNITS.get(unit) or _UNITS.get(unit.removesuffix("s"))

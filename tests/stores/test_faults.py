@@ -119,7 +119,7 @@ async def measure_gaps(gaps):
 async def test_a_script_is_loaded_again_after_a_flush(redis_server):
     async with open_store(redis_server.url) as store:
         await until(lambda: store.take("a", Rate(1, 60)))
-        await store._server.own.execute("SCRIPT", "FLUSH")
+        await store._server.current[1].execute("SCRIPT", "FLUSH")
         assert not await store.take("a", Rate(1, 60))
         await store.delete("a")
 
@@ -127,7 +127,7 @@ async def test_a_script_is_loaded_again_after_a_flush(redis_server):
 async def test_a_redis_without_memory_refuses_and_stays_readable(redis_server):
     async with open_store(redis_server.url) as store:
         await until(lambda: store.set("a", b"1"))
-        execute = store._server.own.execute
+        execute = store._server.current[1].execute
         await execute("CONFIG", "SET", "maxmemory", "1")
         try:
             with pytest.raises(StoreUnavailable, match="OutOfMemory"):

@@ -1,9 +1,13 @@
 """The Redis store: its clients and connections."""
 
 import asyncio
+import gc
 import sys
 import time
+import warnings
 
+import anyio
+import anyio.from_thread
 import pytest
 import redis.asyncio
 
@@ -56,7 +60,7 @@ async def test_keys_are_readable_and_expire(redis_url):
         await shop.take("a", Rate(1, 60))
         await shop.acquire("a", "me", seconds=60)
         await shop.create("a", {}, idle_seconds=60, ends_at=FAR, group="g")
-        execute = store._server.own.execute
+        execute = store._server.current[1].execute
         times = {key: await execute("PTTL", key) for key in await execute("KEYS", "*")}
     keys = {
         b"spica:v:shop:a",
@@ -74,7 +78,7 @@ async def test_keys_are_readable_and_expire(redis_url):
 async def test_members_that_expired_leave_the_group(redis_url):
     async with open_store(redis_url, timeout_seconds=5) as store:
         await store.create("b", {}, idle_seconds=60, ends_at=FAR, group="g")
-        execute = store._server.own.execute
+        execute = store._server.current[1].execute
         await execute("ZADD", "spica:g:g", 1, "old")
         await store.create("a", {}, idle_seconds=60, ends_at=FAR, group="g")
         assert await execute("ZRANGE", "spica:g:g", 0, -1) == [b"b", b"a"]
@@ -108,6 +112,32 @@ def test_a_store_moves_to_another_event_loop(redis_url):
 
     assert [asyncio.run(take()).remaining for _ in range(3)] == [2, 1, 0]
     asyncio.run(store.aclose())
+
+
+def test_each_event_loop_has_its_connections(redis_url):
+    store = open_store(redis_url, timeout_seconds=5)
+    with (
+        anyio.from_thread.start_blocking_portal() as one,
+        anyio.from_thread.start_blocking_portal() as other,
+    ):
+        for _ in range(3):
+            assert one.call(store.set, "a", b"1")
+            assert other.call(store.set, "a", b"1")
+        assert sorted(len(own._all) for own, _ in store._server.own.values()) == [1, 1]
+        other.call(store.aclose)
+        assert one.call(store.get, "a") == b"1"
+        one.call(store.aclose)
+    assert store._server.own == {}
+
+
+def test_a_client_of_yours_moves_to_another_event_loop(redis_url):
+    client = redis.asyncio.Redis.from_url(redis_url)
+    store = RedisStore(client, timeout_seconds=5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the connections of the loops that have ended
+        assert [asyncio.run(store.set("a", b"1")) for _ in range(3)] == [True] * 3
+        del store, client
+        gc.collect()
 
 
 def test_the_message_for_a_missing_driver_names_the_extra(monkeypatch):
