@@ -21,6 +21,34 @@ OPEN_SECONDS = 1.0
 all."""
 
 
+class Failures:
+    """The failures of a backend in a row: a circuit breaker. Five open it.
+
+    While it is open, operations fail at once, but for one in each second, which tests the backend.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.open_until = 0.0
+
+    def check(self, operation: str) -> None:
+        """Let an operation begin.
+
+        Raises:
+            ChannelsUnavailable: The breaker is open.
+        """
+        if self.count >= MAX_FAILURES:
+            now = time.monotonic()
+            if now < self.open_until:
+                raise ChannelsUnavailable(operation, "the last operations failed")
+            self.open_until = now + OPEN_SECONDS
+
+    def note(self) -> None:
+        """Note a failure."""
+        self.count += 1
+        self.open_until = time.monotonic() + OPEN_SECONDS
+
+
 class Guard:
     """Run operations on a server, and raise `ChannelsUnavailable` if they fail.
 
@@ -30,8 +58,7 @@ class Guard:
 
     def __init__(self, errors: tuple[type[BaseException], ...]) -> None:
         self.errors = errors
-        self._failures = 0
-        self._open_until = 0.0
+        self.failures = Failures()
 
     async def run(self, operation: str, call: Callable[..., Awaitable[T]], *args: Any) -> T:
         """Await ``call(*args)`` for at most 1 second. An open breaker does not call it.
@@ -44,34 +71,28 @@ class Guard:
         Raises:
             ChannelsUnavailable: It failed, took too long, or the breaker is open.
         """
-        if self._failures >= MAX_FAILURES:
-            now = time.monotonic()
-            if now < self._open_until:
-                raise ChannelsUnavailable(operation, "the last operations failed")
-            self._open_until = now + OPEN_SECONDS
+        failures = self.failures
+        if failures.count:
+            failures.check(operation)
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 result = await call(*args)
         except Busy as exc:
             raise ChannelsUnavailable(operation, str(exc)) from None
         except TimeoutError:
-            self._fail()
+            failures.note()
             raise ChannelsUnavailable(operation, f"no answer in {TIMEOUT_SECONDS:g} s") from None
         except Exception as exc:
             if not self.is_outage(exc):
                 raise
-            self._fail()
+            failures.note()
             raise ChannelsUnavailable(operation, f"{type(exc).__name__}: {exc}") from exc
-        self._failures = 0
+        failures.count = 0
         return result
 
     def is_outage(self, error: Exception) -> bool:
         """Whether an error of the driver means that the server is away."""
         return isinstance(error, self.errors) or is_lost_connection(error)
-
-    def _fail(self) -> None:
-        self._failures += 1
-        self._open_until = time.monotonic() + OPEN_SECONDS
 
 
 def require_asyncio(backend: str) -> None:

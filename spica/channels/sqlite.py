@@ -35,6 +35,7 @@ from spica.channels.backend import (
     kept,
 )
 from spica.channels.messages import ChannelsUnavailable, Event, History, Position, new_epoch
+from spica.channels.server import Failures
 
 POLL_SECONDS = 0.005
 """The time between two looks for events of other processes."""
@@ -435,10 +436,14 @@ class SQLiteBackend:
                 f"SQLiteBackend: the folder {str(self._path.parent)!r} does not exist. Create it."
             )
         self._worker: _Worker | None = None
+        self._failures = {False: Failures(), True: Failures()}
 
     async def _run(self, operation: str, *args: Any) -> Any:
         if self._worker is None:
             raise ChannelsUnavailable(operation, "the backend is not connected")
+        # Each has its own: a file that is locked for writing can be read.
+        failures = self._failures[operation in _WRITES]
+        failures.check(operation)
         job = _Job(operation, args)
         self._worker.put(job)
         try:
@@ -446,11 +451,12 @@ class SQLiteBackend:
                 await job.done.wait()
         finally:
             job.is_abandoned = True
-        if not job.done.is_set():
-            raise ChannelsUnavailable(operation, f"no answer in {TIMEOUT_SECONDS:g} s")
-        if job.error is not None:
-            raise ChannelsUnavailable(operation, job.error)
-        return job.result
+        if job.done.is_set() and job.error is None:
+            failures.count = 0
+            return job.result
+        failures.note()
+        reason = f"no answer in {TIMEOUT_SECONDS:g} s"
+        raise ChannelsUnavailable(operation, job.error or reason)
 
     async def start(self, feed: Feed) -> None:
         """Start the thread.

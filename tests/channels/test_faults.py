@@ -214,6 +214,23 @@ async def test_a_locked_file_is_unavailable_and_readers_go_on(start, tmp_path):
         assert seen in ([1, 3], [1, 2, 3])
 
 
+async def test_a_file_that_stays_locked_refuses_events_at_once_and_can_be_read(start, tmp_path):
+    channels = await start(f"sqlite:///{tmp_path}/channels.db")
+    await channels.publish("news", 1)
+    other = sqlite3.connect(tmp_path / "channels.db")
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        events = [channels.publish("news", number) for number in range(5)]
+        results = await asyncio.gather(*events, return_exceptions=True)
+        assert {type(each) for each in results} == {ChannelsUnavailable}
+        with pytest.raises(ChannelsUnavailable, match="the last operations failed"):
+            await channels.publish("news", 6)
+        assert [m.data for m in await channels.history("news")] == [1]
+    finally:
+        other.close()
+    await publish_again(channels, 7)
+
+
 async def test_a_file_that_was_replaced_is_a_restart(start, tmp_path, monkeypatch):
     monkeypatch.setattr("spica.channels.sqlite.CHECK_SECONDS", 0.05)
     path = tmp_path / "channels.db"
@@ -257,12 +274,12 @@ async def test_an_operation_that_fails_spoils_no_other_one(start, tmp_path):
 async def test_a_subscription_that_an_open_breaker_refused_can_be_made_later(start, redis_server):
     channels = await start(redis_server.url)
     async with channels.subscribe("first"):
-        channels.backend._guard._failures = 5
-        channels.backend._guard._open_until = time.monotonic() + 60
+        failures = channels.backend._guard.failures
+        failures.count, failures.open_until = 5, time.monotonic() + 60
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(refused, channels)
             tasks.start_soon(refused, channels)  # so that the topic is never closed in between
-        channels.backend._guard._failures = 0
+        failures.count = 0
         async with channels.subscribe("news") as subscription:
             await channels.publish("news", 1)
             assert [m.data for m in await take(subscription, 1)] == [1]

@@ -81,7 +81,7 @@ class SessionStorage:
                 session._is_lost = True
                 self._log_outage(error)
             else:
-                session._failure = error
+                session._failure = _retry_soon(error)
                 self._defer(session)
             return
         if record is not None:
@@ -114,6 +114,8 @@ class SessionStorage:
             return
         try:
             await self.save(session)
+        except StoreUnavailable as error:
+            session._failure = _retry_soon(error)
         except Exception as error:
             session._failure = error
 
@@ -332,6 +334,12 @@ class SessionStorage:
         if now >= self._next_log:
             self._next_log = now + _LOG_SECONDS
             logger.warning("Sessions go without their store: %s", error)
+
+
+def _retry_soon(error: StoreUnavailable) -> StoreUnavailable:
+    """Let the client try again after a second, also while the circuit breaker is open: its 503 is cheap."""
+    error.headers = {"Retry-After": "1"}
+    return error
 
 
 def _apply(fields: Mapping[str, bytes], changes: Changes) -> dict[str, bytes]:

@@ -561,6 +561,21 @@ async def test_requests_that_use_a_session_are_refused_while_the_store_is_down(
     assert (await browser.get("/")).text == "{'a': '0'}"
 
 
+async def test_a_client_retries_soon_also_while_the_circuit_breaker_is_open() -> None:
+    class OpenBreaker(CountingStore):
+        async def _run(self, operation: str, *args: Any) -> Any:
+            if "all" in self.down:
+                raise StoreUnavailable("OpenBreaker", operation, "", retry_after_seconds=16)
+            return await super()._run(operation, *args)
+
+    store = OpenBreaker()
+    browser = Browser(app_with(by_path, store))
+    await browser.get("/set/a/0")
+    store.down.add("all")
+    assert (await browser.get("/")).headers["retry-after"] == "1"
+    assert (await Browser(browser.app).get("/set/a/1")).headers["retry-after"] == "1"
+
+
 @pytest.mark.parametrize("operation", ["merge", "create"])
 async def test_a_response_whose_session_could_not_be_written_is_a_503(
     store: CountingStore, operation: str
@@ -636,7 +651,7 @@ async def test_save_raises_what_the_store_raises(store: CountingStore) -> None:
 
 
 async def test_sessions_work_on_sqlite(tmp_path: Any) -> None:
-    async with open_store(f"sqlite:///{tmp_path}/app.db") as store:
+    async with open_store(f"sqlite:///{tmp_path}/app.db", timeout_seconds=10) as store:
         browser = Browser(app_with(by_path, store))
         await browser.get("/set/name/Ada")
         await browser.get("/login/7")
