@@ -21,6 +21,7 @@ import anyio
 
 from spica._diagnostics.arguments import check_tokens
 from spica._diagnostics.middleware_order import ANSWERS, REPLAYS
+from spica.concurrency import is_async_callable
 from spica.layers import Answer, Layer
 from spica.middleware.ratelimit import by_client, by_user
 from spica.responses.base import Response
@@ -101,7 +102,7 @@ class IdempotencyMiddleware(Layer):
         methods: the methods that the middleware treats.
         seconds: how long a response is kept. The default is a day.
         required: whether a request of these methods without a key gets a 400.
-        scope: returns the sender of a request. The keys of two senders have nothing to do with each other.
+        scope: a function of the request that returns its sender, a string. Senders do not share keys.
         lease_seconds: how long a key is blocked after its worker has died. Use more than the longest
         request takes.
 
@@ -136,6 +137,11 @@ class IdempotencyMiddleware(Layer):
             raise TypeError(
                 f"IdempotencyMiddleware: store must be a store such as open_store(...), not {store!r:.80}."
             )
+        if not callable(scope) or is_async_callable(scope):
+            raise TypeError(
+                "IdempotencyMiddleware: scope must be a def function that takes the request and returns its "
+                f"sender, not {scope!r:.80}."
+            )
         self.store = store
         self.required = required
         self.seconds = seconds
@@ -159,13 +165,17 @@ class IdempotencyMiddleware(Layer):
         if key is None:
             return _refuse(request, 400, "Send one Idempotency-Key of 1 to 255 characters.")
         sender = self._sender_of(request)
+        if not isinstance(sender, str):
+            raise TypeError(
+                f"IdempotencyMiddleware: scope() must return a string, not {sender!r:.80}."
+            )
         name = hashlib.sha256(f"{len(sender)} {sender} {key}".encode()).hexdigest()
         fingerprint = await _fingerprint(request)
         stored = await self._responses.get(name)
         if stored is not None:
             return _replay(request, stored, fingerprint)
         is_address = self._sender_of is by_user_or_client and sender.startswith("client ")
-        run = _Run(self, request if is_address else None, name, fingerprint)
+        run = _Run(self, request, name, fingerprint, is_address)
         if not await self._responses.acquire(name, run.owner, seconds=self.lease_seconds):
             reason = "A request with this Idempotency-Key is still running."
             return _refuse(request, 409, reason, {"retry-after": "1"})
@@ -194,7 +204,7 @@ class _Run:
         "name",
         "owner",
         "request",
-        "session",
+        "sessions",
         "start",
     )
 
@@ -203,13 +213,15 @@ class _Run:
     def __init__(
         self,
         layer: IdempotencyMiddleware,
-        request: Request[Any] | None,
+        request: Request[Any],
         name: str,
         fingerprint: str,
+        is_address: bool,
     ) -> None:
         self.layer = layer
-        self.request = request  # if only its session tells the sender apart
-        self.session = _digest_of_session(request) if request is not None else ""
+        self.request = request
+        # Only the session tells this sender apart from others with the same address.
+        self.sessions = [_digest_of_session(request)] if is_address else []
         self.name = name
         self.fingerprint = fingerprint
         self.owner = os.urandom(16).hex()
@@ -249,7 +261,11 @@ class _Run:
         if start is not None and start["status"] < 500 and start["status"] not in RETRY_STATUSES:
             if self.body is None:
                 logger.warning(
-                    "A response is too large to be stored. A repeated request runs again."
+                    "The response to %s %r is a file, or has more than %d bytes, so it is not stored. A "
+                    "repeated request runs again.",
+                    self.request.method,
+                    self.request.scope["path"],
+                    MAX_BODY_SIZE,
                 )
             else:
                 await self._write(start, bytes(self.body))
@@ -258,9 +274,7 @@ class _Run:
     async def _write(self, start: Message, body: bytes) -> None:
         headers = [[n.decode("latin-1"), v.decode("latin-1")] for n, v in start.get("headers", ())]
         # A login or a payment may change the session. Its sender has the old one, if the response is lost.
-        sessions = []
-        if self.request is not None:
-            sessions = [self.session, _digest_of_session(self.request)]
+        sessions = self.sessions and [*self.sessions, _digest_of_session(self.request)]
         head = json.dumps([self.fingerprint, sessions, start["status"], headers]).encode()
         store = self.layer._responses
         try:

@@ -153,11 +153,15 @@ async def test_a_response_that_asks_for_another_try_is_not_stored(status: int) -
 
 
 @pytest.mark.parametrize(("size", "runs"), [(MAX_BODY_SIZE, 1), (MAX_BODY_SIZE + 1, 2)])
-async def test_a_large_response_is_not_stored(size: int, runs: int) -> None:
+async def test_a_large_response_is_not_stored(
+    size: int, runs: int, caplog: pytest.LogCaptureFixture
+) -> None:
     service = Service()
     for _ in range(2):
         assert len((await service.post(f"/large/{size}", "k")).body) == size
     assert service.runs == runs
+    has_warned = f"The response to POST '/large/{size}' is a file, or has more" in caplog.text
+    assert has_warned is (runs > 1)
 
 
 async def test_requests_without_a_key_and_other_methods_pass() -> None:
@@ -310,12 +314,24 @@ async def test_a_body_in_pieces_is_the_same_request() -> None:
     assert exchange.headers["idempotent-replayed"] == "true"
 
 
+async def ask_somebody(request: Any) -> str:
+    return "somebody"
+
+
+async def test_a_scope_must_return_a_string() -> None:
+    service = Service(scope=lambda request: None)
+    with pytest.raises(TypeError, match="scope\\(\\) must return a string, not None"):
+        await service.post("/", "k")
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
         ({"methods": "POST"}, TypeError, "methods must be a list of strings"),
         ({"seconds": 0}, ValueError, "seconds must be above 0, not 0"),
         ({"lease_seconds": "x"}, TypeError, "lease_seconds must be a number"),
+        ({"scope": "user"}, TypeError, "scope must be a def function"),
+        ({"scope": ask_somebody}, TypeError, "scope must be a def function"),
         ({"store": "redis://x"}, TypeError, "store must be a store such as open_store"),
     ],
 )

@@ -263,7 +263,15 @@ class ResponseCacheMiddleware(Layer):
             entry = Entry.of(start, body, self._clock(), terms, numbers)
             value = entry.pack()
             if len(value) > MAX_STORED_SIZE or len(tags) > MAX_TAGS:
-                logger.warning("A response is too large for the cache.")
+                logger.warning(
+                    "The response to %r is too large for the cache: %d bytes with its headers, and %d tags. "
+                    "Allowed are %d bytes and %d tags.",
+                    question.path,
+                    len(value),
+                    len(tags),
+                    MAX_STORED_SIZE,
+                    MAX_TAGS,
+                )
                 return None
             names = union_of(question, start.raw_headers)
             if names:

@@ -84,6 +84,12 @@ class Question:
         self.variant_id = ""
 
     @property
+    def path(self) -> str:
+        """The path, for messages."""
+        path: str = self._scope["path"]
+        return path
+
+    @property
     def has_conditions(self) -> bool:
         """Whether it asks for a part of the response, or only for a new one."""
         return not PRECONDITION_FIELDS.isdisjoint(self._found)
