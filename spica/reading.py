@@ -23,6 +23,14 @@ from uuid import UUID
 
 from spica._asgi.body import DEFAULT_MAX_JSON_SIZE, BodyTooLarge
 from spica._asgi.scope import BODY_LIMIT
+from spica._model_libraries import (
+    Malformed,
+    Mistakes,
+    convert,
+    decode,
+    hints_of,
+    is_library_model,
+)
 from spica.exceptions import HTTPException
 from spica.responses.base import Response
 from spica.responses.problem import ProblemDetailsResponse
@@ -35,9 +43,6 @@ MAX_ERRORS = 100
 _ACCEPTED = "application/json, application/x-www-form-urlencoded, multipart/form-data"
 _ARRAYS: dict[Any, Any] = {list: list, Sequence: list, set: set, frozenset: frozenset, tuple: tuple}
 _BOOLEANS = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
-_MSGSPEC_PLACE = re.compile(r"(.*) - at .*`\$([^`]*)`", re.DOTALL)
-_MSGSPEC_MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
-_MSGSPEC_STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 
 
 class InvalidInput(HTTPException):
@@ -65,19 +70,20 @@ async def read_body(request: Any, model: Any, max_size: int | float | None) -> A
     if kind and kind != "application/json" and not kind.endswith("+json"):
         # RFC 9110 s.15.5.16
         raise HTTPException(415, "Send JSON or a form.", headers={"Accept": _ACCEPTED})
-    if not _is_foreign(model):
+    if not is_library_model(model):
         return _finish("body", model, await request.json(max_size=max_size), False)
     body = await request.body(max_size=max_size)
     if max_size is None and len(body) > DEFAULT_MAX_JSON_SIZE and BODY_LIMIT not in request.scope:
         raise BodyTooLarge(DEFAULT_MAX_JSON_SIZE)  # as in Request.json()
-    check = _Check(False)
-    value = check.foreign(model, body, "", True)
-    if check.is_malformed:
+    try:
+        return decode(model, body)
+    except Malformed:
         await request.json(max_size=max_size)  # raises MalformedJSON
-        raise HTTPException(400, "The body is not valid JSON, or is nested too deeply.")
-    if check.errors:
-        raise InvalidInput("body", check.errors)
-    return value
+        raise HTTPException(400, "The body is not valid JSON, or is nested too deeply.") from None
+    except Mistakes as error:
+        check = _Check(False)
+        check.fail_all("", error)
+        raise InvalidInput("body", check.errors) from None
 
 
 def read_strings(model: Any, items: Iterable[tuple[str, Any]], place: str) -> Any:
@@ -108,13 +114,17 @@ class _Check:
 
     def __init__(self, is_text: bool) -> None:
         self.is_text = is_text
-        self.is_malformed = False
         self.errors: list[dict[str, str]] = []
 
     def fail(self, pointer: str, detail: str) -> None:
         """Note a mistake."""
         if len(self.errors) < MAX_ERRORS:
             self.errors.append({"pointer": pointer, "detail": detail})
+
+    def fail_all(self, pointer: str, error: Mistakes) -> None:
+        """Note the mistakes that a library has found."""
+        for steps, detail in error.found:
+            self.fail(pointer + "".join(map(_step, steps)), detail)
 
     def read(self, kind: Any, value: Any, pointer: str) -> Any:
         """Return ``value`` as a ``kind``. If it is none, note the mistake."""
@@ -126,8 +136,8 @@ class _Check:
         if isinstance(origin, enum.EnumMeta):
             members: Any = origin
             return self.read_choice([(each.value, each) for each in members], value, pointer)
-        if _is_foreign(origin):
-            return self.foreign(origin, value, pointer, False)
+        if is_library_model(origin):
+            return self.read_library_model(origin, value, pointer)
         if is_typeddict(origin) or dataclasses.is_dataclass(origin):
             return self.read_object(origin, value, pointer)
         if origin in _ARRAYS:
@@ -218,45 +228,11 @@ class _Check:
             pass
         return self.fail(pointer, scalar.detail)
 
-    def foreign(self, model: Any, value: Any, pointer: str, is_json: bool) -> Any:
-        """Let the library of ``model`` check a value, or the bytes of a JSON document."""
-        validator = getattr(model, "__pydantic_validator__", None)
-        if validator is None:
-            return self._msgspec(model, value, pointer, is_json)
+    def read_library_model(self, model: Any, value: Any, pointer: str) -> Any:
         try:
-            return (validator.validate_json if is_json else validator.validate_python)(value)
-        except ValueError as error:
-            list_mistakes: Any = getattr(error, "errors", None)
-            if list_mistakes is None:
-                raise
-            for each in list_mistakes(
-                include_url=False, include_input=False, include_context=False
-            ):
-                self.is_malformed |= each["type"] == "json_invalid"
-                self.fail(pointer + "".join(map(_step, each["loc"])), each["msg"])
-
-    def _msgspec(self, model: Any, value: Any, pointer: str, is_json: bool) -> Any:
-        import msgspec  # the model is one of its classes
-
-        try:
-            if is_json:
-                return msgspec.json.decode(value, type=model)
-            return msgspec.convert(value, model, strict=not self.is_text)
-        except msgspec.ValidationError as error:
-            found = _MSGSPEC_PLACE.fullmatch(str(error))
-            detail, path = found.groups() if found else (str(error), "")
-            steps = [name or index for name, index in _MSGSPEC_STEP.findall(path)]
-            missing = _MSGSPEC_MISSING.fullmatch(detail)
-            if missing:
-                steps.append(missing[1])
-                detail = "is required"
-            self.fail(pointer + "".join(map(_step, steps)), detail)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            self.is_malformed = True
-
-
-def _is_foreign(model: Any) -> bool:
-    return hasattr(model, "__pydantic_validator__") or hasattr(model, "__struct_fields__")
+            return convert(model, value, self.is_text)
+        except Mistakes as error:
+            self.fail_all(pointer, error)
 
 
 def _step(name: object) -> str:
@@ -286,16 +262,7 @@ def _fields_of(kind: Any) -> dict[str, tuple[Any, bool]]:
 @lru_cache(maxsize=1024)
 def _list_fields(model: Any) -> frozenset[str]:
     """Return the names of the fields that hold several values."""
-    hints: dict[str, Any]
-    if hasattr(model, "model_fields"):
-        pairs = model.model_fields.items()
-        hints = {each.alias or name: each.annotation for name, each in pairs}
-    elif hasattr(model, "__struct_fields__"):
-        names = dict(zip(model.__struct_fields__, model.__struct_encode_fields__, strict=True))
-        hints = {names.get(name, name): hint for name, hint in get_type_hints(model).items()}
-    else:
-        hints = get_type_hints(model)
-    return frozenset(name for name, hint in hints.items() if _holds_several(hint))
+    return frozenset(name for name, hint in hints_of(model).items() if _holds_several(hint))
 
 
 def _holds_several(hint: Any) -> bool:

@@ -1,0 +1,107 @@
+"""Let pydantic and msgspec check the values for their own models, and return their mistakes in one form.
+
+This module imports neither library. A model brings its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, get_type_hints
+
+_PLACE = re.compile(r"(.*) - at .*`\$([^`]*)`", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
+_STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
+
+
+class Malformed(ValueError):
+    """A document is not JSON, or is nested too deeply."""
+
+
+class Mistakes(ValueError):
+    """A value does not fit the model.
+
+    Args:
+        found: For each mistake, the names and indexes that lead to the value, and the reason.
+    """
+
+    def __init__(self, found: Sequence[tuple[Sequence[object], str]]) -> None:
+        super().__init__(found)
+        self.found = found
+
+
+def is_library_model(model: Any) -> bool:
+    """Return whether a class is a pydantic model, a pydantic dataclass or a ``msgspec.Struct``."""
+    return hasattr(model, "__pydantic_validator__") or hasattr(model, "__struct_fields__")
+
+
+def decode(model: Any, document: bytes) -> Any:
+    """Return a JSON document as a ``model``.
+
+    Raises:
+        Malformed: It is not JSON.
+        Mistakes: It does not fit the model.
+    """
+    validator = getattr(model, "__pydantic_validator__", None)
+    if validator is not None:
+        return _ask_pydantic(validator.validate_json, document)
+    import msgspec  # the model is one of its classes
+
+    try:
+        return msgspec.json.decode(document, type=model)
+    except msgspec.ValidationError as error:
+        raise _mistakes_of_msgspec(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(str(error)) from None
+
+
+def convert(model: Any, value: Any, is_text: bool) -> Any:
+    """Return a decoded value as a ``model``. With ``is_text``, numbers may be strings.
+
+    Raises:
+        Mistakes: It does not fit the model.
+    """
+    validator = getattr(model, "__pydantic_validator__", None)
+    if validator is not None:
+        return _ask_pydantic(validator.validate_python, value)
+    import msgspec
+
+    try:
+        return msgspec.convert(value, model, strict=not is_text)
+    except msgspec.ValidationError as error:
+        raise _mistakes_of_msgspec(error) from None
+
+
+def hints_of(model: Any) -> dict[str, Any]:
+    """Return the types of the fields of a model, by their names in the input."""
+    if hasattr(model, "model_fields"):
+        fields = model.model_fields.items()
+        return {each.alias or name: each.annotation for name, each in fields}
+    if hasattr(model, "__struct_fields__"):
+        names = dict(zip(model.__struct_fields__, model.__struct_encode_fields__, strict=True))
+        return {names.get(name, name): hint for name, hint in get_type_hints(model).items()}
+    return get_type_hints(model)
+
+
+def _ask_pydantic(validate: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return validate(value)
+    except ValueError as error:
+        list_mistakes: Any = getattr(error, "errors", None)
+        if list_mistakes is None:
+            raise  # an error of a validator of yours
+        found = list_mistakes(include_url=False, include_input=False, include_context=False)
+        if any(each["type"] == "json_invalid" for each in found):
+            raise Malformed(str(found)) from None
+        raise Mistakes([(each["loc"], each["msg"]) for each in found]) from None
+
+
+def _mistakes_of_msgspec(error: Exception) -> Mistakes:
+    """Return the one mistake that msgspec names in its message."""
+    found = _PLACE.fullmatch(str(error))
+    detail, path = found.groups() if found else (str(error), "")
+    steps = [name or index for name, index in _STEP.findall(path)]
+    missing = _MISSING.fullmatch(detail)
+    if missing:
+        return Mistakes([([*steps, missing[1]], "is required")])
+    return Mistakes([(steps, detail)])
