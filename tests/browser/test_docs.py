@@ -19,7 +19,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> str:
     return folder.as_uri()
 
 
-@pytest.mark.parametrize("words", ["max_body_size", "websocket", "docker"])
+@pytest.mark.parametrize(
+    "words", ["max_body_size", "websocket", "docker", "JWT", "nginx", "SQLAlchemy", "Flask"]
+)
 def test_the_search_finds(page: Any, site: str, problems: list[str], words: str) -> None:
     page.goto(f"{site}/index.html")
     page.get_by_placeholder("Search").first.fill(words)
