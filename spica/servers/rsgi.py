@@ -14,7 +14,7 @@ Standards: RSGI specification 1.6, ASGI specification 3.0 with HTTP spec version
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 from spica._layers.answers import resolve_outermost
 from spica._layers.layer import BaseLayer
@@ -114,14 +114,16 @@ async def _serve_by_value(layer: BaseLayer, scope: Scope, exchange: HTTPExchange
     request: Request[Any] = Request(scope, exchange.receive, exchange.send)
     try:
         try:
-            answer = await layer._layer_respond_outermost(request)
-            if not _is_complete(answer):
+            answer: Any = await layer._layer_respond_outermost(request)
+            is_complete = _is_complete(answer)
+            if not is_complete:
                 answer = await resolve_outermost(answer, request)
         except Exception as exc:
             # The first request builds the stack, and with it the policy for errors.
             answer = await answer_error(request, exc, layer._layer_errors())
+            is_complete = False
         cleanup = request._cleanup
-        if (cleanup is None or cleanup.is_undisturbed) and _is_complete(answer):
+        if is_complete and (cleanup is None or cleanup.is_undisturbed):
             exchange.send_response(answer.status_code, answer.raw_headers, answer.body)
         else:
             await send_answer(answer, request, exchange.send, layer._layer_errors())
@@ -131,7 +133,7 @@ async def _serve_by_value(layer: BaseLayer, scope: Scope, exchange: HTTPExchange
         await finish_request(request, layer._layer_errors())
 
 
-def _is_complete(answer: ASGIApp) -> TypeGuard[Response]:
+def _is_complete(answer: ASGIApp) -> bool:
     """Return whether status, headers and body in memory are all that ``Response.__call__`` would send."""
     return (
         type(answer).__call__ is Response.__call__

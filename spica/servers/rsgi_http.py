@@ -41,9 +41,9 @@ class HTTPExchange:
     _transport: StreamTransport | None = None
     """The server ends the response when nothing holds this any more. So it is kept here alone, in no local
     variable, which a traceback might keep."""
-    is_complete = False
 
     def __init__(self, scope: RSGIScope, protocol: HTTPProtocol) -> None:
+        self.is_complete = False  # not on the class: each response changes it
         self._scope = scope
         self._protocol = protocol
 

@@ -74,6 +74,7 @@ def _subprotocols_of(headers: list[tuple[bytes, bytes]]) -> list[str]:
     return [name.strip() for name in names if name.strip()]
 
 
+@lru_cache(maxsize=256)  # a connection sends many requests
 def split_address(address: str) -> tuple[str, int | None] | None:
     """Return host and port of ``127.0.0.1:80`` or ``[::1]:80``; None if there is no port.
 
