@@ -58,7 +58,7 @@ end
 redis.call('SET', KEYS[2], id, 'PX', ARGV[5])
 redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], string.sub(id, 8) .. '-0', 'd', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
-redis.call('PUBLISH', KEYS[1], id .. ' ' .. ARGV[2])
+redis.call('PUBLISH', ARGV[6], id .. ' ' .. ARGV[2])
 return id
 """)
 _READ = Script("""
@@ -134,6 +134,9 @@ class _Listener:
     """The Pub/Sub connection of a process."""
 
     def __init__(self, client: Any, guard: Guard, feed: Feed) -> None:
+        database = client.connection_pool.connection_kwargs.get("db") or 0
+        # Pub/Sub knows no databases, and other applications may use them.
+        self._suffix = b"@%d" % database if database else b""
         self._client = client
         self._guard = guard
         self._feed = feed
@@ -144,11 +147,15 @@ class _Listener:
         self._to_check: dict[str, None] = {}
         self._must_check = asyncio.Event()
 
+    def name_of(self, key: str) -> bytes:
+        """Return the name of the Pub/Sub channel."""
+        return _stream_key(key) + self._suffix
+
     async def listen(self, key: str) -> None:
         event = self._acknowledged.get(key)
         if event is None:
             event = self._acknowledged[key] = asyncio.Event()
-            self._names[_stream_key(key)] = key
+            self._names[self.name_of(key)] = key
             try:
                 await self._guard.run("subscribe", self._send, "subscribe", key)
             except BaseException:
@@ -161,13 +168,13 @@ class _Listener:
             await self._guard.run("unsubscribe", self._send, "unsubscribe", key)
 
     def _forget(self, key: str) -> bool:
-        self._names.pop(_stream_key(key), None)
+        self._names.pop(self.name_of(key), None)
         return self._acknowledged.pop(key, None) is not None
 
     async def _send(self, command: str, key: str) -> None:
         async with self._lock:
             if self._pubsub is not None:
-                await getattr(self._pubsub, command)(_stream_key(key))
+                await getattr(self._pubsub, command)(self.name_of(key))
 
     async def run(self) -> None:
         """Receive messages until the connection breaks. The feed starts this again."""
@@ -372,6 +379,8 @@ class RedisBackend:
         connection: Any = None,
     ) -> Position:
         """Append an event and pass it on: see `ChannelBackend.publish`."""
+        if self._listener is None:
+            raise ChannelsUnavailable("publish", "the backend is not connected")
         keep = kept(history)
         id = await self._run(
             "publish",
@@ -382,6 +391,7 @@ class RedisBackend:
             keep.max_events,
             round(keep.seconds * 1000),
             round((keep.seconds + KEEP_COUNTER_SECONDS) * 1000),
+            self._listener.name_of(key),
         )
         epoch, _, number = id.decode().partition("-")
         if epoch == self._next_epoch:

@@ -112,6 +112,14 @@ async def test_a_last_message_that_redis_dropped_is_found(start, redis_server):
         del feed.deliver
 
 
+async def test_the_databases_of_a_redis_are_separate(start, redis_server):
+    first, second = await start(redis_server.url), await start(redis_server.url[:-1] + "1")
+    async with second.subscribe("news") as subscription:
+        await first.publish("news", "of the first")
+        await second.publish("news", "of the second")
+        assert [m.data for m in await take(subscription, 1)] == ["of the second"]
+
+
 async def test_a_redis_that_is_stopped_costs_a_second_then_nothing(start, redis_server):
     channels = await start(redis_server.url)
     async with channels.subscribe("news") as subscription:
