@@ -12,6 +12,7 @@ from spica.middleware.sessions import SessionMiddleware
 from spica.responses import PlainTextResponse
 from spica.routing import Route, WebSocketRoute
 from spica.stores import MemoryStore, StoreUnavailable
+from spica.stores.base import BaseStore
 
 KEY = "a secret of at least 32 bytes, for tests"
 
@@ -66,6 +67,10 @@ class CountingStore(MemoryStore):
         # A view of the store is a copy of it, and shares these.
         self.operations: list[str] = []
         self.down: set[str] = set()
+
+    # Without the direct way of MemoryStore.
+    get = BaseStore.get
+    generation = BaseStore.generation
 
     async def _run(self, operation: str, *args: Any) -> Any:
         self.operations.append(operation)

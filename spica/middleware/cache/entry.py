@@ -5,8 +5,9 @@ Standards: RFC 9111 s.4.2 (freshness), s.4.3.2 (conditional requests), s.5.1 (Ag
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from spica._http.conditional import allows_range
 from spica._http.ranges import (
@@ -68,8 +69,8 @@ class Entry:
     def pack(self) -> bytes:
         """Return the value for the store."""
         headers = [[n.decode("latin-1"), v.decode("latin-1")] for n, v in self.headers]
-        head = json.dumps([self.status_code, headers, self.stored_at, self.terms, self.tags])
-        return _MARK + head.encode() + b"\n" + self.body
+        head = [self.status_code, headers, self.stored_at, [*self.terms], self.tags]
+        return b"%b%b\n%b" % (_MARK, orjson.dumps(head), self.body)
 
     @classmethod
     def unpack(cls, value: bytes) -> Entry | None:
@@ -77,7 +78,7 @@ class Entry:
         if not value.startswith(_MARK):
             return None
         head, _, body = value[len(_MARK) :].partition(b"\n")
-        status_code, headers, stored_at, terms, tags = json.loads(head)
+        status_code, headers, stored_at, terms, tags = orjson.loads(head)
         raw = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in headers]
         return cls(status_code, raw, body, stored_at, Terms(*terms), tags)
 
@@ -155,14 +156,14 @@ def _part_of(request: Request[Any], response: Response) -> Response:
 
 def pack_varied(variant_id: str, names: list[str]) -> bytes:
     """Return the value that is stored under a URI whose responses vary."""
-    return _VARY_MARK + json.dumps([variant_id, names]).encode()
+    return _VARY_MARK + orjson.dumps([variant_id, names])
 
 
 def unpack_varied(value: bytes) -> tuple[str, list[str]] | None:
     """Read the value of a URI whose responses vary, or return None for an entry."""
     if not value.startswith(_VARY_MARK):
         return None
-    variant_id, names = json.loads(value[len(_VARY_MARK) :])
+    variant_id, names = orjson.loads(value[len(_VARY_MARK) :])
     return variant_id, names
 
 

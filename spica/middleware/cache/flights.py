@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING
+from threading import get_ident
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import anyio
 
 from spica.middleware.cache.rules import Question
-from spica.stores import StoreUnavailable
+from spica.stores import MemoryStore, StoreUnavailable
 
 if TYPE_CHECKING:
     from spica.middleware.cache.entry import Entry
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("spica.cache")
 
+POLL_SECONDS = 0.02
+"""How often a request checks whether another worker or thread has computed the response."""
 MAX_FAILURES = 3
 """How many failures of the store a computation waits for. A busy store fails once or twice."""
 MAX_PASSED = 4096
@@ -37,6 +41,7 @@ class Flight:
         "is_over",
         "name",
         "question",
+        "thread",
         "was_cut",
     )
 
@@ -44,6 +49,7 @@ class Flight:
         self.flights = flights
         self.question = question
         self.name = question.name  # a new response may vary by more fields, and rename the question
+        self.thread = get_ident()
         self.entry: Entry | None = None
         self.failure = 0  # the status of a server error
         self.was_cut = False
@@ -53,17 +59,23 @@ class Flight:
         self._failures = 0
         self._has_lease = False
 
-    async def wait(self, seconds: float) -> None:
-        """Wait for the end, at most ``seconds``."""
+    async def wait(self, until: float) -> None:
+        """Wait for the end, at most until this time of the event loop."""
+        if self.thread != get_ident():
+            while not self.is_over and anyio.current_time() < until:
+                await anyio.sleep(POLL_SECONDS)
+            return
         if self._done is None:
             self._done = anyio.Event()
-        with anyio.move_on_after(seconds):
+        with anyio.CancelScope(deadline=until):
             await self._done.wait()
 
     async def acquire(self) -> bool:
         """Acquire the lease of the fleet. Return True also after three failures of the store."""
-        self._owner = self._owner or os.urandom(16).hex()
         flights = self.flights
+        if not flights.has_leases:
+            return True
+        self._owner = self._owner or os.urandom(16).hex()
         try:
             self._has_lease = await flights.store.acquire(
                 self.name, self._owner, seconds=flights.lease_seconds
@@ -99,13 +111,25 @@ class Flight:
                     logger.warning("A lease could not be released: %s", error)
 
 
+_Running = dict[str, Flight]
+_of_memory: WeakKeyDictionary[Any, dict[str, _Running]] = WeakKeyDictionary()
+"""The computations for stores in memory, by their entries and prefixes."""
+
+
 class Flights:
-    """The computations of this process."""
+    """The computations of this process.
+
+    A store in memory needs no leases: all its users are here, and their layers share the computations.
+    """
 
     def __init__(self, store: Store, lease_seconds: float) -> None:
         self.store = store
         self.lease_seconds = lease_seconds
-        self._running: dict[str, Flight] = {}
+        self.has_leases = type(store) is not MemoryStore
+        self._running: _Running = {}
+        if type(store) is MemoryStore:
+            layers = _of_memory.setdefault(store._space, {})
+            self._running = layers.setdefault(store._prefix, self._running)
         self._passed: dict[str, None] = {}
 
     def __len__(self) -> int:
@@ -115,10 +139,10 @@ class Flights:
         """Return the running computation of this entry."""
         return self._running.get(question.name)
 
-    def begin(self, question: Question) -> Flight:
-        """Begin a computation."""
-        flight = self._running[question.name] = Flight(self, question)
-        return flight
+    def begin(self, question: Question) -> Flight | None:
+        """Begin a computation. Return None if another thread has just begun it."""
+        flight = Flight(self, question)
+        return flight if self._running.setdefault(flight.name, flight) is flight else None
 
     def remove(self, flight: Flight) -> None:
         """Forget a computation that is over."""

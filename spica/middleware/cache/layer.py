@@ -6,10 +6,9 @@ Standards: RFC 9111 (caching), RFC 9211 (Cache-Status), RFC 5861 (stale response
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
-import zlib
-from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +21,15 @@ from spica.background import BackgroundTask
 from spica.exceptions import HTTPException
 from spica.layers import Answer, Layer, as_response
 from spica.middleware.cache.entry import Entry, pack_varied, union_of, unpack_varied
-from spica.middleware.cache.flights import Flight, Flights
-from spica.middleware.cache.recording import EmptyBody, Recorder, Start, add_tag, copy_scope
+from spica.middleware.cache.flights import POLL_SECONDS, Flight, Flights
+from spica.middleware.cache.recording import (
+    EmptyBody,
+    Recorder,
+    Recording,
+    add_tag,
+    copy_scope,
+    is_personal,
+)
 from spica.middleware.cache.rules import (
     FAILURES,
     Question,
@@ -33,7 +39,6 @@ from spica.middleware.cache.rules import (
     tags_of,
     vary_of,
 )
-from spica.middleware.securityheaders import has_nonce
 from spica.responses.base import Response
 from spica.responses.errors import error_response
 from spica.responses.file.resolved import ResolvedFile
@@ -46,8 +51,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("spica.cache")
 
-POLL_SECONDS = 0.02
-"""How often a request checks whether another worker has stored the response."""
 MAX_STORED_SIZE = 1024 * 1024
 """The largest value of a store, in bytes: the body and the headers."""
 MAX_DECODED = 512
@@ -198,7 +201,7 @@ class ResponseCacheMiddleware(Layer):
         if 200 <= answer.status_code < 400:
             question = Question(request.scope)
             try:
-                await self._entries.generation(_bucket_of(question), bump=True)
+                await self._entries.generation(question.bucket, bump=True)
                 await self._entries.delete(question.key)
             except StoreUnavailable as error:
                 logger.warning("A changed response stays in the cache: %s", error)
@@ -240,16 +243,20 @@ class ResponseCacheMiddleware(Layer):
         if known is not None and known[0] is value:
             return known[1]
         entry = Entry.unpack(value)
-        if entry is not None and len(value) <= MAX_DECODED_SIZE:
+        if entry is not None:
+            self._note_decoded(name, value, entry)
+        return entry
+
+    def _note_decoded(self, name: str, value: bytes, entry: Entry) -> None:
+        if len(value) <= MAX_DECODED_SIZE:
             if len(self._decoded) >= MAX_DECODED:
                 self._decoded.clear()
             self._decoded[name] = (value, entry)
-        return entry
 
     async def changes(self, question: Question) -> tuple[int, int]:
         """Return numbers that are different after an invalidation of this response."""
         entries = self._entries
-        return await entries.generation("all"), await entries.generation(_bucket_of(question))
+        return await entries.generation("all"), await entries.generation(question.bucket)
 
     async def write(
         self, question: Question, start: Any, body: bytes, terms: Terms, before: tuple[int, int]
@@ -277,6 +284,7 @@ class ResponseCacheMiddleware(Layer):
             if names:
                 await self._write_varied(question, names, entry)
             await entries.set(question.name, value, seconds=entry.keep_seconds)
+            self._note_decoded(question.name, value, entry)
             # An invalidation changes the numbers, and then deletes. So either it deletes this entry, or its
             # numbers show here, in whatever order two workers act.
             if await self.changes(question) != before:
@@ -302,9 +310,9 @@ class ResponseCacheMiddleware(Layer):
 
     async def _refresh(self, scope: Scope, question: Question) -> None:
         """Compute a stale response again, after it has been sent."""
-        if self._flights.get(question) is not None:
+        flight = None if self._flights.get(question) else self._flights.begin(question)
+        if flight is None:
             return
-        flight = self._flights.begin(question)
         entry: Entry | None = None
         try:
             if not await flight.acquire():
@@ -331,19 +339,6 @@ class ResponseCacheMiddleware(Layer):
 
 def _status_of(error: Exception) -> int:
     return error.status_code if isinstance(error, HTTPException) else 500
-
-
-def is_personal(scope: Scope, session: Any) -> bool:
-    """Return whether a response may have a nonce of its page, or values of the session of a layer outside.
-
-    That layer adds ``Vary: Cookie`` later, so the cache does not see it.
-    """
-    return has_nonce(scope) or (session is not None and getattr(session, "accessed", True))
-
-
-def _bucket_of(question: Question) -> str:
-    """Return the group whose generation shows changes of a URI. A store keeps a limited number of them."""
-    return f"change {zlib.crc32(question.key.encode('utf-8', 'surrogatepass')) % 256}"
 
 
 class _Miss:
@@ -377,7 +372,7 @@ class _Miss:
         cache, question = self.cache, self.question
         if not self._may_wait():
             return await self._compute_checked(None)
-        deadline = anyio.current_time() + cache.wait_seconds
+        deadline = math.inf
         has_seen_failure = False
         while True:
             flight = cache._flights.get(question)
@@ -385,7 +380,8 @@ class _Miss:
                 if question.has_conditions:
                     return await self._compute_checked(None)  # its response may be a 304
                 return await self._lead(cache._flights.begin(question), deadline)
-            await flight.wait(deadline - anyio.current_time())
+            deadline = min(deadline, anyio.current_time() + cache.wait_seconds)
+            await flight.wait(deadline)
             if flight.entry is not None and self._is_answered_by(flight, flight.entry):
                 return self._answer(flight.entry, f"fwd={self.reason};collapsed")
             if flight.failure:
@@ -416,21 +412,15 @@ class _Miss:
     def _answer(self, entry: Entry, status: str) -> Response:
         return entry.answer(self.request, self.question, self.cache._clock(), status)
 
-    async def _lead(self, flight: Flight, deadline: float) -> Answer:
+    async def _lead(self, flight: Flight | None, deadline: float) -> Answer:
         """Compute the response for all who wait, unless another worker does."""
+        if flight is None:
+            return await self.respond()  # another thread has just begun
         try:
-            while not await flight.acquire():
-                if anyio.current_time() >= deadline:
-                    break
-                await anyio.sleep(POLL_SECONDS)
-                entry = await self._find_fresh()
-                if entry is not None:
-                    await flight.finish(entry)
-                    return self._answer(entry, f"fwd={self.reason};collapsed")
-            entry = await self._find_fresh()
-            if entry is not None:  # another worker has stored it in between
-                await flight.finish(entry)
-                return self._answer(entry, "")
+            if flight.flights.has_leases:
+                answer = await self._wait_for_lease(flight, deadline)
+                if answer is not None:
+                    return answer
             return await self._compute_checked(flight)
         except Exception as error:
             await flight.finish(failure=_status_of(error))
@@ -438,6 +428,21 @@ class _Miss:
         except BaseException:
             await flight.finish(was_cut=True)
             raise
+
+    async def _wait_for_lease(self, flight: Flight, deadline: float) -> Response | None:
+        """Wait until no other worker computes the response. Return it if one has stored it meanwhile."""
+        deadline = min(deadline, anyio.current_time() + self.cache.wait_seconds)
+        status = ""
+        while True:
+            has_lease = await flight.acquire()
+            entry = await self._find_fresh()
+            if entry is not None:
+                await flight.finish(entry)
+                return self._answer(entry, status)
+            if has_lease or anyio.current_time() >= deadline:
+                return None
+            await anyio.sleep(POLL_SECONDS)
+            status = f"fwd={self.reason};collapsed"
 
     async def _find_fresh(self) -> Entry | None:
         try:
@@ -490,7 +495,7 @@ class _Miss:
         if terms is not None:
             body = getattr(response, "body", None)
             if response._replaced_body is not None or not isinstance(body, bytes):
-                response.body_iterator = _Recording(self, response, terms, flight)
+                response.body_iterator = Recording(self, response, terms, flight)
                 self._note(response, "")
                 return response
             if len(body) <= self.cache.max_body_size:
@@ -523,78 +528,3 @@ class _Miss:
             return
         status = f"fwd={self.reason}"
         note_status(response.raw_headers, f"{status};{more}" if more else status)
-
-
-class _Recording:
-    """The body of a streamed response, which is stored after its last chunk."""
-
-    __slots__ = (
-        "_charset",
-        "_chunks",
-        "_flight",
-        "_iterator",
-        "_miss",
-        "_size",
-        "_start",
-        "_terms",
-    )
-
-    def __init__(
-        self, miss: _Miss, response: Response, terms: Terms, flight: Flight | None
-    ) -> None:
-        self._miss = miss
-        # The layers outside edit the response before its end.
-        self._start = Start(response.status_code, [*response.raw_headers])
-        self._charset = response.charset
-        self._terms = terms
-        self._flight = flight
-        self._iterator = response.body_iterator
-        self._chunks: list[bytes] | None = []
-        self._size = 0
-
-    def __aiter__(self) -> AsyncIterator[Any]:
-        return self
-
-    async def __anext__(self) -> Any:
-        """Return the next chunk, and keep it."""
-        try:
-            chunk = await anext(self._iterator)
-        except StopAsyncIteration:
-            await self._store()
-            raise
-        except BaseException as error:
-            if self._flight is not None:
-                failure = 500 if isinstance(error, Exception) else 0
-                await self._flight.finish(was_cut=not failure, failure=failure)
-            raise
-        if self._chunks is not None:
-            data = chunk.encode(self._charset) if isinstance(chunk, str) else bytes(chunk)
-            self._size += len(data)
-            self._chunks.append(data)
-            if self._size > self._miss.cache.max_body_size:
-                self._chunks = None
-                await self._finish(None)
-        return chunk
-
-    async def aclose(self) -> None:
-        """End the flight of a body that is not sent to its end."""
-        self._chunks = None
-        if self._flight is not None:
-            await self._flight.finish(was_cut=True)
-        close = getattr(self._iterator, "aclose", None)
-        if close is not None:
-            await close()
-
-    async def _store(self) -> None:
-        miss, chunks = self._miss, self._chunks
-        self._chunks = None
-        entry = None
-        if chunks is not None and not is_personal(miss.request.scope, miss.session):
-            entry = await miss.cache.write(
-                miss.question, self._start, b"".join(chunks), self._terms, miss.before
-            )
-        await self._finish(entry)
-
-    async def _finish(self, entry: Entry | None) -> None:
-        if self._flight is not None:
-            await self._flight.finish(entry)

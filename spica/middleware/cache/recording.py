@@ -1,15 +1,21 @@
-"""Compute a response in the background: the request, and the ``send`` that keeps the response."""
+"""Keep a response that is not a value: one that is computed in the background, or sent as a stream."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from spica._asgi.scope import CLEANUP, CSP_NONCE, PENDING_EDITS, RESPONSE_STARTED, SENT_BY_HAND
+from spica.middleware.securityheaders import has_nonce
 
 if TYPE_CHECKING:
+    from spica.middleware.cache.entry import Entry
+    from spica.middleware.cache.flights import Flight
+    from spica.middleware.cache.rules import Terms
+    from spica.responses.base import Response
     from spica.types import Message, Scope
 
 _OF_REQUEST = (CLEANUP, CSP_NONCE, PENDING_EDITS, RESPONSE_STARTED, SENT_BY_HAND)
@@ -20,9 +26,11 @@ def add_tag(start: Any, body: bytes) -> None:
     """Give a response without a validator a weak entity tag, so that clients can revalidate it."""
     if start.status_code != 200:
         return
-    if not any(name in (b"etag", b"last-modified") for name, _ in start.raw_headers):
-        digest = hashlib.blake2b(body, digest_size=16).hexdigest()
-        start.raw_headers.append((b"etag", f'W/"{digest}"'.encode()))
+    for name, _ in start.raw_headers:
+        if name == b"etag" or name == b"last-modified":
+            return
+    digest = hashlib.blake2b(body, digest_size=16).hexdigest()
+    start.raw_headers.append((b"etag", f'W/"{digest}"'.encode()))
 
 
 def copy_scope(scope: Scope) -> Scope:
@@ -91,3 +99,84 @@ class EmptyBody:
             await anyio.sleep_forever()
         self.is_read = True
         return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def is_personal(scope: Scope, session: Any) -> bool:
+    """Return whether a response may have a nonce of its page, or values of the session of a layer outside.
+
+    That layer adds ``Vary: Cookie`` later, so the cache does not see it.
+    """
+    return has_nonce(scope) or (session is not None and getattr(session, "accessed", True))
+
+
+class Recording:
+    """The body of a streamed response, which is stored after its last chunk."""
+
+    __slots__ = (
+        "_charset",
+        "_chunks",
+        "_flight",
+        "_iterator",
+        "_miss",
+        "_size",
+        "_start",
+        "_terms",
+    )
+
+    def __init__(self, miss: Any, response: Response, terms: Terms, flight: Flight | None) -> None:
+        self._miss = miss
+        # The layers outside edit the response before its end.
+        self._start = Start(response.status_code, [*response.raw_headers])
+        self._charset = response.charset
+        self._terms = terms
+        self._flight = flight
+        self._iterator = response.body_iterator
+        self._chunks: list[bytes] | None = []
+        self._size = 0
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        """Return the next chunk, and keep it."""
+        try:
+            chunk = await anext(self._iterator)
+        except StopAsyncIteration:
+            await self._store()
+            raise
+        except BaseException as error:
+            if self._flight is not None:
+                failure = 500 if isinstance(error, Exception) else 0
+                await self._flight.finish(was_cut=not failure, failure=failure)
+            raise
+        if self._chunks is not None:
+            data = chunk.encode(self._charset) if isinstance(chunk, str) else bytes(chunk)
+            self._size += len(data)
+            self._chunks.append(data)
+            if self._size > self._miss.cache.max_body_size:
+                self._chunks = None
+                await self._finish(None)
+        return chunk
+
+    async def aclose(self) -> None:
+        """End the flight of a body that is not sent to its end."""
+        self._chunks = None
+        if self._flight is not None:
+            await self._flight.finish(was_cut=True)
+        close = getattr(self._iterator, "aclose", None)
+        if close is not None:
+            await close()
+
+    async def _store(self) -> None:
+        miss, chunks = self._miss, self._chunks
+        self._chunks = None
+        entry = None
+        if chunks is not None and not is_personal(miss.request.scope, miss.session):
+            entry = await miss.cache.write(
+                miss.question, self._start, b"".join(chunks), self._terms, miss.before
+            )
+        await self._finish(entry)
+
+    async def _finish(self, entry: Entry | None) -> None:
+        if self._flight is not None:
+            await self._flight.finish(entry)

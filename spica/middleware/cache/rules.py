@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import zlib
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spica._asgi.scope import API_KEY
@@ -36,6 +38,9 @@ _HOP_BY_HOP = frozenset(
     )
 )
 """Fields that a cache does not store (RFC 9111 s.3.1). Age is computed for each response."""
+_Found = dict[bytes, list[bytes]]
+_DECISIVE = frozenset((b"cache-control", b"set-cookie", b"vary", b"expires", b"date", b"age"))
+_NO_AGE = [b""]
 _READ = frozenset((b"host", b"cache-control", b"authorization", b"cookie")) | PRECONDITION_FIELDS
 _DIRECTIVE = re.compile(r'([a-z-]+)(?:\s*=\s*"?([^",\s]*))?')
 
@@ -51,6 +56,7 @@ class Question:
     """
 
     __slots__ = (
+        "_bucket",
         "_found",
         "_scope",
         "directives",
@@ -79,6 +85,7 @@ class Question:
         scheme = scope.get("scheme", "http")
         self.key = f"{scheme} {len(root)} {root} {key.decode('latin-1')}"
         self.name = self.key
+        self._bucket = ""
         self.is_varied = False
         self.varied: list[str] = []
         self.variant_id = ""
@@ -88,6 +95,14 @@ class Question:
         """The path, for messages."""
         path: str = self._scope["path"]
         return path
+
+    @property
+    def bucket(self) -> str:
+        """The group whose generation shows changes of the URI. A store keeps a limited number of them."""
+        if not self._bucket:
+            number = zlib.crc32(self.key.encode("utf-8", "surrogatepass")) % 256
+            self._bucket = f"change {number}"
+        return self._bucket
 
     @property
     def has_conditions(self) -> bool:
@@ -161,11 +176,11 @@ def read_terms(
     now: float,
 ) -> Terms | None:
     """Return how long a shared cache may use the response to a GET, or None if it must not store it (s.3)."""
-    headers = Headers(raw=raw_headers)
-    control = CacheControl.from_header(", ".join(headers.getlist("cache-control")))
+    headers = _read_fields(raw_headers)
+    control = _read_control(b", ".join(headers.get(b"cache-control", ())))
     if "no-store" in question.directives or _forbids(control, status_code):
         return None
-    if "set-cookie" in headers or "*" in vary_of(raw_headers):
+    if b"set-cookie" in headers or "*" in vary_of(raw_headers):
         return None
     lifetime = _explicit_lifetime(control, headers, now)
     is_default = lifetime is None
@@ -180,6 +195,21 @@ def read_terms(
     return _useful_terms(control, lifetime, _initial_age(headers, now), is_default)
 
 
+def _read_fields(raw_headers: Fields) -> _Found:
+    """Return the values of the fields that decide whether a response is stored."""
+    found: _Found = {}
+    for name, value in raw_headers:
+        if name in _DECISIVE:
+            found.setdefault(name, []).append(value)
+    return found
+
+
+@lru_cache(256)
+def _read_control(value: bytes) -> CacheControl:
+    """Return the directives of a response. An application has few different ones."""
+    return CacheControl.from_header(value.decode("latin-1"))
+
+
 def _forbids(control: CacheControl, status_code: int) -> bool:
     """Return whether a response must not be stored, whoever asks (s.3)."""
     if status_code < 200 or status_code in (206, 304) or control.private or control.no_cache:
@@ -189,9 +219,9 @@ def _forbids(control: CacheControl, status_code: int) -> bool:
     return control.no_store
 
 
-def _allows_default(control: CacheControl, headers: Headers, status_code: int) -> bool:
+def _allows_default(control: CacheControl, headers: _Found, status_code: int) -> bool:
     """Return whether ``default_seconds`` applies. A max-age without a permission is for browsers only."""
-    return status_code in HEURISTIC and control.max_age is None and "expires" not in headers
+    return status_code in HEURISTIC and control.max_age is None and b"expires" not in headers
 
 
 def _allows_authorization(control: CacheControl) -> bool:
@@ -212,7 +242,7 @@ def _useful_terms(
     return Terms(lifetime, age, revalidating, failing, is_default)
 
 
-def _explicit_lifetime(control: CacheControl, headers: Headers, now: float) -> float | None:
+def _explicit_lifetime(control: CacheControl, headers: _Found, now: float) -> float | None:
     """Return the lifetime that the response gives to shared caches (s.4.2.1), or None."""
     if control.s_maxage is not None:
         return control.s_maxage
@@ -220,45 +250,56 @@ def _explicit_lifetime(control: CacheControl, headers: Headers, now: float) -> f
         return None
     if control.max_age is not None:
         return control.max_age
-    expires = headers.getlist("expires")
+    expires = headers.get(b"expires")
     if not expires:
         return None
-    end = parse_http_date(expires[0]) if len(expires) == 1 else None
-    begin = parse_http_date(headers.get("date", ""))
+    end = parse_http_date(expires[0].decode("latin-1")) if len(expires) == 1 else None
+    begin = _date_of(headers)
     # RFC 9111 s.5.3: an invalid date is in the past.
     return max(0, end - (now if begin is None else begin)) if end is not None else 0
 
 
-def _initial_age(headers: Headers, now: float) -> float:
+def _date_of(headers: _Found) -> float | None:
+    dates = headers.get(b"date")
+    return parse_http_date(dates[0].decode("latin-1")) if dates else None
+
+
+def _initial_age(headers: _Found, now: float) -> float:
     """Return the age of a response that has just arrived (s.4.2.3)."""
-    value = headers.get("age", "").partition(",")[0].strip()
-    age = int(value) if value.isdecimal() and value.isascii() and len(value) < 11 else 0
-    date = parse_http_date(headers.get("date", ""))
+    if b"age" not in headers and b"date" not in headers:
+        return 0
+    value = headers.get(b"age", _NO_AGE)[0].partition(b",")[0].strip()
+    age = int(value) if value.isdigit() and len(value) < 11 else 0
+    date = _date_of(headers)
     # Date has whole seconds, so a response of this second is not older.
     return max(age, now - date - 1 if date is not None else 0, 0)
 
 
 def vary_of(raw_headers: Fields) -> list[str]:
     """Return the names in Vary, in lower case and in order."""
-    lines = Headers(raw=raw_headers).getlist("vary")
-    return sorted({name.strip().lower() for name in ",".join(lines).split(",")} - {""})
+    return _names_in([value.lower() for name, value in raw_headers if name == b"vary"])
 
 
 def tags_of(raw_headers: Fields) -> list[str]:
     """Return the names in Cache-Tag."""
-    lines = Headers(raw=raw_headers).getlist("cache-tag")
-    return sorted({name.strip() for name in ",".join(lines).split(",")} - {""})
+    return _names_in([value for name, value in raw_headers if name == b"cache-tag"])
+
+
+def _names_in(lines: list[bytes]) -> list[str]:
+    """Return the names in the lines of a field in order, each once."""
+    if not lines:
+        return []
+    names = b",".join(lines).decode("latin-1").split(",")
+    return sorted({name.strip() for name in names} - {""})
 
 
 def fields_to_store(raw_headers: Fields) -> Fields:
     """Return the fields without those that belong to the connection (s.3.1)."""
-    named = {
-        name.strip().lower()
-        for field, value in raw_headers
-        if field == b"connection"
-        for name in value.split(b",")
-    }
-    return [pair for pair in raw_headers if pair[0] not in _HOP_BY_HOP and pair[0] not in named]
+    dropped = _HOP_BY_HOP
+    for field, value in raw_headers:
+        if field == b"connection":
+            dropped = dropped | {name.strip().lower() for name in value.split(b",")}
+    return [pair for pair in raw_headers if pair[0] not in dropped]
 
 
 def read_directives(value: str) -> dict[str, int | None]:

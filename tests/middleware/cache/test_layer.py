@@ -21,6 +21,7 @@ from spica.middleware.securityheaders import CSP, SecurityHeadersMiddleware
 from spica.middleware.sessions import SessionMiddleware
 from spica.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 from spica.routing import Mount, Route
+from spica.stores import MemoryStore
 
 pytestmark = pytest.mark.anyio
 
@@ -391,8 +392,13 @@ async def change(service: Service) -> None:
     await service.get(method="POST")
 
 
-async def test_requests_wait_for_one_computation() -> None:
-    service = Service()
+STORES = [CountingStore, MemoryStore]
+"""With a lease for each computation, and without: a store in memory has all its users in this process."""
+
+
+@pytest.mark.parametrize("store", STORES)
+async def test_requests_wait_for_one_computation(store: Any) -> None:
+    service = Service(store())
     answers: list[Exchange] = []
     await _together(service, [service] * 50, answers)
     assert service.runs == 1
@@ -415,8 +421,9 @@ async def _together(first: Service, services: Any, answers: list[Exchange]) -> N
         gate.set()
 
 
-async def test_two_workers_compute_once() -> None:
-    first = Service()
+@pytest.mark.parametrize("store", STORES)
+async def test_two_workers_compute_once(store: Any) -> None:
+    first = Service(store())
     second = Service(first.store)
     answers: list[Exchange] = []
     await _together(first, [first, second] * 25, answers)
