@@ -18,7 +18,7 @@ from spica.responses import EventSourceResponse, JSONResponse, PlainTextResponse
 from spica.routing import Route
 
 REQUESTS = 300
-SECONDS = 6.0
+SECONDS = 4.5
 
 gauges = AdmissionGauges()
 counts = Counter[str]()

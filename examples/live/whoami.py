@@ -1,6 +1,7 @@
 """Who are you to me: the client as the application sees it, without and with trusted proxies."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from live.showcase import FRONT, Demo, templates
 from spica.middleware.proxyheaders import ProxyHeadersMiddleware
@@ -11,12 +12,23 @@ from spica.types import ASGIApp, Message, Receive, Scope, Send
 
 PROXY, STRANGER = "10.0.0.1", "198.51.100.7"
 
-EXAMPLES = {
-    "x-forwarded-for": "6.6.6.6, 203.0.113.9",
-    "x-forwarded-proto": "https",
-    "x-forwarded-host": "shop.example",
-    "x-forwarded-prefix": "/shop",
-    "forwarded": "for=6.6.6.6",
+
+class Field(NamedTuple):
+    """A header field of proxies: an example, the fact that it reports, and why it may have no effect."""
+
+    example: str
+    fact: str
+    reason: str
+
+
+FIELDS = {
+    "x-forwarded-for": Field("6.6.6.6, 203.0.113.9", "client", "the last entry is not an address"),
+    "x-forwarded-proto": Field("https", "scheme", "the scheme must be http, https, ws or wss"),
+    "x-forwarded-host": Field("shop.example", "host", "it is not a valid host"),
+    "x-forwarded-prefix": Field("/shop", "prefix", "a prefix is a clean path such as /shop"),
+    "forwarded": Field(
+        "for=6.6.6.6", "", "the application reads X-Forwarded, and believes one kind only"
+    ),
 }
 
 
@@ -30,9 +42,7 @@ class Arrival:
     def __post_init__(self) -> None:
         if self.peer not in (PROXY, STRANGER):
             raise ValueError("has a peer that this page does not know")
-        self.fields = {
-            name: self.fields[name].strip() for name in EXAMPLES if self.fields.get(name)
-        }
+        self.fields = {name: self.fields[name].strip() for name in FIELDS if self.fields.get(name)}
 
 
 def facts_of(request: Request) -> dict[str, str]:
@@ -74,45 +84,31 @@ async def arrive(app: ASGIApp, request: Request, arrival: Arrival) -> dict[str, 
     return seen
 
 
-def explain(arrival: Arrival, seen: dict[str, str]) -> dict[str, str]:
+def explain(arrival: Arrival, plain: dict[str, str], seen: dict[str, str]) -> dict[str, str]:
     """Return for each field whether it has counted, and why not."""
     if arrival.peer != PROXY:
         reason = (
             f"Ignored: {arrival.peer} is not one of your proxies, so it may have made the field up."
         )
         return dict.fromkeys(arrival.fields, reason)
-    used = {
-        "x-forwarded-for": seen["client"] != arrival.peer,
-        "x-forwarded-proto": arrival.fields.get("x-forwarded-proto", "").startswith(seen["scheme"]),
-        "x-forwarded-host": seen["host"] == arrival.fields.get("x-forwarded-host"),
-        "x-forwarded-prefix": seen["prefix"] != "none",
-    }
-    not_used = {
-        "x-forwarded-for": "Ignored: the last entry is not an address.",
-        "x-forwarded-proto": "Ignored: the scheme must be http, https, ws or wss.",
-        "x-forwarded-host": "Ignored: it is not a valid host.",
-        "x-forwarded-prefix": "Ignored: a prefix is a clean path such as /shop.",
-        "forwarded": "Ignored: the application reads X-Forwarded, and believes one kind of field only.",
-    }
-    reasons = {name: "Used." if used.get(name) else not_used[name] for name in arrival.fields}
-    if used["x-forwarded-for"] and "," in arrival.fields["x-forwarded-for"]:
-        reasons["x-forwarded-for"] = (
-            f"Used: {seen['client']}, which your proxy has added. The client wrote the entries before it."
-        )
+    reasons = {}
+    for name, value in arrival.fields.items():
+        _, fact, reason = FIELDS[name]
+        has_counted = bool(fact) and (seen[fact] != plain[fact] or value in (plain[fact], "ws"))
+        reasons[name] = "Used." if has_counted else f"Ignored: {reason}."
+        if has_counted and fact == "client" and "," in value:
+            reasons[name] = (
+                f"Used: {seen[fact]}, which your proxy has added. The client wrote the rest."
+            )
     return reasons
 
 
 async def play(request: Request) -> Response:
     """Play a request twice: without the layer, and with it."""
     arrival = await request.read(Arrival)
-    trusted = await arrive(trusting, request, arrival)
-    return JSONResponse(
-        {
-            "without": await arrive(application, request, arrival),
-            "trusted": trusted,
-            "fields": explain(arrival, trusted),
-        }
-    )
+    plain, trusted = [await arrive(app, request, arrival) for app in (application, trusting)]
+    fields = explain(arrival, plain, trusted)
+    return JSONResponse({"without": plain, "trusted": trusted, "fields": fields})
 
 
 async def show(request: Request) -> Response:
@@ -120,7 +116,7 @@ async def show(request: Request) -> Response:
     context = {
         "demo": page,
         "own": facts_of(request),
-        "examples": EXAMPLES,
+        "fields": FIELDS,
         "peers": (PROXY, STRANGER),
     }
     return templates.TemplateResponse(request, "whoami.html", context)

@@ -185,7 +185,6 @@ def test_only_a_proxy_is_believed(page: Any, url: str, problems: list[str]) -> N
     page.get_by_label("a stranger").check()
     page.get_by_role("row", name="client 198.51.100.7 198.51.100.7").wait_for()
     assert page.get_by_text("Ignored: 198.51.100.7 is not one of your proxies").count() == 5
-    check_accessible(page)
     assert problems == []
 
 
@@ -286,7 +285,6 @@ def test_operations_are_seen(page: Any, url: str, problems: list[str]) -> None:
     page.get_by_text(re.compile("request_id=[0-9a-f]{32}")).wait_for()
     page.get_by_role("row", name=re.compile("^GET .static 200")).wait_for()
     page.get_by_text("200 ready").wait_for()
-    check_accessible(page)
     assert problems == []
     page.get_by_role("button", name="Deploy now").click()
     page.get_by_text(re.compile("drains, because of SIGTERM")).wait_for()

@@ -126,6 +126,21 @@ def test_the_fields_of_a_proxy_are_used(client):
     assert answer["fields"]["x-forwarded-for"].startswith("Used: 203.0.113.9, which your proxy")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "fact", "seen"),
+    [
+        ("x_forwarded_proto", "wss", "scheme", "https"),
+        ("x_forwarded_proto", "http", "scheme", "http"),
+        ("x_forwarded_host", "Shop.example:8443", "host", "Shop.example:8443"),
+        ("x_forwarded_prefix", "/shop", "prefix", "/shop"),
+    ],
+)
+def test_a_field_with_effect_is_shown_as_used(client, name, value, fact, seen):
+    answer = play(client, **{name: value})
+    assert answer["trusted"][fact] == seen
+    assert answer["fields"] == {name.replace("_", "-"): "Used."}
+
+
 def test_the_fields_of_a_stranger_are_ignored(client):
     answer = play(client, "198.51.100.7", x_forwarded_for="6.6.6.6")
     assert answer["trusted"] == answer["without"]
@@ -139,7 +154,7 @@ def test_the_fields_of_a_stranger_are_ignored(client):
         ("x_forwarded_proto", "gopher", "the scheme must be"),
         ("x_forwarded_host", "a b", "it is not a valid host"),
         ("x_forwarded_prefix", "/../admin", "a prefix is a clean path"),
-        ("forwarded", "for=6.6.6.6", "one kind of field only"),
+        ("forwarded", "for=6.6.6.6", "believes one kind only"),
     ],
 )
 def test_a_field_without_effect_has_a_reason(client, name, value, reason):
