@@ -1,5 +1,7 @@
 """The settings of Sphinx. docs/_build/site.py copies this file beside the pages that it writes."""
 
+from pathlib import Path
+
 import spica
 
 project = "spica"
@@ -24,6 +26,7 @@ html_copy_source = False
 html_show_sphinx = False
 # Summaries of search results need fetch(), which no browser allows for pages on the disk.
 html_show_search_summary = False
+html_search_scorer = str(Path(__file__).with_name("static") / "scorer.js")
 html_theme_options = {"navigation_with_keys": True, "top_of_page_buttons": []}
 
 pygments_style = "default"

@@ -30,7 +30,23 @@ def test_the_search_finds(page: Any, site: str, problems: list[str], words: str)
     assert problems == []
 
 
-@pytest.mark.parametrize("path", ["index", "guide/limits", "reference/spica.routing"])
+@pytest.mark.parametrize(
+    ("words", "title"),
+    [("JWT", "Authentication"), ("login", "Login with a form and passwords")],
+)
+def test_the_search_shows_the_guide_before_the_decisions(
+    page: Any, site: str, words: str, title: str
+) -> None:
+    page.goto(f"{site}/search.html?q={words}")
+    first = page.locator("#search-results li a").first
+    first.wait_for()
+    assert "decisions/" not in str(first.get_attribute("href"))
+    assert page.locator("#search-results li a", has_text=title).first.is_visible()
+
+
+@pytest.mark.parametrize(
+    "path", ["index", "guide/limits", "guide/troubleshooting", "reference/spica.routing"]
+)
 def test_a_phone_shows_the_heading_first(
     page: Any, site: str, problems: list[str], path: str
 ) -> None:
