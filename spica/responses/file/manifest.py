@@ -33,6 +33,7 @@ class Manifest:
             raise ValueError(f"{place}: the file must contain a JSON object.")
         self._names: dict[str, str] = {}
         hashed: set[str] = set()
+        stable = set(data)
         for name, entry in data.items():
             files = list(_files_of(entry))
             if not files or not all(isinstance(file, str) for file in files):
@@ -42,8 +43,10 @@ class Manifest:
                 )
             self._names[name] = files[0]
             hashed.update(files)
-        # A file of a build may keep its name. It must not be cached for ever.
-        self._hashed = frozenset(file for file in hashed if file not in self._names)
+            # A build may be set to leave the hashes out: "src/main.ts" becomes "assets/main.js".
+            stable.update(file for file in files if _keeps_name(name, file))
+        # A file that keeps its name must not be cached for ever.
+        self._hashed = frozenset(hashed - stable)
 
     def find(self, name: str) -> str | None:
         """Return the hashed name of a file, or None for a file that is not in the manifest."""
@@ -80,6 +83,13 @@ def _read(path: str | os.PathLike[str], directory: str | os.PathLike[str] | None
         f"StaticFiles(manifest={os.fspath(path)!r}): there is no file at {places}. Run the build first, "
         "for example: spica static build SRC OUT."
     )
+
+
+def _keeps_name(name: str, file: str) -> bool:
+    """Return whether the last segments of two paths differ in nothing but an extension."""
+    before, after = name.rpartition("/")[2], file.rpartition("/")[2]
+    stem, extension = os.path.splitext(before)
+    return before == after or (extension != "" and os.path.splitext(after)[0] == stem)
 
 
 def _files_of(entry: Any) -> Iterator[Any]:

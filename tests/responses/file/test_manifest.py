@@ -45,6 +45,19 @@ def test_a_file_that_keeps_its_name_is_not_hashed(tmp_path):
     assert not manifest_of(tmp_path, {"robots.txt": "robots.txt"}).is_hashed("robots.txt")
 
 
+def test_a_build_of_vite_without_hashes_is_not_hashed(tmp_path):
+    logo, main = {"file": "img/logo.png"}, {"file": "assets/main.js", "css": ["assets/main.css"]}
+    entries = {"src/logo.png": logo, "src/main.ts": {**main, "assets": ["img/logo.png"]}}
+    manifest = manifest_of(tmp_path, entries)
+    for name in ("assets/main.js", "assets/main.css", "img/logo.png"):
+        assert not manifest.is_hashed(name)
+    assert manifest.find("src/main.ts") == "assets/main.js"
+
+
+def test_a_name_without_extension_is_hashed(tmp_path):
+    assert manifest_of(tmp_path, {"LICENSE": "LICENSE.0123456789"}).is_hashed("LICENSE.0123456789")
+
+
 def test_a_relative_path_is_also_looked_up_in_the_directory(tmp_path):
     manifest_of(tmp_path, {"a": "a.1"})
     assert Manifest("manifest.json", tmp_path).find("a") == "a.1"
