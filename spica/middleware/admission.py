@@ -95,7 +95,7 @@ class AdmissionMiddleware(Layer):
         self.max_wait_seconds = _check_wait(max_wait_seconds)
         self.exempt = _check_paths(exempt)
         self.streams = bool(check_flag(streams, "AdmissionMiddleware: streams"))
-        self.gauges = AdmissionGauges() if gauges is None else gauges
+        self.gauges = AdmissionGauges() if gauges is None else _check_gauges(gauges)
         self._active = 0
         self._waiters: list[_Waiter] = []  # the newest is the last one
 
@@ -229,6 +229,14 @@ def _check_count(value: int, name: str, least: int) -> int:
     if value < least:
         raise ValueError(f"AdmissionMiddleware: {name} must be at least {least}, not {value}.")
     return value
+
+
+def _check_gauges(gauges: AdmissionGauges) -> AdmissionGauges:
+    if not isinstance(gauges, AdmissionGauges):
+        raise TypeError(
+            f"AdmissionMiddleware: gauges must be an AdmissionGauges or None, not {gauges!r:.80}."
+        )
+    return gauges
 
 
 def _check_wait(seconds: float) -> float:

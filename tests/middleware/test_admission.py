@@ -276,6 +276,7 @@ async def test_a_client_that_has_left_frees_the_place():
         ({"exempt": "/livez"}, TypeError, "list of strings"),
         ({"exempt": ["livez"]}, ValueError, 'begin with "/"'),
         ({"streams": "no"}, TypeError, "True or False"),
+        ({"gauges": {}}, TypeError, "must be an AdmissionGauges"),
     ],
     ids=str,
 )
