@@ -114,13 +114,35 @@ async def _wait_on_asyncio(clock: Clock, function: Callable[[], Awaitable[T]]) -
 
 def resume_in_time(clock: Clock, steps: Generator[Any, Any, T], pause: Any) -> Awaitable[T]:
     """Return an awaitable that continues ``steps`` with a timer; ``pause`` is the first step's result."""
+    return resume(_Timer(clock), steps, pause)
+
+
+class Timer(Protocol):
+    """A limit for the task that runs now. It has begun."""
+
+    is_due: bool
+    """Whether the time is over, and a wait for a thread has to end first."""
+    pause: object
+    """The last step's result: nearly always the future that the task waits for."""
+
+    def expire(self) -> None:
+        """Cancel the task. A wait for a thread ends first, because a thread can't be cancelled."""
+
+    def raise_own(self, exc: BaseException) -> None:
+        """Raise the error of the timer if ``exc`` is a cancellation that it caused."""
+
+    def end(self) -> None:
+        """Stop the timer."""
+
+
+def resume(timer: Timer, steps: Generator[Any, Any, T], pause: Any) -> Awaitable[T]:
+    """Return an awaitable that continues ``steps`` until ``timer`` cancels them."""
     # Cast: mypy does not know that `types.coroutine` makes a generator awaitable.
-    return cast("Awaitable[T]", _resume(clock, steps, pause))
+    return cast("Awaitable[T]", _resume(timer, steps, pause))
 
 
 @coroutine
-def _resume(clock: Clock, steps: Generator[Any, Any, T], pause: Any) -> Generator[Any, Any, T]:
-    timer = _Timer(clock)
+def _resume(timer: Timer, steps: Generator[Any, Any, T], pause: Any) -> Generator[Any, Any, T]:
     try:
         while True:
             timer.pause = pause
@@ -163,7 +185,6 @@ class _Timer:
     __slots__ = ("_clock", "_error", "_handle", "_requests", "_start", "_task", "is_due", "pause")
 
     pause: object
-    """The last step's result: nearly always the future that the task waits for."""
 
     def __init__(self, clock: Clock) -> None:
         import asyncio  # already loaded, because its loop runs

@@ -20,13 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from spica._asgi.deadline import (
-    Deadline,
-    current_deadline,
-    resume_in_time,
-    trio_clock,
-    wait_in_time,
-)
+from spica._asgi.alarms import Alarm, Alarms
+from spica._asgi.deadline import Deadline, current_deadline, resume, trio_clock, wait_in_time
 from spica._asgi.scope import DEADLINE
 from spica._asgi.sending import SendHook, has_started_by_hand
 from spica._asgi.side_task import running_asyncio_loop
@@ -37,6 +32,8 @@ from spica._layers.layer import BaseLayer
 from spica.responses.base import Response
 
 if TYPE_CHECKING:
+    import asyncio
+
     from spica.requests import Request
     from spica.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -69,6 +66,9 @@ class TimeoutMiddleware(BaseLayer):
     """
 
     middleware_traits = (ANSWERS,)
+
+    _alarms: Alarms | None = None
+    """The deadlines on asyncio, for the event loop that was used last."""
 
     def __init__(
         self,
@@ -104,10 +104,13 @@ class TimeoutMiddleware(BaseLayer):
         scope[DEADLINE] = deadline
         token = current_deadline.set(deadline)
         try:
-            if is_shorter:
-                answer = await self._respond_in_time(request, deadline, loop is not None)
-            else:
+            if not is_shorter:
                 answer = await self._layer_inner.respond(request)
+            elif loop is None:
+                inner = partial(self._layer_inner.respond, request)
+                answer = await wait_in_time(_Timer(deadline), inner)
+            else:
+                answer = await self._respond_in_time(request, deadline.at, loop)
         except _Expired:
             return self._answer_timeout(request)
         finally:
@@ -118,11 +121,8 @@ class TimeoutMiddleware(BaseLayer):
         return _Timed(answer, deadline, self)
 
     async def _respond_in_time(
-        self, request: Request[Any], deadline: Deadline, is_asyncio: bool
+        self, request: Request[Any], at: float, loop: asyncio.AbstractEventLoop
     ) -> ASGIApp:
-        if not is_asyncio:
-            inner = partial(self._layer_inner.respond, request)
-            return await wait_in_time(_Timer(deadline), inner)
         # The first step needs no timer. Requests that are answered at once end in it.
         steps = self._layer_inner.respond(request).__await__()
         try:
@@ -130,7 +130,10 @@ class TimeoutMiddleware(BaseLayer):
         except StopIteration as done:
             answer: ASGIApp = done.value
             return answer
-        return await resume_in_time(_Timer(deadline), steps, pause)
+        alarms = self._alarms
+        if alarms is None or alarms.loop is not loop:
+            alarms = self._alarms = Alarms(loop)
+        return await resume(Alarm(alarms, at, _Expired), steps, pause)
 
     def _answer_timeout(self, request: Request[Any]) -> ASGIApp:
         if has_started_by_hand(request):
