@@ -195,15 +195,32 @@ class Response:
 
     @property
     def cache_control(self) -> CacheControl:
-        """The Cache-Control field. Assign a ``CacheControl`` to set it: ``CacheControl(max_age=60)``."""
+        """The Cache-Control field. Assign a ``CacheControl`` to set it: ``CacheControl(max_age=60)``.
+
+        A string is the value of the field. An empty value and None remove the field.
+
+        Raises:
+            TypeError: The value is something else.
+        """
         from spica.datastructures.cachecontrol import CacheControl
 
         return CacheControl.from_header(", ".join(self.headers.getlist("cache-control")))
 
     @cache_control.setter
-    def cache_control(self, value: CacheControl) -> None:
+    def cache_control(self, value: CacheControl | str | None) -> None:
         """Set the field."""
-        self.headers["cache-control"] = str(value)
+        from spica.datastructures.cachecontrol import CacheControl
+
+        if not isinstance(value, CacheControl | str | None):
+            raise TypeError(
+                "response.cache_control must be a CacheControl or a string, not "
+                f"{value!r:.80}. Write CacheControl(max_age=60)."
+            )
+        if value is None or not str(value):
+            if "cache-control" in self.headers:
+                del self.headers["cache-control"]
+        else:
+            self.headers["cache-control"] = str(value)
 
     def set_cookie(
         self,

@@ -73,6 +73,22 @@ def test_contradictions_are_refused(directives: Any, error: Any, message: str) -
         CacheControl(**directives)
 
 
+@pytest.mark.parametrize("value", [None, "", CacheControl()])
+def test_an_empty_value_removes_the_field(value: Any) -> None:
+    response = PlainTextResponse("ok", headers={"cache-control": "no-store"})
+    for _ in range(2):
+        response.cache_control = value
+        assert "cache-control" not in response.headers
+
+
+def test_a_response_takes_a_string_and_nothing_else() -> None:
+    response = PlainTextResponse("ok")
+    response.cache_control = "max-age=5"
+    assert response.headers["cache-control"] == "max-age=5"
+    with pytest.raises(TypeError, match=r"must be a CacheControl or a string, not {'max_age': 5}"):
+        response.cache_control = {"max_age": 5}  # type: ignore[assignment]  # the mistake
+
+
 def test_a_response_has_it_as_an_attribute() -> None:
     response = PlainTextResponse("ok")
     assert response.cache_control == CacheControl()
