@@ -89,7 +89,7 @@ def _ask_pydantic(validate: Callable[[Any], Any], value: Any) -> Any:
     except ValueError as error:
         list_mistakes: Any = getattr(error, "errors", None)
         if list_mistakes is None:
-            raise  # an error of a validator of yours
+            raise  # an error of your validator
         found = list_mistakes(include_url=False, include_input=False, include_context=False)
         if any(each["type"] == "json_invalid" for each in found):
             raise Malformed(str(found)) from None

@@ -27,7 +27,7 @@ def remember(cls: type, *names: str) -> None:
 
 
 def is_original(owner: Any, *names: str) -> bool:
-    """Return whether nobody has overridden or patched the methods ``names``.
+    """Return whether no code has overridden or patched the methods ``names``.
 
     The comparison is with the nearest base class that remembers the method. A class without one is
     not ours, and none of its methods is original.

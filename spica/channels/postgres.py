@@ -117,7 +117,7 @@ def _ignore_result(task: asyncio.Future[Any]) -> None:
 
 
 async def _call_method(connection: Any, method: str, *args: Any) -> Any:
-    """Call a method of a connection. Its lookup, too, raises InterfaceError if the pool has it back."""
+    """Call a method of a connection. Its lookup also raises InterfaceError if the pool has it back."""
     return await getattr(connection, method)(*args)
 
 
@@ -318,7 +318,7 @@ class _Listener:
                 if not self._woken:
                     await self._wait()
         finally:
-            # Nobody resets a connection of the pool, and this one listens.
+            # No code resets a connection of the pool, and this one listens.
             self.database.terminate(connection)
             await self.database.release(connection)
 

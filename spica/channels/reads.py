@@ -43,7 +43,7 @@ class SharedReads:
 
 
 class _Read:
-    """One page that is read while somebody wants it: by one task at a time, for all that wait."""
+    """One page that is read while a reader needs it: by one task at a time, for all that wait."""
 
     __slots__ = ("_begun", "_done", "_lock", "_result", "users")
 

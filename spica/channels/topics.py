@@ -294,7 +294,7 @@ def choose_start(
         return 0, None
     for position in wanted:
         if position.epoch == page.epoch:
-            # Nobody has got a number beyond the counter: the id is forged, or the backend has lost events.
+            # No reader has got a number beyond the counter: the id is forged, or the backend has lost events.
             if position.number > page.last:
                 return page.last, "restarted"
             return position.number, None

@@ -74,7 +74,7 @@ class RequestIdFilter(logging.Filter):
 class RequestIdMiddleware(Layer):
     """Give each request and WebSocket an id, and send it in the response.
 
-    A proxy that you trust may set the id. Any other client gets a new one, so that nobody can make the log of
+    A proxy that you trust may set the id. Any other client gets a new one, so that it can't make the log of
     one request look like another's. Put this layer first in the list, outside ``ProxyHeadersMiddleware``,
     which replaces the address of the proxy.
 

@@ -47,7 +47,7 @@ class RSGI:
         if not callable(app):
             raise TypeError(f"RSGI needs an ASGI application, not {app!r:.80}.")
         self.app = app
-        # As for any layer: one whose `__call__` somebody has replaced must be called.
+        # As for any layer: one whose `__call__` was replaced must be called.
         self._layer = (
             app if isinstance(app, BaseLayer) and is_original(type(app), "__call__") else None
         )

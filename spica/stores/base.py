@@ -229,7 +229,7 @@ class BaseStore(Store):
 
     @property
     def is_available(self) -> bool:
-        """Whether the last operations worked. It asks nobody, and is True before the first operation."""
+        """Whether the last operations worked. It sends no request, and is True before the first operation."""
         return True
 
     async def ping(self) -> None:

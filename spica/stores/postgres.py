@@ -71,7 +71,7 @@ _STATEMENTS = {
         r AS (DELETE FROM spica_record WHERE key = ANY ($1::text[]) RETURNING key, expires, ends)
         SELECT count(*) FROM (SELECT key FROM v WHERE expires IS NULL OR expires > {_T}
         UNION SELECT key FROM t WHERE tat > {_T} UNION SELECT key FROM r WHERE {_LIVE}) AS k""",
-    # $2: whole burst, $3: interval * cost. A refused request writes the row, too, because only
+    # $2: whole burst, $3: interval * cost. A refused request also writes the row, because only
     # RETURNING shows the state that the decision was made on.
     "take": f"""WITH {_N} INSERT INTO spica_rate AS r VALUES ($1, {_T} + $3::bigint, {_T}, true)
         ON CONFLICT (key) DO UPDATE SET now = {_T},

@@ -106,7 +106,10 @@ class Entry:
         return age < lifetime + seconds and question.accepts(age, lifetime + seconds)
 
     def is_for(self, question: Question) -> bool:
-        """Return whether it may answer this sender. Without a permission, it is for requests of nobody."""
+        """Return whether it may answer this sender.
+
+        An entry that is stored by ``default_seconds`` is for requests without a user.
+        """
         return not (self.terms.is_default and question.has_credentials)
 
     def answer(
