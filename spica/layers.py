@@ -189,17 +189,18 @@ class Layer(BaseLayer):
         except Exception:
             add_pending_edit(request, edit)
             raise
+        else:
+            # Nearly always this frame holds the only reference: no copy is needed, and no task must be kept.
+            if (
+                isinstance(answer, Response)
+                and getrefcount(answer) <= HELD_HERE
+                and not answer.background
+            ):
+                edit(answer)
+                return answer
+            return edit_answer(answer, edit, request)
         finally:
             request._edits = outer
-        # Nearly always this frame holds the only reference: no copy is needed, and no task must be kept.
-        if (
-            isinstance(answer, Response)
-            and getrefcount(answer) <= HELD_HERE
-            and not answer.background
-        ):
-            edit(answer)
-            return answer
-        return edit_answer(answer, edit, request)
 
     def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         return self.connect(scope, receive, send)

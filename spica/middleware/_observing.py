@@ -199,21 +199,22 @@ class ObservingLayer(BaseLayer):
         except BaseException as exc:
             observation.end(exc)
             raise
-        if (
-            not isinstance(answer, Response)
-            or type(answer).__call__ is not Response.__call__
-            or answer._replaced_body is not None
-        ):
-            return _Observed(answer, observation, request)
-        # Nearly always this frame holds the only reference, and no copy is needed.
-        if getrefcount(answer) > HELD_HERE:
-            answer = answer._copy()
-        background = answer.background
-        task: Any = observation.finish if background is None else _Then(observation, background)
-        answer.background = task
-        observation.first_byte_at = perf_counter()
-        observation.response = answer
-        return answer
+        else:
+            if (
+                not isinstance(answer, Response)
+                or type(answer).__call__ is not Response.__call__
+                or answer._replaced_body is not None
+            ):
+                return _Observed(answer, observation, request)
+            # Nearly always this frame holds the only reference, and no copy is needed.
+            if getrefcount(answer) > HELD_HERE:
+                answer = answer._copy()
+            background = answer.background
+            task: Any = observation.finish if background is None else _Then(observation, background)
+            answer.background = task
+            observation.first_byte_at = perf_counter()
+            observation.response = answer
+            return answer
 
     async def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Observe a WebSocket. The lifespan passes."""

@@ -193,16 +193,17 @@ class SessionMiddleware(BaseLayer):
         except Exception:
             add_pending_edit(request, edit)
             raise
+        else:
+            if (
+                session.__class__ is UnreadSession
+                and scope.get("session") is session
+                and isinstance(answer, Response)
+            ):
+                session._is_sent = True
+                return answer
+            return edit_answer(answer, edit, request)
         finally:
             request._edits = outer
-        if (
-            session.__class__ is UnreadSession
-            and scope.get("session") is session
-            and isinstance(answer, Response)
-        ):
-            session._is_sent = True
-            return answer
-        return edit_answer(answer, edit, request)
 
     async def _layer_connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a WebSocket with a session. Other scopes pass through."""

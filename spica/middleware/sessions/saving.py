@@ -71,16 +71,19 @@ class StoredSessions:
             await self._save(scope, session)
             add_pending_edit(request, edit)
             raise
+        else:
+            if not isinstance(answer, Response):
+                answer = SavingApp(answer, partial(self._save, scope, session))
+            elif (
+                not session.accessed and session._record is None and scope.get("session") is session
+            ):
+                session._is_sent = True
+                return answer
+            else:
+                await self._save(scope, session)
+            return edit_answer(answer, edit, request)
         finally:
             request._edits = outer
-        if not isinstance(answer, Response):
-            answer = SavingApp(answer, partial(self._save, scope, session))
-        elif not session.accessed and session._record is None and scope.get("session") is session:
-            session._is_sent = True
-            return answer
-        else:
-            await self._save(scope, session)
-        return edit_answer(answer, edit, request)
 
     async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a WebSocket with a session. It is written when the handshake is answered."""
