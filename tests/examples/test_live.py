@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from spica.testclient import TestClient, WebSocketDenialResponse
 
@@ -33,6 +34,8 @@ def live(directory):
         patch.setenv("LIVE_DIRECTORY", str(directory))
         patch.setenv("LIVE_CONTROLS", "1")
         patch.delenv("LIVE_STORE", raising=False)
+        # The global registry would keep the series of these requests for other tests of the process.
+        patch.setattr("spica.middleware.metrics.REGISTRY", CollectorRegistry())
         importlib.import_module("live.app")
         yield lambda name: importlib.import_module(f"live.{name}")
 
