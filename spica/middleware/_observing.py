@@ -79,7 +79,7 @@ class Observation:
     def outcome(self) -> Outcome:
         """How the connection ended."""
         error = self.error
-        if self.has_left or isinstance(error, ClientDisconnect):
+        if self.has_left or (error is not None and isinstance(error, ClientDisconnect)):
             return "client_left"
         if self.is_complete:
             return "timeout" if self.status_code == 504 else "done"  # TimeoutMiddleware answers 504

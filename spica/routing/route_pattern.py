@@ -21,6 +21,7 @@ MAX_DEPTH = 100
 """The most nested mounts, and layers around an app, to go through. It also ends a cycle of them."""
 
 _ENDPOINTS = (Route, WebSocketRoute)
+_KNOWN = (*_ENDPOINTS, Mount)
 
 
 def find_pattern(scope: Scope, app: Any, root_path: str) -> str | None:
@@ -35,10 +36,10 @@ def find_pattern(scope: Scope, app: Any, root_path: str) -> str | None:
         root_path: The ``root_path`` at which the server called ``app``.
     """
     served = scope.get("route")
-    if not isinstance(served, (*_ENDPOINTS, Mount)):
-        return None
     if isinstance(served, _ENDPOINTS) and "app_root_path" not in scope:
         return served.path  # no mount was passed
+    if not isinstance(served, _KNOWN):
+        return None
     return _search(scope, served, app, root_path)
 
 
@@ -58,7 +59,7 @@ def _search(
         if router._table.select(here, get_route_path(here)) is None:
             return None
         route = here["route"]
-        if isinstance(route, (*_ENDPOINTS, Mount)):
+        if isinstance(route, _KNOWN):
             pattern += route.path
         if route is served:
             return pattern
@@ -107,7 +108,7 @@ def route_ahead(scope: Scope, outer_app: Any, outer_root_path: str) -> str | Non
         if router._table.select(here, get_route_path(here)) is None:
             return None
         route = here["route"]
-        if not isinstance(route, (*_ENDPOINTS, Mount)):
+        if not isinstance(route, _KNOWN):
             return None
         pattern += strip_convertors(route.path)
         if not isinstance(route, AppRoute):
