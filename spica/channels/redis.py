@@ -137,7 +137,7 @@ class _Listener:
         database = client.connection_pool.connection_kwargs.get("db") or 0
         # Pub/Sub knows no databases, and other applications may use them.
         self._suffix = b"@%d" % database if database else b""
-        self._client = client
+        self._client: Any = client
         self._guard = guard
         self._feed = feed
         self._pubsub: Any = None
@@ -303,7 +303,7 @@ class RedisBackend:
         return backend
 
     def _set_up(self, client: Any, url: str, package: str) -> None:
-        self._client = client
+        self._client: Any = client
         self._url = url
         self._package = package
         root = import_module(package)
