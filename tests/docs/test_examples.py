@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -74,6 +75,7 @@ def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
     # Examples write files and change settings of the process; neither stays.
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("spica.middleware.metrics.REGISTRY", CollectorRegistry())
     known = set(sys.modules)
     try:
         run_page(page)
