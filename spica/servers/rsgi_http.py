@@ -11,15 +11,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from spica.servers.rsgi_file import stream_file
-
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from spica.servers.rsgi_protocol import HTTPProtocol, RSGIHeaders, RSGIScope, StreamTransport
-    from spica.types import Message
+    from spica.types import Message, Send
 
 PATHSEND = "http.response.pathsend"
+CHUNK_SIZE = 64 * 1024
+"""Bytes that are read at once of a file that the server can't open by its name."""
 
 
 class HTTPExchange:
@@ -243,3 +243,13 @@ def _decode_value(value: bytes) -> str:
         return value.decode()
     except UnicodeDecodeError:
         return value.decode("latin-1")
+
+
+async def stream_file(path: str, send: Send) -> None:
+    """Send the file at ``path`` as body messages, read in worker threads."""
+    import anyio  # here: the server opens nearly every file itself
+
+    async with await anyio.open_file(path, "rb") as file:
+        while chunk := await file.read(CHUNK_SIZE):
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
