@@ -14,6 +14,7 @@ from spica._asgi.body import BodyTooLarge
 from spica._asgi.cleanup import RequestErrors
 from spica._asgi.scope import EXCEPTION_HANDLERS, PENDING_EDITS
 from spica._asgi.sending import StartedSend, has_started_by_hand
+from spica._http.closecodes import fit_reason
 from spica._layers.answers import resolve_answer
 from spica._layers.cleanup import own_cleanup, split_errors
 from spica._layers.editing import apply_pending_edits
@@ -135,7 +136,8 @@ async def answer_on_socket(websocket: WebSocket[Any], exc: Exception) -> bool:
     """Call the handler registered for ``exc`` with a WebSocket; return whether there is one.
 
     A handler closes the WebSocket itself, or returns a response, which denies a handshake. If the server has
-    no denial responses, the handshake is refused without the response.
+    no denial responses, the handshake is refused without the response. An `HTTPException` closes a WebSocket
+    that is open, with a code for its status and its detail as the reason.
 
     Raises:
         RuntimeError: A response can't be sent, since the handshake was already accepted.
@@ -146,13 +148,25 @@ async def answer_on_socket(websocket: WebSocket[Any], exc: Exception) -> bool:
     try:
         answer = await call_handler(handler, websocket, exc)
         if answer is not None:
-            if websocket.application_state is not WebSocketState.CONNECTING:
+            if websocket.application_state is WebSocketState.CONNECTING:
+                await deny(answer, websocket.scope, websocket.receive, websocket.send)
+            elif isinstance(exc, HTTPException) and exc.status_code >= 400:
+                await websocket.close(close_code(exc.status_code), fit_reason(str(exc.detail)))
+            else:
                 raise RuntimeError(ALREADY_STARTED) from exc
-            await deny(answer, websocket.scope, websocket.receive, websocket.send)
     except WebSocketDisconnect:
         pass  # the client has left and receives nothing
     exc.__traceback__ = None
     return True
+
+
+def close_code(status: int) -> int:
+    """Return the close code of a WebSocket for an error status: RFC 6455 s.7.4.1, and IANA's registry."""
+    if status in (429, 503):
+        return 1013  # try again later
+    if status == 413:
+        return 1009  # message too big
+    return 1008 if status < 500 else 1011  # policy violation; internal error
 
 
 class Boundary(BaseLayer):

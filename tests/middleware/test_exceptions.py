@@ -252,6 +252,28 @@ class TestWebSockets:
             {"type": "websocket.close", "code": 1011, "reason": ""},
         ]
 
+    @pytest.mark.parametrize(
+        ("status", "code"),
+        [(400, 1008), (404, 1008), (413, 1009), (429, 1013), (503, 1013), (500, 1011)],
+    )
+    async def test_an_http_exception_closes_an_open_websocket(self, status: int, code: int) -> None:
+        async def endpoint(websocket: Any) -> None:
+            await websocket.accept()
+            raise HTTPException(status, "é" * 62)
+
+        exchange = await self.run(endpoint)
+        assert exchange.error is None
+        close = {"type": "websocket.close", "code": code, "reason": "é" * 60 + "..."}
+        assert exchange.sent[1:] == [close]
+
+    async def test_a_response_for_an_open_websocket_is_an_error(self) -> None:
+        async def endpoint(websocket: Any) -> None:
+            await websocket.accept()
+            raise Base("socket")
+
+        exchange = await self.run(endpoint, {Base: answering("sorry")})
+        assert str(exchange.error) == "Caught handled exception, but response already started."
+
     async def test_what_nobody_handles_is_raised(self) -> None:
         async def endpoint(websocket: Any) -> None:
             raise Base("socket")
