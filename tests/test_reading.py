@@ -121,9 +121,10 @@ async def test_a_missing_field_has_a_pointer_of_its_own(model):
 
 
 @pytest.mark.parametrize("model", [list[PersonStruct], PersonStruct, PersonModel])
-async def test_json_that_is_nested_too_deeply_is_a_400(model):
-    with pytest.raises(json.JSONDecodeError):
-        await read(model, b'{"unknown":' + b"[" * 50_000 + b"]" * 50_000 + b"}")
+async def test_json_that_is_nested_too_deeply_is_a_mistake_of_the_client(model):
+    # msgspec skips an unknown field as long as the stack of the interpreter allows it.
+    with pytest.raises((json.JSONDecodeError, InvalidInput)):
+        await read(model, b'{"unknown":' + b"[" * 1_500_000 + b"]" * 1_500_000 + b"}")
 
 
 @pytest.mark.parametrize("model", MODELS)
