@@ -1,14 +1,18 @@
 """What the tests of the switch share."""
 
+import json
 import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 from environments import enable, make_environment
 
 from spica.compat import install
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 def is_starlette(name):
@@ -55,5 +59,18 @@ def run_python():
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def run_example(run_python, tmp_path):
+    """Run code in the block that ends ``start``, which uses an example, and return the list ``found``."""
+
+    def run(start, code):
+        lines = [f"    {line}" for line in code.strip().splitlines()]
+        source = "\n".join([start, *lines, "print(json.dumps(found))"])
+        path = os.pathsep.join([str(EXAMPLES), str(EXAMPLES.parent)])
+        return json.loads(run_python(source, cwd=tmp_path, PYTHONPATH=path))
 
     return run

@@ -1,12 +1,8 @@
 """examples/fastapi_app/live.py: the production kit in a FastAPI application on spica."""
 
-import json
-import os
-from pathlib import Path
+import functools
 
 import pytest
-
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 START = """
 import json
@@ -27,20 +23,9 @@ with TestClient(app, base_url="http://shop.example", client=("127.0.0.1", 1)) as
 
 
 @pytest.fixture
-def run_live(run_python, tmp_path):
+def run_live(run_example):
     """Run code with a client of the application, and return the list ``found``."""
-
-    def run(code):
-        lines = [f"    {line}" for line in code.strip().splitlines()]
-        return json.loads(
-            run_python(
-                "\n".join([START, *lines, "print(json.dumps(found))"]),
-                cwd=tmp_path,
-                PYTHONPATH=os.pathsep.join([str(EXAMPLES), str(EXAMPLES.parent)]),
-            )
-        )
-
-    return run
+    return functools.partial(run_example, START)
 
 
 def test_sessions_are_in_the_store_and_end_everywhere(run_live):

@@ -1,12 +1,8 @@
 """examples/fastapi_app/service.py: keys, a cache, payments and metrics in a FastAPI application on spica."""
 
-import json
-import os
-from pathlib import Path
+import functools
 
 import pytest
-
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 START = """
 import json, logging
@@ -22,20 +18,9 @@ with TestClient(service.app, client=("127.0.0.1", 1)) as client:
 
 
 @pytest.fixture
-def run_service(run_python, tmp_path):
+def run_service(run_example):
     """Run code with a client of the application, and return the list ``found``."""
-
-    def run(code):
-        lines = [f"    {line}" for line in code.strip().splitlines()]
-        return json.loads(
-            run_python(
-                "\n".join([START, *lines, "print(json.dumps(found))"]),
-                cwd=tmp_path,
-                PYTHONPATH=os.pathsep.join([str(EXAMPLES), str(EXAMPLES.parent)]),
-            )
-        )
-
-    return run
+    return functools.partial(run_example, START)
 
 
 def test_prices_are_public_and_cached_until_one_changes_and_measured(run_service):
