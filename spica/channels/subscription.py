@@ -1,7 +1,8 @@
 """A subscription: the queue between a channel and one reader.
 
 The queue is bounded in events and bytes. A reader that is too slow never delays the publisher or another
-reader; ``on_slow`` decides what happens to it.
+reader; ``on_slow`` decides what happens to it. A reader that waits for events is never too slow, however many
+of them a backend delivers at once.
 """
 
 from __future__ import annotations
@@ -157,12 +158,16 @@ class Subscription:
     def put(self, message: Message) -> None:
         """Add a message to the queue, or treat the reader as slow."""
         queue = self._queue
-        if len(queue) >= self._max_events or self._size + message.size > self._max_size:
+        waiter = self._waiter
+        # A reader that waits has had no turn since its queue was empty, so it isn't slow.
+        if waiter is None and (
+            len(queue) >= self._max_events or self._size + message.size > self._max_size
+        ):
             self._overflow(message)
-        else:
-            queue.append(message)
-            self._size += message.size
-        if self._waiter is not None:
+            return
+        queue.append(message)
+        self._size += message.size
+        if waiter is not None:
             self._wake()
 
     def put_gap(self, gap: Gap) -> None:

@@ -419,7 +419,7 @@ class Hub:
             try:
                 # Read the last event again, to see whether it is still the same.
                 after = max(topic.last - 1, 0)
-                limit = min(PAGE_EVENTS, self.max_queue_events + 1)
+                limit = min(PAGE_EVENTS, self.max_queue_events + (topic.last > 0))
                 page = await self.backend.read(topic.key, after, limit, self._kept)
             except ChannelsUnavailable as exc:
                 self.log_outage(exc)

@@ -12,8 +12,10 @@ from spica.channels import (
     History,
     InvalidChannel,
     MemoryBackend,
+    Message,
     topics,
 )
+from spica.channels.messages import Event
 
 pytestmark = pytest.mark.anyio
 
@@ -307,6 +309,26 @@ async def test_a_burst_of_a_publisher_does_not_end_readers_that_read(start):
                 assert subscription.end_reason is None
                 await anyio.sleep(0.001)
         tasks.cancel_scope.cancel()
+
+
+async def test_a_reader_that_waits_gets_every_event_of_a_batch_larger_than_its_queue(take):
+    channels = Channels(MemoryBackend(), max_queue_events=3)
+    items = []
+    async with (
+        channels.lifespan(),
+        channels.subscribe("news") as subscription,
+        anyio.create_task_group() as tasks,
+    ):
+
+        async def read():
+            items.extend(await take(subscription, 50))
+
+        tasks.start_soon(read)
+        await anyio.wait_all_tasks_blocked()
+        for number in range(1, 51):
+            subscription.put(Message("news", "epoch", Event(number, None, b"1", 0.0)))
+    assert [item.position.number for item in items] == [*range(1, 51)]
+    assert subscription.end_reason is None
 
 
 # History
