@@ -21,7 +21,12 @@ from spica.exceptions import WebSocketException
 from spica.requests import Request, empty_receive
 from spica.responses.base import Response
 from spica.types import ASGIApp, Message, Receive, Scope, Send
-from spica.websockets import WebSocket, WebSocketState
+from spica.websockets import (
+    WebSocket,
+    WebSocketDisconnect,
+    WebSocketDisconnected,
+    WebSocketState,
+)
 
 __all__ = ["HTTPEndpoint", "WebSocketEndpoint"]
 
@@ -272,30 +277,45 @@ class WebSocketEndpoint:
         """Call the hooks, from the handshake to the end of the connection."""
         websocket: WebSocket[Any] = WebSocket(self.scope, self.receive, self.send)
         await self.on_connect(websocket)
-        # RFC 6455 s.7.4.1: 1011, the server could not fulfil the request. The peer's own code replaces it.
-        close_code = 1011
         try:
-            while True:
-                message = await websocket.receive()
-                if message["type"] == "websocket.disconnect":
-                    # RFC 6455 s.7.1.5: 1005 if the close frame had no code.
-                    close_code = message.get("code") or 1005
-                    break
-                if (
-                    message["type"] == "websocket.connect"
-                    and websocket.application_state is WebSocketState.CONNECTING
-                ):
-                    # `on_connect` has not answered the handshake. The client would wait forever.
-                    raise RuntimeError(
-                        f"{type(self).__name__}.on_connect() must answer the handshake: "
-                        "await websocket.accept(), or websocket.close()."
-                    )
-                if message["type"] == "websocket.receive":
-                    await self.on_receive(websocket, await self.decode(websocket, message))
-        finally:
-            if websocket._patience is not None:
-                await websocket._patience.aclose()
+            close_code = await self._receive_messages(websocket)
+        except BaseException as exc:
+            # RFC 6455 s.7.4.1: 1011, the server could not fulfil the request.
+            await self._disconnect(websocket, 1011, exc)
+            raise
+        await self._disconnect(websocket, close_code)
+
+    async def _receive_messages(self, websocket: WebSocket[Any]) -> int:
+        """Pass each message to `on_receive`, and return the peer's close code."""
+        while True:
+            message = await websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                # RFC 6455 s.7.1.5: 1005 if the close frame had no code.
+                return message.get("code") or 1005
+            if (
+                message["type"] == "websocket.connect"
+                and websocket.application_state is WebSocketState.CONNECTING
+            ):
+                # `on_connect` has not answered the handshake. The client would wait forever.
+                raise RuntimeError(
+                    f"{type(self).__name__}.on_connect() must answer the handshake: "
+                    "await websocket.accept(), or websocket.close()."
+                )
+            if message["type"] == "websocket.receive":
+                await self.on_receive(websocket, await self.decode(websocket, message))
+
+    async def _disconnect(
+        self, websocket: WebSocket[Any], close_code: int, exc: BaseException | None = None
+    ) -> None:
+        """Call `on_disconnect` after the exception `exc`, which counts more than a failed farewell."""
+        if websocket._patience is not None:
+            await websocket._patience.aclose()
+        try:
             await self.on_disconnect(websocket, close_code)
+        except (WebSocketDisconnect, WebSocketDisconnected) as error:
+            if exc is None:
+                raise
+            exc.add_note(f"{type(self).__name__}.on_disconnect() then raised {error!r}.")
 
     async def decode(self, websocket: WebSocket[Any], message: Message) -> Any:
         """Return the data of a message according to `encoding`.

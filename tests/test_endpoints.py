@@ -17,7 +17,7 @@ from spica.endpoints import (
 from spica.exceptions import HTTPException, WebSocketException
 from spica.requests import Request
 from spica.responses.base import PlainTextResponse
-from spica.websockets import WebSocket, WebSocketDisconnect
+from spica.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
 pytestmark = pytest.mark.anyio
 
@@ -467,6 +467,33 @@ async def test_a_hook_that_fails():
     assert seen == ["connect", 1011]
     assert sent == [ACCEPT]
     assert isinstance(error, LookupError)
+
+
+async def test_a_farewell_to_a_closed_connection_does_not_hide_the_error():
+    class Failing(Recorder):
+        async def on_receive(self, websocket, data):
+            await websocket.close()
+            raise LookupError("x")
+
+        async def on_disconnect(self, websocket, close_code):
+            await websocket.send_text("bye")
+
+    _, sent, error = await serve(Failing, text("a"))
+    assert sent[1:] == [{"type": "websocket.close", "code": 1000, "reason": ""}]
+    assert isinstance(error, LookupError)
+    assert "Failing.on_disconnect() then raised WebSocketDisconnected(" in error.__notes__[0]
+
+
+async def test_a_farewell_that_fails_alone_is_an_error():
+    class Failing(Recorder):
+        async def on_receive(self, websocket, data):
+            await websocket.close()
+
+        async def on_disconnect(self, websocket, close_code):
+            await websocket.send_text("bye")
+
+    _, _, error = await serve(Failing, text("a"), LEAVE)
+    assert isinstance(error, WebSocketDisconnected)
 
 
 async def test_a_peer_that_leaves_within_a_hook():

@@ -20,6 +20,9 @@ from spica.types import Scope
 EXCEPTION_HANDLERS = "starlette.exception_handlers"
 """Handlers published by the exception layer: ``(by exception class, by status code)``."""
 
+UNANSWERED = "spica.unanswered"
+"""A list of the exceptions of a WebSocket that no handler could answer, because it was closed."""
+
 MAX_BODY_SIZE = "starlette.max_body_size"
 """The body limit in force, in bytes; None: no limit. Absent: the default of ``spica._asgi.body``."""
 

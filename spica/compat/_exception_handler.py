@@ -11,6 +11,7 @@ from spica._layers.exception_handlers import GuardedApp, answer_on_socket
 from spica.concurrency import is_async_callable, run_in_threadpool
 from spica.exceptions import HTTPException
 from spica.requests import Request
+from spica.routing.endpoint_apps import refuse_unanswered
 from spica.websockets import WebSocket, WebSocketState
 from spica.websockets.frames import HandshakeSend
 
@@ -58,7 +59,7 @@ class _GuardedSocket:
 
     __slots__ = ("app", "conn")
 
-    def __init__(self, app: ASGIApp, conn: HTTPConnection[Any]) -> None:
+    def __init__(self, app: ASGIApp, conn: Any) -> None:
         self.app = app
         self.conn = conn
 
@@ -71,7 +72,12 @@ class _GuardedSocket:
             websocket = self.conn
             if not isinstance(websocket, WebSocket):
                 websocket = WebSocket(scope, receive, send)
-                if watching.is_over:
-                    websocket.application_state = WebSocketState.CONNECTED
+                websocket.application_state = watching.find_state()
             if not await answer_on_socket(websocket, exc):
                 raise
+        else:
+            # FastAPI's WebSocket has the outer `send`, so it knows its own state.
+            conn = self.conn
+            is_known = isinstance(conn, WebSocket) and not watching.is_over
+            if is_known and conn.application_state is WebSocketState.CONNECTING:
+                await refuse_unanswered(conn, scope.get("endpoint"))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
-from spica._asgi.scope import EXCEPTION_HANDLERS
+from spica._asgi.scope import EXCEPTION_HANDLERS, UNANSWERED
 from spica._diagnostics.arguments import takes
 from spica._diagnostics.middleware_order import EXCEPTION_LAYER
 from spica._http.closecodes import fit_reason
@@ -17,7 +17,7 @@ from spica.requests import Request
 from spica.responses.base import Response
 from spica.responses.errors import http_exception_response
 from spica.routing.base import is_stand_in
-from spica.websockets import WebSocket, WebSocketState
+from spica.websockets import WebSocket
 from spica.websockets.frames import HandshakeSend
 
 if TYPE_CHECKING:
@@ -131,13 +131,13 @@ class ExceptionMiddleware(Boundary):
             await self._layer_inner.connect(scope, receive, send)
             return
         scope[EXCEPTION_HANDLERS] = self._published
+        scope.setdefault(UNANSWERED, [])
         watching = HandshakeSend(send)
         try:
             await self._layer_inner.connect(scope, receive, watching)
         except Exception as exc:
             websocket: WebSocket[Any] = WebSocket(scope, receive, send)
-            if watching.is_over:
-                websocket.application_state = WebSocketState.CONNECTED
+            websocket.application_state = watching.find_state()
             if not await answer_on_socket(websocket, exc):
                 from spica._diagnostics.hints import (
                     add_hint,

@@ -20,7 +20,8 @@ from spica.concurrency import is_async_callable, run_in_threadpool
 from spica.endpoints import HTTPEndpoint, answer, answers_by_value
 from spica.requests import Request
 from spica.responses.base import Response
-from spica.websockets import WebSocket, WebSocketState
+from spica.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from spica.websockets.frames import HandshakeSend
 from spica.websockets.state import is_disconnect
 
 if TYPE_CHECKING:
@@ -126,9 +127,34 @@ class SocketFunction:
                 return
             if not (is_disconnect(exc) and is_over(websocket)):
                 raise
+        else:
+            if websocket.application_state is WebSocketState.CONNECTING:
+                await refuse_unanswered(websocket, self.func)
         finally:
             if websocket._patience is not None:
                 await websocket._patience.aclose()
+
+
+async def refuse_unanswered(websocket: WebSocket[Any], endpoint: Any) -> None:
+    """Refuse a handshake that the endpoint has not answered before it returned, and log a warning.
+
+    ASGI "Close": the server answers 403. Without it, servers answer 500 and name no endpoint.
+    """
+    send = websocket._send
+    is_answered = isinstance(send, HandshakeSend) and send.is_over  # with the plain `send`
+    if is_answered or websocket.client_state is WebSocketState.DISCONNECTED:
+        return
+    import logging  # on use: few endpoints make the mistake
+
+    logging.getLogger("spica.websockets").warning(
+        "The WebSocket endpoint %s returned before it answered the handshake, so the client got a 403. "
+        "Await websocket.accept() first, or websocket.close() to refuse the client.",
+        describe(endpoint),
+    )
+    try:
+        await websocket.close()
+    except WebSocketDisconnect:
+        pass  # the client has left
 
 
 def is_over(websocket: WebSocket[Any]) -> bool:

@@ -148,7 +148,10 @@ class WebSocket(HTTPConnection[StateT]):
         kind = message["type"]
         state = allowed.get(kind)
         if state is None:
-            raise _out_of_place(allowed, kind)
+            error = _out_of_place(allowed, kind)
+            raise (
+                WebSocketDisconnected(str(error)) if _RESPONSE is self.application_state else error
+            )
         # ASGI "Close": code and reason of a refused handshake are never sent.
         if kind == "websocket.close" and self.application_state is _CONNECTED:
             message = check_close_message(message)
@@ -165,7 +168,7 @@ class WebSocket(HTTPConnection[StateT]):
             raise self._lost() from error
         if kind == "websocket.accept":
             self._is_plain = is_original(self, "receive", "send")
-            self._send = past_handshake(self._send)
+            self._send = past_handshake(self._send, self)
 
     def _lost(self) -> WebSocketDisconnect:
         # ASGI "Disconnected client": a server's `send` raises OSError. The connection is over.

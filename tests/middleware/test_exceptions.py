@@ -8,6 +8,7 @@ from stacks import ForeignPass
 
 from spica.applications import Spica
 from spica.exceptions import HTTPException, SpicaConfigurationWarning, WebSocketException
+from spica.middleware import Middleware
 from spica.middleware.exceptions import ExceptionMiddleware
 from spica.requests import Request
 from spica.responses import PlainTextResponse, StreamingResponse
@@ -273,6 +274,75 @@ class TestWebSockets:
 
         exchange = await self.run(endpoint, {Base: answering("sorry")})
         assert str(exchange.error) == "Caught handled exception, but response already started."
+
+    @pytest.mark.parametrize("is_accepted", [True, False], ids=["closed", "refused"])
+    @pytest.mark.parametrize(
+        "exc",
+        [HTTPException(404), WebSocketException(1008), Base("closed"), Derived("answered")],
+        ids=lambda exc: type(exc).__name__,
+    )
+    async def test_a_handler_that_finds_the_websocket_closed_does_not_hide_the_exception(
+        self, exc: Exception, is_accepted: bool
+    ) -> None:
+        async def endpoint(websocket: Any) -> None:
+            if is_accepted:
+                await websocket.accept()
+            await websocket.close(3000)
+            raise exc
+
+        calls = []
+
+        async def handler(websocket: Any, exc: Exception) -> None:
+            calls.append(exc)
+            await websocket.close(1011)
+
+        exchange = await self.run(endpoint, {Base: handler, Derived: answering("too late")})
+        assert exchange.error is exc
+        assert exchange.types.count("websocket.close") == 1
+        assert any("The WebSocket was already closed" in note for note in exc.__notes__)
+        assert len(calls) == (type(exc) is Base)
+
+    async def test_a_handler_that_closes_nothing_handles_after_the_close(self) -> None:
+        async def endpoint(websocket: Any) -> None:
+            await websocket.close()
+            raise Base
+
+        async def handler(websocket: Any, exc: Exception) -> None:
+            """Only count the exception."""
+
+        assert (await self.run(endpoint, {Base: handler})).error is None
+
+    async def test_a_denial_that_fails_halfway_raises_its_exception(self) -> None:
+        async def chunks() -> Any:
+            yield "a"
+            raise WebSocketException(1011, "first")
+
+        async def endpoint(websocket: Any) -> None:
+            await websocket.send_denial_response(StreamingResponse(chunks(), 403))
+
+        exchange = await self.run(endpoint, extensions={"websocket.http.response": {}})
+        assert repr(exchange.error) == "WebSocketException(code=1011, reason='first')"
+
+    async def test_a_middleware_may_raise_after_the_endpoint_has_closed(self) -> None:
+        exc = WebSocketException(1008, "late")
+
+        class Late:
+            def __init__(self, app: Any) -> None:
+                self.app = app
+
+            async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+                await self.app(scope, receive, send)
+                raise exc
+
+        async def endpoint(websocket: Any) -> None:
+            await websocket.accept()
+            await websocket.close()
+
+        routes = [WebSocketRoute("/", endpoint, middleware=[Middleware(Late)])]
+        messages = [{"type": "websocket.connect"}]
+        exchange = await Exchange(websocket_scope(), messages).run(Spica(routes=routes))
+        assert exchange.error is exc
+        assert exchange.types == ["websocket.accept", "websocket.close"]
 
     async def test_what_nobody_handles_is_raised(self) -> None:
         async def endpoint(websocket: Any) -> None:

@@ -6,10 +6,11 @@ import anyio
 import pytest
 from asgi_kit import Exchange, call, websocket_scope
 
+from spica.applications import Spica
 from spica.exceptions import HTTPException
 from spica.requests import Request
 from spica.responses import PlainTextResponse
-from spica.routing import request_response, websocket_session
+from spica.routing import WebSocketRoute, request_response, websocket_session
 from spica.websockets import WebSocketDisconnect
 
 pytestmark = pytest.mark.anyio
@@ -73,6 +74,38 @@ async def test_a_websocket_function_without_async_is_named() -> None:
     [note] = caught.value.__notes__
     assert "function (" in note
     assert note.endswith(") must be an `async def` function.")
+
+
+async def test_a_handshake_without_an_answer_is_refused(caplog: Any) -> None:
+    """ASGI "Close": the server answers 403."""
+
+    async def forgetful(websocket: Any) -> None: ...
+
+    exchange = await Exchange(websocket_scope()).run(websocket_session(forgetful))
+    assert exchange.sent == [{"type": "websocket.close", "code": 1000, "reason": ""}]
+    assert exchange.error is None
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("spica.websockets", "WARNING")
+    assert "forgetful (" in record.getMessage()
+    assert "test_endpoint_apps.py:" in record.getMessage()
+    assert "Await websocket.accept() first" in record.getMessage()
+
+
+async def leave_at_once(websocket: Any) -> None:
+    await websocket.receive()
+
+
+async def answer_by_hand(websocket: Any) -> None:
+    await websocket._send({"type": "websocket.close"})
+
+
+@pytest.mark.parametrize("endpoint", [leave_at_once, answer_by_hand])
+async def test_a_handshake_that_is_over_needs_no_answer(endpoint: Any, caplog: Any) -> None:
+    messages = [{"type": "websocket.disconnect", "code": 1006}]
+    app = Spica(routes=[WebSocketRoute("/", endpoint)])
+    exchange = await Exchange(websocket_scope(), messages).run(app)
+    assert exchange.types == (["websocket.close"] if endpoint is answer_by_hand else [])
+    assert not caplog.records
 
 
 async def test_a_websocket_exception_nobody_handles_is_raised() -> None:

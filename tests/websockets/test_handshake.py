@@ -2,7 +2,7 @@
 
 import pytest
 
-from spica.websockets import WebSocket
+from spica.websockets import WebSocket, WebSocketState
 from spica.websockets.frames import HandshakeSend, past_handshake
 
 pytestmark = pytest.mark.anyio
@@ -56,4 +56,39 @@ async def test_a_subclass_is_somebody_elses_and_stays():
         """Wants to see every message."""
 
     counting = Counting(Sent().send)
-    assert past_handshake(counting) is counting
+    assert past_handshake(counting, connect(counting)) is counting
+
+
+@pytest.mark.parametrize(
+    ("messages", "state"),
+    [
+        ([], WebSocketState.CONNECTING),
+        (["accept"], WebSocketState.CONNECTED),
+        (["accept", "send"], WebSocketState.CONNECTED),
+        (["accept", "close"], WebSocketState.DISCONNECTED),
+        (["close"], WebSocketState.DISCONNECTED),
+        (["http.response.start"], WebSocketState.RESPONSE),
+        (["http.response.start", "http.response.body"], WebSocketState.DISCONNECTED),
+    ],
+)
+async def test_it_knows_the_state_of_an_app_that_sends_by_hand(messages, state):
+    watching = HandshakeSend(Sent().send)
+    for kind in messages:
+        await watching({"type": f"websocket.{kind}"})
+    assert watching.find_state() is state
+
+
+async def test_a_denial_of_several_chunks_is_not_over_after_the_first():
+    watching = HandshakeSend(Sent().send)
+    await watching({"type": "websocket.http.response.start"})
+    await watching({"type": "websocket.http.response.body", "more_body": True})
+    assert watching.find_state() is WebSocketState.RESPONSE
+
+
+async def test_it_knows_the_state_of_a_websocket_that_has_skipped_it():
+    watching = HandshakeSend(HandshakeSend(Sent().send))
+    websocket = connect(watching)
+    await websocket.accept()
+    assert watching.find_state() is WebSocketState.CONNECTED
+    await websocket.close()
+    assert watching.find_state() is watching.send.find_state() is WebSocketState.DISCONNECTED
