@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 _PLACE = re.compile(r"(.*) - at .*`\$([^`]*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
@@ -79,8 +79,40 @@ def hints_of(model: Any) -> dict[str, Any]:
         return {each.alias or name: each.annotation for name, each in fields}
     if hasattr(model, "__struct_fields__"):
         names = dict(zip(model.__struct_fields__, model.__struct_encode_fields__, strict=True))
-        return {names.get(name, name): hint for name, hint in get_type_hints(model).items()}
-    return get_type_hints(model)
+        return {names.get(name, name): hint for name, hint in resolve_hints(model).items()}
+    return resolve_hints(get_origin(model) or model)
+
+
+def resolve_hints(model: Any) -> dict[str, Any]:
+    """Return the types of the fields of a class, by their names.
+
+    Raises:
+        TypeError: An annotation names something that does not exist in the module of the class.
+    """
+    if not isinstance(model, type):
+        return {}
+    try:
+        return get_type_hints(model)
+    except NameError as error:
+        raise TypeError(
+            f"{model.__qualname__}: {error}. Import it where the module runs, not only for type checkers. "
+            "Define a model at the top of a module, not in a function."
+        ) from error
+
+
+def check_library_model(model: Any) -> None:
+    """Let the library of a model build what it needs to read one.
+
+    Raises:
+        Exception: The library can't read the model. It names the reason.
+    """
+    if hasattr(model, "__struct_fields__"):
+        import msgspec
+
+        resolve_hints(model)
+        msgspec.json.Decoder(model)
+    elif hasattr(model, "model_rebuild"):
+        model.model_rebuild()
 
 
 def _ask_pydantic(validate: Callable[[Any], Any], value: Any) -> Any:

@@ -26,16 +26,19 @@ from spica._asgi.scope import BODY_LIMIT
 from spica._model_libraries import (
     Malformed,
     Mistakes,
+    check_library_model,
     convert,
     decode,
     hints_of,
     is_library_model,
+    resolve_hints,
 )
+from spica.datastructures import UploadFile
 from spica.exceptions import HTTPException
 from spica.responses.base import Response
 from spica.responses.problem import ProblemDetailsResponse
 
-__all__ = ["InvalidInput"]
+__all__ = ["InvalidInput", "prepare"]
 
 MAX_ERRORS = 100
 """How many mistakes a response lists."""
@@ -60,6 +63,24 @@ class InvalidInput(HTTPException):
     def to_response(self) -> Response:
         """Return the problem details, with the mistakes as ``errors``."""
         return ProblemDetailsResponse(422, self.detail, extensions={"errors": self.errors})
+
+
+def prepare(*models: Any) -> None:
+    """Check that requests can be read as ``models``. Call it when your module is imported, below the models.
+
+    Without it, the first request that reads such a model finds the mistake, and fails.
+
+    Raises:
+        TypeError: A model has a field whose type spica, or the library of the model, can't read.
+
+    Example:
+        ``prepare(Star, Page)``
+    """
+    for model in models:
+        try:
+            _check_type(model, set())
+        except _Unsupported as error:
+            raise _unsupported("", error.kind) from None
 
 
 async def read_body(request: Any, model: Any, max_size: int | float | None) -> Any:
@@ -99,9 +120,11 @@ def read_strings(model: Any, items: Iterable[tuple[str, Any]], place: str) -> An
 
 
 def _finish(place: str, model: Any, value: Any, is_text: bool) -> Any:
-    check = _Check(is_text)
+    check = _Check(is_text, place == "path")
     try:
         result = check.read(model, value, "")
+    except _Unsupported as error:
+        raise _unsupported("", error.kind) from None
     except RecursionError:
         raise InvalidInput(place, [{"pointer": "", "detail": "is nested too deeply"}]) from None
     if check.errors:
@@ -110,10 +133,16 @@ def _finish(place: str, model: Any, value: Any, is_text: bool) -> Any:
 
 
 class _Check:
-    """Convert a value to a type, and collect the mistakes. ``is_text``: numbers may be strings."""
+    """Convert a value to a type, and collect the mistakes.
 
-    def __init__(self, is_text: bool) -> None:
+    Args:
+        is_text: Whether numbers may be strings.
+        is_path: Whether a convertor of yours may have made the value, which then has any class.
+    """
+
+    def __init__(self, is_text: bool, is_path: bool = False) -> None:
         self.is_text = is_text
+        self.is_path = is_path
         self.errors: list[dict[str, str]] = []
 
     def fail(self, pointer: str, detail: str) -> None:
@@ -146,10 +175,11 @@ class _Check:
 
     def read_instance(self, kind: Any, value: Any, pointer: str) -> Any:
         """Return an uploaded file, or the value of a convertor of your own."""
-        if isinstance(kind, typing.NewType):
-            return self.read(kind.__supertype__, value, pointer)
-        if not isinstance(kind, type) or kind.__module__ == "builtins":
-            raise TypeError(f"A model can't have a field of the type {kind!r:.100}.")
+        target = _target_of(kind)
+        if target is not None:
+            return self.read(target, value, pointer)
+        if not _is_class(kind) or not (self.is_path or issubclass(kind, UploadFile)):
+            raise _Unsupported(kind)
         is_right = isinstance(value, kind)
         return value if is_right else self.fail(pointer, f"must be a {kind.__name__}")
 
@@ -162,7 +192,7 @@ class _Check:
     def read_union(self, kinds: Sequence[Any], value: Any, pointer: str) -> Any:
         attempts = []
         for kind in kinds:
-            attempt = _Check(self.is_text)
+            attempt = _Check(self.is_text, self.is_path)
             result = attempt.read(kind, value, pointer)
             if not attempt.errors:
                 return result
@@ -187,7 +217,10 @@ class _Check:
         members = {}
         for name, (hint, is_required) in _fields_of(kind).items():
             if name in value:
-                members[name] = self.read(hint, value[name], pointer + _step(name))
+                try:
+                    members[name] = self.read(hint, value[name], pointer + _step(name))
+                except _Unsupported as error:
+                    raise _unsupported(f"{kind.__qualname__}.{name}", error.kind) from None
             elif is_required:
                 self.fail(pointer + _step(name), "is required")
         if len(self.errors) > count:
@@ -213,9 +246,7 @@ class _Check:
             return self.fail(pointer, "must be an object")
         key_kind, kind = kinds or (str, Any)
         if key_kind is not str:
-            raise TypeError(
-                f"The keys of a dict in a model must be strings, not {key_kind!r:.100}."
-            )
+            raise _Unsupported(types.GenericAlias(dict, (key_kind, kind)))
         return {key: self.read(kind, item, pointer + _step(key)) for key, item in value.items()}
 
     def read_scalar(self, kind: Any, scalar: _Scalar, value: Any, pointer: str) -> Any:
@@ -243,20 +274,23 @@ def _step(name: object) -> str:
 @lru_cache(maxsize=1024)
 def _fields_of(kind: Any) -> dict[str, tuple[Any, bool]]:
     """Return the type of each field of a dataclass or TypedDict, and whether it is required."""
-    hints = get_type_hints(kind, include_extras=True)
-    plain = get_type_hints(kind)
+    plain = resolve_hints(kind)
     if is_typeddict(kind):
         required = kind.__required_keys__
         return {
             name: (plain[name], name in required and get_origin(hint) is not NotRequired)
-            for name, hint in hints.items()
+            for name, hint in get_type_hints(kind, include_extras=True).items()
         }
     missing = dataclasses.MISSING
-    return {
+    fields = {
         field.name: (plain[field.name], field.default is field.default_factory is missing)
         for field in dataclasses.fields(kind)
         if field.init
     }
+    for name, hint in plain.items():
+        if isinstance(hint, dataclasses.InitVar):
+            fields[name] = (hint.type, not hasattr(kind, name))
+    return fields
 
 
 @lru_cache(maxsize=1024)
@@ -269,6 +303,79 @@ def _holds_several(hint: Any) -> bool:
     if get_origin(hint) in (typing.Union, types.UnionType):
         return any(map(_holds_several, get_args(hint)))
     return (get_origin(hint) or hint) in _ARRAYS
+
+
+# -- unsupported types -----------------------------------------------------------------------------------
+
+
+class _Unsupported(Exception):
+    """Internal: a type can't be read. The model around it turns this into a TypeError."""
+
+    def __init__(self, kind: Any) -> None:
+        super().__init__(kind)
+        self.kind = kind
+
+
+def _unsupported(location: str, kind: Any) -> TypeError:
+    if get_origin(kind) is dict:
+        fix = "The keys of an object in JSON are strings: write dict[str, ...]."
+    elif _is_class(kind):
+        fix = "Make the class a dataclass, a TypedDict, a msgspec.Struct or a pydantic model."
+    else:
+        fix = "Use a type such as str, int, date, list[...], or another model."
+    start = f"{location}: a" if location else "A"
+    return TypeError(f"{start} request can't be read as {_describe_type(kind)}. {fix}")
+
+
+def _describe_type(kind: Any) -> str:
+    """Return the name of a type for a message."""
+    return kind.__qualname__ if isinstance(kind, type) and not get_args(kind) else f"{kind!r:.100}"
+
+
+def _is_class(kind: Any) -> bool:
+    return isinstance(kind, type) and kind.__module__ not in ("builtins", "collections.abc")
+
+
+def _target_of(kind: Any) -> Any:
+    """Return the type behind a ``NewType`` or a ``type`` statement (Python 3.12); else None."""
+    return getattr(kind, "__supertype__", None) or getattr(kind, "__value__", None)
+
+
+def _check_type(kind: Any, seen: set[Any]) -> None:
+    """Raise ``_Unsupported`` for a type that ``_Check.read`` can't read. ``seen`` are the models so far."""
+    origin = get_origin(kind) or kind
+    if origin in _WITHOUT_PARTS:
+        return
+    if origin in _READERS or origin in _ARRAYS:
+        _check_arguments(kind, origin, seen)
+    elif is_library_model(origin):
+        check_library_model(origin)
+    elif is_typeddict(origin) or dataclasses.is_dataclass(origin):
+        _check_fields(origin, seen)
+    elif _target_of(kind) is not None:
+        _check_type(_target_of(kind), seen)
+    elif not (_is_class(kind) and issubclass(kind, (UploadFile, enum.Enum))):
+        raise _Unsupported(kind)
+
+
+def _check_arguments(kind: Any, origin: Any, seen: set[Any]) -> None:
+    arguments = get_args(kind)
+    if origin in (dict, Mapping) and arguments and arguments[0] is not str:
+        raise _Unsupported(kind)
+    for argument in arguments[:1] if origin is typing.Annotated else arguments:
+        if argument is not Ellipsis:
+            _check_type(argument, seen)
+
+
+def _check_fields(model: Any, seen: set[Any]) -> None:
+    if model in seen:
+        return
+    seen.add(model)
+    for name, (hint, _) in _fields_of(model).items():
+        try:
+            _check_type(hint, seen)
+        except _Unsupported as error:
+            raise _unsupported(f"{model.__qualname__}.{name}", error.kind) from None
 
 
 # -- scalars ---------------------------------------------------------------------------------------------
@@ -314,9 +421,12 @@ _SCALARS: dict[Any, _Scalar] = {
     UUID: _Scalar((UUID,), UUID, "must be a UUID", True),
 }
 
+_WITHOUT_PARTS = {typing.Any, typing.Literal, *_SCALARS}
+
 _READERS: dict[Any, Callable[[_Check, Sequence[Any], Any, str], Any]] = {
     typing.Any: _Check.read_any,
     typing.Annotated: _Check.read_any,
+    typing.Final: _Check.read_any,
     typing.Union: _Check.read_union,
     types.UnionType: _Check.read_union,
     typing.Literal: _Check.read_literal,

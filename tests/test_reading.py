@@ -2,11 +2,13 @@
 
 import enum
 import json
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Callable
+from dataclasses import InitVar, dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from http import HTTPStatus
-from typing import Annotated, Any, Literal, NewType, NotRequired, TypedDict
+from typing import Annotated, Any, Final, Literal, NamedTuple, NewType, NotRequired, TypedDict
 from uuid import UUID
 
 import msgspec
@@ -16,7 +18,7 @@ from asgi_kit import call
 
 from spica.applications import Spica
 from spica.datastructures import UploadFile
-from spica.reading import InvalidInput
+from spica.reading import InvalidInput, prepare
 from spica.requests import Request
 from spica.responses import JSONResponse
 from spica.testclient import AsyncTestClient
@@ -310,9 +312,131 @@ async def test_at_most_100_mistakes_are_listed():
     assert len(await errors_of(list[int], ["x"] * 1000)) == 100
 
 
-async def test_a_type_that_can_not_be_read_is_a_programmers_mistake():
-    with pytest.raises(TypeError, match="can't have a field of the type"):
-        await read(complex, 1)
+class Plain:
+    """A class that is no model."""
+
+
+class Pair(NamedTuple):
+    left: int
+    right: int
+
+
+@dataclass
+class WithPlain:
+    names: list[Plain]
+
+
+@dataclass
+class WithKeys:
+    counts: dict[int, int]
+
+
+@dataclass
+class WithBytes:
+    data: bytes | None = None
+
+
+@dataclass
+class WithCallable:
+    then: Callable[[], int]
+
+
+class WithPair(TypedDict):
+    pair: Pair
+
+
+@dataclass
+class Outer:
+    inner: list[WithBytes]
+
+
+@dataclass
+class Unknown:
+    name: "Missing"  # noqa: F821
+
+
+class UnknownStruct(msgspec.Struct):
+    name: "Missing"  # noqa: F821
+
+
+UNSUPPORTED = [
+    (complex, 1, r"^A request can't be read as complex\. Use a type such as str"),
+    (WithPlain, {"names": [1]}, r"^WithPlain\.names: a request can't be read as Plain\. Make the"),
+    (WithKeys, {"counts": {"1": 1}}, r"^WithKeys\.counts: .* as dict\[int, int\]\. The keys"),
+    (WithBytes, {"data": "a"}, r"^WithBytes\.data: a request can't be read as bytes\. Use a type"),
+    (WithCallable, {"then": 1}, r"^WithCallable\.then: .*Callable.*\. Use a type"),
+    (WithPair, {"pair": [1, 2]}, r"^WithPair\.pair: a request can't be read as Pair\. Make the"),
+    (Outer, {"inner": [{"data": "a"}]}, r"^WithBytes\.data: a request can't be read as bytes"),
+    (Unknown, {"name": "a"}, r"^Unknown: name 'Missing' is not defined\. Import it where"),
+]
+
+
+@pytest.mark.parametrize(("model", "value", "message"), UNSUPPORTED)
+async def test_a_type_that_can_not_be_read_is_an_error_with_the_field_and_the_fix(
+    model, value, message
+):
+    with pytest.raises(TypeError, match=message):
+        await read(model, value)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        *[(model, message) for model, _, message in UNSUPPORTED],
+        (UnknownStruct, "^UnknownStruct: name 'Missing' is not defined"),
+        (msgspec.defstruct("Arrays", [("x", list[int] | set[int])]), "more than one array-like"),
+        (list[Plain], r"^A request can't be read as Plain\."),
+    ],
+)
+def test_prepare_finds_a_type_that_can_not_be_read(model, message):
+    with pytest.raises(TypeError, match=message):
+        prepare(Person, model)
+
+
+def test_prepare_accepts_what_can_be_read():
+    prepare(*MODELS, Tree, Upload, InitOnly, list[Person], dict[str, int], tuple[int, ...])
+    prepare(Size, Name, Any, Literal["a", 1], Annotated[int, object()], int | None, set[UUID], list)
+
+
+def test_path_parameters_may_have_a_class_of_a_convertor():
+    pair = Pair(1, 2)
+    assert request_with(params={"pair": pair}).path(WithPair)["pair"] is pair
+
+
+@dataclass
+class Upload:
+    file: UploadFile
+
+
+@dataclass
+class InitOnly:
+    name: InitVar[str]
+    size: InitVar[int] = 1
+    label: Final[str] = "x"
+
+    def __post_init__(self, name, size):
+        self.text = f"{name}{size}{self.label}"
+
+
+async def test_fields_of_dataclasses_that_are_only_arguments_are_read():
+    assert (await read(InitOnly, {"name": "a", "size": 2, "label": "y"})).text == "a2y"
+    assert (await read(InitOnly, {"name": "a"})).text == "a1x"
+    assert await errors_of(InitOnly, {}) == {"/name": "is required"}
+
+
+def test_a_query_becomes_a_dict():
+    assert request_with(query=b"a=1&b=2").query(dict[str, int]) == {"a": 1, "b": 2}
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs the `type` statement")
+async def test_a_type_statement_is_read():
+    space = {}
+    exec("type Number = int", space)
+    prepare(space["Number"])
+    assert await read(space["Number"], 1) == 1
+    assert await errors_of(space["Number"], "x") == [
+        {"pointer": "", "detail": "must be an integer"}
+    ]
 
 
 async def test_the_response_has_problem_details():

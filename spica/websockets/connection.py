@@ -148,10 +148,7 @@ class WebSocket(HTTPConnection[StateT]):
         kind = message["type"]
         state = allowed.get(kind)
         if state is None:
-            error = _out_of_place(allowed, kind)
-            raise (
-                WebSocketDisconnected(str(error)) if _RESPONSE is self.application_state else error
-            )
+            raise _out_of_place(allowed, kind)
         # ASGI "Close": code and reason of a refused handshake are never sent.
         if kind == "websocket.close" and self.application_state is _CONNECTED:
             message = check_close_message(message)
@@ -481,7 +478,10 @@ def _out_of_place(allowed: Iterable[str], kind: object) -> RuntimeError:
         hint = ". Call `await websocket.accept()` first."
     elif kind == "websocket.accept" and '"websocket.send"' in names:
         hint = ". The WebSocket is accepted already."
-    return RuntimeError(f"Expected ASGI message {names}, but got {kind!r}{hint}")
+    # A denial response has begun: the application has answered the handshake.
+    is_answered = "websocket.http.response.body" in names
+    error = WebSocketDisconnected if is_answered else RuntimeError
+    return error(f"Expected ASGI message {names}, but got {kind!r}{hint}")
 
 
 def _check_mode(mode: str) -> None:
