@@ -260,20 +260,27 @@ def find_inner(app: Any) -> Any:
 
 def _unwrap(found: Any, target: str) -> tuple[Spica | Router, int]:
     """Find a spica application inside foreign layers, through their usual attribute names."""
-    app = found
-    for layers in range(MAX_DEPTH):
+    for layers, app in enumerate(walk_layers(found)):
         if isinstance(app, (Spica, Router)):
             return app, layers
+    raise LoadError(
+        f"{target} is not a spica application, and none was found inside it: {_explain(found)}"
+    )
+
+
+def walk_layers(app: Any) -> Iterator[Any]:
+    """Yield ``app`` and the apps inside it, through the usual attribute names, to the first application."""
+    for _ in range(MAX_DEPTH):
+        yield app
+        if isinstance(app, (Spica, Router)):
+            return
         if isinstance(app, functools.partial):
             app = app.func
             continue
         values = [getattr(app, name, None) for name in _INNER_NAMES]
         app = next((value for value in values if callable(value)), None)
         if app is None:
-            break
-    raise LoadError(
-        f"{target} is not a spica application, and none was found inside it: {_explain(found)}"
-    )
+            return
 
 
 def uses_starlette(app: Any) -> bool:

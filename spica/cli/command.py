@@ -115,7 +115,10 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         help="lowest level that is logged (default: info)",
     )
     parser.add_argument(
-        "--no-access-log", action="store_true", help="do not log a line for each request"
+        "--access-log",
+        action=argparse.BooleanOptionalAction,
+        help="log a line for each request (default: unless the application has an"
+        " AccessLogMiddleware)",
     )
 
 
@@ -149,7 +152,7 @@ def _options_of(arguments: argparse.Namespace, is_dev: bool) -> ServeOptions:
         server="uvicorn" if is_dev else arguments.server,
         log=arguments.log,
         log_level=arguments.log_level,
-        access_log=not arguments.no_access_log,
+        access_log=arguments.access_log,
         drain_seconds=0.0 if is_dev else arguments.drain,
         trusted_proxies=() if is_dev else tuple(arguments.trusted_proxy),
         is_dev=is_dev,

@@ -23,14 +23,14 @@ VARIABLE = "SPICA_RUN_OPTIONS"
 
 def make_app() -> Any:
     """Return the app to serve; granian calls this in each worker process."""
-    from spica.cli.serving import load_served, settle_drain
+    from spica.cli.serving import load_served, settle
 
     values = json.loads(os.environ[VARIABLE])
     options = ServeOptions(**{**values, "trusted_proxies": tuple(values["trusted_proxies"])})
     follow_parent(options.delay_seconds + options.graceful_seconds)
     configure_logs(options)
     app = load_served(options).app
-    settle_drain(app, options)
+    configure_logs(settle(app, options))
     if options.trusted_proxies:
         from granian.utils.proxies import wrap_asgi_with_proxy_headers
 
@@ -63,7 +63,7 @@ def serve(options: ServeOptions, announce: Callable[[], None]) -> int:
         workers_kill_timeout=max(1, math.ceil(options.delay_seconds + options.graceful_seconds)),
         respawn_failed_workers=True,
         log_level=LogLevels.warning,
-        log_access=options.access_log,
+        log_access=bool(options.access_log),
         log_dictconfig=log_config(options),
     )
     try:
@@ -93,10 +93,10 @@ def try_to_load(options: ServeOptions) -> tuple[ServeOptions, str]:
 
 
 def _try_to_load(options: ServeOptions, pipe: Connection) -> None:
-    from spica.cli.serving import load_served, settle_drain
+    from spica.cli.serving import load_served, settle
 
     try:
-        options = settle_drain(load_served(options).app, options)
+        options = settle(load_served(options).app, options)
     except LoadError as error:
         pipe.send((options, str(error)))
     else:

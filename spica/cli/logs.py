@@ -32,7 +32,7 @@ def log_config(options: ServeOptions) -> dict[str, Any]:
     # The servers' own lines about their start repeat those of spica.
     server_level = max(logging.WARNING, logging.getLevelNamesMapping()[level])
     quiet = {"level": server_level, "handlers": [], "propagate": True}
-    access = {**quiet, "level": "INFO" if options.access_log else "CRITICAL"}
+    access = {**quiet, "level": "CRITICAL" if options.access_log is False else "INFO"}
     return {
         "version": 1,
         "disable_existing_loggers": False,

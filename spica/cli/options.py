@@ -42,7 +42,7 @@ class ServeOptions:
         server: The name of the server package.
         log: The format of the log.
         log_level: The lowest level that is logged.
-        access_log: Log a line for each request.
+        access_log: Log a line for each request. None: unless the application has an ``AccessLogMiddleware``.
         drain_seconds: The time that open connections have to end by themselves when the server stops. None:
             the time that the application sets, ``app.drain_seconds``.
         delay_seconds: The time between the request to stop and its effect on the server:
@@ -61,7 +61,7 @@ class ServeOptions:
     server: Literal["uvicorn", "granian"] = "uvicorn"
     log: Literal["text", "json"] = "text"
     log_level: str = "info"
-    access_log: bool = True
+    access_log: bool | None = None
     drain_seconds: float | None = None
     delay_seconds: float = 0.0
     trusted_proxies: tuple[str, ...] = ()

@@ -12,7 +12,14 @@ from typing import Any
 
 from spica.applications import Spica
 from spica.checks.finding import Severity
-from spica.checks.loading import Found, LoadError, find_inner, load_object, uses_starlette
+from spica.checks.loading import (
+    Found,
+    LoadError,
+    find_inner,
+    load_object,
+    uses_starlette,
+    walk_layers,
+)
 from spica.checks.middleware import findings_of_warnings
 from spica.checks.report import examine, format_routes, format_text, has_colours
 from spica.cli.options import ServeOptions
@@ -77,11 +84,14 @@ def explain_starlette(found: Found) -> str:
     return f"{found.target} runs on Starlette, not on spica. Add --compat to run it on spica."
 
 
-def settle_drain(app: Any, options: ServeOptions) -> ServeOptions:
-    """Make ``--drain`` and the settings of the application agree, and return the options with both.
+def settle(app: Any, options: ServeOptions) -> ServeOptions:
+    """Make the command line and the settings of the application agree, and return the options with both.
 
-    A drain that the command line names goes to the application. Otherwise that of the application counts.
+    A drain that the command line names goes to the application. Otherwise that of the application counts. The
+    access log of the server is off if the application has its own, unless the command line asks for it.
     """
+    if options.access_log is None:
+        options = replace(options, access_log=not logs_requests(app))
     application = find_inner(app)
     if not isinstance(application, Spica):
         return options
@@ -93,6 +103,20 @@ def settle_drain(app: Any, options: ServeOptions) -> ServeOptions:
         options,
         drain_seconds=application.drain_seconds,
         delay_seconds=application.readiness_delay_seconds,
+    )
+
+
+def logs_requests(app: Any) -> bool:
+    """Return whether an ``AccessLogMiddleware`` logs every request of the application."""
+    module = sys.modules.get("spica.middleware.accesslog")
+    if module is None:
+        return False
+    application = find_inner(app)
+    classes = [recipe.cls for recipe in getattr(application, "user_middleware", ())]
+    for layer in walk_layers(app):
+        classes.append(type(layer))
+    return any(
+        isinstance(cls, type) and issubclass(cls, module.AccessLogMiddleware) for cls in classes
     )
 
 

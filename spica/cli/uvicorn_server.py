@@ -16,7 +16,7 @@ import uvicorn
 from spica.checks.loading import find_inner
 from spica.cli.logs import StopFilter, log_config
 from spica.cli.options import MAX_MESSAGE_SIZE, ServeOptions
-from spica.cli.serving import settle_drain
+from spica.cli.serving import settle
 
 THREADS_SECONDS = 5.0
 """The time that threads have to end after everything else has."""
@@ -82,11 +82,11 @@ def serve(
         sock: The socket that listens.
         on_ready: A function to call once the lifespan has started.
     """
-    options = settle_drain(app, options)
+    options = settle(app, options)
     config = uvicorn.Config(
         app,
         log_config=log_config(options),
-        access_log=options.access_log,
+        access_log=bool(options.access_log),
         ws_max_size=MAX_MESSAGE_SIZE,
         server_header=False,
         proxy_headers=bool(options.trusted_proxies),

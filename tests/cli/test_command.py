@@ -47,6 +47,16 @@ def test_all_options(served: list[ServeOptions]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "expected"), [("", None), ("--access-log", True), ("--no-access-log", False)]
+)
+def test_the_access_log_depends_on_the_application_by_default(
+    served: list[ServeOptions], words: str, expected: bool | None
+) -> None:
+    assert main(["run", "main:app", *words.split()]) == 0
+    assert served[0].access_log is expected
+
+
+@pytest.mark.parametrize(
     ("option", "value", "message"),
     [
         ("--port", "65536", "'65536' is not a number from 0 to 65535"),

@@ -15,8 +15,12 @@ from spica.cli.serving import (
     enable_debug,
     explain_no_app,
     load_served,
+    logs_requests,
+    settle,
 )
-from spica.routing import Route
+from spica.middleware import Middleware
+from spica.middleware.accesslog import AccessLogMiddleware
+from spica.routing import Mount, Route
 from spica.testclient import TestClient
 from spica.websockets import WebSocketDisconnect
 
@@ -31,6 +35,13 @@ def wsgi(environ: Any, start_response: Any) -> None: ...
 
 
 def factory() -> None: ...
+
+
+class Pure:
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
 
 
 class App:
@@ -105,3 +116,35 @@ def test_a_broken_application_shows_its_error() -> None:
         with pytest.raises(WebSocketDisconnect) as caught, client.websocket_connect("/"):
             pass
         assert caught.value.code == 1011
+
+
+class OwnAccessLog(AccessLogMiddleware):
+    """An access log of the user."""
+
+
+LOGGED = Spica(middleware=[Middleware(OwnAccessLog)])
+
+
+@pytest.mark.parametrize(
+    ("app", "expected"),
+    [
+        (LOGGED, True),
+        (Pure(LOGGED), True),
+        (AccessLogMiddleware(Spica()), True),
+        (AccessLogMiddleware(asgi), True),
+        (Spica(), False),
+        (Spica(middleware=[Middleware(Pure)]), False),
+        (Spica(routes=[Mount("/part", LOGGED)]), False),
+        (asgi, False),
+    ],
+    ids=["recipe", "wrapped", "around", "foreign", "none", "another", "mounted", "unknown"],
+)
+def test_an_application_may_log_its_requests_itself(app: Any, expected: bool) -> None:
+    assert logs_requests(app) is expected
+    assert settle(app, ServeOptions("main:app")).access_log is not expected
+
+
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_the_command_line_decides_about_the_access_log(is_wanted: bool) -> None:
+    for app in (LOGGED, Spica()):
+        assert settle(app, ServeOptions("main:app", access_log=is_wanted)).access_log is is_wanted
