@@ -102,7 +102,8 @@ class Observation:
             if self.scope["method"] != "HEAD":
                 self.size = len(response.body)
         elif not self.status_code:
-            self.status_code = 500  # the server answers
+            # The server answers with 500, if the client is still there to read it.
+            self.status_code = 400 if self.has_left else 500
         if error is not None and not self.is_complete:
             self.error = error
         self.report()

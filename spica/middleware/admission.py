@@ -4,9 +4,10 @@ A server that accepts more work than it can do answers everybody too late. This 
 requests, lets a few more wait for a moment, and answers the others with 503 at once, without reading their
 body. The limit applies to each process, and to each application, mount or route that has the layer.
 
-The newest waiting request gets the next free place. The client of the oldest one has probably given up.
+The newest waiting request gets the next free place. The client of the oldest one has probably given up. A
+client that leaves while it waits gives up its place in the queue at once.
 
-Standard: RFC 9110 s.15.6.4 (503), s.10.2.3 (Retry-After).
+Standard: RFC 9110 s.15.6.4 (503), s.10.2.3 (Retry-After), s.10.1.1 (Expect).
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from spica._diagnostics.arguments import check_flag, check_strings
 from spica._diagnostics.middleware_order import ANSWERS
 from spica._originals import remember
 from spica.layers import Answer, EditableResponse, Layer, call_at_end, deny
+from spica.requests import ClientDisconnect
 from spica.responses.errors import error_response
+from spica.websockets.read_ahead import HandshakeWatch
 
 if TYPE_CHECKING:
     from spica.requests import Request
@@ -100,11 +103,15 @@ class AdmissionMiddleware(Layer):
         self._waiters: list[_Waiter] = []  # the newest is the last one
 
     async def respond(self, request: Request[Any]) -> Answer:
-        """Return the inner answer once there is a free place, or the refusal."""
+        """Return the inner answer once there is a free place, or the refusal.
+
+        Raises:
+            ClientDisconnect: The client left while it waited.
+        """
         scope = request.scope
         if get_route_path(scope) in self.exempt:
             return await self.inner.respond(request)
-        if not await self._enter():
+        if not self._enter() and not (self._has_room() and await self._wait_for(request)):
             return self._refuse(scope)
         place = _Place(self)
         call_at_end(request, place.leave_at_end)
@@ -117,9 +124,15 @@ class AdmissionMiddleware(Layer):
         if scope["type"] != "websocket" or get_route_path(scope) in self.exempt:
             await self.inner.connect(scope, receive, send)
             return
-        if not await self._enter():
+        if self._enter():
+            await self._serve(scope, receive, send)
+        elif self._has_room():
+            await self._wait_and_serve(scope, receive, send)
+        else:
             await deny(self._refuse(scope), scope, receive, send)
-            return
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a WebSocket that has a place."""
         place = _Place(self)
         try:
             if not self.streams:
@@ -128,18 +141,51 @@ class AdmissionMiddleware(Layer):
         finally:
             place.leave()
 
-    async def _enter(self) -> bool:
-        """Take a place, and wait for one if necessary. Return whether there was one in time."""
-        if self._active < self.max_active:
-            self._active += 1
-            self.gauges.active += 1
-            return True
-        if len(self._waiters) >= self.max_waiting:
-            return False
-        return await self._wait()
+    async def _wait_and_serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a WebSocket once it has a place, or refuse it."""
+        waiter, watch = _Waiter(), HandshakeWatch(receive)
+        try:
+            try:
+                with watch.cancel_on_disconnect():
+                    await self._wait(waiter)
+            except ClientDisconnect:
+                return
+            if waiter.has_place:
+                await self._serve(scope, watch.receive, send)
+            else:
+                await deny(self._refuse(scope), scope, watch.receive, send)
+        finally:
+            await watch.finish()
 
-    async def _wait(self) -> bool:
+    def _enter(self) -> bool:
+        """Take a place if one is free, and return whether there was one."""
+        if self._active >= self.max_active:
+            return False
+        self._active += 1
+        self.gauges.active += 1
+        return True
+
+    def _has_room(self) -> bool:
+        """Return whether one more request may wait."""
+        return len(self._waiters) < self.max_waiting
+
+    async def _wait_for(self, request: Request[Any]) -> bool:
+        """Wait for a place, and return whether there was one in time.
+
+        Raises:
+            ClientDisconnect: The client left.
+        """
         waiter = _Waiter()
+        # RFC 9110 s.10.1.1: reading would ask this client for its body, which a refusal would not read.
+        if any(name == b"expect" for name, _ in request.scope["headers"]):
+            await self._wait(waiter)
+        else:
+            with request.cancel_on_disconnect():
+                await self._wait(waiter)
+        return waiter.has_place
+
+    async def _wait(self, waiter: _Waiter) -> None:
+        """Wait until ``waiter`` has a place, or for the longest time."""
         self._waiters.append(waiter)
         self.gauges.waiting += 1
         try:
@@ -153,7 +199,6 @@ class AdmissionMiddleware(Layer):
             self.gauges.waiting -= 1
             if not waiter.has_place:
                 self._waiters.remove(waiter)
-        return waiter.has_place
 
     def _leave(self) -> None:
         """Give the place to the newest waiting request, or free it."""

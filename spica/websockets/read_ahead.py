@@ -11,6 +11,8 @@ from collections import deque
 
 import anyio
 
+from spica._asgi.disconnect import CancelOnDisconnect
+from spica._asgi.listener import Listener
 from spica.types import Message, Receive
 
 MAX_MESSAGES = 16
@@ -76,6 +78,13 @@ class ReadAhead:
                 # The reader gets the message later, the disconnect too.
                 self._messages.append(await self._next())
 
+    async def take_two(self) -> None:
+        """Read two messages ahead. Return if the peer has left by then, else wait forever."""
+        for _ in range(2):
+            self._messages.append(await self._next())
+        if not self._is_over:
+            await anyio.sleep_forever()
+
     async def _wait_for_reader(self) -> None:
         if self.has_reader:
             await self._wait()
@@ -108,3 +117,34 @@ class ReadAhead:
         if self._changed is not None:
             self._changed.set()
             self._changed = None
+
+
+class HandshakeWatch:
+    """Notice that the peer leaves before its handshake has an answer.
+
+    The watch reads at most two messages ahead: ``websocket.connect``, and the one after it. Before the
+    answer, that is a disconnect. Later, it may be the first message of the peer.
+
+    Args:
+        receive: The `receive` of the server.
+
+    Attributes:
+        receive: The `receive` to use instead, which loses no message.
+    """
+
+    __slots__ = ("_listener", "receive")
+
+    def __init__(self, receive: Receive) -> None:
+        self.receive = ReadAhead(receive)
+        self._listener = Listener(self.receive.take_two)
+
+    def cancel_on_disconnect(self) -> CancelOnDisconnect:
+        """Return a context manager that cancels its block when the peer leaves.
+
+        The end of a cancelled block raises ClientDisconnect.
+        """
+        return CancelOnDisconnect(self._listener)
+
+    async def finish(self) -> None:
+        """Stop watching, because the connection is over."""
+        await self._listener.finish()

@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
@@ -20,7 +21,7 @@ import asyncio
 
 from spica.applications import Spica
 from spica.middleware import Middleware
-from spica.middleware.admission import AdmissionMiddleware
+from spica.middleware.admission import AdmissionGauges, AdmissionMiddleware
 from spica.middleware.compression import CompressionMiddleware, DecompressionMiddleware
 from spica.middleware.crossorigin import CrossOriginMiddleware
 from spica.middleware.proxyheaders import ProxyHeadersMiddleware
@@ -33,6 +34,10 @@ from spica.servers.rsgi import RSGI
 from spica.staticfiles import StaticFiles
 
 gate = asyncio.Event()
+gauges = AdmissionGauges()
+queue = Middleware(
+    AdmissionMiddleware, max_active=1, max_waiting=1, max_wait_seconds=600, gauges=gauges
+)
 
 
 async def who(request):
@@ -60,6 +65,10 @@ async def events(request):
 async def hold(request):
     await gate.wait()
     return PlainTextResponse("held")
+
+
+async def queued(request):
+    return JSONResponse([gauges.active, gauges.waiting])
 
 
 async def open_gate(request):
@@ -94,6 +103,10 @@ app = Spica(
         Route("/size", size, methods=["POST"]),
         Route("/events", events),
         Route("/hold", hold, middleware=[Middleware(AdmissionMiddleware, max_active=1)]),
+        Route("/queued", queued),
+        Mount(
+            "/queue", routes=[Route("/hold", hold), WebSocketRoute("/chat", chat)], middleware=[queue]
+        ),
         Route("/open", open_gate, methods=["POST"]),
         Route("/slow", slow, timeout_seconds=0.2),
         Route("/starts", starts, middleware=[Middleware(TimeoutMiddleware, seconds=0.2)]),
@@ -232,16 +245,20 @@ def test_the_origin_of_a_page_is_compared_with_the_reported_one(proxy: int) -> N
         )
 
 
-def handshake(port: int, origin: str) -> tuple[int, bytes]:
-    """Return the status of a WebSocket handshake, and the first message."""
+def handshake_request(path: str, origin: str) -> bytes:
     key = base64.b64encode(os.urandom(16)).decode()
     lines = [
-        "GET /chat HTTP/1.1",
+        f"GET {path} HTTP/1.1",
         *("Host: shop.example", "Connection: Upgrade", "Upgrade: websocket"),
         *("Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key}", f"Origin: {origin}"),
     ]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def handshake(port: int, origin: str) -> tuple[int, bytes]:
+    """Return the status of a WebSocket handshake, and the first message."""
     with socket.create_connection(("127.0.0.1", port), 10, (CLIENT, 0)) as connection:
-        connection.sendall("\r\n".join([*lines, "", ""]).encode())
+        connection.sendall(handshake_request("/chat", origin))
         stream = connection.makefile("rb")
         status = int(stream.readline().split()[1])
         while stream.readline() != b"\r\n":
@@ -290,6 +307,36 @@ def test_a_full_route_answers_503_and_lets_the_next_one_in(upstream: int) -> Non
     assert len(refused) == 2
     assert {answer.headers["retry-after"] for answer in refused} <= {"1", "2", "3"}
     assert {answer.text for answer in answers} == {"held", "Service Unavailable"}
+
+
+def wait_for_queue(port: int, active: int, waiting: int) -> None:
+    deadline = time.monotonic() + 60
+    while json.loads(ask(port, "/queued").body) != [active, waiting]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("kind", ["request", "websocket"])
+def test_a_client_that_leaves_gives_up_its_place_in_the_queue(
+    folder: Path, upstream: int, kind: str
+) -> None:
+    """Otherwise it would keep the place for up to 600 seconds."""
+    if kind == "websocket" and "granian" in (folder / "server").read_text():
+        pytest.skip("granian does not report that a client leaves before its handshake is answered")
+    request = b"GET /queue/hold HTTP/1.1\r\nHost: shop.example\r\n\r\n"
+    waiting = request
+    if kind == "websocket":
+        waiting = handshake_request("/queue/chat", "http://shop.example")
+    address = ("127.0.0.1", upstream)
+    with socket.create_connection(address) as first:
+        first.sendall(request)
+        wait_for_queue(upstream, 1, 0)
+        with socket.create_connection(address) as second:
+            second.sendall(waiting)
+            wait_for_queue(upstream, 1, 1)
+        wait_for_queue(upstream, 1, 0)
+        ask(upstream, "/open", method="POST")
+        wait_for_queue(upstream, 0, 0)
 
 
 def test_a_compressed_sibling_is_served_with_ranges_and_its_own_tag(upstream: int) -> None:

@@ -348,6 +348,11 @@ async def denied(websocket):
     await websocket.close()
 
 
+async def leaves_early(websocket):
+    await websocket.receive()
+    await websocket.receive()
+
+
 async def socket_fails(websocket):
     await websocket.accept()
     raise RuntimeError("failed")
@@ -359,9 +364,10 @@ async def socket_fails(websocket):
         (echo, 1000, (101, "done", 2)),
         (echo, 1006, (101, "client_left", 2)),
         (denied, 1000, (403, "done", 0)),
+        (leaves_early, 1006, (400, "client_left", 0)),
         (socket_fails, 1000, (101, "broken", 0)),
     ],
-    ids=["closed", "left", "denied", "broken"],
+    ids=["closed", "left", "denied", "left early", "broken"],
 )
 async def test_a_websocket_is_logged_at_its_end(entries, endpoint, code, expected):
     app = service(routes=[WebSocketRoute("/{room}", endpoint)])

@@ -3,7 +3,7 @@
 import anyio
 import anyio.lowlevel
 import pytest
-from asgi_kit import Exchange, call, http_scope, websocket_scope
+from asgi_kit import Exchange, body_messages, call, http_scope, websocket_scope
 from virtual_time import run_in_virtual_time
 
 from spica.applications import Spica
@@ -32,6 +32,10 @@ class Service:
             Route("/stream/{name}", self.stream),
             Route("/task/{name}", self.task),
             Mount("/foreign", self.foreign),
+            Mount("/foreign-echo", self.foreign_echo),
+            Route("/echo", self.echo, methods=["POST"]),
+            Route("/quick", self.quick, methods=["POST"]),
+            WebSocketRoute("/read/three", self.read_three),
             WebSocketRoute("/{name}", self.socket),
             Route("/{name}", self.work),
         ]
@@ -71,6 +75,22 @@ class Service:
     async def socket(self, websocket):
         await websocket.accept()
         await self.gate(websocket.path_params["name"]).wait()
+        await websocket.close()
+
+    async def echo(self, request):
+        return PlainTextResponse(await request.body())
+
+    async def foreign_echo(self, scope, receive, send):
+        await send({"type": "http.response.start", "status": 200})
+        message = {"more_body": True}
+        while message.get("more_body"):
+            message = await receive()
+            await send({**message, "type": "http.response.body"})
+
+    async def read_three(self, websocket):
+        await websocket.accept()
+        for _ in range(3):
+            await websocket.send_text(await websocket.receive_text())
         await websocket.close()
 
     async def status(self, path="/quick"):
@@ -161,6 +181,65 @@ async def test_a_place_that_comes_with_the_cancellation_is_given_on():
     assert "b" in service.order
 
 
+async def test_a_client_that_leaves_while_it_waits_gives_up_its_place():
+    service = Service(max_active=1, max_waiting=1, max_wait_seconds=3600)
+    waiting = Exchange(http_scope(path="/b"))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(service.status, "/a")
+        await settle()
+        async with anyio.create_task_group() as inner:
+            inner.start_soon(waiting.run, service.app)
+            await settle()
+            assert service.gauges.waiting == 1
+            waiting.receive.close()
+        assert (service.gauges.active, service.gauges.waiting) == (1, 0)
+        service.gate("a").set()
+    assert service.order == ["a"]
+    assert (waiting.error, service.gauges.refused) == (None, 0)
+
+
+async def test_a_place_that_comes_as_the_client_leaves_is_given_on():
+    service = Service(max_active=1, max_waiting=1, max_wait_seconds=3600)
+    waiting = Exchange(http_scope(path="/b"))
+    service.gate("b").set()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(service.status, "/a")
+        await settle()
+        tasks.start_soon(waiting.run, service.app)
+        await settle()
+        service.gate("a").set()
+        waiting.receive.close()
+    assert (service.gauges.active, service.gauges.waiting) == (0, 0)
+
+
+@pytest.mark.parametrize("path", ["/echo", "/foreign-echo/"])
+async def test_a_request_that_has_waited_has_its_whole_body(path):
+    service = Service(max_active=1, max_waiting=1, max_wait_seconds=3600)
+    exchange = Exchange(http_scope("POST", path), body_messages(b"first ", b"second"))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(service.status, "/a")
+        await settle()
+        tasks.start_soon(exchange.run, service.app)
+        await settle()
+        service.gate("a").set()
+    assert exchange.text == "first second"
+
+
+async def test_a_client_that_expects_100_continue_is_not_asked_for_its_body():
+    """RFC 9110 s.10.1.1: a server sends 100 when the application reads."""
+    service = Service(max_active=1, max_waiting=1, max_wait_seconds=3600)
+    headers = [("expect", "100-continue")]
+    exchange = Exchange(http_scope("POST", "/quick", headers=headers), body_messages(b"large"))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(service.status, "/a")
+        await settle()
+        tasks.start_soon(exchange.run, service.app)
+        await settle()
+        assert (service.gauges.waiting, exchange.receive.calls) == (1, 0)
+        service.gate("a").set()
+    assert exchange.status == 200
+
+
 @pytest.mark.parametrize(("path", "gate"), [("/stream/x", "x"), ("/foreign/", "foreign")])
 async def test_a_stream_counts_until_it_ends(path, gate):
     service = Service(max_active=1)
@@ -246,6 +325,47 @@ async def test_a_websocket_over_the_limit_is_refused():
         exchange = await shake(service, "x").run(service.app)
         start = exchange.sent[0]
         assert (start["type"], start["status"]) == ("websocket.http.response.start", 503)
+        service.gate("a").set()
+
+
+async def test_a_websocket_that_leaves_while_it_waits_gives_up_its_place():
+    service = Service(max_active=1, max_waiting=1, max_wait_seconds=3600)
+    exchange = shake(service, "x")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(service.status, "/a")
+        await settle()
+        async with anyio.create_task_group() as inner:
+            inner.start_soon(exchange.run, service.app)
+            await settle()
+            assert service.gauges.waiting == 1
+            exchange.receive.close()
+        assert (service.gauges.active, service.gauges.waiting) == (1, 0)
+        service.gate("a").set()
+    assert (exchange.sent, exchange.error) == ([], None)
+
+
+async def test_a_websocket_that_has_waited_loses_no_message():
+    service = Service(max_active=1, max_waiting=1, max_wait_seconds=3600)
+    messages = [{"type": "websocket.connect"}]
+    messages += [{"type": "websocket.receive", "text": text} for text in ("1", "2", "3")]
+    exchange = Exchange(websocket_scope("/read/three"), messages)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(service.status, "/a")
+        await settle()
+        tasks.start_soon(exchange.run, service.app)
+        await settle()
+        service.gate("a").set()
+    assert [message.get("text") for message in exchange.sent] == [None, "1", "2", "3", None]
+    assert service.gauges.active == 0
+
+
+async def test_a_websocket_that_waits_too_long_is_refused():
+    service = Service(max_active=1, max_waiting=1, max_wait_seconds=0.01)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(service.status, "/a")
+        await settle()
+        exchange = await shake(service, "x").run(service.app)
+        assert exchange.sent[0]["status"] == 503
         service.gate("a").set()
 
 

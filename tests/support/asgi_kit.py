@@ -52,13 +52,15 @@ def body_messages(*chunks: bytes) -> list[Any]:
 
 
 DISCONNECT = {"type": "http.disconnect"}
+WEBSOCKET_DISCONNECT = {"type": "websocket.disconnect", "code": 1006}
 
 
 class Receive:
     """Give out messages one by one; then wait until the response is complete, and the client leaves."""
 
-    def __init__(self, messages: Any) -> None:
+    def __init__(self, messages: Any, disconnect: Any = DISCONNECT) -> None:
         self.messages = list(messages)
+        self.disconnect = disconnect
         self.calls = 0
         self.closed = anyio.Event()
 
@@ -67,7 +69,7 @@ class Receive:
         if self.messages:
             return self.messages.pop(0)
         await self.closed.wait()
-        return DISCONNECT
+        return self.disconnect
 
     def close(self) -> None:
         """Let the client leave."""
@@ -81,7 +83,9 @@ class Exchange:
         self, scope: Any = None, messages: Any = None, *, gone_after: int | None = None
     ) -> None:
         self.scope = http_scope() if scope is None else scope
-        self.receive = Receive(body_messages(b"") if messages is None else messages)
+        messages = body_messages(b"") if messages is None else messages
+        is_websocket = self.scope["type"] == "websocket"
+        self.receive = Receive(messages, WEBSOCKET_DISCONNECT if is_websocket else DISCONNECT)
         self.sent: list[Any] = []
         self.gone_after = gone_after  # messages after which `send` tells that the client has left
         self.error: BaseException | None = None
