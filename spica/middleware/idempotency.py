@@ -36,8 +36,8 @@ logger = logging.getLogger("spica.idempotency")
 
 MAX_KEY_LENGTH = 255
 """The longest key in characters."""
-MAX_BODY_SIZE = 1024 * 1024 - 64 * 1024
-"""The largest response that is stored, in bytes. The store takes 1 MiB, and the headers need some of it."""
+MAX_STORED_SIZE = 1024 * 1024
+"""The largest value of a store, in bytes: the body, the headers, and about 100 bytes of our own."""
 
 RETRY_STATUSES = frozenset((408, 425, 429))
 """Statuses that ask the client to send the request again later, so their responses are not stored."""
@@ -246,7 +246,7 @@ class _Run:
             body = self.body
             if body is not None:
                 body += message.get("body", b"")
-                if len(body) > MAX_BODY_SIZE:
+                if len(body) > MAX_STORED_SIZE:
                     self.body = None
             if not message.get("more_body", False):
                 await self.store()
@@ -259,28 +259,34 @@ class _Run:
         self.is_over = True
         start = self.start
         if start is not None and start["status"] < 500 and start["status"] not in RETRY_STATUSES:
-            if self.body is None:
+            value = self._pack(start)
+            if value is None:
                 logger.warning(
-                    "The response to %s %r is a file, or has more than %d bytes, so it is not stored. A "
-                    "repeated request runs again.",
+                    "The response to %s %r is a file, or has more than %d bytes with its headers, so it is "
+                    "not stored. A repeated request runs again.",
                     self.request.method,
                     self.request.scope["path"],
-                    MAX_BODY_SIZE,
+                    MAX_STORED_SIZE,
                 )
             else:
-                await self._write(start, bytes(self.body))
+                await self._write(value)
         await self.release()
 
-    async def _write(self, start: Message, body: bytes) -> None:
+    def _pack(self, start: Message) -> bytes | None:
+        """Return the response as the value to store, or None if it is too large."""
+        if self.body is None:
+            return None
         headers = [[n.decode("latin-1"), v.decode("latin-1")] for n, v in start.get("headers", ())]
         # A login or a payment may change the session. Its sender has the old one, if the response is lost.
         sessions = self.sessions and [*self.sessions, _digest_of_session(self.request)]
         head = json.dumps([self.fingerprint, sessions, start["status"], headers]).encode()
+        value = b"\n".join([head, self.body])
+        return value if len(value) <= MAX_STORED_SIZE else None
+
+    async def _write(self, value: bytes) -> None:
         store = self.layer._responses
         try:
-            await store.set(
-                self.name, head + b"\n" + body, seconds=self.layer.seconds, only_if="absent"
-            )
+            await store.set(self.name, value, seconds=self.layer.seconds, only_if="absent")
         except Exception as error:
             # The request has taken effect, so its client gets the response. A repetition would run again.
             logger.error("A response could not be stored: %s", error)

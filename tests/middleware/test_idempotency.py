@@ -14,7 +14,7 @@ from spica.authentication import AuthCredentials, SimpleUser
 from spica.exceptions import HTTPException
 from spica.middleware import Middleware
 from spica.middleware.idempotency import (
-    MAX_BODY_SIZE,
+    MAX_STORED_SIZE,
     IdempotencyMiddleware,
     by_user_or_client,
     parse_key,
@@ -152,7 +152,9 @@ async def test_a_response_that_asks_for_another_try_is_not_stored(status: int) -
     assert service.runs == 2
 
 
-@pytest.mark.parametrize(("size", "runs"), [(MAX_BODY_SIZE, 1), (MAX_BODY_SIZE + 1, 2)])
+@pytest.mark.parametrize(
+    ("size", "runs"), [(MAX_STORED_SIZE - 400, 1), (MAX_STORED_SIZE, 2), (MAX_STORED_SIZE + 1, 2)]
+)
 async def test_a_large_response_is_not_stored(
     size: int, runs: int, caplog: pytest.LogCaptureFixture
 ) -> None:
