@@ -456,6 +456,7 @@ class _Subscribing(AbstractAsyncContextManager[Subscription]):
             channels.max_queue_size,
             self._on_slow,
             self._detach,
+            hub.burst,
         )
         channels._subscriptions.add(subscription)
         self._shutdown = channels._shutdown

@@ -12,7 +12,7 @@ import random
 import re
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from spica.exceptions import HTTPException
 from spica.jsoncodec import decode, encode
@@ -211,6 +211,14 @@ class Gap:
     channel: str
     reason: Literal["expired", "slow", "restarted"]
     id: str = field(default="", compare=False)
+
+    size: ClassVar[int] = 0
+    """A gap needs no room in a queue."""
+
+    @property
+    def position(self) -> Position:
+        """The position that the id names."""
+        return parse_position(self.id) or START
 
     def to_server_sent_event(self) -> Any:
         """Return the event ``gap`` for an event stream, with channel and reason as data."""

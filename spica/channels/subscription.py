@@ -8,6 +8,7 @@ of them a backend delivers at once.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,7 +16,8 @@ from typing import Any, Literal, Protocol, Self, TypeAlias
 
 import anyio
 
-from spica.channels.messages import START, Gap, Message, Position, parse_position
+from spica.channels.burst import Burst
+from spica.channels.messages import Gap, Message, Position
 
 OnSlow: TypeAlias = Literal["disconnect", "drop_oldest", "latest"]
 """The treatment of a reader whose queue is full."""
@@ -47,6 +49,7 @@ class Subscription:
     """
 
     __slots__ = (
+        "_burst",
         "_detach",
         "_loop",
         "_lost",
@@ -54,6 +57,7 @@ class Subscription:
         "_max_size",
         "_on_slow",
         "_queue",
+        "_ready",
         "_seen",
         "_size",
         "_waiter",
@@ -73,17 +77,22 @@ class Subscription:
         max_size: int,
         on_slow: OnSlow,
         detach: Callable[[Subscription], None],
+        burst: Burst,
     ) -> None:
         self.channels = tuple(channels)
         self.end_reason: Literal["slow", "shutdown"] | None = None
         self.on_end: Callable[[str], None] | None = None
         self.replays: list[Replay] = []
         self._queue: deque[Message | Gap] = deque()
+        self._ready = self._queue
+        """The queue of the reader: empty while there are gaps in `_lost`, which come first."""
         self._size = 0
+        """The size of the queue, or more: reading subtracts nothing, because it is the most frequent step."""
         self._max_events = max_events
         self._max_size = max_size
         self._on_slow = on_slow
         self._detach = detach
+        self._burst = burst
         self._seen: dict[str, Position] = {}
         self._lost: dict[str, Gap] = {}
         self._waiter: Any = None
@@ -108,38 +117,36 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Message | Gap:
-        while True:
+        while not self._ready:
             if self._lost:
-                item: Message | Gap = self._lost.pop(next(iter(self._lost)))
-            elif self._queue:
-                item = self._take()
-            elif self.end_reason is not None:
-                raise StopAsyncIteration
-            elif self.replays:
-                if await self.replays[0].step():
-                    del self.replays[:1]
-                else:
-                    self.replays.append(self.replays.pop(0))
-                    if not self._queue:
-                        # The topic has to catch up first.
-                        await anyio.sleep(BEHIND_SECONDS)
-                continue
-            else:
-                await self._wait()
-                continue
-            if isinstance(item, Message):
-                self._seen[item.channel] = item.position
-            else:
-                self._seen[item.channel] = parse_position(item.id) or START
-            return item
-
-    def _take(self) -> Message | Gap:
-        item = self._queue.popleft()
-        if type(item) is Message:
-            self._size -= item.size
+                return self._take_lost()
+            await self._fill()
+        item = self._ready.popleft()
+        self._seen[item.channel] = item.position
         return item
 
-    async def _wait(self) -> None:
+    def _take_lost(self) -> Gap:
+        gap = self._lost.pop(next(iter(self._lost)))
+        if not self._lost:
+            self._ready = self._queue
+        self._seen[gap.channel] = gap.position
+        return gap
+
+    async def _fill(self) -> None:
+        """Wait for an event, or read on in the history. The queue may be empty afterwards.
+
+        Raises:
+            StopAsyncIteration: The subscription has ended.
+        """
+        self._size = 0
+        self._burst.flush()
+        if self._queue:
+            return
+        if self.end_reason is not None:
+            raise StopAsyncIteration
+        if self.replays:
+            await self._read_on()
+            return
         if self._waiter is not None:
             raise RuntimeError("Two tasks read one Subscription. Open one for each reader.")
         # A bare future costs a third of an event. Waking the readers is most of the work of a fan-out.
@@ -152,6 +159,16 @@ class Subscription:
                 await self._waiter.wait()
         finally:
             self._waiter = None
+        self._burst.flush()
+
+    async def _read_on(self) -> None:
+        if await self.replays[0].step():
+            del self.replays[:1]
+        else:
+            self.replays.append(self.replays.pop(0))
+            if not self._queue:
+                # The topic has to catch up first.
+                await anyio.sleep(BEHIND_SECONDS)
 
     # -- for the channel ---------------------------------------------------------------------------
 
@@ -163,15 +180,27 @@ class Subscription:
         if waiter is None and (
             len(queue) >= self._max_events or self._size + message.size > self._max_size
         ):
-            self._overflow(message)
+            self._put_in_full_queue(message)
             return
         queue.append(message)
         self._size += message.size
         if waiter is not None:
             self._wake()
 
+    def room(self) -> tuple[float, float]:
+        """Return the number of messages that fit into the queue at least, and their size in bytes."""
+        if self._waiter is not None:
+            return math.inf, math.inf
+        return self._max_events - len(self._queue), self._max_size - self._size
+
+    def extend(self, messages: list[Message], size: int) -> None:
+        """Add messages that fit into the queue, with ``size`` bytes together. The reader does not wait."""
+        self._queue.extend(messages)
+        self._size += size
+
     def put_gap(self, gap: Gap) -> None:
         """Add a gap to the queue."""
+        self._burst.flush()
         if self.end_reason is None:
             self._queue.append(gap)
             self._wake()
@@ -190,12 +219,14 @@ class Subscription:
 
     def end(self, reason: Literal["slow", "shutdown"] = "shutdown") -> None:
         """End the iteration. At a shutdown the reader still gets the queue."""
+        self._burst.flush()
         if self.end_reason is None:
             self.end_reason = reason
             self.replays.clear()
             if reason == "slow":
                 self._queue.clear()
                 self._lost.clear()
+                self._ready = self._queue
             self._detach(self)
             if self.on_end is not None:
                 self.on_end(reason)
@@ -209,20 +240,33 @@ class Subscription:
             elif not waiter.done():
                 waiter.set_result(None)
 
-    def _overflow(self, message: Message) -> None:
-        if self._on_slow == "disconnect":
-            self.end("slow")
-            return
+    def _put_in_full_queue(self, message: Message) -> None:
         queue = self._queue
-        while queue and (
-            len(queue) >= self._max_events or self._size + message.size > self._max_size
-        ):
-            item = self._take()
-            gap = Gap(item.channel, "slow", item.id) if isinstance(item, Message) else item
+        if not self._lost:  # else the reader has taken nothing since the last count
+            self._size = sum(item.size for item in queue)
+        if self.has_room(message.size):
+            queue.append(message)
+            self._size += message.size
+        elif self._on_slow == "disconnect":
+            self.end("slow")
+        else:
+            self._drop_for(message)
+
+    def _drop_for(self, message: Message) -> None:
+        """Replace the oldest events by a gap in front of the others."""
+        queue = self._queue
+        while not self.has_room(message.size):
+            item = queue.popleft()
+            self._size -= item.size
+            gap = item if isinstance(item, Gap) else Gap(item.channel, "slow", item.id)
             earlier = self._lost.get(gap.channel)
             self._lost[gap.channel] = replace(earlier, id=gap.id) if earlier else gap
+        self._ready = _NOTHING
         queue.append(message)
         self._size += message.size
+
+
+_NOTHING: deque[Any] = deque()
 
 
 class LatestSubscription(Subscription):
@@ -234,13 +278,21 @@ class LatestSubscription(Subscription):
         super().__init__(*args)
         self._latest: dict[str, Message] = {}
 
+    async def __anext__(self) -> Message | Gap:
+        item = await super().__anext__()
+        if isinstance(item, Message):
+            item = self._latest.pop(item.channel)
+            self._seen[item.channel] = item.position
+        return item
+
     def put(self, message: Message) -> None:
         """Keep the message instead of an earlier one of the channel."""
         if message.channel not in self._latest:
             self._queue.append(message)
+            self._size += message.size
         self._latest[message.channel] = message
         self._wake()
 
-    def _take(self) -> Message | Gap:
-        item = self._queue.popleft()
-        return self._latest.pop(item.channel) if isinstance(item, Message) else item
+    def room(self) -> tuple[float, float]:
+        """Return no room: each message replaces the one before."""
+        return 0, 0

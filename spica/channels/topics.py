@@ -26,6 +26,7 @@ import anyio
 import anyio.abc
 
 from spica.channels.backend import ChannelBackend, Page, kept
+from spica.channels.burst import Burst
 from spica.channels.messages import (
     START,
     ChannelsUnavailable,
@@ -70,6 +71,7 @@ class Topic:
 
     __slots__ = (
         "ahead",
+        "burst",
         "channel",
         "count",
         "epoch",
@@ -86,9 +88,10 @@ class Topic:
         "pending",
     )
 
-    def __init__(self, channel: str, key: str) -> None:
+    def __init__(self, channel: str, key: str, burst: Burst) -> None:
         self.channel = channel
         self.key = key
+        self.burst = burst
         self.epoch = ""
         self.last = 0
         self.last_published_at: float | None = None
@@ -115,11 +118,9 @@ class Topic:
         self.epoch = epoch
         self.last = event.number
         self.last_published_at = event.published_at
-        message = Message(self.channel, epoch, event)
-        # A copy, because a slow subscription leaves during the loop.
-        for subscription in list(self.members):
-            subscription.put(message)
+        self.burst.add(self.members, Message(self.channel, epoch, event))
         if self.ahead:
+            self.burst.flush()
             for subscription, number in list(self.ahead.items()):
                 if number <= self.last:
                     del self.ahead[subscription]
@@ -172,6 +173,7 @@ class Topic:
         self.last = number
 
     def _announce(self, reason: Literal["expired", "restarted"], position: Position) -> None:
+        self.burst.flush()
         self.members |= dict.fromkeys(self.ahead)
         self.ahead = {}
         gap = Gap(self.channel, reason, str(position))
@@ -182,6 +184,7 @@ class Topic:
         """Let a subscription that has read the log up to ``position`` join. Return False if it is behind."""
         if position.epoch != self.epoch or position.number < self.last:
             return False
+        self.burst.flush()
         if position.number > self.last:
             self.ahead[subscription] = position.number
         else:
@@ -262,6 +265,7 @@ class Join:
             if not self._is_known_gap:
                 self._put_gap("expired")
         self._is_known_gap = False
+        self._hub.burst.flush()
         for count, event in enumerate(page.events):
             if not self._subscription.has_room(len(event.body)):
                 # Large events: the next page has fewer, so that little is read in vain.
@@ -319,6 +323,7 @@ class Hub:
         self._reads = SharedReads(backend)
         self._kept = kept(history)
         self.topics: dict[str, Topic] = {}
+        self.burst = Burst()
         self._is_running = False
         self._starts: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
         self._logged_at = -LOG_SECONDS
@@ -463,7 +468,7 @@ class Hub:
         """
         topic = self.topics.get(key)
         if topic is None:
-            topic = self.topics[key] = Topic(channel, key)
+            topic = self.topics[key] = Topic(channel, key, self.burst)
         topic.count += 1
         if not topic.is_open:
             await self._open(topic)
@@ -485,6 +490,7 @@ class Hub:
 
     def leave(self, subscription: Subscription, keys: list[str]) -> None:
         """Remove a subscription from the channels that it joined."""
+        self.burst.flush()
         for key in keys:
             topic = self.topics.get(key)
             if topic is None:

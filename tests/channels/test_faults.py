@@ -294,7 +294,9 @@ async def test_a_subscription_that_an_open_breaker_refused_can_be_made_later(sta
 
 
 async def refused(channels):
-    topic = channels._hub.topics.setdefault("news", topics.Topic("news", "news"))
+    topic = channels._hub.topics.setdefault(
+        "news", topics.Topic("news", "news", channels._hub.burst)
+    )
     topic.count += 1  # as if a client always tried
     with pytest.raises(ChannelsUnavailable):
         await channels.subscribe("news").__aenter__()

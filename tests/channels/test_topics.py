@@ -9,6 +9,7 @@ from virtual_time import run_in_virtual_time
 
 from spica.channels import Channels, ChannelsUnavailable, Gap
 from spica.channels.backend import Page
+from spica.channels.burst import Burst
 from spica.channels.messages import START, Event, Position, new_epoch
 from spica.channels.topics import Topic, choose_start
 
@@ -275,12 +276,15 @@ class Sink:
     def put(self, message):
         self.items.append(message.position.number)
 
+    def room(self):
+        return 0, 0
+
     def put_gap(self, gap):
         self.items.append((gap.reason, gap.id))
 
 
 def topic_at(number):
-    topic, sink = Topic("news", "news"), Sink()
+    topic, sink = Topic("news", "news", Burst()), Sink()
     topic.epoch, topic.last, topic.last_published_at = "abcdef", number, number
     topic.members[sink] = None
     return topic, sink
@@ -336,10 +340,34 @@ def test_a_subscription_ahead_of_the_topic_gets_no_event_twice():
 
 def test_a_subscription_waits_for_a_topic_that_has_missed_the_first_event_of_the_channel():
     """Otherwise it would follow the next epoch without a gap if the backend lost its memory now."""
-    topic = Topic("news", "news")
+    topic = Topic("news", "news", Burst())
     assert not topic.attach(Sink(), Position("abcdef", 3))
 
 
 def test_a_subscription_behind_the_topic_reads_on():
     topic, _ = topic_at(5)
     assert not topic.attach(Sink(), Position("abcdef", 4))
+
+
+class BurstSink(Sink):
+    """A subscription that takes a burst at once."""
+
+    def room(self):
+        return 10, 1000
+
+    def extend(self, messages, size):
+        self.items += [message.position.number for message in messages]
+
+
+@pytest.mark.parametrize("start", [7, 9])
+def test_a_subscription_that_joins_during_a_burst_gets_no_event_twice(start):
+    """It has read the log up to the topic, or further than that."""
+    topic, _ = topic_at(5)
+    topic.members = {BurstSink(): None}
+    sink = BurstSink()
+    for number in range(6, 11):
+        if number == 8:
+            assert topic.attach(sink, Position("abcdef", start))
+        assert topic.deliver("abcdef", Event(number, None, b"0", number))
+    topic.burst.flush()
+    assert sink.items == [*range(start + 1, 11)]
