@@ -1,12 +1,13 @@
 """Tasks beside the caller's, and signals between the two."""
 
+import asyncio
 import contextvars
 import sys
 
 import anyio
 import pytest
 
-from spica._asgi.side_task import Signal, running_asyncio_loop, start_side_task
+from spica._asgi.side_task import Signal, clock_of, running_asyncio_loop, start_side_task
 
 pytestmark = pytest.mark.anyio
 
@@ -109,3 +110,17 @@ async def test_which_loop_runs(anyio_backend: str) -> None:
 
 def test_no_loop_runs() -> None:
     assert running_asyncio_loop() is None
+
+
+class SlowedLoop(asyncio.SelectorEventLoop):
+    """A loop with a clock of its own, as tests use it."""
+
+    def time(self) -> float:
+        return super().time() / 1000
+
+
+def test_the_clock_of_a_loop_is_its_own() -> None:
+    for loop in (asyncio.new_event_loop(), SlowedLoop()):
+        before = loop.time()
+        assert before <= clock_of(loop)() <= loop.time()
+        loop.close()

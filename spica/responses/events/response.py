@@ -120,7 +120,8 @@ class EventSourceResponse(StreamingResponse):
         self.at_shutdown: Literal["end", "leave"] = at_shutdown
         self.retry = b""
         if retry_milliseconds is not None:
-            self.retry = format_retry(retry_milliseconds, "EventSourceResponse") + b"\n"
+            field = format_retry(retry_milliseconds, "EventSourceResponse")
+            self.retry = f"{field}\n".encode()
         self.body_iterator = self._handed_over = EncodedEvents(events)
         self.status_code = status_code
         self.background = background

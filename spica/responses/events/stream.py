@@ -17,6 +17,7 @@ from spica._asgi.scope import send_raises_on_disconnect
 from spica._asgi.side_task import (
     SideTask,
     Signal,
+    clock_of,
     running_asyncio_loop,
     start_listening_task,
     start_timer,
@@ -107,7 +108,7 @@ class EventStream:
         self._scope = anyio.CancelScope()
         self.end_after_seconds = None if response.at_shutdown == "end" else math.inf
         self._loop = running_asyncio_loop()
-        self._clock = anyio.current_time if self._loop is None else self._loop.time
+        self._clock = anyio.current_time if self._loop is None else clock_of(self._loop)
         self._idle_since = self._clock()
 
     async def run(self) -> None:
@@ -172,7 +173,8 @@ class EventStream:
             self._is_pulling = False
             if self._is_ending:
                 return
-            chunk = encode(item)
+            # The usual event without a call, because a stream may have very many.
+            chunk = item._encoded if type(item) is ServerSentEvent else encode(item)
             if self._ping_over is not None:
                 await self._wait_for_ping()
             self._sending_since = clock()

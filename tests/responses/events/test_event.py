@@ -1,5 +1,7 @@
 """One event, in bytes: what a browser makes of it must be what was meant (HTML s.9.2.5, s.9.2.6)."""
 
+from enum import Enum
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,10 @@ from spica.testclient.events import EventDecoder
 
 LINE = st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"]))
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+class Word(str, Enum):  # noqa: UP042  # its format differs from its value
+    GO = "go"
 
 
 def decode(data):
@@ -33,6 +39,8 @@ def decode(data):
         (ServerSentEvent(retry_milliseconds=0), b"retry: 0\n\n"),
         (ServerSentEvent(comment="a\r\nb"), b": a\n: b\n\n"),
         (ServerSentEvent(), b"\n"),
+        (ServerSentEvent(b"a\nb\rc\r\nd"), b"data: a\ndata: b\ndata: c\ndata: d\n\n"),
+        (ServerSentEvent(Word.GO, event=Word.GO, id=Word.GO), b"id: go\nevent: go\ndata: go\n\n"),
     ],
 )
 def test_the_bytes_of_an_event(event, encoded):
@@ -84,6 +92,8 @@ def test_a_line_that_would_end_early_is_refused(name, bad):
         ({"retry_milliseconds": True}, TypeError, "retry_milliseconds must be an int"),
         ({"data": "\ud800"}, ValueError, "data contains a surrogate"),
         ({"event": "\ud800"}, ValueError, "event contains a surrogate"),
+        ({"id": "\ud800"}, ValueError, "id contains a surrogate"),
+        ({"comment": "\ud800", "data": {}}, ValueError, "comment contains a surrogate"),
         ({"data": object()}, TypeError, "JSON"),
     ],
 )
