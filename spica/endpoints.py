@@ -9,7 +9,7 @@ Standards: RFC 9110 s.9 (methods), s.15.5.6 (405); the IANA registry of HTTP met
 from __future__ import annotations
 
 from collections.abc import Awaitable, Collection, Generator
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from spica._asgi import current_codec as codec
 from spica._asgi.scope import EXCEPTION_HANDLERS
@@ -21,12 +21,10 @@ from spica.exceptions import WebSocketException
 from spica.requests import Request, empty_receive
 from spica.responses.base import Response
 from spica.types import ASGIApp, Message, Receive, Scope, Send
-from spica.websockets import (
-    WebSocket,
-    WebSocketDisconnect,
-    WebSocketDisconnected,
-    WebSocketState,
-)
+from spica.websockets.state import WebSocketDisconnect, WebSocketDisconnected, WebSocketState
+
+if TYPE_CHECKING:
+    from spica.websockets import WebSocket
 
 __all__ = ["HTTPEndpoint", "WebSocketEndpoint"]
 
@@ -275,6 +273,8 @@ class WebSocketEndpoint:
 
     async def dispatch(self) -> None:
         """Call the hooks, from the handshake to the end of the connection."""
+        from spica.websockets import WebSocket  # on use: an HTTPEndpoint does not need it
+
         websocket: WebSocket[Any] = WebSocket(self.scope, self.receive, self.send)
         await self.on_connect(websocket)
         try:

@@ -21,7 +21,6 @@ from spica._asgi.body import (
     BodyTooLarge,
     ClientDisconnect,
 )
-from spica._asgi.disconnect import CancelOnDisconnect, listen
 from spica._asgi.scope import (
     BODY_LIMIT,
     CSP_NONCE,
@@ -32,11 +31,7 @@ from spica._asgi.scope import (
     read_nonce,
 )
 from spica._asgi.sending import HandSend
-from spica._diagnostics.foreign_names import (
-    FIXES_OF_CONNECTIONS,
-    FIXES_OF_REQUESTS,
-    explain_names,
-)
+from spica._diagnostics.foreign_names import FIXES_OF_CONNECTIONS, FIXES_OF_REQUESTS, explain_names
 from spica._http.cookies import parse_cookies
 from spica._http.fields import encode_field_value
 from spica._http.urls import check_request_path
@@ -56,6 +51,7 @@ from spica.types import Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from spica._asgi.deadline import Deadline
+    from spica._asgi.disconnect import CancelOnDisconnect
     from spica.datastructures.session import Session
     from spica.formparsers import FormReader, PartStream
 
@@ -552,6 +548,8 @@ class Request(ReadsModels, HTTPConnection[StateT]):
 
     async def is_disconnected(self) -> bool:
         """Return whether the client has disconnected. This does not wait and loses no part of the body."""
+        from spica._asgi.disconnect import listen  # on use: few applications need it
+
         listen(self)
         return await self._channel().poll()
 
@@ -564,6 +562,8 @@ class Request(ReadsModels, HTTPConnection[StateT]):
         Raises:
             RuntimeError: A ``def`` endpoint used it in its thread. Threads can't be cancelled.
         """
+        from spica._asgi.disconnect import CancelOnDisconnect, listen
+
         return CancelOnDisconnect(listen(self))
 
     async def send_push_promise(self, path: str) -> None:

@@ -206,11 +206,12 @@ class Shutdown:
         self.begin("The server ends the lifespan.")
         streams = self._here()
         streams.begin(0.0)
-        with anyio.move_on_after(self.deadline()):
-            await streams.wait_until_empty()
-        streams.cancel_all()
-        with anyio.move_on_after(CANCEL_SECONDS):
-            await streams.wait_until_empty()
+        if streams.is_busy():
+            with anyio.move_on_after(self.deadline()):
+                await streams.wait_until_empty()
+            streams.cancel_all()
+            with anyio.move_on_after(CANCEL_SECONDS):
+                await streams.wait_until_empty()
         errors = []
         for step in reversed(self._steps):
             try:
@@ -363,6 +364,10 @@ class _LoopStreams:
         """Cancel the streams that are left, because the drain is over."""
         for stream in list(self._streams):
             stream.cancel()
+
+    def is_busy(self) -> bool:
+        """Return whether a stream is open."""
+        return bool(self._streams)
 
     def has(self, stream: DrainingStream) -> bool:
         """Return whether a stream is registered."""

@@ -13,11 +13,12 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-from spica import jsoncodec
 from spica.jsoncodec import JSONCodec, default_codec
+from spica.jsoncodec import decode as decode_by_default
+from spica.jsoncodec import encode as encode_by_default
 
-encode: Callable[[Any], bytes] = jsoncodec.encode
-decode: Callable[[Any], Any] = jsoncodec.decode
+encode: Callable[[Any], bytes] = encode_by_default
+decode: Callable[[Any], Any] = decode_by_default
 
 chosen: ContextVar[JSONCodec] = ContextVar("spica_json_codec", default=default_codec)
 """The current codec."""

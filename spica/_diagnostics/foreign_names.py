@@ -9,7 +9,6 @@ not see it, and a program without the mistake pays nothing.
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -36,8 +35,9 @@ def explain_names(cls: type, fixes: Mapping[str, str]) -> None:
 
     A name that the class or one of its bases has already is left alone.
     """
+    defined = {name for base in cls.__mro__ for name in vars(base)}
     for name, fix in fixes.items():
-        if inspect.getattr_static(cls, name, None) is None:
+        if name not in defined:
             setattr(cls, name, ForeignName(name, fix))
     if "__dir__" not in vars(cls):
         setattr(cls, "__dir__", _list_names)  # noqa: B010  # mypy refuses to assign a method
@@ -45,6 +45,8 @@ def explain_names(cls: type, fixes: Mapping[str, str]) -> None:
 
 def _list_names(self: object) -> list[str]:
     """List the attributes for ``dir()`` and completion, without the names of other frameworks."""
+    import inspect  # on use: applications start faster
+
     cls = type(self)
     return [
         name

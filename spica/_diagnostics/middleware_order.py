@@ -49,68 +49,61 @@ EXCEPTION_LAYER = "exception_layer"
 """It is the innermost layer that every application already has."""
 
 
-class Rule(NamedTuple):
-    """A wrong order: a layer with the trait ``outer`` that wraps a layer with the trait ``inner``."""
-
-    outer: str
-    inner: str
-    reason: str
-
-
 RULES = (
-    Rule(
+    (
         ANSWERS,
         CORS,
         "{outer} answers some requests itself. Without the headers of {inner}, the page sees a network error "
         "instead of the answer, and a preflight, which sends no credentials and follows no redirect, fails",
     ),
-    Rule(
+    (
         ANSWERS,
         SECURITY_HEADERS,
         "{outer} answers some requests itself, and these answers lack the headers of {inner}",
     ),
-    Rule(
+    (
         SESSION,
         CHECKS_HOST,
         "{outer} reads and writes a session for hosts that {inner} would refuse",
     ),
-    Rule(
+    (
         REDIRECTS,
         CHECKS_HOST,
         "{outer} redirects to the host that the client names, before {inner} has checked it",
     ),
-    Rule(
+    (
         SESSION,
         CACHES,
         "{inner} does not see the cookies of {outer}, so it can store the response of one user for another",
     ),
-    Rule(
+    (
         CACHES,
         COMPRESSES,
         "{outer} stores a compressed copy for each coding, and can't answer a client that accepts none "
         "of them",
     ),
-    Rule(
+    (
         CACHES,
         IDENTIFIES,
         "{outer} stores the id of one request, and sends it in the response to others",
     ),
-    Rule(
+    (
         REPLAYS,
         SESSION,
         "{outer} does not see the users of {inner}, so it can replay the response of one user to another",
     ),
-    Rule(
+    (
         REPLAYS,
         AUTHENTICATES,
         "{outer} does not see the users of {inner}, so it can replay the response of one user to another",
     ),
-    Rule(
+    (
         COMPRESSES,
         ENCRYPTS,
         "the bodies of {inner} can't be compressed, so {outer} costs time and saves nothing",
     ),
 )
+"""Wrong orders: a trait of a layer, a trait of a layer inside it, and the reason."""
 
 _BEFORE_PROXY = (
     "{outer} sees the address and the scheme of the proxy instead of those of the client. A redirect to "
@@ -155,9 +148,9 @@ def find_order_problems(recipes: Sequence[Any]) -> Iterator[OrderProblem]:
 
 
 def _reasons_against(outer: Collection[str], inner: Collection[str]) -> Iterator[str]:
-    for rule in RULES:
-        if rule.outer in outer and rule.inner in inner:
-            yield rule.reason
+    for outer_trait, inner_trait, reason in RULES:
+        if outer_trait in outer and inner_trait in inner:
+            yield reason
     # Every layer with traits reads the client's request. OpenTelemetry has none, and may be further out. A
     # layer for request ids must be: it trusts the proxy, and not the client.
     if READS_PROXY in inner and outer and not {READS_PROXY, IDENTIFIES} & set(outer):

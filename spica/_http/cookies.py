@@ -10,7 +10,6 @@ import datetime
 import re
 import time
 
-from spica._http.conditional import format_http_date
 from spica.exceptions import warn_configuration
 
 # RFC 9110 s.5.6.2: the characters of a token, and ":", which `http.cookies` has always allowed.
@@ -215,6 +214,8 @@ def _format_date(timestamp: float) -> str:
             f"The expires of a cookie is {timestamp!r} seconds since 1970: "
             "it must be a date in the years 1601 to 9999."
         )
+    from spica._http.conditional import format_http_date  # on use: few cookies have a date
+
     return format_http_date(timestamp)
 
 

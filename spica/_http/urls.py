@@ -13,7 +13,7 @@ from urllib.parse import quote, quote_from_bytes, unquote_to_bytes, urlencode
 # A path must escape these: the characters that end it (RFC 3986 s.3.3), the backslash, which browsers
 # read as a slash (WHATWG URL s.4.4), controls, which browsers drop, surrogates, which have no encoding,
 # and a percent sign before two digits. A decoded path has no escapes, so that sign is literal.
-_NOT_IN_PATH = re.compile(r"[?#\\\x00-\x1f\x7f\ud800-\udfff]|%(?=[0-9A-Fa-f]{2})")
+_NOT_IN_PATH = re.compile(r"[?#\\\x00-\x1f\x7f]|[\ud800-\udfff]|%(?=[0-9A-Fa-f]{2})")
 
 # "#" ends a query (RFC 3986 s.3.4), and URL parsers drop some control characters.
 _END_AND_CONTROLS = b"#\x7f" + bytes(range(0x20))

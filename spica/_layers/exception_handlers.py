@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from spica._asgi.body import BodyTooLarge
 from spica._asgi.cleanup import RequestErrors
-from spica._asgi.scope import EXCEPTION_HANDLERS, PENDING_EDITS, UNANSWERED
+from spica._asgi.scope import EXCEPTION_HANDLERS, PENDING_EDITS
 from spica._asgi.sending import StartedSend, has_started_by_hand
-from spica._http.closecodes import fit_reason
 from spica._layers.answers import resolve_answer
 from spica._layers.cleanup import own_cleanup, split_errors
 from spica._layers.editing import apply_pending_edits
@@ -24,12 +23,6 @@ from spica.concurrency import is_async_callable, run_in_threadpool
 from spica.exceptions import HTTPException
 from spica.requests import HTTPConnection, Request
 from spica.responses.base import Response
-from spica.websockets import (
-    WebSocket,
-    WebSocketDisconnect,
-    WebSocketDisconnected,
-    WebSocketState,
-)
 
 if TYPE_CHECKING:
     from spica.types import ASGIApp, Receive, Scope, Send
@@ -132,71 +125,6 @@ class HandlerApp(BaseLayer):
         answer = await call_handler(self.handler, request, self.exc)
         self.exc.__traceback__ = None
         return await resolve_answer(answer, request, self.handler)
-
-
-async def answer_on_socket(websocket: WebSocket[Any], exc: Exception) -> bool:
-    """Call the handler registered for ``exc`` with a WebSocket; return whether ``exc`` is answered.
-
-    A handler closes the WebSocket itself, or returns a response, which denies a handshake. If the server has
-    no denial responses, the handshake is refused without the response. An `HTTPException` closes a WebSocket
-    that is open, with a code for its status and its detail as the reason.
-
-    A WebSocket that is closed takes no answer. A handler that tries to close it has not answered, and the
-    caller raises ``exc``, so that the server logs it and not the handler's error.
-
-    Raises:
-        RuntimeError: A response can't be sent, since the handshake was already accepted.
-    """
-    handler, handled = find_handled(exc, websocket.scope.get(EXCEPTION_HANDLERS))
-    unanswered = websocket.scope.get(UNANSWERED, [])
-    is_ended = websocket.application_state in _ENDED
-    if handler is None or (is_ended and any(each is handled for each in unanswered)):
-        return False
-    try:
-        answer = await call_handler(handler, websocket, handled)
-        if answer is not None:
-            if is_ended and not websocket._was_lost:
-                return _leave_unanswered(handled, unanswered)
-            await _send_answer(answer, websocket, handled)
-    except WebSocketDisconnect:
-        pass  # the client has left and receives nothing
-    except WebSocketDisconnected as error:
-        if websocket.application_state not in _ENDED:
-            raise
-        return _leave_unanswered(handled, unanswered, f" The handler raised {error!r}.")
-    handled.__traceback__ = None
-    return True
-
-
-_ENDED = (WebSocketState.DISCONNECTED, WebSocketState.RESPONSE)
-"""The states of the application's side in which no answer to an exception can be sent."""
-
-
-def _leave_unanswered(exc: Exception, unanswered: list[Exception], detail: str = "") -> bool:
-    """Note an exception that the caller raises again, so that no boundary calls its handler twice."""
-    unanswered.append(exc)
-    note = f"The WebSocket was already closed, so no exception handler could answer.{detail}"
-    if note not in getattr(exc, "__notes__", ()):
-        exc.add_note(note)
-    return False
-
-
-async def _send_answer(answer: ASGIApp, websocket: WebSocket[Any], exc: Exception) -> None:
-    if websocket.application_state is WebSocketState.CONNECTING:
-        await deny(answer, websocket.scope, websocket.receive, websocket.send)
-    elif isinstance(exc, HTTPException) and exc.status_code >= 400:
-        await websocket.close(close_code(exc.status_code), fit_reason(str(exc.detail)))
-    else:
-        raise RuntimeError(ALREADY_STARTED) from exc
-
-
-def close_code(status: int) -> int:
-    """Return the close code of a WebSocket for an error status: RFC 6455 s.7.4.1, and IANA's registry."""
-    if status in (429, 503):
-        return 1013  # try again later
-    if status == 413:
-        return 1009  # message too big
-    return 1008 if status < 500 else 1011  # policy violation; internal error
 
 
 class Boundary(BaseLayer):

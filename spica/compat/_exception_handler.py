@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from spica._layers.exception_handlers import GuardedApp, answer_on_socket
+from spica._layers.exception_handlers import GuardedApp
+from spica._layers.socket_errors import answer_on_socket
 
 # Imported although unused: a package that patches a name of this module patches it in all of spica.
 from spica.concurrency import is_async_callable, run_in_threadpool
 from spica.exceptions import HTTPException
 from spica.requests import Request
-from spica.routing.endpoint_apps import refuse_unanswered
+from spica.routing.socket_apps import refuse_unanswered
 from spica.websockets import WebSocket, WebSocketState
-from spica.websockets.frames import HandshakeSend
+from spica.websockets.handshake import HandshakeSend
 
 if TYPE_CHECKING:
     from spica.requests import HTTPConnection

@@ -30,7 +30,9 @@ class PatchableModule(ModuleType):
     """A module of spica that is also a module of Starlette."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        old = self.__dict__.get(name, _MISSING)
+        is_public = name in self.__dict__.get("__all__", ())
+        # A name that loads on first use (`LazyNames`) must be loaded here, or the original stays in use.
+        old = getattr(self, name, _MISSING) if is_public else self.__dict__.get(name, _MISSING)
         super().__setattr__(name, value)
         if callable(old) and old is not value:
             _rebind(name, old, value)
@@ -83,7 +85,7 @@ def make_patchable(module: ModuleType) -> None:
             added.append(twin)
     for path, place in PRIVATE_METHODS.get(module.__name__, {}).items():
         cls, _, name = path.partition(".")
-        setattr(vars(module)[cls], name, _find(place))
+        setattr(getattr(module, cls), name, _find(place))
 
 
 def make_plain(module: ModuleType) -> None:
@@ -94,4 +96,4 @@ def make_plain(module: ModuleType) -> None:
             vars(module).pop(name, None)
         for path in PRIVATE_METHODS.get(module.__name__, ()):
             cls, _, name = path.partition(".")
-            delattr(vars(module)[cls], name)
+            delattr(getattr(module, cls), name)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
 from typing import Any, BinaryIO, TypeVar
 
-from spica._http.filenames import make_safe_name
 from spica.concurrency import file_threads
 from spica.datastructures.headers import Headers
 from spica.datastructures.multidict import ImmutableMultiDict
@@ -61,6 +60,8 @@ class UploadFile:
         It is made from `filename` by `spica._http.filenames.make_safe_name`, and is "file" if nothing of
         that remains. Two uploads may get the same name, so add a unique prefix or use a new directory.
         """
+        from spica._http.filenames import make_safe_name  # on use: applications start faster
+
         return make_safe_name(self.filename or "")
 
     async def write(self, data: bytes) -> None:

@@ -34,7 +34,6 @@ from spica._layers.runner import record_error, register_listener
 from spica._originals import is_original, remember
 from spica.concurrency import run_in_threadpool
 from spica.exceptions import HTTPException
-from spica.middleware import debug_page
 from spica.requests import Request
 from spica.responses.base import HTMLResponse, PlainTextResponse, Response
 from spica.responses.errors import error_response, http_exception_response
@@ -218,19 +217,27 @@ class ServerErrorMiddleware(BaseLayer):
 
     def generate_html(self, exc: Exception, limit: int = 7) -> str:
         """Return the debug page, with ``limit`` lines of source around each failing one."""
-        return debug_page.generate_html(exc, limit, self.generate_frame_html)
+        from spica.middleware.debug_page import generate_html
+
+        return generate_html(exc, limit, self.generate_frame_html)
 
     def generate_plain_text(self, exc: Exception) -> str:
         """Return the traceback as text."""
-        return debug_page.generate_plain_text(exc)
+        from spica.middleware.debug_page import generate_plain_text
+
+        return generate_plain_text(exc)
 
     def format_line(self, index: int, line: str, frame_lineno: int, frame_index: int) -> str:
         """Return one line of source of a frame as HTML."""
-        return debug_page.format_line(index, line, frame_lineno, frame_index)
+        from spica.middleware.debug_page import format_line
+
+        return format_line(index, line, frame_lineno, frame_index)
 
     def generate_frame_html(self, frame: inspect.FrameInfo, is_collapsed: bool) -> str:
         """Return one frame of the traceback as HTML."""
-        return debug_page.generate_frame_html(frame, is_collapsed)
+        from spica.middleware.debug_page import generate_frame_html
+
+        return generate_frame_html(frame, is_collapsed)
 
 
 def _handlers_within(app: Any) -> Handlers | None:

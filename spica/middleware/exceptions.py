@@ -10,18 +10,18 @@ from spica._asgi.scope import EXCEPTION_HANDLERS, UNANSWERED
 from spica._diagnostics.arguments import takes
 from spica._diagnostics.middleware_order import EXCEPTION_LAYER
 from spica._http.closecodes import fit_reason
-from spica._layers.exception_handlers import Boundary, answer_on_socket
+from spica._layers.exception_handlers import Boundary
 from spica._layers.handsent import remember_sender, sends_by_hand
 from spica.exceptions import HTTPException, WebSocketException
 from spica.requests import Request
 from spica.responses.base import Response
 from spica.responses.errors import http_exception_response
 from spica.routing.base import is_stand_in
-from spica.websockets import WebSocket
-from spica.websockets.frames import HandshakeSend
+from spica.websockets.handshake import HandshakeSend
 
 if TYPE_CHECKING:
     from spica.types import ASGIApp, Receive, Scope, Send
+    from spica.websockets import WebSocket, WebSocketState
 
 __all__ = ["ExceptionMiddleware", "HTTPException"]
 
@@ -136,14 +136,7 @@ class ExceptionMiddleware(Boundary):
         try:
             await self._layer_inner.connect(scope, receive, watching)
         except Exception as exc:
-            websocket: WebSocket[Any] = WebSocket(scope, receive, send)
-            websocket.application_state = watching.find_state()
-            if not await answer_on_socket(websocket, exc):
-                from spica._diagnostics.hints import (
-                    add_hint,
-                )  # errors are rare, and an import stays light
-
-                add_hint(exc)
+            if not await _answer_on_socket(scope, receive, send, exc, watching.find_state()):
                 raise
 
     async def http_exception(self, request: Request[Any], exc: HTTPException) -> Response:
@@ -157,3 +150,20 @@ class ExceptionMiddleware(Boundary):
     async def websocket_exception(self, websocket: WebSocket[Any], exc: WebSocketException) -> None:
         """Close the WebSocket with the exception's code and reason."""
         await websocket.close(code=exc.code, reason=fit_reason(exc.reason))
+
+
+async def _answer_on_socket(
+    scope: Scope, receive: Receive, send: Send, exc: Exception, state: WebSocketState
+) -> bool:
+    """Pass the exception of a WebSocket to its handler; return whether it is answered."""
+    # Imported late, because errors are rare, and most applications have no WebSockets.
+    from spica._diagnostics.hints import add_hint
+    from spica._layers.socket_errors import answer_on_socket
+    from spica.websockets import WebSocket
+
+    websocket: WebSocket[Any] = WebSocket(scope, receive, send)
+    websocket.application_state = state
+    if await answer_on_socket(websocket, exc):
+        return True
+    add_hint(exc)
+    return False

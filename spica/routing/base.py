@@ -19,16 +19,16 @@ from spica.datastructures import URLPath
 from spica.requests import Request
 from spica.responses.base import PlainTextResponse
 from spica.types import ASGIApp, Receive, Scope, Send
-from spica.websockets import WebSocket, WebSocketClose
 
 if TYPE_CHECKING:
     from spica._asgi.stack import Middleware
     from spica.formparsers import FormLimits
+    from spica.websockets import WebSocket
 
 Endpoint: TypeAlias = Callable[[Request[Any]], ASGIApp | Awaitable[ASGIApp]] | type[Any] | ASGIApp
 """An HTTP endpoint: a function of the request that returns a response, a class, or an ASGI app."""
 
-SocketEndpoint: TypeAlias = Callable[[WebSocket[Any]], Awaitable[None]] | type[Any] | ASGIApp
+SocketEndpoint: TypeAlias = "Callable[[WebSocket[Any]], Awaitable[None]] | type[Any] | ASGIApp"
 """A WebSocket endpoint: an ``async def`` function of the WebSocket, a class, or an ASGI app."""
 
 
@@ -164,6 +164,8 @@ class BaseRoute:
             if scope["type"] == "http":
                 await PlainTextResponse("Not Found", status_code=404)(scope, receive, send)
             elif scope["type"] == "websocket":
+                from spica.websockets import WebSocketClose  # on use: see spica.websockets
+
                 await WebSocketClose()(scope, receive, send)
             else:
                 raise RuntimeError(

@@ -11,21 +11,18 @@ from functools import partial
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
-from spica._diagnostics.call_site import describe
 from spica._layers.answers import resolve_answer
-from spica._layers.exception_handlers import answer_exception, answer_on_socket
+from spica._layers.exception_handlers import answer_exception
 from spica._layers.handsent import BY_ENDPOINT, is_known_sender, sends_by_hand
 from spica._layers.layer import BaseLayer, Respond, resolve_respond
 from spica.concurrency import is_async_callable, run_in_threadpool
 from spica.endpoints import HTTPEndpoint, answer, answers_by_value
 from spica.requests import Request
 from spica.responses.base import Response
-from spica.websockets import WebSocket, WebSocketDisconnect, WebSocketState
-from spica.websockets.frames import HandshakeSend
-from spica.websockets.state import is_disconnect
 
 if TYPE_CHECKING:
-    from spica.types import ASGIApp, Receive, Scope, Send
+    from spica.types import ASGIApp
+    from spica.websockets import WebSocket
 
 
 def request_response(func: Callable[[Request[Any]], Any]) -> ASGIApp:
@@ -104,63 +101,9 @@ async def _itself(app: AsyncFunction) -> ASGIApp:
 
 def websocket_session(func: Callable[[WebSocket[Any]], Awaitable[None]]) -> ASGIApp:
     """Return an ASGI app that awaits ``func(websocket)`` and passes its exceptions to the handlers."""
+    from spica.routing.socket_apps import SocketFunction  # most applications have no WebSockets
+
     return SocketFunction(func)
-
-
-class SocketFunction:
-    """An ``async def`` WebSocket endpoint as an ASGI app."""
-
-    def __init__(self, func: Callable[[WebSocket[Any]], Awaitable[None]]) -> None:
-        self.func = func
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one WebSocket."""
-        websocket: WebSocket[Any] = WebSocket(scope, receive, send)
-        try:
-            await self.func(websocket)
-        except Exception as exc:
-            traceback = exc.__traceback__
-            if type(exc) is TypeError and traceback is not None and traceback.tb_next is None:
-                # This frame raised it, at the `await`: the function returned something else.
-                exc.add_note(f"The endpoint {describe(self.func)} must be an `async def` function.")
-            if await answer_on_socket(websocket, exc):
-                return
-            if not (is_disconnect(exc) and is_over(websocket)):
-                raise
-        else:
-            if websocket.application_state is WebSocketState.CONNECTING:
-                await refuse_unanswered(websocket, self.func)
-        finally:
-            if websocket._patience is not None:
-                await websocket._patience.aclose()
-
-
-async def refuse_unanswered(websocket: WebSocket[Any], endpoint: Any) -> None:
-    """Refuse a handshake that the endpoint has not answered before it returned, and log a warning.
-
-    ASGI "Close": the server answers 403. Without it, servers answer 500 and name no endpoint.
-    """
-    send = websocket._send
-    is_answered = isinstance(send, HandshakeSend) and send.is_over  # with the plain `send`
-    if is_answered or websocket.client_state is WebSocketState.DISCONNECTED:
-        return
-    import logging  # on use: few endpoints make the mistake
-
-    logging.getLogger("spica.websockets").warning(
-        "The WebSocket endpoint %s returned before it answered the handshake, so the client got a 403. "
-        "Await websocket.accept() first, or websocket.close() to refuse the client.",
-        describe(endpoint),
-    )
-    try:
-        await websocket.close()
-    except WebSocketDisconnect:
-        pass  # the client has left
-
-
-def is_over(websocket: WebSocket[Any]) -> bool:
-    """Return whether the peer has disconnected, or the connection was closed from here."""
-    left = WebSocketState.DISCONNECTED
-    return websocket.client_state is left or websocket.application_state is left
 
 
 def resolve_endpoint(app: ASGIApp) -> Respond:

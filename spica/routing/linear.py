@@ -10,10 +10,23 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, cast
 
-from spica.routing.automaton import Automaton
+from spica.convertors import Convertor
+from spica.routing.automaton import (
+    Automaton,
+    Node,
+    Parameter,
+    Sequenced,
+    UnsupportedRegex,
+    literal_node,
+    read_regex,
+)
+
+Token = str | tuple[str, Convertor[Any]]
+"""A fixed part of a pattern, or the name and convertor of a parameter. The two alternate."""
 
 MAX_WAYS = 20_000
 """The most ways to divide a string that ``re`` may try. They take some tenths of a millisecond."""
@@ -169,3 +182,38 @@ def find_plain_size(ambiguous: int | None) -> int:
     while size and math.comb(size + ambiguous, ambiguous + 1) > MAX_WAYS:
         size -= 1
     return size
+
+
+def make_linear(regex: re.Pattern[str], tokens: Sequence[Token]) -> re.Pattern[str]:
+    """Return ``regex`` if each path has one way to be divided, else a `LinearPattern`."""
+    params = [token[1] for token in tokens if not isinstance(token, str)]
+    flags = regex.flags & re.IGNORECASE
+    try:
+        # The fixed part at the end is compared once for each end of the last parameter, which is linear.
+        without_tail = Automaton(_expression_of(tokens[:-1]), flags)
+        if without_tail.is_linear():
+            return regex
+        automaton = Automaton(_expression_of(tokens), flags)
+        ambiguous: int | None = without_tail.count_ambiguous()
+        if not all(_is_linear_alone(convertor.regex, flags) for convertor in params):
+            ambiguous = None
+    except UnsupportedRegex:
+        return regex  # `find_slow_param` reports it
+    # A LinearPattern has the methods of re.Pattern, which can't be subclassed: hence the cast.
+    return cast("re.Pattern[str]", LinearPattern(regex, automaton, ambiguous))
+
+
+def _expression_of(tokens: Sequence[Token]) -> Node:
+    parts: list[Node] = []
+    for place, token in enumerate(tokens):
+        if isinstance(token, str):
+            parts.append(literal_node(token))
+        else:
+            parts.append(Parameter(read_regex(token[1].regex), place // 2))
+    return Sequenced(parts)
+
+
+@lru_cache(maxsize=256)
+def _is_linear_alone(regex: str, flags: int) -> bool:
+    """Return whether a string has only one way through the expression of a convertor."""
+    return Automaton(read_regex(regex), flags).is_linear()

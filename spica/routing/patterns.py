@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
-from typing import Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from spica.convertors import (
     CONVERTOR_TYPES,
@@ -23,16 +23,9 @@ from spica.convertors import (
     UUIDConvertor,
 )
 from spica.exceptions import MisuseError
-from spica.routing.automaton import (
-    Automaton,
-    Node,
-    Parameter,
-    Sequenced,
-    UnsupportedRegex,
-    literal_node,
-    read_regex,
-)
-from spica.routing.linear import LinearPattern
+
+if TYPE_CHECKING:
+    from spica.routing.linear import Token
 
 PARAM_REGEX = re.compile(r"\{([a-zA-Z_]\w*)(:[a-zA-Z_]\w*)?\}", re.ASCII)
 """A parameter in a path pattern: its name, and its convertor after a colon."""
@@ -48,10 +41,11 @@ Braces belong to a parameter that was not filled. Servers and browsers accept th
 WITHIN_SEGMENT = (StringConvertor, IntegerConvertor, FloatConvertor, UUIDConvertor)
 """Convertors that never match a slash."""
 
+_ONE_SEGMENT_REGEXES = frozenset([cls.regex for cls in WITHIN_SEGMENT])
+_COMMON_REGEXES = _ONE_SEGMENT_REGEXES | {PathConvertor.regex}
+
 PathConvertors = dict[str, Convertor[Any]]
 Conversions = Sequence[tuple[str, Callable[[str], Any]]]
-Token = str | tuple[str, Convertor[Any]]
-"""A fixed part of a pattern, or the name and convertor of a parameter. The two alternate."""
 
 
 def compile_path(path: str) -> tuple[re.Pattern[str], str, PathConvertors]:
@@ -80,7 +74,11 @@ def compile_path(path: str) -> tuple[re.Pattern[str], str, PathConvertors]:
     # Host names ignore case (RFC 9110 s.4.2.3).
     regex = re.compile(rf"{''.join(map(_regex_of, tokens))}\Z", re.IGNORECASE if is_host else 0)
     path_format = PARAM_REGEX.sub(r"{\1}", path)
-    return _make_linear(regex, tokens), path_format, convertors
+    if not _is_divided_by_slashes(tokens):
+        from spica.routing.linear import make_linear
+
+        regex = make_linear(regex, tokens)
+    return regex, path_format, convertors
 
 
 def _regex_of(token: Token) -> str:
@@ -90,41 +88,23 @@ def _regex_of(token: Token) -> str:
     return f"(?P<{name}>{convertor.regex})"
 
 
-def _make_linear(regex: re.Pattern[str], tokens: Sequence[Token]) -> re.Pattern[str]:
-    """Return ``regex`` if each path has one way to be divided, else a `LinearPattern`."""
-    params = [token[1] for token in tokens if not isinstance(token, str)]
-    if not params:
-        return regex
-    flags = regex.flags & re.IGNORECASE
-    try:
-        # The fixed part at the end is compared once for each end of the last parameter, which is linear.
-        without_tail = Automaton(_expression_of(tokens[:-1]), flags)
-        if without_tail.is_linear():
-            return regex
-        automaton = Automaton(_expression_of(tokens), flags)
-        ambiguous: int | None = without_tail.count_ambiguous()
-        if not all(_is_linear_alone(convertor.regex, flags) for convertor in params):
-            ambiguous = None
-    except UnsupportedRegex:
-        return regex  # `find_slow_param` reports it
-    # A LinearPattern has the methods of re.Pattern, which can't be subclassed: hence the cast.
-    return cast("re.Pattern[str]", LinearPattern(regex, automaton, ambiguous))
+def _is_divided_by_slashes(tokens: Sequence[Token]) -> bool:
+    """Return whether each path has one way to be divided, which is the case for nearly all patterns.
 
-
-def _expression_of(tokens: Sequence[Token]) -> Node:
-    parts: list[Node] = []
-    for place, token in enumerate(tokens):
-        if isinstance(token, str):
-            parts.append(literal_node(token))
-        else:
-            parts.append(Parameter(read_regex(token[1].regex), place // 2))
-    return Sequenced(parts)
-
-
-@lru_cache(maxsize=256)
-def _is_linear_alone(regex: str, flags: int) -> bool:
-    """Return whether a string has only one way through the expression of a convertor."""
-    return Automaton(read_regex(regex), flags).is_linear()
+    The parameters have common convertors, and a slash follows each but the last. This needs no `Automaton`,
+    so that most applications never load its module.
+    """
+    regexes = [token[1].regex for token in tokens if not isinstance(token, str)]
+    if not regexes:
+        return True
+    literals = [
+        token for token in tokens if isinstance(token, str)
+    ]  # around and between the parameters
+    return (
+        regexes[-1] in _COMMON_REGEXES
+        and _ONE_SEGMENT_REGEXES.issuperset(regexes[:-1])
+        and all(literal.startswith("/") for literal in literals[1:-1])
+    )
 
 
 def find_slow_param(convertors: Mapping[str, Convertor[Any]]) -> str | None:
@@ -134,6 +114,10 @@ def find_slow_param(convertors: Mapping[str, Convertor[Any]]) -> str | None:
     it.
     """
     for name, convertor in convertors.items():
+        if convertor.regex in _COMMON_REGEXES:
+            continue
+        from spica.routing.automaton import UnsupportedRegex, read_regex
+
         try:
             read_regex(convertor.regex)
         except UnsupportedRegex:

@@ -43,7 +43,6 @@ from spica.routing.routes import Route, WebSocketRoute
 from spica.routing.table import RouteTable
 from spica.routing.validation import check_choice
 from spica.types import ASGIApp, Lifespan, Receive, Scope, Send
-from spica.websockets import WebSocketClose
 
 if TYPE_CHECKING:
     from typing import Self
@@ -256,6 +255,8 @@ class Router(RouteDecorators, BaseLayer):
     async def not_found(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request that no route matches with 404, and close a WebSocket."""
         if scope["type"] == "websocket":
+            from spica.websockets import WebSocketClose  # on use: see spica.websockets
+
             await WebSocketClose()(scope, receive, send)
         elif "app" in scope:
             raise HTTPException(status_code=404)

@@ -18,7 +18,6 @@ from spica._diagnostics.call_site import unwrap_partial
 from spica._diagnostics.foreign_names import FIXES_OF_ROUTE_ARGUMENTS, explain_arguments
 from spica._http.fields import is_token
 from spica._layers.answers import refuse
-from spica._layers.cancellation import CancelOnDisconnectMiddleware, check_cancellable
 from spica._layers.layer import Respond
 from spica._layers.limits import limit_app
 from spica.datastructures import URLPath
@@ -174,6 +173,8 @@ class Route(PatternRoute):
         self.include_in_schema = include_in_schema
         app, is_function = _endpoint_app(endpoint, place)
         if cancel_on_disconnect:
+            from spica._layers.cancellation import CancelOnDisconnectMiddleware, check_cancellable
+
             if is_function:
                 check_cancellable(endpoint, place)
             app = CancelOnDisconnectMiddleware(app)
@@ -407,6 +408,7 @@ def _limit_time(
 ) -> ASGIApp:
     """Return ``app``, which runs ``endpoint``, with a timeout."""
     # Imported late, so that an application without timeouts starts faster.
+    from spica._layers.cancellation import check_cancellable
     from spica._layers.timeout import TimeoutMiddleware, check_timeout
 
     check_timeout(seconds, f"{place}: timeout_seconds")

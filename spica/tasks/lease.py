@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Literal
 
@@ -32,6 +31,8 @@ class Lease:
     """
 
     def __init__(self, store: Store, name: str, seconds: float, jitter: float) -> None:
+        import secrets  # on use: every application loads this module
+
         self._store = store.prefixed("tasks")
         self._name = name
         self._seconds = seconds

@@ -98,7 +98,7 @@ class Group:
         self.count = 0
         self.is_ending = False
         self.is_closed = False
-        self._emptied = anyio.Event()
+        self._emptied: anyio.Event | None = None
 
     def add(self, handle: TaskHandle) -> None:
         """Start a task."""
@@ -111,7 +111,7 @@ class Group:
         """Forget a task that has ended."""
         self.executions.discard(execution)
         self.count -= execution.handle._work.counts
-        if not self.executions:
+        if not self.executions and self._emptied is not None:
             self._emptied.set()
 
     async def close(self, seconds: float) -> None:
@@ -121,8 +121,9 @@ class Group:
             for execution in list(self.executions):
                 if execution.is_idle or execution.handle._work.ends_at_once:
                     execution.scope.cancel()
-            with anyio.move_on_after(seconds):
-                await self._wait()
+            if self.executions:
+                with anyio.move_on_after(seconds):
+                    await self._wait()
         finally:
             await self._cancel_rest(seconds)
 

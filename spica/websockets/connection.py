@@ -26,9 +26,9 @@ from spica.websockets.frames import (
     check_accept,
     check_close_message,
     encode_headers,
-    past_handshake,
     prepare_reason,
 )
+from spica.websockets.handshake import past_handshake
 from spica.websockets.read_ahead import ReadAhead, Switch
 from spica.websockets.state import WebSocketDisconnect, WebSocketDisconnected, WebSocketState
 

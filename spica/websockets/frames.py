@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from json import JSONDecodeError
-from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 from spica._http.closecodes import check_close, describe_excess, fit_reason
 from spica._http.fields import encode_field_name, encode_field_value, is_token
 from spica.exceptions import WebSocketException, warn_configuration
 from spica.types import Message
-from spica.websockets.state import WebSocketState
 
 if TYPE_CHECKING:
-    from spica.types import Message, Scope, Send
+    from spica.types import Message, Scope
 
 T = TypeVar("T")
 
@@ -171,59 +170,3 @@ def _check_subprotocol(subprotocol: str, offered: Sequence[str]) -> None:
         "with another one (RFC 6455 s.4.1). "
         + (f"It offered {names}. Accept one of these, or none." if names else "It offered none.")
     )
-
-
-class HandshakeSend:
-    """Remember the state of a handshake: no HTTP response can follow it, and nothing can follow a close.
-
-    Once a connection is accepted, its `WebSocket` calls the wrapped `send` directly, so frames cost nothing
-    extra. The `WebSocket` knows the state from then on.
-    """
-
-    __slots__ = ("is_over", "send", "state", "websocket")
-
-    def __init__(self, send: Send) -> None:
-        self.send = send
-        self.is_over = False
-        self.state = WebSocketState.CONNECTING
-        self.websocket: HasState | None = None
-        """The connection that has skipped this object since it was accepted."""
-
-    async def __call__(self, message: Message) -> None:
-        """Send `message`."""
-        self.is_over = True
-        kind = message["type"]
-        if kind in _STATES:
-            self.state = _STATES[kind]
-            if kind == "websocket.http.response.body" and message.get("more_body", False):
-                self.state = WebSocketState.RESPONSE
-        await self.send(message)
-
-    def find_state(self) -> WebSocketState:
-        """Return the state of the application's side."""
-        if self.websocket is None or self.state is WebSocketState.DISCONNECTED:
-            return self.state
-        return self.websocket.application_state
-
-
-_STATES = {
-    "websocket.accept": WebSocketState.CONNECTED,
-    "websocket.close": WebSocketState.DISCONNECTED,
-    "websocket.http.response.start": WebSocketState.RESPONSE,
-    "websocket.http.response.body": WebSocketState.DISCONNECTED,
-}
-"""The state of the application's side after each message (ASGI "WebSocket")."""
-
-
-class HasState(Protocol):
-    """A `WebSocket`."""
-
-    application_state: WebSocketState
-
-
-def past_handshake(send: Send, websocket: HasState) -> Send:
-    """Return the `send` to use once the handshake of `websocket` is over."""
-    while type(send) is HandshakeSend:
-        send.websocket = websocket  # pyright: ignore[reportFunctionMemberAccess]
-        send = send.send  # pyright: ignore[reportFunctionMemberAccess]
-    return send

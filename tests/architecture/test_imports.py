@@ -34,6 +34,7 @@ HEAVY = {
     "spica.health",
     "spica.middleware._observing",
     "spica.shutdown",
+    "difflib",
     "email",
     "gzip",
     "html",
@@ -42,9 +43,17 @@ HEAVY = {
     "importlib.metadata",
     "mimetypes",
     "spica.channels",
+    "spica._asgi.disconnect",
+    "spica._http.conditional",
+    "spica.middleware.debug_page",
     "spica.reading",
+    "spica.responses.file",
+    "spica.responses.streaming",
+    "spica.routing.automaton",
+    "spica.routing.socket_apps",
     "spica.stores",
     "spica.tasks",
+    "spica.websockets.connection",
     "spica.websockets.outbox",
     "spica.websockets.patience",
     "spica.websockets.session",
@@ -89,6 +98,25 @@ def test_the_application_loads_no_optional_package(loaded_by_applications):
 
 def test_the_application_loads_no_heavy_module(loaded_by_applications):
     assert belongs_to(HEAVY, loaded_by_applications) == []
+
+
+def test_a_start_and_a_shutdown_without_tasks_and_streams_load_no_backend_of_anyio():
+    program = """
+import asyncio
+from spica.applications import Spica
+from spica.routing import Route
+async def users(request): pass
+messages = iter(["lifespan.startup", "lifespan.shutdown"])
+async def receive(): return {"type": next(messages)}
+async def send(message): assert "failed" not in message["type"], message
+app = Spica(routes=[Route("/users/{id:int}/{rest:path}", users)])
+asyncio.run(app({"type": "lifespan", "state": {}}, receive, send))
+"""
+    # The event loop loads the same modules for every application.
+    loaded = loaded_by(f"import asyncio; exec({program!r})")
+    assert (
+        belongs_to({"anyio.lowlevel", "anyio._backends", "spica.routing.automaton"}, loaded) == []
+    )
 
 
 def test_sessions_in_cookies_load_no_stores():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from spica.convertors import CONVERTOR_TYPES, Convertor
 from spica.routing import compile_path, replace_params
-from spica.routing.linear import LinearPattern
+from spica.routing.linear import LinearPattern, make_linear
 from spica.routing.patterns import PARAM_REGEX, check_path, encode_path, find_slow_param
 
 MATCHING = {
@@ -228,6 +228,21 @@ def own_convertors(monkeypatch: pytest.MonkeyPatch) -> None:
 )  # fmt: skip
 def test_a_pattern_with_one_way_to_match_is_a_plain_regex(pattern: str) -> None:
     assert type(compile_path(pattern)[0]) is re.Pattern
+
+
+COMMON = ["str", "int", "float", "uuid", "path"]
+
+
+@pytest.mark.parametrize("last", COMMON)
+@pytest.mark.parametrize("first", COMMON[:-1])
+def test_a_pattern_that_slashes_divide_is_linear_by_the_automaton_too(
+    first: str, last: str
+) -> None:
+    convertors = CONVERTOR_TYPES[first], CONVERTOR_TYPES[last]
+    tokens = ["/", ("a", convertors[0]), "/x.", ("b", convertors[1]), "9.json"]
+    regex = compile_path(f"/{{a:{first}}}/x.{{b:{last}}}9.json")[0]
+    assert type(regex) is re.Pattern
+    assert make_linear(regex, tokens) is regex
 
 
 @pytest.mark.usefixtures("own_convertors")

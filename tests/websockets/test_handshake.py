@@ -1,9 +1,9 @@
-"""Tests of spica/websockets/frames.py."""
+"""Tests of spica/websockets/handshake.py."""
 
 import pytest
 
 from spica.websockets import WebSocket, WebSocketState
-from spica.websockets.frames import HandshakeSend, past_handshake
+from spica.websockets.handshake import HandshakeSend, past_handshake
 
 pytestmark = pytest.mark.anyio
 
