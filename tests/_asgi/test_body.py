@@ -156,7 +156,7 @@ class TestReadersAtOnce:
         async def read() -> None:
             found.append(await body.read())
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             async with anyio.create_task_group() as group:
                 group.start_soon(read)
                 group.start_soon(read)
@@ -177,7 +177,7 @@ class TestReadersAtOnce:
             with scope:
                 await body.read()
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             async with anyio.create_task_group() as group:
                 group.start_soon(read)
                 await anyio.wait_all_tasks_blocked()
@@ -200,7 +200,7 @@ class TestReadersAtOnce:
             except Exception as error:
                 errors.append(error)
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             async with anyio.create_task_group() as group:
                 group.start_soon(read)
                 group.start_soon(read)

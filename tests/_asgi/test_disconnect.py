@@ -61,7 +61,7 @@ async def test_an_operation_runs_to_its_end() -> None:
         await anyio.wait_all_tasks_blocked()
         steps.append("over")
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         assert await run_until_disconnect(operation, nowhere, Client().channel()) is True
     assert steps == ["begun", "over"]
 
@@ -73,7 +73,7 @@ async def test_an_idle_operation_stops_when_the_client_leaves() -> None:
     async def run() -> None:
         results.append(await run_until_disconnect(idle, nowhere, client.channel()))
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             group.start_soon(run)
             await anyio.wait_all_tasks_blocked()
@@ -94,7 +94,7 @@ async def test_the_operation_may_clean_up() -> None:
                 steps.append("clean")
 
     client.leave()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         assert await run_until_disconnect(operation, nowhere, client.channel()) is False
     assert steps == ["clean"]
 
@@ -103,7 +103,7 @@ async def test_an_unread_body_is_kept() -> None:
     client = Client(b"ab", b"cd")
     channel = client.channel()
     client.leave()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         await run_until_disconnect(idle, nowhere, channel)
     assert await channel.read() == b"abcd"
 
@@ -120,7 +120,7 @@ async def test_an_error_of_the_operation_is_raised_as_it_is() -> None:
 async def test_an_error_of_receive_surfaces() -> None:
     client = Client()
     client.fail(ConnectionResetError("receive"))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         with pytest.raises(Exception) as info:
             await run_until_disconnect(idle, nowhere, client.channel())
     error = info.value
@@ -199,7 +199,7 @@ class TestOnTrio:
     async def test_the_last_send_is_not_cancelled_when_the_server_tells_its_end(self) -> None:
         client = Client()
         send = HypercornSend(client)
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             assert await run_until_disconnect(send_two, send, client.channel()) is True
         assert send.sent == [b"first", b"last"]
 
@@ -210,7 +210,7 @@ class TestOnTrio:
             client.leave()
             await anyio.sleep_forever()
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             assert await run_until_disconnect(send_two, send, client.channel()) is False
 
 

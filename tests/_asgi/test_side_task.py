@@ -28,7 +28,7 @@ class TestSignal:
             await signal.wait()
             steps.append("woken")
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             async with anyio.create_task_group() as group:
                 group.start_soon(wait)
                 await anyio.wait_all_tasks_blocked()
@@ -43,7 +43,7 @@ class TestSignal:
             await signal.wait()
             woken.append(number)
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             async with anyio.create_task_group() as group:
                 group.start_soon(wait, 1)
                 group.start_soon(wait, 2)
@@ -70,7 +70,7 @@ class TestSideTask:
 
         start_side_task(run)
         assert not over.is_set
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await over.wait()
 
     @pytest.mark.skipif(sys.version_info < (3, 12), reason="asyncio shares no context before 3.12")
@@ -98,7 +98,7 @@ class TestSideTask:
                 over.set()
 
         task = start_side_task(run)
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await waits.wait()
             task.cancel()
             await over.wait()

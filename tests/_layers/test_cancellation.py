@@ -31,7 +31,7 @@ async def leave_during(app: Any, *chunks: bytes) -> Exchange:
     """Run ``app`` for a client that leaves as soon as everything waits."""
     client, exchange = Client(*chunks), Exchange(http_scope("POST"))
     exchange.receive = client
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             group.start_soon(exchange.run, app)
             await anyio.wait_all_tasks_blocked()
@@ -183,7 +183,7 @@ class TestAClientThatLeaves:
             middleware=[Middleware(CancelOnDisconnectMiddleware)],
         )
         exchange.receive = client
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await exchange.run(Spica(routes=[mount]))
         assert (exchange.error, steps) == (None, ["end", "task"])
 

@@ -300,7 +300,7 @@ class TestReplaced:
                     await checkpoint()
                 group.start_soon(send, {"type": "http.response.body", "body": b"a"})
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             exchange = await call(dispatching(foreign, replace))
         assert exchange.text == "replaced"
 
@@ -318,7 +318,7 @@ class TestReplaced:
                 group.start_soon(wait, receive, "second")
                 await send({"type": "http.response.start", "status": 200})
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await call(dispatching(foreign, replace))
         assert sorted(heard) == ["first", "second"]
 
@@ -361,7 +361,7 @@ class TestReplaced:
             return forward
 
         app = dispatching(dispatching(inner, answer_by_app), replace)
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             exchange = await call(app)
         assert exchange.text == "replaced"
         assert inner.steps[-1] == "over"
@@ -380,7 +380,7 @@ class TestReplaced:
             response.body_iterator = first_only(self.chunks)
             return response
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             exchange = await call(dispatching(foreign, dispatch))
         await self.chunks.aclose()
         assert exchange.text == "a"
@@ -519,7 +519,7 @@ class TestCancellation:
     async def run_and_cancel(self, app: Any, exchange: Exchange, when: anyio.Event) -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(app, exchange.scope, exchange.receive, exchange.send)
-            with anyio.fail_after(5):
+            with anyio.fail_after(30):
                 await when.wait()
             group.cancel_scope.cancel()
 

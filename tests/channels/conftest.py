@@ -6,6 +6,27 @@ import anyio
 import pytest
 
 from spica.channels import Channels, MemoryBackend
+from spica.channels.backend import TIMEOUT_SECONDS
+
+LIMITED = [f"spica.channels.{name}.TIMEOUT_SECONDS" for name in ("server", "sqlite", "postgres", "redis")]
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """Give operations so much time that a busy machine fails none. The tests of the limit undo it."""
+    for name in [*LIMITED, "spica.channels.presence.LEAVE_SECONDS"]:
+        monkeypatch.setattr(name, 60.0)
+
+
+@pytest.fixture
+def limit_operations(monkeypatch):
+    """A function that gives operations the usual time, or another one."""
+
+    def limit(seconds=TIMEOUT_SECONDS):
+        for name in LIMITED:
+            monkeypatch.setattr(name, seconds)
+
+    return limit
 
 
 class Backend:
@@ -59,7 +80,7 @@ def take():
     """A function that reads some items of a subscription, and fails if they do not come."""
 
     async def take(subscription, count):
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             return [await anext(subscription) for _ in range(count)]
 
     return take

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+from virtual_time import run_in_virtual_time
 
 from spica.applications import Spica
 from spica.channels import Channels, ChannelsUnavailable, MemoryBackend, Run, Runs
@@ -193,7 +194,7 @@ async def test_any_worker_cancels_a_run(by: str) -> None:
         assert await runs.cancel(run.id)
         assert await take(events, 1) == [("cancelled", {})]
         assert await first.runs.status(run.id) == "cancelled"
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             while not words.is_closed:  # the process that runs it gets the order over the channel
                 await anyio.sleep(0.001)
         assert not await runs.cancel(run.id)
@@ -275,18 +276,20 @@ async def test_the_sweep_finds_lost_runs() -> None:
         assert await worker.runs.status(alive.id) == "running"
 
 
-async def test_the_lease_is_renewed_and_a_run_without_it_stops() -> None:
-    (worker,) = make_workers()
-    worker.runs.lease_seconds, worker.runs.renew_seconds = 0.1, 0.02
-    words = Words()
-    async with running(worker):
-        run = await worker.runs.start(words)
-        await anyio.sleep(0.15)
-        assert not await worker.runs._is_abandoned(run.id)
-        await worker.runs.finish(run.id, None, "lost")  # as another worker does
-        with anyio.fail_after(2):
-            while not words.is_closed:
-                await anyio.sleep(0.01)
+def test_the_lease_is_renewed_and_a_run_without_it_stops(anyio_backend: str) -> None:
+    async def check() -> None:
+        worker = Worker(MemoryBackend(), store := MemoryStore())
+        store._space.clock = anyio.current_time
+        words = Words()
+        async with running(worker):
+            run = await worker.runs.start(words)
+            await anyio.sleep(1.5 * worker.runs.lease_seconds)
+            assert not await worker.runs._is_abandoned(run.id)
+            await worker.runs.finish(run.id, None, "lost")  # as another worker does
+            await anyio.sleep(worker.runs.renew_seconds)
+            assert words.is_closed
+
+    run_in_virtual_time(anyio_backend, check)
 
 
 async def test_a_shutdown_makes_runs_lost_at_once() -> None:
@@ -305,7 +308,7 @@ async def test_a_shutdown_makes_runs_lost_at_once() -> None:
 
 async def test_a_shutdown_waits_for_a_run_that_ends_in_time() -> None:
     first, second = make_workers(2)
-    first.app.drain_seconds = 2
+    first.app.drain_seconds = 60
     words = Words()
     async with running(second):
         async with running(first):
@@ -360,17 +363,19 @@ async def test_the_end_is_written_when_the_store_is_back(monkeypatch: pytest.Mon
         assert (await read_all(client, run.id))[-1][0] == "done"
 
 
-async def test_a_store_that_lost_its_memory_gets_the_run_again() -> None:
-    worker = Worker(MemoryBackend(), store := FailingStore())
-    worker.runs.lease_seconds, worker.runs.renew_seconds = 0.1, 0.02
-    async with running(worker):
-        run = await worker.runs.start(Words(), key="k")
-        store.forget()
-        with anyio.fail_after(2):
-            while await worker.runs.status(run.id) is None:
-                await anyio.sleep(0.01)
-        assert await worker.runs.find("k") == Run(run.id, "k")
-        assert not (await worker.runs.start(Words(), key="k")).is_new
+def test_a_store_that_lost_its_memory_gets_the_run_again(anyio_backend: str) -> None:
+    async def check() -> None:
+        worker = Worker(MemoryBackend(), store := FailingStore())
+        store._space.clock = anyio.current_time
+        async with running(worker):
+            run = await worker.runs.start(Words(), key="k")
+            store.forget()
+            await anyio.sleep(1.1 * worker.runs.renew_seconds)
+            assert await worker.runs.status(run.id) == "running"
+            assert await worker.runs.find("k") == Run(run.id, "k")
+            assert not (await worker.runs.start(Words(), key="k")).is_new
+
+    run_in_virtual_time(anyio_backend, check)
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -501,7 +506,7 @@ async def test_a_reader_gets_no_end_before_the_items_that_an_outage_holds_back(
     words.end()
     async with running(worker):
         run = await worker.runs.start(words)
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             while await worker.runs.status(run.id) != "done":
                 await anyio.sleep(0.01)
         events = worker.runs.events(run.id)

@@ -33,7 +33,7 @@ class Site:
 
 async def read(client, path, count, last_id=None):
     headers = {"last-event-id": last_id} if last_id else {}
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with client.stream("GET", path, headers=headers) as response:
             stream = response.events()
             return [await anext(stream) for _ in range(count)]

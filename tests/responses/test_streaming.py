@@ -124,7 +124,7 @@ class TestLeaving:
         watched = Watched(waits_after=2)
         exchange = Exchange(http_scope(asgi={"spec_version": spec_version}))
         async with anyio.create_task_group() as group:
-            with anyio.fail_after(5):
+            with anyio.fail_after(30):
                 group.start_soon(exchange.run, StreamingResponse(watched.chunks()))
                 await watched.waits.wait()
                 exchange.receive.close()
@@ -137,7 +137,7 @@ class TestLeaving:
         """ASGI HTTP spec version 2.4: send raises OSError."""
         watched = Watched()
         exchange = Exchange(gone_after=gone_after)
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await exchange.run(StreamingResponse(watched.chunks()))
         assert isinstance(exchange.error, ClientDisconnect)
         assert watched.end == "closed"
@@ -178,7 +178,7 @@ class TestLeaving:
         exchange = Exchange()
         exchange.receive.close()
         exchange.receive.messages = [DISCONNECT]
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await exchange.run(StreamingResponse(chunks()))
         assert cleaned == ["clean"]
 
@@ -290,7 +290,7 @@ class TestBackground:
 
     async def test_after_a_disconnect_by_receive(self) -> None:
         exchange = Exchange(messages=[DISCONNECT])
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             assert await self.run(Watched(waits_after=1).chunks(), exchange) == [False]
 
     async def test_after_an_error(self) -> None:

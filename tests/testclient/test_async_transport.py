@@ -153,7 +153,7 @@ async def test_the_generator_is_closed_when_the_application_does_not_read_it() -
     app = Script("receive", START, body(b""))
     async with AsyncTestClient(app) as client:
         await client.post("/", content=pieces())
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await closed.wait()
 
 

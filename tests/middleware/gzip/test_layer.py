@@ -466,7 +466,7 @@ async def test_a_stream_waits_for_a_thread_as_long_as_it_takes(monkeypatch, make
     monkeypatch.setattr(gzip_threads, "total", 1)
     limiter = gzip_threads.current()
     exchange = Exchange(http_scope(headers=GZIP))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             limiter.acquire_on_behalf_of_nowait(group)
             group.start_soon(exchange.run, GZipMiddleware(make(), thread_minimum_size=1))

@@ -139,7 +139,7 @@ async def test_the_file_of_an_answer_that_is_dropped_is_closed(path):
     answer = await settle(FileResponse(path), scope_for())
     assert open_files(path) == (path.stat().st_size > 300_000)
     del answer
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         while open_files(path):  # until the thread has let go of it
             await anyio.lowlevel.checkpoint()
 

@@ -610,7 +610,7 @@ async def test_a_file_that_was_read_at_once_stops_too_when_the_client_leaves(pat
                 await anyio.sleep_forever()
 
     answer, ran = Slow(after=10), []
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         await answer.of(FileResponse(path, background=BackgroundTask(ran.append, 1)))
     assert len(answer.messages) == 2
     assert ran == [1]
@@ -701,7 +701,7 @@ async def test_files_are_closed_when_a_task_is_cancelled_while_a_thread_is_at_wo
     with pytest.raises(asyncio.CancelledError):
         await task
     may_go_on.set()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         while open_files(huge):
             await asyncio.sleep(0)
 
