@@ -8,7 +8,9 @@ import pytest
 from spica.channels import Channels, MemoryBackend
 from spica.channels.backend import TIMEOUT_SECONDS
 
-LIMITED = [f"spica.channels.{name}.TIMEOUT_SECONDS" for name in ("server", "sqlite", "postgres", "redis")]
+LIMITED = [
+    f"spica.channels.{name}.TIMEOUT_SECONDS" for name in ("server", "sqlite", "postgres", "redis")
+]
 
 
 @pytest.fixture(autouse=True)

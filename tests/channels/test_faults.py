@@ -35,7 +35,7 @@ def quick(monkeypatch):
 
 @pytest.fixture
 def hold_open(monkeypatch, limit_operations):
-    """A function that lets a breaker refuse everything once it is open, until the function it returns is called.
+    """A function that keeps a breaker open, once it is open, and returns a function that ends that.
 
     Without it, the breaker tries an operation each second: too soon for a test on a busy machine.
     """

@@ -4,7 +4,6 @@ The program switches its process, so it runs in a process of its own.
 """
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import pytest
+from ports import free_port
 
 pytest.importorskip("authlib")
 
@@ -21,11 +21,6 @@ from page_programs import read_program
 
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 class Shop:

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE.parents[1] / "examples"
-START_SECONDS = 30
-STOP_SECONDS = 10
-SETTLE_SECONDS = 5
+START_SECONDS = 60
+STOP_SECONDS = 60
+SETTLE_SECONDS = 60
 """How long a server may take to clear away what a client has left behind."""
 
 UVICORN = ["uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--no-access-log"]
@@ -70,9 +71,7 @@ class Server:
         self.temporary = directory / "temporary"
         self.temporary.mkdir()
         self.data = directory / "data"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.resting: list[str] = []
         self.app_name = "rsgi_app" if name in RSGI_SERVERS else "app"
@@ -96,7 +95,7 @@ class Server:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        self.wait_for("the server to answer", self.is_answering, START_SECONDS)
+        self.wait_for("the server to answer", self.is_answering)
         self.resting = tasks_of_requests(self.report())
 
     def stop(self) -> None:
@@ -111,7 +110,9 @@ class Server:
     def log_text(self) -> str:
         return self.log_path.read_text(encoding="utf-8", errors="replace")
 
-    def wait_for(self, what: str, is_so: Callable[[], bool], seconds: float) -> None:
+    def wait_for(
+        self, what: str, is_so: Callable[[], bool], seconds: float = START_SECONDS
+    ) -> None:
         deadline = time.monotonic() + seconds
         while not is_so():
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -126,7 +127,7 @@ class Server:
 
     def report(self) -> dict:
         """Return what goes on in the server's process."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request("GET", "/observed/report", headers={"connection": "close"})
             return json.loads(connection.getresponse().read())
@@ -134,7 +135,7 @@ class Server:
             connection.close()
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
     def settle(self) -> None:
         """Wait until nothing is left of earlier requests: no task, no stream, no file."""

@@ -1,7 +1,7 @@
 """The app that the servers serve: the example, with a window to what goes on in its process.
 
 ``/observed/report`` tells which tasks run and which temporary files are open. ``/observed/endless``
-streams until the client has gone. ``/observed/size`` waits half a second for each part of a body.
+streams until the client has gone. ``/observed/size/soon`` waits half a second for each part of a body.
 """
 
 import asyncio
@@ -114,7 +114,8 @@ observation = Spica(
         Route("/observed/endless", endless),
         Route("/observed/by-hand/{end}", by_hand),
         Route("/observed/fails", fails),
-        Route("/observed/size", size, methods=["POST"], body_idle_seconds=0.5),
+        Route("/observed/size", size, methods=["POST"]),
+        Route("/observed/size/soon", size, methods=["POST"], body_idle_seconds=0.5),
     ],
     middleware=[Middleware(Name)],
     exception_handlers={ValueError: failing_handler},

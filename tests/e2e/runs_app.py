@@ -14,12 +14,12 @@ from spica.websockets import ReceiveTimeout, WebSocket
 
 url = os.environ.get("RUNS_FILE", "memory://")
 channels = Channels(url)
-runs = Runs(channels, open_store(url))
-runs.lease_seconds, runs.renew_seconds = 1.5, 0.5  # the tests do not wait for half a minute
+runs = Runs(channels, open_store(url, timeout_seconds=10))
+runs.lease_seconds, runs.renew_seconds = 3.0, 0.5  # the tests do not wait for half a minute
 
 
 async def count():
-    for number in range(1, 1000):
+    for number in range(1, 10_000):
         yield number
         await anyio.sleep(0.01)
 
@@ -45,7 +45,10 @@ async def poll(websocket: WebSocket) -> None:
             received.append(await websocket.receive_text(timeout_seconds=0.0005))
         except ReceiveTimeout:
             timeouts += 1
-    await websocket.send_json([received, timeouts])
+            if timeouts >= 10:
+                timeouts = 0
+                await websocket.send_text("waited often")
+    await websocket.send_json(received)
 
 
 app = Spica(

@@ -15,7 +15,7 @@ from spica.routing import Route
 from spica.stores import open_store
 
 file = os.environ["SERVICE_FILE"]
-store = open_store(f"sqlite:///{file}")
+store = open_store(f"sqlite:///{file}", timeout_seconds=10)  # on a busy machine too
 log = Path(f"{file}.log")
 
 

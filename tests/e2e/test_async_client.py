@@ -17,7 +17,7 @@ from mirror_app import app
 
 from spica.testclient import AsyncTestClient
 
-START_SECONDS = 20
+START_SECONDS = 60
 OF_SERVER = {"date", "server", "connection", "transfer-encoding"}
 
 
@@ -32,6 +32,7 @@ def address() -> Iterator[str]:
         deadline = time.monotonic() + START_SECONDS
         while not server.started and time.monotonic() < deadline:
             time.sleep(0.01)
+        assert server.started
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         server.should_exit = True
         thread.join(START_SECONDS)
@@ -59,10 +60,12 @@ async def exchange(client: httpx2.AsyncClient, method: str, url: str, options: A
 async def both_ways(address: str, method: str, url: str, options: Any) -> tuple[Any, Any]:
     headers = {"user-agent": "testclient"}
     async with httpx2.AsyncClient(
-        base_url=address, headers=headers, follow_redirects=True, verify=False
+        base_url=address, headers=headers, follow_redirects=True, verify=False, timeout=60
     ) as client:
         over_socket = await exchange(client, method, url, options)
-    async with AsyncTestClient(app, address, raise_app_exceptions=False) as client:
+    async with AsyncTestClient(
+        app, address, raise_app_exceptions=False, timeout_seconds=60
+    ) as client:
         in_memory = await exchange(client, method, url, options)
     return over_socket, in_memory
 

@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,11 +12,12 @@ from pathlib import Path
 import httpx2
 import pytest
 from environments import enable, make_environment
+from ports import free_port
 from websockets.sync.client import connect
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-START_SECONDS = 30
-STOP_SECONDS = 15
+START_SECONDS = 60
+STOP_SECONDS = 60
 
 # The application itself, and who serves it: told by a module that the application does not know.
 WITNESS = """
@@ -46,9 +46,7 @@ COMMANDS = {
 def serve(directory, how, *options):
     """Start uvicorn in one of the ways, and give its URL."""
     (directory / "witness.py").write_text(WITNESS)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(EXAMPLES), str(directory)]),
@@ -87,7 +85,7 @@ def serve(directory, how, *options):
 def wait_for_answer(process, port, log_path):
     deadline = time.monotonic() + START_SECONDS
     while True:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         try:
             connection.request("GET", "/witness")
             connection.getresponse().read()
@@ -113,7 +111,7 @@ def url(how, tmp_path_factory):
 
 @pytest.fixture
 def client(url):
-    with httpx2.Client(base_url=url, timeout=10) as client:
+    with httpx2.Client(base_url=url, timeout=60) as client:
         yield client
 
 
@@ -200,6 +198,6 @@ def test_a_websocket(url):
 @pytest.mark.parametrize("options", [["--workers", "2"], ["--reload"]], ids=["workers", "reload"])
 def test_workers_and_reloaders_are_switched(options, how, tmp_path):
     with serve(tmp_path, how, *options) as url:
-        text = httpx2.get(f"{url}/witness", timeout=10).text
+        text = httpx2.get(f"{url}/witness", timeout=60).text
         assert text.split(" ", 1)[1] == "spica.requests []"
-        assert httpx2.get(f"{url}/items", timeout=10).status_code == 200
+        assert httpx2.get(f"{url}/items", timeout=60).status_code == 200

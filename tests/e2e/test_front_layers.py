@@ -14,7 +14,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from server_processes import Answer, ask, connect, free_port, nginx_of, process_of
+from ports import free_port
+from server_processes import Answer, ask, connect, nginx_of, process_of
 
 PROGRAM = """\
 import asyncio
@@ -84,7 +85,7 @@ async def slow(request):
 async def starts(request):
     async def body():
         yield "start "
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(1.2)
         yield "end"
 
     return StreamingResponse(body())
@@ -109,7 +110,7 @@ app = Spica(
         ),
         Route("/open", open_gate, methods=["POST"]),
         Route("/slow", slow, timeout_seconds=0.2),
-        Route("/starts", starts, middleware=[Middleware(TimeoutMiddleware, seconds=0.2)]),
+        Route("/starts", starts, middleware=[Middleware(TimeoutMiddleware, seconds=1.0)]),
         WebSocketRoute("/chat", chat),
         Mount("/static", StaticFiles(directory="static", precompressed=["gzip"])),
     ],
@@ -257,7 +258,7 @@ def handshake_request(path: str, origin: str) -> bytes:
 
 def handshake(port: int, origin: str) -> tuple[int, bytes]:
     """Return the status of a WebSocket handshake, and the first message."""
-    with socket.create_connection(("127.0.0.1", port), 10, (CLIENT, 0)) as connection:
+    with socket.create_connection(("127.0.0.1", port), 60, (CLIENT, 0)) as connection:
         connection.sendall(handshake_request("/chat", origin))
         stream = connection.makefile("rb")
         status = int(stream.readline().split()[1])
@@ -299,7 +300,7 @@ def test_a_slow_endpoint_gets_a_504_and_a_started_response_goes_on(upstream: int
 def test_a_full_route_answers_503_and_lets_the_next_one_in(upstream: int) -> None:
     with ThreadPoolExecutor(3) as threads:
         first = [threads.submit(ask, upstream, "/hold") for _ in range(3)]
-        done = as_completed(first, timeout=10)
+        done = as_completed(first, timeout=60)
         next(done), next(done)  # all but one are refused
         ask(upstream, "/open", method="POST")
         answers: list[Answer] = [answer.result() for answer in first]

@@ -172,7 +172,7 @@ class TestClientsThatLeave:
     def test_while_a_stream_waits_for_it(self, server, leave):
         connection = server.connect()
         connection.sendall(request(b"GET /observed/endless"))
-        server.wait_for("a stream", lambda: server.report()["streams"] == 1, 5)
+        server.wait_for("a stream", lambda: server.report()["streams"] == 1)
         leave(connection)
         server.settle()
 

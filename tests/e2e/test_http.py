@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def client(server):
-    with httpx2.Client(base_url=server.url, timeout=10) as client:
+    with httpx2.Client(base_url=server.url, timeout=60) as client:
         yield client
 
 
@@ -72,7 +72,7 @@ def test_an_attachment_comes_back_as_it_was(client, size):
 def test_the_background_does_its_work_after_the_answer(client, server):
     url = attach(client, b"Two bottles.").headers["location"]
     digest = hashlib.sha256(b"Two bottles.").hexdigest()[:16]
-    server.wait_for("the digest", lambda: f"SHA-256 {digest}" in client.get(url).text, 5)
+    server.wait_for("the digest", lambda: f"SHA-256 {digest}" in client.get(url).text)
 
 
 def test_the_name_of_an_attachment_survives(client):

@@ -24,7 +24,7 @@ REASON = b"No part of the request body arrived for 0.5 seconds."
 
 @pytest.mark.parametrize("sent", [b"", b"abc"])
 def test_a_body_that_stops_is_answered_and_the_connection_closed(server, sent):
-    head = b"POST /observed/size HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
+    head = b"POST /observed/size/soon HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
     with server.connect() as client:
         client.sendall(head + sent)
         if server.name.startswith("granian"):

@@ -3,7 +3,6 @@
 import http.client
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import free_port
 
-START_SECONDS = 30
+START_SECONDS = 60
 
 PROGRAM = """\
 import asyncio
@@ -82,9 +82,7 @@ class Server:
     """A server with the program above, in a folder of its own."""
 
     def __init__(self, name: str, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self.folder = folder
         (folder / "main.py").write_text(PROGRAM)
         (folder / "metrics").mkdir()
@@ -105,7 +103,7 @@ class Server:
 
     def get(self, path: str, size: int | None = None) -> bytes:
         """Return the body of a response, or its first bytes; then leave."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request("GET", path, headers={"X-Request-ID": path[1:]})
             response = connection.getresponse()
@@ -135,7 +133,7 @@ class Server:
     def stop(self) -> None:
         self.process.terminate()
         try:
-            self.process.wait(10)
+            self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,18 +11,17 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from ports import free_port
 
 HERE = Path(__file__).resolve().parent
-START_SECONDS = 30
+START_SECONDS = 60
 
 
 class Worker:
     """A server process."""
 
     def __init__(self, directory: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.log = directory / f"log{port}"
         path = os.pathsep.join([str(HERE), str(HERE.parents[1])])
@@ -40,7 +38,7 @@ class Worker:
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
-                httpx2.get(self.url, timeout=5)
+                httpx2.get(self.url, timeout=60)
                 return
             except httpx2.TransportError:
                 if self.process.poll() is not None or time.monotonic() > deadline:
@@ -49,7 +47,7 @@ class Worker:
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(20)
+        self.process.wait(60)
 
 
 @pytest.fixture
@@ -77,7 +75,7 @@ def test_fifty_requests_to_two_workers_are_one_computation(
     urls = [worker.url + "/report" for worker in workers] * 25
     host = {"host": "shop.example"}  # the workers have one name, and a port each
     with ThreadPoolExecutor(50) as pool:
-        answers = list(pool.map(lambda url: httpx2.get(url, headers=host, timeout=30), urls))
+        answers = list(pool.map(lambda url: httpx2.get(url, headers=host, timeout=60), urls))
     assert [answer.text for answer in answers] == ["report"] * 50
     assert runs(tmp_path) == ["report"]
 
@@ -87,18 +85,18 @@ def test_a_worker_killed_before_it_stores_its_response_blocks_the_key_for_a_whil
 ) -> None:
     first, second = workers
     key = {"idempotency-key": "k"}
-    with httpx2.stream("POST", first.url + "/pay", headers=key, timeout=10) as response:
+    with httpx2.stream("POST", first.url + "/pay", headers=key, timeout=60) as response:
         assert next(response.iter_bytes()) == b"paid"
         first.kill()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     statuses = []
     while statuses[-1:] != [201] and time.monotonic() < deadline:
-        answer = httpx2.post(second.url + "/pay", headers=key, timeout=10)
+        answer = httpx2.post(second.url + "/pay", headers=key, timeout=60)
         statuses.append(answer.status_code)
         time.sleep(0.1)
     assert statuses[-1] == 201
     assert set(statuses) <= {409, 201}
     assert "idempotent-replayed" not in answer.headers
-    again = httpx2.post(second.url + "/pay", headers=key, timeout=10)
+    again = httpx2.post(second.url + "/pay", headers=key, timeout=60)
     assert again.headers["idempotent-replayed"] == "true"
     assert (again.text, runs(tmp_path)) == ("paid", ["pay", "pay"])

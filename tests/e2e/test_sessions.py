@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 4
@@ -94,9 +94,7 @@ class Fleet:
 
     def __init__(self, folder):
         (folder / "program.py").write_text(PROGRAM)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.log = folder / "log"
         command = [sys.executable, "-m", "uvicorn", "program:app", "--port", str(self.port)]
         with self.log.open("wb") as log:
@@ -122,7 +120,7 @@ class Fleet:
 
     def get(self, path, cookie=""):
         """Return the JSON of a response, and the cookie that it sets."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request("GET", path, headers={"cookie": cookie, "connection": "close"})
             response = connection.getresponse()
@@ -133,7 +131,7 @@ class Fleet:
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(20)
+        self.process.wait(60)
 
 
 @pytest.fixture(scope="module")
@@ -152,9 +150,13 @@ def without_pid(content):
 
 def test_no_write_of_40_concurrent_requests_is_lost(fleet):
     _, cookie = fleet.get("/login")
+    pids = set()
+    deadline = time.monotonic() + START_SECONDS
     with ThreadPoolExecutor(20) as threads:
-        answers = [*threads.map(lambda n: fleet.get(f"/set/k{n}", cookie), range(40))]
-    assert len({content["pid"] for content, _ in answers}) > 1
+        while len(pids) < 2 and time.monotonic() < deadline:  # one worker may take them all
+            answers = [*threads.map(lambda n: fleet.get(f"/set/k{n}", cookie), range(40))]
+            pids |= {content["pid"] for content, _ in answers}
+    assert len(pids) > 1
     assert [set_cookie for _, set_cookie in answers if set_cookie] == []
     content, _ = fleet.get("/", cookie)
     assert without_pid(content) == {f"k{n}": 1 for n in range(40)}

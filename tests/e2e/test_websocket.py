@@ -17,14 +17,14 @@ def enter(server):
 
         def enter(name):
             url = f"ws://127.0.0.1:{server.port}/chat/live?name={name}"
-            return guests.enter_context(connect(url, open_timeout=10))
+            return guests.enter_context(connect(url, open_timeout=60))
 
         yield enter
 
 
 def hear(guest):
     """The next thing that is said."""
-    message = json.loads(guest.recv(timeout=10))
+    message = json.loads(guest.recv(timeout=60))
     return f"{message['name']}: {message['text']}"
 
 
@@ -84,7 +84,7 @@ def test_bytes_where_text_is_expected_end_the_connection_as_the_clients_fault(se
     ada.send(b"\x00\xff")
     with pytest.raises(ConnectionClosed) as caught:
         while True:
-            ada.recv(timeout=10)
+            ada.recv(timeout=60)
     # RFC 6455 s.7.4.1: 1003, data of a type that cannot be accepted. RSGI sends no code: 1005.
     expected = 1003 if server.sends_close_codes else 1005
     assert caught.value.rcvd.code == expected
@@ -93,7 +93,7 @@ def test_bytes_where_text_is_expected_end_the_connection_as_the_clients_fault(se
 @pytest.mark.parametrize("path", ["/nowhere", "/", "/static/style.css"])
 def test_a_handshake_where_there_is_no_websocket_is_refused(server, path):
     url = f"ws://127.0.0.1:{server.port}{path}"
-    with pytest.raises(InvalidStatus) as caught, connect(url, open_timeout=10):
+    with pytest.raises(InvalidStatus) as caught, connect(url, open_timeout=60):
         pass
     assert caught.value.response.status_code in (403, 404)
 

@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from ports import free_port
 from services import RedisServer, find_program, give_up, make_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,8 +44,7 @@ class Processes:
 
     def serve(self, target):
         """Start the web server, and return its URL when it answers."""
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
+        port = free_port()
         self.start("uvicorn", target, "--port", str(port))
         url = f"http://127.0.0.1:{port}"
         self.wait_for(lambda: answers(url))

@@ -15,7 +15,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.testclient import TestClient
 from spica.stores import Rate, StoreUnavailable, open_store
 
-store = open_store("sqlite:///" + {path!r}, timeout_seconds=5)
+store = open_store("sqlite:///" + {path!r}, timeout_seconds=60)
 app = FastAPI(lifespan=store.lifespan)
 
 def likes(request: Request):

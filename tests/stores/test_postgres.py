@@ -19,7 +19,7 @@ FAR = time.time() + 86400
 
 @pytest.fixture
 async def store(postgres_url):
-    async with open_store(postgres_url, timeout_seconds=10) as store:
+    async with open_store(postgres_url, timeout_seconds=60) as store:
         yield store
 
 
@@ -39,14 +39,14 @@ def test_a_pool_of_another_kind_is_refused():
 @ASYNCIO
 async def test_a_pool_of_yours_stays_open(postgres_url):
     async with asyncpg.create_pool(postgres_url, min_size=1, max_size=2) as pool:
-        store = PostgresStore(pool, timeout_seconds=10)
+        store = PostgresStore(pool, timeout_seconds=60)
         assert await store.take("a", Rate(1, 60))
         await store.aclose()
         assert await pool.fetchval("SELECT 1") == 1
 
 
 def test_each_event_loop_has_one_pool(postgres_url):
-    store = open_store(postgres_url, timeout_seconds=10)
+    store = open_store(postgres_url, timeout_seconds=60)
     with (
         anyio.from_thread.start_blocking_portal() as one,
         anyio.from_thread.start_blocking_portal() as other,
@@ -63,7 +63,7 @@ def test_each_event_loop_has_one_pool(postgres_url):
 
 @ASYNCIO
 async def test_stores_that_start_at_once_create_the_tables_once(postgres_url):
-    stores = [open_store(postgres_url, timeout_seconds=10) for _ in range(8)]
+    stores = [open_store(postgres_url, timeout_seconds=60) for _ in range(8)]
     async with anyio.create_task_group() as group:
         for n, store in enumerate(stores):
             group.start_soon(store.set, str(n), b"1")
@@ -76,7 +76,7 @@ async def test_tables_of_a_migration_need_no_permission_to_create_them(postgres_
     connection = await asyncpg.connect(postgres_url)
     await connection.execute(SCHEMA)
     await connection.close()
-    async with open_store(postgres_url, timeout_seconds=10) as store:
+    async with open_store(postgres_url, timeout_seconds=60) as store:
         assert await store.set("a", b"1")
 
 
@@ -119,7 +119,7 @@ async def test_a_state_far_in_the_future_delays_no_request_longer_than_a_burst(s
 @ASYNCIO
 async def test_a_wrong_password_or_database_is_unavailable_with_its_reason(postgres_url):
     async with open_store(
-        postgres_url.replace("/postgres?", "/missing?"), timeout_seconds=10
+        postgres_url.replace("/postgres?", "/missing?"), timeout_seconds=60
     ) as store:
         with pytest.raises(StoreUnavailable, match='database "missing" does not exist'):
             await store.get("a")

@@ -53,19 +53,19 @@ async def test_a_value_of_another_type_is_refused(store, value):
 
 
 async def test_a_value_expires(store, backend):
-    await store.set("short", b"1", seconds=0.25)
-    await store.set("long", b"1", seconds=60)
-    assert await store.get("short") == b"1"
-    await backend.elapse(0.27)
+    await store.set("short", b"1", seconds=backend.brief())
+    await store.set("long", b"1", seconds=3600)
+    assert await store.get("short") == b"1" or backend.is_late()
+    await backend.elapse_brief()
     assert await store.get("short") is None
     assert await store.get("long") == b"1"
     assert await store.delete("short", "long") == 1
 
 
 async def test_a_call_of_set_replaces_the_expiry(store, backend):
-    await store.set("a", b"1", seconds=0.25)
+    await store.set("a", b"1", seconds=backend.brief())
     await store.set("a", b"2")
-    await backend.elapse(0.27)
+    await backend.elapse_brief()
     assert await store.get("a") == b"2"
 
 
@@ -75,12 +75,16 @@ async def test_an_expiry_out_of_range_is_refused(store, seconds):
         await store.set("a", b"1", seconds=seconds)
 
 
-async def test_only_if_absent_stores_once(store, backend):
-    assert await store.set("a", b"1", only_if="absent", seconds=0.25)
+async def test_only_if_absent_stores_once(store):
+    assert await store.set("a", b"1", only_if="absent")
     assert not await store.set("a", b"2", only_if="absent")
     assert await store.get("a") == b"1"
-    await backend.elapse(0.27)
-    assert await store.set("a", b"3", only_if="absent")
+
+
+async def test_only_if_absent_stores_again_after_the_expiry(store, backend):
+    assert await store.set("a", b"1", only_if="absent", seconds=backend.brief())
+    await backend.elapse_brief()
+    assert await store.set("a", b"2", only_if="absent")
 
 
 async def test_only_if_present_replaces_only(store):
@@ -136,10 +140,10 @@ async def test_exactly_the_burst_of_concurrent_requests_passes(store):
 
 
 async def test_a_rate_refills(store, backend):
-    rate = Rate(1, 0.25)
+    rate = Rate(1, backend.brief())
     assert await store.take("a", rate)
-    assert not await store.take("a", rate)
-    await backend.elapse(0.27)
+    assert not await store.take("a", rate) or backend.is_late()
+    await backend.elapse_brief()
     assert await store.take("a", rate)
 
 
@@ -187,13 +191,14 @@ async def test_a_lease_has_one_owner(store):
 
 
 async def test_a_lease_ends_and_a_renewal_extends_it(store, backend):
-    assert await store.acquire("a", "me", seconds=0.25)
-    assert await store.acquire("b", "me", seconds=0.25)
-    assert await store.acquire("b", "me", seconds=60)
-    await backend.elapse(0.27)
-    assert await store.acquire("a", "you", seconds=60)
+    seconds = backend.brief()
+    assert await store.acquire("a", "me", seconds=seconds)
+    assert await store.acquire("b", "me", seconds=seconds)
+    assert await store.acquire("b", "me", seconds=3600)
+    await backend.elapse_brief()
+    assert await store.acquire("a", "you", seconds=3600)
     assert not await store.release("a", "me")
-    assert not await store.acquire("b", "you", seconds=60)
+    assert not await store.acquire("b", "you", seconds=3600)
 
 
 async def test_delete_leaves_a_lease(store):
@@ -250,21 +255,23 @@ async def test_merge_never_revives_a_record(store, backend):
 
 
 async def test_a_record_expires_without_a_merge(store, backend):
-    await store.create("a", {}, idle_seconds=0.25, ends_at=FAR, group="g")
-    await store.create("b", {}, idle_seconds=0.25, ends_at=FAR, group="g")
-    await store.merge("b", {}, idle_seconds=60)
-    await backend.elapse(0.27)
+    seconds = backend.brief()
+    await store.create("a", {}, idle_seconds=seconds, ends_at=FAR, group="g")
+    await store.create("b", {}, idle_seconds=seconds, ends_at=FAR, group="g")
+    is_kept = await store.merge("b", {}, idle_seconds=3600)
+    assert is_kept or backend.is_late()
+    await backend.elapse_brief()
     assert await store.read("a") is None
-    assert not await store.merge("a", {}, idle_seconds=60)
-    assert await store.read("b") is not None
-    assert await store.members("g") == ["b"]
+    assert not await store.merge("a", {}, idle_seconds=3600)
+    assert (await store.read("b") is not None) == is_kept
+    assert await store.members("g") == ["b"] * is_kept
 
 
 async def test_a_record_ends_at_its_time_however_often_it_is_used(store):
-    ends_at = time.time() + 0.4
-    await store.create("a", {}, idle_seconds=60, ends_at=ends_at, group="g")
-    assert await store.merge("a", {}, idle_seconds=60) or time.time() > ends_at
-    await anyio.sleep(ends_at + 0.02 - time.time())
+    ends_at = time.time() + 0.25
+    await store.create("a", {}, idle_seconds=3600, ends_at=ends_at, group="g")
+    assert await store.merge("a", {}, idle_seconds=3600) or time.time() > ends_at - 0.05
+    await anyio.sleep(0.3)
     assert not await store.merge("a", {}, idle_seconds=60)
     assert await store.read("a") is None
     assert await store.members("g") == []

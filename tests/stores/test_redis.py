@@ -45,7 +45,7 @@ def test_a_cluster_is_refused():
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_client_of_yours_stays_open(redis_url):
     client = redis.asyncio.Redis.from_url(redis_url)
-    store = RedisStore(client)
+    store = RedisStore(client, timeout_seconds=60)
     assert await store.take("a", Rate(1, 60))
     await store.aclose()
     assert await client.ping()
@@ -54,7 +54,7 @@ async def test_a_client_of_yours_stays_open(redis_url):
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_keys_are_readable_and_expire(redis_url):
-    async with open_store(redis_url, timeout_seconds=5) as store:
+    async with open_store(redis_url, timeout_seconds=60) as store:
         shop = store.prefixed("shop")
         await shop.set("a", b"1", seconds=60)
         await shop.take("a", Rate(1, 60))
@@ -76,7 +76,7 @@ async def test_keys_are_readable_and_expire(redis_url):
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_members_that_expired_leave_the_group(redis_url):
-    async with open_store(redis_url, timeout_seconds=5) as store:
+    async with open_store(redis_url, timeout_seconds=60) as store:
         await store.create("b", {}, idle_seconds=60, ends_at=FAR, group="g")
         execute = store._server.current[1].execute
         await execute("ZADD", "spica:g:g", 1, "old")
@@ -104,7 +104,7 @@ async def test_a_script_is_one_round_trip_once_the_server_knows_it():
 
 
 def test_a_store_moves_to_another_event_loop(redis_url):
-    store = open_store(redis_url, timeout_seconds=5)
+    store = open_store(redis_url, timeout_seconds=60)
 
     async def take():
         async with store:
@@ -115,7 +115,7 @@ def test_a_store_moves_to_another_event_loop(redis_url):
 
 
 def test_each_event_loop_has_its_connections(redis_url):
-    store = open_store(redis_url, timeout_seconds=5)
+    store = open_store(redis_url, timeout_seconds=60)
     with (
         anyio.from_thread.start_blocking_portal() as one,
         anyio.from_thread.start_blocking_portal() as other,
@@ -132,7 +132,7 @@ def test_each_event_loop_has_its_connections(redis_url):
 
 def test_a_client_of_yours_moves_to_another_event_loop(redis_url):
     client = redis.asyncio.Redis.from_url(redis_url)
-    store = RedisStore(client, timeout_seconds=5)
+    store = RedisStore(client, timeout_seconds=60)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the connections of the loops that have ended
         assert [asyncio.run(store.set("a", b"1")) for _ in range(3)] == [True] * 3

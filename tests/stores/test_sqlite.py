@@ -27,7 +27,7 @@ ROOT = Path(spica.__file__).parents[1]
 
 @pytest.fixture
 async def store(tmp_path):
-    async with SQLiteStore(tmp_path / "state.db", timeout_seconds=5) as store:
+    async with SQLiteStore(tmp_path / "state.db", timeout_seconds=60) as store:
         yield store
 
 
@@ -93,14 +93,14 @@ async def test_a_file_with_tables_of_yours_keeps_them(tmp_path):
         connection.execute("CREATE TABLE entry (key TEXT)")
         connection.execute("PRAGMA user_version = 7")
     connection.close()
-    async with SQLiteStore(tmp_path / "app.db", timeout_seconds=5) as store:
+    async with SQLiteStore(tmp_path / "app.db", timeout_seconds=60) as store:
         await store.set("a", b"1")
     assert rows(tmp_path / "app.db", "entry") == 0
 
 
 async def test_a_file_that_is_no_database_is_unavailable(tmp_path):
     (tmp_path / "state.db").write_bytes(b"hello" * 1000)
-    async with SQLiteStore(tmp_path / "state.db", timeout_seconds=5) as store:
+    async with SQLiteStore(tmp_path / "state.db", timeout_seconds=60) as store:
         with pytest.raises(StoreUnavailable, match="file is not a database"):
             await store.get("a")
 
@@ -116,7 +116,7 @@ async def test_a_file_that_was_replaced_is_opened_again(store, tmp_path):
 
 async def test_a_store_that_fails_is_not_available(tmp_path):
     (tmp_path / "state.db").write_bytes(b"not a database" * 100)
-    async with SQLiteStore(tmp_path / "state.db", timeout_seconds=5) as store:
+    async with SQLiteStore(tmp_path / "state.db", timeout_seconds=60) as store:
         assert store.is_available
         for _ in range(5):
             with pytest.raises(StoreUnavailable):
@@ -135,7 +135,7 @@ async def test_operations_that_wait_share_a_transaction(store):
     all_wait = threading.Event()
 
     def note(statement, *values):
-        all_wait.wait(5)
+        all_wait.wait(60)
         statements.append(statement)
         return execute(statement, *values)
 
@@ -169,7 +169,7 @@ async def test_an_operation_that_fails_spoils_no_other_one(store):
 
 
 async def test_stores_of_one_file_see_each_other(store, tmp_path):
-    async with SQLiteStore(tmp_path / "state.db", timeout_seconds=5) as other:
+    async with SQLiteStore(tmp_path / "state.db", timeout_seconds=60) as other:
         await store.set("a", b"1")
         assert await other.get("a") == b"1"
 
@@ -189,7 +189,7 @@ async def test_a_lock_delays_writes_to_the_timeout_and_reads_not_at_all(store, t
 
 
 async def test_an_abandoned_operation_is_not_carried_out_later(tmp_path):
-    async with SQLiteStore(tmp_path / "state.db", timeout_seconds=5) as store:
+    async with SQLiteStore(tmp_path / "state.db", timeout_seconds=60) as store:
         await store.set("a", b"1")
         connection = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
         connection.execute("BEGIN IMMEDIATE")
@@ -293,7 +293,7 @@ WRITER = """
 import asyncio, sys
 from spica.stores import open_store
 async def main():
-    store, n = open_store("sqlite:///" + sys.argv[1], timeout_seconds=5), 0
+    store, n = open_store("sqlite:///" + sys.argv[1], timeout_seconds=60), 0
     while True:
         await store.set(f"k{n}", b"1")
         print(n, flush=True)
@@ -311,7 +311,7 @@ async def test_a_killed_worker_loses_no_write_that_returned(tmp_path):
     writer.wait()
     writer.stdin.close()
     writer.stdout.close()
-    async with SQLiteStore(tmp_path / "state.db", timeout_seconds=5) as store:
+    async with SQLiteStore(tmp_path / "state.db", timeout_seconds=60) as store:
         for n in range(int(last)):
             assert await store.get(f"k{n}") == b"1"
 
@@ -321,7 +321,7 @@ import asyncio, json, resource, signal, sys
 from spica.stores import StoreUnavailable, open_store
 async def main():
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    store, written, failed = open_store("sqlite:///" + sys.argv[1], timeout_seconds=5), 0, ""
+    store, written, failed = open_store("sqlite:///" + sys.argv[1], timeout_seconds=60), 0, ""
     await store.set("first", b"1")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, hard))
@@ -353,7 +353,7 @@ async def test_a_full_disk_refuses_writes_and_keeps_what_it_has(tmp_path):
 FORK = """
 import asyncio, os, sys
 from spica.stores import open_store
-store = open_store("sqlite:///" + sys.argv[1], timeout_seconds=5)
+store = open_store("sqlite:///" + sys.argv[1], timeout_seconds=60)
 asyncio.run(store.set("a", b"1"))
 pid = os.fork()
 asyncio.run(store.set("child" if pid == 0 else "parent", b"1"))

@@ -2,7 +2,6 @@
 
 import http.client
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from ports import free_port
 
-START_SECONDS = 30
+START_SECONDS = 60
 
 NGINX = """\
 daemon off;
@@ -46,16 +46,9 @@ class Answer(NamedTuple):
         return self.body.decode()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def connect(port: int, source: str = "127.0.0.1") -> http.client.HTTPConnection:
     """Return a connection from the address ``source``."""
-    return http.client.HTTPConnection("127.0.0.1", port, timeout=10, source_address=(source, 0))
+    return http.client.HTTPConnection("127.0.0.1", port, timeout=60, source_address=(source, 0))
 
 
 def ask(
@@ -92,7 +85,7 @@ def process_of(
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

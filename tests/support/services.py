@@ -32,14 +32,10 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+from ports import free_port
 
 # The shell ends the server when its own input ends: so no server outlives a killed test run.
 KEEPER = '"$@" >"$0" 2>&1 </dev/null & echo $!; read _; kill -TERM $! 2>/dev/null; wait'
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def give_up(reason):

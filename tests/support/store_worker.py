@@ -82,10 +82,10 @@ async def run(store, seed, count):
     return history
 
 
-async def main(url, seed, count):
-    async with open_store(url, timeout_seconds=0.25) as store:
+async def main(url, seed, count, timeout_seconds):
+    async with open_store(url, timeout_seconds=timeout_seconds) as store:
         json.dump(await run(store, seed, count), sys.stdout)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])))

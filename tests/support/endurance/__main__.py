@@ -12,7 +12,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from typing import Any
 
 import psutil
 import services
+from ports import free_port
 
 from endurance.readers import EventReader, Publisher, Reader, Site, SocketReader
 from endurance.visitors import Visitor, check_limits
@@ -88,9 +88,7 @@ class Fleet:
         # granian ends if a worker that it has just started dies: a "crash loop".
         self.min_age_seconds = 6.0 if name == "granian" else 0.0
         self.log = folder / "log"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         paths = [ROOT / "tests" / "support", ROOT]
         command = [*COMMANDS[name], "--port", str(self.port), "--workers", str(workers)]
         with self.log.open("wb") as log:

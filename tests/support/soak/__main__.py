@@ -13,13 +13,14 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from ports import free_port
 
 from soak.clients import Site, crowd
 
@@ -37,9 +38,7 @@ class Server:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.log = directory / "log"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         temporary = directory / "temporary"
         temporary.mkdir()
         paths = [ROOT / "examples", ROOT / "tests" / "support", ROOT]
