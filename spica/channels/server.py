@@ -11,6 +11,7 @@ from spica.channels.backend import TIMEOUT_SECONDS
 from spica.channels.messages import ChannelsUnavailable
 from spica.stores.breaker import is_lost_connection
 from spica.stores.slots import Busy
+from spica.stores.timeouts import AnswerTimeout
 
 T = TypeVar("T")
 
@@ -75,7 +76,7 @@ class Guard:
         if failures.count:
             failures.check(operation)
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
+            async with AnswerTimeout(TIMEOUT_SECONDS):
                 result = await call(*args)
         except Busy as exc:
             raise ChannelsUnavailable(operation, str(exc)) from None

@@ -14,6 +14,7 @@ from spica.stores.base import BaseStore
 from spica.stores.breaker import Breaker, is_lost_connection
 from spica.stores.redis_connections import Connections, Execute, Script
 from spica.stores.slots import Busy
+from spica.stores.timeouts import AnswerTimeout
 from spica.stores.values import Allowance, Rate, Record
 
 MAX_CONNECTIONS = 50
@@ -363,7 +364,7 @@ class RedisStore(BaseStore):
         operations = server.open()
         breaker.enter(operation)
         try:
-            async with asyncio.timeout(breaker.timeout_seconds):
+            async with AnswerTimeout(breaker.timeout_seconds):
                 result = await getattr(operations, operation)(*args)
         except TimeoutError:
             raise breaker.timed_out(operation) from None

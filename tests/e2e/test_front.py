@@ -101,9 +101,10 @@ def test_all_workers_together_let_exactly_the_burst_through(upstream: int) -> No
     with ThreadPoolExecutor(16) as threads:
         for client in range(2, 20):  # one worker may take all requests of a client
             source = f"127.0.0.{client}"
-            answers = list(
-                threads.map(lambda _: ask(upstream, "/limited", source=source), range(REQUESTS))
-            )
+            requests = [
+                threads.submit(ask, upstream, "/limited", source=source) for _ in range(REQUESTS)
+            ]
+            answers = [request.result() for request in requests]
             statuses = [answer.status for answer in answers]
             assert (statuses.count(200), statuses.count(429)) == (BURST, REQUESTS - BURST)
             if len({answer.text for answer in answers if answer.status == 200}) > 1:

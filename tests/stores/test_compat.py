@@ -23,7 +23,7 @@ def likes(request: Request):
 
 @app.get("/take")
 async def take(likes=Depends(likes)):
-    return (await likes.take("a", Rate(2, 60))).allowed
+    return (await likes.take("a", Rate(2, 3600))).allowed
 
 @app.get("/down")
 async def down():

@@ -80,7 +80,7 @@ class Server:
             user=self.user,
         )
         self.pid = int(self.process.stdout.readline())
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not self.answers():
             if time.monotonic() > deadline or not self.is_running():
                 self.stop()
@@ -106,11 +106,11 @@ class Server:
         for process in processes:
             self.send(signal.SIGKILL, process.pid)
         self._wait()
-        psutil.wait_procs(processes, 10)
+        psutil.wait_procs(processes, 60)
 
     def _wait(self):
         self.process.stdin.close()
-        self.process.wait(30)
+        self.process.wait(60)
         self.process.stdout.close()
 
     def restart(self):
@@ -163,7 +163,7 @@ class RedisServer(Server):
             return False
 
 
-def redis_command(url, command, timeout=5):
+def redis_command(url, command, timeout=60):
     """Send an inline command with a plain socket, and return the start of the answer."""
     parts = urlsplit(url)
     with socket.create_connection((parts.hostname, parts.port or 6379), timeout) as connection:
@@ -310,7 +310,7 @@ def postgres_url(request):
     if not os.environ.get("POSTGRES_URL"):
         running(request.getfixturevalue("own_postgres_server"))
         postgres_command(url, END_OTHERS)
-    postgres_command(url, f"SET lock_timeout = '10s'; DROP SCHEMA {schema} CASCADE")
+    postgres_command(url, f"SET lock_timeout = '60s'; DROP SCHEMA {schema} CASCADE")
 
 
 # A transaction that a test left open would block the end of its schema.

@@ -651,7 +651,7 @@ async def test_save_raises_what_the_store_raises(store: CountingStore) -> None:
 
 
 async def test_sessions_work_on_sqlite(tmp_path: Any) -> None:
-    async with open_store(f"sqlite:///{tmp_path}/app.db", timeout_seconds=10) as store:
+    async with open_store(f"sqlite:///{tmp_path}/app.db", timeout_seconds=60) as store:
         browser = Browser(app_with(by_path, store))
         await browser.get("/set/name/Ada")
         await browser.get("/login/7")
