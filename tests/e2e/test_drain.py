@@ -13,7 +13,7 @@ import pytest
 from ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-STREAMS = SOCKETS = 200
+STREAMS = SOCKETS = 60
 DRAIN_SECONDS = 2
 PROGRAM = f"""\
 import sys
@@ -144,6 +144,8 @@ def events_of(body):
 
 def close_code(frames):
     """Return the code of a close frame; 1005 without a code, 1006 without a frame (RFC 6455 s.7.4.1)."""
+    while frames[:1] == b"\x89":  # a ping, because the test took long
+        frames = frames[2 + frames[1] :]
     if not frames:
         return 1006
     assert frames[0] == 0x88
