@@ -175,7 +175,8 @@ class Channels:
             try:
                 await hub.start(tasks)
                 self._hub, self._users, self._loop = hub, 1, loop
-                tasks.start_soon(self.presence.run)
+                self.presence.start()
+                hub.start_soon(self.presence.run)  # an error in it must not end the application
                 yield
             except BaseException as exc:
                 error = exc  # raised outside of the task group, which would wrap it
@@ -207,6 +208,14 @@ class Channels:
         """Log that the backend is down, at most once a minute."""
         if self._hub is not None:
             self._hub.log_outage(exc)
+
+    def check_started(self) -> None:
+        """Check that the lifespan has started. For extensions of channels.
+
+        Raises:
+            RuntimeError: It has not.
+        """
+        self._started()
 
     def _started(self) -> Hub:
         if self._hub is None:

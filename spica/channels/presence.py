@@ -44,6 +44,14 @@ class Carrier(Protocol):
     """The part of `Channels` that presence needs."""
 
     backend: ChannelBackend
+    max_event_size: int
+
+    def check_started(self) -> None:
+        """Raise RuntimeError if the lifespan has not started."""
+
+    def encode(self, data: Any) -> bytes:
+        """Return the JSON of an event."""
+        ...
 
     async def publish_to(self, key: str, data: Any) -> Position:
         """Publish to a reserved channel."""
@@ -111,7 +119,7 @@ class Presence:
 
     def __init__(self, carrier: Carrier) -> None:
         self._carrier = carrier
-        self._process = secrets.token_hex(8)
+        self._process = ""
         self._count = 0
         self._tracked: dict[str, dict[str, bytes]] = {}
         self._watched: Counter[str] = Counter()
@@ -130,7 +138,8 @@ class Presence:
             max_meta_size: The limit of ``meta`` as JSON, in bytes.
 
         Raises:
-            EventTooLarge: ``meta`` is larger than the limit.
+            EventTooLarge: ``meta`` is larger than the limit, or than ``max_event_size`` of the channels.
+            RuntimeError: The lifespan has not started.
             TypeError, ValueError: JSON can't represent ``meta``, or ``user`` is empty or longer than 256
                 characters.
         """
@@ -141,9 +150,13 @@ class Presence:
         size = len(encode(meta or {}))
         if size > max_meta_size:
             raise EventTooLarge(size, max_meta_size)
+        self._carrier.check_started()
         self._count += 1
         member = f"{self._process}:{self._count}"
         value = encode({"user": user, "meta": meta or {}})
+        size = len(self._carrier.encode(_change("leave", {member: value})))
+        if size > self._carrier.max_event_size:
+            raise EventTooLarge(size, self._carrier.max_event_size)
         self._tracked.setdefault(channel, {})[member] = value
         try:
             await self._refresh(channel, {member: value})
@@ -158,7 +171,9 @@ class Presence:
 
         Raises:
             ChannelsUnavailable: The backend does not answer.
+            RuntimeError: The lifespan has not started.
         """
+        self._carrier.check_started()
         members = await self._carrier.backend.members(storage_key(channel))
         return _by_user(map(decode, members.values()))
 
@@ -208,6 +223,10 @@ class Presence:
         return members
 
     # -- the work behind ---------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Give this process its name. A fork has the memory of its parent, and needs another name."""
+        self._process = secrets.token_hex(8)
 
     async def run(self) -> None:
         """Refresh the members of this process, and delete those of killed ones, until cancelled."""
@@ -260,12 +279,23 @@ class Presence:
             self._carrier.log_outage(exc)
 
     async def _announce(self, kind: str, channel: str, members: Mapping[str, bytes]) -> None:
-        if members:
-            data = {
-                "kind": kind,
-                "members": {member: decode(value) for member, value in members.items()},
-            }
-            await self._carrier.publish_to(storage_key(PREFIX + channel), data)
+        """Publish a change. Many members at once, such as those of a killed worker, need several events."""
+        if not members:
+            return
+        try:
+            await self._carrier.publish_to(storage_key(PREFIX + channel), _change(kind, members))
+        except EventTooLarge:
+            names = list(members)
+            half = len(names) // 2
+            # A single member is only too large if another worker allows more. Readers find it when they
+            # compare.
+            for part in (names[:half], names[half:]) if half else ():
+                await self._announce(kind, channel, {name: members[name] for name in part})
+
+
+def _change(kind: str, members: Mapping[str, bytes]) -> dict[str, Any]:
+    """Return the data of the event about a change."""
+    return {"kind": kind, "members": {name: decode(value) for name, value in members.items()}}
 
 
 def _by_user(members: Iterable[Any]) -> dict[str, list[Meta]]:

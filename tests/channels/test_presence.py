@@ -1,11 +1,12 @@
 """Who is in a channel, on every backend."""
 
+import copy
 from contextlib import AsyncExitStack, aclosing
 
 import anyio
 import pytest
 
-from spica.channels import Channels, EventTooLarge, PresenceEvent
+from spica.channels import Channels, EventTooLarge, MemoryBackend, PresenceEvent
 
 pytestmark = pytest.mark.anyio
 
@@ -77,6 +78,35 @@ async def refresh(channels, seconds):
     await channels.presence._refresh("room", dict(channels.presence._tracked["room"]))
 
 
+async def test_a_worker_with_many_members_is_killed(start, listen):
+    killed, watcher = await start(), await start(max_event_size=1500)
+    killed.presence.valid_seconds = 0.3
+    async with AsyncExitStack() as members:
+        for number in range(10):
+            context = killed.presence.track("room", str(number), {"text": "x" * 500})
+            await members.enter_async_context(context)
+        following = await listen(watcher)
+        assert len((await following(1))[0].users) == 10
+        killed.presence._tracked.clear()
+        watcher.presence.sweep_seconds = 0.05
+        await restart_loop(watcher)
+        events = await following(10)
+        assert sorted(event.user for event in events) == [*"0123456789"]
+        await watcher.publish("news", "still alive")
+
+
+async def test_a_failed_refresh_does_not_end_the_application(start, monkeypatch, caplog):
+    channels = await start()
+    monkeypatch.setattr(channels.presence, "_refresh", lambda *args: 1 / 0)
+    channels.presence._tracked["room"] = {}
+    channels.presence.refresh_seconds = channels.presence.sweep_seconds = 0.01
+    await restart_loop(channels)
+    with anyio.fail_after(10):
+        while "ZeroDivisionError" not in caplog.text:
+            await anyio.sleep(0.01)
+    await channels.publish("news", "still alive")
+
+
 async def restart_loop(channels):
     """Let the sweep of a worker use its new interval now."""
     channels._hub.start_soon(channels.presence.run)
@@ -138,3 +168,33 @@ async def test_meta_data_are_bounded():
         with pytest.raises(EventTooLarge, match="17 bytes"):
             async with channels.presence.track("room", "ann", {"a": "x" * 9}, max_meta_size=16):
                 pass
+
+
+async def test_meta_data_fit_into_an_event():
+    channels = Channels(max_event_size=300)
+    async with channels.lifespan():
+        with pytest.raises(EventTooLarge, match="the limit is 300"):
+            async with channels.presence.track("room", "ann", {"a": "x" * 300}):
+                pass
+        assert await channels.presence.list("room") == {}
+
+
+async def test_members_need_the_lifespan(backend):
+    channels = backend.channels()
+    with pytest.raises(RuntimeError, match="Channels has not started"):
+        async with channels.presence.track("room", "ann"):
+            pass
+    with pytest.raises(RuntimeError, match="Channels has not started"):
+        await channels.presence.list("room")
+
+
+async def test_forked_processes_have_members_of_their_own():
+    """gunicorn --preload makes the object before it forks: its memory is a copy."""
+    original = Channels(MemoryBackend())
+    fork = copy.copy(original)
+    fork.presence = copy.copy(original.presence)
+    fork.presence._carrier, fork.presence._tracked = fork, {}
+    async with original.lifespan(), fork.lifespan():
+        async with original.presence.track("room", "ann"), fork.presence.track("room", "bob"):
+            assert sorted(await original.presence.list("room")) == ["ann", "bob"]
+        assert await original.presence.list("room") == {}
