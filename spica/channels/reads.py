@@ -21,7 +21,7 @@ class SharedReads:
 
     def __init__(self, backend: ChannelBackend) -> None:
         self._backend = backend
-        self._reads: dict[tuple[str, int, int], _Read] = {}
+        self._reads: dict[tuple[str, int, int, History], _Read] = {}
 
     async def read(self, key: str, after: int, limit: int, history: History) -> Page:
         """Return a page of the log: see `ChannelBackend.read`.
@@ -29,13 +29,13 @@ class SharedReads:
         Raises:
             ChannelsUnavailable: The backend does not answer.
         """
-        asked = (key, after, limit)
+        asked = (key, after, limit, history)
         read = self._reads.get(asked)
         if read is None:
             read = self._reads[asked] = _Read()
         read.users += 1
         try:
-            return await read.run(self._backend, *asked, history)
+            return await read.run(self._backend, *asked)
         finally:
             read.users -= 1
             if not read.users:

@@ -285,6 +285,17 @@ class LatestSubscription(Subscription):
             self._seen[item.channel] = item.position
         return item
 
+    def put_gap(self, gap: Gap) -> None:
+        """Add a gap instead of an earlier message of the channel, so that later ones come behind it."""
+        if self._latest.pop(gap.channel, None) is not None:
+            place = next(
+                index
+                for index, item in enumerate(self._queue)
+                if type(item) is Message and item.channel == gap.channel
+            )
+            del self._queue[place]
+        super().put_gap(gap)
+
     def put(self, message: Message) -> None:
         """Keep the message instead of an earlier one of the channel."""
         if message.channel not in self._latest:

@@ -242,7 +242,10 @@ class Join:
         retry = Retry()
         while True:
             try:
-                page = await self._hub.read(self._topic, self._position.number, self._limit)
+                # It is connected: the history limits only the events that clients come back for.
+                page = await self._hub.read(
+                    self._topic, self._position.number, self._limit, is_connected=True
+                )
             except ChannelsUnavailable as exc:
                 self._hub.log_outage(exc)
                 await retry.wait()
@@ -441,9 +444,14 @@ class Hub:
         # Events behind a hole need no attempt: the next read finds them.
         return all(topic.deliver(epoch, event) for epoch, event in pending)
 
-    async def read(self, topic: Topic, after: int, limit: int) -> Page:
-        """Read a page of the log."""
-        return await self._reads.read(topic.key, after, limit, self.history_of(topic.key))
+    async def read(
+        self, topic: Topic, after: int, limit: int, *, is_connected: bool = False
+    ) -> Page:
+        """Read a page of the log, for a connected subscription also behind the end of the history."""
+        history = self.history_of(topic.key)
+        return await self._reads.read(
+            topic.key, after, limit, kept(history) if is_connected else history
+        )
 
     def history_of(self, key: str) -> History:
         """Return the events to keep of a channel."""

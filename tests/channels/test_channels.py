@@ -294,6 +294,23 @@ async def test_latest_keeps_one_event_of_each_channel(start):
                 seen[message.channel] = message.data
 
 
+async def test_latest_puts_the_gap_before_the_events_behind_it(start, backend):
+    if backend.name != "memory":
+        pytest.skip("Only memory can lose its events at a known moment.")
+    channels = await start()
+    async with channels.subscribe("a", "b", on_slow="latest") as subscription:
+        await publish(channels, "b", ["other"])
+        await publish(channels, "a", [1])
+        del backend.memory._logs["a"]
+        channels._hub.observe("a", "", 0)
+        await anyio.wait_all_tasks_blocked()
+        await publish(channels, "a", [2, 3])
+        items = [await anext(subscription) for _ in range(3)]
+    assert items[0].data == "other"
+    assert items[1] == Gap("a", "restarted")
+    assert items[2].data == 3
+
+
 async def test_a_burst_of_a_publisher_does_not_end_readers_that_read(start):
     channels = await start(max_queue_events=20)
     seen = []

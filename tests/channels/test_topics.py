@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from virtual_time import run_in_virtual_time
 
-from spica.channels import Channels, ChannelsUnavailable, Gap
+from spica.channels import Channels, ChannelsUnavailable, Gap, History
 from spica.channels.backend import Page
 from spica.channels.burst import Burst
 from spica.channels.messages import START, Event, Position, new_epoch
@@ -67,6 +67,7 @@ class SteppedBackend:
         if self.failures:
             self.failures -= 1
             raise ChannelsUnavailable("reading", "the test says so")
+        after = max(after, self.last - history.max_events)
         events = [event for event in self.events if event.number > after][: min(limit, 3)]
         page = Page(self.epoch, self.last, events)
         await self.gate()
@@ -89,10 +90,10 @@ class SteppedBackend:
 class Reader:
     """A client that reads when it may, and comes back with its last id whenever it is thrown out."""
 
-    def __init__(self, channels):
+    def __init__(self, channels, position="0"):
         self.channels = channels
         self.permits = asyncio.Semaphore(0)
-        self.position = "0"
+        self.position = position
         self.trace = []
         self.task = None
 
@@ -124,10 +125,10 @@ async def settle():
 class World:
     """One run: a backend, channels, readers, and the steps that the test chooses."""
 
-    def __init__(self, with_losses):
+    def __init__(self, with_losses, position="0", **options):
         self.backend = SteppedBackend()
-        self.channels = Channels(self.backend, max_queue_events=4)
-        self.readers = [Reader(self.channels) for _ in range(2)]
+        self.channels = Channels(self.backend, **{"max_queue_events": 4, **options})
+        self.readers = [Reader(self.channels, position) for _ in range(2)]
         self.with_losses = with_losses
         self.resets = 0
 
@@ -244,6 +245,42 @@ def test_every_loss_is_announced_in_any_interleaving(steps):
         read = {item.position for item in reader.trace if not isinstance(item, Gap)}
         epoch = world.backend.epoch
         assert {Position(epoch, event.number) for event in world.backend.events} <= read
+
+
+async def run_without_history(steps):
+    """New readers on channels that keep nothing for those who come back."""
+    world = World(False, None, history=History(0), max_queue_events=1000)
+    async with world.channels.lifespan():
+        for reader in world.readers:
+            reader.start()
+        await settle()
+        for kind, choice in steps:
+            await world.step(kind, choice)
+        while world.backend.gates:
+            await world.step("gate", 0)
+        world.backend.append()  # all readers have joined, so they get at least this
+        await world.finish()
+        for reader in world.readers:
+            reader.task.cancel()
+        await asyncio.wait([reader.task for reader in world.readers])
+    return world
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["publish", "gate", "deliver", "read", "drop", "observe"]),
+            st.integers(0, 11),
+        ),
+        max_size=60,
+    )
+)
+def test_connected_readers_get_each_event_whatever_the_history(steps):
+    world = run_in_virtual_time("asyncio", lambda: run_without_history(steps))
+    for reader in world.readers:
+        numbers = [item.position.number for item in reader.trace]
+        assert numbers == [*range(numbers[0], world.backend.last + 1)]
 
 
 def page(last, *numbers, epoch="abcdef"):
