@@ -26,7 +26,7 @@ from spica.channels.messages import (
 from spica.channels.server import Guard, require_asyncio
 from spica.jsoncodec import decode, encode
 from spica.stores.redis import check_client
-from spica.stores.redis_connections import Connections, Execute, Script
+from spica.stores.redis_connections import Connections, Execute, GivenClient, Script
 
 PING_SECONDS = 10.0
 """The time without a message after which the connection of the subscriptions is tested."""
@@ -69,6 +69,7 @@ local after, limit = math.max(tonumber(ARGV[1]), n - tonumber(ARGV[3])), tonumbe
 if limit == 0 or after >= n then return {e, n, {}} end
 return {e, n, redis.call('XRANGE', KEYS[1], string.format('%.0f-0', after + 1), '+', 'COUNT', limit)}
 """)
+_TOUCH = Script("for i = 1, #KEYS do redis.call('PEXPIRE', KEYS[i], ARGV[1]) end return 1")
 _TIME = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000) "
 _JOIN = Script(
     _TIME
@@ -133,11 +134,12 @@ def _unpack(number: int, data: bytes) -> Event:
 class _Listener:
     """The Pub/Sub connection of a process."""
 
-    def __init__(self, client: Any, guard: Guard, feed: Feed) -> None:
+    def __init__(self, client: Any, execute: Execute, guard: Guard, feed: Feed) -> None:
         database = client.connection_pool.connection_kwargs.get("db") or 0
         # Pub/Sub knows no databases, and other applications may use them.
         self._suffix = b"@%d" % database if database else b""
         self._client: Any = client
+        self._execute = execute
         self._guard = guard
         self._feed = feed
         self._pubsub: Any = None
@@ -249,7 +251,7 @@ class _Listener:
         for start in range(0, len(keys), MAX_KEYS):
             part = keys[start : start + MAX_KEYS]
             names = [_keys(key)[1] for key in part]
-            found = await self._guard.run("reading", self._client.mget, names)
+            found = await self._guard.run("reading", self._execute, "MGET", *names)
             for key, id in zip(part, found, strict=True):
                 position = None if id is None else parse_position(id.decode())
                 if position is None:
@@ -264,17 +266,23 @@ class RedisBackend:
     Args:
         client: A ``redis.asyncio.Redis`` or ``valkey.asyncio.Valkey`` without ``decode_responses``. You
             close it yourself. Make it without retries (``retry=Retry(NoBackoff(), 0)``): a retry may
-            publish an event twice.
+            publish an event twice. One of its connections receives the events.
 
     Raises:
         TypeError: The client is of another kind, or for a cluster.
-        ValueError: The client decodes responses.
+        ValueError: The client decodes responses, or has a single connection.
     """
 
     across = "machines"
 
     def __init__(self, client: Any) -> None:
-        self._set_up(client, "", check_client("RedisBackend", client))
+        package = check_client("RedisBackend", client)
+        if client.connection_pool.max_connections < 2:
+            raise ValueError(
+                "RedisBackend needs two connections or more, one of them to receive events: make the client "
+                f"with a larger max_connections than {client.connection_pool.max_connections}."
+            )
+        self._set_up(client, "", package)
 
     @classmethod
     def from_url(cls, url: str) -> RedisBackend:
@@ -310,8 +318,9 @@ class RedisBackend:
         error = getattr(root, "RedisError", None) or root.ValkeyError
         self._guard = Guard((error, OSError))
         self._listener: _Listener | None = None
-        self._next_epoch = new_epoch()
+        self._next_epoch = ""
         self._own: Connections | None = None
+        self._execute: Execute
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def _connect(self) -> None:
@@ -331,6 +340,14 @@ class RedisBackend:
             max_connections=MAX_CONNECTIONS - OTHER_CONNECTIONS,
             timeout_seconds=TIMEOUT_SECONDS,
         )
+        self._execute = self._own.execute
+
+    def _share(self, last: asyncio.AbstractEventLoop | None) -> None:
+        """Use your client in this event loop, after it was used in the loop ``last``."""
+        if last is not None and last.is_closed():  # such as that of a test client
+            self._client.connection_pool.reset()
+        given = GivenClient(self._client, timeout_seconds=TIMEOUT_SECONDS, reserved=1)
+        self._execute = given.execute
 
     async def start(self, feed: Feed) -> None:
         """Connect in the background.
@@ -344,12 +361,15 @@ class RedisBackend:
             raise RuntimeError(
                 "RedisBackend: make one for each Channels. They may share the client."
             )
-        loop, self._loop = self._loop, asyncio.get_running_loop()
+        self._next_epoch = ""  # a fork has that of its parent
+        last, self._loop = self._loop, asyncio.get_running_loop()
         if self._url:
             self._connect()
-        elif loop is not None and loop.is_closed():  # such as that of a test client
-            self._client.connection_pool.reset()
-        self._listener = _Listener(self._client, self._guard, feed)
+            execute = self._client.execute_command  # of a pool that publishers do not use
+        else:
+            self._share(last)
+            execute = self._execute
+        self._listener = _Listener(self._client, execute, self._guard, feed)
         feed.start_soon(self._listener.run)
         feed.start_soon(self._listener.check)
 
@@ -366,8 +386,7 @@ class RedisBackend:
     async def _run(self, operation: str, script: Script, keys: list[bytes], *args: Any) -> Any:
         if self._listener is None:
             raise ChannelsUnavailable(operation, "the backend is not connected")
-        execute: Execute = self._client.execute_command if self._own is None else self._own.execute
-        return await self._guard.run(operation, script.run, execute, keys, *args)
+        return await self._guard.run(operation, script.run, self._execute, keys, *args)
 
     async def publish(
         self,
@@ -382,11 +401,13 @@ class RedisBackend:
         if self._listener is None:
             raise ChannelsUnavailable("publish", "the backend is not connected")
         keep = kept(history)
+        # An epoch may be used once. Until the answer shows that it was not needed, no one else gets it.
+        next_epoch, self._next_epoch = self._next_epoch or new_epoch(), ""
         id = await self._run(
             "publish",
             _PUBLISH,
             _keys(key),
-            self._next_epoch,
+            next_epoch,
             _pack(name, body, published_at),
             keep.max_events,
             round(keep.seconds * 1000),
@@ -394,8 +415,8 @@ class RedisBackend:
             self._listener.name_of(key),
         )
         epoch, _, number = id.decode().partition("-")
-        if epoch == self._next_epoch:
-            self._next_epoch = new_epoch()
+        if epoch != next_epoch:
+            self._next_epoch = next_epoch
         return Position(epoch, int(number))
 
     async def read(self, key: str, after: int, limit: int, history: History) -> Page:
@@ -424,13 +445,10 @@ class RedisBackend:
     async def touch(self, keys: Collection[str], history: History) -> None:
         """Keep the counters of channels: see `ChannelBackend.touch`."""
         milliseconds = round((kept(history).seconds + KEEP_COUNTER_SECONDS) * 1000)
-        if self._listener is None:
-            return
-        client: Any = self._client
-        pipeline = client.pipeline(transaction=False)
-        for key in keys:
-            pipeline.pexpire(_keys(key)[1], milliseconds)
-        await self._guard.run("reading", pipeline.execute)
+        names = [_keys(key)[1] for key in keys]
+        if self._listener is not None:
+            for start in range(0, len(names), MAX_KEYS):
+                await self._run("reading", _TOUCH, names[start : start + MAX_KEYS], milliseconds)
 
     # -- presence ----------------------------------------------------------------------------------
 

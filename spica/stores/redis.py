@@ -12,7 +12,7 @@ from typing import Any
 
 from spica.stores.base import BaseStore
 from spica.stores.breaker import Breaker, is_lost_connection
-from spica.stores.redis_connections import Connections, Execute, Script
+from spica.stores.redis_connections import Connections, Execute, GivenClient, Script
 from spica.stores.slots import Busy
 from spica.stores.timeouts import AnswerTimeout
 from spica.stores.values import Allowance, Rate, Record
@@ -299,7 +299,8 @@ class _Server:
             last = self.current[0]
             if last is not None and last.is_closed():  # such as that of a test client
                 self.client.connection_pool.reset()
-            return _Operations(self.client.execute_command)
+            given = GivenClient(self.client, timeout_seconds=self.breaker.timeout_seconds)
+            return _Operations(given.execute)
         if loop not in self.own:
             for other in [other for other in self.own if other.is_closed()]:
                 self.own.pop(other, None)

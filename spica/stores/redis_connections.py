@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from spica.stores.slots import Slots
+from spica.stores.slots import Busy, Slots
 
 Execute = Callable[..., Awaitable[Any]]
 
@@ -88,6 +88,43 @@ class Connections:
         everything, self._all, self._free = self._all, set(), []
         for connection in everything:
             await connection.disconnect()
+
+
+class GivenClient:
+    """Send commands through a client that you made. A command waits while all of its connections are in use.
+
+    The pool of the driver raises an error instead of waiting, so a burst of requests would look like an
+    outage.
+
+    Args:
+        client: The client.
+        timeout_seconds: The time limit of an operation. The caller enforces it.
+        reserved: The number of its connections that other tasks keep.
+    """
+
+    def __init__(self, client: Any, *, timeout_seconds: float, reserved: int = 0) -> None:
+        self._send: Execute = client.execute_command
+        self._slots = Slots(client.connection_pool.max_connections - reserved, timeout_seconds)
+
+    async def execute(self, *command: Any) -> Any:
+        """Send a command, and return its answer as the client decodes it.
+
+        Raises:
+            Busy: All connections were in use, by these commands or others of your application.
+            Exception: The server or the connection failed: an error of the driver, or an OSError.
+        """
+        async with self._slots:
+            try:
+                return await self._send(*command)
+            except Exception as error:
+                if _is_pool_empty(error):
+                    raise Busy("all connections of the client are in use") from None
+                raise
+
+
+def _is_pool_empty(error: Exception) -> bool:
+    # Older drivers have no class for it.
+    return type(error).__name__ == "MaxConnectionsError" or str(error) == "Too many connections"
 
 
 class Script:

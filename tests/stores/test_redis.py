@@ -53,6 +53,31 @@ async def test_a_client_of_yours_stays_open(redis_url):
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("max_connections", [1, 2])
+async def test_operations_wait_for_the_connections_of_your_client(redis_url, max_connections):
+    client = redis.asyncio.Redis.from_url(redis_url, max_connections=max_connections)
+    store = RedisStore(client, timeout_seconds=5)
+    allowed = await asyncio.gather(*[store.take("a", Rate(20, 60)) for _ in range(50)])
+    assert sum(answer.allowed for answer in allowed) == 20
+    await client.aclose()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_connections_that_you_use_yourself_are_no_outage(redis_url):
+    client = redis.asyncio.Redis.from_url(redis_url, max_connections=1)
+    store = RedisStore(client)
+    await store.ping()
+    taken = await client.connection_pool.get_connection()
+    for _ in range(10):
+        with pytest.raises(StoreUnavailable, match="all connections of the client are in use"):
+            await store.ping()
+    assert store.is_available
+    await client.connection_pool.release(taken)
+    await store.ping()
+    await client.aclose()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_keys_are_readable_and_expire(redis_url):
     async with open_store(redis_url, timeout_seconds=60) as store:
         shop = store.prefixed("shop")
