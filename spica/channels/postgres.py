@@ -180,7 +180,7 @@ class _Database:
             raise
         self._pool = pool
         # One connection listens.
-        return pool, Slots(max(1, pool.get_max_size() - 1), TIMEOUT_SECONDS)
+        return pool, Slots(pool.get_max_size() - 1, TIMEOUT_SECONDS)
 
     async def _create_schema(self, pool: Any) -> None:
         async with pool.acquire() as connection:
@@ -219,6 +219,22 @@ class _Database:
     async def run(self, operation: str, method: str, statement: str, *args: Any) -> Any:
         """Execute a statement within the time limit."""
         return await self.guard.run(operation, _detached, self._call, method, statement, args)
+
+    async def run_on(
+        self, connection: Any, operation: str, method: str, statement: str, *args: Any
+    ) -> Any:
+        """Execute a statement in a transaction of the application. Its errors are no outage for others.
+
+        Raises:
+            TypeError: It is not a connection of asyncpg.
+        """
+        if not isinstance(connection, self._asyncpg.Connection):
+            raise TypeError(
+                f"Channels: connection must be a connection of asyncpg, not {connection!r:.100}."
+            )
+        await self.guard.run(operation, self.open)  # the tables, if this is the first operation
+        guard = Guard(self.errors)
+        return await guard.run(operation, _call_method, connection, method, statement, *args)
 
     async def close(self) -> None:
         """Close the pool, unless it was given."""
@@ -343,6 +359,7 @@ class PostgresBackend:
 
     Raises:
         TypeError: The object is not a pool of asyncpg.
+        ValueError: The pool has a single connection.
     """
 
     across = "machines"
@@ -351,6 +368,11 @@ class PostgresBackend:
     def __init__(self, pool: Any) -> None:
         if not isinstance(pool, _import_asyncpg().Pool):
             raise TypeError(f"PostgresBackend needs a pool of asyncpg, not {pool!r:.100}.")
+        if pool.get_max_size() < 2:
+            raise ValueError(
+                "PostgresBackend needs two connections or more, one of them to receive wake-ups: make the "
+                f"pool with a larger max_size than {pool.get_max_size()}."
+            )
         self._pool = pool
         self._url = ""
         self._listener: _Listener | None = None
@@ -412,9 +434,7 @@ class PostgresBackend:
         if connection is None:
             row = await database.run("publish", "fetchrow", _PUBLISH, *args)
         else:
-            row = await database.guard.run(
-                "publish", _call_method, connection, "fetchrow", _PUBLISH, *args
-            )
+            row = await database.run_on(connection, "publish", "fetchrow", _PUBLISH, *args)
         position = Position(*row)
         if self._listener is not None:
             self._listener.announce(key, connection)
