@@ -34,7 +34,7 @@ from spica.stores import StoreUnavailable
 
 if TYPE_CHECKING:
     from spica.channels.subscription import Subscription
-    from spica.stores import Store
+    from spica.stores import Record, Store
     from spica.tasks import Tasks
 
 REREAD_SECONDS = 1.0
@@ -198,6 +198,8 @@ class Runs:
         """
         if not hasattr(items, "__aiter__"):
             raise TypeError(f"Runs.start: items must be an async iterator, not {items!r:.80}.")
+        if key is not None and not isinstance(key, str):
+            raise TypeError(f"Runs.start: key must be a str or None, not {key!r:.80}.")
         if not 0 < max_seconds <= self.max_seconds:
             raise ValueError(
                 f"Runs.start: max_seconds must be above 0 and at most {self.max_seconds:g}, not "
@@ -261,7 +263,7 @@ class Runs:
         seconds = max_seconds + self.seconds
         await self._store.create(
             f"run:{id}",
-            {"key": (key or "").encode()},
+            {} if key is None else {"key": key.encode("utf-8", "surrogatepass")},
             idle_seconds=seconds,
             ends_at=time.time() + seconds,
             group="running",
@@ -292,7 +294,7 @@ class Runs:
             return (await self._end_of(id))[0]  # it may have ended between the two reads
         if id in self._producers or not await self._is_abandoned(id):
             return "running"
-        await self.finish(id, record.fields.get("key", b"").decode() or None, "lost")
+        await self.finish(id, _key_of(record), "lost")
         return (await self._end_of(id))[0]
 
     async def cancel(self, id: str) -> bool:
@@ -300,8 +302,7 @@ class Runs:
         if await self.status(id) != "running":
             return False
         record = await self._store.read(f"run:{id}")
-        key = None if record is None else record.fields.get("key", b"").decode() or None
-        is_cancelled = await self.finish(id, key, "cancelled")
+        is_cancelled = await self.finish(id, record and _key_of(record), "cancelled")
         self._stop(id)
         with suppress(ChannelsUnavailable):  # the worker sees the end at its next renewal
             await self.channels.publish_to(CONTROL, id)
@@ -450,6 +451,11 @@ class Runs:
         producer = self._producers.get(id)
         if producer is not None:
             producer.cancel()
+
+
+def _key_of(record: Record) -> str | None:
+    key = record.fields.get("key")
+    return None if key is None else key.decode("utf-8", "surrogatepass")
 
 
 def _end_event(status: RunStatus, error: str = "", id: str | None = None) -> Any:

@@ -181,6 +181,17 @@ async def test_a_second_start_with_a_key_returns_the_running_run() -> None:
         assert await first.runs.find("chat:8") is None
 
 
+@pytest.mark.parametrize("key", ["", "\ud800", "a\0:b", "x" * 1000], ids=ascii)
+async def test_a_key_is_any_string(key: str) -> None:
+    first, second = make_workers(2)
+    async with running(first, second):
+        run = await first.runs.start(Words(), key=key)
+        assert not (await second.runs.start(Words(), key=key)).is_new
+        assert await second.runs.find(key) == type(run)(run.id, key)
+        assert await second.runs.cancel(run.id)
+        assert (await second.runs.start(Words(), key=key)).is_new
+
+
 @pytest.mark.parametrize("by", ["own", "other"])
 async def test_any_worker_cancels_a_run(by: str) -> None:
     first, second = make_workers(2)
@@ -541,11 +552,12 @@ async def test_an_end_that_the_channel_has_lost_comes_from_the_store() -> None:
     ("items", "options", "error", "message"),
     [
         ([], {}, TypeError, "items must be an async iterator"),
+        (Words(), {"key": 7}, TypeError, "key must be a str or None, not 7"),
         (Words(), {"max_seconds": 0}, ValueError, "max_seconds must be above 0 and at most 3600"),
         (Words(), {"max_seconds": 3601}, ValueError, r"Set Runs\(max_seconds=\)"),
         (Words(), {}, RuntimeError, "Runs has not started. Pass its lifespan"),
     ],
-    ids=["items", "zero", "long", "lifespan"],
+    ids=["items", "key", "zero", "long", "lifespan"],
 )
 async def test_a_wrong_start_names_the_fix(
     items: Any, options: Any, error: type[Exception], message: str
