@@ -26,6 +26,7 @@ from spica.channels.messages import (
     EventTooLarge,
     Gap,
     History,
+    InvalidChannel,
     Message,
     Position,
     check_event_name,
@@ -37,6 +38,7 @@ from spica.channels.messages import (
 from spica.channels.presence import Presence
 from spica.channels.subscription import ON_SLOW, LatestSubscription, OnSlow, Subscription
 from spica.channels.topics import END, PAGE_EVENTS, Hub
+from spica.stores.opening import sqlite_path
 from spica.websockets.read_ahead import Switch
 
 if TYPE_CHECKING:
@@ -312,7 +314,7 @@ class Channels:
 
         Raises:
             ChannelsUnavailable: On entering, if the backend does not answer.
-            InvalidChannel: The name of a channel is empty or reserved.
+            InvalidChannel: A name is empty, reserved or there twice, or there is no name.
             RuntimeError: On entering, if the lifespan has not started.
             TypeError, ValueError: An argument is wrong.
         """
@@ -325,9 +327,7 @@ class Channels:
     ) -> AbstractAsyncContextManager[Subscription]:
         """Subscribe also to reserved channels. For extensions of channels."""
         if not channels or len(set(channels)) < len(channels):
-            raise ValueError(
-                f"Channels: name one or more channels, each once, not {channels!r:.100}."
-            )
+            raise InvalidChannel(f"Name one or more channels, each once, not {channels!r:.100}.")
         if after is not None and not isinstance(after, str):
             raise TypeError(f"Channels: after must be an id, not {after!r:.80}.")
         treatment: OnSlow = self.on_slow if on_slow is None else _check_on_slow(on_slow)
@@ -407,9 +407,12 @@ class Channels:
         Raises:
             ChannelsUnavailable: The backend does not answer.
             InvalidChannel: The name of the channel is empty or reserved.
+            TypeError, ValueError: ``max_events`` is not an int of 1 or more.
         """
+        if isinstance(max_events, bool) or not isinstance(max_events, int):
+            raise TypeError(f"Channels: max_events must be an int, not {max_events!r:.80}.")
         if max_events < 1:
-            raise ValueError(f"Channels: max_events must be 1 or more, not {max_events!r}.")
+            raise ValueError(f"Channels: max_events must be 1 or more, not {max_events}.")
         backend, key = self._started().backend, public_key(channel)
         page = await backend.read(key, END, 0, self.history_limits)
         start = max(0, page.last - max_events)
@@ -531,8 +534,8 @@ def open_backend(backend: ChannelBackend | str | None) -> ChannelBackend:
 
     Args:
         backend: ``memory://``, ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db``,
-            ``redis://``, ``rediss://``, ``valkey://`` or ``postgresql://``; a backend object; None for
-            memory.
+            ``redis://``, ``rediss://``, ``valkey://``, ``valkeys://``, ``unix://`` (Redis),
+            ``postgresql://`` or ``postgres://``; a backend object; None for memory.
 
     Raises:
         ImportError: The driver is not installed. The message names the extra.
@@ -548,17 +551,15 @@ def open_backend(backend: ChannelBackend | str | None) -> ChannelBackend:
                 "For a client of your own write RedisBackend(client) or PostgresBackend(pool)."
             )
         return backend
-    scheme = urlsplit(backend).scheme.partition("+")[0]
+    scheme = urlsplit(backend).scheme
     if scheme == "memory":
         return MemoryBackend()
     if scheme == "sqlite":
-        path = backend.partition("://")[2].removeprefix("/")
-        if not path:
-            raise ValueError(f"Channels: {backend!r} names no file. Use {_FORMS}.")
-        # Lazily: sqlite3 and the drivers take time to import.
+        path = sqlite_path("Channels", backend)
+        # Lazily: the drivers take time to import.
         sqlite = import_module("spica.channels.sqlite")
         return cast(ChannelBackend, sqlite.SQLiteBackend(path))
-    if scheme in ("redis", "rediss", "valkey", "valkeys"):
+    if scheme in ("redis", "rediss", "valkey", "valkeys", "unix"):
         redis = import_module("spica.channels.redis")
         return cast(ChannelBackend, redis.RedisBackend.from_url(backend))
     if scheme in ("postgres", "postgresql"):

@@ -302,7 +302,8 @@ class Runs:
         if await self.status(id) != "running":
             return False
         record = await self._store.read(f"run:{id}")
-        is_cancelled = await self.finish(id, record and _key_of(record), "cancelled")
+        key = None if record is None else _key_of(record)
+        is_cancelled = await self.finish(id, key, "cancelled")
         self._stop(id)
         with suppress(ChannelsUnavailable):  # the worker sees the end at its next renewal
             await self.channels.publish_to(CONTROL, id)

@@ -36,6 +36,7 @@ from spica.channels.backend import (
 )
 from spica.channels.messages import ChannelsUnavailable, Event, History, Position, new_epoch
 from spica.channels.server import Failures
+from spica.stores.sqlite import real_path
 
 POLL_SECONDS = 0.005
 """The time between two looks for events of other processes."""
@@ -430,11 +431,7 @@ class SQLiteBackend:
     across = "machine"
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = Path(os.path.realpath(path))
-        if not self._path.parent.is_dir():
-            raise ValueError(
-                f"SQLiteBackend: the folder {str(self._path.parent)!r} does not exist. Create it."
-            )
+        self._path = real_path("SQLiteBackend", path)
         self._worker: _Worker | None = None
         self._failures = {False: Failures(), True: Failures()}
 

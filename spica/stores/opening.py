@@ -1,6 +1,5 @@
 """Open a store by its URL."""
 
-import os
 from urllib.parse import unquote, urlsplit
 
 from spica.stores.base import BaseStore
@@ -26,13 +25,16 @@ def open_store(url: str, *, timeout_seconds: float = 0.25) -> BaseStore:
 
     Raises:
         ImportError: The driver is not installed. The message names the extra.
+        TypeError: It is not a string.
         ValueError: The URL has another form.
     """
+    if not isinstance(url, str):
+        raise TypeError(f"open_store: the URL must be a str, not {url!r:.80}. Use {_FORMS}.")
     scheme = urlsplit(url).scheme
     if scheme == "memory":
         return MemoryStore()
     if scheme == "sqlite":
-        return _open_sqlite(url, timeout_seconds)
+        return SQLiteStore(sqlite_path("open_store", url), timeout_seconds=timeout_seconds)
     if scheme in ("redis", "rediss", "valkey", "valkeys", "unix"):
         return RedisStore.from_url(url, timeout_seconds=timeout_seconds)
     if scheme in ("postgresql", "postgres"):
@@ -40,13 +42,18 @@ def open_store(url: str, *, timeout_seconds: float = 0.25) -> BaseStore:
     raise ValueError(f"open_store: no store has the scheme {scheme!r:.80}. Use {_FORMS}.")
 
 
-def _open_sqlite(url: str, timeout_seconds: float) -> BaseStore:
+def sqlite_path(owner: str, url: str) -> str:
+    """Return the path of the file that a SQLite URL names.
+
+    Raises:
+        ValueError: It names none. The message begins with ``owner``.
+    """
     parts = urlsplit(url)
     # As in SQLAlchemy: three slashes begin a relative path, four an absolute one.
     path = unquote(parts.path[1:])
     if parts.netloc or parts.query or parts.fragment or path in ("", ":memory:"):
         raise ValueError(
-            f'open_store: {url!r:.200} names no file. Write "sqlite:///var/state.db" for a relative path, '
+            f'{owner}: {url!r:.200} names no file. Write "sqlite:///var/state.db" for a relative path, '
             'four slashes for an absolute one, and "memory://" for the memory.'
         )
-    return SQLiteStore(os.fspath(path), timeout_seconds=timeout_seconds)
+    return path

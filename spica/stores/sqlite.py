@@ -74,11 +74,23 @@ def file_system_of(path: Path, mounts: str) -> str:
     return found
 
 
-def _check_path(path: Path) -> None:
+def real_path(owner: str, path: str | os.PathLike[str]) -> Path:
+    """Return the absolute path of a database file, without symbolic links.
+
+    Raises:
+        ValueError: There is no such folder, or it is on a network file system. The message begins with
+            ``owner``.
+    """
+    real = Path(os.path.realpath(path))
+    _check_path(owner, real)
+    return real
+
+
+def _check_path(owner: str, path: Path) -> None:
     if not path.parent.is_dir():
-        raise ValueError(f"SQLiteStore: the folder {str(path.parent)!r} does not exist. Create it.")
+        raise ValueError(f"{owner}: the folder {str(path.parent)!r} does not exist. Create it.")
     if path.is_dir():
-        raise ValueError(f"SQLiteStore: {str(path)!r} is a folder. Name a file.")
+        raise ValueError(f"{owner}: {str(path)!r} is a folder. Name a file.")
     try:
         mounts = Path("/proc/self/mounts").read_text(errors="surrogateescape")
     except OSError:
@@ -86,8 +98,8 @@ def _check_path(path: Path) -> None:
     kind = file_system_of(path, mounts)
     if kind in NETWORK_FILE_SYSTEMS:
         raise ValueError(
-            f"SQLiteStore: {str(path)!r} is on a network file system ({kind}), where SQLite loses data. "
-            "Use a file on a local disk, or open_store('redis://...') for several machines."
+            f"{owner}: {str(path)!r} is on a network file system ({kind}), where SQLite loses data. "
+            "Use a file on a local disk, or Redis or Postgres for several machines."
         )
 
 
@@ -347,9 +359,7 @@ class SQLiteStore(BaseStore):
     across = "machine"
 
     def __init__(self, path: str | os.PathLike[str], *, timeout_seconds: float = 0.25) -> None:
-        full = Path(os.path.realpath(path))
-        _check_path(full)
-        self._file = _File(full, timeout_seconds)
+        self._file = _File(real_path("SQLiteStore", path), timeout_seconds)
 
     async def _run(self, operation: str, *args: Any) -> Any:
         breaker = self._file.breaker

@@ -16,6 +16,7 @@ from spica.channels import (
     topics,
 )
 from spica.channels.messages import Event
+from spica.stores import open_store
 
 pytestmark = pytest.mark.anyio
 
@@ -429,6 +430,10 @@ async def test_topics_without_subscribers_are_closed(channels):
     ("options", "error", "message"),
     [
         ({"backend": "mongo://x"}, ValueError, "'mongo' names no backend"),
+        ({"backend": "postgresql+asyncpg://h/d"}, ValueError, r"'postgresql\+asyncpg' names no"),
+        ({"backend": "sqlite:///:memory:"}, ValueError, "names no file"),
+        ({"backend": "sqlite:///a.db?mode=ro"}, ValueError, "names no file"),
+        ({"backend": "sqlite:////"}, ValueError, "SQLiteBackend: '/' is a folder"),
         ({"backend": 5}, TypeError, "RedisBackend"),
         ({"history": 5}, TypeError, "must be a History"),
         ({"max_event_size": 0}, ValueError, "max_event_size must be 1 or more"),
@@ -444,8 +449,21 @@ def test_wrong_arguments_are_errors_at_once(options, error, message):
 
 @pytest.mark.parametrize("channels", [(), ("a", "a")])
 def test_a_subscription_names_channels_once(channels):
-    with pytest.raises(ValueError, match="one or more channels, each once"):
+    """A client that chooses the channels gets a 400."""
+    with pytest.raises(InvalidChannel, match="one or more channels, each once") as raised:
         Channels().subscribe(*channels)
+    assert raised.value.status_code == 400
+
+
+def test_a_url_names_the_same_file_as_for_a_store(tmp_path):
+    url = f"sqlite:///{tmp_path}/my%20app.db"
+    assert Channels(url).backend._path == open_store(url)._file.path == tmp_path / "my app.db"
+
+
+@pytest.mark.parametrize("max_events", [0, -1, None, "5", 2.5, True])
+async def test_the_number_of_events_of_a_history_is_checked(max_events):
+    with pytest.raises((TypeError, ValueError), match="Channels: max_events must be"):
+        await Channels().history("a", max_events=max_events)
 
 
 def test_the_default_backend_is_memory():

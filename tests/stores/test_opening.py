@@ -28,3 +28,9 @@ def test_three_slashes_are_a_relative_path_and_four_an_absolute_one(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     assert open_store("sqlite:///a%20b.db")._file.path == tmp_path.resolve() / "a b.db"
     assert open_store(f"sqlite:///{tmp_path}/a.db")._file.path == tmp_path.resolve() / "a.db"
+
+
+@pytest.mark.parametrize("url", [None, 5, b"memory://", MemoryStore()])
+def test_a_url_is_a_string(url):
+    with pytest.raises(TypeError, match="open_store: the URL must be a str"):
+        open_store(url)

@@ -16,7 +16,7 @@ import pytest
 
 import spica
 from spica.stores import Rate, SQLiteStore, StoreUnavailable, open_store
-from spica.stores.sqlite import _check_path, file_system_of
+from spica.stores.sqlite import file_system_of, real_path
 from spica.stores.sqlite_operations import Operations
 
 pytestmark = pytest.mark.anyio
@@ -64,7 +64,7 @@ def test_a_network_file_system_is_refused(tmp_path, monkeypatch):
     mounts = f"filer:/x {tmp_path} nfs4 rw 0 0\n"
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: mounts)
     with pytest.raises(ValueError, match=r"network file system \(nfs4\), where SQLite loses data"):
-        _check_path(tmp_path / "app.db")
+        real_path("SQLiteStore", tmp_path / "app.db")
 
 
 def test_a_folder_that_does_not_exist_is_named(tmp_path):
