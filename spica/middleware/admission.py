@@ -196,14 +196,15 @@ class AdmissionMiddleware(Layer):
                 self._leave()
             raise
         finally:
-            self.gauges.waiting -= 1
             if not waiter.has_place:
                 self._waiters.remove(waiter)
+                self.gauges.waiting -= 1
 
     def _leave(self) -> None:
         """Give the place to the newest waiting request, or free it."""
         if self._waiters:
             waiter = self._waiters.pop()
+            self.gauges.waiting -= 1
             waiter.has_place = True
             waiter.event.set()
         else:

@@ -322,7 +322,12 @@ class Limiter:
         return await self._take(key, limit, limit.cost if cost is None else cost)
 
     async def _take(self, key: str, limit: Limit, cost: int) -> Allowance:
-        full_key = limit._prefix + key
+        try:
+            full_key = limit._prefix + key
+        except TypeError:
+            raise TypeError(
+                f"Limit({limit.name!r}): key must return a str or None, not {key!r:.80}."
+            ) from None
         try:
             allowance = await self._rates.take(full_key, limit.rate, cost=cost)
         except StoreUnavailable as exc:
@@ -525,7 +530,7 @@ def _add_headers(
 class _LimitedSocket:
     """Count the messages of a client, and close its WebSocket when it exceeds a limit."""
 
-    __slots__ = ("_conn", "_is_closed", "_layer", "_receive", "_send")
+    __slots__ = ("_conn", "_disconnect", "_is_closed", "_layer", "_receive", "_send")
 
     def __init__(
         self, layer: RateLimitMiddleware, conn: HTTPConnection[Any], receive: Receive, send: Send
@@ -534,10 +539,13 @@ class _LimitedSocket:
         self._conn = conn
         self._receive = receive
         self._send = send
-        self._is_closed = False
+        self._is_closed = False  # by the app
+        self._disconnect: Message | None = None  # after a limit was exceeded
 
     async def receive(self) -> Message:
         """Return the next message, or the disconnect after a limit was exceeded."""
+        if self._disconnect is not None:
+            return self._disconnect
         message = await self._receive()
         if message["type"] != "websocket.receive" or self._is_closed:
             return message
@@ -553,14 +561,17 @@ class _LimitedSocket:
 
     async def _close(self, code: int, reason: str) -> Message:
         """Close the WebSocket, and return the message that tells the app (RFC 6455 s.7.4.1)."""
-        self._is_closed = True
-        await self._send({"type": "websocket.close", "code": code, "reason": reason})
-        return {"type": "websocket.disconnect", "code": code, "reason": reason}
+        self._disconnect = {"type": "websocket.disconnect", "code": code, "reason": reason}
+        if not self._is_closed:  # by another task, while the store was asked
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        return self._disconnect
 
     async def send(self, message: Message) -> None:
         """Send a message. ASGI: ``send`` raises OSError once the connection is closed."""
-        if self._is_closed:
+        if self._disconnect is not None:
             raise OSError("The WebSocket was closed, because the client exceeded a rate limit.")
+        if message["type"] == "websocket.close":
+            self._is_closed = True
         await self._send(message)
 
 

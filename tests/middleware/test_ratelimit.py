@@ -380,6 +380,59 @@ def test_an_endpoint_that_sends_after_the_close_sees_a_disconnect(store):
     assert seen == ["websocket.receive", "websocket.disconnect", "WebSocketDisconnect"]
 
 
+async def served_by(app, count):
+    """Serve a WebSocket that sends some messages at once, and return what the app received and sent."""
+    seen = []
+
+    async def watched(scope, receive, send):
+        async def watched_receive():
+            seen.append(await receive())
+            return seen[-1]
+
+        await app(scope, watched_receive, send)
+
+    layer = RateLimitMiddleware(
+        watched, three(), store=MemoryStore(), messages=[Limit(Rate(1, 60), name="messages")]
+    )
+    messages = [{"type": "websocket.receive", "text": "a"}] * count
+    messages = [{"type": "websocket.connect"}, *messages]
+    exchange = await Exchange(websocket_scope(), messages).run(layer)
+    return [each["type"] for each in seen], [each["type"] for each in exchange.sent]
+
+
+async def test_an_app_that_reads_on_after_the_close_gets_no_further_message():
+    async def app(scope, receive, send):
+        await send({"type": "websocket.accept"})
+        for _ in range(5):
+            await receive()
+
+    seen, sent = await served_by(app, 4)
+    assert seen == ["websocket.connect", "websocket.receive", *["websocket.disconnect"] * 3]
+    assert sent == ["websocket.accept", "websocket.close"]
+
+
+async def test_messages_after_the_close_of_the_app_are_not_limited():
+    """A server refuses a second close with an error."""
+
+    async def app(scope, receive, send):
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.close", "code": 1000})
+        for _ in range(4):
+            await receive()
+
+    seen, sent = await served_by(app, 3)
+    assert seen == ["websocket.connect", *["websocket.receive"] * 3]
+    assert sent == ["websocket.accept", "websocket.close"]
+
+
+async def test_a_key_is_a_string(store):
+    app = application(three(key=lambda conn: 7), store=store)
+    with pytest.raises(
+        TypeError, match=r"Limit\('default'\): key must return a str or None, not 7"
+    ):
+        await call(app)
+
+
 def test_an_endpoint_takes_for_each_message(store):
     limiter = Limiter(store)
 
