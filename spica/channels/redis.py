@@ -79,7 +79,7 @@ for i = 2, #ARGV, 2 do
   if redis.call('HEXISTS', KEYS[1], ARGV[i]) == 0 then new[#new + 1] = ARGV[i] end
   redis.call('HSET', KEYS[1], ARGV[i], string.format('%.0f %s', now + ARGV[1], ARGV[i + 1]))
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[1] * 3)
+redis.call('PEXPIRE', KEYS[1], ARGV[1] + 60000) -- so that a sweep finds those that were killed
 return new
 """
 )
