@@ -17,6 +17,7 @@ from virtual_time import run_in_virtual_time
 from spica.background import BackgroundTask
 from spica.middleware.admission import AdmissionMiddleware
 from spica.middleware.ratelimit import Limit, Limiter, Rate, RateLimitMiddleware
+from spica.requests import ClientDisconnect
 from spica.responses import PlainTextResponse, StreamingResponse
 from spica.routing import Route, Router
 
@@ -221,7 +222,7 @@ class Service:
         begin = asyncio.get_running_loop().time()
         try:
             await self.layer(scope, receive, send)
-        except KeyError:
+        except (KeyError, ClientDisconnect):
             self.statuses[500] += 1
         return asyncio.get_running_loop().time() - begin
 
