@@ -153,7 +153,7 @@ class MultipartDecoder(MultipartScanner):
         """Add the head of a part in the form that browsers send."""
         _disposition, name, filename, content_type = head
         charset = self._charset
-        if content_type is not None and b"charset" in content_type.lower():
+        if content_type is not None and content_type.lower().find(b"charset") >= 0:
             charset = self._charset_of(content_type)
         self._begin(
             PartHead(
@@ -188,7 +188,7 @@ class MultipartDecoder(MultipartScanner):
         _refuse_breaks(filename or "", "filename")
         content_type = values.get(b"content-type", b"")
         charset = self._charset
-        if b"charset" in content_type.lower():
+        if content_type.lower().find(b"charset") >= 0:
             charset = self._charset_of(content_type)
         self._begin(PartHead(name, filename, charset, headers))
 

