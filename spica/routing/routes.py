@@ -344,11 +344,14 @@ class WebSocketRoute(PatternRoute):
         return None
 
     def _enter_socket(self, scope: Scope, path: str) -> ASGIApp | None:
-        params = self._read_path(path)
+        params = {} if self._exact_path == path else self._read_path(path)
         if params is None:
             return None
+        if "path_params" in scope:
+            params = {**scope["path_params"], **params}
         scope["route"] = self
-        scope.update(self._child_scope(scope, params))
+        scope["endpoint"] = self.endpoint
+        scope["path_params"] = params
         return self._route_app
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:

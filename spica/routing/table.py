@@ -39,7 +39,10 @@ class RouteTable:
 
     def find(self, path: str) -> Candidates:
         """Return the candidates for a route path, in the order of the list."""
-        return self._current_index().find(path)
+        # The lines of `RouteIndex.find` are repeated here, because every WebSocket comes through this method.
+        index = self._current_index()
+        candidates = index.few or index.exact.get(path)
+        return index.search(path) if candidates is None else candidates
 
     def _current_index(self) -> RouteIndex:
         routes = self.routes

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from spica._asgi import current_codec as codec
 from spica._diagnostics.foreign_names import FIXES_OF_SOCKETS, explain_names
-from spica._originals import is_original, remember
 from spica.requests import HTTPConnection, StateT
 from spica.types import ASGIApp, Message, Receive, Scope, Send
 from spica.websockets.frames import (
@@ -164,7 +163,7 @@ class WebSocket(HTTPConnection[StateT]):
         except OSError as error:
             raise self._lost() from error
         if kind == "websocket.accept":
-            self._is_plain = is_original(self, "receive", "send")
+            self._is_plain = _has_original_methods(self)
             self._send = past_handshake(self._send, self)
 
     def _lost(self) -> WebSocketDisconnect:
@@ -272,7 +271,10 @@ class WebSocket(HTTPConnection[StateT]):
             message = await self._receive()
         else:
             message = await self._next_frame()
-        text: str | None = message.get("text")
+        try:
+            text: str | None = message["text"]  # faster than `get`
+        except KeyError:
+            text = None
         if text is None:
             raise self._why_not("text", message)
         return text
@@ -446,7 +448,22 @@ class WebSocket(HTTPConnection[StateT]):
             await self.send_bytes(encoded)
 
 
-remember(WebSocket, "receive", "send")
+_RECEIVE, _SEND = WebSocket.receive, WebSocket.send
+
+
+def _has_original_methods(websocket: WebSocket[Any]) -> bool:
+    """Return whether no code has overridden or patched ``receive`` and ``send``.
+
+    Each connection asks once, so this does not call ``is_original``, which takes three times as long.
+    """
+    receive: Any = websocket.receive
+    send: Any = websocket.send
+    return (
+        getattr(receive, "__func__", None) is _RECEIVE
+        and getattr(send, "__func__", None) is _SEND
+        and receive.__self__ is websocket
+        and send.__self__ is websocket
+    )
 
 
 class WebSocketClose:
