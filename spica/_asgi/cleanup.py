@@ -78,7 +78,10 @@ class Cleanup:
 
     def has_unread(self) -> bool:
         """Return whether an iterator is still open."""
-        return not all(closing.is_closed for closing in self.unread)
+        for closing in self.unread:  # noqa: SIM110  # `any` with a generator takes three times as long
+            if not closing.is_closed:
+                return True
+        return False
 
     def add_started(self, app: Started) -> None:
         """Register a running app, which the cleanup ends."""

@@ -124,12 +124,18 @@ class _DisconnectWatch(_DrainedScope):
 
     __slots__ = ("_channel", "_loop", "_shutdown", "_task")
 
+    # The class of AnyIO's scopes on asyncio. Without it, AnyIO looks up the event loop for each scope, which
+    # takes longer than making the scope.
+    _scope_class: type[anyio.CancelScope] | None = None
+
     def __init__(self, loop: asyncio.AbstractEventLoop, channel: BodyChannel) -> None:
         self._loop = loop
         self._channel = channel
         self._task: asyncio.Task[None] | None = None
         self._shutdown: Any = None
-        self._scope = anyio.CancelScope()
+        self._scope = (self._scope_class or anyio.CancelScope)()
+        if self._scope_class is None:
+            _DisconnectWatch._scope_class = type(self._scope)
 
     async def run(self, operation: Operation, send: Send) -> bool:
         handle = self._loop.call_soon(self._begin)
