@@ -37,7 +37,10 @@ def is_original(owner: Any, *names: str) -> bool:
         names: Names of methods. For an instance, only of normal methods, not static or class methods.
     """
     if isinstance(owner, type):
-        return all(getattr(owner, name, None) is _find_original(owner, name) for name in names)
+        for name in names:  # noqa: SIM110  # `all` with a generator takes twice as long
+            if getattr(owner, name, None) is not _find_original(owner, name):
+                return False
+        return True
     cls = type(owner)
     for name in names:
         method: Any = getattr(owner, name, None)

@@ -35,7 +35,7 @@ from spica._diagnostics.foreign_names import FIXES_OF_CONNECTIONS, FIXES_OF_REQU
 from spica._http.cookies import parse_cookies
 from spica._http.fields import encode_field_value
 from spica._http.urls import check_request_path
-from spica._originals import is_original, remember
+from spica._originals import remember
 from spica._typed import ReadsModels
 from spica.datastructures import URL, Address, FormData, Headers, QueryParams, State
 from spica.datastructures.url import UnlistedPath
@@ -441,15 +441,6 @@ class Request(ReadsModels, HTTPConnection[StateT]):
         """
         return self._body_channel().stream(ends_empty=True)
 
-    def _chunks(self) -> AsyncGenerator[bytes, None]:
-        """Return the chunks of the body for a parser, without the empty one at the end.
-
-        An overridden ``stream`` is used if there is one.
-        """
-        if is_original(type(self), "stream"):
-            return self._body_channel().stream()
-        return self.stream()
-
     async def body(self, *, max_size: int | float | None = None) -> bytes:
         """Return the whole body. You can call this any number of times.
 
@@ -521,7 +512,8 @@ class Request(ReadsModels, HTTPConnection[StateT]):
             HTTPException: 400 (malformed, or over a limit), 413 (memory or total size), 415 (unknown
                 charset), 503 (the server can't store the files).
         """
-        from spica.formparsers import FormReader  # imported late: most requests have no form
+        # Imported late, since most requests have no form. Importing from a package is slower.
+        from spica.formparsers.reading import FormReader
 
         limits = (max_files, max_fields, max_part_size, max_memory_size, max_total_size)
         return FormReader(self, limits)
@@ -535,7 +527,7 @@ class Request(ReadsModels, HTTPConnection[StateT]):
         Raises:
             HTTPException: 415, the body is not a multipart form. 400, it is malformed.
         """
-        from spica.formparsers import read_parts
+        from spica.formparsers.reading import read_parts
 
         return read_parts(self)
 

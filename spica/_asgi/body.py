@@ -415,6 +415,30 @@ class BodyChannel:
         if ends_empty:
             yield b""
 
+    async def take_whole(self, max_size: int) -> bytes | None:
+        """Return the rest of the body if it is one message of at most ``max_size`` bytes.
+
+        Otherwise return None, and keep the message for ``stream``. Most forms are one message, and an async
+        generator takes longer than decoding them.
+
+        Raises:
+            BodyTooLarge, RuntimeError: as in ``stream``. After a disconnect, ``stream`` raises the error.
+        """
+        if self.state is CACHED:
+            return self.body if len(self.body) <= max_size else None
+        self._begin_stream()
+        if self.state is DRAINED:
+            return b""
+        message = await (self._fetch_in_time() if self._is_simple else self._take())
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            body: bytes = message.get("body", b"")
+            if len(body) <= max_size:
+                self.state = DRAINED
+                return body
+        self._keep().appendleft(message)
+        self._ahead_size += _size_of(message)
+        return None
+
     @property
     def _is_simple(self) -> bool:
         """Whether `_take` would only call `_fetch_in_time`. Skipping it saves a coroutine per chunk."""

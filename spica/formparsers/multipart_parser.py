@@ -94,7 +94,7 @@ class MultiPartParser:
             await close_iterator(self.stream)
             raise
         self._has_files = collector.has_files
-        return FormData(collector.items)
+        return FormData._of_pairs(collector.items, has_files=collector.has_files)
 
     def parts(self) -> PartStream:
         """Iterate over the parts. Each body streams as it arrives, and nothing is stored.

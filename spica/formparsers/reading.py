@@ -10,10 +10,12 @@ from dataclasses import fields
 from typing import Any, Protocol
 from weakref import ref
 
+from spica._asgi.body import BodyChannel
 from spica._asgi.cleanup import HasCleanup, cleanup_of
 from spica._asgi.scope import BODY_LIMIT, FORM_LIMITS
+from spica._originals import is_original
 from spica.datastructures import FormData, Headers
-from spica.formparsers.limits import MAX_TOTAL_SIZE, FormLimits, check_limit
+from spica.formparsers.limits import MAX_TOTAL_SIZE, SLICE_SIZE, FormLimits, check_limit
 from spica.formparsers.multipart_parser import MultiPartParser
 from spica.formparsers.streamed import PartStream
 from spica.formparsers.urlencoded_parser import FormParser
@@ -31,7 +33,11 @@ class FormSource(HasCleanup, Protocol):
         """The request headers."""
         ...
 
-    def _chunks(self) -> AsyncIterator[bytes]: ...
+    def stream(self) -> AsyncIterator[bytes]:
+        """Iterate over the body in chunks."""
+        ...
+
+    def _body_channel(self) -> BodyChannel: ...
 
     async def close(self) -> None:
         """Close the files of the form."""
@@ -71,27 +77,50 @@ class FormReader:
         """Read the form once. Later calls return the same form."""
         source = self._source
         if source._form is None:
-            parser = self._parser()
-            form = source._form = FormData() if parser is None else await parser.parse()
-            if isinstance(parser, MultiPartParser) and parser._has_files:
-                # If the endpoint leaves the form open, close it after the background tasks.
-                cleanup = cleanup_of(source)
-                cleanup.add_closer(form.close)
-                form._cleanup = ref(cleanup)
+            headers = source.headers
+            content_type = headers.get("content-type", "")
+            media_type = content_type.partition(";")[0].strip().lower()
+            if media_type == "application/x-www-form-urlencoded":
+                source._form = await self._read_fields(headers, content_type)
+            elif media_type == "multipart/form-data":
+                source._form = await self._read_parts(headers)
+            else:
+                source._form = FormData()
         return source._form
 
-    def _parser(self) -> FormParser | MultiPartParser | None:
+    async def _read_fields(self, headers: Headers, content_type: str) -> FormData:
         source = self._source
-        content_type = source.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if content_type == "multipart/form-data":
-            limits = limits_of(source.scope, self._limits)
-            if BODY_LIMIT not in source.scope:
-                limits.setdefault("max_total_size", MAX_TOTAL_SIZE)
-            return MultiPartParser(source.headers, source._chunks(), **limits)
-        if content_type == "application/x-www-form-urlencoded":
-            limits = limits_of(source.scope, self._limits, _URLENCODED_NAMES)
-            return FormParser(source.headers, source._chunks(), **limits)
-        return None
+        limits = limits_of(source.scope, self._limits, _URLENCODED_NAMES)
+        if not is_original(type(source), "stream"):
+            return await FormParser(headers, source.stream(), **limits).parse()
+        channel = source._body_channel()
+        body = await channel.take_whole(SLICE_SIZE)
+        parser = FormParser(headers, channel.stream(), **limits)
+        return await parser.parse() if body is None else parser.parse_whole(body, content_type)
+
+    async def _read_parts(self, headers: Headers) -> FormData:
+        source = self._source
+        limits = limits_of(source.scope, self._limits)
+        if BODY_LIMIT not in source.scope:
+            limits.setdefault("max_total_size", MAX_TOTAL_SIZE)
+        parser = MultiPartParser(headers, _chunks_of(source), **limits)
+        form = await parser.parse()
+        if parser._has_files:
+            # If the endpoint leaves the form open, close it after the background tasks.
+            cleanup = cleanup_of(source)
+            cleanup.add_closer(form.close)
+            form._cleanup = ref(cleanup)
+        return form
+
+
+def _chunks_of(source: FormSource) -> AsyncIterator[bytes]:
+    """Return the chunks of the body, without the empty one at the end.
+
+    An overridden ``stream`` is used if there is one.
+    """
+    if is_original(type(source), "stream"):
+        return source._body_channel().stream()
+    return source.stream()
 
 
 _NAMES = tuple(field.name for field in fields(FormLimits))
@@ -114,4 +143,4 @@ def limits_of(scope: Scope, given: Given, names: Iterable[str] = _NAMES) -> dict
 def read_parts(source: FormSource) -> PartStream:
     """Return an iterator over the parts of a multipart form."""
     limits = limits_of(source.scope, NONE_GIVEN)
-    return MultiPartParser(source.headers, source._chunks(), **limits).parts()
+    return MultiPartParser(source.headers, _chunks_of(source), **limits).parts()

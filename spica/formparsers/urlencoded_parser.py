@@ -90,7 +90,19 @@ class FormParser:
         except BaseException:
             await close_iterator(self.stream)
             raise
-        return FormData(decoder.finish())
+        return FormData._of_pairs(decoder.finish(), has_files=False)
+
+    def parse_whole(self, body: bytes, content_type: str) -> FormData:
+        """Return the fields of a body that has arrived, of at most ``SLICE_SIZE`` bytes.
+
+        Raises:
+            MultiPartException: as in `parse`.
+        """
+        if len(body) > self.max_memory_size:
+            raise too_much(self.max_memory_size)
+        decoder = _Decoder(self.max_fields, self.max_part_size, _charset_of(content_type))
+        decoder.feed(body)
+        return FormData._of_pairs(decoder.finish(), has_files=False)
 
 
 def _charset_of(content_type: str) -> str:
@@ -233,7 +245,7 @@ def _decode_fields(block: bytes) -> list[tuple[str, str | UploadFile]]:
     if _PERCENT in block:
         return _decode_quoted(block)
     fields = block.decode("utf-8", "replace").split("&")
-    return [(name, value) for name, _, value in [f.partition("=") for f in fields if f]]
+    return [(name, value) for f in fields if f for name, _, value in (f.partition("="),)]
 
 
 def _decode_quoted(block: bytes) -> list[tuple[str, str | UploadFile]]:

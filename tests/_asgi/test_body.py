@@ -515,6 +515,58 @@ class TestLimits:
         assert (type(copy), copy.max_body_size) == (BodyTooLarge, 5)
 
 
+class TestTakingWhole:
+    """``take_whole``: a body of one message, without an async generator."""
+
+    async def test_one_message(self) -> None:
+        body = channel(b"abc")
+        assert await body.take_whole(3) == b"abc"
+        assert body.state is BodyState.DRAINED
+
+    @pytest.mark.parametrize("chunks", [(b"abcd",), (b"ab", b"cd"), (b"abcd", b"")])
+    async def test_any_other_body_is_left_to_the_stream(self, chunks: tuple[bytes, ...]) -> None:
+        body = channel(*chunks)
+        assert await body.take_whole(3) is None
+        assert b"".join(await collect(body)) == b"abcd"
+
+    async def test_a_body_that_was_read_before(self) -> None:
+        body = channel(b"ab", b"c")
+        await body.read()
+        assert await body.take_whole(3) == b"abc"
+        assert await body.take_whole(2) is None
+        assert await collect(body) == [b"abc"]
+
+    async def test_a_body_that_was_streamed_before_is_an_error(self) -> None:
+        body = channel(b"abc")
+        await collect(body)
+        with pytest.raises(RuntimeError, match="Stream consumed"):
+            await body.take_whole(3)
+
+    async def test_a_body_that_a_middleware_has_streamed_is_empty(self) -> None:
+        body = channel(b"abc")
+        await collect(body)
+        body.hand_on()
+        assert await body.take_whole(3) == b""
+
+    async def test_a_disconnect_is_left_to_the_stream(self) -> None:
+        body = channel(leaves=True)
+        assert await body.take_whole(3) is None
+        with pytest.raises(ClientDisconnect):
+            await collect(body)
+
+    async def test_the_limit_of_the_body_applies(self) -> None:
+        body = channel(b"abc", limit=2)
+        with pytest.raises(BodyTooLarge):
+            await body.take_whole(3)
+
+    async def test_a_message_that_a_poll_has_read(self) -> None:
+        body = channel(b"abc")
+        assert await body.poll() is False
+        assert await body.take_whole(3) == b"abc"
+        body._receive.leave()
+        await body.listener.finish()
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     chunks=st.lists(st.binary(max_size=3), min_size=1, max_size=6),

@@ -1,9 +1,9 @@
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import anyio
 import pytest
-from asgi_kit import Exchange, call
+from asgi_kit import Exchange, body_messages, call, http_scope
 
 from spica._asgi.cleanup import cleanup_of
 from spica.applications import Spica
@@ -227,3 +227,49 @@ async def test_a_client_that_leaves_in_the_middle_leaves_no_file(
     with pytest.raises(ClientDisconnect):
         await request.form()
     assert [file.closed for file in spools] == [True, True]
+
+
+URLENCODED = [("content-type", "application/x-www-form-urlencoded")]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        pytest.param([b"a=1&b=2"], id="one"),
+        pytest.param([b"a=1", b"&b=2"], id="two"),
+        pytest.param([b"a=1&b=2", b""], id="an-empty-end"),
+        pytest.param([b"", b"a=1&b=2"], id="an-empty-start"),
+    ],
+)
+@pytest.mark.parametrize("is_read_before", [False, True])
+async def test_the_chunks_of_a_body_do_not_change_its_form(
+    chunks: list[bytes], is_read_before: bool
+) -> None:
+    messages = body_messages(*chunks)
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    request = Request(http_scope(headers=URLENCODED), receive)
+    if is_read_before:
+        await request.body()
+    form = await request.form()
+    assert form.multi_items() == [("a", "1"), ("b", "2")]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("more", [{}, {"more_body": True}])
+async def test_an_overridden_stream_delivers_the_form(more: dict[str, bool]) -> None:
+    class Decrypted(Request):
+        async def stream(self) -> AsyncGenerator[bytes, None]:
+            async for chunk in super().stream():
+                yield chunk[::-1]
+
+    messages = [{"type": "http.request", "body": b"1=a", **more}, {"type": "http.request"}]
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    form = await Decrypted(http_scope(headers=URLENCODED), receive).form()
+    assert form.multi_items() == [("a", "1")]
