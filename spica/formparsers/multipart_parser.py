@@ -227,6 +227,15 @@ class _Collector:
         pieces.clear()
         return data
 
+    def _write_data(self, file: BinaryIO) -> None:
+        """Write the bytes of the current part to a file in memory, without joining them first."""
+        if self._buffer:
+            file.write(self._buffer)
+            self._buffer = bytearray()
+        for piece in self._pieces:
+            file.write(piece)
+        self._pieces.clear()
+
     async def _make_room(self) -> None:
         """Move files from memory to disk. Fields can't move.
 
@@ -243,14 +252,13 @@ class _Collector:
         head = self._head
         if head is None:
             raise RuntimeError("A part ended before it started.")
-        data = self._take_data()
         file = self._file
         if file is None:
-            self.items.append((head.name, decode_text(data, head.charset)))
+            self.items.append((head.name, decode_text(self._take_data(), head.charset)))
             return
         upload = self._add_upload(head, file)
-        if data:
-            file.write(data)
+        if self._size:
+            self._write_data(file)
             file.seek(0)
             self._left -= self._size
             self._in_memory.append(upload)
