@@ -100,9 +100,12 @@ def prepare_reason(code: int, reason: str | None) -> str:
 
 def check_close_message(message: Message) -> Message:
     """Return a `websocket.close` message that can be sent. It raises the errors of `prepare_reason`."""
-    reason = message.get("reason")
-    fitting = prepare_reason(message.get("code", 1000), reason)
-    return message if not reason or fitting == reason else {**message, "reason": fitting}
+    code, reason = message.get("code", 1000), message.get("reason")
+    if not reason:
+        check_close(code, reason)
+        return message
+    fitting = prepare_reason(code, reason)
+    return message if fitting == reason else {**message, "reason": fitting}
 
 
 HandshakeHeaders: TypeAlias = "Iterable[tuple[bytes | str, bytes | str]] | Mapping[str, str]"
