@@ -23,6 +23,10 @@ UNNOTICED_SECONDS = 0.05
 CLEANUP_SECONDS = 1.0
 """The seconds that an application has for its cleanup after the disconnect. Then it is cancelled."""
 
+WAIT_PARTS = 5
+"""The parts of such a wait. A busy machine may stop the process for longer than the whole wait. That ends one
+part, and the application can use the others."""
+
 
 class Signal(Enum):
     """The items of an outbox that carry no value."""
@@ -61,6 +65,15 @@ class Flag:
             if self._event is None:
                 self._event = anyio.Event()
             await self._event.wait()
+
+    async def wait_for(self, seconds: float) -> bool:
+        """Wait until the flag is set, or until the time is over. Return whether it is set."""
+        for _ in range(WAIT_PARTS):
+            with anyio.move_on_after(seconds / WAIT_PARTS):
+                await self.wait()
+            if self._is_set:
+                break
+        return self._is_set
 
 
 class Exchange:
@@ -134,11 +147,8 @@ class Exchange:
         """
         if self._cancel_scope is None:
             return
-        with anyio.move_on_after(UNNOTICED_SECONDS):
-            await self._noticed.wait()
-        if self._noticed.is_set():
-            with anyio.move_on_after(CLEANUP_SECONDS):
-                await self._settled.wait()
+        if await self._noticed.wait_for(UNNOTICED_SECONDS):
+            await self._settled.wait_for(CLEANUP_SECONDS)
         await self.cancel()
 
     async def wait_in_vain(self) -> Message:

@@ -1,3 +1,4 @@
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -115,6 +116,27 @@ async def test_one_that_knows_of_the_end_may_clean_up() -> None:
         await tasks.start(exchange.run, app_of(clean_up), {})
         await exchange.settle()
         assert log == ["clean"]
+
+
+async def test_one_that_a_busy_machine_has_stopped_may_still_notice_the_end() -> None:
+    log = []
+
+    async def clean_up() -> None:
+        await anyio.sleep(0.001)
+        for _ in range(5):
+            await anyio.lowlevel.checkpoint()
+        exchange._noticed.set()
+        log.append("clean")
+
+    async def stop_the_process() -> None:
+        time.sleep(2 * exchange_module.UNNOTICED_SECONDS)  # noqa: ASYNC251  # the fault itself
+
+    exchange = Bare()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(exchange.run, app_of(clean_up), {})
+        tasks.start_soon(stop_the_process)
+        await exchange.settle()
+    assert log == ["clean"]
 
 
 @pytest.mark.parametrize("is_noticed", [False, True])
