@@ -36,11 +36,13 @@ def notes_of(app: Spica, connect: bool = False) -> str:
     # Python warns of the coroutines without `await` when the frames that hold them are cleared.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
+        gc.freeze()  # collect the objects of this connection only: a test run has a million others
         exc = serve(app, connect)
         notes = "\n".join(getattr(exc, "__notes__", []))
         traceback.clear_frames(exc.__traceback__)
         del exc
         gc.collect()
+        gc.unfreeze()
     return notes
 
 
