@@ -1,6 +1,7 @@
 """Fixtures every test may use."""
 
 import pytest
+from hypothesis import HealthCheck, settings
 from services import (  # noqa: F401
     own_postgres_server,
     own_redis_server,
@@ -10,6 +11,12 @@ from services import (  # noqa: F401
     redis_url,
 )
 from stable_ids import ADDRESS
+
+# Each run has the same examples and no time limit, so that neither chance nor a busy machine fails a test.
+# `pytest --hypothesis-profile explore` and scripts/fuzz look for new examples.
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("spica", settings.get_profile("explore"), derandomize=True)
+settings.load_profile("spica")
 
 # What they assert is then alive under `python -O` as well: see tests/test_asserts.py.
 pytest.register_assert_rewrite("asgi_kit", "stacks")

@@ -436,7 +436,10 @@ PIECES = ["..", ".", "/", "\\", "secret.txt", "secrets", "inner.txt", "css", "ou
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=10), st.booleans(), st.booleans())
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=200,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 def test_no_combination_leads_out_of_the_directory(root, pieces, html, dotfiles):
     if not (root / "out").is_symlink():
         (root / "out").symlink_to(root.parent)

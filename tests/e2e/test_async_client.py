@@ -150,7 +150,9 @@ TEXT = st.text(
     body=st.binary(max_size=300),
 )
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_any_request_has_the_same_response_on_a_server(
     address: str, method: str, path: str, params: dict[str, str], body: bytes

@@ -262,7 +262,7 @@ async def test_a_parser_without_a_boundary_closes_the_stream(chunks, multipart):
 @settings(
     max_examples=100,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     st.lists(
