@@ -475,9 +475,11 @@ class _Subscribing(AbstractAsyncContextManager[Subscription]):
         if self._shutdown is not None:
             self._shutdown.add_stream(subscription)
         try:
+            joins = []
             for name, key, wanted in zip(self._names, self._keys, self._wanted, strict=True):
                 self._joined.append(key)
-                await hub.join(subscription, name, key, wanted)
+                joins.append(await hub.join(subscription, name, key, wanted))
+            subscription.replays += [join for join in joins if not join.finish()]
         except BaseException:
             await self.__aexit__(None, None, None)
             raise

@@ -162,8 +162,11 @@ class Subscription:
         self._burst.flush()
 
     async def _read_on(self) -> None:
-        if await self.replays[0].step():
-            del self.replays[:1]
+        is_live = await self.replays[0].step()
+        if self.end_reason is not None:
+            return  # `end` has dropped the replays
+        if is_live:
+            del self.replays[0]
         else:
             self.replays.append(self.replays.pop(0))
             if not self._queue:

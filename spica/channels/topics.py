@@ -199,6 +199,7 @@ class Join:
         "_hub",
         "_is_known_gap",
         "_limit",
+        "_page",
         "_position",
         "_subscription",
         "_topic",
@@ -219,9 +220,10 @@ class Join:
         self._position = START
         self._is_known_gap = False
         self._limit = min(PAGE_EVENTS, hub.max_queue_events)
+        self._page: Page | None = None
 
-    async def start(self) -> bool:
-        """Find the position of the subscription, and read a page. Return whether it is live now."""
+    async def start(self) -> None:
+        """Find the position of the subscription, and read a page."""
         # Most clients come back with a valid id. The page behind it shows that, and is needed anyway.
         guess, limit = (self._wanted[0].number, self._limit) if self._wanted else (END, 0)
         page = await self._hub.read(self._topic, guess, limit)
@@ -232,10 +234,30 @@ class Join:
             self._is_known_gap = True
             self._put_gap(reason)
         if number >= page.last:
-            return self._attach(page)
+            self._page = page
+            return
         if number != guess:
             page = await self._hub.read(self._topic, number, self._limit)
-        return self._take(page)
+        if self._put(page):
+            self._page = page
+
+    def finish(self) -> bool:
+        """Join the topic, if the page was the last one. Return whether the subscription needs no replay.
+
+        A subscription of several channels joins them together, when it has read a page of each. If it had
+        joined the first one earlier, events of that could have filled its queue before anyone reads it.
+        """
+        if self._subscription.end_reason is not None:
+            return True
+        if self._page is None:
+            return False
+        topic = self._topic
+        if self._wanted is None and topic.is_open and self._position.epoch in (topic.epoch, ""):
+            # Only events that come after the subscription has begun are for it.
+            self._position = Position(topic.epoch, max(topic.last, self._position.number))
+        elif topic.epoch == self._position.epoch and topic.last > self._position.number:
+            return False  # events came meanwhile
+        return self._attach(self._page)
 
     async def step(self) -> bool:
         """Read the next page. Return whether the subscription is live now. An outage is waited for."""
@@ -250,9 +272,13 @@ class Join:
                 self._hub.log_outage(exc)
                 await retry.wait()
             else:
-                return self._take(page)
+                # It may have ended meanwhile.
+                return self._subscription.end_reason is not None or (
+                    self._put(page) and self._attach(page)
+                )
 
-    def _take(self, page: Page) -> bool:
+    def _put(self, page: Page) -> bool:
+        """Put the events of a page into the queue. Return whether there are no more in the log."""
         epoch, number = self._position
         if page.epoch != epoch or page.last < number:
             if epoch:
@@ -276,7 +302,7 @@ class Join:
                 return False
             self._subscription.put(Message(self._topic.channel, epoch, event))
             self._position = Position(epoch, event.number)
-        return self._position.number == page.last and self._attach(page)
+        return self._position.number == page.last
 
     def _attach(self, page: Page) -> bool:
         if self._topic.attach(self._subscription, self._position):
@@ -468,8 +494,8 @@ class Hub:
         channel: str,
         key: str,
         wanted: tuple[Position, ...] | None,
-    ) -> None:
-        """Let a subscription join a channel at a position.
+    ) -> Join:
+        """Let a subscription read a channel from a position on. Finish the join when it reads all of them.
 
         Raises:
             ChannelsUnavailable: The backend does not answer.
@@ -481,8 +507,8 @@ class Hub:
         if not topic.is_open:
             await self._open(topic)
         join = Join(self, topic, subscription, wanted)
-        if not await join.start():
-            subscription.replays.append(join)
+        await join.start()
+        return join
 
     async def _open(self, topic: Topic) -> None:
         """Step 1: listen. The first subscription of a topic does it for all."""

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from virtual_time import run_in_virtual_time
 
-from spica.channels import Channels, ChannelsUnavailable, Gap, History
+from spica.channels import Channels, ChannelsUnavailable, Gap, History, MemoryBackend
 from spica.channels.backend import Page
 from spica.channels.burst import Burst
 from spica.channels.messages import START, Event, Position, new_epoch
@@ -408,3 +408,85 @@ def test_a_subscription_that_joins_during_a_burst_gets_no_event_twice(start):
         assert topic.deliver("abcdef", Event(number, None, b"0", number))
     topic.burst.flush()
     assert sink.items == [*range(start + 1, 11)]
+
+
+class GatedBackend(MemoryBackend):
+    """A log whose reads of one channel wait until the test lets them go on."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = None
+
+    async def read(self, key, *args):
+        page = await super().read(key, *args)
+        if key == "slow" and self.gate is not None:
+            await self.gate.wait()
+        return page
+
+
+@pytest.mark.parametrize("after", [None, "0,0"])
+def test_a_burst_while_a_subscription_joins_its_channels_is_not_lost(after):
+    """The reader can take nothing before it has joined all of them, so it isn't slow."""
+
+    async def run():
+        backend = GatedBackend()
+        channels = Channels(backend, max_queue_events=4)
+        async with channels.lifespan():
+            backend.gate = asyncio.Event()
+            opening = channels.subscribe("fast", "slow", after=after)
+            task = asyncio.create_task(opening.__aenter__())
+            await asyncio.sleep(1)
+            for number in range(50):
+                await channels.publish("fast", number)
+            backend.gate.set()
+            subscription = await task
+            await channels.publish("fast", 50)
+            found = []
+            while found[-1:] != [50]:
+                found.append((await anext(subscription)).data)
+            await opening.__aexit__(None, None, None)
+        assert found == ([50] if after is None else [*range(51)])
+
+    run_in_virtual_time("asyncio", run)
+
+
+@pytest.mark.parametrize("reason", ["shutdown", "slow"])
+def test_a_subscription_that_ends_while_it_reads_the_history_stays_ended(reason):
+    async def run():
+        backend = GatedBackend()
+        channels = Channels(backend, max_queue_events=4)
+        async with channels.lifespan():
+            for number in range(50):
+                await channels.publish("slow", number)
+            async with channels.subscribe("slow", after="0") as subscription:
+                for _ in range(4):
+                    await anext(subscription)
+                backend.gate = asyncio.Event()
+                task = asyncio.create_task(anext(subscription, "end"))
+                await asyncio.sleep(1)
+                subscription.end(reason)
+                backend.gate.set()
+                assert await task == "end"
+                assert not channels._hub.topics["slow"].members
+
+    run_in_virtual_time("asyncio", run)
+
+
+def test_a_shutdown_while_a_subscription_joins_ends_it():
+    async def run():
+        backend = GatedBackend()
+        channels = Channels(backend)
+        async with channels.lifespan():
+            backend.gate = asyncio.Event()
+            opening = channels.subscribe("fast", "slow")
+            task = asyncio.create_task(opening.__aenter__())
+            await asyncio.sleep(1)
+            channels.end_subscriptions()
+            backend.gate.set()
+            subscription = await task
+            assert await anext(subscription, "end") == "end"
+            await opening.__aexit__(None, None, None)
+            await asyncio.sleep(1)
+            assert channels._hub.topics == {}
+
+    run_in_virtual_time("asyncio", run)
