@@ -26,9 +26,10 @@ PRUNE_EVERY = 1000
 class _Log:
     """The events of one channel."""
 
-    __slots__ = ("epoch", "events", "history", "last", "touched_at")
+    __slots__ = ("epoch", "events", "history", "key", "last", "touched_at")
 
-    def __init__(self) -> None:
+    def __init__(self, key: str) -> None:
+        self.key = key
         self.epoch = new_epoch()
         self.last = 0
         self.events: deque[Event] = deque()
@@ -56,6 +57,9 @@ class MemoryBackend:
         self._size = 0
         self._count = 0
         self._logs: OrderedDict[str, _Log] = OrderedDict()
+        self._filled: OrderedDict[str, _Log] = (
+            OrderedDict()
+        )  # those that have events, in the same order
         self._feeds: dict[str, dict[Feed, None]] = {}
         self._members: dict[str, dict[str, tuple[bytes, float]]] = {}
 
@@ -81,7 +85,7 @@ class MemoryBackend:
         if log is None:
             if len(self._logs) >= MAX_CHANNELS:
                 self._forget_one()
-            log = self._logs[key] = _Log()
+            log = self._logs[key] = _Log(key)
         else:
             self._logs.move_to_end(key)
         log.last += 1
@@ -89,6 +93,8 @@ class MemoryBackend:
         log.history = history
         event = Event(log.last, name, body, published_at)
         log.events.append(event)
+        self._filled[key] = log
+        self._filled.move_to_end(key)
         self._size += len(body) + EVENT_OVERHEAD
         self._trim(log)
         self._count += 1
@@ -104,27 +110,29 @@ class MemoryBackend:
         while events and (len(events) > log.history.max_events or events[0].published_at < oldest):
             self._drop_first(log)
         while self._size > self._max_size:
-            idle = next((each for each in self._logs.values() if each.events), None)
-            if idle is None:
-                break
-            self._drop_first(idle)
+            self._drop_first(next(iter(self._filled.values())))
 
     def _forget_one(self) -> None:
         key = next((key for key in self._logs if key not in self._feeds), None)
         if key is not None:
-            self._size -= sum(len(e.body) + EVENT_OVERHEAD for e in self._logs.pop(key).events)
+            log = self._logs.pop(key)
+            while log.events:
+                self._drop_first(log)
 
     def _drop_first(self, log: _Log) -> None:
         self._size -= len(log.events.popleft().body) + EVENT_OVERHEAD
+        if not log.events:
+            del self._filled[log.key]
 
     def _prune(self) -> None:
-        """Delete expired events, and channels that were idle for long."""
+        """Delete expired events, and channels that were idle for long, among those that were idle longest."""
         now = time.time()
-        for key, log in list(self._logs.items()):
+        for log in list(islice(self._filled.values(), 2 * PRUNE_EVERY)):
             self._trim(log)
+        for log in list(islice(self._logs.values(), 2 * PRUNE_EVERY)):
             is_idle = log.touched_at + log.history.seconds + KEEP_COUNTER_SECONDS < now
-            if is_idle and not log.events and key not in self._feeds:
-                del self._logs[key]
+            if is_idle and not log.events and log.key not in self._feeds:
+                del self._logs[log.key]
 
     async def read(self, key: str, after: int, limit: int, history: History) -> Page:
         """Return events: see `ChannelBackend.read`."""

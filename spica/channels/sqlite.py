@@ -37,6 +37,7 @@ from spica.channels.backend import (
 from spica.channels.messages import ChannelsUnavailable, Event, History, Position, new_epoch
 from spica.channels.server import Failures
 from spica.stores.sqlite import real_path
+from spica.stores.sqlite_operations import read_clock, read_clock_offset
 
 POLL_SECONDS = 0.005
 """The time between two looks for events of other processes."""
@@ -82,9 +83,14 @@ WHERE channel = ? AND seq > ? AND at >= ? ORDER BY seq LIMIT ?
 class _Operations:
     """The operations on a connection, within a transaction of the caller."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, clock_offset: int | None) -> None:
         self.execute = connection.execute
+        self.clock_offset = clock_offset
         self._published = 0
+
+    def _now(self) -> float:
+        """Return the time in seconds. A change of the wall clock does not change it."""
+        return read_clock(self.clock_offset) / 1e6
 
     def publish(
         self, key: str, name: str | None, body: bytes, at: float, history: History
@@ -134,8 +140,8 @@ class _Operations:
         for key in keys:
             self.execute("UPDATE spica_channel SET used = ? WHERE name = ?", (now, key))
 
-    def join(self, key: str, members: Mapping[str, bytes], expires: float) -> list[str]:
-        new = []
+    def join(self, key: str, members: Mapping[str, bytes], seconds: float) -> list[str]:
+        new, expires = [], self._now() + seconds
         for member, value in members.items():
             known = "SELECT 1 FROM spica_presence WHERE channel = ? AND member = ?"
             if self.execute(known, (key, member)).fetchone() is None:
@@ -150,15 +156,15 @@ class _Operations:
         delete = "DELETE FROM spica_presence WHERE channel = ? AND member = ?"
         return [member for member in members if self.execute(delete, (key, member)).rowcount]
 
-    def members(self, key: str, now: float) -> dict[str, bytes]:
+    def members(self, key: str) -> dict[str, bytes]:
         select = "SELECT member, value FROM spica_presence WHERE channel = ? AND expires > ?"
-        return dict(self.execute(select, (key, now)).fetchall())
+        return dict(self.execute(select, (key, self._now())).fetchall())
 
-    def sweep(self, key: str, now: float) -> dict[str, bytes]:
+    def sweep(self, key: str) -> dict[str, bytes]:
         expired = dict(
             self.execute(
                 "SELECT member, value FROM spica_presence WHERE channel = ? AND expires <= ?",
-                (key, now),
+                (key, self._now()),
             ).fetchall()
         )
         self.leave(key, expired)
@@ -337,6 +343,7 @@ class _Worker:
             self._begin("BEGIN IMMEDIATE")
             for statement in _SCHEMA.split(";"):
                 self._execute(statement)
+            clock_offset = read_clock_offset(self._execute)
             self._connection.executemany(
                 "INSERT INTO wanted VALUES (?)", [(k,) for k in self._wanted]
             )
@@ -354,7 +361,7 @@ class _Worker:
         except Exception:
             self._close()
             raise
-        self._operations = _Operations(self._connection)
+        self._operations = _Operations(self._connection, clock_offset)
         self._last_id = top or 0
         self._version = -1
         self._tell(_observe, self._feed, positions)
@@ -506,7 +513,7 @@ class SQLiteBackend:
 
     async def join(self, key: str, members: Mapping[str, bytes], seconds: float) -> list[str]:
         """Store members: see `ChannelBackend.join`."""
-        new: list[str] = await self._run("join", key, members, time.time() + seconds)
+        new: list[str] = await self._run("join", key, members, seconds)
         return new
 
     async def leave(self, key: str, members: Collection[str]) -> list[str]:
@@ -516,10 +523,10 @@ class SQLiteBackend:
 
     async def members(self, key: str) -> dict[str, bytes]:
         """Return the members: see `ChannelBackend.members`."""
-        members: dict[str, bytes] = await self._run("members", key, time.time())
+        members: dict[str, bytes] = await self._run("members", key)
         return members
 
     async def sweep(self, key: str) -> dict[str, bytes]:
         """Delete expired members: see `ChannelBackend.sweep`."""
-        expired: dict[str, bytes] = await self._run("sweep", key, time.time())
+        expired: dict[str, bytes] = await self._run("sweep", key)
         return expired

@@ -1,12 +1,12 @@
 """The statements of the SQLite store. They run in its thread, within a transaction.
 
-Times are integers in microseconds of the store's clock (see `open_clock`), except for `ends`, a date of the
-wall clock.
+Times are integers in microseconds of the file's clock (see `read_clock_offset`), except for `ends`, a date
+of the wall clock.
 """
 
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,8 @@ CREATE INDEX IF NOT EXISTS spica_record_grp ON spica_record (grp) WHERE grp IS N
 CREATE TABLE IF NOT EXISTS spica_field
     (key TEXT NOT NULL, name BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY (key, name));
 CREATE TABLE IF NOT EXISTS spica_generation (grp TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS spica_clock (boot TEXT PRIMARY KEY, offset INTEGER NOT NULL);
 """
+_CLOCK = "CREATE TABLE IF NOT EXISTS spica_clock (boot TEXT PRIMARY KEY, offset INTEGER NOT NULL)"
 
 # Table, condition of a row that has expired. `:now` is the store's clock, `:date` the wall clock.
 _EXPIRY = {
@@ -48,13 +48,33 @@ def _boot_clock() -> tuple[str, int]:
         return "", 0
 
 
-class Operations:
-    """The operations on one connection.
+def read_clock_offset(execute: Callable[..., Any]) -> int | None:
+    """Return the difference of the clocks that the first process since the boot has written to the file.
 
-    Between two boots of the machine, a change of the wall clock does not change the clock of the store.
-    The file keeps the difference between the time of boot and the wall clock at the first use. On systems
-    other than Linux it is the wall clock.
+    Between two boots of the machine, a change of the wall clock does not change the clock of the file, which
+    is the time since the boot and this difference. On systems other than Linux it is the wall clock, and
+    this is None.
     """
+    boot, since = _boot_clock()
+    if not boot:
+        return None
+    execute(_CLOCK)
+    execute("DELETE FROM spica_clock WHERE boot <> ?", (boot,))
+    offset = time.time_ns() // 1000 - since
+    execute("INSERT OR IGNORE INTO spica_clock VALUES (?, ?)", (boot, offset))
+    found: int = execute("SELECT offset FROM spica_clock").fetchone()[0]
+    return found
+
+
+def read_clock(offset: int | None) -> int:
+    """Return the time of a file's clock in microseconds."""
+    if offset is None:
+        return time.time_ns() // 1000
+    return offset + time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+
+
+class Operations:
+    """The operations on one connection."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
@@ -67,20 +87,12 @@ class Operations:
             self.execute(statement)
 
     def open_clock(self) -> None:
-        """Read the difference of the clocks that the first process since the boot has written."""
-        boot, since = _boot_clock()
-        self._offset: int | None = None
-        if boot:
-            self.execute("DELETE FROM spica_clock WHERE boot <> ?", (boot,))
-            offset = time.time_ns() // 1000 - since
-            self.execute("INSERT OR IGNORE INTO spica_clock VALUES (?, ?)", (boot, offset))
-            (self._offset,) = self.execute("SELECT offset FROM spica_clock").fetchone()
+        """Read the clock of the file."""
+        self._offset = read_clock_offset(self.execute)
 
     def now(self) -> int:
         """Return the store's time in microseconds."""
-        if self._offset is None:
-            return time.time_ns() // 1000
-        return self._offset + time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+        return read_clock(self._offset)
 
     def _after(self, seconds: float) -> int:
         return self.now() + int(seconds * 1_000_000)

@@ -1,6 +1,7 @@
 """Who is in a channel, on every backend."""
 
 import copy
+import time
 from contextlib import AsyncExitStack, aclosing
 
 import anyio
@@ -198,3 +199,18 @@ async def test_forked_processes_have_members_of_their_own():
         async with original.presence.track("room", "ann"), fork.presence.track("room", "bob"):
             assert sorted(await original.presence.list("room")) == ["ann", "bob"]
         assert await original.presence.list("room") == {}
+
+
+@pytest.mark.parametrize("step", [-3600, 3600])
+async def test_a_step_of_the_clock_changes_no_members(start, monkeypatch, step):
+    one, two = await start(), await start()
+    now = time.time
+    async with one.presence.track("room", "ann"):
+        monkeypatch.setattr(time, "time", lambda: now() + step)
+        await two.presence._sweep("room")
+        assert await two.presence.list("room") == {"ann": [{}]}
+        await refresh(one, seconds=0.01)
+        with anyio.fail_after(30):
+            while await two.presence.list("room"):
+                await anyio.sleep(0.01)
+        monkeypatch.undo()
