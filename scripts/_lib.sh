@@ -120,9 +120,12 @@ prepare() {
         say "Installing requirements/$purpose.txt into ${directory##*/}"
         without_checks "$python" -m pip install -qq --requirement "$root/requirements/$purpose.txt" ||
             die "the requirements could not be installed (see above)"
-        # The build backend is pinned in requirements/run.txt too, so nothing else is fetched for this.
-        without_checks "$python" -m pip install -qq --no-deps --no-build-isolation --editable "$root" ||
-            die "spica itself could not be installed (see above)"
+        # Another purpose of this environment may have installed spica already.
+        if ! grep -qsx -- "$state" "$directory"/spica-*.stamp; then
+            # The build backend is pinned in requirements/run.txt too, so nothing else is fetched for this.
+            without_checks "$python" -m pip install -qq --no-deps --no-build-isolation --editable "$root" ||
+                die "spica itself could not be installed (see above)"
+        fi
         install_services "$purpose" "$directory/services"
         printf '%s\n' "$state" >"$stamp"
     fi

@@ -92,7 +92,7 @@ class TestCancellation:
 
         def work() -> str:
             started.set()
-            release.wait(10)
+            release.wait(60)
             return "done"
 
         async def caller() -> None:
@@ -211,7 +211,7 @@ class TestCancellation:
 
         def work() -> None:
             started.set()
-            release.wait(10)
+            release.wait(60)
             done.set()
 
         await parked(int)
@@ -223,7 +223,7 @@ class TestCancellation:
             await task
         assert endpoint_threads.running == 0
         release.set()
-        assert done.wait(10)
+        assert done.wait(60)
 
     @anyio_test
     async def test_a_call_that_is_cancelled_before_its_thread_wakes_is_not_made(self) -> None:
@@ -411,20 +411,20 @@ class TestReferences:
         def work() -> None:
             threads.append(threading.current_thread())
             started.set()
-            release.wait(10)
+            release.wait(60)
 
         async def begin() -> None:
             this = asyncio.get_running_loop()
             this.create_task(pool.run(details, this, None, work, (), {}))
             await asyncio.sleep(0)
-            started.wait(10)
+            started.wait(60)
 
         loop = asyncio.new_event_loop()
         loop.run_until_complete(begin())
         loop.close()
         pool.stop()
         release.set()
-        threads[0].join(10)
+        threads[0].join(60)
         reference = weakref.ref(loop)
         del loop
         other = asyncio.new_event_loop()
@@ -479,7 +479,7 @@ class TestEventLoops:
 
         def work() -> None:
             started.set()
-            release.wait(10)
+            release.wait(60)
             done.set()
 
         async def leave() -> None:
@@ -492,7 +492,7 @@ class TestEventLoops:
         asyncio.run(leave())
         release.set()
 
-        assert done.wait(10)
+        assert done.wait(60)
         assert asyncio.run(parked(abs, -1)) == 1
 
     @anyio_test
@@ -504,7 +504,7 @@ class TestEventLoops:
         loop = asyncio.get_running_loop()
 
         thread = await pool.run(details, loop, None, threading.current_thread, (), {})
-        thread.join(10)
+        thread.join(60)
 
         assert not thread.is_alive()
         assert (pool._workers, list(pool._idle[False])) == (set(), [])
@@ -518,7 +518,7 @@ class TestEventLoops:
         thread = await pool.run(details, loop, None, threading.current_thread, (), {})
 
         pool.stop()
-        thread.join(10)
+        thread.join(60)
 
         assert not thread.is_alive()
         assert pool.current_task() is None
@@ -695,7 +695,7 @@ def run_program(program: str) -> str:
         [sys.executable, "-X", "dev", "-W", "error", "-c", RUN + program],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=300,
         check=False,
     )
     # In development mode asyncio reports slow steps; a busy machine has them.
@@ -750,7 +750,7 @@ def fork():
         threading.Thread(target=asyncio.run, args=(use(),)).start()
         for thread in threading.enumerate():
             if thread is not threading.current_thread():
-                thread.join(10)
+                thread.join(60)
         sys.stdout.write("child\\n")
         sys.stdout.flush()
         os._exit(0)

@@ -148,7 +148,7 @@ async def test_the_default_limiter_of_anyio_counts_the_calls() -> None:
 
     def wait() -> None:
         started.set()
-        release.wait(10)
+        release.wait(60)
 
     async with anyio.create_task_group() as group:
         group.start_soon(run_in_threadpool, wait)
@@ -170,7 +170,7 @@ class Occupied:
 
     def wait(self) -> None:
         self.started.release()
-        self.release.wait(10)
+        self.release.wait(60)
 
     async def __aenter__(self) -> "Occupied":
         self.group = anyio.create_task_group()

@@ -100,7 +100,7 @@ async def test_a_thread_that_hangs_is_left_alone_and_no_second_one_starts():
 
     def hang():
         calls.append(threading.get_ident())
-        release.wait(10)
+        release.wait(60)
 
     app = service({"slow": hang}, timeout_seconds=0.05, cache_seconds=0)
     try:

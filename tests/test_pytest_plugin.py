@@ -46,7 +46,7 @@ def run_pytest(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 

@@ -1019,7 +1019,7 @@ async def test_a_slash_behind_a_file_in_memory_is_a_404(root, clock):
 
 
 def wait_for_checks():
-    get_checker().submit(int).result(timeout=10)
+    get_checker().submit(int).result(timeout=60)
 
 
 def new_content(root):

@@ -161,11 +161,11 @@ def test_a_bounded_number_of_tags_is_read(count):
 
 
 def test_a_long_list_of_quotes_takes_linear_time():
-    started = time.perf_counter()
+    started = time.process_time()
     parse_entity_tags('"' * 200_001)
     parse_entity_tags("W/" * 100_000)
     parse_entity_tags('W/",' * 50_001)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def loaded_by(statement):
     )
     # Without -I: the tests may run from a checkout that is not installed.
     result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False
     )
     assert result.returncode == 0, result.stderr
     return set(result.stdout.split())

@@ -33,7 +33,7 @@ async def test_a_client_of_yours_with_two_connections_is_enough(make_client):
         async with anyio.create_task_group() as tasks:
             for number in range(50):
                 tasks.start_soon(channels.publish, "news", number)
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             found = [(await anext(subscription)).data for _ in range(50)]
         assert sorted(found) == [*range(50)]
         await channels.backend.touch(["news"], channels.history_limits)

@@ -14,7 +14,7 @@ from ports import free_port
 from services import RedisServer, find_program, give_up, make_folder
 
 ROOT = Path(__file__).resolve().parents[2]
-WAIT_SECONDS = 40
+WAIT_SECONDS = 120
 
 
 def answers(url):

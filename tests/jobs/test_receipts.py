@@ -16,7 +16,7 @@ def start_worker(processes):
 
 
 def test_a_job_whose_worker_was_killed_runs_again(processes):
-    assert processes.start("jobs.receipts").wait(40) == 0
+    assert processes.start("jobs.receipts").wait(120) == 0
     url = processes.serve("jobs.receipts:app")
     worker = start_worker(processes)
     response = httpx2.post(f"{url}/orders/7?seconds=2")

@@ -46,7 +46,7 @@ def test_an_application_starts_and_stops(portal: BlockingPortal) -> None:
     assert not task.done()
     lifespan.finish()
     assert app.received == ["lifespan.startup", "lifespan.shutdown"]
-    assert task.result(timeout=5) is None
+    assert task.result(timeout=60) is None
     assert app.scope == {"type": "lifespan", "asgi": {"version": "3.0"}, "state": state}
     assert app.scope["state"] is state
 

@@ -190,7 +190,7 @@ def test_background_work_is_waited_for(make_client: Any, is_read: bool) -> None:
 
     sent = threading.Event()
     with make_client(app).stream("GET", "/") as response:
-        assert sent.wait(5)
+        assert sent.wait(60)
         if is_read:
             assert response.read() == b"a"
     assert log == ["background"]

@@ -24,7 +24,7 @@ def test_a_request_waits_for_the_computation_of_another_thread(backend: Any) -> 
     thread = threading.Thread(target=anyio.run, args=(flight.wait, math.inf), daemon=True)
     thread.start()
     anyio.run(flight.finish, backend=backend)
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
 
 

@@ -65,7 +65,7 @@ def memory_for(disk, clock, **options):
 def check(memory, path="a"):
     """Get a file, and wait until a thread has looked at the disk if it does."""
     kept = memory.get(path)
-    get_checker().submit(int).result(timeout=10)
+    get_checker().submit(int).result(timeout=60)
     return kept
 
 
@@ -199,7 +199,7 @@ def test_replacing_a_file_counts_it_once(disk, clock):
 def test_a_forked_process_looks_with_a_thread_of_its_own(monkeypatch):
     monkeypatch.setattr(filememory, "_checker", "of the parent")
     filememory._forget_checker()  # what the hook of os.register_at_fork does
-    assert get_checker().submit(int).result(timeout=10) == 0
+    assert get_checker().submit(int).result(timeout=60) == 0
 
 
 def test_at_the_end_of_the_program_nothing_is_looked_at(disk, clock, monkeypatch):

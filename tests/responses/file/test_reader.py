@@ -152,16 +152,16 @@ def test_close_waits_for_the_thread_that_is_at_work(path):
     def work():
         with reader:
             entered.set()
-            may_leave.wait(10)
+            may_leave.wait(60)
             assert reader._file.read(1)
 
     thread = threading.Thread(target=work)
     thread.start()
-    entered.wait(10)
+    entered.wait(60)
     reader.close()
     assert not is_closed(reader)
     may_leave.set()
-    thread.join(10)
+    thread.join(60)
     assert is_closed(reader)
 
 

@@ -691,7 +691,7 @@ async def test_files_are_closed_when_a_task_is_cancelled_while_a_thread_is_at_wo
     class Slow(FileResponse):
         def set_stat_headers(self, stat_result):
             entered.set()
-            may_go_on.wait(10)
+            may_go_on.wait(60)
             super().set_stat_headers(stat_result)
 
     task = asyncio.ensure_future(Answer().of(Slow(huge)))
