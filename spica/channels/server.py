@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from spica.channels.backend import TIMEOUT_SECONDS
 from spica.channels.messages import ChannelsUnavailable
-from spica.stores.breaker import is_lost_connection
+from spica.stores.breaker import describe_error, is_lost_connection
 from spica.stores.slots import Busy
 from spica.stores.timeouts import AnswerTimeout
 
@@ -87,7 +87,7 @@ class Guard:
             if not self.is_outage(exc):
                 raise
             failures.note()
-            raise ChannelsUnavailable(operation, f"{type(exc).__name__}: {exc}") from exc
+            raise ChannelsUnavailable(operation, describe_error(exc)) from exc
         failures.count = 0
         return result
 

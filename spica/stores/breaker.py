@@ -31,6 +31,19 @@ def is_lost_connection(error: BaseException) -> bool:
     return type(error) is RuntimeError and "the handler is closed" in str(error)
 
 
+_CLUSTER_ERRORS = ("MovedError", "AskError", "ClusterDownError", "ClusterCrossSlotError")
+
+
+def describe_error(error: BaseException) -> str:
+    """Return the reason of a failed operation, for the log."""
+    reason = f"{type(error).__name__}: {error}"
+    if type(error).__name__ in _CLUSTER_ERRORS:
+        reason += (
+            " (a node of a Redis Cluster, which is not supported: use one primary with replicas)"
+        )
+    return reason
+
+
 class Breaker:
     """The state of one store's backend. All views of the store share it, in all threads.
 

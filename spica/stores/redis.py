@@ -11,7 +11,7 @@ import asyncio
 from typing import Any
 
 from spica.stores.base import BaseStore
-from spica.stores.breaker import Breaker, is_lost_connection
+from spica.stores.breaker import Breaker, describe_error, is_lost_connection
 from spica.stores.redis_connections import Connections, Execute, GivenClient, Script
 from spica.stores.slots import Busy
 from spica.stores.timeouts import AnswerTimeout
@@ -372,7 +372,7 @@ class RedisStore(BaseStore):
         except Busy as error:
             raise breaker.refuse(operation, str(error)) from None
         except server.errors as error:
-            raise breaker.fail(operation, f"{type(error).__name__}: {error}") from error
+            raise breaker.fail(operation, describe_error(error)) from error
         except BaseException as error:
             if is_lost_connection(error):
                 raise breaker.fail(operation, str(error)) from error

@@ -10,7 +10,9 @@ import anyio
 import anyio.from_thread
 import pytest
 import redis.asyncio
+from services import RedisServer
 
+from spica.channels import Channels, ChannelsUnavailable
 from spica.stores import Rate, RedisStore, StoreUnavailable, open_store
 from spica.stores.redis import Script
 
@@ -40,6 +42,41 @@ def test_a_cluster_is_refused():
     cluster = redis.asyncio.RedisCluster.__new__(redis.asyncio.RedisCluster)
     with pytest.raises(TypeError, match="does not support a cluster"):
         RedisStore(cluster)
+
+
+class ClusterNode(RedisServer):
+    """A node of a Redis Cluster that has no slots yet."""
+
+    def __init__(self, program, folder):
+        super().__init__(program, folder)
+        while self.port > 55_535:  # the nodes use another port, 10,000 above
+            super().__init__(program, folder)
+
+    def command(self):
+        yield from super().command()
+        yield from ("--cluster-enabled", "yes")
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_the_url_of_a_cluster_is_named_in_the_error(own_redis_server, tmp_path):
+    """Without a client, only the answers of the server show it."""
+    node = ClusterNode(own_redis_server.program, tmp_path)
+    node.start()
+    try:
+        async with open_store(node.url, timeout_seconds=30) as store:
+            for operation in (store.get("a"), store.take("a", Rate(1, 60))):
+                with pytest.raises(
+                    StoreUnavailable, match="a Redis Cluster, which is not supported"
+                ):
+                    await operation
+        channels = Channels(node.url)
+        async with channels.lifespan():
+            with pytest.raises(
+                ChannelsUnavailable, match="a Redis Cluster, which is not supported"
+            ):
+                await channels.publish("news", 1)
+    finally:
+        node.stop()
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
