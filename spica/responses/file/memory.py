@@ -35,8 +35,6 @@ file systems count in steps of two seconds. The first check reads such a file ag
 _QUIET_NANOSECONDS = 100_000_000
 """A file that changed this recently is not kept, because a program may still be writing it."""
 
-_COPY_FIELDS = frozenset((b"if-none-match", b"if-modified-since"))
-
 
 @dataclass(frozen=True, slots=True)
 class StaticMemory:
@@ -81,21 +79,19 @@ class Kept:
         "_whole",
         "checked_at",
         "found",
+        "has_responses",
         "is_checked",
     )
 
+    _head: Response
     _tags: tuple[bytes, ...]
+    _whole: Response
 
     def __init__(self, found: Found, checked_at: float) -> None:
         self.found = found
         self.checked_at = checked_at
         self.is_checked = False
-        self._whole: Response | None = None
-
-    @property
-    def has_responses(self) -> bool:
-        """Whether ``set_responses`` was called."""
-        return self._whole is not None
+        self.has_responses = False  # set by `set_responses`
 
     def set_responses(self, response: Response, not_modified: Response) -> None:
         """Remember the 200 response for this file, and the 304 response that can replace it."""
@@ -107,6 +103,7 @@ class Kept:
         self._head = _in_memory(response, b"")
         self._not_modified = not_modified
         self._whole = _in_memory(response, self.found.content or b"")
+        self.has_responses = True  # the last step: another event loop may read it
 
     def answer(self, method: str, headers: list[tuple[bytes, bytes]]) -> Response | None:
         """Return the response to a simple request, or None if it needs the full evaluation.
@@ -115,16 +112,16 @@ class Kept:
         """
         fields = [field for field in headers if field[0] in PRECONDITION_FIELDS]
         if not fields:
-            whole = self._head if method == "HEAD" else self._whole
-            return whole and whole._copy()
+            return (self._head if method == "HEAD" else self._whole)._copy()
         conditions = dict(fields)
-        if len(conditions) != len(fields) or not conditions.keys() <= _COPY_FIELDS:
+        if len(conditions) != len(fields):
             return None
-        tag = conditions.get(b"if-none-match")
-        if tag is None:
-            has_copy = conditions[b"if-modified-since"] == self._last_modified
-        else:
-            has_copy = tag in self._tags  # RFC 9110 s.13.1.3: If-Modified-Since is then ignored
+        tag = conditions.pop(b"if-none-match", None)
+        date = conditions.pop(b"if-modified-since", None)
+        if conditions:
+            return None
+        # RFC 9110 s.13.1.3: If-Modified-Since is ignored if there is a tag.
+        has_copy = date == self._last_modified if tag is None else tag in self._tags
         return self._not_modified._copy() if has_copy else None
 
 
