@@ -82,8 +82,8 @@ class CrossOriginMiddleware(Layer):
             reason = self._find_reason(scope)
             if reason is not None:
                 return _refuse(scope, reason)
-        # Returning the awaitable as it is saves a coroutine per request.
-        return self.inner.respond(request)
+        # Returning the awaitable as it is saves a coroutine per request, `inner` without its property a call.
+        return self._layer_inner.respond(request)
 
     async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the handshake of a WebSocket in the same way. Other scopes pass."""

@@ -114,7 +114,8 @@ class RequestIdMiddleware(Layer):
         """Set the id, and return the inner answer with it."""
         value = self._begin(request.scope)
         # The name is encoded once, and no view of the headers is needed.
-        return self.respond_edited(request, partial(_add, (self._name, value.encode())))
+        name = self._name
+        return self.respond_edited(request, partial(_add, name, (name, value.encode())))
 
     async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Do the same for a WebSocket: the id is in the response to its handshake."""
@@ -123,21 +124,17 @@ class RequestIdMiddleware(Layer):
         await self.inner.connect(scope, receive, send)
 
     def _begin(self, scope: Scope) -> str:
-        scope[REQUEST_ID] = value = self._find(scope)
-        request_id.set(value)
-        return value
-
-    def _find(self, scope: Scope) -> str:
-        """Return the id that a trusted peer has sent, or a new one."""
-        name = self._name
-        for key, value in scope["headers"]:
+        """Set the id that a trusted peer has sent, or a new one."""
+        name, value = self._name, ""
+        for key, field in scope["headers"]:
             if key == name:
                 client = scope.get("client")
-                if _VALID(value) and self._accepts(client[0] if client else ""):
-                    accepted: str = value.decode("ascii")
-                    return accepted
+                if _VALID(field) and self._accepts(client[0] if client else ""):
+                    value = field.decode("ascii")
                 break
-        return _new_id()
+        scope[REQUEST_ID] = value = value or _new_id()
+        request_id.set(value)
+        return value
 
     def _is_accepted(self, host: str) -> bool:
         try:
@@ -151,12 +148,12 @@ class RequestIdMiddleware(Layer):
 remember(RequestIdMiddleware, "respond")
 
 
-def _add(field: tuple[bytes, bytes], response: EditableResponse) -> None:
+def _add(name: bytes, field: tuple[bytes, bytes], response: EditableResponse) -> None:
     """Set a field of a response."""
     fields = response.raw_headers if isinstance(response, Response) else response.headers.raw
-    for pair in fields:
-        if pair[0] == field[0]:
-            response.headers[field[0].decode()] = field[1].decode()
+    for known, _ in fields:
+        if known == name:
+            response.headers[name.decode()] = field[1].decode()
             return
     fields.append(field)
 

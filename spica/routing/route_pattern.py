@@ -36,8 +36,6 @@ def find_pattern(scope: Scope, app: Any, root_path: str) -> str | None:
         root_path: The ``root_path`` at which the server called ``app``.
     """
     served = scope.get("route")
-    if isinstance(served, _ENDPOINTS) and "app_root_path" not in scope:
-        return served.path  # no mount was passed
     if not isinstance(served, _KNOWN):
         return None
     return _search(scope, served, app, root_path)
@@ -85,6 +83,10 @@ def route_template(scope: Scope, outer_app: Any, outer_root_path: str) -> str | 
     The pattern has the names of parameters and never their values. ``outer_app`` is the application in which
     the middleware first saw the request, and ``outer_root_path`` its root path.
     """
+    served = scope.get("route")
+    if isinstance(served, _ENDPOINTS) and "app_root_path" not in scope:
+        # The usual case, without a call: no mount was passed.
+        return outer_root_path + strip_convertors(served.path) or "/"
     base: str = scope.get("app_root_path", outer_root_path)
     pattern = find_pattern(scope, scope.get("router"), base)
     if pattern is None and outer_app is not None:
