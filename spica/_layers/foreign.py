@@ -22,6 +22,7 @@ from spica._asgi.scope import RESPONSE_STARTED
 from spica._asgi.sending import DenialSend, has_started_by_hand
 from spica._asgi.side_task import SideTask, Signal, start_side_task
 from spica._layers.answers import describe_sent
+from spica._layers.editing import own
 from spica.responses.base import Response
 from spica.responses.sending import WITHOUT_BODY, keep_length, send_chunks, send_without_body
 
@@ -37,12 +38,13 @@ PATHSEND_CHUNK_SIZE = 256 * 1024
 async def as_response(answer: ASGIApp, request: Request[Any]) -> Response:
     """Return an answer as a Response that the caller may change, replace or drop.
 
-    A foreign app is started, and its response streams the rest. A Response is copied, since an endpoint may
-    return the same object again. Its background task runs even if the response is never sent.
+    A foreign app is started, and its response streams the rest. A Response that someone else holds is copied,
+    since an endpoint may return the same object again. Its background task runs even if the response is never
+    sent.
     """
     if not isinstance(answer, Response):
         return await start_app(answer, request, cleanup_of(request))
-    response = answer._copy()
+    response = own(answer)
     if response.background is not None:
         # A function that sets another task, or returns another response, must not lose this one.
         cleanup_of(request).add_task(response.background)

@@ -39,10 +39,9 @@ class ConditionalMiddleware(Layer):
 
     async def respond(self, request: Request[Any]) -> Answer:
         """Return the inner response, a 304 or a 412."""
-        answer = await self.inner.respond(request)
         if request.method not in ("GET", "HEAD"):
-            return answer
-        response = await as_response(answer, request)
+            return await self.inner.respond(request)
+        response = await as_response(await self.inner.respond(request), request)
         if self._lacks_tag(request, response):
             response = await _read_body(response)
         return conditional(request, response, max_body_size=self.max_body_size)

@@ -178,7 +178,7 @@ class Response:
             names = {name for name, _ in given}
             if b"content-length" in names:
                 check_length(given, size, type(self).__name__)
-            self.raw_headers = [*given, *(field for field in fields if field[0] not in names)]
+            self.raw_headers = given + [field for field in fields if field[0] not in names]
         else:
             self.raw_headers = [*fields]
 

@@ -86,6 +86,20 @@ def _check_bytes(name: str, value: object, size: int = 0) -> int:
     return size
 
 
+def check_value(value: object, seconds: float | None, only_if: str | None) -> None:
+    """Check the arguments of `Store.set`.
+
+    Raises:
+        TypeError: The value is not bytes, or ``seconds`` is not a number.
+        ValueError: The value is too large, ``seconds`` is out of range, or ``only_if`` is unknown.
+    """
+    _check_bytes("The value", value)
+    if seconds is not None:
+        check_seconds("seconds", seconds)
+    if only_if not in (None, "absent", "present"):
+        raise ValueError(f"only_if must be 'absent', 'present' or None, not {only_if!r:.40}.")
+
+
 def _check_fields(fields: Mapping[str, bytes | None]) -> None:
     if len(fields) > MAX_FIELDS:
         raise ValueError(f"A record has at most {MAX_FIELDS} fields, not {len(fields)}.")
@@ -127,11 +141,7 @@ class BaseStore(Store):
         only_if: Literal["absent", "present"] | None = None,
     ) -> bool:
         """Store a value: see `Store.set`."""
-        _check_bytes("The value", value)
-        if seconds is not None:
-            check_seconds("seconds", seconds)
-        if only_if not in (None, "absent", "present"):
-            raise ValueError(f"only_if must be 'absent', 'present' or None, not {only_if!r:.40}.")
+        check_value(value, seconds, only_if)
         return bool(await self._run("set", self._key(key), value, seconds, only_if))
 
     async def delete(self, *keys: str) -> int:

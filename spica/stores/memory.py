@@ -12,9 +12,9 @@ import math
 import time
 from collections import OrderedDict
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 
-from spica.stores.base import BaseStore, short_key, take_error
+from spica.stores.base import BaseStore, check_value, short_key, take_error
 from spica.stores.values import Allowance, Rate, Record, take
 
 _OVERHEAD = 200
@@ -121,7 +121,9 @@ class _Space:
 
     def _make_room(self) -> None:
         """Drop expired entries, and the oldest ones of a full store."""
-        self._drop_expired(self.clock())
+        now = self.clock()
+        if self.heap and self.heap[0][0] <= now:
+            self._drop_expired(now)
         count = self._count()
         while self.size > self.max_size or count > self.max_entries:
             table = self.rates or self.values or self.records or self.leases
@@ -306,6 +308,26 @@ class MemoryStore(BaseStore):
         space = self._space
         with space.lock:
             return space.get(self._prefix + short_key(key))
+
+    async def set(
+        self,
+        key: str,
+        value: bytes,
+        *,
+        seconds: float | None = None,
+        only_if: Literal["absent", "present"] | None = None,
+    ) -> bool:
+        """Store a value: see `Store.set`."""
+        check_value(value, seconds, only_if)
+        space = self._space
+        with space.lock:
+            return space.set(self._prefix + short_key(key), value, seconds, only_if)
+
+    def read_generations(self, first: str, second: str) -> tuple[int, int]:
+        """Return the generations of two short groups at once, for a layer that compares them often."""
+        prefix, space = self._prefix, self._space
+        with space.lock:
+            return space.generation(prefix + first, False), space.generation(prefix + second, False)
 
     async def generation(self, group: str, *, bump: bool = False) -> int:
         """Return the generation of a group: see `Store.generation`."""

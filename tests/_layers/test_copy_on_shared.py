@@ -3,12 +3,12 @@
 from typing import Any
 
 import pytest
-from asgi_kit import Exchange
+from asgi_kit import Exchange, http_scope
 
 from spica._layers import editing as ownership
 from spica._layers.editing import own
 from spica.applications import Spica
-from spica.layers import Layer
+from spica.layers import Layer, as_response
 from spica.middleware import Middleware
 from spica.middleware.accesslog import AccessLogMiddleware
 from spica.middleware.base import BaseHTTPMiddleware
@@ -52,6 +52,27 @@ def test_a_view_of_the_headers_does_not_leak_into_the_copy() -> None:
     own(response).headers["x-a"] = "1"
     assert "x-a" not in view
     assert held
+
+
+@pytest.mark.anyio
+async def test_as_response_copies_only_what_another_holder_has() -> None:
+    request: Request = Request(http_scope())
+    identity = 0
+
+    async def make() -> Response:
+        nonlocal identity
+        response = PlainTextResponse("a")
+        identity = id(response)
+        return response
+
+    assert id(await as_response(await make(), request)) == identity
+    held = await make()
+    assert await as_response(held, request) is not held
+
+    async def get_held() -> Response:
+        return held
+
+    assert await as_response(await get_held(), request) is not held
 
 
 def test_without_counts_everything_is_copied() -> None:

@@ -71,6 +71,7 @@ class CountingStore(MemoryStore):
     # Without the direct way of MemoryStore.
     get = BaseStore.get
     generation = BaseStore.generation
+    set = BaseStore.set
 
     async def _run(self, operation: str, *args: Any) -> Any:
         self.operations.append(operation)

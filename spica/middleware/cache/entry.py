@@ -59,9 +59,7 @@ class Entry:
     @classmethod
     def of(cls, start: Any, body: bytes, now: float, terms: Terms, tags: dict[str, int]) -> Entry:
         """Make the entry of a response. ``start`` has its status and headers."""
-        headers = [
-            pair for pair in fields_to_store(start.raw_headers) if pair[0] != b"content-length"
-        ]
+        headers = fields_to_store(start.raw_headers)
         if start.status_code != 204:
             headers.append((b"content-length", b"%d" % len(body)))
         return cls(start.status_code, headers, body, now, terms, tags)
@@ -172,4 +170,5 @@ def unpack_varied(value: bytes) -> tuple[str, list[str]] | None:
 
 def union_of(question: Question, raw_headers: Fields) -> list[str]:
     """Return the fields that the responses of a URI vary by, with those of a new response."""
-    return sorted({*question.varied, *vary_of(raw_headers)})
+    names = vary_of(raw_headers)
+    return sorted({*question.varied, *names}) if names or question.varied else names

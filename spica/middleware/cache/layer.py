@@ -42,7 +42,7 @@ from spica.middleware.cache.rules import (
 from spica.responses.base import Response
 from spica.responses.errors import error_response
 from spica.responses.file.resolved import ResolvedFile
-from spica.stores import StoreUnavailable
+from spica.stores import MemoryStore, StoreUnavailable
 
 if TYPE_CHECKING:
     from spica.requests import Request
@@ -256,6 +256,8 @@ class ResponseCacheMiddleware(Layer):
     async def changes(self, question: Question) -> tuple[int, int]:
         """Return numbers that are different after an invalidation of this response."""
         entries = self._entries
+        if type(entries) is MemoryStore:
+            return entries.read_generations("all", question.bucket)
         return await entries.generation("all"), await entries.generation(question.bucket)
 
     async def write(
@@ -485,8 +487,8 @@ class _Miss:
             self.before = await self.cache.changes(self.question)
         except StoreUnavailable:
             self.before = (-1, -1)
-        answer = await self.cache.inner.respond(self.request)
-        return await as_response(answer, self.request)
+        # In one expression: a variable would hold the response, which would then be copied.
+        return await as_response(await self.cache.inner.respond(self.request), self.request)
 
     async def _keep(self, response: Response, flight: Flight | None) -> Response:
         """Store the response if that is permitted: at once, or while its body is sent."""

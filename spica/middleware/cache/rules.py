@@ -31,13 +31,14 @@ UNDERSTOOD = HEURISTIC | {302, 303, 307}
 FAILURES = frozenset((500, 502, 503, 504))
 """Status codes for which stale-if-error allows a stale response (RFC 5861 s.4)."""
 
-_HOP_BY_HOP = frozenset(
+_NOT_STORED = frozenset(
     (
         *(b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authentication-info"),
         *(b"proxy-authorization", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"age"),
+        b"content-length",
     )
 )
-"""Fields that a cache does not store (RFC 9111 s.3.1). Age is computed for each response."""
+"""Fields that a cache does not store (RFC 9111 s.3.1). Age and Content-Length are made for each response."""
 _Found = dict[bytes, list[bytes]]
 _DECISIVE = frozenset((b"cache-control", b"set-cookie", b"vary", b"expires", b"date", b"age"))
 _NO_AGE = [b""]
@@ -71,13 +72,15 @@ class Question:
         found: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:
             if name in _READ:
-                found.setdefault(name, value)
+                if name == b"cache-control" and name in found:
+                    found[name] += b", " + value
+                else:
+                    found.setdefault(name, value)
         self._scope = scope
         self._found = found
         self.directives: dict[str, int | None] = {}
         if b"cache-control" in found:
-            lines = Headers(scope=scope).getlist("cache-control")
-            self.directives = read_directives(", ".join(lines))
+            self.directives = read_directives(found[b"cache-control"].decode("latin-1"))
         host = found.get(b"host", b"").lower()
         path = scope.get("raw_path") or scope["path"].encode()
         root = scope.get("root_path") or ""
@@ -180,7 +183,7 @@ def read_terms(
     control = _read_control(b", ".join(headers.get(b"cache-control", ())))
     if "no-store" in question.directives or _forbids(control, status_code):
         return None
-    if b"set-cookie" in headers or "*" in vary_of(raw_headers):
+    if b"set-cookie" in headers or (b"vary" in headers and "*" in vary_of(raw_headers)):
         return None
     lifetime = _explicit_lifetime(control, headers, now)
     is_default = lifetime is None
@@ -294,8 +297,8 @@ def _names_in(lines: list[bytes]) -> list[str]:
 
 
 def fields_to_store(raw_headers: Fields) -> Fields:
-    """Return the fields without those that belong to the connection (s.3.1)."""
-    dropped = _HOP_BY_HOP
+    """Return the fields without Content-Length and those that belong to the connection (s.3.1)."""
+    dropped = _NOT_STORED
     for field, value in raw_headers:
         if field == b"connection":
             dropped = dropped | {name.strip().lower() for name in value.split(b",")}
