@@ -29,11 +29,12 @@ from spica.exceptions import HTTPException
 from spica.responses.base import RedirectResponse, Response
 from spica.responses.file import FileResponse
 from spica.responses.file.delivery import (
-    EXTENSIONS,
     Delivery,
     ServedPath,
     Siblings,
     check_delivery,
+    key_of,
+    parse_key,
 )
 from spica.responses.file.finding import MAX_TRIES, Finding, Found
 from spica.responses.file.manifest import Manifest
@@ -54,7 +55,6 @@ _NOT_FOUND: tuple[str, os.stat_result | None] = ("", None)
 
 # The errors of the system for a path without a file.
 _NO_SUCH_FILE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP))
-
 
 _DEFAULT_MEMORY = StaticMemory()
 
@@ -233,9 +233,7 @@ class StaticFiles(BaseLayer):
         """Return the requested path relative to a directory, in the notation of the system."""
         route_path = get_route_path(scope)
         if "\0" in route_path:
-            return (
-                route_path  # Not normalised: some versions of Python truncate the path at the NUL.
-            )
+            return route_path  # Normalised, some versions of Python would cut it at the NUL.
         return os.path.normpath(route_path.strip("/"))
 
     async def get_response(self, path: str, scope: Scope) -> Response:
@@ -249,7 +247,7 @@ class StaticFiles(BaseLayer):
             raise HTTPException(status_code=405, headers={"Allow": "GET, HEAD"})
         memory = self._memory_for(scope)
         siblings = () if self._delivery is None else self._siblings_for(scope)
-        key = _key_of(path, siblings) if siblings else path
+        key = key_of(path, siblings) if siblings else path
         kept = None if memory is None else memory.get(key)
         if kept is not None:
             recalled = self._recall(kept, path, scope)
@@ -287,13 +285,11 @@ class StaticFiles(BaseLayer):
         if found is None or found.status_code == 404:
             found = await self._find_fallback(found, scope, siblings)
         elif memory is not None:
-            memory.put(_key_of(path, siblings), found, started_at)
+            memory.put(key_of(path, siblings), found, started_at)
         if found is None:
             # RFC 9110 s.12.5.5: the client may get the fallback if it accepts HTML. Caches keep a 404, too.
-            headers = (
-                None if self._delivery is None or not self._delivery.fallback else _VARY_ACCEPT
-            )
-            raise HTTPException(status_code=404, headers=headers)
+            has_fallback = self._delivery is not None and self._delivery.fallback
+            raise HTTPException(404, headers=_VARY_ACCEPT if has_fallback else None)
         return found
 
     async def _find_fallback(
@@ -409,7 +405,7 @@ class StaticFiles(BaseLayer):
 
     def _look_again(self, key: str) -> Found | None:
         """Look a file in memory up on the disk again, without reading it."""
-        path, siblings = _parse_key(key)
+        path, siblings = parse_key(key)
         finding = Finding(
             self._open, path, is_html=self.html, siblings=siblings, delivery=self._delivery
         )
@@ -540,16 +536,6 @@ class StaticFiles(BaseLayer):
                 return opened
             opened.close()
         return None
-
-
-def _key_of(path: str, siblings: Siblings) -> str:
-    """Return the key of a file in memory. No path of a file has a NUL."""
-    return path if not siblings else "\0".join([path, *(coding for coding, _ in siblings)])
-
-
-def _parse_key(key: str) -> tuple[str, Siblings]:
-    path, *codings = key.split("\0")
-    return path, tuple([(coding, EXTENSIONS[coding]) for coding in codings])
 
 
 remember(StaticFiles, "lookup_path")

@@ -183,7 +183,7 @@ def read_terms(
     control = _read_control(b", ".join(headers.get(b"cache-control", ())))
     if "no-store" in question.directives or _forbids(control, status_code):
         return None
-    if b"set-cookie" in headers or (b"vary" in headers and "*" in vary_of(raw_headers)):
+    if b"set-cookie" in headers or "*" in _names_in(headers.get(b"vary", [])):
         return None
     lifetime = _explicit_lifetime(control, headers, now)
     is_default = lifetime is None

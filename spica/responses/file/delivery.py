@@ -36,6 +36,17 @@ Siblings = tuple[tuple[str, str], ...]
 """Encodings and extensions, the best for the client first."""
 
 
+def key_of(path: str, siblings: Siblings) -> str:
+    """Return the key of a file in memory. No path of a file has a NUL."""
+    return path if not siblings else "\0".join([path, *(coding for coding, _ in siblings)])
+
+
+def parse_key(key: str) -> tuple[str, Siblings]:
+    """Return the path and the siblings of a key."""
+    path, *codings = key.split("\0")
+    return path, tuple([(coding, EXTENSIONS[coding]) for coding in codings])
+
+
 class ServedPath(str):
     """The path of a file to send, with what the search for it has found."""
 
