@@ -250,6 +250,8 @@ class Channels:
             InvalidChannel: The name of the channel is empty or reserved.
             RuntimeError: The lifespan has not started.
             TypeError, ValueError: JSON can't represent the data, or the name of the event is not allowed.
+            asyncpg.PostgresError, asyncpg.InterfaceError: The transaction of ``connection`` failed, for
+                example before this call. Roll back.
         """
         return str(await self.publish_to(public_key(channel), data, event, connection))
 

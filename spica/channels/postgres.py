@@ -37,6 +37,10 @@ MAX_CONNECTIONS = 10
 PRUNE_EVERY = 1000
 """The number of events of this process between two searches for expired ones."""
 WAKE_UP = "spica_channels"
+OUTAGE_CLASSES = ("08", "53")
+"""Classes of SQLSTATE: the connection failed, or the server lacks resources."""
+OUTAGE_CODES = ("57P01", "57P02", "57P03")
+"""The server stops, has crashed, or starts."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS spica_channel (
@@ -130,6 +134,21 @@ async def _detached(call: Callable[..., Awaitable[Any]], *args: Any) -> Any:
     except asyncio.CancelledError:
         task.cancel()
         raise
+
+
+class _CallersGuard(Guard):
+    """The guard of operations on a connection of the caller, in the caller's transaction.
+
+    Only a server that is away is an outage. An aborted transaction, a deadlock, a serialization failure, a
+    timeout that the caller has set or a connection that is closed are errors of the caller, which rolls back.
+    """
+
+    def is_outage(self, error: Exception) -> bool:
+        """Whether the server is away: see appendix A of the manual of Postgres, "Error Codes"."""
+        code: str = getattr(error, "sqlstate", None) or ""
+        if code:
+            return code[:2] in OUTAGE_CLASSES or code in OUTAGE_CODES
+        return type(error).__name__ != "InterfaceError" and super().is_outage(error)
 
 
 class _Database:
@@ -227,13 +246,14 @@ class _Database:
 
         Raises:
             TypeError: It is not a connection of asyncpg.
+            Exception: An error of asyncpg that is not an outage.
         """
         if not isinstance(connection, self._asyncpg.Connection):
             raise TypeError(
                 f"Channels: connection must be a connection of asyncpg, not {connection!r:.100}."
             )
         await self.guard.run(operation, self.open)  # the tables, if this is the first operation
-        guard = Guard(self.errors)
+        guard = _CallersGuard(self.errors)  # of its own, so that it opens no breaker for others
         return await guard.run(operation, _call_method, connection, method, statement, *args)
 
     async def close(self) -> None:

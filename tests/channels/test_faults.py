@@ -221,6 +221,71 @@ async def test_an_event_commits_with_the_transaction_of_the_caller(start, postgr
     assert (message.data, message.id[-2:]) == ("done", "-1")
 
 
+@pytest.fixture
+async def connect(postgres_url):
+    import asyncpg
+
+    async with AsyncExitStack() as stack:
+
+        async def connect():
+            connection = await asyncpg.connect(postgres_url)
+            stack.push_async_callback(connection.close)
+            return connection
+
+        yield connect
+
+
+async def test_a_serialization_failure_is_an_error_of_the_caller(start, connect, postgres_url):
+    import asyncpg
+
+    channels = await start(postgres_url)
+    await channels.publish("news", 1)
+    connection = await connect()
+    transaction = connection.transaction(isolation="repeatable_read")
+    await transaction.start()
+    await connection.execute("SELECT 1")  # the snapshot of the transaction
+    await channels.publish("news", 2)
+    with pytest.raises(asyncpg.SerializationError):
+        await channels.publish("news", 3, connection=connection)
+    await transaction.rollback()
+
+
+async def test_a_closed_connection_is_an_error_of_the_caller(start, connect, postgres_url):
+    import asyncpg
+
+    channels = await start(postgres_url)
+    connection = await connect()
+    await connection.close()
+    with pytest.raises(asyncpg.InterfaceError, match="closed"):
+        await channels.publish("news", 1, connection=connection)
+    assert await channels.publish("news", 2)
+
+
+def test_only_a_server_that_is_away_is_an_outage_for_a_transaction():
+    import asyncpg
+
+    from spica.channels.postgres import _CallersGuard, _Database
+
+    guard = _CallersGuard(_Database(None, "postgresql://").errors)
+    outages = [
+        asyncpg.AdminShutdownError("stopping"),
+        asyncpg.ConnectionDoesNotExistError("lost"),
+        asyncpg.TooManyConnectionsError("full"),
+        asyncpg.InternalClientError("half an answer"),
+        ConnectionResetError(),
+    ]
+    others = [
+        asyncpg.InFailedSQLTransactionError("aborted"),
+        asyncpg.DeadlockDetectedError("deadlock"),
+        asyncpg.QueryCanceledError("statement timeout"),
+        asyncpg.InsufficientPrivilegeError("denied"),
+        asyncpg.InterfaceError("closed"),
+        ValueError(),
+    ]
+    assert all(map(guard.is_outage, outages))
+    assert not any(map(guard.is_outage, others))
+
+
 async def test_other_backends_take_no_connection(start):
     channels = await start("memory://")
     with pytest.raises(TypeError, match="Postgres backend only"):
