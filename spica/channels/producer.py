@@ -136,7 +136,10 @@ class Producer:
         return "done", ""
 
     async def _publish(self, item: Any) -> None:
-        """Publish an item. After an outage, the length of the log shows whether the item has arrived."""
+        """Publish an item. After an outage, the length of the log shows whether the item has arrived.
+
+        A server that executes a failed attempt after this check repeats the item. The guide says so.
+        """
         runs, event, data = self._runs, None, item
         if hasattr(item, "retry_milliseconds"):  # a ServerSentEvent
             event, data = item.event, item.data

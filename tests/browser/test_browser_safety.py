@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser_waits import wait_until
 
 FOLDERS = (Path(__file__).resolve().parent,)
 
@@ -36,7 +37,7 @@ def attack(page: Any, attacker: str, shop: str) -> str:
     page.goto(attacker)
     with page.expect_response(lambda response: response.url == shop + "/pay"):
         page.evaluate("shop => attack(shop)", shop)
-    page.wait_for_function("document.title != 'waiting'")
+    wait_until(page, lambda: page.title() != "waiting")
     return str(page.title())
 
 

@@ -4,10 +4,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser_waits import wait_until
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PAGES = [
@@ -76,6 +78,10 @@ def end_worker(page: Any, button: str) -> None:
     page.get_by_text(re.compile(r"Worker \d+ has ended")).wait_for()
 
 
+def is_connected(page: Any) -> bool:
+    return bool(page.locator("#problem").text_content() == "")
+
+
 def test_a_chat_has_no_hole_when_its_worker_dies(page: Any, other_page: Any, url: str) -> None:
     enter_chat(page, url, "Ada")
     enter_chat(other_page, url, "Bob")
@@ -87,7 +93,7 @@ def test_a_chat_has_no_hole_when_its_worker_dies(page: Any, other_page: Any, url
     # Whichever page was cut off is connected again once the message of the other one arrives.
     for number, (speaker, listener) in enumerate([(page, other_page), (other_page, page)]):
         text = f"after {number}"
-        speaker.wait_for_function("document.querySelector('#problem').textContent === ''")
+        wait_until(speaker, partial(is_connected, speaker))
         say(speaker, text)
         while "Not connected" in speaker.locator("#problem").text_content():
             speaker.wait_for_timeout(200)
@@ -97,14 +103,17 @@ def test_a_chat_has_no_hole_when_its_worker_dies(page: Any, other_page: Any, url
         assert each.get_by_text(", 0 holes.").count() == 1
 
 
+def count_events(page: Any) -> int:
+    found = re.match(r"\d+", page.locator("#events").text_content())
+    return int(found[0]) if found else 0
+
+
 def test_the_dashboard_goes_on_after_a_deployment(page: Any, url: str, problems: list[str]) -> None:
     page.goto(url + "/dashboard")
     page.get_by_text(re.compile(r"^[1-9]\d* events")).wait_for()
     end_worker(page, "Deploy now")
-    count = int(page.locator("#events").text_content().split()[0])
-    page.wait_for_function(
-        "least => parseInt(document.querySelector('#events').textContent) >= least", arg=count + 2
-    )
+    least = count_events(page) + 2
+    wait_until(page, lambda: count_events(page) >= least)
 
 
 def test_a_text_continues_after_a_reload(page: Any, url: str, problems: list[str]) -> None:
@@ -239,9 +248,7 @@ def test_the_second_of_two_edits_is_refused(page: Any, url: str) -> None:
     page.get_by_text("412: somebody else has saved meanwhile.").wait_for()
     assert bob.input_value() == "Spica is far away."
     page.get_by_role("button", name="Load the newest version, Bob").click()
-    page.wait_for_function(
-        "() => document.querySelectorAll('textarea')[1].value.endsWith('two stars.')"
-    )
+    wait_until(page, lambda: bob.input_value().endswith("two stars."))
     page.get_by_role("button", name="Save, Bob").click()
     page.get_by_text("Saved as version").nth(1).wait_for()
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser_waits import wait_until
 from page_programs import read_program
 
 AUTHENTICATOR = {
@@ -57,5 +58,5 @@ def test_a_login_without_a_fingerprint_shows_the_reason(
     page.get_by_role("button", name="Log out").click()
     tools.send("WebAuthn.setUserVerified", {"authenticatorId": id, "isUserVerified": False})
     page.get_by_role("button", name="Log in with a passkey").click()
-    page.wait_for_function("document.getElementById('problem').textContent != ''")
+    wait_until(page, lambda: page.locator("#problem").text_content())
     assert page.get_by_role("button", name="Log in with a passkey").is_visible()
