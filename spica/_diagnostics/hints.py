@@ -67,6 +67,12 @@ _RULES = tuple(
     )
 )
 
+_FILE_NAMES = ("filename", "safe_filename", "content_type", "read", "seek")
+_STRING_NOT_FILE = (
+    "A client may send a string where you expect a file. Check isinstance(value, UploadFile), or read the "
+    "form with request.read(Model), which answers 422."
+)
+
 _CALLS_BACKGROUND = ("spica.responses.", "spica.background", "spica._asgi.cleanup")
 _BAD_CALL = re.compile(
     "can't be used in 'await'|can't be awaited|not callable|BackgroundTask.__init__\\(\\) missing"
@@ -135,6 +141,8 @@ def _explain_attribute(obj: Any, name: str) -> str:
         return f"{obj.__qualname__} is a function. Call it before you use its result: {call}"
     if type(obj).__module__.startswith("spica."):
         return _explain_ours(obj, name)
+    if isinstance(obj, str) and name in _FILE_NAMES:
+        return _STRING_NOT_FILE
     if isinstance(obj, Mapping) and name in obj:
         return f"This is an item, not an attribute. Write [{name!r}]."
     return ""

@@ -38,7 +38,12 @@ def log_config(options: ServeOptions) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {"spica": {"()": JSONFormatter if options.log == "json" else TextFormatter}},
         "filters": {
-            "stopping": {"()": StopFilter, "is_dev": options.is_dev, "level": server_level}
+            "stopping": {
+                "()": StopFilter,
+                "is_dev": options.is_dev,
+                "level": server_level,
+                "has_access_log": options.access_log is not False,
+            }
         },
         "handlers": {
             "stderr": {
@@ -58,14 +63,20 @@ def log_config(options: ServeOptions) -> dict[str, Any]:
 
 
 class StopFilter(logging.Filter):
-    """Drop the errors that uvicorn logs for refused WebSockets, and for the connections that it ends."""
+    """Drop the errors that uvicorn logs for refused WebSockets, and for the connections that it ends.
+
+    The access log gets a line for each handshake, which uvicorn logs elsewhere.
+    """
 
     is_stopping = False
     """Whether this process has got a signal to stop. The server sets it on the class."""
 
-    def __init__(self, is_dev: bool = False, level: int = logging.WARNING) -> None:
+    def __init__(
+        self, is_dev: bool = False, level: int = logging.WARNING, has_access_log: bool = False
+    ) -> None:
         super().__init__()
         self.is_dev = is_dev
+        self.has_access_log = has_access_log
         self.level = level
         """The lowest level of uvicorn's own lines that is logged."""
         self._refusing: WeakSet[asyncio.Task[Any]] = WeakSet()
@@ -89,7 +100,7 @@ class StopFilter(logging.Filter):
             return False
         if record.levelno < self.level:
             self._note_refusal(record)
-            return False
+            return self.has_access_log and _make_access(record)
         if "returned without completing handshake" in str(record.msg):
             return _current_task() not in self._refusing
         if self.is_stopping and "returned without completing response" in str(record.msg):
@@ -100,6 +111,18 @@ class StopFilter(logging.Filter):
             record.msg, record.args = "The drain is over: open connections are cancelled", ()
             return not self.is_dev
         return True
+
+
+def _make_access(record: logging.LogRecord) -> bool:
+    """Turn uvicorn's line about a handshake into one of the access log, and return whether it was one."""
+    arguments: Any = record.args
+    if not str(record.msg).startswith('%s - "WebSocket %s" ') or len(arguments) < 2:
+        return False
+    client, target, *status = arguments
+    found = status or [403 if str(record.msg).endswith("403") else 101]
+    record.name, record.msg = "uvicorn.access", '%s - "%s %s HTTP/%s" %d'
+    record.args = (client, "WEBSOCKET", target, "1.1", *found)
+    return True
 
 
 def _current_task() -> asyncio.Task[Any] | None:

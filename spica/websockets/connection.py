@@ -356,6 +356,7 @@ class WebSocket(HTTPConnection[StateT]):
         self,
         receive: Callable[[Any], Awaitable[object]],
         *,
+        mode: Literal["text", "binary"] | None = None,
         subprotocol: str | None = None,
         heartbeat_seconds: float | None = None,
         max_message_size: float = 1024 * 1024,
@@ -371,6 +372,8 @@ class WebSocket(HTTPConnection[StateT]):
 
         Args:
             receive: An async function of one message, a str or bytes.
+            mode: The kind of message that ``receive`` takes. One of the other kind closes the connection with
+                1003. By default, it gets both.
             subprotocol: As for `accept()`. A connection that you have accepted already stays so.
             heartbeat_seconds: Send the text "ping" to a peer that was silent for so many seconds, and close
                 with 1001 if it sends nothing for so many more. The answer "pong" does not reach ``receive``.
@@ -396,6 +399,7 @@ class WebSocket(HTTPConnection[StateT]):
         await Session(
             self,
             receive,
+            mode=mode,
             subprotocol=subprotocol,
             heartbeat_seconds=heartbeat_seconds,
             max_message_size=max_message_size,

@@ -45,7 +45,8 @@ CLOSE_SECONDS = 5.0
 """Seconds that the close frame may take to a peer that reads nothing."""
 
 # RFC 6455 s.7.4.1, and the registry of IANA that it founds
-GOING_AWAY, POLICY_VIOLATION, MESSAGE_TOO_BIG, INTERNAL_ERROR = 1001, 1008, 1009, 1011
+GOING_AWAY, UNSUPPORTED_DATA, POLICY_VIOLATION = 1001, 1003, 1008
+MESSAGE_TOO_BIG, INTERNAL_ERROR = 1009, 1011
 
 
 class Session:
@@ -56,6 +57,7 @@ class Session:
         websocket: Any,  # a WebSocket, whose module imports this one
         receive: Handler,
         *,
+        mode: Literal["text", "binary"] | None,
         subprotocol: str | None,
         heartbeat_seconds: float | None,
         max_message_size: float,
@@ -73,10 +75,13 @@ class Session:
             ("max_messages_per_second", max_messages_per_second),
         ):
             _check_limit(name, limit)
+        if mode not in ("text", "binary", None):
+            raise ValueError(f"WebSocket.run: mode must be 'text' or 'binary', not {mode!r:.80}.")
         if at_shutdown not in ("close", "leave"):
             raise ValueError(f"at_shutdown must be 'close' or 'leave', not {at_shutdown!r:.80}.")
         self._websocket = websocket
         self._handle = receive
+        self._mode = mode
         self._subprotocol = subprotocol
         self._heartbeat_seconds = heartbeat_seconds
         self._max_size = max_message_size
@@ -178,9 +183,16 @@ class Session:
             size = len(data.encode("utf-8", "surrogatepass"))
         if size > self._max_size:
             self._closing = (MESSAGE_TOO_BIG, f"A message has at most {self._max_size} bytes.")
+        elif self._is_of_other_mode(data):
+            self._closing = (UNSUPPORTED_DATA, f"Send {self._mode} messages only.")
         elif self._rate is not None and not self._rate.allows(self._received_at):
             self._closing = (POLICY_VIOLATION, "Too many messages.")
         return data
+
+    def _is_of_other_mode(self, data: str | bytes) -> bool:
+        if self._mode is None or isinstance(data, str) is (self._mode == "text"):
+            return False
+        return self._heartbeat_seconds is None or data != HEARTBEAT_ANSWER
 
     async def _beat(self) -> None:
         """Send a heartbeat after each interval without a message, and end without an answer to it."""

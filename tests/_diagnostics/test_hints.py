@@ -81,6 +81,7 @@ AWAIT = "An `await` is missing"
         ("return await PlainTextResponse('x')", "Remove the `await`"),
         ("request.headers.content_type", "Write headers['content-type']"),
         ("request.query_params.page", "Write .get('page') or ['page']."),
+        ("'a string'.filename", "A client may send a string where you expect a file."),
         ("request.query_params['page']", "The client did not send 'page'. Use .get('page')"),
         ("request.headers['x-no']", "The client did not send 'x-no'."),
         (

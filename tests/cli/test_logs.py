@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import sys
+from typing import Any
 
 import pytest
 
@@ -101,6 +102,26 @@ async def log_the_end_of_a_handshake(has_refused: bool) -> None:
         assert stop_filter.filter(note) is False
     error = record("uvicorn.error", "ASGI callable returned without completing handshake.")
     assert stop_filter.filter(error) is not has_refused
+
+
+def handshake(words: str, *more: Any) -> logging.LogRecord:
+    made = record("uvicorn.error", f'%s - "WebSocket %s" {words}', ("127.0.0.1:5", "/a?b=c", *more))
+    made.levelno = logging.INFO
+    return made
+
+
+@pytest.mark.parametrize(
+    ("made", "status"),
+    [(handshake("[accepted]"), 101), (handshake("403"), 403), (handshake("%d", 401), 401)],
+    ids=["accepted", "refused", "denied"],
+)
+def test_a_handshake_has_a_line_of_the_access_log(made: logging.LogRecord, status: int) -> None:
+    assert StopFilter(has_access_log=True).filter(made) is True
+    assert TextFormatter().format(made).endswith(f" 127.0.0.1:5 WEBSOCKET /a {status}")
+
+
+def test_a_handshake_has_no_line_without_the_access_log() -> None:
+    assert StopFilter(has_access_log=False).filter(handshake("403")) is False
 
 
 @pytest.mark.parametrize(("is_dev", "is_kept"), [(False, True), (True, False)])

@@ -48,6 +48,25 @@ async def test_it_accepts_and_passes_each_message_until_the_peer_leaves() -> Non
     assert peer.sent[0]["subprotocol"] == "chat"
 
 
+@pytest.mark.parametrize(("mode", "wrong"), [("text", b"b"), ("binary", "b")])
+async def test_a_message_of_the_other_kind_closes_the_connection(mode: Any, wrong: Any) -> None:
+    """RFC 6455 s.7.4.1: 1003, "a type of data it cannot accept"."""
+    peer, handler = Peer(), Handler()
+    right = "a" if mode == "text" else b"a"
+    peer.put(right, wrong, right)
+    await peer.connect().run(handler, mode=mode)
+    assert handler == [right]
+    assert peer.close == (1003, f"Send {mode} messages only.")
+
+
+async def test_the_answer_to_a_heartbeat_is_text_in_every_mode() -> None:
+    peer, handler = Peer(), Handler()
+    peer.put("pong", b"a")
+    peer.leave()
+    await peer.connect().run(handler, mode="binary", heartbeat_seconds=60)
+    assert handler == [b"a"]
+
+
 async def test_an_accepted_connection_stays_so() -> None:
     peer, handler = Peer(), Handler()
     websocket = await peer.accepted()
@@ -348,6 +367,7 @@ def test_the_end_of_the_drain_cancels_a_call(in_time: InTime) -> None:
     ("options", "error", "message"),
     [
         ({"receive": print}, TypeError, "receive must be an `async def` function"),
+        ({"mode": "bytes"}, ValueError, "mode must be 'text' or 'binary', not 'bytes'"),
         ({"max_message_size": 0}, ValueError, "max_message_size must be more than 0"),
         ({"heartbeat_seconds": "1"}, TypeError, "heartbeat_seconds must be a number"),
         ({"at_shutdown": "x"}, ValueError, "at_shutdown must be 'close' or 'leave', not 'x'"),
