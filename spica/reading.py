@@ -77,6 +77,7 @@ def prepare(*models: Any) -> None:
         ``prepare(Star, Page)``
     """
     for model in models:
+        _require_type(model)
         try:
             _check_type(model, set())
         except _Unsupported as error:
@@ -85,6 +86,7 @@ def prepare(*models: Any) -> None:
 
 async def read_body(request: Any, model: Any, max_size: int | float | None) -> Any:
     """Return the body of ``request``, JSON or a form, as a ``model``."""
+    _require_type(model)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in ("application/x-www-form-urlencoded", "multipart/form-data"):
         return read_strings(model, (await request.form()).multi_items(), "form")
@@ -109,6 +111,7 @@ async def read_body(request: Any, model: Any, max_size: int | float | None) -> A
 
 def read_strings(model: Any, items: Iterable[tuple[str, Any]], place: str) -> Any:
     """Return names and values as a ``model``. A field for a list takes all values of its name."""
+    _require_type(model)
     lists = _list_fields(model)
     values: dict[str, Any] = {}
     for name, value in items:
@@ -314,6 +317,12 @@ class _Unsupported(Exception):
     def __init__(self, kind: Any) -> None:
         super().__init__(kind)
         self.kind = kind
+
+
+def _require_type(model: Any) -> None:
+    """Refuse a dict or an instance of a model: types have a hash."""
+    if type(model).__hash__ is None:
+        raise _unsupported("", model)
 
 
 def _unsupported(location: str, kind: Any) -> TypeError:

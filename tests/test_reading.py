@@ -360,6 +360,8 @@ class UnknownStruct(msgspec.Struct):
 
 
 UNSUPPORTED = [
+    ({"name": str}, {}, r"^A request can't be read as \{'name': <class 'str'>\}\. Use a type"),
+    (Address("Rome"), {}, r"^A request can't be read as Address\("),
     (complex, 1, r"^A request can't be read as complex\. Use a type such as str"),
     (WithPlain, {"names": [1]}, r"^WithPlain\.names: a request can't be read as Plain\. Make the"),
     (WithKeys, {"counts": {"1": 1}}, r"^WithKeys\.counts: .* as dict\[int, int\]\. The keys"),

@@ -150,7 +150,9 @@ class Cleanup:
         if len(self.failures) == 1:
             raise self.failures[0]
         if self.failures:
-            raise RequestErrors("several errors in one request", self.failures)
+            # Some servers log only the message of a group.
+            names = "; ".join(f"{each!r:.200}" for each in self.failures)
+            raise RequestErrors(f"several errors in one request: {names}", self.failures)
 
     async def abandon(self) -> None:
         """Cancel the started apps, because the request itself is cancelled."""

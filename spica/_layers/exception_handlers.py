@@ -68,6 +68,24 @@ def find_handled(exc: Exception, handlers: Handlers | None) -> tuple[Handler | N
     return handler, exc
 
 
+def already_started(exc: Exception) -> RuntimeError:
+    """Return the error for an exception that a handler can't answer, because the response has started.
+
+    Its message names the exception, since some servers log no causes.
+    """
+    traceback = exc.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    place = ""
+    if traceback is not None:
+        place = f" at {traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
+    return RuntimeError(f"{ALREADY_STARTED} It is {exc!r:.300}{place}.")
+
+
+def _is_late(exc: Exception) -> bool:
+    return type(exc) is RuntimeError and str(exc).startswith(ALREADY_STARTED)
+
+
 def record_late_error(request: Request[Any], exc: Exception) -> Exception:
     """Record an error that came after the response had started; return the error that will be raised.
 
@@ -78,8 +96,8 @@ def record_late_error(request: Request[Any], exc: Exception) -> Exception:
         handler, _ = find_handled(exc, request.scope.get(EXCEPTION_HANDLERS))
         # An outer body limit raised this from `send`; it sends the 413 itself.
         is_refused = isinstance(exc, BodyTooLarge)
-        if handler is not None and exc.args != (ALREADY_STARTED,) and not is_refused:
-            cause, exc = exc, RuntimeError(ALREADY_STARTED)
+        if handler is not None and not _is_late(exc) and not is_refused:
+            cause, exc = exc, already_started(exc)
             exc.__cause__ = cause
         failures.add_failure(exc)
     return exc
@@ -191,7 +209,7 @@ class GuardedApp:
             if handler is None:
                 raise
             if started.has_started:  # pyright: ignore[reportFunctionMemberAccess]
-                raise RuntimeError(ALREADY_STARTED) from exc
+                raise already_started(exc) from exc
             answer = await answer_exception(self.request, exc)
             if answer is not None:
                 answer = apply_pending_edits(scope, answer)

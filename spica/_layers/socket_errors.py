@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from spica._asgi.scope import EXCEPTION_HANDLERS, UNANSWERED
 from spica._http.closecodes import fit_reason
-from spica._layers.exception_handlers import ALREADY_STARTED, call_handler, deny, find_handled
+from spica._layers.exception_handlers import already_started, call_handler, deny, find_handled
 from spica.exceptions import HTTPException
 from spica.websockets import (
     WebSocket,
@@ -77,7 +77,7 @@ async def _send_answer(answer: ASGIApp, websocket: WebSocket[Any], exc: Exceptio
     elif isinstance(exc, HTTPException) and exc.status_code >= 400:
         await websocket.close(close_code(exc.status_code), fit_reason(str(exc.detail)))
     else:
-        raise RuntimeError(ALREADY_STARTED) from exc
+        raise already_started(exc) from exc
 
 
 def close_code(status: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import multiprocessing
 import os
@@ -16,9 +17,27 @@ from spica.checks.loading import LoadError
 from spica.cli.logs import configure_logs, log_config
 from spica.cli.options import ServeOptions
 from spica.cli.worker import EXIT_FAILED, EXIT_STOPPED, EXIT_UNUSABLE, follow_parent
+from spica.types import Receive, Scope, Send
+
+logger = logging.getLogger("spica.run")
 
 VARIABLE = "SPICA_RUN_OPTIONS"
 """The environment variable with the options, which the worker processes read."""
+
+
+class LoggedApp:
+    """Log the exceptions of an app. granian logs neither their causes nor their notes."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a connection, and raise its exception again, so that granian ends the connection."""
+        try:
+            await self.app(scope, receive, send)
+        except Exception:
+            logger.exception("Exception in the application")
+            raise
 
 
 def make_app() -> Any:
@@ -31,6 +50,7 @@ def make_app() -> Any:
     configure_logs(options)
     app = load_served(options).app
     configure_logs(settle(app, options))
+    app = LoggedApp(app)
     if options.trusted_proxies:
         from granian.utils.proxies import wrap_asgi_with_proxy_headers
 

@@ -95,7 +95,8 @@ class StopFilter(logging.Filter):
         if record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError):
             return False
         if record.name != "uvicorn.error":
-            return True
+            # `LoggedApp` has logged the exception with its causes.
+            return not str(record.msg).startswith("Application callable raised an exception")
         if str(record.msg).rstrip().endswith("CancelledError"):  # of a lifespan
             return False
         if record.levelno < self.level:

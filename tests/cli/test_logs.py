@@ -80,6 +80,12 @@ def test_cancelled_requests_are_no_errors(error: BaseException, is_kept: bool) -
     assert StopFilter().filter(error_record(error)) is is_kept
 
 
+def test_granian_logs_no_exception_again() -> None:
+    words = "Application callable raised an exception"
+    assert StopFilter().filter(record("_granian.utils", words)) is False
+    assert StopFilter().filter(record("_granian.utils", "Worker-1 has died")) is True
+
+
 @pytest.mark.parametrize("is_stopping", [False, True])
 def test_a_stream_that_the_drain_has_cut_is_not_an_error(
     is_stopping: bool, monkeypatch: pytest.MonkeyPatch

@@ -6,6 +6,7 @@ import pytest
 from asgi_kit import Exchange, call, websocket_scope
 from stacks import ForeignPass
 
+from spica._layers.exception_handlers import ALREADY_STARTED
 from spica.applications import Spica
 from spica.exceptions import HTTPException, SpicaConfigurationWarning, WebSocketException
 from spica.middleware import Middleware
@@ -132,7 +133,9 @@ class TestOpaqueApps:
         app = Spica(routes=[Mount("/", app=foreign)], exception_handlers={Base: answering("base")})
         exchange = await Exchange().run(app)
         assert exchange.text == "ok"
-        assert str(exchange.error) == ("Caught handled exception, but response already started.")
+        message = str(exchange.error)
+        assert message.startswith("Caught handled exception, but response already started. It is ")
+        assert __file__ in message
         assert exchange.error is not None
         assert isinstance(exchange.error.__cause__, Base)
 
@@ -149,7 +152,7 @@ class TestOpaqueApps:
         exchange = await Exchange().run(Spica(routes=[Mount("/", app=foreign)]))
         assert exchange.text == "ok"
         assert [message["type"] for message in exchange.sent].count("http.response.start") == 1
-        assert str(exchange.error) == "Caught handled exception, but response already started."
+        assert str(exchange.error).startswith(ALREADY_STARTED)
 
     async def test_one_without_a_handler_is_raised_as_it_is(self) -> None:
         async def foreign(scope: Any, receive: Any, send: Any) -> None:
@@ -273,7 +276,7 @@ class TestWebSockets:
             raise Base("socket")
 
         exchange = await self.run(endpoint, {Base: answering("sorry")})
-        assert str(exchange.error) == "Caught handled exception, but response already started."
+        assert str(exchange.error).startswith(ALREADY_STARTED)
 
     @pytest.mark.parametrize("is_accepted", [True, False], ids=["closed", "refused"])
     @pytest.mark.parametrize(

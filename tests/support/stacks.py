@@ -620,7 +620,7 @@ def describe_errors(error: BaseException | None, is_replaced: bool) -> list[tupl
     if isinstance(error, BaseExceptionGroup):
         found = [describe_errors(inner, is_replaced) for inner in error.exceptions]
         return sorted(entry for entries in found for entry in entries)
-    if isinstance(error, RuntimeError) and error.args == (ALREADY_STARTED,):
+    if isinstance(error, RuntimeError) and str(error).startswith(ALREADY_STARTED):
         cause = describe_errors(error.__cause__, is_replaced)
         return [("too late", text) for _, text in cause]
     if is_replaced and str(error) in ("stream", "foreign app"):
