@@ -45,12 +45,15 @@ class MemoryBackend:
             idle longest are deleted first. The default is 64 MiB.
 
     Raises:
+        TypeError: ``max_size`` is not an int.
         ValueError: ``max_size`` is negative.
     """
 
     across = "process"
 
     def __init__(self, *, max_size: int = 64 * 1024 * 1024) -> None:
+        if isinstance(max_size, bool) or not isinstance(max_size, int):
+            raise TypeError(f"MemoryBackend: max_size must be an int, not {max_size!r:.80}.")
         if max_size < 0:
             raise ValueError(f"MemoryBackend: max_size must not be negative, not {max_size!r}.")
         self._max_size = max_size

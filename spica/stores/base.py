@@ -186,6 +186,8 @@ class BaseStore(Store):
         for name, value in fields.items():
             _check_bytes(f"The field {name!r:.80}", value)
         check_seconds("idle_seconds", idle_seconds)
+        if not isinstance(ends_at, int | float):
+            raise TypeError(f"ends_at must be a number of seconds, not {ends_at!r:.40}.")
         if not 0 <= ends_at <= 2 * MAX_SECONDS:
             raise ValueError(
                 f"ends_at must be a time in seconds since the epoch, not {ends_at!r:.40}."

@@ -52,10 +52,15 @@ class Breaker:
         timeout_seconds: the timeout of one operation.
 
     Raises:
+        TypeError: The timeout is not a number.
         ValueError: The timeout is not above 0.
     """
 
     def __init__(self, store: str, timeout_seconds: float) -> None:
+        if isinstance(timeout_seconds, bool) or not isinstance(timeout_seconds, int | float):
+            raise TypeError(
+                f"{store}: timeout_seconds must be a number of seconds, not {timeout_seconds!r:.40}."
+            )
         if not 0 < timeout_seconds < 3600:
             raise ValueError(
                 f"{store}: timeout_seconds must be above 0 and below an hour, not {timeout_seconds!r}."

@@ -294,6 +294,8 @@ class MemoryStore(BaseStore):
 
     def __init__(self, *, max_entries: int = 100_000, max_size: int = 64 * 1024 * 1024) -> None:
         for name, limit in (("max_entries", max_entries), ("max_size", max_size)):
+            if isinstance(limit, bool) or not isinstance(limit, int):
+                raise TypeError(f"MemoryStore: {name} must be an int, not {limit!r:.80}.")
             if limit < 1:
                 raise ValueError(f"MemoryStore: {name} must be 1 or more, not {limit!r}.")
         self._space = _Space(max_entries, max_size)

@@ -49,3 +49,9 @@ async def test_expired_events_of_idle_channels_are_dropped(backend, channels, mo
     for _ in range(3):
         await channels.publish("busy", "a")
     assert [*backend._filled] == ["busy"]
+
+
+@pytest.mark.parametrize("max_size", [None, "5", 1.5, True])
+def test_the_limit_is_an_int(max_size):
+    with pytest.raises(TypeError, match="MemoryBackend: max_size must be an int"):
+        MemoryBackend(max_size=max_size)

@@ -134,3 +134,9 @@ def test_an_open_breaker_says_so():
     assert breaker.is_open
     breaker.succeed()
     assert not breaker.is_open
+
+
+@pytest.mark.parametrize("seconds", [None, "1", True])
+def test_the_timeout_is_a_number(seconds):
+    with pytest.raises(TypeError, match="RedisStore: timeout_seconds must be a number of seconds"):
+        Breaker("RedisStore", seconds)

@@ -82,3 +82,16 @@ def test_a_limit_below_one_is_refused(limit):
 
 def test_two_stores_share_nothing(anyio_backend):
     assert MemoryStore()._space is not MemoryStore()._space
+
+
+@pytest.mark.parametrize("name", ["max_entries", "max_size"])
+@pytest.mark.parametrize("limit", [None, "5", 1.5, True])
+def test_a_limit_is_an_int(name, limit):
+    with pytest.raises(TypeError, match=f"MemoryStore: {name} must be an int"):
+        MemoryStore(**{name: limit})
+
+
+@pytest.mark.parametrize("ends_at", [None, "1"])
+async def test_the_end_of_a_record_is_a_number(ends_at):
+    with pytest.raises(TypeError, match="ends_at must be a number of seconds"):
+        await MemoryStore().create("a", {}, idle_seconds=1, ends_at=ends_at)
