@@ -308,7 +308,8 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
         except BaseException as exc:
             await record_error(request, exc, self._layer_errors())
         # Not the cleanup in the scope, which may belong to a foreign app outside.
-        if request._cleanup is not None:
+        cleanup = request._cleanup
+        if cleanup is not None and (cleanup.unread or not cleanup.is_empty):
             await finish_request(request, self._layer_errors())
 
     def _layer_respond_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:

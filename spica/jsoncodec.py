@@ -274,7 +274,10 @@ _ALWAYS_FINITE = frozenset(
 
 def _has_non_finite(value: Any) -> bool:
     """Return whether a value that orjson has encoded contains NaN or an infinity."""
-    pending: list[Iterable[Any]] = [(value,)]
+    # Most values are an object or a list. Beginning inside it saves one step.
+    kind = type(value)
+    pending: list[Iterable[Any]]
+    pending = [value.values() if kind is dict else value if kind is list else (value,)]
     for container in pending:  # grows during the iteration
         for item in container:
             kind = type(item)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Protocol
 
-from spica._asgi.cleanup import Cleanup, HasCleanup, nearest_cleanup
+from spica._asgi.cleanup import HasCleanup, nearest_cleanup
 from spica._asgi.scope import CLEANUP, SENT_BY_HAND
 from spica.datastructures import MutableHeaders
 from spica.exceptions import HTTPException
@@ -156,8 +156,10 @@ class HandSend(StartedSend):
 
 def has_started_by_hand(request: HasCleanup) -> bool:
     """Return whether user code has started the response to ``request`` itself."""
-    # A subclass may skip `__init__`.
-    cleanup: Cleanup | None = getattr(request, "_cleanup", None)
+    try:
+        cleanup = request._cleanup
+    except AttributeError:
+        cleanup = None  # a subclass skipped `__init__`
     if cleanup is None:
         cleanup = request.scope.get(CLEANUP)
     if cleanup is None or cleanup.hand_send is None:

@@ -42,10 +42,13 @@ def find_handler(exc: Exception, handlers: Handlers | None) -> Handler | None:
     if handlers is None:
         return None
     by_class, by_status = handlers
-    if isinstance(exc, HTTPException):
+    if by_status and isinstance(exc, HTTPException):
         handler = by_status.get(exc.status_code)
         if handler is not None:
             return handler
+    handler = by_class.get(type(exc))
+    if handler is not None:
+        return handler
     for cls in type(exc).__mro__:
         handler = by_class.get(cls)
         if handler is not None:
@@ -119,7 +122,10 @@ async def answer_exception(request: Request[Any], exc: Exception) -> ASGIApp | N
     exc = handled
     if is_known_sender(handler):
         return HandlerApp(handler, exc)
-    answer: ASGIApp = await call_handler(handler, request, exc)
+    if is_async_callable(handler):  # the lines of `call_handler`, without its coroutine
+        answer: ASGIApp = await handler(request, exc)
+    else:
+        answer = await run_in_threadpool(handler, request, exc)
     if not isinstance(answer, Response) or not answer._is_value:
         answer = await resolve_answer(answer, request, handler)
     if has_started_by_hand(request):

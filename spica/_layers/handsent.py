@@ -28,7 +28,8 @@ BY_ENDPOINT = frozenset(("_send", "send"))
 MAX_FUNCTIONS = 64
 """Limit of functions to read for one endpoint. ``remember_sender`` finds senders in the rest at run time."""
 
-_known: WeakSet[Any] = WeakSet()
+_known: WeakSet[Any] | None = None
+"""The functions that ``remember_sender`` was given. None before the first, since a WeakSet counts slowly."""
 
 
 def sends_by_hand(function: Any, names: frozenset[str] = BY_REQUEST) -> bool:
@@ -78,11 +79,14 @@ HandSend.on_start = remember_endpoint
 
 def is_known_sender(function: Any) -> bool:
     """Return whether ``function`` is one that ``remember_sender`` was given."""
-    return bool(_known) and _key_of(function) in _known
+    return _known is not None and _key_of(function) in _known
 
 
 def remember_sender(function: Any) -> None:
     """Remember that ``function`` sends its response itself."""
+    global _known
+    if _known is None:
+        _known = WeakSet()
     try:
         _known.add(_key_of(function))
     except TypeError:

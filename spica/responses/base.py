@@ -175,9 +175,11 @@ class Response:
                     "response.headers.append(name, value)."
                 ) from None
             given = [encode_header(name, value) for name, value in items]
-            names = {name for name, _ in given}
-            if b"content-length" in names:
-                check_length(given, size, type(self).__name__)
+            names = dict(given)
+            if _AUTOMATIC_NAMES.isdisjoint(names):  # nearly always
+                self.raw_headers = [*given, *fields]
+                return
+            check_length(given, size, type(self).__name__)
             self.raw_headers = given + [field for field in fields if field[0] not in names]
         else:
             self.raw_headers = [*fields]
@@ -435,6 +437,9 @@ SENDING = frozenset({"__call__", "stream_response", "listen_for_disconnect", "_c
 
 _REMEMBERED_SIZE = 100
 """Longest media type that is cached, in characters, because clients may choose the media type."""
+
+
+_AUTOMATIC_NAMES = frozenset((b"content-length", b"content-type"))
 
 
 @lru_cache(maxsize=1024)

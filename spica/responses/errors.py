@@ -28,7 +28,7 @@ def error_response(
     if status_code in WITHOUT_CONTENT:
         return Response(status_code=status_code, headers=headers)
     if not getattr(scope.get("app"), "problem_details", False):
-        return PlainTextResponse(detail, status_code=status_code, headers=headers)
+        return PlainTextResponse(detail, status_code, headers)
     return _negotiate(scope, status_code, detail, headers)
 
 

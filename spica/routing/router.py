@@ -196,7 +196,10 @@ class Router(RouteDecorators, BaseLayer):
         if "router" not in scope:
             scope["router"] = self
         path = scope["path"]
-        root_path = scope.get("root_path")
+        try:
+            root_path = scope["root_path"]
+        except KeyError:  # ASGI: optional
+            root_path = ""
         if root_path:
             path = path_below(root_path, path)
         ask = self._table.select(scope, path)
