@@ -18,7 +18,6 @@ from spica._asgi.stack import Middleware, MiddlewareFactory, build_layer, build_
 from spica._diagnostics.arguments import check_duration, check_flag, check_scopes
 from spica._diagnostics.foreign_names import FIXES_OF_APPLICATION_ARGUMENTS, explain_arguments
 from spica._diagnostics.middleware_order import check_order, refuse_misplaced
-from spica._layers.answers import resolve_outermost
 from spica._layers.body_limit import check_body_size
 from spica._layers.header_limits import (
     DEFAULT_MAX_HEADER_SIZE,
@@ -32,7 +31,7 @@ from spica._layers.header_limits import (
 from spica._layers.json_codec import JSONCodecLayer
 from spica._layers.layer import BaseLayer, Inner, run_inside
 from spica._layers.limits import check_body_rate, check_idle_seconds, limit_app
-from spica._layers.runner import answer_error, finish_request, record_error, send_answer
+from spica._layers.runner import answer_error, finish_request, record_error, resolve_and_send
 from spica._originals import remember
 from spica.datastructures import State
 from spica.datastructures.url import UnlistedPath
@@ -293,23 +292,20 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
         try:
             try:
                 answer: Any = await self._layer_respond_outermost(request)
-                is_simple = isinstance(answer, Response) and not answer._receives
-                if not is_simple:
-                    answer = await resolve_outermost(answer, request)
             except Exception as exc:
                 answer = await answer_error(request, exc, self._layer_errors())
-                is_simple = False
             cleanup = request._cleanup
-            if is_simple and (cleanup is None or cleanup.is_undisturbed):
+            is_undisturbed = cleanup is None or cleanup.is_undisturbed
+            if is_undisturbed and isinstance(answer, Response) and not answer._receives:
                 # Faster than `answer(...)`: a method found by name needs no slot of the type.
                 await answer.__call__(scope, receive, send)
             else:
-                await send_answer(answer, request, send, self._layer_errors())
+                await resolve_and_send(answer, request, send, self._layer_errors())
         except BaseException as exc:
             await record_error(request, exc, self._layer_errors())
         # Not the cleanup in the scope, which may belong to a foreign app outside.
         cleanup = request._cleanup
-        if cleanup is not None and (cleanup.unread or not cleanup.is_empty):
+        if cleanup is not None and cleanup.has_work:
             await finish_request(request, self._layer_errors())
 
     def _layer_respond_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:

@@ -274,10 +274,8 @@ _ALWAYS_FINITE = frozenset(
 
 def _has_non_finite(value: Any) -> bool:
     """Return whether a value that orjson has encoded contains NaN or an infinity."""
-    # Most values are an object or a list. Beginning inside it saves one step.
-    kind = type(value)
-    pending: list[Iterable[Any]]
-    pending = [value.values() if kind is dict else value if kind is list else (value,)]
+    # Most values are an object. Beginning inside it saves one step.
+    pending: list[Iterable[Any]] = [value.values() if type(value) is dict else (value,)]
     for container in pending:  # grows during the iteration
         for item in container:
             kind = type(item)

@@ -54,6 +54,8 @@ class Cleanup:
     failures: Sequence[Exception] = ()
     unread: Sequence[Closing] = ()
     is_empty = True
+    has_work = False
+    """Whether work was ever registered, iterators too. Only then does the sending layer look at the rest."""
     is_undisturbed = True
     """Whether the answer can be sent unchanged: no failure, and no response sent by hand."""
     hand_send: HandSent | None = None
@@ -75,6 +77,7 @@ class Cleanup:
         Nearly every response is sent, so ``is_empty`` ignores the iterators: see ``has_unread``.
         """
         self.unread = (*self.unread, close)
+        self.has_work = True
 
     def has_unread(self) -> bool:
         """Return whether an iterator is still open."""
@@ -87,6 +90,7 @@ class Cleanup:
         """Register a running app, which the cleanup ends."""
         self.started = [*self.started, app]
         self.is_empty = False
+        self.has_work = True
 
     def forget_started(self, app: Started) -> None:
         """Remove an app that has ended without an error, so that the cleanup is empty again."""
@@ -98,11 +102,13 @@ class Cleanup:
         """Register a background task."""
         self.tasks = [*self.tasks, task]
         self.is_empty = False
+        self.has_work = True
 
     def add_closer(self, closer: Callable[[], Awaitable[None]]) -> None:
         """Register something to close at the very end: a form, whose files background tasks may read."""
         self.closers = [*self.closers, closer]
         self.is_empty = False
+        self.has_work = True
 
     def forget_closer(self, closer: Callable[[], Awaitable[None]]) -> None:
         """Remove a closer that has run, so that the cleanup is empty again."""
@@ -116,6 +122,7 @@ class Cleanup:
         if is_new:
             self.failures = [*self.failures, exc]
             self.is_empty = self.is_undisturbed = False
+            self.has_work = True
         return is_new
 
     def has_failure(self, exc: Exception) -> bool:

@@ -26,8 +26,9 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from spica._asgi.scope import CLEANUP
+from spica._layers.answers import resolve_outermost
 from spica._layers.cleanup import own_cleanup
-from spica._layers.runner import answer_request, finish_request, record_error, send_answer
+from spica._layers.runner import answer_error, finish_request, record_error, send_answer
 from spica._originals import is_original, remember
 from spica.requests import Request
 from spica.responses.base import Response
@@ -113,8 +114,16 @@ class BaseLayer:
         request: Request[Any] = Request(scope, receive, send)
         errors = self._layer_errors()
         try:
-            answer = await answer_request(self._layer_respond_outermost, request, errors)
-            if request._cleanup is None and isinstance(answer, Response) and not answer._receives:
+            # The lines of `answer_request`, without its coroutine.
+            try:
+                answer: Any = await self._layer_respond_outermost(request)
+                is_simple = isinstance(answer, Response) and not answer._receives
+                if not is_simple:
+                    answer = await resolve_outermost(answer, request)
+            except Exception as exc:
+                answer = await answer_error(request, exc, errors)
+                is_simple = False
+            if is_simple and request._cleanup is None:
                 await answer.__call__(scope, receive, send)  # saves a frame in the usual case
             else:
                 await send_answer(answer, request, send, errors)

@@ -71,6 +71,17 @@ async def answer_error(request: Request[Any], exc: Exception, errors: ErrorPolic
     return await errors._layer_answer_error(request, exc)
 
 
+async def resolve_and_send(
+    answer: Any, request: Request[Any], send: Send, errors: ErrorPolicy
+) -> None:
+    """Send an answer that ``answer_request`` has not resolved, or the answer to its exception."""
+    try:
+        answer = await resolve_outermost(answer, request)
+    except Exception as exc:
+        answer = await answer_error(request, exc, errors)
+    await send_answer(answer, request, send, errors)
+
+
 async def send_answer(
     answer: ASGIApp, request: Request[Any], send: Send, errors: ErrorPolicy
 ) -> None:
@@ -120,7 +131,7 @@ async def record_error(request: Request[Any], exc: BaseException, errors: ErrorP
 async def finish_request(request: Request[Any], errors: ErrorPolicy) -> None:
     """Run the cleanup of the request: background tasks, foreign apps, forms. Raise its errors."""
     cleanup = request._cleanup
-    if cleanup is None or (cleanup.is_empty and not (cleanup.unread and cleanup.has_unread())):
+    if cleanup is None or (cleanup.is_empty and not cleanup.has_unread()):
         return
     late = await cleanup.run()
     # A layer outside must not find the finished cleanup. Foreign apps that ended meanwhile have put it back.

@@ -113,14 +113,24 @@ class ServerErrorMiddleware(BaseLayer):
     async def _serve_opaque(self, app: ASGIApp, request: Request[Any]) -> ASGIApp:
         """Run ``app``, the opaque one inside, and return an answer that sends nothing more.
 
-        These are the steps of ``spica._layers.runner`` that remain if no layer gets a response by value.
+        These are the steps of ``spica._layers.runner`` that remain if no layer gets a response by value, and
+        those of ``_run_guarded`` without its coroutine.
         """
+        scope = request.scope
+        send = request._own_send
         channel = request._channel()
+        channel.guard = started = StartedSend(send, scope)
         try:
             try:
-                await self._run_guarded(app, request, request.scope, channel, request._own_send)
+                await app(scope, channel, started)
+            except Exception as exc:
+                if started.has_started:
+                    raise
+                answer = await self._layer_answer_error(request, exc)
+                await answer(scope, channel, send)
             finally:
-                register_listener(request, channel)
+                if channel.listener is not None:
+                    register_listener(request, channel)
         except BaseException as exc:
             await record_error(request, exc, self)
         return SENT
