@@ -224,12 +224,13 @@ GROUPS: dict[str, Callable[[Path], list[Comparison]]] = {
 
 
 async def take_time_warm(app: App, call: Call, requests: int) -> float:
-    """Make some requests, then take the time of others.
+    """Make some requests, then take the time of as many others.
 
-    The app before has filled the caches of the processor. The row after Starlette's static files, which wake
-    threads, would show up to 0.7 us more.
+    The app before has filled the caches of the processor, and its threads may still run: the row after
+    Starlette's static files would show up to 0.7 us more.
     """
-    await take_time(app, call, requests // 4 + 1)
+    await asyncio.sleep(0.001)  # threads come to rest
+    await take_time(app, call, requests)
     return await take_time(app, call, requests)
 
 
