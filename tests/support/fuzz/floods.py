@@ -30,7 +30,7 @@ from spica.routing import Host, Route
 
 MEGABYTE = 1024 * 1024
 CAP = 512 * MEGABYTE
-CPU_SECONDS = 60
+CPU_SECONDS = 600
 LIMIT = 4 * MEGABYTE
 """Bytes of a body that the application lets into its memory."""
 DROPS = 100_000
