@@ -80,10 +80,9 @@ class LeakCheck:
             await anyio.lowlevel.checkpoint()
         for _ in range(GRACE_PARTS):
             await anyio.sleep(GRACE_SECONDS / GRACE_PARTS)
-            names = names_of_marked(self._is_mark)
-            if not names:
+            if not names_of_marked(self._is_mark):
                 break
-        return names
+        return names_of_marked(self._is_mark)
 
     def _is_mark(self, mark: Any) -> bool:
         return mark is not None and mark.client is self._owner
