@@ -140,7 +140,7 @@ class _Check:
 
     Args:
         is_text: Whether numbers may be strings.
-        is_path: Whether a convertor of yours may have made the value, which then has any class.
+        is_path: Whether your own convertor may have made the value, which then has any class.
     """
 
     def __init__(self, is_text: bool, is_path: bool = False) -> None:

@@ -24,7 +24,7 @@ from spica.channels.backend import (
 )
 from spica.channels.messages import ChannelsUnavailable, Event, History, Position, new_epoch
 from spica.channels.server import Guard, require_asyncio
-from spica.stores.slots import Slots
+from spica.stores.waiting import Slots
 
 POLL_SECONDS = 1.0
 """The time between two looks at the counters without a wake-up."""

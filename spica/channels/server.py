@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 from spica.channels.backend import TIMEOUT_SECONDS
 from spica.channels.messages import ChannelsUnavailable
 from spica.stores.breaker import describe_error, is_lost_connection
-from spica.stores.slots import Busy
-from spica.stores.timeouts import AnswerTimeout
+from spica.stores.waiting import AnswerTimeout, Busy
 
 T = TypeVar("T")
 

@@ -18,8 +18,8 @@ import orjson
 
 from spica.stores.base import BaseStore
 from spica.stores.breaker import Breaker, is_lost_connection
-from spica.stores.slots import Busy, Slots
 from spica.stores.values import Allowance, Rate, Record, take
+from spica.stores.waiting import Busy, Slots
 
 MAX_CONNECTIONS = 10
 """How many connections a store opens at most, in each process."""

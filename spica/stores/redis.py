@@ -13,9 +13,8 @@ from typing import Any
 from spica.stores.base import BaseStore
 from spica.stores.breaker import Breaker, describe_error, is_lost_connection
 from spica.stores.redis_connections import Connections, Execute, GivenClient, Script
-from spica.stores.slots import Busy
-from spica.stores.timeouts import AnswerTimeout
 from spica.stores.values import Allowance, Rate, Record
+from spica.stores.waiting import AnswerTimeout, Busy
 
 MAX_CONNECTIONS = 50
 """How many connections a store opens at most, in each process."""

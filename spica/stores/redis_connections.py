@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from spica.stores.slots import Busy, Slots
+from spica.stores.waiting import Busy, Slots
 
 Execute = Callable[..., Awaitable[Any]]
 

@@ -4,7 +4,7 @@ import pytest
 
 from spica.channels import ChannelsUnavailable
 from spica.channels.server import MAX_FAILURES, Guard
-from spica.stores.slots import Busy
+from spica.stores.waiting import Busy
 
 pytestmark = pytest.mark.anyio
 
