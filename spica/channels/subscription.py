@@ -159,7 +159,8 @@ class Subscription:
                 await self._waiter.wait()
         finally:
             self._waiter = None
-        self._burst.flush()
+            # Also if the reader was cancelled: from now on the bound of its queue applies.
+            self._burst.flush()
 
     async def _read_on(self) -> None:
         is_live = await self.replays[0].step()

@@ -1,5 +1,7 @@
 """The queue of one reader, without a channel."""
 
+import asyncio
+
 import pytest
 
 from spica.channels.burst import Burst
@@ -53,3 +55,21 @@ async def test_the_position_of_the_latest_event_is_that_of_the_newest():
         reader.put(message(number))
     assert (await anext(reader)).position.number == 9
     assert reader.position == "abcdef-9,0"
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_reader_that_is_cancelled_as_events_arrive_is_slow_from_then_on():
+    burst, members = Burst(), {}
+    reader = Subscription(("news",), 3, 99, "disconnect", members.pop, burst)
+    members[reader] = None
+    reading = asyncio.ensure_future(anext(reader))
+    await asyncio.sleep(0)
+    burst.add(members, message(1))
+    burst.add(members, message(2))
+    reading.cancel()
+    await asyncio.wait([reading])
+    for number in range(3, 6):
+        burst.add(members, message(number))
+    burst.flush()
+    assert reader.end_reason == "slow"
+    assert not members
