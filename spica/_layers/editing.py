@@ -17,9 +17,6 @@ from spica.datastructures import MutableHeaders
 from spica.responses.base import Response
 
 if TYPE_CHECKING:
-    from spica.responses.base import Response
-
-if TYPE_CHECKING:
     from spica.requests import Request
     from spica.types import ASGIApp, Message, Receive, Scope, Send
 
