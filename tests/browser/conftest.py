@@ -32,9 +32,12 @@ CHROMIUM_OPTIONS = [
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.browser)
+    own = [item for item in items if HERE in item.path.parents]
+    for item in own:
+        item.add_marker(pytest.mark.browser)
+        if len(own) < len(items):
+            # Playwright keeps an event loop running, in which other tests can't start theirs.
+            item.add_marker(pytest.mark.skip(reason="run them alone, with scripts/browser"))
 
 
 class Served:
