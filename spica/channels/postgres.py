@@ -24,7 +24,7 @@ from spica.channels.backend import (
 )
 from spica.channels.messages import ChannelsUnavailable, Event, History, Position, new_epoch
 from spica.channels.server import Guard, require_asyncio
-from spica.stores.waiting import Slots
+from spica.stores.waiting import WAIT_PART, Busy, Slots
 
 POLL_SECONDS = 1.0
 """The time between two looks at the counters without a wake-up."""
@@ -42,7 +42,7 @@ OUTAGE_CLASSES = ("08", "53")
 OUTAGE_CODES = ("57P01", "57P02", "57P03")
 """The server stops, has crashed, or starts."""
 
-_SCHEMA = """
+SCHEMA = """
 CREATE TABLE IF NOT EXISTS spica_channel (
     name text PRIMARY KEY, epoch text NOT NULL, seq bigint NOT NULL, used timestamptz NOT NULL
 );
@@ -56,6 +56,10 @@ CREATE TABLE IF NOT EXISTS spica_presence (
     PRIMARY KEY (channel, member)
 );
 """
+"""The tables of the channels."""
+
+# The query names a catalog: to_regclass() alone would not see a table of a transaction that has just ended.
+_HAS_SCHEMA = "SELECT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('spica_presence'))"
 _PUBLISH = """
 WITH counted AS (
     INSERT INTO spica_channel AS c (name, epoch, seq, used) VALUES ($1, $2, 1, clock_timestamp())
@@ -66,6 +70,12 @@ WITH counted AS (
 )
 SELECT epoch, seq FROM counted
 """
+# The limit is that of this statement. An open transaction that has published to the channel holds its row.
+_PUBLISH_WITHIN_LIMIT = _PUBLISH.replace(
+    "WITH", "WITH patience AS MATERIALIZED (SELECT set_config('lock_timeout', $5, true)),", 1
+).replace(
+    "VALUES ($1, $2, 1, clock_timestamp())", "SELECT $1, $2, 1, clock_timestamp() FROM patience"
+)
 # One statement, so that the counter and the events are of the same moment.
 _READ = """
 SELECT c.epoch, c.seq, e.seq, e.event, e.data, extract(epoch FROM e.at)::float8
@@ -76,29 +86,55 @@ FROM spica_channel AS c LEFT JOIN LATERAL (
 ) AS e ON true WHERE c.name = $1
 """
 _COUNTERS = "SELECT name, epoch, seq FROM spica_channel WHERE name = ANY ($1)"
-_PRUNE_CHANNEL = "DELETE FROM spica_event WHERE channel = $1 AND seq <= $2"
-_PRUNE = "DELETE FROM spica_event WHERE at < clock_timestamp() - make_interval(secs => $1)"
-_PRUNE_CHANNELS = """
-DELETE FROM spica_channel WHERE used < clock_timestamp() - make_interval(secs => $1)
-AND NOT EXISTS (SELECT 1 FROM spica_event WHERE channel = name)
+# Two statements that lock the same rows in another order would wait for each other, and the server would end
+# one: perhaps a transaction of the application that publishes. So a statement locks several rows in the order
+# of their keys, or skips a row that another one has locked, because that one changes or deletes it anyway.
+_PRUNE_CHANNEL = """
+DELETE FROM spica_event WHERE channel = $1 AND seq IN (
+    SELECT seq FROM spica_event WHERE channel = $1 AND seq <= $2 FOR UPDATE SKIP LOCKED
+)
 """
-_TOUCH = "UPDATE spica_channel SET used = clock_timestamp() WHERE name = ANY ($1)"
+_PRUNE = """
+DELETE FROM spica_event WHERE (channel, seq) IN (
+    SELECT channel, seq FROM spica_event WHERE at < clock_timestamp() - make_interval(secs => $1)
+    FOR UPDATE SKIP LOCKED
+)
+"""
+_PRUNE_CHANNELS = """
+DELETE FROM spica_channel WHERE name IN (
+    SELECT name FROM spica_channel AS c WHERE used < clock_timestamp() - make_interval(secs => $1)
+    AND NOT EXISTS (SELECT 1 FROM spica_event WHERE channel = c.name) FOR UPDATE SKIP LOCKED
+)
+"""
+_TOUCH = """
+UPDATE spica_channel SET used = clock_timestamp() WHERE name IN (
+    SELECT name FROM spica_channel WHERE name = ANY ($1) FOR UPDATE SKIP LOCKED
+)
+"""
 _JOIN = """
 WITH given AS (SELECT unnest($2::text[]) AS member, unnest($3::bytea[]) AS value),
 known AS (SELECT member FROM spica_presence WHERE channel = $1 AND member = ANY ($2)),
 written AS (
     INSERT INTO spica_presence
     SELECT $1, member, value, clock_timestamp() + make_interval(secs => $4) FROM given
+    ORDER BY member
     ON CONFLICT (channel, member) DO UPDATE SET value = excluded.value, expires = excluded.expires
 )
 SELECT member FROM given WHERE member NOT IN (SELECT member FROM known)
 """
-_LEAVE = "DELETE FROM spica_presence WHERE channel = $1 AND member = ANY ($2) RETURNING member"
+_LEAVE = """
+DELETE FROM spica_presence WHERE channel = $1 AND member IN (
+    SELECT member FROM spica_presence WHERE channel = $1 AND member = ANY ($2) ORDER BY member FOR UPDATE
+) RETURNING member
+"""
 _MEMBERS = (
     "SELECT member, value FROM spica_presence WHERE channel = $1 AND expires > clock_timestamp()"
 )
 _SWEEP = """
-DELETE FROM spica_presence WHERE channel = $1 AND expires <= clock_timestamp() RETURNING member, value
+DELETE FROM spica_presence WHERE channel = $1 AND member IN (
+    SELECT member FROM spica_presence WHERE channel = $1 AND expires <= clock_timestamp()
+    FOR UPDATE SKIP LOCKED
+) RETURNING member, value
 """
 
 
@@ -203,11 +239,14 @@ class _Database:
 
     async def _create_schema(self, pool: Any) -> None:
         async with pool.acquire() as connection:
-            if await connection.fetchval("SELECT to_regclass('spica_presence')") is None:
-                async with connection.transaction():
-                    # Two workers that start at once would both create the tables.
-                    await connection.execute("SELECT pg_advisory_xact_lock(7163, 2)")
-                    await connection.execute(_SCHEMA)
+            if await connection.fetchval(_HAS_SCHEMA):
+                return
+            async with connection.transaction():
+                # Of workers that start at once, the first creates the tables. The others must not try: even
+                # an index that exists locks its table, so they would wait for a transaction that publishes.
+                await connection.execute("SELECT pg_advisory_xact_lock(7163, 2)")
+                if not await connection.fetchval(_HAS_SCHEMA):
+                    await connection.execute(SCHEMA)
 
     async def release(self, connection: Any) -> None:
         """Give a connection back."""
@@ -232,6 +271,10 @@ class _Database:
                 # The answer may still come: the connection is of no use to another operation.
                 self.terminate(connection)
                 raise
+            except self._asyncpg.LockNotAvailableError:
+                raise Busy(
+                    "another transaction has published to the channel and is still open"
+                ) from None
             finally:
                 await self.release(connection)
 
@@ -452,7 +495,8 @@ class PostgresBackend:
         database = self._database("publish")
         args = (key, new_epoch(), name, body)
         if connection is None:
-            row = await database.run("publish", "fetchrow", _PUBLISH, *args)
+            limit = str(round(TIMEOUT_SECONDS * WAIT_PART * 1000))
+            row = await database.run("publish", "fetchrow", _PUBLISH_WITHIN_LIMIT, *args, limit)
         else:
             row = await database.run_on(connection, "publish", "fetchrow", _PUBLISH, *args)
         position = Position(*row)

@@ -39,13 +39,15 @@ CREATE TABLE IF NOT EXISTS spica_lease
 CREATE TABLE IF NOT EXISTS spica_record
     (key text COLLATE "C" PRIMARY KEY, fields jsonb NOT NULL, created bigint NOT NULL, used bigint NOT NULL,
     expires bigint NOT NULL, ends bigint NOT NULL, grp text COLLATE "C");
-CREATE INDEX IF NOT EXISTS spica_record_grp ON spica_record (grp) WHERE grp IS NOT NULL;
 CREATE INDEX IF NOT EXISTS spica_value_expires ON spica_value (expires) WHERE expires IS NOT NULL;
+CREATE INDEX IF NOT EXISTS spica_record_grp ON spica_record (grp) WHERE grp IS NOT NULL;
 CREATE INDEX IF NOT EXISTS spica_record_expires ON spica_record (expires);
 CREATE TABLE IF NOT EXISTS spica_generation (grp text COLLATE "C" PRIMARY KEY, number bigint NOT NULL);
 """
 """The tables of the store. Times are in microseconds since the epoch."""
 
+# The query names a catalog: to_regclass() alone would not see a table of a transaction that has just ended.
+_HAS_SCHEMA = "SELECT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('spica_generation'))"
 # The time of the server in microseconds, once per statement. now() would be the time of the transaction.
 _N = "n AS MATERIALIZED (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS t)"
 _T = "(SELECT t FROM n)"
@@ -55,6 +57,8 @@ _LIVE = f"expires > {_T} AND ends > {_T}"
 _TAT = "CASE WHEN r.tat > {n} + $2::bigint + 5000000 THEN {n} + $2::bigint ELSE greatest(r.tat, {n}) END"
 _TAT = _TAT.format(n=_T)
 
+# Two statements that lock the same rows or tables in another order would wait for each other. Each statement
+# locks tables in the order of `SCHEMA`, and several rows of a table in the order of their keys.
 _STATEMENTS = {
     "ping": "SELECT 1",
     "get": f"WITH {_N} SELECT value FROM spica_value WHERE key = $1 AND (expires IS NULL OR expires > {_T})",
@@ -66,9 +70,12 @@ _STATEMENTS = {
     "set present": f"""WITH {_N} UPDATE spica_value SET value = $2, expires = {_T} + $3::bigint
         WHERE key = $1 AND (expires IS NULL OR expires > {_T}) RETURNING true""",
     "delete": f"""WITH {_N},
-        v AS (DELETE FROM spica_value WHERE key = ANY ($1::text[]) RETURNING key, expires),
-        t AS (DELETE FROM spica_rate WHERE key = ANY ($1::text[]) RETURNING key, tat),
-        r AS (DELETE FROM spica_record WHERE key = ANY ($1::text[]) RETURNING key, expires, ends)
+        v AS (DELETE FROM spica_value WHERE key IN (SELECT key FROM spica_value
+            WHERE key = ANY ($1::text[]) ORDER BY key FOR UPDATE) RETURNING key, expires),
+        t AS (DELETE FROM spica_rate WHERE key IN (SELECT key FROM spica_rate
+            WHERE key = ANY ($1::text[]) ORDER BY key FOR UPDATE) RETURNING key, tat),
+        r AS (DELETE FROM spica_record WHERE key IN (SELECT key FROM spica_record
+            WHERE key = ANY ($1::text[]) ORDER BY key FOR UPDATE) RETURNING key, expires, ends)
         SELECT count(*) FROM (SELECT key FROM v WHERE expires IS NULL OR expires > {_T}
         UNION SELECT key FROM t WHERE tat > {_T} UNION SELECT key FROM r WHERE {_LIVE}) AS k""",
     # $2: whole burst, $3: interval * cost. A refused request also writes the row, because only
@@ -93,7 +100,8 @@ _STATEMENTS = {
         expires = {_T} + $4::bigint WHERE key = $1 AND {_LIVE} RETURNING true""",
     "members": f"""WITH {_N} SELECT array(SELECT key FROM spica_record WHERE grp = $1 AND {_LIVE}
         ORDER BY created, key)""",
-    "delete_group": f"""WITH {_N}, d AS (DELETE FROM spica_record WHERE grp = $1 AND key IS DISTINCT FROM $2
+    "delete_group": f"""WITH {_N}, d AS (DELETE FROM spica_record WHERE key IN (SELECT key FROM spica_record
+        WHERE grp = $1 AND key IS DISTINCT FROM $2 ORDER BY key FOR UPDATE)
         RETURNING expires, ends) SELECT count(*) FROM d WHERE {_LIVE}""",
     "generation": "SELECT number FROM spica_generation WHERE grp = $1",
     "bump": """INSERT INTO spica_generation AS g VALUES ($1, 1)
@@ -204,11 +212,17 @@ class _Operations:
             await self.connection.execute(statement, limit)
 
     async def create_schema(self) -> None:
-        if await self.connection.fetchval("SELECT to_regclass('spica_generation')") is None:
-            async with self.connection.transaction():
-                # Two workers that start at once would both create the tables.
-                await self.connection.execute("SELECT pg_advisory_xact_lock(7163, 1)")
+        if await self._has_schema():
+            return
+        async with self.connection.transaction():
+            # Of workers that start at once, the first creates the tables. The others must not try: even an
+            # index that exists locks its table, which the first worker may be writing to by then.
+            await self.connection.execute("SELECT pg_advisory_xact_lock(7163, 1)")
+            if not await self._has_schema():
                 await self.connection.execute(SCHEMA)
+
+    async def _has_schema(self) -> bool:
+        return bool(await self.connection.fetchval(_HAS_SCHEMA))
 
 
 def _import_asyncpg() -> Any:

@@ -4,7 +4,7 @@ import asyncio
 from types import TracebackType
 
 WAIT_PART = 0.8
-"""The part of an operation's time limit that it may wait for a connection."""
+"""The part of an operation's time limit that it may wait for others: for a connection, or a row."""
 
 TURNS = 4
 """The turns of the event loop after the deadline in which an answer still counts. The task of an answer needs
@@ -12,7 +12,7 @@ up to three after the loop has read it."""
 
 
 class Busy(Exception):
-    """All connections were in use. The server is well, so the circuit breaker does not count this."""
+    """Others used all connections, or the row. The server is well: the circuit breaker does not count this."""
 
 
 class Slots:

@@ -1,10 +1,14 @@
 """The Postgres backend of channels: pools and connections of yours."""
 
+import asyncio
+
 import asyncpg
 import pytest
+from services import until_waiting
 
-from spica.channels import Channels
-from spica.channels.postgres import PostgresBackend
+import spica.channels.postgres
+from spica.channels import Channels, ChannelsUnavailable, History
+from spica.channels.postgres import SCHEMA, PostgresBackend
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
@@ -68,3 +72,84 @@ async def test_another_object_than_a_connection_is_refused(make_pool):
     async with channels.lifespan():
         with pytest.raises(TypeError, match="connection must be a connection of asyncpg"):
             await channels.publish("news", 1, connection=object())
+
+
+async def test_a_worker_that_starts_does_not_wait_for_a_publisher(make_pool):
+    pool = await make_pool(5)
+    async with pool.acquire() as first, pool.acquire() as publisher, asyncio.TaskGroup() as group:
+        await first.execute("SELECT pg_advisory_lock(7163, 2)")
+        channels = Channels(PostgresBackend(pool))
+        async with channels.lifespan():
+            publishing = group.create_task(channels.publish("news", 1))
+            await until_waiting(pool)
+            await first.execute(SCHEMA)
+            async with publisher.transaction():
+                await publisher.execute("LOCK TABLE spica_event IN ROW EXCLUSIVE MODE")
+                await first.execute("SELECT pg_advisory_unlock(7163, 2)")
+                await publishing
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda backend: backend.join("room", {"b": b"", "a": b""}, 60),
+        lambda backend: backend.leave("room", ["b", "a"]),
+    ],
+    ids=["join", "leave"],
+)
+async def test_changes_of_members_lock_them_in_their_order(change, make_pool):
+    pool = await make_pool(5)
+    backend = PostgresBackend(pool)
+    channels = Channels(backend)
+    async with channels.lifespan(), asyncio.TaskGroup() as group:
+        for member in "ba":
+            await backend.join("room", {member: b""}, 60)
+        async with pool.acquire() as connection, connection.transaction():
+            row = "SELECT FROM spica_presence WHERE member = '{}' FOR UPDATE NOWAIT"
+            await connection.execute(row.format("a"))
+            group.create_task(change(backend))
+            await until_waiting(pool)
+            await connection.execute(row.format("b"))
+
+
+async def test_rows_of_your_transaction_do_not_hold_up_the_care_of_others(make_pool, monkeypatch):
+    monkeypatch.setattr(spica.channels.postgres, "PRUNE_EVERY", 1)
+    pool = await make_pool(5)
+    backend = PostgresBackend(pool)
+    channels = Channels(backend)
+    async with channels.lifespan():
+        for name in ("news", "sport"):
+            await channels.publish(name, 1)
+        await backend.join("room", {"a": b"", "b": b""}, 60)
+        await pool.execute("UPDATE spica_channel SET used = 'epoch'")
+        await pool.execute("UPDATE spica_event SET at = 'epoch'")
+        await pool.execute("UPDATE spica_presence SET expires = 'epoch'")
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute("SELECT FROM spica_event WHERE channel = 'news' FOR UPDATE")
+            await connection.execute("SELECT FROM spica_channel WHERE name = 'news' FOR UPDATE")
+            await connection.execute("SELECT FROM spica_presence WHERE member = 'b' FOR UPDATE")
+            await backend.touch(["news"], History(10))
+            await channels.publish("weather", 1)
+            assert await backend.sweep("room") == {"a": b""}
+            assert backend._listener.database.guard.failures.count == 0
+            for table, column in ("spica_event", "channel"), ("spica_channel", "name"):
+                rows = await pool.fetch(f"SELECT {column} FROM {table} ORDER BY 1")
+                assert [*map(tuple, rows)] == [("news",), ("weather",)]
+
+
+async def test_a_long_transaction_stops_no_other_channel(make_pool, limit_operations):
+    limit_operations()
+    pool = await make_pool(8)
+    channels = Channels(PostgresBackend(pool))
+    async with channels.lifespan():
+        await channels.publish("news", 1)
+        async with pool.acquire() as connection, connection.transaction():
+            await channels.publish("news", 2, connection=connection)
+            publishing = [asyncio.create_task(channels.publish("news", 3)) for _ in range(5)]
+            for error in await asyncio.gather(*publishing, return_exceptions=True):
+                assert isinstance(error, ChannelsUnavailable)
+                assert "another transaction has published to the channel" in str(error)
+            await channels.publish("sport", 1)
+        await channels.publish("news", 4)
+        assert [message.data for message in await channels.history("news")] == [1, 2, 4]
+        assert await pool.fetchval("SHOW lock_timeout") == "0"

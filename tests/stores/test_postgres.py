@@ -1,12 +1,13 @@
 """The Postgres store: its pools and tables."""
 
+import asyncio
 import sys
 import time
 
 import anyio
 import asyncpg
 import pytest
-from services import postgres_command
+from services import postgres_command, until_waiting
 
 from spica.stores import PostgresStore, Rate, StoreUnavailable, open_store
 from spica.stores.postgres import SCHEMA
@@ -69,6 +70,65 @@ async def test_stores_that_start_at_once_create_the_tables_once(postgres_url):
             group.start_soon(store.set, str(n), b"1")
     for store in stores:
         await store.aclose()
+
+
+@ASYNCIO
+async def test_a_worker_that_starts_does_not_wait_for_writers(postgres_url):
+    async with (
+        asyncpg.create_pool(postgres_url) as pool,
+        open_store(postgres_url, timeout_seconds=60) as store,
+        asyncio.TaskGroup() as group,
+    ):
+        async with pool.acquire() as first, pool.acquire() as writer:
+            await first.execute("SELECT pg_advisory_lock(7163, 1)")
+            setting = group.create_task(store.set("a", b"1"))
+            await until_waiting(pool)
+            await first.execute(SCHEMA)
+            async with writer.transaction():
+                await writer.execute("LOCK TABLE spica_value, spica_record IN ROW EXCLUSIVE MODE")
+                await first.execute("SELECT pg_advisory_unlock(7163, 1)")
+                assert await setting
+
+
+@ASYNCIO
+@pytest.mark.parametrize(
+    "delete",
+    [lambda store: store.delete("b", "a"), lambda store: store.delete_group("g", keep="c")],
+    ids=["keys", "group"],
+)
+async def test_deletions_lock_rows_in_the_order_of_their_keys(delete, postgres_url):
+    async with (
+        asyncpg.create_pool(postgres_url) as pool,
+        open_store(postgres_url, timeout_seconds=60) as store,
+        asyncio.TaskGroup() as group,
+    ):
+        for key in "bac":
+            await store.create(key, {}, idle_seconds=60, ends_at=FAR, group="g")
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute("SELECT FROM spica_record WHERE key LIKE '%a' FOR UPDATE")
+            deleting = group.create_task(delete(store))
+            await until_waiting(pool)
+            await connection.execute(
+                "SELECT FROM spica_record WHERE key LIKE '%b' FOR UPDATE NOWAIT"
+            )
+            await store.merge("c", {"name": b"1"}, idle_seconds=60)
+        assert await deleting == 2
+
+
+@ASYNCIO
+async def test_a_deletion_that_waited_deletes_the_newest_state(postgres_url):
+    async with (
+        asyncpg.create_pool(postgres_url) as pool,
+        open_store(postgres_url, timeout_seconds=60) as store,
+        asyncio.TaskGroup() as group,
+    ):
+        await store.set("a", b"1")
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute("UPDATE spica_value SET value = '2' ")
+            deleting = group.create_task(store.delete("a"))
+            await until_waiting(pool)
+        assert await deleting == 1
+        assert await store.get("a") is None
 
 
 @ASYNCIO

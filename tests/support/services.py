@@ -336,6 +336,15 @@ async def fetch(url, command):
         await connection.close()
 
 
+async def until_waiting(pool):
+    """Wait until a statement of this database waits for a lock."""
+    while not await pool.fetchval(
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    ):
+        await asyncio.sleep(0.01)
+
+
 class Proxy:
     """A TCP proxy in threads: ``with Proxy(port) as proxy`` listens on ``proxy.port``.
 
