@@ -12,7 +12,7 @@ up to three after the loop has read it."""
 
 
 class Busy(Exception):
-    """Others used all connections, or the row. The server is well: the circuit breaker does not count this."""
+    """Others used all connections, or the row. The server is well: the breaker does not count this."""
 
 
 class Slots:
