@@ -5,9 +5,11 @@ This module imports neither library. A model brings its own.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, get_origin, get_type_hints
+from functools import lru_cache
+from typing import Any, get_args, get_origin, get_type_hints
 
 _PLACE = re.compile(r"(.*) - at .*`\$([^`]*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
@@ -32,7 +34,8 @@ class Mistakes(ValueError):
 
 def is_library_model(model: Any) -> bool:
     """Return whether a class is a pydantic model, a pydantic dataclass or a ``msgspec.Struct``."""
-    return hasattr(model, "__pydantic_validator__") or hasattr(model, "__struct_fields__")
+    origin = get_origin(model) or model
+    return hasattr(origin, "__pydantic_validator__") or hasattr(origin, "__struct_fields__")
 
 
 def decode(model: Any, document: bytes) -> Any:
@@ -42,7 +45,10 @@ def decode(model: Any, document: bytes) -> Any:
         Malformed: It is not JSON.
         Mistakes: It does not fit the model.
     """
-    validator = getattr(model, "__pydantic_validator__", None)
+    document = document.removeprefix(
+        b"\xef\xbb\xbf"
+    )  # RFC 8259 s.8.1: ignored, as in Request.json()
+    validator = _validator_of(model)
     if validator is not None:
         return _ask_pydantic(validator.validate_json, document)
     import msgspec  # the model is one of its classes
@@ -61,9 +67,9 @@ def convert(model: Any, value: Any, is_text: bool) -> Any:
     Raises:
         Mistakes: It does not fit the model.
     """
-    validator = getattr(model, "__pydantic_validator__", None)
+    validator = _validator_of(model)
     if validator is not None:
-        return _ask_pydantic(validator.validate_python, value)
+        return _convert_with_pydantic(validator, value, is_text)
     import msgspec
 
     try:
@@ -74,13 +80,30 @@ def convert(model: Any, value: Any, is_text: bool) -> Any:
 
 def hints_of(model: Any) -> dict[str, Any]:
     """Return the types of the fields of a model, by their names in the input."""
-    if hasattr(model, "model_fields"):
-        fields = model.model_fields.items()
-        return {each.alias or name: each.annotation for name, each in fields}
+    model = get_origin(model) or model
+    if hasattr(model, "__pydantic_fields__"):
+        return _hints_of_pydantic(model)
     if hasattr(model, "__struct_fields__"):
         names = dict(zip(model.__struct_fields__, model.__struct_encode_fields__, strict=True))
         return {names.get(name, name): hint for name, hint in resolve_hints(model).items()}
-    return resolve_hints(get_origin(model) or model)
+    return resolve_hints(model)
+
+
+def _hints_of_pydantic(model: Any) -> dict[str, Any]:
+    """Return the types of the fields by all names that the model reads: the alias, several, or a path."""
+    hints: dict[str, Any] = {}
+    config = (
+        getattr(model, "model_config", None) or getattr(model, "__pydantic_config__", None) or {}
+    )
+    takes_names = config.get("populate_by_name") or config.get("validate_by_name")
+    for name, field in model.__pydantic_fields__.items():
+        alias = field.validation_alias or field.alias or name
+        for choice in getattr(alias, "choices", [alias]):  # of an AliasChoices
+            steps = getattr(choice, "path", [choice])  # of an AliasPath
+            hints[steps[0]] = field.annotation if len(steps) == 1 else list
+        if takes_names:
+            hints.setdefault(name, field.annotation)
+    return hints
 
 
 def resolve_hints(model: Any) -> dict[str, Any]:
@@ -106,13 +129,56 @@ def check_library_model(model: Any) -> None:
     Raises:
         Exception: The library can't read the model. It names the reason.
     """
-    if hasattr(model, "__struct_fields__"):
+    origin = get_origin(model) or model
+    if hasattr(origin, "__struct_fields__"):
         import msgspec
 
-        resolve_hints(model)
+        resolve_hints(origin)
         msgspec.json.Decoder(model)
     elif hasattr(model, "model_rebuild"):
         model.model_rebuild()
+
+
+def find_constraint(hint: Any) -> Any:
+    """Return a constraint of pydantic, msgspec or annotated-types in an ``Annotated`` type, or None."""
+    for each in getattr(hint, "__metadata__", ()):
+        library = type(each).__module__.partition(".")[0]
+        if library == "annotated_types" and not hasattr(each, "documentation"):
+            return each
+        if library == "pydantic" and getattr(each, "metadata", True):
+            return each
+        if library == "msgspec" and any(getattr(each, name, None) is not None for name in _LIMITS):
+            return each
+    return next(filter(None, map(find_constraint, get_args(hint))), None)
+
+
+_LIMITS = ("gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length", "tz")
+
+
+@lru_cache(maxsize=1024)
+def _validator_of(model: Any) -> Any:
+    """Return the validator of a pydantic model, or None. It knows the arguments of a generic dataclass."""
+    if hasattr(get_origin(model), "__pydantic_validator__"):
+        from pydantic import TypeAdapter
+
+        return TypeAdapter(model).validator
+    return getattr(model, "__pydantic_validator__", None)
+
+
+def _convert_with_pydantic(validator: Any, value: Any, is_text: bool) -> Any:
+    try:
+        return _ask_pydantic(validator.validate_python, value)
+    except Mistakes:
+        if is_text:
+            raise
+        # A strict model takes the string of a date from JSON, but not from Python.
+        try:
+            document = json.dumps(value)
+        except (TypeError, ValueError):  # your own codec has made other objects
+            document = ""
+        if not document:
+            raise
+    return _ask_pydantic(validator.validate_json, document)
 
 
 def _ask_pydantic(validate: Callable[[Any], Any], value: Any) -> Any:

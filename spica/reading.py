@@ -29,6 +29,7 @@ from spica._model_libraries import (
     check_library_model,
     convert,
     decode,
+    find_constraint,
     hints_of,
     is_library_model,
     resolve_hints,
@@ -147,9 +148,12 @@ class _Check:
         self.is_text = is_text
         self.is_path = is_path
         self.errors: list[dict[str, str]] = []
+        self.failures = 0  # all mistakes, while ``errors`` has a limit
+        self._attempts: dict[tuple[int, int], tuple[Any, Any, _Check, Any]] = {}
 
     def fail(self, pointer: str, detail: str) -> None:
         """Note a mistake."""
+        self.failures += 1
         if len(self.errors) < MAX_ERRORS:
             self.errors.append({"pointer": pointer, "detail": detail})
 
@@ -169,7 +173,7 @@ class _Check:
             members: Any = origin
             return self.read_choice([(each.value, each) for each in members], value, pointer)
         if is_library_model(origin):
-            return self.read_library_model(origin, value, pointer)
+            return self.read_library_model(kind, value, pointer)
         if is_typeddict(origin) or dataclasses.is_dataclass(origin):
             return self.read_object(origin, value, pointer)
         if origin in _ARRAYS:
@@ -190,33 +194,48 @@ class _Check:
         return self.read(kinds[0], value, pointer) if kinds else value
 
     def read_literal(self, kinds: Sequence[Any], value: Any, pointer: str) -> Any:
-        return self.read_choice([(each, each) for each in kinds], value, pointer)
+        choices = [(each.value if isinstance(each, enum.Enum) else each, each) for each in kinds]
+        return self.read_choice(choices, value, pointer)
 
     def read_union(self, kinds: Sequence[Any], value: Any, pointer: str) -> Any:
         attempts = []
         for kind in kinds:
-            attempt = _Check(self.is_text, self.is_path)
-            result = attempt.read(kind, value, pointer)
-            if not attempt.errors:
+            attempt, result = self.attempt(kind, value, pointer)
+            if not attempt.failures:
                 return result
             if kind is not types.NoneType:
                 attempts.append(attempt.errors)
         if len(attempts) != 1:
             details = dict.fromkeys(each[0]["detail"] for each in attempts)
             return self.fail(pointer, " or ".join(details))
-        self.errors += attempts[0]
+        for error in attempts[0]:
+            self.fail(**error)
+
+    def attempt(self, kind: Any, value: Any, pointer: str) -> tuple[_Check, Any]:
+        """Read a value as one kind of a union.
+
+        An object is read once for each kind. In nested unions, each level would otherwise double the work.
+        """
+        key = id(kind), id(value)  # the entry keeps both alive
+        known = self._attempts.get(key)
+        if known is None:
+            check = _Check(self.is_text, self.is_path)
+            check._attempts = self._attempts
+            known = kind, value, check, check.read(kind, value, pointer)
+            if isinstance(value, (Mapping, list)):
+                self._attempts[key] = known
+        return known[2], known[3]
 
     def read_choice(self, choices: Sequence[tuple[Any, Any]], value: Any, pointer: str) -> Any:
         for raw, choice in choices:
-            is_same = type(raw) is type(value) and raw == value
-            if is_same or (self.is_text and str(raw) == value):
+            if _is_same(raw, value) or (self.is_text and _is_text_of(raw, value)):
                 return choice
         return self.fail(pointer, f"must be one of {', '.join(str(raw) for raw, _ in choices)}")
 
     def read_object(self, kind: Any, value: Any, pointer: str) -> Any:
         if not isinstance(value, Mapping):
             return self.fail(pointer, "must be an object")
-        count = len(self.errors)
+        count = self.failures
         members = {}
         for name, (hint, is_required) in _fields_of(kind).items():
             if name in value:
@@ -226,7 +245,7 @@ class _Check:
                     raise _unsupported(f"{kind.__qualname__}.{name}", error.kind) from None
             elif is_required:
                 self.fail(pointer + _step(name), "is required")
-        if len(self.errors) > count:
+        if self.failures > count:
             return None
         try:
             return kind(**members)
@@ -240,9 +259,21 @@ class _Check:
         if is_fixed and len(value) != len(kinds):
             return self.fail(pointer, f"must have {len(kinds)} items")
         of_items = kinds if is_fixed else [kinds[0] if kinds else Any] * len(value)
+        count = self.failures
         pairs = enumerate(zip(of_items, value, strict=True))
         items = [self.read(each, item, f"{pointer}/{i}") for i, (each, item) in pairs]
-        return _ARRAYS[kind](items) if not self.errors else None
+        if self.failures > count:
+            return None
+        try:
+            return _ARRAYS[kind](items)
+        except TypeError as error:
+            return self.fail_unhashable(kinds, pointer, error)
+
+    def fail_unhashable(self, kinds: Sequence[Any], pointer: str, error: TypeError) -> None:
+        """Note a mistake of the client. A set of models without a hash is one of the programmer."""
+        if kinds and kinds[0] is not Any:
+            raise error
+        self.fail(pointer, "must not have arrays or objects as items")
 
     def read_mapping(self, kinds: Sequence[Any], value: Any, pointer: str) -> Any:
         if not isinstance(value, Mapping):
@@ -269,6 +300,19 @@ class _Check:
             self.fail_all(pointer, error)
 
 
+def _is_same(raw: Any, value: Any) -> bool:
+    """Return whether a value of JSON is a choice. A bool is not a number, and 1 is 1.0."""
+    is_number = type(raw) is float and type(value) is int
+    return (is_number or type(raw) is type(value)) and bool(raw == value)
+
+
+def _is_text_of(raw: Any, value: Any) -> bool:
+    """Return whether a value of a form or query is the text of a choice."""
+    if isinstance(raw, bool):
+        return isinstance(value, str) and _BOOLEANS.get(value.lower()) is raw
+    return raw is not None and str(raw) == value
+
+
 def _step(name: object) -> str:
     """Return a step of a JSON pointer (RFC 6901 s.3)."""
     return "/" + str(name).replace("~", "~0").replace("/", "~1")
@@ -278,6 +322,7 @@ def _step(name: object) -> str:
 def _fields_of(kind: Any) -> dict[str, tuple[Any, bool]]:
     """Return the type of each field of a dataclass or TypedDict, and whether it is required."""
     plain = resolve_hints(kind)
+    _refuse_constraints(kind)
     if is_typeddict(kind):
         required = kind.__required_keys__
         return {
@@ -296,6 +341,17 @@ def _fields_of(kind: Any) -> dict[str, tuple[Any, bool]]:
     return fields
 
 
+def _refuse_constraints(kind: Any) -> None:
+    """Raise a TypeError for a field with a constraint, which would not be checked."""
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        constraint = find_constraint(hint)
+        if constraint is not None:
+            raise TypeError(
+                f"{kind.__qualname__}.{name}: {constraint!r:.80} is not checked in a dataclass or TypedDict. "
+                "Check the value in __post_init__, or make the class a msgspec.Struct or a pydantic model."
+            )
+
+
 @lru_cache(maxsize=1024)
 def _list_fields(model: Any) -> frozenset[str]:
     """Return the names of the fields that hold several values."""
@@ -305,6 +361,9 @@ def _list_fields(model: Any) -> frozenset[str]:
 def _holds_several(hint: Any) -> bool:
     if get_origin(hint) in (typing.Union, types.UnionType):
         return any(map(_holds_several, get_args(hint)))
+    target = _target_of(hint)
+    if target is not None:
+        return _holds_several(target)
     return (get_origin(hint) or hint) in _ARRAYS
 
 
@@ -358,7 +417,7 @@ def _check_type(kind: Any, seen: set[Any]) -> None:
     if origin in _READERS or origin in _ARRAYS:
         _check_arguments(kind, origin, seen)
     elif is_library_model(origin):
-        check_library_model(origin)
+        check_library_model(kind)
     elif is_typeddict(origin) or dataclasses.is_dataclass(origin):
         _check_fields(origin, seen)
     elif _target_of(kind) is not None:
@@ -390,6 +449,9 @@ def _check_fields(model: Any, seen: set[Any]) -> None:
 # -- scalars ---------------------------------------------------------------------------------------------
 
 
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
 def _parse_int(text: str) -> int:
     if not re.fullmatch("[+-]?[0-9]{1,4000}", text):  # int() takes spaces, underscores and more
         raise ValueError
@@ -406,7 +468,19 @@ def _parse_none(text: str) -> None:
     raise ValueError  # a missing field, not a string, is None
 
 
+def _require_number(value: Any) -> None:
+    """Refuse a string with spaces, underscores and more, which float() and Decimal() take."""
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+        raise ValueError
+
+
+def _parse_float(value: Any) -> float:
+    _require_number(value)
+    return float(_finite(float(value)))
+
+
 def _parse_decimal(value: Any) -> Decimal:
+    _require_number(value)
     return Decimal(_finite(Decimal(str(value))))
 
 
@@ -420,7 +494,7 @@ class _Scalar(NamedTuple):
 _SCALARS: dict[Any, _Scalar] = {
     str: _Scalar((str,), str, "must be a string"),
     int: _Scalar((int,), _parse_int, "must be an integer"),
-    float: _Scalar((int, float), lambda text: _finite(float(text)), "must be a number"),
+    float: _Scalar((int, float), _parse_float, "must be a number"),
     bool: _Scalar((bool,), lambda text: _BOOLEANS[text.lower()], "must be true or false"),
     types.NoneType: _Scalar((types.NoneType,), _parse_none, "must be null"),
     Decimal: _Scalar((int, float, Decimal), _parse_decimal, "must be a number", True),

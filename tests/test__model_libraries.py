@@ -92,6 +92,25 @@ def test_fields_have_their_names_in_the_input(model):
     assert list(hints_of(model)) == ["Size", "parts", "rest"]
 
 
+class Aliased(pydantic.BaseModel, populate_by_name=True):
+    a: list[str] = pydantic.Field(validation_alias="A")
+    b: list[str] = pydantic.Field(validation_alias=pydantic.AliasChoices("B", "C"))
+    c: str = pydantic.Field(validation_alias=pydantic.AliasPath("D", 0))
+
+
+def test_fields_of_pydantic_have_all_names_that_the_model_reads():
+    several = list[str]
+    assert hints_of(Aliased) == {
+        "A": several,
+        "a": several,
+        "B": several,
+        "C": several,
+        "b": several,
+        "D": list,
+        "c": str,
+    }
+
+
 def test_an_error_of_a_validator_that_no_library_has_wrapped_is_raised():
     class Odd:
         class __pydantic_validator__:

@@ -8,17 +8,31 @@ from dataclasses import InitVar, dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from http import HTTPStatus
-from typing import Annotated, Any, Final, Literal, NamedTuple, NewType, NotRequired, TypedDict
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Generic,
+    Literal,
+    NamedTuple,
+    NewType,
+    NotRequired,
+    TypedDict,
+    TypeVar,
+)
 from uuid import UUID
 
+import annotated_types
 import msgspec
 import pydantic
+import pydantic.dataclasses
 import pytest
 from asgi_kit import call
 
+from spica import reading
 from spica.applications import Spica
 from spica.datastructures import UploadFile
-from spica.reading import InvalidInput, prepare
+from spica.reading import InvalidInput, prepare, read_strings
 from spica.requests import Request
 from spica.responses import JSONResponse
 from spica.testclient import AsyncTestClient
@@ -32,6 +46,7 @@ class Size(enum.Enum):
 
 
 Name = NewType("Name", str)
+T = TypeVar("T")
 
 
 @dataclass
@@ -310,6 +325,168 @@ async def test_deep_input_is_refused():
 
 async def test_at_most_100_mistakes_are_listed():
     assert len(await errors_of(list[int], ["x"] * 1000)) == 100
+
+
+async def test_objects_after_the_100th_mistake_are_not_built():
+    assert len(await errors_of(list[Address], [{}] * 150)) == 100
+
+
+@dataclass
+class Sum:
+    kind: Literal["sum"]
+    left: "Sum | Product | int"
+    right: "Sum | Product | int"
+
+
+@dataclass
+class Product(Sum):
+    kind: Literal["product"]  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("leaf", [1, "wrong"])
+async def test_each_object_of_nested_unions_is_read_once_for_each_kind(leaf, monkeypatch):
+    tree, depth, calls = leaf, 30, []
+    for _ in range(depth):
+        tree = {"kind": "product", "left": tree, "right": 1}
+    read_object = reading._Check.read_object
+    monkeypatch.setattr(
+        reading._Check, "read_object", lambda *args: calls.append(1) or read_object(*args)
+    )
+    try:
+        result = await read(Sum | Product, tree)
+    except InvalidInput:
+        result = None
+    assert isinstance(result, Product) == (leaf == 1)
+    assert len(calls) <= 6 * (depth + 1)
+
+
+async def test_a_set_of_any_items_refuses_arrays_and_objects():
+    detail = "must not have arrays or objects as items"
+    assert await errors_of(set[Any], [1, [2]]) == {"": detail}
+
+
+async def test_a_set_of_a_model_without_a_hash_is_a_mistake_of_the_programmer():
+    with pytest.raises(TypeError, match="unhashable"):
+        await read(set[Address], [{"city": "Bonn"}])
+
+
+class Page(msgspec.Struct, Generic[T]):
+    items: list[T]
+
+
+@pydantic.dataclasses.dataclass
+class PageModel(Generic[T]):
+    items: list[T]
+
+
+@pytest.mark.parametrize("model", [Page[int], PageModel[int]])
+async def test_arguments_of_a_generic_model_are_checked(model):
+    assert (await read(model, {"items": [1]})).items == [1]
+    assert [*await errors_of(model, {"items": ["x"]})] == ["/items/0"]
+    assert [*await errors_of(list[model], [{"items": ["x"]}])] == ["/0/items/0"]
+    assert request_with(query=b"items=1&items=2").query(model).items == [1, 2]
+    prepare(model)
+
+
+class StrictEvent(pydantic.BaseModel, strict=True):
+    day: date
+
+
+async def test_a_strict_model_in_a_list_takes_what_json_can_express():
+    assert (await read(list[StrictEvent], [{"day": "2026-01-02"}]))[0].day == date(2026, 1, 2)
+    assert [*await errors_of(list[StrictEvent], [{"day": "x"}])] == ["/0/day"]
+
+
+class Switch(enum.Enum):
+    ON = True
+    HALF = 0.5
+
+
+class Rate(enum.Enum):
+    WHOLE = 1.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        *((float, each) for each in ("1_0", " 1", "\u0661", "1e", ".")),
+        *((Decimal, each) for each in ("1_0", " 1", "\u0661", "1e", ".")),
+    ],
+)
+async def test_numbers_in_strings_have_no_spaces_underscores_and_other_digits(kind, text):
+    with pytest.raises(InvalidInput):
+        read_strings(dict[str, kind], [("n", text)], "query")
+
+
+@pytest.mark.parametrize("text", ["1", "-1.5", "+.5", "1.", "1e3", "1.5E-3"])
+def test_numbers_in_strings_are_decimal_numbers(text):
+    assert read_strings(dict[str, float], [("n", text)], "query") == {"n": float(text)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "expected"),
+    [
+        (Literal[True], "true", True),
+        (Literal[False], "0", False),
+        (Switch, "true", Switch.ON),
+        (Switch, "0.5", Switch.HALF),
+        (Literal[Size.SMALL], "s", Size.SMALL),
+    ],
+)
+def test_choices_in_strings_have_the_spelling_of_their_type(kind, text, expected):
+    assert read_strings(dict[str, kind], [("n", text)], "query") == {"n": expected}
+
+
+async def test_a_number_that_is_whole_equals_a_choice_with_a_point():
+    assert await read(Rate, 1) is Rate.WHOLE
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_a_byte_order_mark_is_ignored(model):
+    assert name_of(await read(model, b'\xef\xbb\xbf{"name":"a","age":1}')) == "a"
+
+
+Names = NewType("Names", list[str])
+
+
+@dataclass
+class Tagged:
+    tags: Names
+
+
+def test_a_new_type_of_a_list_takes_all_values_of_its_name():
+    assert request_with(query=b"tags=a&tags=b").query(Tagged).tags == ["a", "b"]
+
+
+@dataclass
+class Limited:
+    age: Annotated[int, annotated_types.Ge(18)]
+
+
+@dataclass
+class LimitedByMsgspec:
+    ages: list[Annotated[int, msgspec.Meta(ge=18)]]
+
+
+class LimitedByPydantic(TypedDict):
+    age: Annotated[int, pydantic.Field(ge=18)] | None
+
+
+@dataclass
+class Described:
+    age: Annotated[int, "in years", msgspec.Meta(description="in years")]
+
+
+@pytest.mark.parametrize("model", [Limited, LimitedByMsgspec, LimitedByPydantic])
+async def test_a_constraint_that_would_not_be_checked_is_an_error(model):
+    with pytest.raises(TypeError, match=r"Limited\w*\.age.* is not checked .* __post_init__"):
+        prepare(model)
+    with pytest.raises(TypeError, match="is not checked"):
+        await read(model, {"age": 1})
+
+
+async def test_a_description_is_no_constraint():
+    assert (await read(Described, {"age": 1})).age == 1
 
 
 class Plain:
