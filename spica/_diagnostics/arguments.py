@@ -106,6 +106,19 @@ def check_duration(value: Any, place: str) -> float:
     return value
 
 
+def check_size(value: Any, place: str, least: int = 0) -> None:
+    """Require a number of bytes. ``math.inf`` means no limit.
+
+    Raises:
+        TypeError: ``value`` is not a number.
+        ValueError: ``value`` is less than ``least``, or not a number at all (NaN).
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{place} must be a number of bytes, not {value!r:.80}.")
+    if not value >= least:
+        raise ValueError(f"{place} must be {least} or more bytes, not {value!r}.")
+
+
 def check_secret(secret: Any, place: str) -> bytes:
     """Return a secret as bytes. The messages never show it.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from spica._diagnostics.arguments import check_size
 from spica.caching import conditional
 from spica.layers import Answer, Layer, as_response
 from spica.responses.base import Response
@@ -26,15 +27,13 @@ class ConditionalMiddleware(Layer):
         max_body_size: the largest body in bytes from which a tag is made. The default is 1 MiB.
 
     Raises:
+        TypeError: ``max_body_size`` is not a number.
         ValueError: ``max_body_size`` is negative.
     """
 
     def __init__(self, app: ASGIApp, *, max_body_size: int = 1024 * 1024) -> None:
         super().__init__(app)
-        if max_body_size < 0:
-            raise ValueError(
-                f"ConditionalMiddleware: max_body_size must be 0 or more bytes, not {max_body_size!r}."
-            )
+        check_size(max_body_size, "ConditionalMiddleware: max_body_size")
         self.max_body_size = max_body_size
 
     async def respond(self, request: Request[Any]) -> Answer:

@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from spica._diagnostics.arguments import check_tokens
+from spica._diagnostics.arguments import check_flag, check_tokens
 from spica._diagnostics.middleware_order import ANSWERS, REPLAYS
 from spica.concurrency import is_async_callable
 from spica.layers import Answer, Layer
 from spica.middleware.ratelimit import by_client, by_user
 from spica.responses.base import Response
 from spica.responses.errors import error_response
+from spica.stores.base import check_seconds
 
 if TYPE_CHECKING:
     from spica.requests import HTTPConnection, Request
@@ -108,7 +109,7 @@ class IdempotencyMiddleware(Layer):
 
     Raises:
         TypeError: A setting has the wrong type.
-        ValueError: A number is not above 0.
+        ValueError: A number is not above 0, or there is no method.
     """
 
     middleware_traits = (ANSWERS, REPLAYS)
@@ -126,13 +127,13 @@ class IdempotencyMiddleware(Layer):
     ) -> None:
         super().__init__(app)
         check_tokens(methods, "IdempotencyMiddleware: methods")
+        if not methods:
+            raise ValueError(
+                f"IdempotencyMiddleware: methods must name a method, not {methods!r:.80}."
+            )
+        check_flag(required, "IdempotencyMiddleware: required")
         for name, value in (("seconds", seconds), ("lease_seconds", lease_seconds)):
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise TypeError(
-                    f"IdempotencyMiddleware: {name} must be a number, not {value!r:.80}."
-                )
-            if not value > 0:
-                raise ValueError(f"IdempotencyMiddleware: {name} must be above 0, not {value!r}.")
+            check_seconds(f"IdempotencyMiddleware: {name}", value)
         if not hasattr(store, "prefixed"):
             raise TypeError(
                 f"IdempotencyMiddleware: store must be a store such as open_store(...), not {store!r:.80}."

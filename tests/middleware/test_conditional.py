@@ -121,6 +121,14 @@ async def test_a_failed_condition_of_a_get_is_a_412() -> None:
     assert (await call(APP, "GET", "/stream", headers=[("if-match", '"x"')])).status == 412
 
 
-def test_a_negative_limit_is_refused() -> None:
-    with pytest.raises(ValueError, match="max_body_size must be 0 or more bytes, not -1"):
-        ConditionalMiddleware(foreign, max_body_size=-1)
+@pytest.mark.parametrize(
+    ("size", "error", "message"),
+    [
+        (-1, ValueError, "max_body_size must be 0 or more bytes, not -1"),
+        (float("nan"), ValueError, "max_body_size must be 0 or more bytes, not nan"),
+        ("1", TypeError, "max_body_size must be a number of bytes, not '1'"),
+    ],
+)
+def test_a_wrong_limit_is_refused(size: Any, error: Any, message: str) -> None:
+    with pytest.raises(error, match=message):
+        ConditionalMiddleware(foreign, max_body_size=size)

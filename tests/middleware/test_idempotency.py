@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import anyio
@@ -330,7 +331,10 @@ async def test_a_scope_must_return_a_string() -> None:
     ("settings", "error", "message"),
     [
         ({"methods": "POST"}, TypeError, "methods must be a list of strings"),
-        ({"seconds": 0}, ValueError, "seconds must be above 0, not 0"),
+        ({"seconds": 0}, ValueError, "seconds must be above 0 and at most 100 years, not 0"),
+        ({"seconds": math.inf}, ValueError, "seconds must be above 0 and at most 100 years"),
+        ({"methods": []}, ValueError, "methods must name a method"),
+        ({"required": "yes"}, TypeError, "required must be True or False"),
         ({"lease_seconds": "x"}, TypeError, "lease_seconds must be a number"),
         ({"scope": "user"}, TypeError, "scope must be a def function"),
         ({"scope": ask_somebody}, TypeError, "scope must be a def function"),

@@ -27,6 +27,7 @@ from spica.middleware.cache.rules import (
 )
 from spica.responses.base import Response
 from spica.responses.errors import error_response
+from spica.stores.base import MAX_SECONDS
 
 if TYPE_CHECKING:
     from spica.requests import Request
@@ -84,7 +85,8 @@ class Entry:
     def keep_seconds(self) -> float:
         """How long the store keeps it, fresh and stale."""
         terms = self.terms
-        return terms.lifetime - terms.age + max(terms.while_revalidating, terms.if_failing)
+        seconds = terms.lifetime - terms.age + max(terms.while_revalidating, terms.if_failing)
+        return min(seconds, MAX_SECONDS)
 
     def age_at(self, now: float) -> float:
         """Return its age in seconds (s.4.2.3). A clock that was set back does not make it younger."""

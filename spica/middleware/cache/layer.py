@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from spica._asgi.scope import SENT_BY_HAND
-from spica._diagnostics.arguments import check_flag
+from spica._diagnostics.arguments import check_flag, check_size
 from spica._diagnostics.middleware_order import ANSWERS, CACHES
 from spica.background import BackgroundTask
 from spica.exceptions import HTTPException
@@ -34,6 +35,8 @@ from spica.middleware.cache.rules import (
     FAILURES,
     Question,
     Terms,
+    changed_uris,
+    is_replaced,
     note_status,
     read_terms,
     tags_of,
@@ -43,6 +46,7 @@ from spica.responses.base import Response
 from spica.responses.errors import error_response
 from spica.responses.file.resolved import ResolvedFile
 from spica.stores import MemoryStore, StoreUnavailable
+from spica.stores.base import check_seconds
 
 if TYPE_CHECKING:
     from spica.requests import Request
@@ -61,6 +65,8 @@ MAX_TAGS = 32
 """The largest number of tags of a response that is stored."""
 
 _SAFE = frozenset(("GET", "HEAD", "OPTIONS", "QUERY", "TRACE"))
+_TAG = re.compile(r"[!-+\--~\x80-\xff]([ -+\--~\x80-\xff]*[!-+\--~\x80-\xff])?")
+"""A tag: characters of a field value (RFC 9110 s.5.5) without commas."""
 _current: ContextVar[ResponseCacheMiddleware] = ContextVar("spica_response_cache")
 
 
@@ -77,7 +83,9 @@ async def invalidate(*tags: str, store: Store | None = None) -> None:
     Raises:
         RuntimeError: There is no ``store``, and no request with a ResponseCacheMiddleware.
         StoreUnavailable: The store is down, so the old responses stay.
+        TypeError, ValueError: There is no tag, or one that a field can't have.
     """
+    _check_tags(tags)
     if store is None:
         cache = _current.get(None)
         if cache is None:
@@ -87,11 +95,24 @@ async def invalidate(*tags: str, store: Store | None = None) -> None:
             )
         store = cache.store
     entries = store.prefixed("cache")
-    if tags:
-        # First: a response that is stored between the two has the old number of its tag, or is deleted.
-        await entries.generation("all", bump=True)
+    # First: a response that is stored between the two has the old number of its tag, or is deleted.
+    await entries.generation("all", bump=True)
     for tag in tags:
         await entries.generation(f"tag {tag}", bump=True)
+
+
+def _check_tags(tags: tuple[Any, ...]) -> None:
+    """Refuse tags that no response can have: the call would do nothing."""
+    if not tags:
+        raise TypeError('invalidate() needs at least one tag, such as invalidate("items").')
+    for tag in tags:
+        if not isinstance(tag, str):
+            raise TypeError(f"invalidate(): a tag must be a string, not {tag!r:.80}.")
+        if not _TAG.fullmatch(tag):
+            raise ValueError(
+                f"invalidate(): no response can have the tag {tag!r:.80}. A tag has no commas, control "
+                "characters and spaces around it. Pass several tags as several arguments."
+            )
 
 
 class ResponseCacheMiddleware(Layer):
@@ -138,15 +159,10 @@ class ResponseCacheMiddleware(Layer):
             )
         for name, value in (
             ("default_seconds", 1 if default_seconds is None else default_seconds),
-            ("max_body_size", max_body_size),
             ("wait_seconds", wait_seconds),
         ):
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise TypeError(
-                    f"ResponseCacheMiddleware: {name} must be a number, not {value!r:.80}."
-                )
-            if not value > 0:
-                raise ValueError(f"ResponseCacheMiddleware: {name} must be above 0, not {value!r}.")
+            check_seconds(f"ResponseCacheMiddleware: {name}", value)
+        check_size(max_body_size, "ResponseCacheMiddleware: max_body_size", least=1)
         check_flag(single_flight, "ResponseCacheMiddleware: single_flight")
         self.store = store
         self.default_seconds = default_seconds
@@ -191,7 +207,10 @@ class ResponseCacheMiddleware(Layer):
         return await _Miss(self, request, question, entry).respond()
 
     async def _respond_to_change(self, request: Request[Any]) -> Answer:
-        """Answer a request that may change something, and forget the entry of its URI (RFC 9111 s.4.4)."""
+        """Answer a request that may change something, and forget what it changes (RFC 9111 s.4.4).
+
+        That are the entries of its URI, and of those in Location and Content-Location.
+        """
         _current.set(self)
         answer = await self.inner.respond(request)
         if request.method in _SAFE:
@@ -199,10 +218,10 @@ class ResponseCacheMiddleware(Layer):
         if not isinstance(answer, Response):
             answer = await as_response(answer, request)
         if 200 <= answer.status_code < 400:
-            question = Question(request.scope)
             try:
-                await self._entries.generation(question.bucket, bump=True)
-                await self._entries.delete(question.key)
+                for question in changed_uris(request.scope, answer.raw_headers):
+                    await self._entries.generation(question.bucket, bump=True)
+                    await self._entries.delete(question.key)
             except StoreUnavailable as error:
                 logger.warning("A changed response stays in the cache: %s", error)
         return answer
@@ -297,6 +316,15 @@ class ResponseCacheMiddleware(Layer):
             return None
         return entry
 
+    async def forget_replaced(self, question: Question, start: Any) -> None:
+        """Delete a stale entry if a new response, which is not stored, makes it invalid."""
+        if not is_replaced(start.status_code, start.raw_headers, question):
+            return
+        try:
+            await self._entries.delete(question.name)
+        except StoreUnavailable as error:
+            logger.warning("A replaced response stays in the cache: %s", error)
+
     async def _write_varied(self, question: Question, names: list[str], entry: Entry) -> None:
         """Store the fields that the responses of the URI vary by, as long as the longest entry."""
         value = await self._entries.get(question.key)
@@ -333,6 +361,8 @@ class ResponseCacheMiddleware(Layer):
                 )
             if terms is not None:
                 entry = await self.write(question, recorder, bytes(recorder.body), terms, before)
+            elif recorder.is_complete:
+                await self.forget_replaced(question, recorder)
         except Exception as error:
             logger.error("A stale response could not be computed again.", exc_info=error)
         finally:
@@ -494,7 +524,10 @@ class _Miss:
         """Store the response if that is permitted: at once, or while its body is sent."""
         terms = self._terms_of(response)
         entry = None
-        if terms is not None:
+        if terms is None:
+            if self.stale is not None and not self.question.has_conditions:
+                await self.cache.forget_replaced(self.question, response)
+        else:
             body = getattr(response, "body", None)
             if response._replaced_body is not None or not isinstance(body, bytes):
                 response.body_iterator = Recording(self, response, terms, flight)

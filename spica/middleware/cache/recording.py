@@ -33,6 +33,12 @@ def add_tag(start: Any, body: bytes) -> None:
     start.raw_headers.append((b"etag", f'W/"{digest}"'.encode()))
 
 
+def is_cut(start: Any, size: int) -> bool:
+    """Return whether a body is shorter or longer than its Content-Length (RFC 9111 s.3.3)."""
+    lengths = [value.strip() for name, value in start.raw_headers if name == b"content-length"]
+    return any(not length.isdigit() or int(length) != size for length in lengths)
+
+
 def copy_scope(scope: Scope) -> Scope:
     """Return the scope of a GET like this one, without its conditions and what belongs to one request."""
     copy = {key: value for key, value in scope.items() if key not in _OF_REQUEST}
@@ -81,8 +87,10 @@ class Recorder:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the response has come to its end, and is not too large."""
-        return self.is_complete and not self.is_too_large
+        """Whether the response has come to its end, and is neither too large nor cut."""
+        if not self.is_complete or self.is_too_large:
+            return False
+        return not is_cut(self, len(self.body))
 
 
 class EmptyBody:
@@ -171,7 +179,9 @@ class Recording:
         miss, chunks = self._miss, self._chunks
         self._chunks = None
         entry = None
-        if chunks is not None and not is_personal(miss.request.scope, miss.session):
+        if chunks is None or is_cut(self._start, self._size):
+            pass
+        elif not is_personal(miss.request.scope, miss.session):
             entry = await miss.cache.write(
                 miss.question, self._start, b"".join(chunks), self._terms, miss.before
             )

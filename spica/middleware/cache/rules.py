@@ -13,6 +13,7 @@ import re
 import zlib
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from spica._asgi.scope import API_KEY
 from spica._http.conditional import PRECONDITION_FIELDS, parse_http_date
@@ -28,6 +29,8 @@ HEURISTIC = frozenset((200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501))
 """Status codes that a cache may store without being told how long (RFC 9110 s.15.1), except 206."""
 UNDERSTOOD = HEURISTIC | {302, 303, 307}
 """Status codes that a response with must-understand may have."""
+GONE = frozenset((301, 308, 404, 410))
+"""Status codes that say that the resource is no longer at this URI."""
 FAILURES = frozenset((500, 502, 503, 504))
 """Status codes for which stale-if-error allows a stale response (RFC 5861 s.4)."""
 
@@ -98,6 +101,11 @@ class Question:
         """The path, for messages."""
         path: str = self._scope["path"]
         return path
+
+    @property
+    def host(self) -> str:
+        """The Host field in lower case."""
+        return self._found.get(b"host", b"").lower().decode("latin-1")
 
     @property
     def bucket(self) -> str:
@@ -196,6 +204,46 @@ def read_terms(
     elif question.has_authorization and not _allows_authorization(control):
         return None
     return _useful_terms(control, lifetime, _initial_age(headers, now), is_default)
+
+
+def is_replaced(status_code: int, raw_headers: Fields, question: Question) -> bool:
+    """Return whether a new response, which is not stored, makes the stored one invalid (s.4.3.3).
+
+    A response for one user says nothing about the one for all.
+    """
+    if status_code != 200 or not question.has_credentials:
+        return status_code == 200 or status_code in GONE
+    headers = _read_fields(raw_headers)
+    return _forbids(_read_control(b", ".join(headers.get(b"cache-control", ()))), status_code)
+
+
+def changed_uris(scope: Scope, raw_headers: Fields) -> list[Question]:
+    """Return the URIs that a request has changed: its own, and those that the response names (s.4.4)."""
+    question = Question(scope)
+    found = [question]
+    host = question.host
+    for name, value in raw_headers:
+        if name in (b"location", b"content-location") and host:
+            other = _resolve(scope, host, value.decode("latin-1"))
+            if other is not None:
+                found.append(other)
+    return found
+
+
+def _resolve(scope: Scope, host: str, reference: str) -> Question | None:
+    """Return the URI of a reference, or None if it has another origin."""
+    raw_path = scope.get("raw_path")
+    base = raw_path.decode("latin-1") if raw_path else quote(scope["path"])
+    try:
+        parts = urlsplit(urljoin(f"http://{host}{base}", reference))
+    except ValueError:
+        return None  # it is not a URI
+    if parts.netloc.lower() != host or parts.scheme not in ("http", "https"):
+        return None
+    path = parts.path or "/"
+    copy = {**scope, "query_string": parts.query.encode("latin-1"), "path": unquote(path)}
+    copy["raw_path"] = path.encode("latin-1") if raw_path else None
+    return Question(copy)
 
 
 def _read_fields(raw_headers: Fields) -> _Found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from random import Random
 from typing import Any
 
@@ -603,11 +604,103 @@ async def test_a_stream_that_breaks_off_is_not_stored() -> None:
         ({"store": CountingStore(), "default_seconds": 0}, ValueError),
         ({"store": CountingStore(), "wait_seconds": "5"}, TypeError),
         ({"store": CountingStore(), "max_body_size": True}, TypeError),
+        ({"store": CountingStore(), "max_body_size": 0}, ValueError),
+        ({"store": CountingStore(), "default_seconds": math.inf}, ValueError),
     ],
 )
 def test_a_wrong_setting_is_an_error(settings: Any, error: Any) -> None:
     with pytest.raises(error, match="ResponseCacheMiddleware"):
         ResponseCacheMiddleware(call, **settings)
+
+
+@pytest.mark.parametrize(
+    ("tags", "error"),
+    [
+        *(((), TypeError), ((7,), TypeError), (("a,b",), ValueError), (("",), ValueError)),
+        *(((" a",), ValueError), (("a\n",), ValueError), (("\u65e5",), ValueError)),
+    ],
+)
+async def test_a_tag_that_no_response_has_is_an_error(tags: Any, error: Any) -> None:
+    with pytest.raises(error, match=r"invalidate\(\)"):
+        await invalidate(*tags, store=MemoryStore())
+
+
+@pytest.mark.parametrize("tag", ["a", "item 7", "caf\xe9", 'a"b'])
+async def test_a_tag_of_any_other_characters_is_invalidated(tag: str) -> None:
+    service = Service()
+    service.fields = {"cache-tag": f"{tag}, z"}
+    await service.get()
+    await invalidate(tag, store=service.store)
+    assert (await service.get()).text == "run 2"
+
+
+@pytest.mark.parametrize(
+    "control",
+    ["public, max-age=99999999999, stale-if-error=99999999999", "public"],
+)
+async def test_a_response_that_is_fresh_for_centuries_is_stored(control: str) -> None:
+    service = Service()
+    service.control = control
+    service.fields = {"expires": "Fri, 31 Dec 9999 23:59:59 GMT"}
+    assert [(await service.get()).text for _ in range(2)] == ["run 1", "run 1"]
+
+
+@pytest.mark.parametrize("path", ["/stream", "/foreign/x"])
+@pytest.mark.parametrize("length", ["1", "10", "x"])
+async def test_a_body_of_another_length_than_announced_is_not_stored(
+    path: str, length: str
+) -> None:
+    service = Service()
+    service.fields = {"content-length": length}
+    exchange = Exchange(http_scope("GET", path))
+    await exchange.run(service.app)
+    assert "set" not in service.store.operations
+
+
+@pytest.mark.parametrize("failure", [404, 410, HTTPException(404), None], ids=repr)
+@pytest.mark.parametrize("use", ["stale-while-revalidate", "stale-if-error"])
+async def test_a_stale_response_ends_with_a_new_one_that_is_not_stored(
+    failure: Any, use: str
+) -> None:
+    service = Service()
+    service.control += f", {use}=1000"
+    await service.get()
+    service.now += 70
+    service.failure, service.control = failure, ""
+    await service.get()
+    service.failure = 500
+    assert (await service.get()).status == 500
+
+
+async def test_a_new_response_for_one_user_does_not_end_the_stale_one_for_all() -> None:
+    service = Service()
+    service.control += ", stale-if-error=1000"
+    await service.get()
+    service.now += 70
+    service.control = ""
+    assert (await service.get(cookie="a=b")).text == "run 2"
+    service.failure = 500
+    assert (await service.get()).text == "run 1"
+
+
+@pytest.mark.parametrize("name", ["location", "content-location"])
+@pytest.mark.parametrize(
+    ("reference", "is_removed"),
+    [
+        *(("/items/7?a=1", True), ("7?a=1", True), ("http://LOCALHOST/items/7?a=1#x", True)),
+        *(("//elsewhere/items/7?a=1", False), ("/items/7", False), ("http://[", False)),
+    ],
+)
+async def test_a_change_removes_the_responses_that_it_names(
+    name: str, reference: str, is_removed: bool
+) -> None:
+    service = Service()
+    await service.get("/items/7?a=1", host="localhost")
+    service.fields = {name: reference}
+    await service.get("/items/", method="POST", host="localhost")
+    service.fields = {}
+    text = (await service.get("/items/7?a=1", host="localhost")).text
+    assert text == ("run 3" if is_removed else "run 1")
 
 
 async def test_invalidate_outside_of_a_request_needs_a_store() -> None:
