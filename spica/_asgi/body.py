@@ -363,7 +363,8 @@ class BodyChannel:
     def _within(self, body: bytes, max_size: int | float | None) -> bytes:
         if max_size is not None and len(body) > max_size:
             raise self._refuse(max_size)
-        return body
+        # Middleware may pass on a bytearray or a memoryview, but callers rely on bytes.
+        return body if type(body) is bytes else bytes(body)
 
     def _limit(self) -> int | None:
         limit = self.scope.get(BODY_LIMIT)

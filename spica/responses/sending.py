@@ -48,8 +48,10 @@ async def send_chunks(chunks: AsyncIterable[Any], send: Send, charset: str) -> N
     """
     left = _CHUNKS_A_TURN
     is_utf8 = charset == "utf-8"
+    # An iterable may make an iterator of its own (``__aiter__`` as a generator), which must be closed too.
+    iterator = chunks if type(chunks) is AsyncGeneratorType else aiter(chunks)
     try:
-        async for chunk in chunks:
+        async for chunk in iterator:
             # The usual cases are written out, to save a call for each chunk.
             if type(chunk) is str:
                 # Without an argument, Python need not look up the codec.
@@ -68,7 +70,11 @@ async def send_chunks(chunks: AsyncIterable[Any], send: Send, charset: str) -> N
         # Otherwise the garbage collector would close a generator, at an unknown time and perhaps outside
         # of any task (PEP 525).
         with anyio.CancelScope(shield=True):
-            await close_iterator(chunks)
+            try:
+                await close_iterator(iterator)
+            finally:
+                if iterator is not chunks:
+                    await close_iterator(chunks)
         raise
     try:
         await send_to_client(send, {"type": "http.response.body", "body": b"", "more_body": False})

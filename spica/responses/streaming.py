@@ -71,7 +71,7 @@ class StreamingResponse(Response):
             self.body_iterator = self._handed_over = content
         elif isinstance(content, (str, bytes, memoryview)):
             self.body_iterator = one_chunk(content)  # not one chunk per character  # pyright: ignore[reportArgumentType]
-        elif isinstance(content, Iterable):
+        elif isinstance(content, Iterable) or hasattr(content, "__getitem__"):
             self.body_iterator = self._handed_over = iterate_in_threadpool(content)  # pyright: ignore[reportIncompatibleMethodOverride]
         else:
             raise TypeError(

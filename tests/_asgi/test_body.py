@@ -121,6 +121,12 @@ class TestReading:
         body._receive.messages = [{"type": "http.request"}]
         assert await body.read() == b""
 
+    @pytest.mark.parametrize("kind", [bytearray, memoryview])
+    async def test_another_type_of_bytes(self, kind: Any) -> None:
+        body = await channel(kind(b"ab")).read()
+        assert type(body) is bytes
+        assert body == b"ab"
+
     async def test_nothing_is_asked_for_after_the_end(self) -> None:
         body = channel(b"ab", b"cd")
         await body.read()

@@ -55,6 +55,14 @@ class TestSending:
         exchange = await call(StreamingResponse(make()))
         assert exchange.chunks == [b"a", b"b", b"c", b""]
 
+    async def test_chunks_of_a_sequence_without_iter(self) -> None:
+        class Pages:
+            def __getitem__(self, index: int) -> str:
+                return ["a", "b"][index]
+
+        exchange = await call(StreamingResponse(Pages()))  # type: ignore[arg-type]
+        assert exchange.chunks == [b"a", b"b", b""]
+
     @pytest.mark.parametrize("content", ["abc", b"abc", memoryview(b"abc")])
     async def test_a_whole_body_is_one_chunk(self, content: Any) -> None:
         exchange = await call(StreamingResponse(content))
@@ -392,6 +400,25 @@ class TestHandedOver:
         gateway = Gateway()
         await Exchange(gone_after=0).run(gateway.stream())
         assert (gateway.in_use, gateway.log) == (0, ["released", "task"])
+
+    @pytest.mark.parametrize("gone_after", [1, 2])
+    async def test_where_an_iterable_has_made_it(self, gone_after: int) -> None:
+        """``__aiter__`` as a generator: the response iterates over an iterator that is not ``content``."""
+        log: list[str] = []
+
+        class Upstream:
+            async def __aiter__(self) -> Any:
+                try:
+                    yield b"a"
+                    yield b"b"
+                finally:
+                    log.append("released")
+
+            async def aclose(self) -> None:
+                log.append("closed")
+
+        await Exchange(gone_after=gone_after).run(StreamingResponse(Upstream()))
+        assert log == ["released", "closed"]
 
     async def test_where_an_edit_fails(self) -> None:
         gateway = Gateway()
