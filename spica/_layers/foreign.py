@@ -202,12 +202,11 @@ class StartedApp:
     async def _run(self) -> None:
         try:
             await self._app(self._request.scope, self._receive, self._send)
-        except Exception as exc:
-            self._error = exc
         except BaseException as exc:
-            # A cancellation is the task's own; the caller sees an app that ended.
-            self._error = exc if not isinstance(exc, anyio.get_cancelled_exc_class()) else None
-            raise
+            if isinstance(exc, anyio.get_cancelled_exc_class()):
+                raise  # the task's own; the caller sees an app that ended
+            # The caller raises it. Raised here, an exit request would end trio with an internal error.
+            self._error = exc
         finally:
             self._started.set()
             self._over.set()
