@@ -171,8 +171,12 @@ class RemoteKeys:
         found = [key for key in self._keys if accepts(key)]
         if not found and self._clock() - self._asked_at >= RETRY_SECONDS:
             attempts = self._attempts
-            self._asked_at = self._clock()
-            await self._refresh(attempts)
+            previous, self._asked_at = self._asked_at, self._clock()
+            try:
+                await self._refresh(attempts)
+            finally:
+                if self._attempts == attempts:  # cancelled: the next request asks
+                    self._asked_at = previous
             found = [key for key in self._keys if accepts(key)]
         elif not found and self._lock.statistics().locked:
             await self._refresh(self._attempts)  # another request fetches them: wait for it

@@ -25,9 +25,11 @@ from spica.authentication import (
     BaseUser,
     bearer_token,
 )
+from spica.concurrency import is_async_callable
 from spica.datastructures import Secret
 
 try:
+    import httpx2
     from joserfc import jws
     from joserfc.errors import JoseError
     from joserfc.jwk import OctKey, import_key
@@ -37,7 +39,6 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    import httpx2
     from joserfc.jwk import Key as JoseKey
 
     from spica.requests import HTTPConnection
@@ -168,16 +169,16 @@ class JWTBackend(AuthenticationBackend):
         self.leeway_seconds = _check_leeway(leeway_seconds)
         self.required = tuple(_check_names(required, "required", may_be_empty=True))
         self.types = frozenset(name.lower() for name in _check_names(types, "types"))
-        self.scopes = scopes
-        self.token = token
-        self._clock = clock
+        self.scopes = _check_function(scopes, "scopes")
+        self.token = _check_function(token, "token")
+        self._clock = _check_function(clock, "clock")
         # Other header parameters are allowed, and ignored (RFC 7515 s.4): never follow `jku` or `x5u`.
         self._registry = jws.JWSRegistry(
             algorithms=list(self.algorithms), strict_check_header=False
         )
         self._keys: OwnKeys | RemoteKeys
         if jwks_url is not None:
-            self._keys = RemoteKeys(jwks_url, client)
+            self._keys = RemoteKeys(jwks_url, _check_client(client))
         else:
             self._keys = OwnKeys(_read_own_keys(key, self.algorithms))
 
@@ -193,8 +194,17 @@ class JWTBackend(AuthenticationBackend):
         token = self.token(conn)
         if token is None:
             return None
+        if not isinstance(token, str):  # the message does not have it, since it is secret
+            raise TypeError(
+                f"JWTBackend: token() must return a string or None, not {type(token).__name__}."
+            )
         claims = await self.verify(token)
-        return AuthCredentials(["authenticated", *self.scopes(claims)]), TokenUser(claims)
+        scopes = self.scopes(claims)
+        if isinstance(scopes, str) or not all(isinstance(scope, str) for scope in scopes):
+            raise TypeError(
+                f"JWTBackend: scopes() must return a list of strings, not {scopes!r:.80}."
+            )
+        return AuthCredentials(["authenticated", *scopes]), TokenUser(claims)
 
     async def verify(self, token: str) -> dict[str, Any]:
         """Return the claims of a token whose signature, issuer, audience and times are right.
@@ -312,6 +322,18 @@ def _check_names(names: Any, place: str, may_be_empty: bool = False) -> list[str
                 f"JWTBackend: {place} needs strings that are not empty, not {name!r:.80}."
             )
     return list(names)
+
+
+def _check_function(function: Any, place: str) -> Any:
+    if not callable(function) or is_async_callable(function):
+        raise TypeError(f"JWTBackend: {place} must be a def function, not {function!r:.80}.")
+    return function
+
+
+def _check_client(client: Any) -> Any:
+    if client is not None and not isinstance(client, httpx2.AsyncClient):
+        raise TypeError(f"JWTBackend: client must be an httpx2.AsyncClient, not {client!r:.80}.")
+    return client
 
 
 def _check_algorithms(algorithms: Any, is_remote: bool) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ the response stays a value. Any other answer is run with a ``send`` that counts.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from time import perf_counter
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from spica.background import BackgroundTask
     from spica.requests import Request
     from spica.types import ASGIApp, Message, Receive, Scope, Send
+
+logger = logging.getLogger("spica.observability")
 
 KNOWN_METHODS = frozenset(
     {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
@@ -58,7 +61,7 @@ class Observation:
         self.began_at = perf_counter()
 
     def report(self) -> None:
-        """Use the values of the observation. It must not raise."""
+        """Use the values of the observation."""
         raise NotImplementedError
 
     def note_stream(self) -> None:
@@ -106,7 +109,10 @@ class Observation:
             self.status_code = 400 if self.has_left else 500
         if error is not None and not self.is_complete:
             self.error = error
-        self.report()
+        try:
+            self.report()
+        except Exception as failure:  # of a filter of logging, for example: the response goes on
+            logger.error("A request could not be reported.", exc_info=failure)
 
     async def finish(self) -> None:
         """End as the background task of a response. It runs after the response, also if that failed."""

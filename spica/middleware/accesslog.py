@@ -165,8 +165,8 @@ def _user_of(scope: Scope) -> str | None:
     user = scope["user"]
     try:
         return str(user.identity) if user.is_authenticated else None
-    except (AttributeError, NotImplementedError):
-        return None  # a user class of another kind
+    except Exception:  # of a user class of another kind, or of a database session that is closed
+        return None
 
 
 def _check_slow(seconds: float | None) -> float | None:

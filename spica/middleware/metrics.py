@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -40,6 +41,7 @@ _multiprocess: Any = multiprocess  # it has no types
 
 if TYPE_CHECKING:
     from spica.channels import Channels
+    from spica.datastructures import Headers
     from spica.requests import Request
     from spica.stores.base import BaseStore
     from spica.types import ASGIApp, Scope
@@ -89,8 +91,9 @@ class MetricsMiddleware(ObservingLayer):
 
     Raises:
         ImportError: The package prometheus-client is not installed.
-        TypeError: ``skip`` is not a list of strings.
-        ValueError: The registry has metrics of these names with other buckets.
+        TypeError: An argument has the wrong type.
+        ValueError: The buckets are not in ascending order, or the registry has metrics of these names with
+            other buckets.
 
     Example:
         ``Middleware(MetricsMiddleware)``
@@ -109,6 +112,13 @@ class MetricsMiddleware(ObservingLayer):
         self.app = app
         check_strings(skip, "MetricsMiddleware: skip")
         self.skip = frozenset(skip)
+        if registry is not None and not isinstance(registry, CollectorRegistry):
+            raise TypeError(
+                f"MetricsMiddleware: registry must be a CollectorRegistry, not {registry!r:.80}."
+            )
+        _check_buckets(buckets)
+        _check_named(stores, "stores", "is_available")
+        _check_named(channels, "channels", "subscription_count")
         self.metrics = _metrics_of(REGISTRY if registry is None else registry, buckets)
         self.metrics.stores.update(stores or {})
         self.metrics.channels.update(channels or {})
@@ -122,6 +132,28 @@ class MetricsMiddleware(ObservingLayer):
             return _Connection(scope, self)
         self.metrics.requests.inc()
         return _Exchange(scope, self)
+
+
+def _check_buckets(buckets: Any) -> None:
+    place = "MetricsMiddleware: buckets"
+    if isinstance(buckets, (str, bytes)) or not isinstance(buckets, Sequence) or not buckets:
+        raise TypeError(f"{place} must be a list of seconds, not {buckets!r:.80}.")
+    for bound in buckets:
+        if isinstance(bound, bool) or not isinstance(bound, (int, float)):
+            raise TypeError(f"{place} must be numbers of seconds, not {bound!r:.80}.")
+    if not all(first < second for first, second in pairwise([0, *buckets])):
+        raise ValueError(f"{place} must be above 0 and in ascending order, not {buckets!r:.80}.")
+
+
+def _check_named(values: Any, name: str, attribute: str) -> None:
+    if values is None:
+        return
+    is_right = isinstance(values, Mapping) and all(isinstance(key, str) for key in values)
+    if not is_right or not all(hasattr(each, attribute) for each in values.values()):
+        raise TypeError(
+            f'MetricsMiddleware: {name} must map names to {name}, such as {{"main": {name}}}, '
+            f"not {values!r:.80}."
+        )
 
 
 class _Exchange(Observation):
@@ -307,8 +339,8 @@ def metrics_response(
     return Response(encode(registry), headers=headers)
 
 
-def _accepted(headers: Mapping[str, str]) -> str:
-    return headers.get("accept", "")
+def _accepted(headers: Headers) -> str:
+    return ", ".join(headers.getlist("accept"))
 
 
 def _forget_dead_processes(directory: str) -> None:

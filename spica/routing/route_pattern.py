@@ -54,7 +54,7 @@ def _search(
             # scope.
             is_next = isinstance(served, _ENDPOINTS) and here["root_path"] == scope.get("root_path")
             return pattern + served.path if is_next else None
-        if router._table.select(here, get_route_path(here)) is None:
+        if not _enter(router, here):
             return None
         route = here["route"]
         if isinstance(route, _KNOWN):
@@ -65,6 +65,14 @@ def _search(
             return None
         app = mounted_app(route)
     return None
+
+
+def _enter(router: Router, here: Scope) -> bool:
+    """Set the route that ``here`` leads to, and return whether there is one."""
+    table, path = router._table, get_route_path(here)
+    if here["type"] == "websocket":
+        return table.select_socket(here, path) is not None
+    return table.select(here, path) is not None
 
 
 def _router_inside(app: Any) -> Router | None:
@@ -107,7 +115,7 @@ def route_ahead(scope: Scope, outer_app: Any, outer_root_path: str) -> str | Non
         router = _router_inside(app)
         if router is None:
             return pattern  # a foreign app in a mount
-        if router._table.select(here, get_route_path(here)) is None:
+        if not _enter(router, here):
             return None
         route = here["route"]
         if not isinstance(route, _KNOWN):

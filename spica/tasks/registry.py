@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from spica.exceptions import HTTPException
 from spica.tasks.lease import Lease
 from spica.tasks.running import Group, Registry, TaskHandle, current_loop
-from spica.tasks.work import Call, Once, Periodic, check_choice, check_positive, name_of
+from spica.tasks.work import (
+    Call,
+    Once,
+    Periodic,
+    check_choice,
+    check_flag,
+    check_fraction,
+    check_name,
+    check_positive,
+    name_of,
+)
 
 if TYPE_CHECKING:
     from spica.stores import Store
@@ -85,6 +95,7 @@ class Tasks(Registry):
         """
         check_choice("restart", restart, ("never", "on_error"))
         check_choice("at_shutdown", at_shutdown, ("wait", "cancel"))
+        check_name(name)
         call = Call(func, args, max_seconds)
         work = Once(call, restart == "on_error", at_shutdown == "cancel")
         handle = TaskHandle(name or name_of(func), work)
@@ -128,8 +139,11 @@ class Tasks(Registry):
         check_positive("seconds", seconds)
         if seconds == math.inf:
             raise ValueError("seconds must be finite, not inf.")
-        if not 0 <= jitter <= 0.5:
-            raise ValueError(f"jitter must be between 0 and 0.5, not {jitter!r:.80}.")
+        check_fraction("jitter", jitter, 0.5)
+        check_flag("at_start", at_start)
+        check_name(name)
+        if store is not None and not hasattr(store, "prefixed"):
+            raise TypeError(f"store must be a store such as open_store(...), not {store!r:.80}.")
         if name is None:
             name = f"{getattr(func, '__module__', '')}.{name_of(func)}".lstrip(".")
         lease = None if store is None else self._lease(store, name, seconds, jitter)

@@ -148,6 +148,26 @@ def check_positive(name: str, seconds: float) -> None:
         raise ValueError(f"{name} must be more than 0 seconds, not {seconds!r:.80}.")
 
 
+def check_fraction(name: str, value: float, most: float) -> None:
+    """Refuse a value that is not a number from 0 to ``most``."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, not {value!r:.80}.")
+    if not 0 <= value <= most:
+        raise ValueError(f"{name} must be between 0 and {most}, not {value!r:.80}.")
+
+
+def check_flag(name: str, value: bool) -> None:
+    """Refuse a value that is not a bool: the string "false" would count as true."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r:.80}.")
+
+
+def check_name(name: str | None) -> None:
+    """Refuse a name that is not a string, or empty."""
+    if name is not None and (not isinstance(name, str) or not name):
+        raise TypeError(f"name must be a string that is not empty, or None, not {name!r:.80}.")
+
+
 def check_choice(name: str, value: str, choices: tuple[str, str]) -> None:
     """Refuse a value that is not one of two choices."""
     if value not in choices:

@@ -51,6 +51,23 @@ async def test_unknown_keys_cause_one_fetch_a_minute():
     assert counts == [2, 2, 3]
 
 
+async def test_a_cancelled_fetch_for_an_unknown_key_does_not_count():
+    issuer = Issuer()
+    keys = make_keys(issuer)
+    await select(keys)
+    issuer.keys = [make_key("two")]
+
+    async def hang(request):
+        group.cancel_scope.cancel()
+        await anyio.sleep_forever()
+
+    issuer.failure = hang
+    async with anyio.create_task_group() as group:
+        group.start_soon(select, keys, "two")
+    issuer.failure = None
+    assert await select(keys, "two") == ["two"]
+
+
 async def test_concurrent_requests_share_one_fetch():
     issuer = Issuer()
     keys = make_keys(issuer)

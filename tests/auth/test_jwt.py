@@ -341,3 +341,34 @@ async def test_weak_keys_of_the_issuer_are_skipped():
     issuer.keys[0] = RSAKey.generate_key(1024, {"kid": "weak"})
     token = issuer.token(header={"alg": "RS256"})
     assert "unknown key" in await refusal_of(token, issuer, algorithms=["RS256"])
+
+
+async def wait_for(value):
+    return value
+
+
+@pytest.mark.parametrize("name", ["scopes", "token", "clock"])
+@pytest.mark.parametrize("function", [None, "x", wait_for])
+def test_a_function_must_be_a_def_function(name, function):
+    with pytest.raises(TypeError, match=f"{name} must be a def function"):
+        make_backend(Issuer(), **{name: function})
+
+
+def test_a_client_of_another_class_is_refused():
+    with pytest.raises(TypeError, match=r"client must be an httpx2\.AsyncClient, not 'x'"):
+        make_backend(Issuer(), client="x")
+
+
+@pytest.mark.parametrize("scopes", ["read", [7]])
+async def test_scopes_that_are_no_list_of_strings_are_an_error(scopes):
+    # A string would give a scope for each of its letters.
+    issuer = Issuer()
+    backend = make_backend(issuer, scopes=lambda claims: scopes)
+    with pytest.raises(TypeError, match=r"scopes\(\) must return a list of strings"):
+        await backend.authenticate(bearer(issuer.token()))
+
+
+async def test_a_token_that_is_no_string_is_an_error_without_the_token():
+    backend = make_backend(Issuer(), token=lambda conn: b"secret")
+    with pytest.raises(TypeError, match=r"token\(\) must return a string or None, not bytes"):
+        await backend.authenticate(bearer("x"))

@@ -28,6 +28,12 @@ pytestmark = pytest.mark.anyio
 SHARED = PlainTextResponse("shared")
 
 
+class Detached(SimpleUser):
+    @property
+    def identity(self):
+        raise RuntimeError("no database session")
+
+
 async def user(request):
     return PlainTextResponse("a user")
 
@@ -300,8 +306,11 @@ async def test_failures_are_warnings(caplog):
 
 
 class Backend(AuthenticationBackend):
+    def __init__(self, user=None):
+        self.user = user or SimpleUser("ann")
+
     async def authenticate(self, conn):
-        return AuthCredentials(), SimpleUser("ann")
+        return AuthCredentials(), self.user
 
 
 async def test_the_entry_has_user_and_request_id(entries):
@@ -315,6 +324,39 @@ async def test_the_entry_has_user_and_request_id(entries):
     (entry,) = entries()
     identifier = dict(exchange.starts[0]["headers"])[b"x-request-id"].decode()
     assert (entry["user"], entry["request_id"]) == ("ann", identifier)
+
+
+async def test_an_identity_that_fails_does_not_break_the_response(entries):
+    recipes = [
+        Middleware(AccessLogMiddleware),
+        Middleware(AuthenticationMiddleware, backend=Backend(Detached("ann"))),
+    ]
+    exchange = await get(Spica(routes=ROUTES, middleware=recipes))
+
+    assert (exchange.status, exchange.error) == (200, None)
+    assert [entry["user"] for entry in entries()] == [None]
+
+
+async def test_a_filter_that_fails_does_not_break_the_response_and_its_background_task(caplog):
+    done = []
+
+    async def end(request):
+        return PlainTextResponse("x", background=BackgroundTask(done.append, 1))
+
+    def reject(record):
+        raise ValueError("a bug")
+
+    caplog.set_level(logging.INFO, "spica.access")
+    log = logging.getLogger("spica.access")
+    log.addFilter(reject)
+    try:
+        app = Spica(routes=[Route("/", end)], middleware=[Middleware(AccessLogMiddleware)])
+        exchange = await get(app, "/")
+    finally:
+        log.removeFilter(reject)
+
+    assert (exchange.status, exchange.error, done) == (200, None, [1])
+    assert "A request could not be reported." in caplog.text
 
 
 async def test_a_foreign_app_can_be_inside(entries):

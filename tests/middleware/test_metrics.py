@@ -23,11 +23,14 @@ from spica.layers import Layer
 from spica.middleware import Middleware
 from spica.middleware.authentication import AuthenticationMiddleware
 from spica.middleware.metrics import MetricsMiddleware, metrics_response
+from spica.requests import Request
 from spica.responses import PlainTextResponse, StreamingResponse
 from spica.routing import Mount, Route, WebSocketRoute
 from spica.stores import MemoryStore
 
 pytestmark = pytest.mark.anyio
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
 async def user(request):
@@ -298,6 +301,30 @@ async def test_two_layers_share_a_registry():
     assert first.metrics is second.metrics
     with pytest.raises(ValueError, match="Use the same buckets"):
         MetricsMiddleware(user, registry=registry, buckets=[1, 2])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"registry": 7}, TypeError, "registry must be a CollectorRegistry, not 7"),
+        ({"buckets": 7}, TypeError, "buckets must be a list of seconds, not 7"),
+        ({"buckets": []}, TypeError, "buckets must be a list of seconds"),
+        ({"buckets": ["1"]}, TypeError, "buckets must be numbers of seconds, not '1'"),
+        ({"buckets": [2, 1]}, ValueError, "buckets must be above 0 and in ascending order"),
+        ({"stores": [MemoryStore()]}, TypeError, "stores must map names to stores"),
+        ({"stores": {"main": "memory://"}}, TypeError, "stores must map names to stores"),
+        ({"channels": {"main": MemoryStore()}}, TypeError, "channels must map names to channels"),
+    ],
+)
+async def test_a_wrong_setting_is_an_error(options, error, message):
+    with pytest.raises(error, match=message):
+        MetricsMiddleware(user, **{"registry": CollectorRegistry(), **options})
+
+
+async def test_several_accept_fields_count_as_one():
+    request = Request(http_scope("GET", "/", headers=[("accept", "a/b"), ("accept", OPENMETRICS)]))
+    response = metrics_response(request, registry=CollectorRegistry())
+    assert response.headers["content-type"].startswith("application/openmetrics-text")
 
 
 async def test_skip_must_be_a_list():

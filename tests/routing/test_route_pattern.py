@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from asgi_kit import http_scope
+from asgi_kit import http_scope, websocket_scope
 
 from spica.applications import Spica
-from spica.routing import Host, Match, Mount, Route, Router
+from spica.routing import Host, Match, Mount, Route, Router, WebSocketRoute
 from spica.routing.route_pattern import MAX_DEPTH, find_pattern, route_ahead, route_template
 
 
@@ -45,6 +45,15 @@ def test_a_request_that_was_not_routed_leads_to_a_pattern() -> None:
     assert route_ahead(http_scope("GET", "/t/1/none"), app, "") is None
     on_host = http_scope("GET", "/items/1", headers=[("host", "a.b")])
     assert route_ahead(on_host, app, "") is None
+
+
+def test_websockets_have_the_patterns_of_their_routes() -> None:
+    route = WebSocketRoute("/rooms/{id:int}", plain)
+    app = Spica(routes=[Mount("/t/{t}", routes=[route]), route])
+    for path, pattern in (("/rooms/1", "/rooms/{id}"), ("/t/1/rooms/2", "/t/{t}/rooms/{id}")):
+        assert route_ahead(websocket_scope(path), app, "") == pattern
+    served = websocket_scope("/t/1/rooms/2", route=route, app_root_path="")
+    assert find_pattern(served, app, "") == "/t/{t}/rooms/{id:int}"
 
 
 def test_below_the_root_path_of_the_server() -> None:

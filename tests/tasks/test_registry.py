@@ -274,12 +274,31 @@ def test_a_start_without_a_lifespan_names_the_fix() -> None:
         ((print,), {"at_shutdown": "x"}, "at_shutdown must be 'wait' or 'cancel', not 'x'"),
         ((print,), {"max_seconds": 0}, "max_seconds must be more than 0 seconds, not 0"),
         ((print,), {"max_seconds": "1"}, "max_seconds must be a number of seconds, not '1'"),
+        ((print,), {"name": 7}, "name must be a string that is not empty, or None, not 7"),
     ],
-    ids=["func", "restart", "at_shutdown", "zero", "type"],
+    ids=["func", "restart", "at_shutdown", "zero", "type", "name"],
 )
 def test_wrong_arguments_are_refused(arguments: Any, options: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         Spica().tasks.start(*arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"jitter": None}, "jitter must be a number, not None"),
+        ({"jitter": 0.6}, "jitter must be between 0 and 0.5, not 0.6"),
+        ({"at_start": "no"}, "at_start must be True or False, not 'no'"),
+        (
+            {"store": "memory://"},
+            r"store must be a store such as open_store\(...\), not 'memory://'",
+        ),
+        ({"name": ""}, "name must be a string that is not empty"),
+    ],
+)
+def test_wrong_options_of_a_periodic_task_are_refused(options: Any, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        Spica().tasks.every(1, print, **options)
 
 
 async def test_a_coroutine_instead_of_a_function_is_refused_and_closed() -> None:
