@@ -33,6 +33,8 @@ from spica.responses.file.delivery import (
     ServedPath,
     Siblings,
     check_delivery,
+    check_fallback,
+    check_flags,
     key_of,
     parse_key,
 )
@@ -152,7 +154,12 @@ class StaticFiles(BaseLayer):
         memory: StaticMemory | None = _DEFAULT_MEMORY,
     ) -> None:
         _check_settings(directory, packages, memory)
-        is_production = check_delivery(cache_control, precompressed, fallback, manifest, etag)
+        check_flags(
+            html=html, check_dir=check_dir, follow_symlink=follow_symlink, dotfiles=dotfiles
+        )
+        is_production = check_delivery(
+            cache_control, precompressed, fallback, manifest, etag, dotfiles=dotfiles
+        )
         if check_dir and directory is not None and not os.path.isdir(directory):
             raise RuntimeError(
                 f"Directory '{os.fspath(directory)}' does not exist: there is no directory at "
@@ -172,7 +179,7 @@ class StaticFiles(BaseLayer):
                 etag=etag,
             )
             if check_dir and fallback is not None:
-                _check_fallback(fallback, self.all_directories)
+                check_fallback(fallback, self.all_directories)
         self.memory = memory
         self._memory = None if memory is None else FileMemory(memory, self._look_again)
         if not self.all_directories and type(self) is StaticFiles:
@@ -514,12 +521,13 @@ class StaticFiles(BaseLayer):
             root = os.path.abspath(directory)
             try:
                 if self.follow_symlink:
-                    return open_path(os.path.join(root, *names), reads=reads)
-                opened = open_below(root, names, reads=reads)
+                    opened: Opened | None = open_path(os.path.join(root, *names), reads=reads)
+                else:
+                    opened = open_below(root, names, reads=reads)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             if opened is not None:
-                return opened
+                return opened if len(self.all_directories) == 1 else opened._replace(directory=root)
         return None
 
     def _open_looked_up(self, path: str) -> Opened | None:
@@ -562,15 +570,6 @@ def _check_settings(directory: Any, packages: Any, memory: Any) -> None:
         raise TypeError(
             f"StaticFiles(packages={packages!r}): give a list of package names, or of pairs of a "
             f"package name and a folder in it, for example packages=[{str(packages)!r}]."
-        )
-
-
-def _check_fallback(fallback: str, directories: Sequence[PathLike]) -> None:
-    if not any(os.path.isfile(os.path.join(each, fallback.strip("/"))) for each in directories):
-        places = " or ".join(os.fspath(os.path.abspath(each)) for each in directories)
-        raise RuntimeError(
-            f"StaticFiles(fallback={fallback!r}): there is no such file in {places}. Pass check_dir=False if "
-            "you create it later."
         )
 
 

@@ -926,6 +926,13 @@ def test_a_setting_of_another_type_is_an_error(options, text):
     assert str(caught.value) == text
 
 
+@pytest.mark.parametrize("name", ["html", "check_dir", "follow_symlink", "dotfiles"])
+def test_a_string_is_no_flag(root, name):
+    """``dotfiles="false"`` would serve the secret files."""
+    with pytest.raises(TypeError, match=f"StaticFiles: {name} must be True or False"):
+        StaticFiles(directory=root, **{name: "false"})
+
+
 # memory
 
 

@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -74,10 +75,12 @@ def build(source: Path, output: Path, extensions: Sequence[str] = ()) -> tuple[i
         source: The directory with the files. Names that begin with a dot are left out, except
             ``.well-known`` (RFC 8615).
         output: The directory to write to. It is created if necessary.
-        extensions: The siblings to write: ``zst``, ``br``, ``gz``.
+        extensions: The siblings to write: ``zst``, ``br``, ``gz``. Other siblings of an earlier build are
+            removed, since they may belong to another content.
 
     Raises:
-        BuildError: There is nothing to build, or an argument is wrong.
+        BuildError: There is nothing to build, an argument is wrong, or a link in ``source`` leads to a
+            directory or to nothing.
         ImportError: The package of an encoding is missing.
     """
     if not source.is_dir():
@@ -101,6 +104,7 @@ def build(source: Path, output: Path, extensions: Sequence[str] = ()) -> tuple[i
             written = output / each
             _write(written, content)
             shutil.copystat(path, written)
+            _remove_siblings(written, extensions)
             siblings += sum([encoder.write(written, content) for encoder in encoders])
     if not manifest:
         raise BuildError(f"SRC {str(source)!r} has no files.")
@@ -111,10 +115,25 @@ def build(source: Path, output: Path, extensions: Sequence[str] = ()) -> tuple[i
 def _find_files(source: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(source):
         folders[:] = [name for name in folders if name == ".well-known" or name[0] != "."]
+        for name in folders:
+            _refuse_link(Path(folder, name), "a directory")
         for name in names:
             path = Path(folder, name)
-            if not name.startswith(".") and path.is_file():
+            if name.startswith("."):
+                continue
+            if path.is_file():
                 yield path
+            elif not path.exists():
+                _refuse_link(path, "a file that does not exist")
+
+
+def _refuse_link(path: Path, target: str) -> None:
+    """Refuse a link that can't be built. Without it, the files behind it would be missing."""
+    if path.is_symlink():
+        raise BuildError(
+            f"{str(path)!r} is a link to {target}. The build follows only links to files. Remove it, or "
+            "replace it by a copy."
+        )
 
 
 def _hashed_name(name: str, content: bytes) -> str:
@@ -127,9 +146,30 @@ def _hashed_name(name: str, content: bytes) -> str:
 def _write(path: Path, content: bytes) -> None:
     """Replace a file at once, so that a running server never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    # Builds in two containers may have the same process id, and the name of the file may be very long.
+    temporary = path.with_name(f".{secrets.token_hex(8)}")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _remove_siblings(path: Path, kept: Sequence[str]) -> None:
+    """Remove the siblings that this build does not write. Their time may equal that of the new file."""
+    for extension in _CODINGS:
+        if extension not in kept:
+            _remove(path.with_name(f"{path.name}.{extension}"))
+
+
+def _remove(path: Path) -> None:
+    if os.path.lexists(path):  # a name may be too long to exist
+        path.unlink()
+
+
+_CODINGS = {"zst": ("zstd", 19), "br": ("br", 11), "gz": ("gzip", 9)}
+"""The encoding and the level of each extension."""
 
 
 class _Compressor:
@@ -138,10 +178,9 @@ class _Compressor:
     def __init__(self, extension: str) -> None:
         from spica._http.codings import ENCODERS, is_available
 
-        codings = {"zst": ("zstd", 19), "br": ("br", 11), "gz": ("gzip", 9)}
-        if extension not in codings:
+        if extension not in _CODINGS:
             raise BuildError(f"--precompress has {extension!r}. Choose from zst, br and gz.")
-        coding, self._level = codings[extension]
+        coding, self._level = _CODINGS[extension]
         if not is_available(coding):
             raise BuildError(
                 f"--precompress {extension} needs a package: pip install 'spica[compression]'."
@@ -158,5 +197,5 @@ class _Compressor:
                 _write(sibling, encoded)
                 shutil.copystat(path, sibling)  # a sibling must not be older than the file
                 return True
-        sibling.unlink(missing_ok=True)
+        _remove(sibling)
         return False

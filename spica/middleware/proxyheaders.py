@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from spica._asgi.scope import restore_prefix
@@ -46,6 +46,9 @@ UNIX = "unix"
 
 WIDEST_PREFIX_LENGTH = 8
 """Trusting a wider network than a /8 is probably a mistake."""
+
+_MAPPED_PREFIX_LENGTH = 96
+"""RFC 4291 s.2.5.5.2: the bits before an IPv4 address within IPv6."""
 
 # The caches hold this many addresses, and reports of at most so many fields and bytes each.
 _REMEMBERED = 1024
@@ -253,12 +256,12 @@ def _pick(found: dict[bytes, list[bytes]], name: bytes, at: int) -> str:
 
 def _check_trusted(trusted: Sequence[str]) -> tuple[str, ...]:
     place = "ProxyHeadersMiddleware: trusted"
-    if trusted == "*" or "*" in trusted:
+    check_strings(trusted, place)
+    if "*" in trusted:
         raise ValueError(
             f"{place} must not be '*': every client could then choose its own address, and limits by address "
             "would be void. List the addresses or networks of your proxies, for example ['10.0.0.0/8']."
         )
-    check_strings(trusted, place)
     for name in trusted:
         if name != UNIX:
             _check_network(name, place)
@@ -269,7 +272,7 @@ def _check_trusted(trusted: Sequence[str]) -> tuple[str, ...]:
 
 def _check_network(name: str, place: str) -> None:
     try:
-        network = ip_network(name, strict=False)
+        network = _parse_network(name)
     except ValueError:
         raise ValueError(
             f"{place} has {name!r:.80}, which is not an address, a network such as '10.0.0.0/8', or 'unix'. "
@@ -282,8 +285,17 @@ def _check_network(name: str, place: str) -> None:
         )
 
 
-def _to_network(name: str) -> _Network:
+def _parse_network(name: str) -> IPv4Network | IPv6Network:
+    """Return a network. One of IPv4 addresses within IPv6 counts as IPv4, as such a peer does."""
     network = ip_network(name, strict=False)
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    if mapped is None or network.prefixlen < _MAPPED_PREFIX_LENGTH:
+        return network
+    return IPv4Network((int(mapped), network.prefixlen - _MAPPED_PREFIX_LENGTH))
+
+
+def _to_network(name: str) -> _Network:
+    network = _parse_network(name)
     size = network.max_prefixlen // 8
     shift = network.max_prefixlen - network.prefixlen
     return _Network(size, shift, int(network.network_address) >> shift)

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from spica._asgi.scope import CSP_NONCE
-from spica._diagnostics.arguments import check_flag
+from spica._diagnostics.arguments import check_flag, check_strings
 from spica._diagnostics.middleware_order import SECURITY_HEADERS
 from spica._http.csp import CSP
 from spica._originals import remember
@@ -58,7 +58,8 @@ class SecurityHeadersMiddleware(Layer):
     """Add headers that make browsers protect the site.
 
     ``X-Content-Type-Options: nosniff`` is always set. A header that the endpoint sets wins. Error pages have
-    the headers, too. None leaves a header out.
+    the headers, too. None leaves a header out. A 304 response has no policy with ``CSP.NONCE``, because the
+    browser keeps that of its copy.
 
     Args:
         app: the inner app.
@@ -131,6 +132,7 @@ class SecurityHeadersMiddleware(Layer):
         ]
         self._fields_tls = [*self._fields, *_format_hsts(hsts_seconds, hsts_subdomains)]
         self._names = frozenset(name for name, _ in self._fields_tls)
+        self._nonce_names = frozenset(policy.name for policy in self._policies if policy.has_nonce)
 
     def respond(self, request: Request[Any]) -> Awaitable[Answer]:
         """Return, once awaited, the inner answer with the headers."""
@@ -150,12 +152,18 @@ class SecurityHeadersMiddleware(Layer):
             names = [name.lower() for name, _ in raw]  # an app may have ignored ASGI here
         if not self._names.isdisjoint(names):
             fields = [field for field in fields if field[0] not in names]
+        if start.status_code == 304:
+            fields = self._without_nonces(fields)
         nonce: list[str] = scope[CSP_NONCE]
         if not nonce:
             nonce.append("")  # too late from now on
         elif nonce[0]:
             fields = self._with_nonce(fields, nonce[0])
         raw.extend(fields)
+
+    def _without_nonces(self, fields: list[Field]) -> list[Field]:
+        # RFC 9111 s.4.3.4: the fields replace those of the stored page, which has its own nonce.
+        return [field for field in fields if field[0] not in self._nonce_names]
 
     def _with_nonce(self, fields: list[Field], nonce: str) -> list[Field]:
         values = {policy.name: policy.with_nonce(nonce) for policy in self._policies}
@@ -174,10 +182,11 @@ def has_nonce(scope: Scope) -> bool:
 class _Policy:
     """A policy as a header, with and without the nonce."""
 
-    __slots__ = ("_parts", "name", "without_nonce")
+    __slots__ = ("_parts", "has_nonce", "name", "without_nonce")
 
     def __init__(self, name: bytes, policy: CSP) -> None:
         self.name = name
+        self.has_nonce = policy.has_nonce
         self.without_nonce = policy.serialize().encode()
         self._parts = policy.serialize(_MARK).split(f"'nonce-{_MARK}'")
 
@@ -237,10 +246,7 @@ def _format_permissions(permissions: Mapping[str, Sequence[str]] | None) -> str:
     for feature, origins in permissions.items():
         if not isinstance(feature, str) or not _FEATURE.fullmatch(feature):
             raise ValueError(f"{place} has {feature!r:.80}, which is not the name of a feature.")
-        if isinstance(origins, str):
-            raise TypeError(
-                f"{place}: {feature} must be a list, not {origins!r:.80}. Write [{origins!r}]."
-            )
+        check_strings(["*"] if origins == "*" else origins, f"{place}: {feature}")
         members.append(f"{feature}=({' '.join([_format_origin(place, each) for each in origins])})")
     return ", ".join(members)
 

@@ -128,6 +128,46 @@ def test_well_known_files_are_built(source, tmp_path):
     assert (tmp_path / "out" / ".well-known" / "security.txt").exists()
 
 
+def test_a_sibling_of_an_earlier_build_is_removed(source, tmp_path):
+    """Files of reproducible builds all have one time, so no sibling is older than its file."""
+    for content, extensions in ((b"old" * 999, ["br", "gz"]), (b"new" * 999, ["gz"])):
+        (source / "app.js").write_bytes(content)
+        os.utime(source / "app.js", (1, 1))
+        build(source, tmp_path / "out", extensions)
+    assert not (tmp_path / "out" / "app.js.br").exists()
+    assert gzip.decompress((tmp_path / "out" / "app.js.gz").read_bytes()) == b"new" * 999
+
+
+def test_a_sibling_in_the_source_is_built(source, tmp_path):
+    (source / "app.js.br").write_bytes(b"compressed")
+    build(source, tmp_path / "out")
+    assert (tmp_path / "out" / "app.js.br").read_bytes() == b"compressed"
+
+
+def test_a_file_that_can_not_be_replaced_leaves_nothing_behind(source, tmp_path):
+    (tmp_path / "out" / "app.js").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"app\.js"):
+        build(source, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["app.js"]
+
+
+def test_a_name_may_be_as_long_as_the_system_allows(source, tmp_path):
+    name = "a" * 240 + ".js"  # 254 bytes with the hash
+    (source / name).write_bytes(b"x")
+    build(source, tmp_path / "out")
+    assert (tmp_path / "out" / name).exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such links")
+@pytest.mark.parametrize(
+    ("target", "message"), [("css", "a directory"), ("missing", "a file that does not exist")]
+)
+def test_a_link_that_is_not_built_is_an_error(source, tmp_path, target, message):
+    (source / "link").symlink_to(target)
+    with pytest.raises(BuildError, match=f"link' is a link to {message}"):
+        build(source, tmp_path / "out")
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such links")
 def test_a_link_is_built_as_its_file(source, tmp_path):
     (source / "link.js").symlink_to(source / "app.js")

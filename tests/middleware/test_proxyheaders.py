@@ -288,6 +288,8 @@ def test_no_header_of_the_client_changes_the_address_that_the_proxy_reports(
         ({"trusted": "*"}, ValueError, "every client could then choose"),
         ({"trusted": ["*"]}, ValueError, "every client could then choose"),
         ({"trusted": "10.0.0.0/8"}, TypeError, "list of strings"),
+        ({"trusted": None}, TypeError, "must be a list of strings"),
+        ({"trusted": b"10.0.0.0/8"}, TypeError, "must be a list of strings"),
         ({"trusted": [1]}, TypeError, "must be strings"),
         ({"trusted": ["proxy.internal"]}, ValueError, "Names are not resolved"),
         ({"trusted": ["10.0.0.0/33"]}, ValueError, "10.0.0.0/33"),
@@ -306,7 +308,17 @@ def test_wrong_settings_are_refused(options, error, text):
         ProxyHeadersMiddleware(report, **options)
 
 
-@pytest.mark.parametrize("trusted", [["0.0.0.0/0"], ["::/0"], ["10.0.0.0/7"], []], ids=str)
+@pytest.mark.anyio
+@pytest.mark.parametrize("peer", ["10.0.0.2", "::ffff:10.0.0.2"])
+async def test_a_network_may_be_written_as_ipv4_within_ipv6(peer):
+    """RFC 4291 s.2.5.5.2. A socket for both versions reports IPv4 peers in this form."""
+    client, _ = await seen([(FOR, "192.0.2.1")], peer=peer, trusted=["::ffff:10.0.0.0/104"])
+    assert client == ["192.0.2.1", 0]
+
+
+@pytest.mark.parametrize(
+    "trusted", [["0.0.0.0/0"], ["::/0"], ["::ffff:0:0/96"], ["10.0.0.0/7"], []], ids=str
+)
 def test_doubtful_settings_are_warned_about(trusted):
     with pytest.warns(SpicaConfigurationWarning, match="ProxyHeadersMiddleware: trusted"):
         ProxyHeadersMiddleware(report, trusted=trusted)

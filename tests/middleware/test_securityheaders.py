@@ -12,7 +12,7 @@ from spica.middleware import Middleware
 from spica.middleware.base import BaseHTTPMiddleware
 from spica.middleware.securityheaders import CSP, SecurityHeadersMiddleware, has_nonce
 from spica.requests import Request
-from spica.responses import HTMLResponse, PlainTextResponse, StreamingResponse
+from spica.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from spica.routing import Mount, Route
 from spica.templating import Jinja2Templates
 
@@ -200,6 +200,22 @@ async def test_a_dispatch_middleware_and_its_endpoint_share_the_nonce():
     assert exchange.text in exchange.headers[CSP_NAME]
 
 
+@pytest.mark.parametrize("uses_nonce", [False, True])
+async def test_a_304_does_not_replace_the_policy_of_a_page_with_a_nonce(uses_nonce):
+    """RFC 9111 s.4.3.4: the browser updates the stored fields, and its stored page has its own nonce."""
+
+    async def page(request):
+        if uses_nonce:
+            assert request.csp_nonce
+        return Response(status_code=304, headers={"etag": '"1"'})
+
+    app = app_with(routes=[Route("/page", page)], csp_report_only=CSP(img_src=[CSP.SELF]))
+    exchange = await call(app, path="/page")
+    assert CSP_NAME not in exchange.headers
+    assert "content-security-policy-report-only" in exchange.headers  # it has no nonce
+    assert exchange.headers["x-frame-options"] == "DENY"
+
+
 async def test_a_nonce_that_comes_too_late_is_an_error():
     exchange = await Exchange(http_scope(path="/stream")).run(app_with())
     assert "first read after the headers of the response were sent" in str(exchange.error)
@@ -268,6 +284,7 @@ async def test_the_debug_page_keeps_its_style():
         ({"resource": "same-origin\r\nx: y"}, ValueError, "resource must be one of"),
         ({"permissions": ["camera"]}, TypeError, "must be a mapping"),
         ({"permissions": {"camera": "self"}}, TypeError, "camera must be a list"),
+        ({"permissions": {"camera": None}}, TypeError, "camera must be a list of strings"),
         ({"permissions": {"a b": []}}, ValueError, "not the name of a feature"),
         ({"permissions": {"camera": ['https://a" *']}}, ValueError, "write 'self'"),
         ({"permissions": {"camera": ["a.example"]}}, ValueError, "write 'self'"),

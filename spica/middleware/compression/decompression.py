@@ -101,7 +101,9 @@ class DecompressionMiddleware(Layer):
             codings = [_ALIASES.get(each, each) for each in codings if each != "identity"]
             if len(codings) > 1 or not set(codings) <= set(self._accepted):
                 return self._refuse(scope)
-            scope["headers"] = [field for field in scope["headers"] if field[0] not in _DROPPED]
+            # The length of a body that is not encoded stays valid.
+            dropped = _DROPPED if codings else _DROPPED[:1]
+            scope["headers"] = [field for field in scope["headers"] if field[0] not in dropped]
             if codings:
                 decoder = DECODERS[codings[0]](codings[0])
                 replace_receive(request, _DecodedReceive(request.receive, decoder, self.max_ratio))

@@ -8,6 +8,7 @@ Standards: RFC 9110 s.8.4 (Content-Encoding), s.12.5.3 (Accept-Encoding); RFC 96
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,7 @@ class CompressionMiddleware(Layer):
     ) -> None:
         super().__init__(app)
         place = "CompressionMiddleware"
-        check_strings(include_content_types, f"{place}: include_content_types")
+        _check_types(include_content_types)
         sizes = {"minimum_size": minimum_size, "thread_minimum_size": thread_minimum_size}
         check_settings(place, (), **sizes)
         check_flag(flush, f"{place}: flush")
@@ -145,6 +146,22 @@ def _check_encodings(encodings: Sequence[str]) -> tuple[str, ...]:
                 f"{place} has {encoding!r:.80}. Choose from {', '.join(map(repr, ENCODERS))}."
             )
     return tuple(dict.fromkeys(encodings))
+
+
+# RFC 9110 s.8.3.1: type "/" subtype. A whole suffix or subtype can be named, see ``IncludedTypes``.
+_TYPE = re.compile(r"\s*(?:[^\s/*;,]+/(?:[^\s/*;,]+|\*)|\+[^\s/*;,]+)\s*(?:;.*)?", re.DOTALL)
+
+
+def _check_types(types: Sequence[str]) -> None:
+    """Refuse types that match nothing."""
+    place = "CompressionMiddleware: include_content_types"
+    check_strings(["*"] if types == "*" else types, place)
+    for name in types:
+        if not _TYPE.fullmatch(name):
+            raise ValueError(
+                f"{place} has {name!r:.80}, which matches no response. Write a media type such as "
+                "'application/json', all of a kind such as 'text/*', or a suffix such as '+json'."
+            )
 
 
 def _check_levels(levels: Mapping[str, int]) -> dict[str, int]:

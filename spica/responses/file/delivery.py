@@ -15,8 +15,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
+from spica._diagnostics.arguments import check_flag
 from spica._http.codings import Accepted
 from spica._http.fields import encode_field_value, parse_quality_list
+from spica._http.filenames import are_visible, split_path
 from spica._http.mediatypes import guess_media_type, weigh_media_type
 from spica.responses.file.manifest import Manifest
 from spica.responses.file.opening import Opened, has_same_content
@@ -201,8 +203,20 @@ def _coding_of(name: str) -> str:
     raise ValueError(f"StaticFiles: precompressed has {name!r:.80}. Choose from {known}.")
 
 
+def check_flags(**flags: Any) -> None:
+    """Raise a TypeError for a flag that is not a bool: ``dotfiles="false"`` would serve secret files."""
+    for name, value in flags.items():
+        check_flag(value, f"StaticFiles: {name}")
+
+
 def check_delivery(
-    cache_control: Any, precompressed: Any, fallback: Any, manifest: Any, etag: Any
+    cache_control: Any,
+    precompressed: Any,
+    fallback: Any,
+    manifest: Any,
+    etag: Any,
+    *,
+    dotfiles: bool = False,
 ) -> bool:
     """Check the settings of a ``Delivery``, and return whether any of them is not the default.
 
@@ -216,13 +230,12 @@ def check_delivery(
             "precompressed=['br', 'gzip']."
         )
     _check_cache_control(cache_control)
-    if fallback is not None and not isinstance(fallback, str):
-        raise TypeError(
-            f"StaticFiles(fallback={fallback!r:.80}): give the path of a file in the directory, for example "
-            "'index.html'."
-        )
+    if fallback is not None:
+        _check_fallback_path(fallback, dotfiles)
     if manifest is not None and not isinstance(manifest, (str, os.PathLike)):
         raise TypeError(f"StaticFiles(manifest={manifest!r:.80}): give the path of a file.")
+    if manifest is not None and not os.fspath(manifest):
+        raise ValueError("StaticFiles(manifest=''): give the path of a file, or None.")
     if etag not in ("stat", "content"):
         raise ValueError(f"StaticFiles(etag={etag!r:.80}): choose 'stat' or 'content'.")
     return any((precompressed, cache_control, fallback, manifest, etag != "stat"))
@@ -235,4 +248,32 @@ def _check_cache_control(cache_control: Any) -> None:
         raise TypeError(
             f"StaticFiles(cache_control={cache_control!r:.80}): give a string, or a function that returns "
             "one for the path of a file."
+        )
+
+
+def _check_fallback_path(fallback: Any, dotfiles: bool) -> None:
+    """Refuse a path that no request could get."""
+    place = f"StaticFiles(fallback={fallback!r:.80})"
+    if not isinstance(fallback, str):
+        raise TypeError(
+            f"{place}: give the path of a file in the directory, for example 'index.html'."
+        )
+    names = split_path(fallback.strip("/"), is_windows=os.name == "nt")
+    if not names:
+        raise ValueError(
+            f"{place}: give the path of a file in the directory, for example 'index.html'."
+        )
+    if not dotfiles and not are_visible(names):
+        raise ValueError(
+            f"{place}: names that begin with a dot are not served. Rename the file, or pass dotfiles=True."
+        )
+
+
+def check_fallback(fallback: str, directories: Sequence[str | os.PathLike[str]]) -> None:
+    """Raise a RuntimeError if no directory has the file."""
+    if not any(os.path.isfile(os.path.join(each, fallback.strip("/"))) for each in directories):
+        places = " or ".join(os.fspath(os.path.abspath(each)) for each in directories)
+        raise RuntimeError(
+            f"StaticFiles(fallback={fallback!r}): there is no such file in {places}. Pass check_dir=False if "
+            "you create it later."
         )

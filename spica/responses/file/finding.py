@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from spica.exceptions import HTTPException
 from spica.responses.file import FileResponse
 from spica.responses.file.delivery import Delivery, ServedPath, Siblings, Tags
 from spica.responses.file.opening import Opened, read_content
@@ -35,6 +36,8 @@ class Found(NamedTuple):
     """When the content was read, in nanoseconds since 1970."""
     tag: str = ""
     """The hash of the content, if ``Finding`` computes it."""
+    directory: str = ""
+    """The directory that has the file, see ``Opened``."""
 
     def close(self) -> None:
         """Close the file, if it is open."""
@@ -115,15 +118,27 @@ class Finding:
             if not isinstance(plain, Found):
                 return plain
             for coding, extension in self._siblings:
-                sibling = self._find_file(path + extension, self._max_size)
-                if not isinstance(sibling, Found):
-                    continue
-                # An older sibling belongs to an earlier version of the file.
-                if sibling.status.st_mtime_ns >= plain.status.st_mtime_ns:
+                sibling = self._find_sibling(plain, path, extension)
+                if sibling is not None:
                     return self._mark(sibling, path, coding)
-                sibling.close()
         found = self._find_file(path, self._max_size)
         return self._mark(found, path) if isinstance(found, Found) else found
+
+    def _find_sibling(self, plain: Found, path: str, extension: str) -> Found | None:
+        """Return the sibling of a file, or None if it must not replace the file."""
+        try:
+            sibling = self._find_file(path + extension, self._max_size)
+        except HTTPException:  # it can't be read, but the file can
+            return None
+        if not isinstance(sibling, Found):
+            return None
+        # An older sibling belongs to an earlier version of the file, and one in another directory to the
+        # file there, which the first directory overrides.
+        is_older = sibling.status.st_mtime_ns < plain.status.st_mtime_ns
+        if is_older or sibling.directory != plain.directory:
+            sibling.close()
+            return None
+        return sibling
 
     def _mark(self, found: Found, path: str, coding: str = "") -> Found:
         """Return ``found`` with a path that records how it was found."""
@@ -154,7 +169,7 @@ class Finding:
 
 def _load(opened: Opened, max_size: int | None, tags: Tags | None = None) -> Found | None:
     """Return the file with its content, or with its reader if it is large, or None if it has changed."""
-    path, status, descriptor = opened
+    path, status, descriptor, directory = opened
     tag = "" if tags is None else tags.find(opened)
     if tag is None and max_size != -1:
         opened.close()
@@ -162,14 +177,16 @@ def _load(opened: Opened, max_size: int | None, tags: Tags | None = None) -> Fou
     tag = tag or ""
     if max_size is None or descriptor is None:
         opened.close()
-        return Found(path, status, tag=tag)
+        return Found(path, status, tag=tag, directory=directory)
     if status.st_size > max_size:
         reader = FileReader(path, FileResponse.chunk_size)
         reader.adopt(descriptor, status)
-        return Found(path, status, reader=reader, tag=tag)
+        return Found(path, status, reader=reader, tag=tag, directory=directory)
     read_at = time.time_ns()
     try:
         content = read_content(opened)
     finally:
         opened.close()
-    return None if content is None else Found(path, status, content, read_at=read_at, tag=tag)
+    if content is None:
+        return None
+    return Found(path, status, content, read_at=read_at, tag=tag, directory=directory)

@@ -43,6 +43,8 @@ class Opened(NamedTuple):
     path: str
     status: os.stat_result
     descriptor: int | None = None
+    directory: str = ""
+    """The directory in which ``StaticFiles`` has found it, if it serves several."""
 
     def close(self) -> None:
         """Close the descriptor, if there is one."""

@@ -91,6 +91,13 @@ async def test_a_body_without_encoding_passes(coding):
     assert (await call(app_with(), "POST", body=b"plain")).text == "plain"
 
 
+async def test_a_body_without_encoding_keeps_its_length():
+    headers = [("content-encoding", "identity"), ("content-length", "5")]
+    seen = (await call(app_with(), "POST", "/fields", headers=headers, body=b"plain")).json
+    assert seen["content-length"] == "5"
+    assert "content-encoding" not in seen
+
+
 async def test_an_empty_body_passes():
     assert (await post("gzip", b"")).status == 200
 

@@ -324,6 +324,9 @@ async def test_an_encoding_without_its_package_is_left_out(monkeypatch):
         ({"minimum_size": -1}, ValueError, "minimum_size must be 0 or more bytes"),
         ({"thread_minimum_size": "1"}, TypeError, "must be a number of bytes"),
         ({"include_content_types": "text/*"}, TypeError, "must be a list of strings"),
+        ({"include_content_types": ["*/*"]}, ValueError, "which matches no response"),
+        ({"include_content_types": "*"}, ValueError, "which matches no response"),
+        ({"include_content_types": ["json"]}, ValueError, "which matches no response"),
         ({"flush": "no"}, TypeError, "flush must be True or False"),
     ],
 )

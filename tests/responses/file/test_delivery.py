@@ -150,6 +150,35 @@ async def test_a_sibling_that_is_older_than_the_file_is_not_used(root, memory):
     assert exchange.headers["content-encoding"] == "gzip"
 
 
+@MEMORY
+async def test_a_sibling_that_may_not_be_read_is_not_used(root, memory):
+    class Forbidden(StaticFiles):
+        def lookup_path(self, path):
+            if path.endswith(".br"):
+                raise PermissionError
+            return super().lookup_path(path)
+
+    app = Forbidden(directory=root, precompressed=["br"], memory=memory)
+    exchange = await get(app, "/app.js", "br")
+    assert exchange.body == SCRIPT
+
+
+async def test_a_sibling_in_another_directory_belongs_to_the_file_there(
+    root, tmp_path, monkeypatch
+):
+    """The first directory overrides one file of a package, but not its sibling."""
+    statics = tmp_path / "packagewithsiblings" / "statics"
+    statics.mkdir(parents=True)
+    for name in ("own.js", "theirs.js"):
+        write(statics / name, b"package")
+        write(statics / f"{name}.br", encode("br", b"package"))
+    write(root / "own.js", b"own")
+    monkeypatch.syspath_prepend(tmp_path)
+    app = app_with(root, packages=["packagewithsiblings"], precompressed=["br"])
+    assert (await get(app, "/own.js", "br")).body == b"own"
+    assert (await get(app, "/theirs.js", "br")).headers["content-encoding"] == "br"
+
+
 async def test_a_sibling_without_its_file_is_not_served(root):
     (root / "app.js").unlink()
     app = app_with(root, precompressed=["br"])
@@ -461,6 +490,10 @@ async def test_truncated_deleted_and_forbidden_files(root):
         ({"cache_control": "a\r\nb: c"}, ValueError, "control character"),
         ({"fallback": 1}, TypeError, "give the path of a file in the directory"),
         ({"fallback": "missing.html"}, RuntimeError, "there is no such file in"),
+        ({"fallback": ""}, ValueError, "give the path of a file in the directory"),
+        ({"fallback": "../index.html"}, ValueError, "give the path of a file in the directory"),
+        ({"fallback": ".index.html"}, ValueError, "pass dotfiles=True"),
+        ({"manifest": ""}, ValueError, "give the path of a file, or None"),
         ({"manifest": 1}, TypeError, "give the path of a file"),
         ({"manifest": "missing.json"}, RuntimeError, "Run the build first"),
         ({"etag": "md5"}, ValueError, "choose 'stat' or 'content'"),
