@@ -6,6 +6,7 @@ HTTP stream. So the application watches the signal itself, and the shutdown goes
 1. ``is_begun`` becomes true, and a readiness check can return 503.
 2. After ``readiness_delay_seconds`` the server learns of the signal. The streams of spica end, spread at
    random over the first half of ``drain_seconds``, so that the clients do not reconnect all at once.
+   When they have ended, those of tasks that a lifespan has started end: they serve no client.
 3. At the end of ``drain_seconds``, spica cancels the remaining streams.
 4. The functions given to ``after_streams`` run, then the lifespans end.
 
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
-from spica._asgi.scope import OUTER_APP, SHUTDOWN, find_shutdown
+from spica._asgi.scope import IN_LIFESPAN, OUTER_APP, SHUTDOWN, find_shutdown
 from spica._asgi.side_task import SideTask, running_asyncio_loop, start_timer
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ class DrainingStream(Protocol):
     end_after_seconds: float | None
     """Seconds between the end of the readiness delay and ``end()``.
 
-    None: a random time, at most half of ``drain_seconds``. ``math.inf``: never, only ``cancel()`` is called.
+    None: a random time, at most half of ``drain_seconds``; for a task that a lifespan has started, when the
+    streams of the clients have ended. ``math.inf``: never, only ``cancel()`` is called.
     """
 
     def end(self) -> None:
@@ -156,7 +158,8 @@ class Shutdown:
         Args:
             seconds: Seconds that the block may continue. They count from the end of the readiness delay, and
                 the end of ``drain_seconds`` cuts them short. By default a random time, at most half of
-                ``drain_seconds``, so that many clients do not reconnect at once.
+                ``drain_seconds``, so that many clients do not reconnect at once. A task that a lifespan has
+                started is cancelled when the streams of the clients have ended.
 
         Raises:
             ValueError: ``seconds`` is negative or not finite.
@@ -208,6 +211,8 @@ class Shutdown:
         streams.begin(0.0)
         if streams.is_busy():
             with anyio.move_on_after(self.deadline()):
+                await streams.wait_for_clients()
+                streams.end_lifespan_streams()
                 await streams.wait_until_empty()
             streams.cancel_all()
             with anyio.move_on_after(CANCEL_SECONDS):
@@ -291,7 +296,9 @@ class _LoopStreams:
         """The end of the readiness delay, by the clock of the loop. None before the begin."""
         self._shutdown = shutdown
         self._streams: set[DrainingStream] = set()
-        self._empty: anyio.Event | None = None
+        self._lifespan_streams: set[DrainingStream] = set()
+        """Those of ``_streams`` that serve no client, and so end last."""
+        self._changed: anyio.Event | None = None
         self._timers: list[SideTask] = []
         if running_asyncio_loop() is not None:
             self._post = loop.call_soon_threadsafe
@@ -341,7 +348,7 @@ class _LoopStreams:
     def _schedule(self, stream: DrainingStream) -> None:
         assert self.starts_at is not None
         now = self.clock()
-        if stream.end_after_seconds == math.inf:
+        if stream.end_after_seconds == math.inf or stream in self._lifespan_streams:
             return
         if stream.end_after_seconds is None:
             earliest = max(now, self.starts_at)
@@ -355,6 +362,11 @@ class _LoopStreams:
         """Stop the timers, because the lifespans have ended."""
         for timer in self._timers:
             timer.cancel()
+
+    def end_lifespan_streams(self) -> None:
+        """End the streams of tasks that a lifespan has started."""
+        for stream in list(self._lifespan_streams):
+            stream.end()
 
     def _end(self, stream: DrainingStream) -> None:
         if stream in self._streams:
@@ -376,20 +388,31 @@ class _LoopStreams:
     def add(self, stream: DrainingStream) -> None:
         """Register a stream."""
         self._streams.add(stream)
+        if stream.end_after_seconds is None and IN_LIFESPAN.get():
+            self._lifespan_streams.add(stream)
         if self.starts_at is not None:
             self._schedule(stream)
 
     def remove(self, stream: DrainingStream) -> None:
         """Remove a stream that has ended."""
         self._streams.discard(stream)
-        if self._empty is not None and not self._streams:
-            self._empty.set()
+        self._lifespan_streams.discard(stream)
+        if self._changed is not None:
+            self._changed.set()
+
+    async def wait_for_clients(self) -> None:
+        """Return when all streams of clients have ended."""
+        while len(self._streams) > len(self._lifespan_streams):
+            await self._wait_for_change()
 
     async def wait_until_empty(self) -> None:
         """Return when all streams have ended."""
         while self._streams:
-            self._empty = anyio.Event()
-            await self._empty.wait()
+            await self._wait_for_change()
+
+    async def _wait_for_change(self) -> None:
+        self._changed = anyio.Event()
+        await self._changed.wait()
 
 
 def _current_loop() -> Any:

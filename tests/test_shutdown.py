@@ -259,6 +259,62 @@ def test_a_stream_that_begins_during_the_drain_gets_its_turn(backend):
     run_in_virtual_time(backend, main)
 
 
+@contextlib.asynccontextmanager
+async def with_streams(app):
+    """Start a task that reads until its stream ends, and another one with a block of cancel_soon."""
+
+    async def read():
+        app.state.stream = Recorded(app.shutdown)
+        async with app.shutdown.cancel_soon():
+            await anyio.sleep_forever()
+
+    async with anyio.create_task_group() as group:
+        app.tasks.start(read)
+        group.start_soon(read)
+        yield
+
+
+@BACKENDS
+def test_tasks_of_a_lifespan_do_not_delay_the_end(backend):
+    async def main():
+        async with running(Spica(lifespan=with_streams, drain_seconds=1000)):
+            await anyio.wait_all_tasks_blocked()
+            begin = anyio.current_time()
+        assert anyio.current_time() - begin < 0.1
+
+    run_in_virtual_time(backend, main)
+
+
+@BACKENDS
+def test_streams_of_lifespans_end_after_those_of_clients(backend):
+    async def main():
+        app = Spica(lifespan=with_streams, drain_seconds=1000)
+        async with running(app) as shutdown:
+            await anyio.wait_all_tasks_blocked()
+            clients = [Recorded(shutdown) for _ in range(5)]
+        assert app.state.stream.ended_at >= max(stream.ended_at for stream in clients)
+        assert app.state.stream.cancelled_at is None
+
+    run_in_virtual_time(backend, main)
+
+
+@BACKENDS
+def test_streams_of_lifespans_that_stay_are_cancelled_at_the_end_of_the_drain(backend):
+    @contextlib.asynccontextmanager
+    async def lifespan(app):
+        app.state.stream = Recorded(app.shutdown, ends=False)
+        yield
+
+    async def main():
+        app = Spica(lifespan=lifespan, drain_seconds=10)
+        async with running(app):
+            begin = anyio.current_time()
+        assert app.state.stream.ended_at - begin == pytest.approx(0, abs=0.01)
+        assert app.state.stream.cancelled_at - begin == pytest.approx(10, abs=0.01)
+
+    run_in_virtual_time(backend, main)
+
+
 @BACKENDS
 def test_lifespans_wait_for_streams_and_then_for_the_functions_after_them(backend):
     steps = []

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import urllib.parse
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from spica.exceptions import HTTPException
@@ -61,6 +62,9 @@ PENDING_EDITS = "spica.pending_edits"
 
 OUTER_APP = "_outer_app"
 """The attribute of a mounted application that holds the application around it."""
+
+IN_LIFESPAN: ContextVar[bool] = ContextVar("spica_in_lifespan", default=False)
+"""Whether a lifespan function starts, or a task runs that it has started."""
 
 SHUTDOWN = "_shutdown"
 """The attribute of the outermost application that holds its ``Shutdown``, once it was needed."""

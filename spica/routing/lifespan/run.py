@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
 
+from spica._asgi.scope import IN_LIFESPAN
 from spica.routing.base import is_stand_in
 from spica.routing.lifespan.foreign import ForeignLifespan
 from spica.routing.lifespan.mounted import (
@@ -211,10 +212,12 @@ class LifespanRun:
         If one fails, its error is raised with a note that names it. Call ``end`` with this error.
         """
         token = entered_by_hand.set(self._by_hand)
+        in_lifespan = IN_LIFESPAN.set(True)
         try:
             here = _Surroundings(self._router)
             return await self._start_router(self._router, self._app, here)
         finally:
+            IN_LIFESPAN.reset(in_lifespan)
             entered_by_hand.reset(token)
 
     async def _start_router(
