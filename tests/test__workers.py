@@ -742,7 +742,9 @@ asyncio.run(leave())
 def test_the_child_of_a_fork_has_threads_of_its_own(place: str) -> None:
     program = """
 import os, sys, warnings
+import spica._workers
 warnings.simplefilter("ignore", DeprecationWarning)  # of a fork with threads
+spica._workers.IDLE_SECONDS = 0.1
 asyncio.run(use())
 def fork():
     child = os.fork()
