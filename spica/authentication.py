@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from spica._asgi.scope import API_KEY
+from spica._diagnostics.users import check_unrouted
 from spica.concurrency import is_async_callable
 from spica.exceptions import HTTPException
 from spica.requests import HTTPConnection, Request
@@ -308,6 +309,7 @@ class _Guard:
 
     def protect(self, endpoint: Callable[P, Any]) -> Callable[P, Any]:
         """Wrap `endpoint` with the guard for its type."""
+        check_unrouted(endpoint)
         find = _ConnectionFinder(endpoint)
         if find.name == "websocket":
             return self._protect_websocket(endpoint, find)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from spica._asgi import current_codec as codec
 from spica._asgi.scope import EXCEPTION_HANDLERS
+from spica._diagnostics.foreign_names import FIXES_OF_CLASS_ENDPOINTS, explain_names
 from spica._layers.answers import refuse, resolve_answer
 from spica._layers.layer import BaseLayer
 from spica._originals import is_original, remember
@@ -357,3 +358,6 @@ class WebSocketEndpoint:
 
     async def on_disconnect(self, websocket: WebSocket[Any], close_code: int) -> None:
         """Clean up. `close_code` is the code of the peer, or 1011 after an exception."""
+
+
+explain_names(HTTPEndpoint, FIXES_OF_CLASS_ENDPOINTS)

@@ -13,7 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from spica._asgi.scope import CSP_NONCE
-from spica._diagnostics.foreign_names import explain_arguments
+from spica._diagnostics.foreign_names import (
+    FIXES_OF_TEMPLATES,
+    explain_arguments,
+    explain_names,
+)
 from spica.exceptions import warn_configuration
 from spica.requests import Request
 from spica.responses.base import HTMLResponse
@@ -349,3 +353,6 @@ def _url_for(context: Mapping[str, Any], name: str, /, **path_params: Any) -> UR
         )
     url: URL = request.url_for(name, **path_params)
     return url
+
+
+explain_names(Jinja2Templates, FIXES_OF_TEMPLATES)

@@ -5,6 +5,7 @@ import inspect
 
 import pytest
 
+from spica.applications import Spica
 from spica.authentication import (
     AuthCredentials,
     AuthenticationBackend,
@@ -22,7 +23,7 @@ from spica.authentication import (
 from spica.datastructures import URLPath
 from spica.exceptions import HTTPException
 from spica.requests import Request
-from spica.responses.base import RedirectResponse
+from spica.responses.base import RedirectResponse, Response
 from spica.websockets import WebSocket
 
 pytestmark = pytest.mark.anyio
@@ -390,3 +391,20 @@ def test_secrets_are_compared(a, b, expected):
 def test_a_missing_secret_equals_nothing():
     with pytest.raises(TypeError, match="strings or bytes, not NoneType"):
         same(None, None)
+
+
+def test_an_endpoint_that_is_a_route_already_is_refused() -> None:
+    app = Spica()
+
+    with pytest.raises(TypeError, match=r"show \(.*:\d+\) is a route already, and would stay open"):
+
+        @requires("admin")
+        @app.get("/")
+        async def show(request: Request) -> Response:
+            return Response()
+
+    with pytest.raises(TypeError, match=r"listen .*is a route already"):
+
+        @requires("admin")
+        @app.websocket("/")
+        async def listen(websocket: WebSocket) -> None: ...

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from inspect import CO_COROUTINE
+from types import FunctionType
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-from spica._diagnostics.call_site import user_line
+from spica._diagnostics.arguments import takes
+from spica._diagnostics.call_site import describe, user_line
 from spica._diagnostics.middleware_order import check_order
 from spica.types import ASGIApp
 
@@ -149,7 +151,7 @@ def build_layer(app: ASGIApp, recipe: Any) -> ASGIApp:
     """Return ``app`` inside the layer that ``recipe`` makes.
 
     Raises:
-        TypeError: the recipe returns None instead of an app.
+        TypeError: the recipe returns None instead of an app, or an object that can't be called as one.
     """
     cls, args, kwargs = recipe
     try:
@@ -163,6 +165,13 @@ def build_layer(app: ASGIApp, recipe: Any) -> ASGIApp:
         raise TypeError(
             f"{_describe(recipe)} made an object that can't be called. Define "
             f"async def __call__(self, scope, receive, send) in {type(layer).__name__}."
+        )
+    call = layer if type(layer) is FunctionType else getattr(layer, "__call__", None)  # noqa: B004
+    if not takes(call, 3):
+        raise TypeError(
+            f"{_describe(recipe)} made an app with other parameters than (scope, receive, send): "
+            f"{describe(call)}. For a function of (request, call_next), derive the class from "
+            "BaseHTTPMiddleware, and name the method dispatch."
         )
     return layer
 

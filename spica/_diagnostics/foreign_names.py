@@ -3,14 +3,16 @@
 A newcomer writes ``request.args`` or ``app.on_event`` by habit. Python then says only that there is no such
 attribute. ``explain_names`` adds the fix to that message. It puts descriptors on the class that raise
 AttributeError, so ``hasattr`` stays false, a subclass or an instance can define the name, type checkers do
-not see it, and a program without the mistake pays nothing.
+not see it, and a program without the mistake pays nothing. Assigning some of the names shows a warning.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, TypeVar, cast
+
+from spica.exceptions import warn_configuration
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -24,21 +26,54 @@ class ForeignName:
         self.name = name
         self.fix = fix
 
-    def __get__(self, instance: object, owner: type) -> NoReturn:
+    def __get__(self, instance: object, owner: type) -> Any:
         kind = "type object" if instance is None else "object"
         name = f"{kind} {owner.__name__!r}" if instance is None else f"{owner.__name__!r} {kind}"
         raise AttributeError(f"{name} has no attribute {self.name!r}. {self.fix}")
 
 
-def explain_names(cls: type, fixes: Mapping[str, str]) -> None:
+class IgnoredName(ForeignName):
+    """A name that spica ignores: an assignment has no effect, so it shows a warning with ``instead``.
+
+    A subclass of another package may use the name. Its assignments show no warning.
+    """
+
+    __slots__ = ("instead",)
+
+    def __init__(self, name: str, fix: str, instead: str) -> None:
+        super().__init__(name, fix)
+        self.instead = instead
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        if instance is not None and self.name in vars(instance):
+            return vars(instance)[self.name]
+        super().__get__(instance, owner)
+
+    def __set__(self, instance: object, value: object) -> None:
+        cls = type(instance)
+        if cls.__module__.partition(".")[0] == "spica":
+            warn_configuration(
+                f"{cls.__name__}.{self.name} = ... has no effect: spica has no such attribute. {self.instead}"
+            )
+        vars(instance)[self.name] = value
+
+
+def explain_names(
+    cls: type, fixes: Mapping[str, str], assignments: Mapping[str, str] | None = None
+) -> None:
     """Add ``fixes``, from a name of another framework to the spica way, to the errors of ``cls``.
 
-    A name that the class or one of its bases has already is left alone.
+    ``assignments`` has the fixes for names that programs set by habit. A name that the class or one of its
+    bases has already is left alone.
     """
+    instead = assignments or {}
     defined = {name for base in cls.__mro__ for name in vars(base)}
-    for name, fix in fixes.items():
-        if name not in defined:
-            setattr(cls, name, ForeignName(name, fix))
+    for name in (fixes.keys() | instead.keys()) - defined:
+        fix = fixes.get(name, "")
+        is_set = name in instead
+        setattr(
+            cls, name, IgnoredName(name, fix, instead[name]) if is_set else ForeignName(name, fix)
+        )
     if "__dir__" not in vars(cls):
         setattr(cls, "__dir__", _list_names)  # noqa: B010  # mypy refuses to assign a method
 
@@ -151,6 +186,7 @@ FIXES_OF_APPLICATIONS = {
     "register_blueprint": _ROUTER,
     "register_error_handler": "Call app.add_exception_handler(404, handler).",
     "run": _RUN,
+    "scheduler": "Call app.tasks.every(seconds, function).",
     "secret_key": "Pass it to the middleware: app.add_middleware(SessionMiddleware, secret_key=...).",
     "serve": _RUN,
     "static": _STATIC,
@@ -161,6 +197,14 @@ FIXES_OF_APPLICATIONS = {
     "url_for": "Call request.url_for(name, ...) in an endpoint, or app.url_path_for(name, ...) outside.",
     "use": "Call app.add_middleware(SomeMiddleware, option=value).",
 }
+
+ASSIGNMENTS_OF_APPLICATIONS = {
+    "lifespan": "Pass it: Spica(lifespan=...).",
+    "middleware": "Pass middleware=[Middleware(SomeMiddleware)], or call app.add_middleware(SomeMiddleware).",
+    "on_shutdown": _LIFESPAN,
+    "on_startup": _LIFESPAN,
+}
+"""Names that programs set on an application by habit, without an effect."""
 
 FIXES_OF_APPLICATION_ARGUMENTS = {
     "dependencies": _NO_DEPENDENCIES,
@@ -182,11 +226,34 @@ FIXES_OF_APPLICATION_ARGUMENTS = {
 
 FIXES_OF_ROUTE_ARGUMENTS = {
     "dependencies": _NO_DEPENDENCIES,
+    "deprecated": _NO_OPENAPI,
+    "description": _NO_OPENAPI,
     "method": "Write methods=['POST'].",
+    "operation_id": _NO_OPENAPI,
     "response_class": "The endpoint returns the response: JSONResponse(value).",
     "response_model": "The endpoint returns the response: JSONResponse(value).",
+    "responses": _NO_OPENAPI,
     "status_code": "The endpoint sets it: JSONResponse(value, status_code=201).",
+    "strict_slashes": "A path without its slash is redirected. Set app.router.redirect_slashes = False.",
+    "summary": _NO_OPENAPI,
+    "tags": _NO_OPENAPI,
     "view_func": "Write endpoint=function.",
+}
+
+FIXES_OF_ROUTER_ARGUMENTS = {
+    "dependencies": _NO_DEPENDENCIES,
+    "on_shutdown": _LIFESPAN,
+    "on_startup": _LIFESPAN,
+    "prefix": "Give the prefix where you mount the router: app.mount('/prefix', router).",
+    "tags": _NO_OPENAPI,
+    "url_prefix": "Give the prefix where you mount the router: app.mount('/prefix', router).",
+}
+
+FIXES_OF_MOUNT_ARGUMENTS = {
+    "directory": "Write Mount('/static', app=StaticFiles(directory='...'), name='static').",
+    "endpoint": "Write app=... for an ASGI app. A function belongs in a Route.",
+    "prefix": "The path comes first: Mount('/prefix', ...).",
+    "router": "Write app=router.",
 }
 
 _JSON = "Write `data = await request.json()`."
@@ -238,6 +305,41 @@ FIXES_OF_REQUESTS = {
     "text": "Write `text = (await request.body()).decode()`.",
 }
 
+FIXES_OF_CLASS_ENDPOINTS = {
+    "as_view": "Pass the class itself: Route('/path', ClassName).",
+}
+
+FIXES_OF_UPLOADS = {
+    "chunks": "Write `while chunk := await upload.read(65536)`.",
+    "mimetype": "Read upload.content_type, which is a claim of the client.",
+    "name": "Read upload.filename. It is a claim of the client: do not use it as a path.",
+    "save": "Write `shutil.copyfileobj(upload.file, target)` in a `def` endpoint, or read it in chunks with "
+    "`await upload.read(65536)`.",
+    "stream": "Read upload.file, or `await upload.read(65536)` in chunks.",
+}
+
+FIXES_OF_STORES = {
+    "add": "Call `await store.set(key, value, only_if='absent')`.",
+    "decr": "Use a rate (`store.take`) for limits, and a database for numbers.",
+    "expire": "Pass the seconds to set(): `await store.set(key, value, seconds=60)`.",
+    "exists": "Call `await store.get(key)`, which returns None for a missing key.",
+    "has": "Call `await store.get(key)`, which returns None for a missing key.",
+    "incr": "Use a rate (`store.take`) for limits, and a database for numbers.",
+    "lock": "Call `await store.acquire(key, owner, seconds=10)`.",
+    "pop": "Call `await store.get(key)`, then `await store.delete(key)`.",
+    "remove": "Call `await store.delete(key)`.",
+    "setex": "Call `await store.set(key, value, seconds=60)`.",
+    "setnx": "Call `await store.set(key, value, only_if='absent')`.",
+}
+
+FIXES_OF_TEMPLATES = {
+    "render": "Return templates.TemplateResponse(request, name, context). For the text alone, write "
+    "templates.get_template(name).render(context).",
+    "render_template": "Return templates.TemplateResponse(request, name, context).",
+    "render_to_string": "Write templates.get_template(name).render(context).",
+    "template": "Return templates.TemplateResponse(request, name, context).",
+}
+
 _NO_HTTP_BODY = "A WebSocket has messages instead of a body: call receive_text() or receive_json()."
 
 FIXES_OF_SOCKETS = {
@@ -256,6 +358,19 @@ FIXES_OF_SOCKETS = {
     "stream": _NO_HTTP_BODY,
     "write_message": "Call `await websocket.send_text(text)`.",
 }
+
+_SET_BODY = "Write response.body = b'...', or return another response."
+_SET_TYPE = "Write response.headers['content-type'] = ..., or pass media_type=... to the response."
+
+ASSIGNMENTS_OF_RESPONSES = {
+    "content": _SET_BODY,
+    "content_type": _SET_TYPE,
+    "data": _SET_BODY,
+    "mimetype": _SET_TYPE,
+    "status": "Write response.status_code = 404.",
+    "text": _SET_BODY,
+}
+"""Names that programs set on a response by habit, without an effect."""
 
 _HEADER = "Write response.headers['name'] = 'value'."
 _READ_BODY = (
@@ -276,6 +391,7 @@ FIXES_OF_RESPONSES = {
     "set_data": "Make a new response with the content.",
     "set_header": _HEADER,
     "set_status": "Write response.status_code = 404.",
+    "set_status_code": "Write response.status_code = 404.",
     "status": "Read response.status_code.",
     "text": _READ_BODY,
     "write": "Return a StreamingResponse of an async generator that yields the chunks.",

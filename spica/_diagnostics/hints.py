@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from types import CoroutineType, FunctionType, MethodType, TracebackType
 from typing import Any
 
+from spica._diagnostics.foreign_names import FIXES_OF_STORES
+
 _AWAIT = "An `await` is missing: a coroutine has no value before it is awaited."
 _ASYNC_FOR = "Iterate over it with `async for`."
 _SIGNATURE = "It takes (self, request). Path parameters are in request.path_params."
@@ -52,6 +54,44 @@ _RULES = tuple(
         ),
         (r"CallNext\.\w+\(\) missing", "Write `await call_next(request)`."),
         (
+            r"'(?:Headers|QueryParams|FormData|ImmutableMultiDict)' object does not support item",
+            "You can't change the values of the client. Set response.headers, or keep your own values in "
+            "request.state.",
+        ),
+        (
+            r"'(?:Headers|MutableHeaders|QueryParams|FormData|URL|State|Session)' object is not callable",
+            "This is a value, not a function. Write request.query_params['name'] or "
+            "request.headers.get('name').",
+        ),
+        (r"\+: 'URL' and|\(not \"URL\"\) to str", "Write str(url)."),
+        (r"must be str, bytes or bytearray, not method", "Write `await request.body()`."),
+        (
+            r"__aiter__ method, got _Subscribing",
+            "Write `async with channels.subscribe(name) as subscription`, then `async for event in "
+            "subscription`.",
+        ),
+        (
+            r"\.on_(connect|receive|disconnect)\(\) (takes|missing)",
+            "spica calls on_connect(self, websocket), on_receive(self, websocket, data) and "
+            "on_disconnect(self, websocket, close_code).",
+        ),
+        (
+            r"'generator' object is not an async iterator",
+            "@asynccontextmanager needs an `async def` function.",
+        ),
+        (
+            r"TemplateResponse\(\) got an unexpected keyword",
+            "Values belong in the context: TemplateResponse(request, name, {'user': user}).",
+        ),
+        (
+            r"Store\.set\(\) got an unexpected keyword argument '(ttl|ex|expire|expires|timeout|max_age)'",
+            "Write seconds=60.",
+        ),
+        (
+            r"Store\.get\(\) takes 2 positional",
+            "get() returns None for a missing key: `await store.get(key) or default`.",
+        ),
+        (
             r"(\w+)\.(get|post|put|patch|delete|head|options)\(\) (takes|missing)",
             f"This is a method of a class endpoint. {_SIGNATURE}",
         ),
@@ -73,27 +113,56 @@ _STRING_NOT_FILE = (
     "form with request.read(Model), which answers 422."
 )
 
-_CALLS_BACKGROUND = ("spica.responses.", "spica.background", "spica._asgi.cleanup")
-_BAD_CALL = re.compile(
-    "can't be used in 'await'|can't be awaited|not callable|BackgroundTask.__init__\\(\\) missing"
+_BAD_CALL = "can't be used in 'await'|can't be awaited|not callable"
+_RULES_OF_MODULES: tuple[tuple[str | tuple[str, ...], re.Pattern[str], str], ...] = (
+    (
+        ("spica.responses.", "spica.background", "spica._asgi.cleanup"),
+        re.compile(rf"{_BAD_CALL}|BackgroundTask.__init__\(\) missing"),
+        "A background task must be a BackgroundTask. Pass the function and its arguments apart: "
+        "background=BackgroundTask(send, address).",
+    ),
+    (
+        "spica.websockets",
+        re.compile("^string indices"),
+        "send() takes an ASGI message. Call send_text(), send_bytes() or send_json().",
+    ),
+    (
+        ("spica.concurrency", "spica._workers", "anyio._backends._asyncio"),
+        re.compile("object is not callable$"),
+        "Pass the function and its arguments apart: run_in_threadpool(function, argument).",
+    ),
+    (
+        "spica.middleware.authentication",
+        re.compile(_BAD_CALL),
+        "authenticate() of the backend must be an `async def` method.",
+    ),
 )
-_BACKGROUND = (
-    "A background task must be a BackgroundTask. Pass the function and its arguments apart: "
-    "background=BackgroundTask(send, address)."
-)
+"""Hints for errors that only certain modules raise."""
 
-_KEYWORD = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
+_KEYWORD = re.compile(
+    r"(\w+)\.(?:__init__|set_cookie)\(\) got an unexpected keyword argument '(\w+)'"
+)
 _KEYWORDS = {
     "body": "content",
     "code": "status_code",
     "content_type": "media_type",
     "data": "content",
+    "http_only": "httponly",
+    "httpOnly": "httponly",
     "json": "content",
+    "maxAge": "max_age",
     "message": "detail",
     "mimetype": "media_type",
+    "sameSite": "samesite",
+    "same_site": "samesite",
     "status": "status_code",
     "text": "content",
 }
+
+
+_NO_SETTER = re.compile(
+    r"property '(\w+)' of '(?:Request|WebSocket|HTTPConnection)' object has no setter"
+)
 
 
 def add_hint(exc: BaseException) -> None:
@@ -108,7 +177,16 @@ def add_hint(exc: BaseException) -> None:
 
 def _find_hint(exc: BaseException) -> str:
     if isinstance(exc, AttributeError):
+        no_setter = _NO_SETTER.search(str(exc))
+        if no_setter is not None:
+            return _explain_setting(no_setter[1])
         return _explain_attribute(exc.obj, exc.name or "")
+    if isinstance(exc, RuntimeError) and str(exc).startswith(
+        ("asyncio.run() cannot", "Already running")
+    ):
+        return "Await the coroutine in place of asyncio.run() or anyio.run(), in an `async def` endpoint."
+    if type(exc).__name__ == "TemplateSyntaxError":
+        return _explain_template(str(exc))
     if isinstance(exc, TypeError):
         return _explain_type_error(str(exc), _last_module(exc.__traceback__))
     if type(exc) is KeyError and _last_module(exc.__traceback__).startswith("spica.datastructures"):
@@ -117,10 +195,9 @@ def _find_hint(exc: BaseException) -> str:
 
 
 def _explain_type_error(text: str, module: str) -> str:
-    if module.startswith(_CALLS_BACKGROUND) and _BAD_CALL.search(text):
-        return _BACKGROUND
-    if module.startswith("spica.websockets") and text.startswith("string indices"):
-        return "send() takes an ASGI message. Call send_text(), send_bytes() or send_json()."
+    for modules, pattern, hint in _RULES_OF_MODULES:
+        if module.startswith(modules) and pattern.search(text):
+            return hint
     found = _KEYWORD.search(text)
     if found is not None:
         is_ours = found[1].endswith(("Response", "HTTPException"))
@@ -131,6 +208,29 @@ def _explain_type_error(text: str, module: str) -> str:
     return ""
 
 
+def _explain_setting(name: str) -> str:
+    """Return the fix for a property of a request that can't be set."""
+    if name == "session":
+        return "Change the dict: request.session['key'] = value, or request.session.clear()."
+    if name in ("user", "auth"):
+        return "AuthenticationMiddleware sets it. Keep an object of your own in request.state."
+    return "Keep values of your own in request.state."
+
+
+_DJANGO = {
+    "csrf_token": "spica refuses forms of other origins without a token: see CrossOriginMiddleware.",
+    "load": "Add filters to templates.env.filters.",
+    "static": "Write {{ url_for('static', path='style.css') }}.",
+    "url": "Write {{ url_for('name', id=1) }}.",
+}
+
+
+def _explain_template(text: str) -> str:
+    """Return the fix for a tag of Django in a template of Jinja2."""
+    found = re.search(r"unknown tag '(\w+)'", text)
+    return _DJANGO.get(found[1], "") if found else ""
+
+
 def _explain_attribute(obj: Any, name: str) -> str:
     """Return the fix for the attribute ``name``, which ``obj`` has not."""
     if isinstance(obj, CoroutineType):
@@ -139,6 +239,8 @@ def _explain_attribute(obj: Any, name: str) -> str:
     if isinstance(obj, (FunctionType, MethodType)):
         call = f"(await ...{obj.__name__}()).{name}"
         return f"{obj.__qualname__} is a function. Call it before you use its result: {call}"
+    if isinstance(obj, Exception) and name in ("url", "headers", "method", "app", "path_params"):
+        return "An exception handler takes the request first, then the exception: (request, exc)."
     if type(obj).__module__.startswith("spica."):
         return _explain_ours(obj, name)
     if isinstance(obj, str) and name in _FILE_NAMES:
@@ -166,6 +268,8 @@ def _explain_ours(obj: Any, name: str) -> str:
         return f"Header fields are items. Write headers[{field!r}] or headers.get({field!r})."
     if kind in ("QueryParams", "FormData"):
         return f"Values are items. Write .get({name!r}) or [{name!r}]."
+    if type(obj).__module__.startswith("spica.stores."):
+        return FIXES_OF_STORES.get(name, "")
     if kind == "URL" and name in ("query_params", "args", "params"):
         return "Read request.query_params."
     return ""

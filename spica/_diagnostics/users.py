@@ -1,11 +1,12 @@
-"""Find ``default_scopes`` in an application whose layers do not identify users."""
+"""Find mistakes that leave routes open: ``default_scopes`` without users, ``requires`` above a route."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+from weakref import WeakSet
 
-from spica._diagnostics.call_site import UNKNOWN
+from spica._diagnostics.call_site import UNKNOWN, describe
 from spica._diagnostics.middleware_order import AUTHENTICATES, traits_of
 from spica.exceptions import warn_configuration
 
@@ -16,6 +17,34 @@ WITHOUT_USERS = (
 _SILENCE = (
     'If an app around it does that: warnings.filterwarnings("ignore", "default_scopes needs").'
 )
+
+_routed: WeakSet[Any] = WeakSet()
+"""The endpoints that a decorator such as ``@app.get`` has registered."""
+
+
+def note_route(endpoint: Any) -> None:
+    """Note that a decorator has registered ``endpoint``."""
+    try:
+        _routed.add(endpoint)
+    except TypeError:
+        pass  # an object without hash or weak references: `requires` takes functions
+
+
+def check_unrouted(endpoint: Any) -> None:
+    """Refuse to protect an endpoint that is a route already. The route would stay open to everybody.
+
+    Raises:
+        TypeError: A decorator such as ``@app.get`` has registered it.
+    """
+    try:
+        is_routed = endpoint in _routed
+    except TypeError:
+        return
+    if is_routed:
+        raise TypeError(
+            f"{describe(endpoint)} is a route already, and would stay open to everybody. Write "
+            "@requires(...) directly above the function, below @app.get('/path') and the like."
+        )
 
 
 def authenticates(recipes: Iterable[Any]) -> bool:

@@ -9,6 +9,7 @@ name prefixes), CHIPS (``Partitioned``).
 import datetime
 import re
 import time
+from typing import Any
 
 from spica.exceptions import warn_configuration
 
@@ -120,7 +121,7 @@ def format_set_cookie(
         parts.append("HttpOnly")
     if max_age is not None:
         # RFC 6265 s.4.1.1: digits. 0 and negative numbers mean "now" (s.5.2.2).
-        parts.append(f"Max-Age={int(max_age)}")
+        parts.append(f"Max-Age={_check_max_age(max_age)}")
     if partitioned:
         parts.append("Partitioned")
     if path:
@@ -153,6 +154,11 @@ def _quote(value: str) -> str:
             raise TypeError("The value of a cookie must be a str, not None: see delete_cookie().")
         if isinstance(value, (bytes, bytearray)):
             raise TypeError("The value of a cookie must be a str, not bytes: decode it first.")
+        if isinstance(value, (dict, list, tuple, set)):
+            raise TypeError(
+                f"The value of a cookie must be a str, not {value!r:.80} of type {type(value).__name__}. "
+                "Write json.dumps(value), or keep it in request.session."
+            )
         value = str(value)
     if _needs_no_quotes(value) and value:
         return value
@@ -163,6 +169,18 @@ def _quote(value: str) -> str:
             "Encode it first, for example with urllib.parse.quote()."
         )
     return f'"{quoted}"'
+
+
+def _check_max_age(max_age: Any) -> int:
+    try:
+        return int(max_age)
+    except TypeError:
+        hint = ""
+        if isinstance(max_age, datetime.timedelta):
+            hint = f" Write {max_age.total_seconds():.0f}, or int(value.total_seconds())."
+        raise TypeError(
+            f"The max_age of a cookie must be a number of seconds, not {max_age!r:.80}.{hint}"
+        ) from None
 
 
 def _check_attribute(attribute: str, value: str) -> str:
@@ -203,7 +221,7 @@ def _format_expires(expires: datetime.datetime | str | int | None) -> str:
         return _format_date(time.time() + expires)
     raise TypeError(
         "The expires of a cookie must be a datetime, a str, or an int of seconds from now, "
-        f"not {expires!r:.80}."
+        f"not {expires!r:.80}. For a time from now, write max_age=<seconds>."
     )
 
 

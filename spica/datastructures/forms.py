@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
 from typing import Any, BinaryIO, Self, TypeVar
 
+from spica._diagnostics.foreign_names import FIXES_OF_UPLOADS, explain_names
 from spica.concurrency import file_threads
 from spica.datastructures.headers import Headers
 from spica.datastructures.multidict import ImmutableMultiDict
@@ -176,3 +177,6 @@ class FormData(ImmutableMultiDict[str, "UploadFile | str"]):
             cleanup.forget_closer(self.close)
         if failure is not None:
             raise failure
+
+
+explain_names(UploadFile, FIXES_OF_UPLOADS)

@@ -41,6 +41,15 @@ class Session(dict[str, Any]):
         """Note that the response depends on the session."""
         self.accessed = True
 
+    if not TYPE_CHECKING:  # type checkers report the mistake by themselves
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_"):  # copying and pickling ask for such names
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            raise AttributeError(
+                f"request.session has no attribute {name!r}. Its values are items: request.session[{name!r}]."
+            )
+
     def mark_modified(self) -> None:
         """Note that the session has changed. Show a RuntimeWarning if its cookie was already sent."""
         self.accessed = self.modified = True
@@ -182,6 +191,31 @@ def _no_store(name: str) -> RuntimeError:
         f"request.session.{name} needs a session on the server: "
         "SessionMiddleware(store=open_store(...)). This session is in a cookie, or it is a copy."
     )
+
+
+class _Item:
+    """A name that belongs into the dict. Setting it as an attribute would lose it with the request."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        raise AttributeError(self.name)  # `Session.__getattr__` has the message
+
+    def __set__(self, instance: object, value: object) -> None:
+        raise AttributeError(
+            f"request.session.{self.name} = ... would not be saved. Write "
+            f"request.session[{self.name!r}] = ..., or set max_age of SessionMiddleware for the lifetime."
+        )
+
+
+USUAL_KEYS = """
+    cart csrf_token data email id is_authenticated logged_in name permanent user username
+"""
+for _name in USUAL_KEYS.split():
+    setattr(Session, _name, _Item(_name))
 
 
 class UnreadSession(Session):

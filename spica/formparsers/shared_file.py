@@ -193,4 +193,7 @@ class SharedFile(io.BufferedIOBase):
 
     def _check_open(self) -> None:
         if self.closed:
-            raise ValueError("I/O operation on closed file.")
+            raise ValueError(
+                "I/O operation on closed file. An upload is closed with its form: at the end of "
+                "`async with request.form()`, or of the request. Read it before, also for a background task."
+            )

@@ -198,6 +198,9 @@ class Limit:
             raise TypeError(f"Limit: name must be a string, not {name!r:.80}.")
         if not name or not name.isascii() or not name.isprintable() or ":" in name:
             raise ValueError(f"Limit: name must be printable ASCII without ':', not {name!r:.80}.")
+        key: object = self.key
+        if key is by_header:  # it takes one argument, too
+            raise TypeError(f"Limit({name!r}): write key=by_header('x-api-key'), with a name.")
         if not callable(self.key) or inspect.iscoroutinefunction(self.key):
             raise TypeError(
                 f"Limit({name!r}): key must be a `def` function of the connection, not {self.key!r:.80}."

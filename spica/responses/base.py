@@ -15,13 +15,18 @@ import urllib.parse
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from spica._asgi import current_codec as codec
 from spica._asgi.cleanup import nearest_cleanup
 from spica._asgi.sending import DenialSend
 from spica._asgi.unread import CloseOnce
-from spica._diagnostics.foreign_names import FIXES_OF_RESPONSES, explain_names
+from spica._diagnostics.foreign_names import (
+    ASSIGNMENTS_OF_RESPONSES,
+    FIXES_OF_RESPONSES,
+    explain_names,
+)
 from spica._http.cookies import format_set_cookie
 from spica._http.fields import encode_field_value
 from spica.background import BackgroundTask
@@ -146,9 +151,12 @@ class Response:
         try:
             encode = content.encode  # an object with the interface of a string
         except AttributeError:
+            fix = "Use JSONResponse to send a value as JSON."
+            if isinstance(content, CoroutineType):
+                fix = "Is an `await` missing?"
             raise TypeError(
                 f"{type(self).__name__}: content must be str or bytes, not {content!r:.80} of type "
-                f"{type(content).__name__}. Use JSONResponse to send a value as JSON."
+                f"{type(content).__name__}. {fix}"
             ) from None
         encoded: bytes = encode(self.charset)
         return encoded
@@ -554,4 +562,4 @@ class RedirectResponse(Response):
         self.headers["location"] = location
 
 
-explain_names(Response, FIXES_OF_RESPONSES)
+explain_names(Response, FIXES_OF_RESPONSES, ASSIGNMENTS_OF_RESPONSES)

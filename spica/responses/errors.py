@@ -24,10 +24,20 @@ MAX_DEPTH = 20
 def error_response(
     scope: Scope, status_code: int, detail: Any, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Return the response for an error with this status. ``detail`` is a message for people."""
+    """Return the response for an error with this status. ``detail`` is a message for people.
+
+    Raises:
+        TypeError: ``detail`` is not a string, and the application does not send problem details.
+    """
     if status_code in WITHOUT_CONTENT:
         return Response(status_code=status_code, headers=headers)
     if not getattr(scope.get("app"), "problem_details", False):
+        if not isinstance(detail, str):
+            raise TypeError(
+                f"HTTPException({status_code}): detail must be a string, not {detail!r:.200} of type "
+                f"{type(detail).__name__}. For JSON, write an exception handler for HTTPException that "
+                "returns JSONResponse(exc.detail, exc.status_code)."
+            )
         return PlainTextResponse(detail, status_code, headers)
     return _negotiate(scope, status_code, detail, headers)
 

@@ -10,7 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, TypeVar, Unpack
 
-from spica._diagnostics.foreign_names import FIXES_OF_APPLICATIONS, explain_names
+from spica._diagnostics.foreign_names import (
+    ASSIGNMENTS_OF_APPLICATIONS,
+    FIXES_OF_APPLICATIONS,
+    explain_names,
+)
+from spica._diagnostics.users import note_route
 from spica.exceptions import MisuseError
 from spica.routing.base import Endpoint, SocketEndpoint
 from spica.types import ExceptionHandler
@@ -180,6 +185,7 @@ class RouteDecorators:
                 self.add_websocket_route(path, endpoint, name=name, public=True)
             else:  # a subclass may override the method without `public`
                 self.add_websocket_route(path, endpoint, name=name)
+            note_route(endpoint)
             return endpoint
 
         return add
@@ -199,6 +205,12 @@ class RouteDecorators:
         include_in_schema: bool,
         options: RouteOptions,
     ) -> Callable[[EndpointT], EndpointT]:
+        if "methods" in options:  # a type checker refuses it
+            raise TypeError(
+                f"@app.{next(iter(methods or ())).lower()}({path!r}) serves one method. For several, write "
+                f"@app.route({path!r}, methods=[...])."
+            )
+
         def add(endpoint: EndpointT) -> EndpointT:
             self.add_route(
                 path,
@@ -208,12 +220,13 @@ class RouteDecorators:
                 include_in_schema=include_in_schema,
                 **options,
             )
+            note_route(endpoint)
             return endpoint
 
         return add
 
 
-explain_names(RouteDecorators, FIXES_OF_APPLICATIONS)
+explain_names(RouteDecorators, FIXES_OF_APPLICATIONS, ASSIGNMENTS_OF_APPLICATIONS)
 
 
 class HandlerDecorators:

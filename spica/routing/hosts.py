@@ -13,6 +13,7 @@ import re
 from typing import Any
 
 from spica._diagnostics.arguments import check_flag
+from spica._diagnostics.foreign_names import explain_arguments
 from spica._http.host import find_host, has_contradicting_hosts, parse_host_name
 from spica._layers.answers import refuse
 from spica._layers.exception_handlers import deny
@@ -78,6 +79,7 @@ class Host(AppRoute):
         TypeError: ``app`` is not an ASGI app.
     """
 
+    @explain_arguments({"routes": "Write app=Router(routes=[...])."})
     def __init__(
         self,
         host: str,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from spica._asgi.scope import get_route_path, restore_prefix
 from spica._asgi.stack import Middleware, build_stack
 from spica._diagnostics.arguments import check_flag
+from spica._diagnostics.foreign_names import FIXES_OF_MOUNT_ARGUMENTS, explain_arguments
 from spica._layers.exception_handlers import Boundary
 from spica._layers.layer import Respond
 from spica._layers.limits import limit_app
@@ -181,6 +182,7 @@ class Mount(AppRoute):
         TypeError: ``app`` is not an ASGI app.
     """
 
+    @explain_arguments(FIXES_OF_MOUNT_ARGUMENTS)
     def __init__(
         self,
         path: str,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from spica._asgi.scope import get_route_path, path_below, public_path
 from spica._asgi.stack import Middleware, build_stack
+from spica._diagnostics.foreign_names import FIXES_OF_ROUTER_ARGUMENTS, explain_arguments
 from spica._layers.exception_handlers import Boundary
 from spica._layers.layer import BaseLayer, Inner, Respond, responds_by
 from spica._layers.limits import limit_app
@@ -87,6 +88,7 @@ class Router(RouteDecorators, BaseLayer):
     max_startup_seconds: float | None = MAX_STARTUP_SECONDS
     max_shutdown_seconds: float | None = MAX_SHUTDOWN_SECONDS
 
+    @explain_arguments(FIXES_OF_ROUTER_ARGUMENTS)
     def __init__(
         self,
         routes: Sequence[BaseRoute] | None = None,
@@ -413,6 +415,16 @@ class _Answer:
         return self.answer
 
 
+def _suggest_route(item: Any) -> str:
+    if isinstance(item, Router):
+        return " Write Mount('/prefix', app=router)."
+    if isinstance(item, tuple) and item and isinstance(item[0], str):
+        return f" Write Route({item[0]!r}, function)."
+    if isinstance(item, str):
+        return f" Write [Route({item!r}, function), ...]."
+    return " Write Route('/path', function)." if callable(item) else ""
+
+
 def _check_routes(routes: Sequence[BaseRoute], place: str) -> Sequence[BaseRoute]:
     if not isinstance(routes, Iterable):
         raise TypeError(
@@ -421,7 +433,7 @@ def _check_routes(routes: Sequence[BaseRoute], place: str) -> Sequence[BaseRoute
     routes = list(routes)
     for route in routes:
         if not callable(getattr(route, "matches", None)):
-            hint = " Write Route('/path', function)." if callable(route) else ""
+            hint = _suggest_route(route)
             raise TypeError(
                 f"{place}: routes must be Route, Mount and the like, not {route!r:.200}.{hint}"
             )

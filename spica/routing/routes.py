@@ -171,7 +171,7 @@ class Route(PatternRoute):
         self.endpoint = endpoint
         self.name = get_name(endpoint) if name is None else name
         self.include_in_schema = include_in_schema
-        app, is_function = _endpoint_app(endpoint, place)
+        app, is_function = _endpoint_app(endpoint, path, place)
         if cancel_on_disconnect:
             from spica._layers.cancellation import CancelOnDisconnectMiddleware, check_cancellable
 
@@ -310,6 +310,7 @@ class WebSocketRoute(PatternRoute):
 
     _protocol = "websocket"
 
+    @explain_arguments({"methods": "A WebSocket has no methods."})
     def __init__(
         self,
         path: str,
@@ -326,7 +327,7 @@ class WebSocketRoute(PatternRoute):
         warn_of_path(path, place)
         self.endpoint = endpoint
         self.name = get_name(endpoint) if name is None else name
-        app, _ = _endpoint_app(endpoint, place, "websocket_session")
+        app, _ = _endpoint_app(endpoint, path, place, "websocket_session")
         self.app = build_stack(app, middleware, place)
         self.path_regex, self.path_format, self.param_convertors = compile_path(path)
 
@@ -394,10 +395,11 @@ class _OtherMethod:
 
 
 def _endpoint_app(
-    endpoint: Any, place: str, wrapper: str = "request_response"
+    endpoint: Any, path: str, place: str, wrapper: str = "request_response"
 ) -> tuple[ASGIApp, bool]:
     """Return the app that runs ``endpoint``, and whether it is a function."""
-    check_endpoint(endpoint, place, "http" if wrapper == "request_response" else "websocket")
+    protocol = "http" if wrapper == "request_response" else "websocket"
+    check_endpoint(endpoint, path, place, protocol)
     function = unwrap_partial(endpoint)
     if not (inspect.isfunction(function) or inspect.ismethod(function)):
         return endpoint, False

@@ -11,23 +11,28 @@ import re
 from typing import Any
 
 from spica._diagnostics.arguments import takes
+from spica._diagnostics.call_site import describe
 from spica.convertors import CONVERTOR_TYPES
-from spica.endpoints import HTTPEndpoint, WebSocketEndpoint
+from spica.endpoints import HTTPEndpoint, WebSocketEndpoint, methods_of
 from spica.exceptions import warn_configuration
 from spica.routing.base import is_stand_in
+from spica.routing.parameters import check_parameters
 from spica.routing.patterns import PARAM_REGEX, find_slow_param
 
 _PROBABLY_UNINTENDED = re.compile(r"[{}?#]|<\w*:?\w+>|/(:\w+|\*+\w*(?=/|\Z))")
 
 
-def check_endpoint(endpoint: Any, place: str, protocol: str) -> None:
+def check_endpoint(endpoint: Any, path: str, place: str, protocol: str) -> None:
     """Refuse an endpoint that can't serve ``protocol``. Errors begin with ``place``.
+
+    An endpoint that would answer nearly every request with a 404 or 405 triggers a warning.
 
     When spica replaces Starlette, a function with other parameters passes: packages create such routes and
     never serve them.
 
     Raises:
-        TypeError: The endpoint can't be called with one argument, or serves the other protocol.
+        TypeError: The endpoint can't be called with one argument, serves the other protocol, or is written
+            for the dependency injection of another framework.
     """
     if not callable(endpoint):
         raise TypeError(
@@ -37,6 +42,8 @@ def check_endpoint(endpoint: Any, place: str, protocol: str) -> None:
         _check_class_endpoint(endpoint, place, protocol)
     elif not is_stand_in():
         _check_function_endpoint(endpoint, place, protocol)
+        check_parameters(endpoint, path, place, "request" if protocol == "http" else "websocket")
+        _warn_of_subpaths(endpoint, path, place)
 
 
 def _check_class_endpoint(endpoint: type, place: str, protocol: str) -> None:
@@ -44,6 +51,32 @@ def _check_class_endpoint(endpoint: type, place: str, protocol: str) -> None:
         raise TypeError(f"{place}: {endpoint.__name__} serves WebSockets. Use WebSocketRoute.")
     if protocol == "websocket" and issubclass(endpoint, HTTPEndpoint):
         raise TypeError(f"{place}: {endpoint.__name__} serves HTTP. Use Route.")
+    if is_stand_in():
+        return
+    # A class with __await__ is an app itself: each connection creates an instance and awaits it.
+    if type(endpoint) is type and not hasattr(endpoint, "__await__"):
+        base = "HTTPEndpoint" if protocol == "http" else "WebSocketEndpoint"
+        raise TypeError(
+            f"{place}: the class {describe(endpoint)} is not an endpoint. Derive it from spica.{base}, or "
+            "pass a function or an ASGI app, such as an instance."
+        )
+    if methods_of(endpoint) == frozenset() and endpoint is not HTTPEndpoint:
+        warn_configuration(
+            f"{place}: {describe(endpoint)} has no method such as get() or post(), so every request gets "
+            "a 405. The names of the methods are in lower case."
+        )
+
+
+def _warn_of_subpaths(endpoint: Any, path: str, place: str) -> None:
+    """Warn of an app for many paths below a route, which serves a single one."""
+    serves_files = any(cls.__name__ == "StaticFiles" for cls in type(endpoint).__mro__)
+    # Route("/robots.txt", StaticFiles(...)) serves one file on purpose, and "/" may be the page of an app.
+    if (serves_files or hasattr(endpoint, "routes")) and path != "/" and not {*path} & {*"{."}:
+        name = type(endpoint).__name__
+        warn_configuration(
+            f"{place}: the route serves the path {path!r} alone, and nothing below it. For all paths of the "
+            f"{name}, write Mount({path!r}, app={name}(...))."
+        )
 
 
 def _check_function_endpoint(endpoint: Any, place: str, protocol: str) -> None:

@@ -79,7 +79,10 @@ def take_error(rate: Rate, cost: int) -> Exception:
 
 def _check_bytes(name: str, value: object, size: int = 0) -> int:
     if not isinstance(value, bytes):
-        raise TypeError(f"{name} must be bytes, not {value!r:.40}.")
+        raise TypeError(
+            f"{name} must be bytes, not {value!r:.40}. Encode it: value.encode() for a string, "
+            "json.dumps(value).encode() for other values."
+        )
     size += len(value)
     if size > MAX_VALUE_SIZE:
         raise ValueError(f"{name} exceeds the limit of {MAX_VALUE_SIZE} bytes: {size} bytes.")

@@ -136,7 +136,11 @@ class Tasks(Registry):
         Raises:
             TypeError, ValueError: An argument is wrong, or another periodic task has this name and a store.
         """
-        check_positive("seconds", seconds)
+        if callable(seconds):
+            raise TypeError(
+                f"every() takes the seconds first: every(60, {name_of(seconds)}), not {seconds!r:.80}."
+            )
+        check_positive("every(): seconds", seconds)
         if seconds == math.inf:
             raise ValueError("seconds must be finite, not inf.")
         check_fraction("jitter", jitter, 0.5)

@@ -420,7 +420,9 @@ class WebSocket(HTTPConnection[StateT]):
             WebSocketDisconnect: The connection broke (code 1006).
         """
         if not isinstance(data, str):
-            raise TypeError(f"send_text() takes a str, not {type(data).__name__}.")
+            raise TypeError(
+                f"send_text() takes a str, not {type(data).__name__}. {_other_method(data)}"
+            )
         message = {"type": "websocket.send", "text": data}
         if self._is_plain:
             try:
@@ -508,6 +510,17 @@ def _out_of_place(allowed: Iterable[str], kind: object) -> RuntimeError:
 def _check_mode(mode: str) -> None:
     if mode not in ("text", "binary"):
         raise RuntimeError('The "mode" argument should be "text" or "binary".')
+
+
+def _other_method(data: Any) -> str:
+    """Return the fix for data that is not a string."""
+    if isinstance(data, (bytes, bytearray)):
+        return "Call send_bytes()."
+    if isinstance(data, dict) and "type" in data:
+        return (
+            "This looks like an ASGI message, which receive() returns. Call receive_text() instead."
+        )
+    return "Call send_json()."
 
 
 explain_names(WebSocket, FIXES_OF_SOCKETS)

@@ -111,7 +111,7 @@ def test_what_is_no_list_is_refused(wrong: Any) -> None:
 def test_what_is_no_recipe_is_refused(wrong: Any) -> None:
     words = r"^Route\('/'\): middleware must be made of Middleware, not .*Write middleware=\[Middleware\("
     with pytest.raises(TypeError, match=words):
-        Route("/", Layer, middleware=[GOOD, wrong])
+        Route("/", lambda request: None, middleware=[GOOD, wrong])  # type: ignore[arg-type,return-value]
 
 
 def test_any_iterable_of_recipes_is_a_list() -> None:
@@ -144,3 +144,15 @@ def test_an_unknown_option_gets_a_suggestion() -> None:
     with pytest.raises(TypeError) as caught:
         build_stack(Spica(), [Middleware(CORSMiddleware, origins=["*"])])  # type: ignore[call-arg]
     assert "Did you mean 'allow_origins'?" in caught.value.__notes__[0]
+
+
+def test_a_function_that_is_not_an_app_is_refused_as_a_layer() -> None:
+    def make(app: Any) -> Any:
+        async def dispatch(request: Any, call_next: Any) -> None: ...
+
+        return dispatch
+
+    with pytest.raises(
+        TypeError, match=r"made an app with other parameters .*dispatch .*BaseHTTPMiddleware"
+    ):
+        build_stack(FOREIGN, [Middleware(make)])

@@ -1,29 +1,41 @@
 """Names and arguments of other frameworks get an error that says how to write the same with spica."""
 
+import io
 from typing import Any
 
 import pytest
 
 from spica._diagnostics.foreign_names import (
+    ASSIGNMENTS_OF_APPLICATIONS,
+    ASSIGNMENTS_OF_RESPONSES,
     FIXES_OF_APPLICATIONS,
+    FIXES_OF_CLASS_ENDPOINTS,
     FIXES_OF_CONNECTIONS,
     FIXES_OF_REQUESTS,
     FIXES_OF_RESPONSES,
     FIXES_OF_SOCKETS,
+    FIXES_OF_TEMPLATES,
+    FIXES_OF_UPLOADS,
     ForeignName,
     explain_arguments,
     explain_names,
 )
 from spica.applications import Spica
+from spica.datastructures import UploadFile
+from spica.endpoints import HTTPEndpoint
+from spica.exceptions import SpicaConfigurationWarning
 from spica.middleware.base import BaseHTTPMiddleware
 from spica.requests import Request
 from spica.responses import PlainTextResponse
-from spica.routing import Route, Router
+from spica.routing import Host, Mount, Route, Router, WebSocketRoute
 from spica.staticfiles import StaticFiles
+from spica.templating import Jinja2Templates
 from spica.websockets import WebSocket
 
 REQUEST = Request({"type": "http", "headers": []})
 SOCKET: WebSocket = WebSocket({"type": "websocket", "headers": []}, print, print)  # type: ignore[arg-type]
+
+ENDPOINT = HTTPEndpoint(REQUEST.scope, print, print)  # type: ignore[arg-type]
 
 CASES = [
     *((Spica(), name, fix) for name, fix in FIXES_OF_APPLICATIONS.items()),
@@ -31,6 +43,9 @@ CASES = [
     *((REQUEST, name, fix) for name, fix in (FIXES_OF_CONNECTIONS | FIXES_OF_REQUESTS).items()),
     *((SOCKET, name, fix) for name, fix in (FIXES_OF_CONNECTIONS | FIXES_OF_SOCKETS).items()),
     *((PlainTextResponse(""), name, fix) for name, fix in FIXES_OF_RESPONSES.items()),
+    *((UploadFile(io.BytesIO()), name, fix) for name, fix in FIXES_OF_UPLOADS.items()),
+    *((ENDPOINT, name, fix) for name, fix in FIXES_OF_CLASS_ENDPOINTS.items()),
+    *((Jinja2Templates("."), name, fix) for name, fix in FIXES_OF_TEMPLATES.items()),
 ]
 
 
@@ -149,3 +164,50 @@ def test_an_exception_handler_of_the_wrong_arity_is_refused(handler: Any) -> Non
         Spica(exception_handlers={404: handler})
     with pytest.raises(TypeError, match="called with two arguments"):
         Spica().add_exception_handler(404, handler)
+
+
+@pytest.mark.parametrize(
+    ("instance", "name", "fix"),
+    [
+        *((Spica(), name, fix) for name, fix in ASSIGNMENTS_OF_APPLICATIONS.items()),
+        *((PlainTextResponse(""), name, fix) for name, fix in ASSIGNMENTS_OF_RESPONSES.items()),
+    ],
+    ids=lambda value: value if isinstance(value, str) and value.isidentifier() else "",
+)
+def test_an_assignment_without_effect_is_warned_of(instance: Any, name: str, fix: str) -> None:
+    with pytest.warns(SpicaConfigurationWarning) as caught:
+        setattr(instance, name, 1)
+    assert caught[0].filename == __file__
+    assert str(caught[0].message).startswith(
+        f"{type(instance).__name__}.{name} = ... has no effect"
+    )
+    assert str(caught[0].message).endswith(fix)
+    assert getattr(instance, name) == 1
+
+
+def test_a_subclass_may_set_the_names() -> None:
+    class Own(PlainTextResponse):
+        pass
+
+    response: Any = Own("")
+    response.status = 3
+    assert response.status == 3
+
+
+@pytest.mark.parametrize(
+    ("cls", "arguments", "fix"),
+    [
+        (
+            Router,
+            {"prefix": "/api"},
+            "Give the prefix where you mount the router: app.mount('/prefix', router).",
+        ),
+        (Mount, {"prefix": "/api"}, "The path comes first: Mount('/prefix', ...)."),
+        (Host, {"routes": []}, "Write app=Router(routes=[...])."),
+        (WebSocketRoute, {"methods": ["GET"]}, "A WebSocket has no methods."),
+    ],
+)
+def test_an_unknown_argument_of_a_router_or_mount(cls: Any, arguments: Any, fix: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        cls(**arguments)
+    assert str(caught.value).endswith(fix)

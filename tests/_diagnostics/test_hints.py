@@ -1,21 +1,30 @@
 """An unhandled error of a known kind gets a note with the fix."""
 
+import asyncio
 import gc
+import json
 import traceback
 import warnings
 from typing import Any
 
+import jinja2
 import pytest
 
 from spica._diagnostics.hints import add_hint
 from spica.applications import Spica
+from spica.authentication import AuthenticationBackend
 from spica.background import BackgroundTask
-from spica.endpoints import HTTPEndpoint
+from spica.channels import Channels
+from spica.concurrency import run_in_threadpool
+from spica.endpoints import HTTPEndpoint, WebSocketEndpoint
+from spica.exceptions import HTTPException
 from spica.middleware import Middleware
+from spica.middleware.authentication import AuthenticationMiddleware
 from spica.middleware.base import BaseHTTPMiddleware
 from spica.requests import Request
 from spica.responses import JSONResponse, PlainTextResponse, Response
 from spica.routing import Route, WebSocketRoute
+from spica.stores import open_store
 from spica.testclient import TestClient
 
 
@@ -26,6 +35,12 @@ def compile_endpoint(body: str, parameter: str) -> Any:
         "JSONResponse": JSONResponse,
         "PlainTextResponse": PlainTextResponse,
         "Response": Response,
+        "Channels": Channels,
+        "asyncio": asyncio,
+        "json": json,
+        "run_in_threadpool": run_in_threadpool,
+        "store": open_store("memory://"),
+        "templates": jinja2.Environment(autoescape=True),
     }
     exec(f"async def endpoint({parameter}):\n    {lines}", names)
     return names["endpoint"]
@@ -105,6 +120,26 @@ AWAIT = "An `await` is missing"
         ),
         ("return PlainTextResponse('x', background=BackgroundTask)", "must be a BackgroundTask"),
         ("r = PlainTextResponse(''); r.headers.add('a', 'b')", "Write headers.append(name, value)"),
+        ("request.headers['a'] = 'b'", "You can't change the values of the client."),
+        ("del request.query_params['a']", "You can't change the values of the client."),
+        ("request.query_params('a')", "This is a value, not a function."),
+        ("request.url + 'x'", "Write str(url)."),
+        ("'x' + request.url", "Write str(url)."),
+        ("json.loads(request.body)", "Write `await request.body()`."),
+        ("request.session = {}", "Change the dict: request.session['key'] = value"),
+        ("request.user = 1", "AuthenticationMiddleware sets it."),
+        ("request.method = 'GET'", "Keep values of your own in request.state."),
+        ("asyncio.run(asyncio.sleep(0))", "Await the coroutine in place of asyncio.run()"),
+        ("await run_in_threadpool(None)", "run_in_threadpool(function, argument)"),
+        ("await store.set('a', b'', ttl=3)", "Write seconds=60."),
+        ("await store.get('a', b'')", "get() returns None for a missing key"),
+        ("await store.incr('a')", "Use a rate (`store.take`) for limits"),
+        (
+            "async for e in Channels().subscribe('a'): pass",
+            "Write `async with channels.subscribe(name)",
+        ),
+        ("templates.from_string('{% url \"home\" %}')", "Write {{ url_for('name', id=1) }}."),
+        ("r = PlainTextResponse(''); r.set_cookie('a', 'b', http_only=True)", "Write httponly=..."),
     ],
 )
 def test_a_mistake_in_an_endpoint(body: str, note: str) -> None:
@@ -157,8 +192,11 @@ def test_a_middleware_of_the_wrong_signature() -> None:
         async def __call__(self, request: Request) -> None:
             """Take what no server passes."""
 
-    note = "An ASGI app or middleware is called with (scope, receive, send)."
-    assert note in notes_of(Spica(middleware=[Middleware(Own)]))  # type: ignore[arg-type]
+    app = Spica(middleware=[Middleware(Own)])  # type: ignore[arg-type]
+    with pytest.raises(
+        TypeError, match=r"with other parameters than \(scope, receive, send\): .*Own"
+    ):
+        TestClient(app).get("/")
 
 
 def test_a_middleware_that_cannot_be_called() -> None:
@@ -198,3 +236,39 @@ def test_an_error_that_cannot_be_shown_stays_as_it_is() -> None:
     exc = Broken()
     add_hint(exc)
     assert not hasattr(exc, "__notes__")
+
+
+def test_a_method_of_a_websocket_endpoint_without_the_websocket() -> None:
+    class Endpoint(WebSocketEndpoint):
+        async def on_connect(self) -> None:  # type: ignore[override]
+            """Take what spica does not pass."""
+
+    app = Spica(routes=[WebSocketRoute("/", Endpoint)])
+    assert "on_receive(self, websocket, data)" in notes_of(app, connect=True)
+
+
+def test_a_backend_that_is_not_async() -> None:
+    class Backend(AuthenticationBackend):
+        def authenticate(self, conn: Any) -> None:  # type: ignore[override]
+            """Return no coroutine."""
+
+    app = Spica(middleware=[Middleware(AuthenticationMiddleware, backend=Backend())])
+    assert "must be an `async def` method" in notes_of(app)
+
+
+def test_an_exception_handler_with_its_parameters_in_the_other_order() -> None:
+    async def handler(exc: Any, request: Any) -> Response:
+        return PlainTextResponse(request.url.path)
+
+    app = Spica(exception_handlers={404: handler})
+    assert "takes the request first" in notes_of(app)
+
+
+def test_a_detail_that_is_not_a_string_names_the_fix() -> None:
+    async def endpoint(request: Request) -> Response:
+        raise HTTPException(400, {"a": 1})  # type: ignore[arg-type]
+
+    with pytest.raises(
+        TypeError, match=r"HTTPException\(400\): detail must be a string, .*exception handler"
+    ):
+        TestClient(Spica(routes=[Route("/", endpoint)])).get("/")

@@ -288,3 +288,17 @@ def test_a_prefix_that_is_kept_is_not_warned_of(settings: dict[str, Any]) -> Non
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         format_set_cookie(**{"key": "a", "value": "b", **settings})
+
+
+def test_a_max_age_that_is_not_a_number_names_the_seconds() -> None:
+    age: Any = datetime.timedelta(days=1)
+    with pytest.raises(
+        TypeError, match=r"must be a number of seconds, not .*Write 86400, or int\("
+    ):
+        format_set_cookie("a", "b", max_age=age)
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, [1], (1,), {1}])
+def test_a_collection_is_not_the_value_of_a_cookie(value: Any) -> None:
+    with pytest.raises(TypeError, match=r"must be a str, not .*json\.dumps"):
+        format_set_cookie("a", value)

@@ -14,6 +14,7 @@ FLOORS: dict[str, float] = {
     "spica._originals": 0,  # which methods nobody has overridden
     "spica._http.closecodes": 0,  # what an exception may carry
     "spica._diagnostics.call_site": 0,  # the user's line, for every error and warning
+    "spica._diagnostics.foreign_names": 0,  # strings alone, for the errors of any class
     # grammar and rules: text in, values out
     "spica._http": 1,
     # values and tools

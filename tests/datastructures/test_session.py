@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from spica.datastructures.session import Session
+from spica.datastructures.session import USUAL_KEYS, Session
 
 pytestmark = pytest.mark.anyio
 
@@ -31,3 +31,17 @@ def test_a_copy_of_a_session_is_a_session_of_its_own() -> None:
     copy = pickle.loads(pickle.dumps(Session(a=1)))
     assert type(copy) is Session
     assert copy == {"a": 1}
+
+
+@pytest.mark.parametrize("name", USUAL_KEYS.split())
+def test_a_usual_key_is_not_set_as_an_attribute(name: str) -> None:
+    session = Session()
+    with pytest.raises(AttributeError, match=rf"Write request\.session\['{name}'\] = "):
+        setattr(session, name, "value")
+
+
+def test_an_unknown_attribute_names_the_item() -> None:
+    with pytest.raises(
+        AttributeError, match=r"Its values are items: request\.session\['basket'\]\."
+    ):
+        Session().basket  # type: ignore[attr-defined]  # noqa: B018

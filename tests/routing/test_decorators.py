@@ -172,3 +172,10 @@ async def test_options_of_routes_reach_the_route(make: Any) -> None:
 def test_an_unknown_option_is_an_error_of_route(make: Any) -> None:
     with pytest.raises(TypeError, match="max_size"):
         make().get("/", max_size=3)(endpoint)
+
+
+def test_methods_belong_to_route() -> None:
+    with pytest.raises(
+        TypeError, match=r"@app\.post\('/'\) serves one method.*@app\.route\('/', methods="
+    ):
+        Spica().post("/", methods=["GET"])  # type: ignore[call-arg]

@@ -478,7 +478,9 @@ class TestAdding:
         assert str(info.value).endswith(">. Write Route('/path', function).")
 
     def test_a_mapping_is_no_list_of_routes(self) -> None:
-        with pytest.raises(TypeError, match=r"Mount and the like, not '/'\.$"):
+        with pytest.raises(
+            TypeError, match=r"Mount and the like, not '/'\. Write \[Route\('/', function"
+        ):
             Router({"/": answer})  # type: ignore[arg-type]
 
 

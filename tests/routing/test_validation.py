@@ -250,3 +250,42 @@ def test_a_function_for_websockets_is_refused_by_a_route() -> None:
 def test_a_list_of_routes_is_refused_as_the_app_of_a_mount() -> None:
     with pytest.raises(TypeError, match=r"Pass routes by name: Mount\(path, routes=\[...\]\)"):
         Mount("/api", [])  # type: ignore[arg-type]
+
+
+# -- endpoints that would answer with 404 or 405 -------------------------------------------------------
+
+
+def test_a_class_that_is_not_an_endpoint_is_refused() -> None:
+    class View:
+        def get(self, request: Any) -> None: ...
+
+    with pytest.raises(
+        TypeError, match=r"View \(.*:\d+\) is not an endpoint\. Derive it from spica\.HTTPEnd"
+    ):
+        Route("/", View)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"Derive it from spica\.WebSocketEndpoint"):
+        WebSocketRoute("/", View)  # type: ignore[arg-type]
+
+
+def test_a_class_endpoint_without_methods_is_warned_of() -> None:
+    class View(HTTPEndpoint):
+        async def GET(self, request: Any) -> None: ...
+
+    with pytest.warns(
+        SpicaConfigurationWarning, match=r"View .*has no method such as get\(\)"
+    ) as caught:
+        Route("/", View)
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("app", [Router(), StaticFiles(packages=[("tests", "support")])])
+def test_an_app_of_many_paths_in_a_route_is_warned_of(app: Any) -> None:
+    with pytest.warns(
+        SpicaConfigurationWarning, match=r"the path '/static' alone.*write Mount\('/static'"
+    ):
+        Route("/static", app)
+
+
+@pytest.mark.parametrize("path", ["/robots.txt", "/", "/files/{path:path}"])
+def test_an_app_of_many_paths_may_serve_one(path: str) -> None:
+    Route(path, StaticFiles(packages=[("tests", "support")]))

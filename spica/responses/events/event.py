@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeAlias
 from spica._asgi import current_codec as codec
 from spica._asgi.unread import close_unread, has_started_running
 from spica.concurrency import close_iterator
+from spica.exceptions import warn_configuration
 
 
 class ServerSentEvent:
@@ -111,6 +112,11 @@ def _format_type(event: str) -> str:
 
 def _split_lines(data: str) -> str:
     """Return ``data`` with a field name in front of each further line."""
+    if data.startswith("data:") and data.endswith("\n\n"):
+        warn_configuration(
+            f"An event of EventSourceResponse has the data {data!r:.80}, which is an encoded event. "
+            "Clients get it with 'data:' in the text. Yield the data alone."
+        )
     # HTML s.9.2.5: CR LF, CR and LF each end a line.
     return data.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\ndata: ")
 

@@ -12,9 +12,10 @@ import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextvars import ContextVar
-from types import TracebackType
+from types import MethodType, TracebackType
 from typing import TYPE_CHECKING, Any
 
+from spica._diagnostics.arguments import takes
 from spica._diagnostics.call_site import describe, user_line, warn_at
 from spica.exceptions import SpicaDeprecationWarning
 
@@ -56,6 +57,11 @@ def _make_lifespan(lifespan: Any) -> LifespanContext:
         raise TypeError(
             "lifespan must be the function, not its result: write lifespan=name, not lifespan=name(app)."
         )
+    if not _takes_application(lifespan):
+        raise TypeError(
+            f"A lifespan is called with one argument, the application, but {describe(lifespan)} has other "
+            "parameters. Write async def lifespan(app)."
+        )
     if inspect.isasyncgenfunction(lifespan):
         _warn_of_generator("async generator function")
         return contextlib.asynccontextmanager(lifespan)
@@ -64,6 +70,14 @@ def _make_lifespan(lifespan: Any) -> LifespanContext:
         return contextlib.asynccontextmanager(functools.partial(_as_async, lifespan))
     context: LifespanContext = lifespan  # `open_context` checks its result  # pyright: ignore[reportAssignmentType]
     return context
+
+
+def _takes_application(lifespan: Any) -> bool:
+    # @asynccontextmanager makes a function of any arguments. Look at the function below it.
+    if isinstance(lifespan, MethodType):
+        function = lifespan.__func__
+        return takes(getattr(function, "__wrapped__", function), 2)
+    return takes(getattr(lifespan, "__wrapped__", lifespan), 1)
 
 
 def _warn_of_generator(kind: str) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spica.exceptions import SpicaConfigurationWarning
 from spica.responses import ServerSentEvent
 from spica.responses.events.event import encode_event
 from spica.testclient.events import EventDecoder
@@ -146,3 +147,10 @@ def test_a_mapping_with_another_key_names_the_fix():
 def test_an_item_that_is_no_event_names_the_fix(item):
     with pytest.raises(TypeError, match=r"must be a ServerSentEvent, a str or a mapping"):
         encode_event(item)
+
+
+def test_an_event_that_was_encoded_by_hand_is_warned_of() -> None:
+    with pytest.warns(
+        SpicaConfigurationWarning, match=r"'data: 1\\n\\n', which is an encoded event"
+    ):
+        ServerSentEvent("data: 1\n\n")

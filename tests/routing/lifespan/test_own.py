@@ -139,3 +139,23 @@ class TestKinds:
     def test_what_cannot_be_called_is_refused(self) -> None:
         with pytest.raises(TypeError, match="lifespan must be a function"):
             make_lifespans("lifespan")  # type: ignore[arg-type]
+
+
+def test_a_lifespan_without_the_application_is_refused() -> None:
+    @contextlib.asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        yield
+
+    with pytest.raises(
+        TypeError, match=r"one argument, the application, but .*lifespan \(.*:\d+\) has other"
+    ):
+        Spica(lifespan=lifespan)  # type: ignore[arg-type]
+
+
+def test_a_method_may_be_a_lifespan() -> None:
+    class Pool:
+        @contextlib.asynccontextmanager
+        async def lifespan(self, app: object) -> AsyncIterator[None]:
+            yield
+
+    Spica(lifespan=Pool().lifespan)
