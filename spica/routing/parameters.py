@@ -75,15 +75,15 @@ def _fix_of_parameter(function: FunctionType, name: str, path: str, conn: str) -
     kind = getattr(annotation, "__name__", "")
     if kind in _VALUES:
         values = f"{conn}.path_params[{name!r}] or {conn}.query_params.get({name!r})"
-        return f"takes a {kind}. Name the parameter {conn!r}, and read {values}."
+        return f"takes {name!r} of type {kind}. Name the parameter {conn!r}, and read {values}."
     if not isinstance(annotation, type) or issubclass(annotation, HTTPConnection):
         return ""
     if issubclass(annotation, UploadFile):
-        return (
-            f"takes a file. Name the parameter {conn!r}, and read (await {conn}.form())[{name!r}]."
-        )
+        value = f"(await {conn}.form())[{name!r}]"
+        return f"takes the file {name!r}. Name the parameter {conn!r}, and read {value}."
     if any(hasattr(annotation, mark) for mark in _MODEL_MARKS):
-        return f"takes a {kind}. Name the parameter {conn!r}, and read `await {conn}.read({kind})`."
+        value = f"`await {conn}.read({kind})`"
+        return f"takes {name!r} of type {kind}. Name the parameter {conn!r}, and call {value}."
     return ""
 
 
