@@ -24,6 +24,7 @@ from spica.channels.backend import (
 )
 from spica.channels.messages import ChannelsUnavailable, Event, History, Position, new_epoch
 from spica.channels.server import Guard, require_asyncio
+from spica.stores.postgres_tables import Tables, UnusableDatabase, begin, take_connection
 from spica.stores.waiting import WAIT_PART, Busy, Slots
 
 POLL_SECONDS = 1.0
@@ -58,8 +59,7 @@ CREATE TABLE IF NOT EXISTS spica_presence (
 """
 """The tables of the channels."""
 
-# The query names a catalog: to_regclass() alone would not see a table of a transaction that has just ended.
-_HAS_SCHEMA = "SELECT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('spica_presence'))"
+_TABLES = Tables(SCHEMA, "spica_presence", 2)
 _PUBLISH = """
 WITH counted AS (
     INSERT INTO spica_channel AS c (name, epoch, seq, used) VALUES ($1, $2, 1, clock_timestamp())
@@ -196,6 +196,7 @@ class _Database:
         self._given = pool
         self._pool: Any = None
         self._url = url
+        self._needs_transactions = False
         self._opening: asyncio.Future[tuple[Any, Slots]] | None = None
         self.errors = (
             asyncpg.PostgresError,
@@ -203,6 +204,7 @@ class _Database:
             asyncpg.InternalClientError,  # a connection that breaks in the middle of an answer
             OSError,
             TimeoutError,
+            UnusableDatabase,
         )
         self.guard = Guard(self.errors)
 
@@ -221,14 +223,15 @@ class _Database:
     async def acquire(self) -> Any:
         """Return a connection."""
         pool, _ = await self.open()
-        return await pool.acquire()
+        return await take_connection(pool)
 
     async def _open(self) -> tuple[Any, Slots]:
         pool = self._given or await self._asyncpg.create_pool(
             self._url, min_size=0, max_size=MAX_CONNECTIONS, timeout=5, reset=_keep
         )
         try:
-            await self._create_schema(pool)
+            async with pool.acquire() as connection:
+                self._needs_transactions = await _TABLES.prepare(connection)
         except BaseException:
             if self._given is None:
                 pool.terminate()  # an open transaction would keep its locks
@@ -236,17 +239,6 @@ class _Database:
         self._pool = pool
         # One connection listens.
         return pool, Slots(pool.get_max_size() - 1, TIMEOUT_SECONDS)
-
-    async def _create_schema(self, pool: Any) -> None:
-        async with pool.acquire() as connection:
-            if await connection.fetchval(_HAS_SCHEMA):
-                return
-            async with connection.transaction():
-                # Of workers that start at once, the first creates the tables. The others must not try: even
-                # an index that exists locks its table, so they would wait for a transaction that publishes.
-                await connection.execute("SELECT pg_advisory_xact_lock(7163, 2)")
-                if not await connection.fetchval(_HAS_SCHEMA):
-                    await connection.execute(SCHEMA)
 
     async def release(self, connection: Any) -> None:
         """Give a connection back."""
@@ -264,9 +256,10 @@ class _Database:
     async def _call(self, method: str, statement: str, args: tuple[Any, ...]) -> Any:
         pool, slots = await self.open()
         async with slots:
-            connection = await pool.acquire()
+            connection = await take_connection(pool)
             try:
-                return await getattr(connection, method)(statement, *args)
+                async with begin(connection, self._needs_transactions):
+                    return await getattr(connection, method)(statement, *args)
             except asyncio.CancelledError:
                 # The answer may still come: the connection is of no use to another operation.
                 self.terminate(connection)

@@ -31,17 +31,50 @@ def is_lost_connection(error: BaseException) -> bool:
     return type(error) is RuntimeError and "the handler is closed" in str(error)
 
 
-_CLUSTER_ERRORS = ("MovedError", "AskError", "ClusterDownError", "ClusterCrossSlotError")
+_CLUSTER = "a node of a Redis Cluster, which is not supported: use one primary with replicas"
+_PREPARED = (
+    "another program changed the connection: behind PgBouncer in transaction mode, make a pool with "
+    "statement_cache_size=0"
+)
+_TABLES = "execute SCHEMA of spica.stores.postgres or spica.channels.postgres in a migration"
+_FIXES = {
+    "MovedError": _CLUSTER,
+    "AskError": _CLUSTER,
+    "ClusterDownError": _CLUSTER,
+    "ClusterCrossSlotError": _CLUSTER,
+    "OutOfMemoryError": "the server has reached its maxmemory: raise it",
+    "NoPermissionError": (
+        "allow the ACL user: ~spica:* &spica:* +@read +@write +@scripting +@pubsub +ping +time"
+    ),
+    "ReadOnlyError": "the server is a replica: use the URL of the primary",
+    # Codes of Postgres: appendix A of its manual.
+    "25006": "the server is a replica, or the role has default_transaction_read_only: use the primary",
+    "26000": _PREPARED,
+    "42P05": _PREPARED,
+    "3F000": "set the search_path of the role, or add ?search_path=NAME to the URL",
+    "42501": f"grant the role rights on the schema and the tables; to create them, {_TABLES}",
+    "42P01": f"a table was dropped: restart the application, or {_TABLES}",
+    "42703": f"a table has another form: drop the tables spica_*, or {_TABLES}",
+    "53300": "raise max_connections of the server or the limit of the role",
+}
+"""The fix of an error, by the name of its class or its code."""
+_FIXES_IN_SCRIPTS = {
+    "OOM ": _FIXES["OutOfMemoryError"],
+    "READONLY ": _FIXES["ReadOnlyError"],
+    "executing the script can't": _FIXES["NoPermissionError"],
+}
+"""The fix of an error within a script of Redis, by a part of its message."""
 
 
 def describe_error(error: BaseException) -> str:
-    """Return the reason of a failed operation, for the log."""
-    reason = f"{type(error).__name__}: {error}"
-    if type(error).__name__ in _CLUSTER_ERRORS:
-        reason += (
-            " (a node of a Redis Cluster, which is not supported: use one primary with replicas)"
-        )
-    return reason
+    """Return the reason of a failed operation and its fix if it is known, for the log."""
+    name, reason = type(error).__name__, str(error)
+    fix = _FIXES.get(name) or _FIXES.get(getattr(error, "sqlstate", None) or "")
+    if name == "ResponseError":
+        fix = next((fix for part, fix in _FIXES_IN_SCRIPTS.items() if part in reason), None)
+    if fix:
+        return f"{name}: {reason.partition(chr(10))[0]} ({fix})"
+    return f"{name}: {reason}"
 
 
 class Breaker:

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from spica.stores.base import BaseStore
-from spica.stores.breaker import Breaker, is_lost_connection
+from spica.stores.breaker import Breaker, describe_error, is_lost_connection
+from spica.stores.postgres_tables import Tables, UnusableDatabase, begin, take_connection
 from spica.stores.values import Allowance, Rate, Record, take
 from spica.stores.waiting import Busy, Slots
 
@@ -27,6 +28,8 @@ PRUNE_SECONDS = 1.0
 """The time between two looks for expired rows."""
 MIN_PRUNED = 100
 """How many expired rows one look deletes at least."""
+LOCK_NOT_AVAILABLE, READ_ONLY = "55P03", "25006"
+"""Codes of errors: see appendix A of the manual of Postgres."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS spica_value
@@ -46,8 +49,7 @@ CREATE TABLE IF NOT EXISTS spica_generation (grp text COLLATE "C" PRIMARY KEY, n
 """
 """The tables of the store. Times are in microseconds since the epoch."""
 
-# The query names a catalog: to_regclass() alone would not see a table of a transaction that has just ended.
-_HAS_SCHEMA = "SELECT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('spica_generation'))"
+_TABLES = Tables(SCHEMA, "spica_generation", 1)
 # The time of the server in microseconds, once per statement. now() would be the time of the transaction.
 _N = "n AS MATERIALIZED (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS t)"
 _T = "(SELECT t FROM n)"
@@ -59,6 +61,7 @@ _TAT = _TAT.format(n=_T)
 
 # Two statements that lock the same rows or tables in another order would wait for each other. Each statement
 # locks tables in the order of `SCHEMA`, and several rows of a table in the order of their keys.
+# A pool may have a codec for jsonb, so JSON is sent and read as text.
 _STATEMENTS = {
     "ping": "SELECT 1",
     "get": f"WITH {_N} SELECT value FROM spica_value WHERE key = $1 AND (expires IS NULL OR expires > {_T})",
@@ -93,11 +96,12 @@ _STATEMENTS = {
         RETURNING true""",
     "read": f"""WITH {_N} SELECT fields::text, created, used, ends FROM spica_record
         WHERE key = $1 AND {_LIVE}""",
-    "create": f"""WITH {_N} INSERT INTO spica_record VALUES ($1, $2::jsonb, {_T}, {_T}, {_T} + $3::bigint,
-        $4::bigint, $5) ON CONFLICT (key) DO UPDATE SET fields = excluded.fields, created = excluded.created,
-        used = excluded.used, expires = excluded.expires, ends = excluded.ends, grp = excluded.grp""",
-    "merge": f"""WITH {_N} UPDATE spica_record SET fields = (fields || $2::jsonb) - $3::text[], used = {_T},
-        expires = {_T} + $4::bigint WHERE key = $1 AND {_LIVE} RETURNING true""",
+    "create": f"""WITH {_N} INSERT INTO spica_record VALUES ($1, $2::text::jsonb, {_T}, {_T},
+        {_T} + $3::bigint, $4::bigint, $5) ON CONFLICT (key) DO UPDATE SET fields = excluded.fields,
+        created = excluded.created, used = excluded.used, expires = excluded.expires, ends = excluded.ends,
+        grp = excluded.grp""",
+    "merge": f"""WITH {_N} UPDATE spica_record SET fields = (fields || $2::text::jsonb) - $3::text[],
+        used = {_T}, expires = {_T} + $4::bigint WHERE key = $1 AND {_LIVE} RETURNING true""",
     "members": f"""WITH {_N} SELECT array(SELECT key FROM spica_record WHERE grp = $1 AND {_LIVE}
         ORDER BY created, key)""",
     "delete_group": f"""WITH {_N}, d AS (DELETE FROM spica_record WHERE key IN (SELECT key FROM spica_record
@@ -211,19 +215,6 @@ class _Operations:
         for statement in _PRUNE.values():
             await self.connection.execute(statement, limit)
 
-    async def create_schema(self) -> None:
-        if await self._has_schema():
-            return
-        async with self.connection.transaction():
-            # Of workers that start at once, the first creates the tables. The others must not try: even an
-            # index that exists locks its table, which the first worker may be writing to by then.
-            await self.connection.execute("SELECT pg_advisory_xact_lock(7163, 1)")
-            if not await self._has_schema():
-                await self.connection.execute(SCHEMA)
-
-    async def _has_schema(self) -> bool:
-        return bool(await self.connection.fetchval(_HAS_SCHEMA))
-
 
 def _import_asyncpg() -> Any:
     try:
@@ -241,6 +232,7 @@ async def _keep(connection: Any) -> None:
 class _Open(NamedTuple):
     pool: Any
     slots: Slots
+    needs_transactions: bool
 
 
 class _Database:
@@ -256,6 +248,7 @@ class _Database:
             self.asyncpg.PostgresError,
             self.asyncpg.InterfaceError,
             self.asyncpg.InternalClientError,
+            UnusableDatabase,
             OSError,
             TimeoutError,
         )
@@ -294,20 +287,22 @@ class _Database:
             reset=_keep,
         )
         try:
-            await _Call("create_schema", ()).carry_out(pool)
+            async with pool.acquire() as connection:
+                needs_transactions = await _TABLES.prepare(connection)
         except BaseException:
             if self.owned:
                 pool.terminate()
             raise
-        return _Open(pool, Slots(pool.get_max_size(), self.breaker.timeout_seconds))
+        slots = Slots(pool.get_max_size(), self.breaker.timeout_seconds)
+        return _Open(pool, slots, needs_transactions)
 
     async def run(self, call: "_Call") -> Any:
         """Open the pool if necessary, and carry out one operation."""
         self.calls.add(call)
         try:
-            pool, slots = await asyncio.shield(self.pool())
-            async with slots:
-                return await call.carry_out(pool)
+            opened = await asyncio.shield(self.pool())
+            async with opened.slots:
+                return await call.carry_out(opened)
         finally:
             self.calls.discard(call)
 
@@ -361,20 +356,30 @@ class _Call:
         self.connection: Any = None
         self.is_abandoned = False
 
-    async def carry_out(self, pool: Any) -> Any:
-        """Return the result. Without a caller that waits, do nothing."""
-        connection = await pool.acquire()
+    async def carry_out(self, opened: _Open) -> Any:
+        """Return the result. Without a caller that waits, do nothing.
+
+        Raises:
+            Busy: The role has a ``lock_timeout``, or too few connections.
+            Exception: The server or the connection failed: an error of the driver, or an OSError.
+        """
+        connection = await take_connection(opened.pool)
         try:
             if not self.is_abandoned:
                 self.connection = connection
-                return await getattr(_Operations(connection), self.operation)(*self.args)
+                async with begin(connection, opened.needs_transactions):
+                    return await getattr(_Operations(connection), self.operation)(*self.args)
         except BaseException as error:
-            if not isinstance(error, _import_asyncpg().PostgresError):
-                connection.terminate()  # its state is unknown
+            code = getattr(error, "sqlstate", None)
+            if code == LOCK_NOT_AVAILABLE:
+                raise Busy(f"{error} (the role has a lock_timeout)") from None
+            if code is None or code == READ_ONLY:
+                # Its state is unknown, or its server is no longer the primary.
+                connection.terminate()
             raise
         finally:
             self.connection = None
-            await pool.release(connection)
+            await opened.pool.release(connection)
 
     def abandon(self) -> None:
         """Give the operation up. Its connection is of no use to another one: the answer may still come."""
@@ -444,7 +449,7 @@ class PostgresStore(BaseStore):
         except Busy as error:
             raise breaker.refuse(operation, str(error)) from None
         except database.errors as error:
-            raise breaker.fail(operation, f"{type(error).__name__}: {error}") from error
+            raise breaker.fail(operation, describe_error(error)) from error
         except BaseException as error:
             if is_lost_connection(error):
                 raise breaker.fail(operation, str(error)) from error

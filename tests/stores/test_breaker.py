@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from spica.stores import StoreUnavailable
-from spica.stores.breaker import MAX_FAILURES, Breaker
+from spica.stores.breaker import MAX_FAILURES, Breaker, describe_error
 
 
 class Clock:
@@ -140,3 +140,24 @@ def test_an_open_breaker_says_so():
 def test_the_timeout_is_a_number(seconds):
     with pytest.raises(TypeError, match="RedisStore: timeout_seconds must be a number of seconds"):
         Breaker("RedisStore", seconds)
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "fix"),
+    [
+        ("MovedError", "3999 127.0.0.1:7001", "a node of a Redis Cluster"),
+        ("OutOfMemoryError", "command not allowed", "raise it"),
+        ("ResponseError", "@user_script: 4: -OOM command not allowed", "maxmemory: raise it"),
+        ("ResponseError", "-READONLY You can't write", "use the URL of the primary"),
+        ("ResponseError", "The user executing the script can't publish", "&spica:*"),
+        ("NoPermissionError", "this user has no permissions", "~spica:*"),
+    ],
+)
+def test_the_reason_names_the_fix_of_a_setting(name, message, fix):
+    reason = describe_error(type(name, (Exception,), {})(message))
+    assert reason.startswith(f"{name}: {message} (")
+    assert fix in reason
+
+
+def test_the_reason_of_another_error_is_its_message():
+    assert describe_error(OSError("no route to host")) == "OSError: no route to host"

@@ -1,0 +1,83 @@
+"""The part that the store and the channels in Postgres share: how they create tables and take connections.
+
+Both work with any settings of the role and the database, or report the setting that they cannot work with.
+"""
+
+from contextlib import nullcontext
+from typing import Any
+
+from spica.stores.waiting import Busy
+
+ENCODINGS = ("UTF8", "SQL_ASCII")
+"""The encodings of a database that store any string."""
+
+
+class UnusableDatabase(Exception):
+    """The database has a property that the store or the channels cannot work with."""
+
+
+class Tables:
+    """The tables of the store, or of the channels.
+
+    Args:
+        schema: The statements that create them.
+        last: The name of the table that is created last.
+        lock: The number of the advisory lock for their creation.
+    """
+
+    def __init__(self, schema: str, last: str, lock: int) -> None:
+        self.schema = schema
+        # The query names a catalog: to_regclass() alone would not see a table of a transaction that has just
+        # ended.
+        self._exist = f"SELECT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('{last}'))"
+        self._lock = f"SELECT pg_advisory_xact_lock(7163, {lock})"
+
+    async def prepare(self, connection: Any) -> bool:
+        """Create the tables if necessary. Return whether each statement needs a transaction of its own.
+
+        It does if transactions begin in another isolation level than READ COMMITTED. In the levels above,
+        statements that change the same row at once fail instead of waiting for each other.
+
+        Raises:
+            UnusableDatabase: The encoding of the database cannot store all characters.
+        """
+        isolation, encoding = await connection.fetchrow(
+            "SELECT current_setting('transaction_isolation'), current_setting('server_encoding')"
+        )
+        if encoding not in ENCODINGS:
+            raise UnusableDatabase(
+                f"the database has the encoding {encoding}, which lacks most characters: use a database "
+                "with ENCODING 'UTF8'"
+            )
+        if not await connection.fetchval(self._exist):
+            async with connection.transaction(isolation="read_committed"):
+                # Of workers that start at once, the first creates the tables. The others must not try: even
+                # an index that exists locks its table, which another transaction may be writing to by then.
+                await connection.execute(self._lock)
+                if not await connection.fetchval(self._exist):
+                    await connection.execute(self.schema)
+        return bool(isolation != "read committed")
+
+
+def begin(connection: Any, needs_transaction: bool) -> Any:
+    """Return the transaction of an operation as a context manager, or one that does nothing."""
+    return (
+        connection.transaction(isolation="read_committed") if needs_transaction else nullcontext()
+    )
+
+
+async def take_connection(pool: Any) -> Any:
+    """Return a connection of the pool.
+
+    Raises:
+        Busy: The server has no connection to spare, but the pool has some, which are in use.
+    """
+    try:
+        return await pool.acquire()
+    except Exception as error:
+        if getattr(error, "sqlstate", None) == "53300" and pool.get_size():
+            raise Busy(
+                f"all {pool.get_size()} connections are in use, and the server allows no more: raise its "
+                f"max_connections or the limit of the role ({error})"
+            ) from None
+        raise
