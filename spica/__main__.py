@@ -17,8 +17,47 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import spica
+
+_PROXY = "Put a proxy such as nginx or Caddy in front, which ends TLS."
+_RUN = "Write spica run."
+_FIXES = {
+    "--bind": "Write --host and --port.",
+    "--env-file": 'Read the file in the program: Config(".env").',
+    "--forwarded-allow-ips": "Write --trusted-proxy ADDRESS.",
+    "--proxy-headers": "Write --trusted-proxy ADDRESS.",
+    "--reload": "spica dev reloads on save.",
+    "--ssl-certfile": _PROXY,
+    "--ssl-keyfile": _PROXY,
+    "--timeout": "A route takes timeout_seconds. --drain is the time for a shutdown.",
+    "--workers": "spica dev has one worker. Use spica run.",
+    "-b": "Write --host and --port.",
+    "-p": "Write --port.",
+    "-w": "Write --workers.",
+    "build": "Write spica static build SRC OUT.",
+    "collectstatic": "Write spica static build SRC OUT.",
+    "runserver": "Write spica dev.",
+    "serve": _RUN,
+    "server": _RUN,
+    "shell": "Run python, and import the application.",
+    "start": _RUN,
+    "test": "Run pytest.",
+}
+"""Options and commands of other servers and frameworks, and how to write the same with spica."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors name the fix for options and commands of other tools."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error, and exit with status 2."""
+        if message.startswith("unrecognized arguments") or "argument COMMAND" in message:
+            words = message.replace("'", " ").replace("=", " ").split()
+            fix = next((_FIXES[word] for word in words if word in _FIXES), "")
+            message = f"{message}. {fix}" if fix else message
+        super().error(message)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from spica.cli import command as cli
     from spica.cli import staticbuild
 
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="spica",
         description="Run and check ASGI applications.",
         epilog='"spica COMMAND --help" explains a command.',

@@ -118,3 +118,22 @@ def test_as_a_program(program: Callable[[str], None]) -> None:
     )
     assert done.returncode == 1
     assert "error: Route('/b'" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fix"),
+    [
+        (["run", "--reload"], "--reload. spica dev reloads on save."),
+        (["run", "shop:app", "--bind=0.0.0.0:80"], "Write --host and --port."),
+        (["dev", "--workers", "2"], "Use spica run."),
+        (["runserver"], "Write spica dev."),
+    ],
+    ids=["option", "with value", "other command", "command"],
+)
+def test_an_option_or_command_of_another_tool_names_the_fix(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], fix: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.rstrip().endswith(fix)
