@@ -16,6 +16,7 @@ from hmac import compare_digest
 from typing import Any
 
 from spica._diagnostics.arguments import check_secret
+from spica._diagnostics.foreign_names import FIXES_OF_KEYRINGS, explain_names
 from spica.datastructures import Secret
 from spica.exceptions import HTTPException
 
@@ -234,3 +235,6 @@ def decode_base64(text: bytes) -> bytes:
     if text.translate(None, _URL_ALPHABET):
         raise ValueError("a character outside the base64 alphabet for URLs")
     return a2b_base64(text.translate(_STANDARD_ALPHABET) + b"=" * (-len(text) % 4))
+
+
+explain_names(Keyring, FIXES_OF_KEYRINGS)

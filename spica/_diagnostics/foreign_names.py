@@ -309,6 +309,13 @@ FIXES_OF_CLASS_ENDPOINTS = {
     "as_view": "Pass the class itself: Route('/path', ClassName).",
 }
 
+FIXES_OF_KEYRINGS = {
+    "dumps": "Call keyring.sign(json.dumps(value), purpose).",
+    "loads": "Write json.loads(keyring.verify(signed, purpose)).",
+    "unsign": "Call keyring.verify(signed, purpose).",
+    "validate": "Call keyring.verify(signed, purpose), which raises InvalidSignature.",
+}
+
 FIXES_OF_UPLOADS = {
     "chunks": "Write `while chunk := await upload.read(65536)`.",
     "mimetype": "Read upload.content_type, which is a claim of the client.",

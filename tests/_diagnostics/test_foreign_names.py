@@ -11,6 +11,7 @@ from spica._diagnostics.foreign_names import (
     FIXES_OF_APPLICATIONS,
     FIXES_OF_CLASS_ENDPOINTS,
     FIXES_OF_CONNECTIONS,
+    FIXES_OF_KEYRINGS,
     FIXES_OF_REQUESTS,
     FIXES_OF_RESPONSES,
     FIXES_OF_SOCKETS,
@@ -28,6 +29,7 @@ from spica.middleware.base import BaseHTTPMiddleware
 from spica.requests import Request
 from spica.responses import PlainTextResponse
 from spica.routing import Host, Mount, Route, Router, WebSocketRoute
+from spica.signing import Keyring
 from spica.staticfiles import StaticFiles
 from spica.templating import Jinja2Templates
 from spica.websockets import WebSocket
@@ -44,6 +46,7 @@ CASES = [
     *((SOCKET, name, fix) for name, fix in (FIXES_OF_CONNECTIONS | FIXES_OF_SOCKETS).items()),
     *((PlainTextResponse(""), name, fix) for name, fix in FIXES_OF_RESPONSES.items()),
     *((UploadFile(io.BytesIO()), name, fix) for name, fix in FIXES_OF_UPLOADS.items()),
+    *((Keyring("x" * 32), name, fix) for name, fix in FIXES_OF_KEYRINGS.items()),
     *((ENDPOINT, name, fix) for name, fix in FIXES_OF_CLASS_ENDPOINTS.items()),
     *((Jinja2Templates("."), name, fix) for name, fix in FIXES_OF_TEMPLATES.items()),
 ]
