@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from spica._http.filenames import split_path
+
 
 class Manifest:
     """The names of a manifest.
@@ -41,6 +43,8 @@ class Manifest:
                     f"{place}: the entry of {name!r:.80} must be the hashed name, or an object with the "
                     f'key "file" as Vite writes it, not {entry!r:.80}.'
                 )
+            for file in files:
+                _check_path(file, f"{place}: the entry of {name!r:.80}")
             self._names[name] = files[0]
             hashed.update(files)
             # A build may be set to leave the hashes out: "src/main.ts" becomes "assets/main.js".
@@ -74,6 +78,11 @@ def _read(path: str | os.PathLike[str], directory: str | os.PathLike[str] | None
                 return json.load(file)
         except FileNotFoundError:
             continue
+        except IsADirectoryError:
+            raise ValueError(
+                f"StaticFiles(manifest={os.fspath(path)!r}): this is a directory. Give the path of the file, "
+                "for example 'manifest.json'."
+            ) from None
         except ValueError as error:
             raise ValueError(
                 f"StaticFiles(manifest={os.fspath(path)!r}): the file is not JSON: {error}."
@@ -83,6 +92,15 @@ def _read(path: str | os.PathLike[str], directory: str | os.PathLike[str] | None
         f"StaticFiles(manifest={os.fspath(path)!r}): there is no file at {places}. Run the build first, "
         "for example: spica static build SRC OUT."
     )
+
+
+def _check_path(file: str, place: str) -> None:
+    """Refuse a path that ``StaticFiles`` can't serve, so that ``url_for`` would return a broken URL."""
+    if not file.strip("/") or "://" in file or split_path(file, is_windows=False) is None:
+        raise ValueError(
+            f"{place} has {file!r:.80}. Write a path relative to the directory of StaticFiles, such as "
+            "'assets/app.0123456789.js'."
+        )
 
 
 def _keeps_name(name: str, file: str) -> bool:
@@ -100,4 +118,5 @@ def _files_of(entry: Any) -> Iterator[Any]:
     if "file" in entry:
         yield entry["file"]
         for key in ("css", "assets"):
-            yield from entry.get(key) or ()
+            files = entry.get(key) or ()
+            yield from files if isinstance(files, (list, tuple)) else [None]  # refused

@@ -1,6 +1,7 @@
 """Tests of spica/responses/file/manifest.py."""
 
 import json
+import os
 
 import pytest
 
@@ -71,11 +72,26 @@ def test_a_relative_path_is_also_looked_up_in_the_directory(tmp_path):
         ({"a": 1}, "the entry of 'a' must be the hashed name"),
         ({"a": {"src": "a"}}, "an object with the key"),
         ({"a": {"file": 1}}, "an object with the key"),
+        ({"a": {"file": "a.1.js", "css": "a.css"}}, "an object with the key"),
+        ({"a": {"file": "a.1.js", "assets": 1}}, "an object with the key"),
+        ({"a": ""}, "the entry of 'a' has ''. Write a path relative to the directory"),
+        ({"a": "/static/a.1.js"}, "Write a path relative to the directory"),
+        ({"a": "https://cdn.example/a.1.js"}, "Write a path relative to the directory"),
+        (
+            {"a": {"file": "a.1.js", "css": ["../a.1.css"]}},
+            "Write a path relative to the directory",
+        ),
     ],
 )
 def test_another_file_is_an_error(tmp_path, content, message):
     with pytest.raises(ValueError, match=message):
         manifest_of(tmp_path, content)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows reports another error")
+def test_a_directory_is_not_a_manifest(tmp_path):
+    with pytest.raises(ValueError, match="this is a directory. Give the path of the file"):
+        Manifest(tmp_path, tmp_path)
 
 
 def test_a_missing_file_names_the_build(tmp_path):
