@@ -149,6 +149,9 @@ class EncodableTypes:
         )
 
 
+_GRPC = "application/grpc+"
+"""The beginning of the media types of gRPC, which has its own framing and compression."""
+
 EVENT_STREAM = "text/event-stream"
 """The media type of server-sent events: WHATWG HTML s.9.2.5."""
 
@@ -156,7 +159,8 @@ EVENT_STREAM = "text/event-stream"
 class IncludedTypes(EncodableTypes):
     """Decide by a list of the media types to encode. ``type/*`` and ``+suffix`` match several.
 
-    ``text/*`` does not match event streams. List their type to encode them.
+    ``text/*`` does not match event streams, and ``+json`` does not match gRPC. List their types to encode
+    them.
     """
 
     __slots__ = ("_included", "_prefixes", "_suffixes")
@@ -172,9 +176,9 @@ class IncludedTypes(EncodableTypes):
     def _is_excluded(self, media_type: str) -> bool:
         if media_type in self._included:
             return False
-        return media_type == EVENT_STREAM or not (
-            media_type.startswith(self._prefixes) or media_type.endswith(self._suffixes)
-        )
+        if media_type == EVENT_STREAM or media_type.startswith(_GRPC):
+            return True
+        return not (media_type.startswith(self._prefixes) or media_type.endswith(self._suffixes))
 
 
 def is_event_stream(raw_headers: RawHeaders) -> bool:

@@ -142,6 +142,7 @@ async def test_the_level_is_used():
         ("application/octet-stream", False),
         ("application/some-new-format", False),
         ("application/grpc", False),
+        ("application/grpc+json", False),
         ("text/event-stream", False),
         (None, False),
     ],

@@ -90,7 +90,7 @@ def test_another_file_is_an_error(tmp_path, content, message):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows reports another error")
 def test_a_directory_is_not_a_manifest(tmp_path):
-    with pytest.raises(ValueError, match="this is a directory. Give the path of the file"):
+    with pytest.raises(ValueError, match=r"this is a directory\. Give the path of the file"):
         Manifest(tmp_path, tmp_path)
 
 
