@@ -62,9 +62,24 @@ class TaskHandle:
         return self._state
 
     def cancel(self) -> None:
-        """Cancel the task. A call of a `def` function ends before that; an `async` one at its next await."""
+        """Cancel the task. A call of a `def` function ends before that; an `async` one at its next await.
+
+        You may call this in the event loop, and in the thread of a `def` endpoint.
+
+        Raises:
+            RuntimeError: The task runs, and this is another thread.
+        """
         if self._registry is not None and self in self._registry:
             self._registry.remove(self)
+        if self._executions and current_loop() is None:
+            from anyio import from_thread
+
+            from_thread.run_sync(self._cancel_executions)
+        else:
+            self._cancel_executions()
+
+    def _cancel_executions(self) -> None:
+        """Cancel what runs, in the thread of the event loop."""
         for execution in self._executions:
             execution.scope.cancel()
 

@@ -283,6 +283,26 @@ def test_wrong_arguments_are_refused(arguments: Any, options: Any, message: str)
         Spica().tasks.start(*arguments, **options)
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_def_endpoint_cancels_a_task(backend: Any) -> None:
+    handles = []
+
+    def endpoint(request: Request) -> PlainTextResponse:
+        handle = request.app.tasks.start(anyio.sleep_forever)
+        handles.append(handle)
+        handle.cancel()
+        return PlainTextResponse("cancelled")
+
+    async def wait(request: Request) -> PlainTextResponse:
+        await handles[0].wait()
+        return PlainTextResponse(handles[0].state)
+
+    app = Spica(routes=[Route("/", endpoint), Route("/wait", wait)])
+    with TestClient(app, backend=backend) as client:
+        assert client.get("/").text == "cancelled"
+        assert client.get("/wait").text == "cancelled"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
