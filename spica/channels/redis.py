@@ -13,6 +13,7 @@ import time
 from collections.abc import Collection, Mapping
 from importlib import import_module
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from spica.channels.backend import KEEP_COUNTER_SECONDS, TIMEOUT_SECONDS, Feed, Page, kept
 from spica.channels.messages import (
@@ -290,7 +291,12 @@ class RedisBackend:
 
         Raises:
             ImportError: The package redis is not installed.
+            ValueError: The URL has the option ``decode_responses``.
         """
+        if "decode_responses" in parse_qs(urlsplit(url).query):
+            raise ValueError(
+                "Channels: the backend on Redis reads bytes. Remove decode_responses from the URL."
+            )
         backend = cls.__new__(cls)
         package = "redis"
         if url.startswith("valkey"):

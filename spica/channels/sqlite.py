@@ -36,6 +36,7 @@ from spica.channels.backend import (
 )
 from spica.channels.messages import ChannelsUnavailable, Event, History, Position, new_epoch
 from spica.channels.server import Failures
+from spica.stores.breaker import describe_error
 from spica.stores.sqlite import real_path
 from spica.stores.sqlite_operations import read_clock, read_clock_offset
 
@@ -259,7 +260,7 @@ class _Worker:
                     self._try([job])
                 return
             for job in jobs:
-                job.error = f"{type(exc).__name__}: {exc}"
+                job.error = describe_error(exc)
 
     def _check_file(self) -> None:
         """Close a file that was replaced or deleted: what is written to it would be lost."""
@@ -299,7 +300,7 @@ class _Worker:
             self._version = version
         except (sqlite3.Error, OSError) as exc:
             self._give_up(exc)
-            error = ChannelsUnavailable("reading", f"{type(exc).__name__}: {exc}")
+            error = ChannelsUnavailable("reading", describe_error(exc))
             self._tell(self._feed.log_outage, error)
             time.sleep(POLL_SECONDS * 10)
 

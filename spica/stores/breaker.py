@@ -37,7 +37,8 @@ _PREPARED = (
     "statement_cache_size=0"
 )
 _TABLES = "execute SCHEMA of spica.stores.postgres or spica.channels.postgres in a migration"
-_FIXES = {
+_FILE = "give the user of this process write access to the file and its folder"
+_FIXES: dict[object, str] = {
     "MovedError": _CLUSTER,
     "AskError": _CLUSTER,
     "ClusterDownError": _CLUSTER,
@@ -56,6 +57,12 @@ _FIXES = {
     "42P01": f"a table was dropped: restart the application, or {_TABLES}",
     "42703": f"a table has another form: drop the tables spica_*, or {_TABLES}",
     "53300": "raise max_connections of the server or the limit of the role",
+    # Result codes of SQLite: https://sqlite.org/rescode.html.
+    5: "another program keeps the file locked: end its transaction",
+    8: _FILE,
+    13: "the disk is full",
+    14: _FILE,
+    26: "another file has this name: choose a name of its own",
 }
 """The fix of an error, by the name of its class or its code."""
 _FIXES_IN_SCRIPTS = {
@@ -69,7 +76,8 @@ _FIXES_IN_SCRIPTS = {
 def describe_error(error: BaseException) -> str:
     """Return the reason of a failed operation and its fix if it is known, for the log."""
     name, reason = type(error).__name__, str(error)
-    fix = _FIXES.get(name) or _FIXES.get(getattr(error, "sqlstate", None) or "")
+    code = getattr(error, "sqlstate", None) or getattr(error, "sqlite_errorcode", -1) & 0xFF
+    fix = _FIXES.get(name) or _FIXES.get(code)
     if name == "ResponseError":
         fix = next((fix for part, fix in _FIXES_IN_SCRIPTS.items() if part in reason), None)
     if fix:

@@ -70,14 +70,14 @@ async def take_connection(pool: Any) -> Any:
     """Return a connection of the pool.
 
     Raises:
-        Busy: The server has no connection to spare, but the pool has some, which are in use.
+        Busy: The server has no connection to spare, but the pool has some.
     """
     try:
         return await pool.acquire()
     except Exception as error:
         if getattr(error, "sqlstate", None) == "53300" and pool.get_size():
             raise Busy(
-                f"all {pool.get_size()} connections are in use, and the server allows no more: raise its "
+                f"the server allows no more than the {pool.get_size()} connections of this pool: raise its "
                 f"max_connections or the limit of the role ({error})"
             ) from None
         raise

@@ -22,7 +22,7 @@ from typing import Any
 import anyio
 
 from spica.stores.base import BaseStore
-from spica.stores.breaker import Breaker
+from spica.stores.breaker import Breaker, describe_error
 from spica.stores.sqlite_operations import READS, Operations
 
 MAX_BATCH = 256
@@ -223,7 +223,7 @@ class _Worker:
                     self._try([job])
                 return
             for job in jobs:
-                job.error = f"{type(error).__name__}: {error}"
+                job.error = describe_error(error)
 
     def _check_file(self) -> None:
         """Close a file that was replaced or deleted: what is written to it would be lost."""

@@ -46,6 +46,11 @@ async def test_a_client_with_one_connection_is_refused(make_client):
         RedisBackend(make_client(1))
 
 
+async def test_a_url_that_decodes_responses_is_refused(anyio_backend):
+    with pytest.raises(ValueError, match="Remove decode_responses from the URL"):
+        Channels("redis://127.0.0.1:1/0?decode_responses=True")
+
+
 async def test_connections_that_you_use_are_no_outage(make_client):
     client = make_client(2)
     channels = Channels(RedisBackend(client))

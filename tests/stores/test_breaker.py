@@ -1,6 +1,7 @@
 """The circuit breaker, with a clock of the test."""
 
 import logging
+import sqlite3
 
 import pytest
 
@@ -157,6 +158,23 @@ def test_the_reason_names_the_fix_of_a_setting(name, message, fix):
     reason = describe_error(type(name, (Exception,), {})(message))
     assert reason.startswith(f"{name}: {message} (")
     assert fix in reason
+
+
+@pytest.mark.parametrize(
+    ("code", "fix"),
+    [
+        (sqlite3.SQLITE_BUSY, "end its transaction"),
+        (sqlite3.SQLITE_READONLY_DIRECTORY, "write access to the file and its folder"),
+        (sqlite3.SQLITE_CANTOPEN, "write access to the file and its folder"),
+        (sqlite3.SQLITE_FULL, "the disk is full"),
+        (sqlite3.SQLITE_NOTADB, "another file has this name"),
+    ],
+)
+def test_the_reason_names_the_fix_of_a_file(code, fix):
+    error = sqlite3.OperationalError("it failed")
+    error.sqlite_errorcode = code
+    assert describe_error(error).startswith("OperationalError: it failed (")
+    assert fix in describe_error(error)
 
 
 def test_the_reason_of_another_error_is_its_message():
