@@ -45,15 +45,17 @@ OUTAGE_CODES = ("57P01", "57P02", "57P03")
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS spica_channel (
-    name text PRIMARY KEY, epoch text NOT NULL, seq bigint NOT NULL, used timestamptz NOT NULL
+    name text COLLATE "C" PRIMARY KEY, epoch text NOT NULL, seq bigint NOT NULL, used timestamptz NOT NULL
 );
 CREATE TABLE IF NOT EXISTS spica_event (
-    channel text NOT NULL, seq bigint NOT NULL, event text, data bytea NOT NULL, at timestamptz NOT NULL,
+    channel text COLLATE "C" NOT NULL, seq bigint NOT NULL, event text, data bytea NOT NULL,
+    at timestamptz NOT NULL,
     PRIMARY KEY (channel, seq)
 );
 CREATE INDEX IF NOT EXISTS spica_event_at ON spica_event USING brin (at);
 CREATE TABLE IF NOT EXISTS spica_presence (
-    channel text NOT NULL, member text NOT NULL, value bytea NOT NULL, expires timestamptz NOT NULL,
+    channel text COLLATE "C" NOT NULL, member text COLLATE "C" NOT NULL, value bytea NOT NULL,
+    expires timestamptz NOT NULL,
     PRIMARY KEY (channel, member)
 );
 """
@@ -112,7 +114,7 @@ UPDATE spica_channel SET used = clock_timestamp() WHERE name IN (
 )
 """
 _JOIN = """
-WITH given AS (SELECT unnest($2::text[]) AS member, unnest($3::bytea[]) AS value),
+WITH given AS (SELECT unnest($2::text[]) COLLATE "C" AS member, unnest($3::bytea[]) AS value),
 known AS (SELECT member FROM spica_presence WHERE channel = $1 AND member = ANY ($2)),
 written AS (
     INSERT INTO spica_presence
