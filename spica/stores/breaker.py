@@ -55,7 +55,7 @@ _FIXES: dict[object, str] = {
     "3F000": "set the search_path of the role, or add ?search_path=NAME to the URL",
     "42501": f"grant the role rights on the schema and the tables; to create them, {_TABLES}",
     "42P01": f"a table was dropped: restart the application, or {_TABLES}",
-    "42703": f"a table has another form: drop the tables spica_*, or {_TABLES}",
+    "42703": "a table has another form: drop the tables spica_*, and restart the application",
     "53300": "raise max_connections of the server or the limit of the role",
     # Result codes of SQLite: https://sqlite.org/rescode.html.
     5: "another program keeps the file locked: end its transaction",
