@@ -194,7 +194,7 @@ def _no_store(name: str) -> RuntimeError:
 
 
 class _Item:
-    """A name that belongs into the dict. Setting it as an attribute would lose it with the request."""
+    """A name that belongs in the dict. Setting it as an attribute would lose it with the request."""
 
     __slots__ = ("name",)
 

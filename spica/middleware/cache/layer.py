@@ -209,7 +209,7 @@ class ResponseCacheMiddleware(Layer):
     async def _respond_to_change(self, request: Request[Any]) -> Answer:
         """Answer a request that may change something, and forget what it changes (RFC 9111 s.4.4).
 
-        That are the entries of its URI, and of those in Location and Content-Location.
+        These are the entries of its own URI and of the URIs in Location and Content-Location.
         """
         _current.set(self)
         answer = await self.inner.respond(request)
