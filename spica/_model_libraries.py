@@ -155,14 +155,20 @@ def find_constraint(hint: Any) -> Any:
 _LIMITS = ("gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length", "tz")
 
 
-@lru_cache(maxsize=1024)
 def _validator_of(model: Any) -> Any:
     """Return the validator of a pydantic model, or None. It knows the arguments of a generic dataclass."""
     if hasattr(get_origin(model), "__pydantic_validator__"):
-        from pydantic import TypeAdapter
+        return _validator_of_alias(model)
+    return getattr(
+        model, "__pydantic_validator__", None
+    )  # not kept: a rebuilt model has another one
 
-        return TypeAdapter(model).validator
-    return getattr(model, "__pydantic_validator__", None)
+
+@lru_cache(maxsize=1024)
+def _validator_of_alias(model: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(model).validator
 
 
 def _convert_with_pydantic(validator: Any, value: Any, is_text: bool) -> Any:

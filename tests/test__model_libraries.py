@@ -120,3 +120,14 @@ def test_an_error_of_a_validator_that_no_library_has_wrapped_is_raised():
 
     with pytest.raises(ValueError, match="odd"):
         decode(Odd, b"{}")
+
+
+def test_a_rebuilt_model_is_read_with_its_new_rules():
+    class Star(pydantic.BaseModel):
+        name: str
+
+    assert decode(Star, b'{"name": "Vega", "size": 2}') == Star(name="Vega")
+    Star.model_config["extra"] = "forbid"
+    Star.model_rebuild(force=True)
+    with pytest.raises(Mistakes):
+        decode(Star, b'{"name": "Vega", "size": 2}')

@@ -63,8 +63,8 @@ CREATE TABLE IF NOT EXISTS spica_presence (
 
 _TABLES = Tables(SCHEMA, "spica_presence", 2)
 _PUBLISH = """
-WITH counted AS (
-    INSERT INTO spica_channel AS c (name, epoch, seq, used) VALUES ($1, $2, 1, clock_timestamp())
+WITH {limit} counted AS (
+    INSERT INTO spica_channel AS c (name, epoch, seq, used) SELECT $1, $2, 1, clock_timestamp() {source}
     ON CONFLICT (name) DO UPDATE SET seq = c.seq + 1, used = excluded.used RETURNING epoch, seq
 ), inserted AS (
     INSERT INTO spica_event (channel, seq, event, data, at)
@@ -72,11 +72,11 @@ WITH counted AS (
 )
 SELECT epoch, seq FROM counted
 """
-# The limit is that of this statement. An open transaction that has published to the channel holds its row.
-_PUBLISH_WITHIN_LIMIT = _PUBLISH.replace(
-    "WITH", "WITH patience AS MATERIALIZED (SELECT set_config('lock_timeout', $5, true)),", 1
-).replace(
-    "VALUES ($1, $2, 1, clock_timestamp())", "SELECT $1, $2, 1, clock_timestamp() FROM patience"
+_PUBLISH_IN_TRANSACTION = _PUBLISH.format(limit="", source="")
+# Another transaction that has published to the channel holds its row. Only this statement gets the limit.
+_PUBLISH_WITHIN_LIMIT = _PUBLISH.format(
+    limit="patience AS MATERIALIZED (SELECT set_config('lock_timeout', $5, true)),",
+    source="FROM patience",
 )
 # One statement, so that the counter and the events are of the same moment.
 _READ = """
@@ -493,7 +493,9 @@ class PostgresBackend:
             limit = str(round(TIMEOUT_SECONDS * WAIT_PART * 1000))
             row = await database.run("publish", "fetchrow", _PUBLISH_WITHIN_LIMIT, *args, limit)
         else:
-            row = await database.run_on(connection, "publish", "fetchrow", _PUBLISH, *args)
+            row = await database.run_on(
+                connection, "publish", "fetchrow", _PUBLISH_IN_TRANSACTION, *args
+            )
         position = Position(*row)
         if self._listener is not None:
             self._listener.announce(key, connection)

@@ -65,18 +65,21 @@ def _fix_of_default(function: FunctionType) -> str:
 
 
 def _fix_of_parameter(function: FunctionType, name: str, path: str, conn: str) -> str:
-    if name in (param for param, _ in PARAM_REGEX.findall(path)):
+    annotation = _annotation_of(function, name)
+    if _is_connection(annotation):
+        return ""
+    # A path such as "/logs/{request}" may name a parameter like the connection.
+    if name != conn and name in (param for param, _ in PARAM_REGEX.findall(path)):
         return (
             f"takes {name!r}. Name the parameter {conn!r}, and read {conn}.path_params[{name!r}]."
         )
-    annotation = _annotation_of(function, name)
     if annotation is None:
         return ""
     kind = getattr(annotation, "__name__", "")
     if kind in _VALUES:
         values = f"{conn}.path_params[{name!r}] or {conn}.query_params.get({name!r})"
         return f"takes {name!r} of type {kind}. Name the parameter {conn!r}, and read {values}."
-    if not isinstance(annotation, type) or issubclass(annotation, HTTPConnection):
+    if not isinstance(annotation, type):
         return ""
     if issubclass(annotation, UploadFile):
         value = f"(await {conn}.form())[{name!r}]"
@@ -85,6 +88,10 @@ def _fix_of_parameter(function: FunctionType, name: str, path: str, conn: str) -
         value = f"`await {conn}.read({kind})`"
         return f"takes {name!r} of type {kind}. Name the parameter {conn!r}, and call {value}."
     return ""
+
+
+def _is_connection(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, HTTPConnection)
 
 
 def _annotation_of(function: FunctionType, name: str) -> Any:

@@ -71,7 +71,8 @@ def _warn_of_subpaths(endpoint: Any, path: str, place: str) -> None:
     """Warn of an app for many paths below a route, which serves a single one."""
     serves_files = any(cls.__name__ == "StaticFiles" for cls in type(endpoint).__mro__)
     # Route("/robots.txt", StaticFiles(...)) serves one file on purpose, and "/" may be the page of an app.
-    if (serves_files or hasattr(endpoint, "routes")) and path != "/" and not {*path} & {*"{."}:
+    is_one_path = path == "/" or "{" in path or "." in path
+    if (serves_files or hasattr(endpoint, "routes")) and not is_one_path:
         name = type(endpoint).__name__
         warn_configuration(
             f"{place}: the route serves the path {path!r} alone, and nothing below it. For all paths of the "

@@ -81,7 +81,9 @@ def describe_error(error: BaseException) -> str:
     if name == "ResponseError":
         fix = next((fix for part, fix in _FIXES_IN_SCRIPTS.items() if part in reason), None)
     if fix:
-        return f"{name}: {reason.partition(chr(10))[0]} ({fix})"
+        reason = (
+            f"{reason.splitlines()[0]} ({fix})" if reason else fix
+        )  # without hints of the server
     return f"{name}: {reason}"
 
 

@@ -139,3 +139,20 @@ def later(request: Any, number: int = 1) -> None: ...
 )
 def test_a_function_for_a_request_passes(function: Any) -> None:
     Route("/{item_id}", function)
+
+
+def test_a_path_parameter_may_have_the_name_of_the_connection():
+    async def show(request):
+        pass
+
+    async def read(item: Request):
+        pass
+
+    assert Route("/logs/{request}", show).path == "/logs/{request}"
+
+    async def save(request: Star):
+        pass
+
+    with pytest.raises(TypeError, match="takes 'request' of type Star"):
+        Route("/stars", save)
+    assert Route("/items/{item}", read).path == "/items/{item}"

@@ -24,6 +24,12 @@ async def store(postgres_url):
         yield store
 
 
+@pytest.fixture
+async def pool(postgres_url):
+    async with asyncpg.create_pool(postgres_url) as pool:
+        yield pool
+
+
 async def test_on_trio_it_raises_a_type_error(anyio_backend):
     store = open_store("postgresql://127.0.0.1:1/app")
     if anyio_backend == "trio":
@@ -73,12 +79,8 @@ async def test_stores_that_start_at_once_create_the_tables_once(postgres_url):
 
 
 @ASYNCIO
-async def test_a_worker_that_starts_does_not_wait_for_writers(postgres_url):
-    async with (
-        asyncpg.create_pool(postgres_url) as pool,
-        open_store(postgres_url, timeout_seconds=60) as store,
-        asyncio.TaskGroup() as group,
-    ):
+async def test_a_worker_that_starts_does_not_wait_for_writers(store, pool):
+    async with asyncio.TaskGroup() as group:
         async with pool.acquire() as first, pool.acquire() as writer:
             await first.execute("SELECT pg_advisory_lock(7163, 1)")
             setting = group.create_task(store.set("a", b"1"))
@@ -96,12 +98,8 @@ async def test_a_worker_that_starts_does_not_wait_for_writers(postgres_url):
     [lambda store: store.delete("b", "a"), lambda store: store.delete_group("g", keep="c")],
     ids=["keys", "group"],
 )
-async def test_deletions_lock_rows_in_the_order_of_their_keys(delete, postgres_url):
-    async with (
-        asyncpg.create_pool(postgres_url) as pool,
-        open_store(postgres_url, timeout_seconds=60) as store,
-        asyncio.TaskGroup() as group,
-    ):
+async def test_deletions_lock_rows_in_the_order_of_their_keys(delete, store, pool):
+    async with asyncio.TaskGroup() as group:
         for key in "bac":
             await store.create(key, {}, idle_seconds=60, ends_at=FAR, group="g")
         async with pool.acquire() as connection, connection.transaction():
@@ -116,15 +114,11 @@ async def test_deletions_lock_rows_in_the_order_of_their_keys(delete, postgres_u
 
 
 @ASYNCIO
-async def test_a_deletion_that_waited_deletes_the_newest_state(postgres_url):
-    async with (
-        asyncpg.create_pool(postgres_url) as pool,
-        open_store(postgres_url, timeout_seconds=60) as store,
-        asyncio.TaskGroup() as group,
-    ):
+async def test_a_deletion_that_waited_deletes_the_newest_state(store, pool):
+    async with asyncio.TaskGroup() as group:
         await store.set("a", b"1")
         async with pool.acquire() as connection, connection.transaction():
-            await connection.execute("UPDATE spica_value SET value = '2' ")
+            await connection.execute("UPDATE spica_value SET value = '2'")
             deleting = group.create_task(store.delete("a"))
             await until_waiting(pool)
         assert await deleting == 1

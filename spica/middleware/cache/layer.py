@@ -110,8 +110,8 @@ def _check_tags(tags: tuple[Any, ...]) -> None:
             raise TypeError(f"invalidate(): a tag must be a string, not {tag!r:.80}.")
         if not _TAG.fullmatch(tag):
             raise ValueError(
-                f"invalidate(): no response can have the tag {tag!r:.80}. A tag has no commas, control "
-                "characters and spaces around it. Pass several tags as several arguments."
+                f"invalidate(): no response can have the tag {tag!r:.80}. A tag must not contain commas "
+                "or control characters, or begin or end with a space. Pass several tags as several arguments."
             )
 
 

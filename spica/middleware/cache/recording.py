@@ -179,9 +179,11 @@ class Recording:
         miss, chunks = self._miss, self._chunks
         self._chunks = None
         entry = None
-        if chunks is None or is_cut(self._start, self._size):
-            pass
-        elif not is_personal(miss.request.scope, miss.session):
+        if (
+            chunks is not None
+            and not is_cut(self._start, self._size)
+            and not is_personal(miss.request.scope, miss.session)
+        ):
             entry = await miss.cache.write(
                 miss.question, self._start, b"".join(chunks), self._terms, miss.before
             )

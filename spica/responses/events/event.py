@@ -113,9 +113,10 @@ def _format_type(event: str) -> str:
 def _split_lines(data: str) -> str:
     """Return ``data`` with a field name in front of each further line."""
     if data.startswith("data:") and data.endswith("\n\n"):
+        # The same message for all data: Python keeps each warning that it has shown.
         warn_configuration(
-            f"An event of EventSourceResponse has the data {data!r:.80}, which is an encoded event. "
-            "Clients get it with 'data:' in the text. Yield the data alone."
+            "The data of an event of EventSourceResponse begins with 'data:' and ends with an empty line, so "
+            "it is probably an encoded event. Clients get 'data:' as a part of it. Yield the data alone."
         )
     # HTML s.9.2.5: CR LF, CR and LF each end a line.
     return data.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\ndata: ")
