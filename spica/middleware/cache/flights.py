@@ -130,10 +130,14 @@ class Flights:
         if type(store) is MemoryStore:
             layers = _of_memory.setdefault(store._space, {})
             self._running = layers.setdefault(store._prefix, self._running)
-        self._passed: dict[str, None] = {}
+        self._passed: dict[tuple[str, bool], None] = {}
 
     def __len__(self) -> int:
         return len(self._running)
+
+    def shares_with(self, other: Flights) -> bool:
+        """Return whether the layers have the same entries, in memory."""
+        return self._running is other._running
 
     def get(self, question: Question) -> Flight | None:
         """Return the running computation of this entry."""
@@ -149,14 +153,20 @@ class Flights:
         if self._running.get(flight.name) is flight:
             del self._running[flight.name]
 
-    def remember(self, question: Question, *, is_stored: bool) -> None:
-        """Remember whether a response can be stored. Requests for others do not wait for each other."""
-        self._passed.pop(question.key, None)
+    def remember(self, name: tuple[str, bool], *, is_stored: bool) -> None:
+        """Remember whether a response can be stored. Requests for others do not wait for each other.
+
+        Args:
+            name: the key of the URI, and whether the request has credentials, since ``default_seconds``
+                stores no response to such a request.
+            is_stored: whether the response can be stored.
+        """
+        self._passed.pop(name, None)
         if not is_stored:
-            self._passed[question.key] = None
+            self._passed[name] = None
             if len(self._passed) > MAX_PASSED:
                 del self._passed[next(iter(self._passed))]
 
-    def is_passed(self, question: Question) -> bool:
-        """Return whether the last response for this URI could not be stored."""
-        return question.key in self._passed
+    def is_passed(self, name: tuple[str, bool]) -> bool:
+        """Return whether the last response for this URI and kind of request could not be stored."""
+        return name in self._passed

@@ -67,6 +67,8 @@ MAX_TAGS = 32
 _SAFE = frozenset(("GET", "HEAD", "OPTIONS", "QUERY", "TRACE"))
 _TAG = re.compile(r"[!-+\--~\x80-\xff]([ -+\--~\x80-\xff]*[!-+\--~\x80-\xff])?")
 """A tag: characters of a field value (RFC 9110 s.5.5) without commas."""
+_COMPUTED_BY = "spica.response_caches"
+"""The scope key of the layers that compute the response."""
 _current: ContextVar[ResponseCacheMiddleware] = ContextVar("spica_response_cache")
 
 
@@ -181,10 +183,16 @@ class ResponseCacheMiddleware(Layer):
 
     async def respond(self, request: Request[Any]) -> Answer:
         """Return a stored response, or that of the app inside."""
-        method = request.scope["method"]
+        scope = request.scope
+        method = scope["method"]
         if method != "GET" and method != "HEAD":
             return await self._respond_to_change(request)
-        question = Question(request.scope)
+        if _COMPUTED_BY in scope and self._is_inside_itself(scope[_COMPUTED_BY]):
+            return await self.inner.respond(request)
+        question = Question(scope)
+        if question.has_body:
+            # RFC 9110 s.9.3.1: it has no meaning, but an endpoint may read it all the same.
+            return await self._pass_on(request, "bypass")
         try:
             entry = await self._find(question)
         except StoreUnavailable:
@@ -195,16 +203,30 @@ class ResponseCacheMiddleware(Layer):
                 return entry.answer(request, question, now, "")
             seconds = entry.terms.while_revalidating
             if seconds and entry.allows_stale(question, now, seconds):
-                scope = copy_scope(request.scope)
+                scope = copy_scope(scope)
                 stale = entry.answer(request, question, now, "")
                 stale.background = BackgroundTask(self._refresh, scope, question)
                 return stale
+        return await self._respond_to_miss(request, question, entry)
+
+    async def _respond_to_miss(
+        self, request: Request[Any], question: Question, stale: Entry | None
+    ) -> Answer:
+        """Compute a response, unless the request forbids that."""
+        scope = request.scope
         if "only-if-cached" in question.directives:
-            response = error_response(request.scope, 504, "The cache has no such response.")
+            response = error_response(scope, 504, "The cache has no such response.")
             note_status(response.raw_headers, "fwd=request")
             return response
         _current.set(self)
-        return await _Miss(self, request, question, entry).respond()
+        scope[_COMPUTED_BY] = [*scope.get(_COMPUTED_BY, ()), self]
+        return await _Miss(self, request, question, stale).respond()
+
+    def _is_inside_itself(self, outside: list[ResponseCacheMiddleware]) -> bool:
+        """Return whether a layer outside has the same entries. They would wait for each other."""
+        return any(
+            each.store is self.store or each._flights.shares_with(self._flights) for each in outside
+        )
 
     async def _respond_to_change(self, request: Request[Any]) -> Answer:
         """Answer a request that may change something, and forget what it changes (RFC 9111 s.4.4).
@@ -352,6 +374,7 @@ class ResponseCacheMiddleware(Layer):
                 return
             before = await self.changes(question)
             recorder, session = Recorder(self.max_body_size), scope.get("session")
+            scope[_COMPUTED_BY] = [self]
             await self.app(scope, EmptyBody(), recorder)
             terms = None
             if recorder.is_whole and not is_personal(scope, session):
@@ -376,7 +399,7 @@ def _status_of(error: Exception) -> int:
 class _Miss:
     """A request that no fresh entry answers."""
 
-    __slots__ = ("before", "cache", "question", "reason", "request", "session", "stale")
+    __slots__ = ("before", "cache", "kind", "question", "reason", "request", "session", "stale")
 
     before: tuple[int, int]
 
@@ -392,6 +415,7 @@ class _Miss:
         self.question = question
         self.stale = stale
         self.session = request.scope.get("session")  # that of a layer outside
+        self.kind = question.key, question.has_credentials  # before a layer inside finds a user
         if stale is None:
             self.reason = "vary-miss" if question.is_varied else "uri-miss"
         else:
@@ -414,25 +438,33 @@ class _Miss:
                 return await self._lead(cache._flights.begin(question), deadline)
             deadline = min(deadline, anyio.current_time() + cache.wait_seconds)
             await flight.wait(deadline)
-            if flight.entry is not None and self._is_answered_by(flight, flight.entry):
-                return self._answer(flight.entry, f"fwd={self.reason};collapsed")
+            answer = await self._answer_from(flight)
+            if answer is not None:
+                return answer
             if flight.failure:
-                replacement = self._replace_failure(flight.failure)
-                if replacement is not None:
-                    return replacement
                 # One of those who wait tries again, so that a failing service does not get them all at once.
                 may_retry, has_seen_failure = not has_seen_failure, True
             else:
-                may_retry = flight.was_cut
+                may_retry = flight.was_cut or question.name != flight.name
             if not may_retry or anyio.current_time() >= deadline:
                 return await self._compute_checked(None)
+
+    async def _answer_from(self, flight: Flight) -> Response | None:
+        """Return the answer that the computation of another request allows, or None."""
+        entry = flight.entry
+        if entry is None:
+            return self._replace_failure(flight.failure)
+        if not self._is_answered_by(flight, entry):
+            # It is for other values of the varied fields. Their names are known now, and with them ours.
+            entry = await self._find_fresh()
+        return None if entry is None else self._answer(entry, f"fwd={self.reason};collapsed")
 
     def _may_wait(self) -> bool:
         """Return whether the response of another request is likely to be of use."""
         cache, question = self.cache, self.question
         if not cache.single_flight or self.request.method == "HEAD" or question.directives:
             return False
-        return not question.has_authorization and not cache._flights.is_passed(question)
+        return not question.has_authorization and not cache._flights.is_passed(self.kind)
 
     def _is_answered_by(self, flight: Flight, entry: Entry) -> bool:
         """Return whether the fields that the response varies by are the same in this request."""
@@ -550,12 +582,13 @@ class _Miss:
         if (
             is_personal(scope, self.session)
             or SENT_BY_HAND in scope
-            or isinstance(response, ResolvedFile)
+            or isinstance(response, ResolvedFile)  # it is on the disk already
+            or getattr(self.request._receive, "received", 0) > 0  # a body that no field announces
         ):
-            terms = None  # a file is on the disk already
+            terms = None
         says_nothing = status_code in (206, 304, 412) or status_code >= 500
-        if terms is not None or not says_nothing:
-            cache._flights.remember(question, is_stored=terms is not None)
+        if terms is not None or not (says_nothing or "no-store" in question.directives):
+            cache._flights.remember(self.kind, is_stored=terms is not None)
         return terms
 
     def _note(self, response: Response, more: str) -> None:

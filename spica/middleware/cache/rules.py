@@ -45,7 +45,12 @@ _NOT_STORED = frozenset(
 _Found = dict[bytes, list[bytes]]
 _DECISIVE = frozenset((b"cache-control", b"set-cookie", b"vary", b"expires", b"date", b"age"))
 _NO_AGE = [b""]
-_READ = frozenset((b"host", b"cache-control", b"authorization", b"cookie")) | PRECONDITION_FIELDS
+_OF_BODY = frozenset((b"content-length", b"transfer-encoding"))
+_READ = (
+    frozenset((b"host", b"cache-control", b"authorization", b"cookie"))
+    | _OF_BODY
+    | PRECONDITION_FIELDS
+)
 _DIRECTIVE = re.compile(r'([a-z-]+)(?:\s*=\s*"?([^",\s]*))?')
 
 
@@ -85,7 +90,11 @@ class Question:
         if b"cache-control" in found:
             self.directives = read_directives(found[b"cache-control"].decode("latin-1"))
         host = found.get(b"host", b"").lower()
-        path = scope.get("raw_path") or scope["path"].encode()
+        path = scope["path"].encode("utf-8", "surrogatepass")
+        raw_path = scope.get("raw_path")
+        if raw_path and raw_path != path:
+            # Both: a layer outside may have changed the path, and applications may read either.
+            path = b"%d %b %b" % (len(raw_path), raw_path, path)
         root = scope.get("root_path") or ""
         key = b"%d %b %d %b %b" % (len(host), host, len(path), path, scope["query_string"])
         scheme = scope.get("scheme", "http")
@@ -114,6 +123,12 @@ class Question:
             number = zlib.crc32(self.key.encode("utf-8", "surrogatepass")) % 256
             self._bucket = f"change {number}"
         return self._bucket
+
+    @property
+    def has_body(self) -> bool:
+        """Whether its fields announce a body, which is no part of the key."""
+        found = self._found
+        return b"transfer-encoding" in found or found.get(b"content-length", b"0") != b"0"
 
     @property
     def has_conditions(self) -> bool:
@@ -209,9 +224,11 @@ def read_terms(
 def is_replaced(status_code: int, raw_headers: Fields, question: Question) -> bool:
     """Return whether a new response, which is not stored, makes the stored one invalid (s.4.3.3).
 
-    A response for one user says nothing about the one for all.
+    A response for one user says nothing about the one for all, and neither does one that only the request
+    forbids to store.
     """
-    if status_code != 200 or not question.has_credentials:
+    is_for_all = not question.has_credentials and "no-store" not in question.directives
+    if status_code != 200 or is_for_all:
         return status_code == 200 or status_code in GONE
     headers = _read_fields(raw_headers)
     return _forbids(_read_control(b", ".join(headers.get(b"cache-control", ()))), status_code)
