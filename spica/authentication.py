@@ -215,9 +215,8 @@ def api_key(conn: HTTPConnection[Any], header: str = "X-API-Key") -> str | None:
     values = conn.headers.getlist(header)
     if not values:
         return None
-    conn.scope[API_KEY] = (
-        True  # a cache that knows no such header must not take the request for anonymous
-    )
+    # A layer that knows no such header must not take the request for anonymous.
+    conn.scope[API_KEY] = header
     if len(values) > 1 or not _VISIBLE.fullmatch(values[0]):
         raise AuthenticationError(f"Send one {header} header, with a key of visible ASCII.")
     return values[0]

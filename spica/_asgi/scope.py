@@ -55,7 +55,7 @@ REQUEST_ID = "spica.request_id"
 """The id of the request, which `RequestIdMiddleware` sets."""
 
 API_KEY = "spica.api_key"
-"""Whether the endpoint or a layer has read an API key from a header of its own: see `api_key`."""
+"""The name of the header from which the endpoint or a layer has read an API key: see `api_key`."""
 
 PENDING_EDITS = "spica.pending_edits"
 """Edits of the layers an exception passed, innermost first; the error page receives them too."""

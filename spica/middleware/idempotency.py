@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from spica._asgi.scope import API_KEY
 from spica._diagnostics.arguments import check_flag, check_tokens
 from spica._diagnostics.middleware_order import ANSWERS, REPLAYS
 from spica.concurrency import is_async_callable
@@ -40,9 +41,10 @@ MAX_KEY_LENGTH = 255
 MAX_STORED_SIZE = 1024 * 1024
 """The largest value of a store, in bytes: the body, the headers, and about 100 bytes of our own."""
 
-RETRY_STATUSES = frozenset((408, 425, 429))
-"""Statuses that ask the client to send the request again later, so their responses are not stored."""
+RETRY_STATUSES = frozenset((401, 408, 421, 425, 429))
+"""Statuses that ask the client to send the request again, so their responses are not stored."""
 
+_BODIES_OF_FILES = frozenset(("http.response.pathsend", "http.response.zerocopysend"))
 _STRING = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')  # RFC 9651 s.3.3.3
 _TOKEN = re.compile(
     r"[!#-+\--:<-\[\]-~]+"
@@ -85,14 +87,20 @@ def _digest_of_session(request: Request[Any]) -> str:
     return hashlib.sha256(json.dumps(contents, sort_keys=True, default=repr).encode()).hexdigest()
 
 
+def _digest_of_field(request: Request[Any], name: str) -> str:
+    """Return a hash of the values of a header; "" if there is none."""
+    values = request.headers.getlist(name) if name else []
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest() if values else ""
+
+
 class IdempotencyMiddleware(Layer):
     """Answer a repeated request with the stored response of the first one.
 
     The middleware treats requests with an ``Idempotency-Key`` and one of ``methods``. A request with a known
     key and the same method, URL, content type and body gets the stored response, with ``Idempotent-Replayed:
     true``. While the first one still runs, it gets a 409. With other content, or from another session, it
-    gets a 422. Responses of 500 and above are not stored, and neither are those of 408, 425 and 429, which
-    ask the client to try again.
+    gets a 422. Responses of 500 and above are not stored, and neither are those of 401, 408, 421, 425 and
+    429, which ask the client to try again.
 
     **A request can run twice**: if its worker is killed, or takes longer than ``lease_seconds``, the next
     one with the key runs again. If that must not happen, write the key in the same transaction as the data.
@@ -177,19 +185,24 @@ class IdempotencyMiddleware(Layer):
             return _replay(request, stored, fingerprint)
         is_address = self._sender_of is by_user_or_client and sender.startswith("client ")
         run = _Run(self, request, name, fingerprint, is_address)
-        if not await self._responses.acquire(name, run.owner, seconds=self.lease_seconds):
+        try:
+            return await self._respond_once(request, run)
+        except BaseException:
+            # Also if the store has failed: it may have the lease all the same.
+            await run.release()
+            raise
+
+    async def _respond_once(self, request: Request[Any], run: _Run) -> Answer:
+        """Acquire the lease, and call the app inside."""
+        if not await self._responses.acquire(run.name, run.owner, seconds=self.lease_seconds):
             reason = "A request with this Idempotency-Key is still running."
             return _refuse(request, 409, reason, {"retry-after": "1"})
         # Between the two calls, another request may have ended.
-        stored = await self._responses.get(name)
+        stored = await self._responses.get(run.name)
         if stored is not None:
             await run.release()
-            return _replay(request, stored, fingerprint)
-        try:
-            run.app = await self.inner.respond(request)
-        except BaseException:
-            await run.release()
-            raise
+            return _replay(request, stored, run.fingerprint)
+        run.app = await self.inner.respond(request)
         return run
 
 
@@ -251,13 +264,21 @@ class _Run:
                     self.body = None
             if not message.get("more_body", False):
                 await self.store()
-        elif kind == "http.response.pathsend":
+        elif kind in _BODIES_OF_FILES:
             self.body = None
-            await self.store()
+            if not message.get("more_body", False):
+                await self.store()
 
     async def store(self) -> None:
-        """Store the response, and end the lease."""
+        """Store the response, and end the lease, also while the request is cancelled."""
         self.is_over = True
+        try:
+            with anyio.CancelScope(shield=True):
+                await self._store()
+        finally:
+            await self.release()
+
+    async def _store(self) -> None:
         start = self.start
         if start is not None and start["status"] < 500 and start["status"] not in RETRY_STATUSES:
             value = self._pack(start)
@@ -271,7 +292,6 @@ class _Run:
                 )
             else:
                 await self._write(value)
-        await self.release()
 
     def _pack(self, start: Message) -> bytes | None:
         """Return the response as the value to store, or None if it is too large."""
@@ -280,7 +300,10 @@ class _Run:
         headers = [[n.decode("latin-1"), v.decode("latin-1")] for n, v in start.get("headers", ())]
         # A login or a payment may change the session. Its sender has the old one, if the response is lost.
         sessions = self.sessions and [*self.sessions, _digest_of_session(self.request)]
-        head = json.dumps([self.fingerprint, sessions, start["status"], headers]).encode()
+        # The app inside may identify its users by a header that only it knows.
+        field = self.request.scope.get(API_KEY, "") if self.sessions else ""
+        secret = [field, _digest_of_field(self.request, field)]
+        head = json.dumps([self.fingerprint, sessions, secret, start["status"], headers]).encode()
         value = b"\n".join([head, self.body])
         return value if len(value) <= MAX_STORED_SIZE else None
 
@@ -305,17 +328,29 @@ class _Run:
 class _Recorder:
     """The ``send`` of a request that is recorded."""
 
-    __slots__ = ("run", "send")
+    __slots__ = ("error", "run", "send")
 
     def __init__(self, run: _Run, send: Send) -> None:
         self.run = run
         self.send = send
+        self.error: OSError | None = None
 
     async def __call__(self, message: Message) -> None:
-        """Record the message, then send it."""
+        """Record the message, then send it.
+
+        If the start can't be sent, the error is raised by the next message: the client has left, and will
+        repeat the request, so its response is needed all the more.
+        """
         if not self.run.is_over:
             await self.run.record(message)
-        await self.send(message)
+        if self.error is not None:
+            raise self.error
+        try:
+            await self.send(message)
+        except OSError as error:
+            if message["type"] != "http.response.start":
+                raise
+            self.error = error
 
 
 def parse_key(fields: list[str]) -> str | None:
@@ -345,8 +380,9 @@ async def _fingerprint(request: Request[Any]) -> str:
 
 def _replay(request: Request[Any], stored: bytes, fingerprint: str) -> Response:
     head, _, body = stored.partition(b"\n")
-    known, sessions, status_code, headers = json.loads(head)
-    if known != fingerprint or (sessions and _digest_of_session(request) not in sessions):
+    known, sessions, (field, digest), status_code, headers = json.loads(head)
+    is_same = known == fingerprint and _digest_of_field(request, field) == digest
+    if not is_same or (sessions and _digest_of_session(request) not in sessions):
         return _refuse(request, 422, "This Idempotency-Key was used for another request.")
     response = Response(body, status_code)
     response.raw_headers = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in headers]

@@ -11,7 +11,7 @@ from asgi_kit import Exchange, body_messages, call, http_scope
 from session_kit import CountingStore
 
 from spica.applications import Spica
-from spica.authentication import AuthCredentials, SimpleUser
+from spica.authentication import AuthCredentials, SimpleUser, api_key
 from spica.exceptions import HTTPException
 from spica.middleware import Middleware
 from spica.middleware.idempotency import (
@@ -24,6 +24,7 @@ from spica.middleware.sessions import SessionMiddleware
 from spica.requests import Request
 from spica.responses import PlainTextResponse, StreamingResponse
 from spica.routing import Mount, Route
+from spica.stores import StoreUnavailable
 
 pytestmark = pytest.mark.anyio
 
@@ -45,6 +46,7 @@ class Service:
                 Route("/crash", self.crash, methods=methods),
                 Route("/large/{size:int}", self.large, methods=methods),
                 Route("/login", self.login, methods=methods),
+                Route("/key", self.read_key, methods=methods),
                 Mount("/foreign", self.foreign),
             ],
             middleware=[session, layer],
@@ -67,6 +69,10 @@ class Service:
         self.runs += 1
         name = request.session["user"] = (await request.body()).decode()
         return PlainTextResponse(f"Hello, {name}")
+
+    async def read_key(self, request: Any) -> Any:
+        self.runs += 1
+        return PlainTextResponse(f"Hello, {api_key(request)}")
 
     async def crash(self, request: Any) -> Any:
         self.runs += 1
@@ -145,7 +151,7 @@ async def test_an_error_of_the_server_is_not_stored(path: str) -> None:
     assert service.runs == 2
 
 
-@pytest.mark.parametrize("status", [408, 425, 429])
+@pytest.mark.parametrize("status", [401, 408, 421, 425, 429])
 async def test_a_response_that_asks_for_another_try_is_not_stored(status: int) -> None:
     service = Service()
     for _ in range(2):
@@ -344,3 +350,74 @@ async def test_a_scope_must_return_a_string() -> None:
 def test_wrong_settings_are_refused(settings: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         IdempotencyMiddleware(PlainTextResponse("x"), **{"store": CountingStore(), **settings})
+
+
+class StepStore(CountingStore):
+    """A store that fails at one operation, or waits in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failing = 0
+        self.waiting_in: list[str] = []
+        self.began, self.may_go_on = anyio.Event(), anyio.Event()
+
+    async def _run(self, operation: str, *args: Any) -> Any:
+        if operation in self.waiting_in:
+            self.began.set()
+            await self.may_go_on.wait()
+        result = await super()._run(operation, *args)
+        if len(self.operations) == self.failing:
+            raise StoreUnavailable("StepStore", operation, "the answer is lost")
+        return result
+
+
+def use(service: Service) -> StepStore:
+    store = StepStore()
+    layer: Any = Middleware(IdempotencyMiddleware, store=store)
+    service.app.user_middleware[1:] = [layer]
+    return store
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3], ids=["get", "acquire", "second get"])
+async def test_an_outage_before_the_run_does_not_block_the_key(failing: int) -> None:
+    service = Service()
+    use(service).failing = failing
+    exchange = Exchange(http_scope("POST", headers=[("idempotency-key", "k")]))
+    await exchange.run(service.app)
+    assert isinstance(exchange.error, StoreUnavailable) or exchange.status == 503
+    assert (await service.post("/", "k")).status == 201
+
+
+@pytest.mark.parametrize("path", ["/", "/stream", "/foreign/x"])
+async def test_a_response_is_stored_although_the_request_is_cancelled_meanwhile(path: str) -> None:
+    service = Service()
+    store = use(service)
+    store.waiting_in = ["set"]
+    async with anyio.create_task_group() as group:
+        group.start_soon(service.post, path, "k")
+        await store.began.wait()
+        group.cancel_scope.cancel()
+        store.may_go_on.set()
+    assert "idempotent-replayed" in (await service.post(path, "k")).headers
+
+
+@pytest.mark.parametrize("path", ["/", "/foreign/x"])
+@pytest.mark.parametrize("gone_after", [0, 1])
+async def test_a_response_is_stored_although_its_client_has_left(
+    path: str, gone_after: int
+) -> None:
+    service = Service()
+    scope = http_scope("POST", path, headers=[("idempotency-key", "k")])
+    exchange = await Exchange(scope, gone_after=gone_after).run(service.app)
+    assert not exchange.is_complete
+    assert "idempotent-replayed" in (await service.post(path, "k")).headers
+    assert service.runs == 1
+
+
+async def test_users_with_other_api_keys_do_not_share_responses() -> None:
+    service = Service()
+    statuses = []
+    for key in ["ann", "bob", "", "ann"]:
+        headers = [("idempotency-key", "k"), *([("x-api-key", key)] if key else [])]
+        statuses.append((await call(service.app, "POST", "/key", headers=headers)).status)
+    assert (statuses, service.runs) == ([200, 422, 422, 200], 1)
