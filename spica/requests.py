@@ -32,7 +32,7 @@ from spica._asgi.scope import (
 )
 from spica._asgi.sending import HandSend
 from spica._diagnostics.foreign_names import FIXES_OF_CONNECTIONS, FIXES_OF_REQUESTS, explain_names
-from spica._http.cookies import parse_cookies
+from spica._http import cookies as cookie_rules
 from spica._http.fields import encode_field_value
 from spica._http.urls import check_request_path
 from spica._originals import remember
@@ -75,7 +75,7 @@ SERVER_PUSH_HEADERS_TO_COPY = frozenset(
 
 def cookie_parser(cookie_string: str) -> dict[str, str]:
     """Return the cookies of a Cookie header (RFC 6265 s.5.4). Every header is accepted."""
-    return parse_cookies(cookie_string)
+    return cookie_rules.parse_cookies(cookie_string)
 
 
 async def empty_receive() -> NoReturn:
@@ -197,7 +197,7 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
 
     @property
     def cookies(self) -> dict[str, str]:
-        """The cookies of all Cookie headers (RFC 9113 s.8.2.3)."""
+        """The cookies of all Cookie headers (RFC 9113 s.8.2.3). To set one, use ``response.set_cookie``."""
         try:
             cookies = self._cookies
         except AttributeError:
@@ -211,7 +211,10 @@ class HTTPConnection(ScopeMapping, Generic[StateT]):
             self.headers  # noqa: B018  # measures them, at the first time
             self._cookies_of = fields
             field = fields[0] if len(fields) == 1 else b"; ".join(fields)
-            cookies = self._cookies = cookie_parser(field.decode("latin-1")) if fields else {}
+            cookies = cookie_parser(field.decode("latin-1")) if fields else {}
+            if cookie_rules.are_changes_shown:
+                cookies = cookie_rules.WatchedCookies(cookies)
+            self._cookies = cookies
         return cookies
 
     @property

@@ -20,7 +20,7 @@ from spica.datastructures import (
     State,
 )
 from spica.endpoints import HTTPEndpoint
-from spica.exceptions import HTTPException
+from spica.exceptions import HTTPException, SpicaConfigurationWarning
 from spica.middleware import Middleware
 from spica.middleware.base import BaseHTTPMiddleware
 from spica.requests import (
@@ -31,8 +31,9 @@ from spica.requests import (
     empty_receive,
     empty_send,
 )
-from spica.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from spica.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from spica.routing import Route
+from spica.testclient import TestClient
 
 pytestmark = pytest.mark.anyio
 
@@ -116,6 +117,16 @@ class TestWhatTheScopeTells:
     def test_cookies(self) -> None:
         assert Request(http_scope(headers=[("cookie", "a=1; b=2")])).cookies == {"a": "1", "b": "2"}
         assert Request(http_scope()).cookies == {}
+
+    def test_a_change_of_the_cookies_warns_where_tests_run(self) -> None:
+        def forget(request: Request) -> Response:
+            del request.cookies["a"]
+            return Response()
+
+        client = TestClient(Spica(routes=[Route("/", forget)]), cookies={"a": "1"})
+        with pytest.warns(SpicaConfigurationWarning, match="delete_cookie") as warned:
+            client.get("/")
+        assert warned[0].filename == __file__
 
     def test_several_cookie_fields(self) -> None:
         """RFC 9113 s.8.2.3: HTTP/2 clients may split the field."""

@@ -40,6 +40,70 @@ is_domain = re.compile(r"[^/:@\s]+").fullmatch
 _SAME_SITE = frozenset({"strict", "lax", "none"})
 
 
+are_changes_shown = False
+"""Whether the cookies of a request are ``WatchedCookies``. In production they are a plain dict, which is
+faster."""
+
+
+def show_changes() -> None:
+    """Watch the cookies of all requests from now on. The debug mode and the test clients call this."""
+    global are_changes_shown
+    are_changes_shown = True
+
+
+class WatchedCookies(dict[str, str]):
+    """The cookies of a request. A change shows a warning, because it does not reach the browser.
+
+    A copy of any kind is a plain dict.
+    """
+
+    __slots__ = ()
+
+    def __setitem__(self, name: str, value: str) -> None:
+        _warn_of_change()
+        super().__setitem__(name, value)
+
+    def __delitem__(self, name: str) -> None:
+        super().__delitem__(name)
+        _warn_of_change()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+    def clear(self) -> None:
+        """Remove all cookies, and warn."""
+        _warn_of_change()
+        super().clear()
+
+    def pop(self, *args: Any) -> Any:
+        """Remove one cookie and return its value, and warn."""
+        _warn_of_change()
+        return super().pop(*args)
+
+    def popitem(self) -> tuple[str, str]:
+        """Remove the last cookie and return it, and warn."""
+        _warn_of_change()
+        return super().popitem()
+
+    def setdefault(self, *args: Any) -> Any:
+        """Return a cookie. If it is missing, set it and warn."""
+        if args[:1] and args[0] not in self:
+            _warn_of_change()
+        return super().setdefault(*args)
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Set several cookies, and warn."""
+        _warn_of_change()
+        super().update(*args, **kwargs)
+
+
+def _warn_of_change() -> None:
+    warn_configuration(
+        "A change of request.cookies does not reach the browser. Write response.set_cookie(name, value) or "
+        "response.delete_cookie(name)."
+    )
+
+
 def parse_cookies(header: str) -> dict[str, str]:
     """Parse a Cookie header into names and values. Every header is accepted, since browsers send anything.
 

@@ -16,6 +16,7 @@ from spica._asgi.scope import EXCEPTION_HANDLERS
 from spica._asgi.sending import StartedSend
 from spica._diagnostics.arguments import check_flag
 from spica._diagnostics.middleware_order import ERROR_LAYER
+from spica._http.cookies import show_changes
 from spica._layers.answers import SENT, resolve_answer
 from spica._layers.cleanup import own_cleanup, split_errors
 from spica._layers.editing import announce_close, edit_answer, take_pending_edits
@@ -75,6 +76,8 @@ class ServerErrorMiddleware(BaseLayer):
         if handler is not None and sends_by_hand(handler):
             remember_sender(handler)
         self.debug = check_flag(debug, "ServerErrorMiddleware: debug")
+        if self.debug:
+            show_changes()
 
     async def _layer_respond(self, request: Request[Any]) -> ASGIApp:
         """Return the inner answer, or an error response."""

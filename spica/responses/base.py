@@ -83,6 +83,8 @@ class Response:
     background: BackgroundTask | None
     status_code: int
     raw_headers: RawHeaders
+    """The headers as they are sent, in lower case. Nothing checks what you add here: use ``headers`` for
+    input of a client."""
 
     _is_value: bool = True
     """Whether status, headers and body describe the response completely, so that layers can pass it along."""

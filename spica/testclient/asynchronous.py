@@ -11,6 +11,7 @@ from typing import Any, Self, cast
 
 import anyio
 
+from spica._http.cookies import show_changes
 from spica.testclient.async_exchange import AsyncLifespan
 from spica.testclient.async_transport import READ_AT_ONCE, AsyncApplicationTransport
 from spica.testclient.async_websocket import AsyncWebSocketSession
@@ -79,6 +80,7 @@ class AsyncTestClient(httpx.AsyncClient):
         Raises:
             TypeError: `app` is not an ASGI application.
         """
+        show_changes()
         self.app = as_asgi3(app)
         self.app_state: dict[str, Any] = {}
         self._checks = checks

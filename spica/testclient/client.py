@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from spica._diagnostics.call_site import user_line, warn_at
+from spica._http.cookies import show_changes
 from spica.exceptions import SpicaDeprecationWarning
 from spica.testclient.interface import as_asgi3, check_backend, codec_of, httpx
 from spica.testclient.lifespan import Lifespan
@@ -74,6 +75,7 @@ class TestClient(httpx.Client):
             TypeError: `app` is not an ASGI application.
             ValueError: AnyIO does not know `backend`.
         """
+        show_changes()
         self.async_backend: dict[str, Any] = {
             "backend": check_backend(backend),
             "backend_options": backend_options or {},

@@ -1,7 +1,9 @@
 """Cookies: any header is read, and what is written is what `http.cookies` writes."""
 
+import copy
 import datetime
 import http.cookies
+import pickle
 import time
 import warnings
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spica._http.cookies import _format_date, format_set_cookie, parse_cookies
+from spica._http.cookies import WatchedCookies, _format_date, format_set_cookie, parse_cookies
 from spica.exceptions import SpicaConfigurationWarning
 
 UTC = datetime.UTC
@@ -302,3 +304,38 @@ def test_a_max_age_that_is_not_a_number_names_the_seconds() -> None:
 def test_a_collection_is_not_the_value_of_a_cookie(value: Any) -> None:
     with pytest.raises(TypeError, match=r"must be a str, not .*json\.dumps"):
         format_set_cookie("a", value)
+
+
+def test_the_cookies_of_a_request_are_read_and_copied_as_those_of_a_dict() -> None:
+    cookies = WatchedCookies(a="1")
+    copies: list[dict[str, str]] = [
+        copy.copy(cookies),
+        copy.deepcopy(cookies),
+        pickle.loads(pickle.dumps(cookies)),
+        cookies.copy(),
+        cookies | {},
+        {**cookies},
+    ]
+    assert cookies == {"a": "1"}
+    assert cookies.setdefault("a", "2") == "1"
+    assert [(type(each), each) for each in copies] == [(dict, {"a": "1"})] * len(copies)
+
+
+@pytest.mark.parametrize(
+    ("change", "left"),
+    [
+        (lambda cookies: cookies.__setitem__("b", "2"), {"a": "1", "b": "2"}),
+        (lambda cookies: cookies.update(b="2"), {"a": "1", "b": "2"}),
+        (lambda cookies: cookies.setdefault("b", "2"), {"a": "1", "b": "2"}),
+        (lambda cookies: cookies.__delitem__("a"), {}),
+        (lambda cookies: cookies.pop("a"), {}),
+        (lambda cookies: cookies.pop("b", None), {"a": "1"}),
+        (lambda cookies: cookies.popitem(), {}),
+        (lambda cookies: cookies.clear(), {}),
+    ],
+)
+def test_a_change_of_the_cookies_of_a_request_warns(change: Any, left: dict[str, str]) -> None:
+    cookies = WatchedCookies(a="1")
+    with pytest.warns(SpicaConfigurationWarning, match="does not reach the browser.*set_cookie"):
+        change(cookies)
+    assert cookies == left

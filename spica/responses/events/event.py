@@ -233,9 +233,16 @@ class EncodedEvents:
         return encode_event(await anext(self.start()))
 
     async def aclose(self) -> None:
-        """Close the iterator over the events. A generator that has not started runs its ``finally``."""
+        """Close the iterator over the events, and the events if ``__aiter__`` made another object.
+
+        A generator that has not started runs its ``finally``.
+        """
         iterator: Any = self.events if self._iterator is None else self._iterator
-        if has_started_running(iterator):
-            await close_iterator(iterator)
-        else:
-            await close_unread(iterator)
+        try:
+            if has_started_running(iterator):
+                await close_iterator(iterator)
+            else:
+                await close_unread(iterator)
+        finally:
+            if iterator is not self.events:
+                await close_iterator(self.events)

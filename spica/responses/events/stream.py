@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 PING = b": ping\n\n"
 """A comment, which browsers ignore. It has no id, because an id would replace that of the last event."""
 
-_CHUNKS_A_TURN = 128  # events between two turns of the event loop, as for StreamingResponse
+_CHUNKS_A_TURN = 128
+"""Events between two turns of the event loop: rare enough to cost almost nothing."""
 
 CLOSE_SECONDS = 5.0
 """Seconds that a generator has to close after the last message of a shutdown."""
@@ -144,9 +145,10 @@ class EventStream:
             "headers": response.raw_headers[:],
         }
         await send_start(start, self._send, self._body)
-        source: Any = self._body
+        source = events = self._body
         encode: Callable[[Any], bytes] = _encode_chunk
         if type(source) is EncodedEvents:  # else a layer has wrapped the body
+            events = source.events
             source, encode = source.start(), encode_event
         try:
             if response.retry:
@@ -155,14 +157,14 @@ class EventStream:
                 await self._send_items(source, encode)
         except BaseException:
             with anyio.CancelScope(shield=True):
-                await close_iterator(source)
+                await close_iterator(self._body)
             raise
         if self._is_ending:
             return False
         await self._wait_for_ping()
         await self._send_chunk(b"", more_body=False)
-        if type(source) is not AsyncGeneratorType:  # an exhausted generator is closed already
-            await close_unread(source)
+        if type(events) is not AsyncGeneratorType:  # an exhausted generator is closed already
+            await close_unread(self._body)
         return True
 
     async def _send_items(self, source: Any, encode: Callable[[Any], bytes]) -> None:

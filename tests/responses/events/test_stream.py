@@ -501,3 +501,29 @@ def test_a_stream_that_ends_by_itself_during_the_drain_has_one_end(backend):
     events = Events(*"ab", pause=1)
     connection = play(backend, lambda: Connection(app_of(events, drain_seconds=60)), began())
     assert connection.is_complete  # the connection checks that nothing follows
+
+
+@BACKENDS
+@pytest.mark.parametrize("is_ending", [True, False])
+def test_events_that_make_an_iterator_of_their_own_are_closed_after_it(backend, is_ending):
+    """``__aiter__`` as a generator: the stream reads an iterator that is not ``events``."""
+    log = []
+
+    class Feed:
+        async def __aiter__(self):
+            try:
+                yield "a"
+                if not is_ending:
+                    await anyio.sleep_forever()
+            finally:
+                log.append("released")
+
+        async def aclose(self):
+            log.append("closed")
+
+    async def script(connection):
+        await anyio.sleep(5)
+        connection.left.set()
+
+    play(backend, lambda: Connection(EventSourceResponse(Feed())), script)
+    assert log == ["released", "closed"]
