@@ -286,27 +286,28 @@ class ZlibDecoder:
     leave it out (RFC 9110 s.8.4.1.2).
     """
 
-    __slots__ = ("_input", "_is_gzip", "_object", "_parts")
+    __slots__ = ("_input", "_is_full", "_is_gzip", "_object", "_parts")
 
     def __init__(self, coding: str) -> None:
         self._is_gzip = coding == "gzip"
         self._parts = _Parts()
         self._input = b""
+        self._is_full = False
         self._object: Any = None
 
     @property
     def has_more(self) -> bool:
-        """Whether ``decode(b"", ...)`` returns more of the body."""
-        return bool(self._input)
+        """Whether ``decode(b"", ...)`` may return more of the body."""
+        return bool(self._input) or self._is_full
 
     def decode(self, chunk: bytes, max_size: int) -> bytes:
         """Return at most ``max_size`` bytes of the decoded body."""
         import zlib
 
         data = self._input + chunk
-        self._input = b""
-        if not data:
+        if not data and not self._is_full:
             return b""
+        self._input = b""
         if self._object is None or (self._object.eof and self._is_gzip):
             self._parts.begin()
             self._object = zlib.decompressobj(_GZIP_WINDOW if self._is_gzip else _window_of(data))
@@ -319,6 +320,9 @@ class ZlibDecoder:
         self._parts.size += len(decoded)
         # Between two members, the data behind the first one is unused. Both are never set together.
         self._input = self._object.unconsumed_tail or self._object.unused_data
+        # zlib may have read all the input, and keep output that did not fit. Without a trailer (a deflate
+        # body without its header), the end of the body may be a part of that.
+        self._is_full = len(decoded) >= max_size and not self._object.eof
         return decoded
 
     def finish(self) -> None:

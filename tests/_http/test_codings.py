@@ -194,6 +194,16 @@ def test_deflate_with_and_without_its_header(wbits, step):
     assert decode("deflate", encoded, step) == TEXT
 
 
+@pytest.mark.parametrize("size", [17, 300])
+@pytest.mark.parametrize("step", [None, 7])
+def test_output_that_zlib_keeps_after_the_last_byte_belongs_to_the_body(size, step):
+    """Without a trailer, the last byte of the input may hold more output than one call returns."""
+    body = b"hello world " * 400
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    encoded = compressor.compress(body) + compressor.flush()
+    assert decode("deflate", encoded, step, size) == body
+
+
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
 @pytest.mark.parametrize("step", [None, 1])
 def test_several_members_are_one_body(coding, step):
