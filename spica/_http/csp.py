@@ -26,8 +26,14 @@ _KEYWORDS = frozenset(
     {
         *("self", "none", "nonce", "unsafe-inline", "unsafe-eval", "wasm-unsafe-eval"),
         *("unsafe-hashes", "strict-dynamic", "report-sample", "inline-speculation-rules"),
+        *("trusted-types-eval", "allow-duplicates", "script"),
     }
 )
+# Schemes that people write without their colon, which are names of hosts as well.
+_SCHEMES = frozenset(
+    {"data", "blob", "http", "https", "ws", "wss", "mediastream", "filesystem", "about"}
+)
+_UNQUOTED = re.compile(r"(?:nonce|sha256|sha384|sha512)-.+", re.IGNORECASE)
 _FIXED_NONCE = re.compile(r"'nonce-.+'", re.IGNORECASE)
 _QUOTED = re.compile(r"'[^']+'")
 # CSP s.2.2.1: ";" ends a directive. RFC 9110 s.5.6.1: "," separates policies.
@@ -75,6 +81,7 @@ class CSP:
     UNSAFE_HASHES: ClassVar[str] = "'unsafe-hashes'"
     STRICT_DYNAMIC: ClassVar[str] = "'strict-dynamic'"
     REPORT_SAMPLE: ClassVar[str] = "'report-sample'"
+    INLINE_SPECULATION_RULES: ClassVar[str] = "'inline-speculation-rules'"
 
     default_src: Sources | None = None
     base_uri: Sources | None = None
@@ -176,6 +183,11 @@ def _check_sources(name: str, sources: Sources) -> None:
         raise TypeError(f"CSP: {name} must be a list of strings, not {sources!r:.80}.")
     for source in sources:
         _check_source(name, source)
+    if name == "sandbox" and any(not source.startswith("allow-") for source in sources):
+        raise ValueError(
+            f"CSP: sandbox has {list(sources)!r:.80}. Its permissions begin with 'allow-', for example "
+            "'allow-forms'."
+        )
     if "'none'" in sources and len(sources) > 1:
         raise ValueError(f"CSP: {name} has 'none' and other sources. Remove one or the other.")
 
@@ -195,12 +207,35 @@ def _check_source(name: str, source: str) -> None:
             f"CSP: {name} has {source!r:.80}. A keyword, a hash or a nonce has a quote on both sides, and "
             "nothing else has quotes."
         )
-    if source.lower() in _KEYWORDS:
-        raise ValueError(
-            f"CSP: {name} has {source!r}, which is the name of a host. Write "
-            f"CSP.{source.upper().replace('-', '_')} for the keyword."
-        )
+    if name not in _WITHOUT_SOURCES:
+        _check_host(name, source)
     if _FIXED_NONCE.fullmatch(source):
         raise ValueError(
             f"CSP: {name} has a fixed nonce, which every attacker can read. Write CSP.NONCE."
+        )
+
+
+_WITHOUT_SOURCES = frozenset({"report-to", "report-uri", "sandbox"})
+"""The directives whose values are not sources: the name of an endpoint, addresses, permissions."""
+
+
+def _check_host(name: str, source: str) -> None:
+    """Refuse the name of a host that is surely something else, which would have no effect."""
+    word = source.lower()
+    if name == "trusted-types" and word not in ("none", "allow-duplicates"):
+        return  # the name of a policy, which can be any word
+    if word in _KEYWORDS:
+        constant = word.upper().replace("-", "_")
+        fix = f"CSP.{constant}" if hasattr(CSP, constant) else f"\"'{word}'\""
+        raise ValueError(
+            f"CSP: {name} has {source!r}, which is the name of a host. Write {fix} for the keyword."
+        )
+    if word in _SCHEMES:
+        raise ValueError(
+            f"CSP: {name} has {source!r}, which is the name of a host. Write '{word}:' for the scheme."
+        )
+    if _UNQUOTED.fullmatch(source):
+        raise ValueError(
+            f"CSP: {name} has {source!r:.80}, which is the name of a host. Write CSP.NONCE for a nonce, and "
+            "CSP.hash(...) for a hash."
         )

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from dataclasses import replace
 
 import pytest
@@ -93,6 +94,38 @@ def test_a_source_can_not_end_its_directive(source):
 def test_useless_sources_are_refused(sources, error, message):
     with pytest.raises(error, match=message):
         CSP(img_src=sources)
+
+
+@pytest.mark.parametrize(
+    ("directive", "source", "fix"),
+    [
+        ("script_src", "inline-speculation-rules", "CSP.INLINE_SPECULATION_RULES"),
+        ("script_src", "trusted-types-eval", "\"'trusted-types-eval'\""),
+        ("require_trusted_types_for", "script", "\"'script'\""),
+        ("trusted_types", "allow-duplicates", "\"'allow-duplicates'\""),
+        ("img_src", "data", "'data:'"),
+        ("connect_src", "WSS", "'wss:'"),
+        ("script_src", "sha256-abc=", "CSP.hash"),
+        ("script_src", "nonce-abc", "CSP.NONCE"),
+        ("sandbox", "scripts", "'allow-forms'"),
+    ],
+)
+def test_a_source_without_effect_is_refused_with_the_fix(directive, source, fix):
+    with pytest.raises(ValueError, match=re.escape(fix)):
+        CSP(**{directive: [source]})
+
+
+def test_constants_and_names_of_policies_are_accepted():
+    policy = CSP(
+        script_src=[CSP.INLINE_SPECULATION_RULES, "'trusted-types-eval'"],
+        trusted_types=["script", "data", "'allow-duplicates'"],
+        report_uri=["/data"],
+        report_to="https",
+    )
+    assert policy.serialize() == (
+        "script-src 'inline-speculation-rules' 'trusted-types-eval'; "
+        "trusted-types script data 'allow-duplicates'; report-to https; report-uri /data"
+    )
 
 
 def test_an_unknown_directive_is_refused():
