@@ -100,12 +100,9 @@ def build(source: Path, output: Path, extensions: Sequence[str] = ()) -> tuple[i
         content = path.read_bytes()
         hashed = _hashed_name(name, content)
         manifest[name] = hashed
+        encoded = [(each.extension, each.encode(content)) for each in encoders]
         for each in (name, hashed):
-            written = output / each
-            _write(written, content)
-            shutil.copystat(path, written)
-            _remove_siblings(written, extensions)
-            siblings += sum([encoder.write(written, content) for encoder in encoders])
+            siblings += _write_with_siblings(output / each, content, encoded, path)
     if not manifest:
         raise BuildError(f"SRC {str(source)!r} has no files.")
     _write(output / MANIFEST, json.dumps(manifest, indent=2).encode() + b"\n")
@@ -143,29 +140,43 @@ def _hashed_name(name: str, content: bytes) -> str:
     return f"{stem}.{digest}{extension}"
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Replace a file at once, so that a running server never sees half of it."""
+def _write_with_siblings(
+    path: Path, content: bytes, encoded: Sequence[tuple[str, bytes | None]], source: Path
+) -> int:
+    """Write a file and its siblings, with the times and the mode of ``source``. Return how many siblings."""
+    # Remove old siblings first. Their times may equal that of the new file, so a server would send them for
+    # it, and would do so for good if the build stopped in between.
+    for extension in _CODINGS:
+        _remove(_sibling_of(path, extension))
+    _write(path, content, source)
+    worthwhile = [(extension, data) for extension, data in encoded if data is not None]
+    for extension, data in worthwhile:
+        _write(_sibling_of(path, extension), data, source)
+    return len(worthwhile)
+
+
+def _sibling_of(path: Path, extension: str) -> Path:
+    return path.with_name(f"{path.name}.{extension}")
+
+
+def _write(path: Path, content: bytes, source: Path | None = None) -> None:
+    """Replace a file at once, so that a running server never sees half of it, or a time that changes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Builds in two containers may have the same process id, and the name of the file may be very long.
     temporary = path.with_name(f".{secrets.token_hex(8)}")
     try:
         temporary.write_bytes(content)
+        if source is not None:
+            shutil.copystat(source, temporary)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
-def _remove_siblings(path: Path, kept: Sequence[str]) -> None:
-    """Remove the siblings that this build does not write. Their time may equal that of the new file."""
-    for extension in _CODINGS:
-        if extension not in kept:
-            _remove(path.with_name(f"{path.name}.{extension}"))
-
-
 def _remove(path: Path) -> None:
     if os.path.lexists(path):  # a name may be too long to exist
-        path.unlink()
+        path.unlink(missing_ok=True)  # another build may remove it at the same time
 
 
 _CODINGS = {"zst": ("zstd", 19), "br": ("br", 11), "gz": ("gzip", 9)}
@@ -173,7 +184,7 @@ _CODINGS = {"zst": ("zstd", 19), "br": ("br", 11), "gz": ("gzip", 9)}
 
 
 class _Compressor:
-    """Write siblings with one encoding, at its highest useful level."""
+    """Compress files with one encoding, at its highest useful level."""
 
     def __init__(self, extension: str) -> None:
         from spica._http.codings import ENCODERS, is_available
@@ -186,16 +197,11 @@ class _Compressor:
                 f"--precompress {extension} needs a package: pip install 'spica[compression]'."
             )
         self._encoder = ENCODERS[coding]
-        self._extension = extension
+        self.extension = extension
 
-    def write(self, path: Path, content: bytes) -> bool:
-        """Write the sibling of ``path`` if it is worth it, else remove it. Return whether it exists."""
-        sibling = path.with_name(f"{path.name}.{self._extension}")
-        if len(content) >= MINIMUM_SIZE:
-            encoded = self._encoder(self._level).encode(content, is_end=True)
-            if len(encoded) <= len(content) * MAXIMUM_RATIO:
-                _write(sibling, encoded)
-                shutil.copystat(path, sibling)  # a sibling must not be older than the file
-                return True
-        _remove(sibling)
-        return False
+    def encode(self, content: bytes) -> bytes | None:
+        """Return the compressed content, or None if it is not worth a file of its own."""
+        if len(content) < MINIMUM_SIZE:
+            return None
+        encoded = self._encoder(self._level).encode(content, is_end=True)
+        return encoded if len(encoded) <= len(content) * MAXIMUM_RATIO else None

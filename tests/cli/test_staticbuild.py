@@ -1,5 +1,6 @@
 """Tests of spica/cli/staticbuild.py."""
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -10,6 +11,7 @@ import sys
 import pytest
 
 from spica.__main__ import main
+from spica._http.codings import ENCODERS, GzipEncoder
 from spica.cli.staticbuild import BuildError, build
 
 SCRIPT = b"function add(a, b) { return a + b }\n" * 40
@@ -136,6 +138,63 @@ def test_a_sibling_of_an_earlier_build_is_removed(source, tmp_path):
         build(source, tmp_path / "out", extensions)
     assert not (tmp_path / "out" / "app.js.br").exists()
     assert gzip.decompress((tmp_path / "out" / "app.js.gz").read_bytes()) == b"new" * 999
+
+
+@pytest.mark.parametrize("steps", range(1, 9))
+def test_a_build_that_is_interrupted_leaves_no_sibling_of_another_content(
+    source, tmp_path, monkeypatch, steps
+):
+    """Files of reproducible builds all have one time, so a server would send the old sibling."""
+    out, replace, left = tmp_path / "out", os.replace, [steps]
+
+    def interrupted(*paths):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        replace(*paths)
+
+    for path in (source / "noise.bin", source / "css" / "site.min.css"):
+        path.unlink()
+    os.utime(source / "app.js", (1, 1))
+    build(source, out, ["br", "gz"])
+    (source / "app.js").write_bytes(b"new" * 999)
+    os.utime(source / "app.js", (1, 1))
+    monkeypatch.setattr(os, "replace", interrupted)
+    with contextlib.suppress(KeyboardInterrupt):
+        build(source, out, ["br", "gz"])
+    for packed in out.glob("*.gz"):
+        content = packed.with_suffix("").read_bytes()
+        assert gzip.decompress(packed.read_bytes()) == content
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_a_file_has_its_time_before_it_has_its_name(source, tmp_path, monkeypatch):
+    """A server that sends a file whose time changes breaks the connection off."""
+    times, replace = set(), os.replace
+
+    def observed(temporary, path):
+        times.add(0 if path.name == "manifest.json" else os.stat(temporary).st_mtime)
+        replace(temporary, path)
+
+    for name in ("app.js", "noise.bin", "css/site.min.css"):
+        os.utime(source / name, (1, 1))
+    monkeypatch.setattr(os, "replace", observed)
+    build(source, tmp_path / "out", ["br", "gz"])
+    assert times == {0, 1}
+
+
+def test_each_content_is_compressed_once(source, tmp_path, monkeypatch):
+    """At the highest level, compression takes nearly all of the time."""
+    contents = []
+
+    class Counting(GzipEncoder):
+        def encode(self, chunk, *, is_end, flush=True):
+            contents.append(chunk)
+            return super().encode(chunk, is_end=is_end, flush=flush)
+
+    monkeypatch.setitem(ENCODERS, "gzip", Counting)
+    assert build(source, tmp_path / "out", ["gz"]) == (3, 2)
+    assert len(contents) == len(set(contents)) == 2
 
 
 def test_a_sibling_in_the_source_is_built(source, tmp_path):
