@@ -18,7 +18,7 @@ from spica._http.codings import DECODERS, Decoder, MalformedEncoding, is_availab
 from spica._http.fields import split_list
 from spica._originals import remember
 from spica.exceptions import HTTPException
-from spica.layers import Answer, Layer, replace_receive
+from spica.layers import Answer, Layer, as_response, replace_receive
 from spica.responses.errors import error_response
 
 if TYPE_CHECKING:
@@ -106,8 +106,20 @@ class DecompressionMiddleware(Layer):
             scope["headers"] = [field for field in scope["headers"] if field[0] not in dropped]
             if codings:
                 decoder = DECODERS[codings[0]](codings[0])
-                replace_receive(request, _DecodedReceive(request.receive, decoder, self.max_ratio))
+                receive = _DecodedReceive(request.receive, decoder, self.max_ratio)
+                replace_receive(request, receive)
+                if "app" not in scope:
+                    return await self._respond_alone(request, receive)
         return await self.inner.respond(request)
+
+    async def _respond_alone(self, request: Request[Any], receive: _DecodedReceive) -> Answer:
+        """Return the inner answer where no application around this layer has exception handlers."""
+        try:
+            return await as_response(await self.inner.respond(request), request)
+        except Exception:  # a task group of the app may have wrapped the error of the body
+            if receive.error is None:
+                raise
+            return error_response(request.scope, receive.error.status_code, receive.error.detail)
 
     def _refuse(self, scope: Scope) -> Answer:
         accepted = ", ".join(self._accepted) or "identity"
@@ -125,11 +137,11 @@ class _DecodedReceive:
         "_chunk",
         "_decoded_size",
         "_decoder",
-        "_error",
         "_is_over",
         "_max_ratio",
         "_receive",
         "_size",
+        "error",
     )
 
     def __init__(self, receive: Receive, decoder: Decoder, max_ratio: float) -> None:
@@ -139,7 +151,8 @@ class _DecodedReceive:
         self._size = self._decoded_size = 0
         self._chunk = memoryview(b"")  # received, but not yet decoded
         self._is_over = False  # the last message of the body was received
-        self._error: HTTPException | None = None
+        self.error: HTTPException | None = None
+        """The error of the body, once it is known."""
 
     async def __call__(self) -> Message:
         """Return the next message.
@@ -147,8 +160,8 @@ class _DecodedReceive:
         Raises:
             HTTPException: 400: the body is not valid. 413: it decodes to too much.
         """
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
         if not self._has_input():
             if self._is_over:
                 return await self._receive()  # a disconnect
@@ -194,5 +207,5 @@ class _DecodedReceive:
 
     def _fail(self, status_code: int, detail: str) -> HTTPException:
         """Return an error, which all later readers get too."""
-        self._error = HTTPException(status_code, detail)
-        return self._error
+        self.error = HTTPException(status_code, detail)
+        return self.error

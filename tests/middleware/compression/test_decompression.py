@@ -5,11 +5,13 @@ import re
 import sys
 import zlib
 
+import anyio
 import pytest
 from asgi_kit import Exchange, body_messages, call, http_scope
 
 from spica._http.codings import ENCODERS
 from spica.applications import Spica
+from spica.exceptions import HTTPException
 from spica.middleware import Middleware
 from spica.middleware.base import BaseHTTPMiddleware
 from spica.middleware.compression import DecompressionMiddleware
@@ -39,6 +41,11 @@ async def foreign(scope, receive, send):
         message = await receive()
         body, more = body + message["body"], message["more_body"]
     await PlainTextResponse(body)(scope, receive, send)
+
+
+async def in_a_task_group(scope, receive, send):
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(foreign, scope, receive, send)
 
 
 async def fields(request):
@@ -156,6 +163,29 @@ async def test_a_malformed_body_gets_a_400(coding, path, spoil):
     exchange = await post(coding, spoil(encode(coding)), path)
     assert exchange.status == 400
     assert exchange.text.startswith("The body does not match its Content-Encoding: ")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "status"),
+    [(lambda body: body[:-1], 400), (lambda body: encode("gzip", bytes(9_000_000)), 413)],
+    ids=["truncated", "bomb"],
+)
+@pytest.mark.parametrize("inner", [foreign, in_a_task_group, DecompressionMiddleware(foreign)])
+async def test_without_an_application_the_middleware_answers_itself(spoil, status, inner):
+    """A foreign app has no handler for the exception, so the client would get a 500."""
+    app = DecompressionMiddleware(inner)
+    headers = [("content-encoding", "gzip")]
+    exchange = await call(app, "POST", headers=headers, body=spoil(encode("gzip")))
+    assert exchange.status == status
+
+
+async def test_without_an_application_other_errors_pass():
+    async def refuses(scope, receive, send):
+        raise HTTPException(418)
+
+    headers = [("content-encoding", "gzip")]
+    with pytest.raises(HTTPException, match="418"):
+        await call(DecompressionMiddleware(refuses), "POST", headers=headers, body=encode("gzip"))
 
 
 async def test_all_readers_of_a_malformed_body_get_the_error():
