@@ -117,8 +117,10 @@ class EncodableTypes:
         size = _size_of_whole(raw_headers)
         if size is not None and size < minimum_size:
             return False
-        # RFC 9110 s.15.4.5: a 304 usually has no Content-Type.
-        return self._allow_fields(raw_headers, _BOUND_TO_CODING, False)
+        # RFC 9110 s.15.3.7.2: with several ranges, each part has the type of the whole. s.15.4.5: a 304
+        # usually has no Content-Type.
+        fields = [field for field in raw_headers if not _is_multipart(*field)]
+        return self._allow_fields(fields, _BOUND_TO_CODING, False)
 
     def _allow_fields(
         self,
@@ -147,6 +149,11 @@ class EncodableTypes:
             or media_type.startswith(self._excluded_prefixes)
             or media_type.endswith(self._excluded_suffixes)
         )
+
+
+def _is_multipart(name: bytes, value: bytes) -> bool:
+    """Return whether a field is the Content-Type of a 206 with several ranges (RFC 9110 s.14.6)."""
+    return name.lower() == b"content-type" and value.lower().startswith(b"multipart/byteranges")
 
 
 _GRPC = "application/grpc+"

@@ -235,6 +235,9 @@ async def test_files_are_compressed_and_their_ranges_are_not(tmp_path):
     assert (await call(app, path="/a.txt", headers=again)).status == 304
     part = await call(app, path="/a.txt", headers=[accept, ("range", "bytes=0-4")])
     assert (part.status, part.text, part.headers["vary"]) == (206, "spica", "Accept-Encoding")
+    # RFC 9110 s.15.3.7: a 206 has the Vary of the 200, also if its own type is multipart/byteranges.
+    parts = await call(app, path="/a.txt", headers=[accept, ("range", "bytes=0-4,8-9")])
+    assert (parts.status, parts.headers["vary"]) == (206, "Accept-Encoding")
 
 
 async def test_large_bodies_are_compressed_in_a_thread(monkeypatch):
