@@ -14,7 +14,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -273,8 +273,7 @@ class _Run:
         """Store the response, and end the lease, also while the request is cancelled."""
         self.is_over = True
         try:
-            with anyio.CancelScope(shield=True):
-                await self._store()
+            await _complete(self._store)
         finally:
             await self.release()
 
@@ -318,11 +317,23 @@ class _Run:
     async def release(self) -> None:
         """End the lease, also while the request is cancelled. If that fails, it ends by itself."""
         self.is_over = True
-        with anyio.CancelScope(shield=True):
-            try:
-                await self.layer._responses.release(self.name, self.owner)
-            except Exception as error:
-                logger.warning("A lease could not be released: %s", error)
+        await _complete(self._release)
+
+    async def _release(self) -> None:
+        try:
+            await self.layer._responses.release(self.name, self.owner)
+        except Exception as error:
+            logger.warning("A lease could not be released: %s", error)
+
+
+async def _complete(function: Callable[[], Awaitable[None]]) -> None:
+    """Call a function that may be called twice, also while the request is cancelled."""
+    with anyio.CancelScope(shield=True):
+        try:
+            await function()
+        except BaseException:
+            await function()  # Task.cancel() of asyncio ignores the shield, and cancels one await
+            raise
 
 
 class _Recorder:

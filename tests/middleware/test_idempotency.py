@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import Any
 
@@ -421,3 +422,21 @@ async def test_users_with_other_api_keys_do_not_share_responses() -> None:
         headers = [("idempotency-key", "k"), *([("x-api-key", key)] if key else [])]
         statuses.append((await call(service.app, "POST", "/key", headers=headers)).status)
     assert (statuses, service.runs) == ([200, 422, 422, 200], 1)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("operation", ["set", "release"])
+async def test_a_task_that_asyncio_cancels_stores_the_response_and_leaves_no_lease(
+    operation: str,
+) -> None:
+    service = Service()
+    store = use(service)
+    store.waiting_in = [operation]
+    task = asyncio.ensure_future(service.post("/", "k"))
+    await store.began.wait()
+    task.cancel()
+    store.may_go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert store.operations[-1] == "release"
+    assert "idempotent-replayed" in (await service.post("/", "k")).headers
