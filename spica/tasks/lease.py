@@ -94,9 +94,11 @@ class Lease:
 
         try:
             is_so = await answer
-        except StoreUnavailable as exc:
+        except Exception as exc:
             if not self._is_store_down:
-                log("warning", "Task %s pauses: its store is down (%s)", self._name, exc)
+                message = "Task %s pauses: its store is down (%s)"
+                is_outage = isinstance(exc, StoreUnavailable)
+                log("warning", message, self._name, exc, exc_info=None if is_outage else exc)
             self._is_store_down = True
             return False
         self._is_store_down = False

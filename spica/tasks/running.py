@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import anyio
-
-if TYPE_CHECKING:
-    from asyncio import Task
 
 TaskState: TypeAlias = Literal["waiting", "running", "done", "failed", "cancelled"]
 
@@ -22,6 +20,10 @@ MAX_TASKS = 1000
 
 CANCEL_SECONDS = 5.0
 """Seconds that a cancelled task has to end. Then the shutdown goes on without it, and logs its name."""
+
+
+MAX_NAMES = 50
+"""How many names of tasks a log message has."""
 
 
 class Work(Protocol):
@@ -177,7 +179,7 @@ class Execution:
         self.scope = anyio.CancelScope()
         self.ended = anyio.Event()
         self.is_idle = False  # waiting for the next call: no work is lost if it is cancelled
-        self._task: Task[None] | None = None
+        self._task: Any = None
         handle._executions.append(self)
         handle._state = "running"
 
@@ -190,7 +192,9 @@ class Execution:
         else:
             from trio import lowlevel
 
-            lowlevel.spawn_system_task(self._run, name=self.handle.name, context=copy_context())
+            self._task = lowlevel.spawn_system_task(
+                self._run, name=self.handle.name, context=copy_context()
+            )
 
     async def _run(self) -> None:
         state: TaskState = "cancelled"
@@ -211,11 +215,35 @@ class Execution:
         """Call the function, and return whether it succeeded. Log and count an error."""
         try:
             await call()
-        except (Exception, SystemExit) as exc:
+        except BaseException as exc:
+            if not self._is_failure(exc):
+                raise
             self._fail(exc)
             return False
         self.handle.error = None
         return True
+
+    def _is_failure(self, error: BaseException) -> bool:
+        """Return whether an exception comes from the function, and not from the event loop around it.
+
+        It may be any: a CancelledError comes also from a future that another task has cancelled.
+        """
+        if isinstance(error, (Exception, SystemExit)):
+            return True
+        if isinstance(error, BaseExceptionGroup):
+            return all(map(self._is_failure, error.exceptions))
+        if isinstance(error, KeyboardInterrupt) or not self._runs_now():
+            return False  # an event loop that is gone closes its coroutines with a GeneratorExit
+        if isinstance(error, anyio.get_cancelled_exc_class()):
+            cancelling: Any = getattr(self._task, "cancelling", None)  # of asyncio
+            return cancelling is not None and not cancelling()
+        return True
+
+    def _runs_now(self) -> bool:
+        try:
+            return anyio.get_current_task().id == id(self._task)
+        except RuntimeError:
+            return False  # no event loop runs
 
     def _fail(self, error: BaseException) -> None:
         self.handle.error = error
@@ -259,8 +287,11 @@ def current_request_id() -> str:
 
 
 def names(executions: Iterable[Execution]) -> str:
-    """Return the names of tasks for a log message."""
-    return ", ".join(sorted(each.handle.name for each in executions))
+    """Return the names of tasks for a log message, each once. Thousands of tasks may have one name."""
+    counts = sorted(Counter(each.handle.name for each in executions).items())
+    found = [name if count == 1 else f"{name} ({count} tasks)" for name, count in counts]
+    more = [f"and {len(found) - MAX_NAMES} more names"] if len(found) > MAX_NAMES else []
+    return ", ".join(found[:MAX_NAMES] + more)
 
 
 def log(level: Literal["warning", "error"], message: str, *args: Any, **kwargs: Any) -> None:

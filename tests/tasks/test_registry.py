@@ -1,5 +1,6 @@
 """Tasks of the application: start, failure, restart, intervals, leases, shutdown."""
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -9,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import anyio
+import anyio.from_thread
 import anyio.lowlevel
 import pytest
 from virtual_time import run_in_virtual_time
@@ -87,6 +89,7 @@ class FleetStore:
     def __init__(self) -> None:
         self.entries: dict[str, tuple[object, float]] = {}
         self.is_down = False
+        self.error: Exception = StoreUnavailable("FleetStore", "acquire", "no server")
         self.sets = 0
 
     def prefixed(self, prefix: str) -> Any:
@@ -94,7 +97,7 @@ class FleetStore:
 
     def _get(self, key: str) -> object:
         if self.is_down:
-            raise StoreUnavailable("FleetStore", "acquire", "no server")
+            raise self.error
         owner, ends_at = self.entries.get(key, (None, 0.0))
         return owner if anyio.current_time() < ends_at else None
 
@@ -220,6 +223,55 @@ async def test_a_task_that_exits_fails_without_ending_the_server() -> None:
         await handle.wait()
 
     assert isinstance(handle.error, SystemExit)
+
+
+class Unusual(BaseException):
+    """An exception that is no Exception, such as the outcome of a test."""
+
+
+UNUSUAL = [
+    Unusual(),
+    SystemExit(),
+    GeneratorExit(),
+    BaseExceptionGroup("several", [Unusual(), ValueError()]),
+    asyncio.CancelledError(),
+]
+
+
+@pytest.mark.parametrize("error", UNUSUAL, ids=repr)
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_a_periodic_task_goes_on_after_any_exception(
+    error: BaseException, is_async: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, again, errors = Spica(), anyio.Event(), [error]
+
+    async def work() -> None:
+        if errors:
+            raise errors.pop()
+        again.set()
+
+    def work_in_thread() -> None:
+        if errors:
+            raise errors.pop()
+        anyio.from_thread.run_sync(again.set)
+
+    func = work if is_async else work_in_thread
+    app.tasks.every(0.01, func, at_start=True, name="work")
+    async with running(app):
+        await again.wait()
+    assert caplog.messages == ["Task work failed"]
+
+
+@pytest.mark.parametrize("error", UNUSUAL, ids=repr)
+async def test_any_exception_of_a_task_is_its_error(error: BaseException) -> None:
+    async def work() -> None:
+        raise error
+
+    app = Spica()
+    async with running(app):
+        handle = app.tasks.start(work)
+        await handle.wait()
+    assert (handle.state, handle.error, app.tasks.failed) == ("failed", error, 1)
 
 
 async def test_a_task_can_be_cancelled() -> None:
@@ -751,3 +803,36 @@ async def test_a_detached_task_without_its_application_names_the_fix() -> None:
     async with running(Spica(), Spica()):
         with pytest.raises(RuntimeError, match=r"Several.*request\.app\.tasks\.start"):
             await task()
+
+
+def test_a_message_names_thousands_of_tasks_in_few_words(
+    in_time: InTime, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = Spica(drain_seconds=8)
+
+    async def main() -> None:
+        async with running(app):
+            for number in range(900):
+                app.tasks.start(anyio.sleep_forever, name="mail" if number % 10 else f"{number:03}")
+
+    in_time(main)
+    assert len(caplog.text) < 2000
+    assert "000, 010, 020" in caplog.text
+    assert caplog.text.endswith("and 41 more names\n")
+
+
+def test_a_periodic_task_goes_on_after_any_error_of_its_store(in_time: InTime) -> None:
+    work, store, app = Work(), FleetStore(), Spica()
+    store.error = OSError("a network cable")
+    app.tasks.every(10, work, store=store, at_start=True)  # type: ignore[arg-type]
+
+    async def main() -> None:
+        async with running(app):
+            store.is_down = True
+            await anyio.sleep(15)
+            assert work.ends <= 1
+            store.is_down = False
+            await anyio.sleep(30)
+        assert work.ends >= 2
+
+    in_time(main)
