@@ -86,8 +86,6 @@ class Observation:
             return "client_left"
         if self.is_complete:
             return "timeout" if self.status_code == 504 else "done"  # TimeoutMiddleware answers 504
-        if error is None:
-            return "client_left"  # a stream ends early if its client leaves
         return "timeout" if isinstance(error, TimeoutError) else "broken"
 
     def end(self, error: BaseException | None = None) -> None:
@@ -235,7 +233,9 @@ class ObservingLayer(BaseLayer):
         except BaseException as exc:
             observation.end(exc)
             raise
-        observation.is_complete = not observation.has_left
+        if observation.is_complete and not observation.status_code:
+            observation.has_left = True  # before the handshake was answered
+        observation.is_complete = bool(observation.status_code) and not observation.has_left
         observation.end()
 
 
@@ -280,7 +280,16 @@ class _Observed:
         except BaseException as exc:
             observation.end(exc)
             raise
+        if not observation.is_complete:
+            # A stream ends early if its client leaves. Otherwise the app has forgotten its response.
+            observation.has_left = await self._has_left()
         observation.end()
+
+    async def _has_left(self) -> bool:
+        try:
+            return await self.request.is_disconnected()
+        except Exception:  # a body that is too large, for example
+            return False
 
     async def _send(self, message: Message) -> None:
         try:

@@ -196,6 +196,29 @@ async def test_a_client_that_leaves_a_stream_is_recorded(entries, inner):
     assert (entry["status"], entry["outcome"]) == (200, "client_left")
 
 
+@pytest.mark.parametrize(
+    ("has_left", "outcome"), [(False, "broken"), (True, "client_left")], ids=["stays", "leaves"]
+)
+@pytest.mark.parametrize("sent", [0, 1, 2], ids=["nothing", "start", "half"])
+async def test_an_app_that_does_not_end_its_response_is_broken(entries, sent, has_left, outcome):
+    messages = [
+        {"type": "http.response.start", "status": 200, "headers": []},
+        {"type": "http.response.body", "body": b"a", "more_body": True},
+    ]
+
+    async def forgets(scope, receive, send):
+        for message in messages[:sent]:
+            await send(message)
+
+    received = [{"type": "http.request"}, *([{"type": "http.disconnect"}] if has_left else [])]
+    app = service(routes=[Mount("/apps", forgets)])
+    await get(app, "/apps/x", messages=received)
+
+    (entry,) = entries()
+    assert entry["outcome"] == outcome
+    assert entry["status"] == (200 if sent else 400 if has_left else 500)
+
+
 async def test_a_client_that_leaves_before_the_response_is_recorded(entries):
     await get(service(), "/users/7", gone_after=0)
     await get(service(), "/leave")
@@ -407,9 +430,10 @@ async def socket_fails(websocket):
         (echo, 1006, (101, "client_left", 2)),
         (denied, 1000, (403, "done", 0)),
         (leaves_early, 1006, (400, "client_left", 0)),
+        (leaves_early, 1000, (400, "client_left", 0)),
         (socket_fails, 1000, (101, "broken", 0)),
     ],
-    ids=["closed", "left", "denied", "left early", "broken"],
+    ids=["closed", "left", "denied", "left early", "closed early", "broken"],
 )
 async def test_a_websocket_is_logged_at_its_end(entries, endpoint, code, expected):
     app = service(routes=[WebSocketRoute("/{room}", endpoint)])
@@ -421,6 +445,17 @@ async def test_a_websocket_is_logged_at_its_end(entries, endpoint, code, expecte
     assert exchange.error is None or isinstance(exchange.error, (RuntimeError, WebSocketDisconnect))
     assert (entry["status"], entry["outcome"], entry["bytes"]) == expected
     assert (entry["method"], entry["route"]) == ("WEBSOCKET", "/{room}")
+
+
+async def test_a_websocket_app_that_never_answers_is_broken(entries):
+    async def forgets(scope, receive, send):
+        await receive()
+
+    app = service(routes=[Mount("/apps", forgets)])
+    await Exchange(websocket_scope("/apps/x"), [{"type": "websocket.connect"}]).run(app)
+
+    (entry,) = entries()
+    assert (entry["status"], entry["outcome"]) == (500, "broken")
 
 
 @pytest.mark.parametrize(
