@@ -356,7 +356,7 @@ def realistic_cases() -> list[Case]:
         ),
         Case(
             "stack-rows",
-            "that stack + authentication, 20 KB of JSON",
+            "host, CORS, gzip, session, authentication; 20 KB of JSON",
             0.60,
             asked,
             body=json_bytes(LARGER),
