@@ -60,10 +60,15 @@ class InvalidInput(HTTPException):
     def __init__(self, place: str, errors: Sequence[Mapping[str, str]]) -> None:
         super().__init__(422, f"The {place} is invalid.")
         self.errors = [dict(error) for error in errors[:MAX_ERRORS]]
+        self.request_id: str | None = None
+        """The id that ``RequestIdMiddleware`` gave the request. Set before spica calls ``to_response()``."""
 
     def to_response(self) -> Response:
         """Return the problem details, with the mistakes as ``errors``."""
-        return ProblemDetailsResponse(422, self.detail, extensions={"errors": self.errors})
+        extensions: dict[str, Any] = {"errors": self.errors}
+        if self.request_id is not None:
+            extensions["request_id"] = self.request_id
+        return ProblemDetailsResponse(422, self.detail, extensions=extensions)
 
 
 def prepare(*models: Any) -> None:

@@ -32,6 +32,8 @@ from asgi_kit import call
 from spica import reading
 from spica.applications import Spica
 from spica.datastructures import UploadFile
+from spica.middleware import Middleware
+from spica.middleware.requestid import RequestIdMiddleware
 from spica.reading import InvalidInput, prepare, read_strings
 from spica.requests import Request
 from spica.responses import JSONResponse
@@ -632,6 +634,17 @@ async def test_the_response_has_problem_details():
         "detail": "The body is invalid.",
         "errors": [{"pointer": "/age", "detail": "is required"}],
     }
+
+
+async def test_the_problem_details_name_the_request():
+    async def endpoint(request):
+        return JSONResponse((await request.read(Person)).name)
+
+    app = Spica(middleware=[Middleware(RequestIdMiddleware)])
+    app.add_route("/", endpoint, methods=["POST"])
+    async with AsyncTestClient(app) as client:
+        response = await client.post("/", json={})
+    assert response.json()["request_id"] == response.headers["x-request-id"]
 
 
 async def test_the_mistakes_of_a_form_say_that_it_was_read_as_a_form():

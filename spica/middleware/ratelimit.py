@@ -495,7 +495,7 @@ class RateLimitMiddleware(Layer):
                 continue
             allowance = await limiter._take(key, limit, limit.cost)
             if not allowance.allowed:
-                raise self._refusal(limit, allowance, skipped)
+                raise self._refusal(conn, limit, allowance)
             if state is None or allowance.remaining < state.remaining:
                 tightest, state = limit, allowance
         if tightest is None or state is None:
@@ -503,10 +503,11 @@ class RateLimitMiddleware(Layer):
         return self._policies_without(skipped) if skipped else self._policies, tightest, state
 
     def _refusal(
-        self, limit: Limit, allowance: Allowance, skipped: Sequence[Limit]
+        self, conn: HTTPConnection[Any], limit: Limit, allowance: Allowance
     ) -> RateLimitExceeded:
         headers = None
         if self.headers:
+            skipped = [each for each in self.limits if each.key(conn) is None]
             headers = {
                 "RateLimit-Policy": self._policies_without(skipped),
                 "RateLimit": format_state(limit, allowance),

@@ -126,6 +126,15 @@ async def test_responses_tell_the_policy_and_what_remains(store):
     assert refused.headers["ratelimit"] == '"default";r=0;t=30'
 
 
+async def test_a_refusal_lists_the_limits_that_have_a_key_for_the_request(store):
+    absent = Limit(Rate(9, 60), name="absent", key=lambda conn: None)
+    later = Limit(Rate(9, 60), name="later")
+    app = application(three(), absent, later, store=store)
+    assert await statuses(app, 3) == [200, 200, 200]
+    refused = await call(app)
+    assert refused.headers["ratelimit-policy"] == '"default";q=3;w=30, "later";q=9;w=60'
+
+
 async def test_headers_can_be_left_out(store):
     app = application(three(), store=store, headers=False)
     assert not {"ratelimit", "ratelimit-policy"} & (await call(app)).headers.keys()
