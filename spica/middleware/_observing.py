@@ -76,6 +76,8 @@ class Observation:
             return route
         # A layer has answered. That of `default_scopes` is inside the router.
         has_answered = "router" not in scope or self.status_code in (401, 403)
+        # The router of FastAPI does not note its mounts.
+        has_answered = has_answered or scope.get("root_path", "") != self.root_path
         return route_ahead(scope, app, self.root_path) if has_answered else None
 
     @property
@@ -84,7 +86,9 @@ class Observation:
         error = self.error
         if self.has_left or (error is not None and isinstance(error, ClientDisconnect)):
             return "client_left"
-        if self.is_complete:
+        # The server or a layer outside answers an exception before the response with a whole 500.
+        is_answered = isinstance(error, Exception) and not self.first_byte_at
+        if self.is_complete or is_answered:
             return "timeout" if self.status_code == 504 else "done"  # TimeoutMiddleware answers 504
         return "timeout" if isinstance(error, TimeoutError) else "broken"
 

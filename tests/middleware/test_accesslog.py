@@ -397,7 +397,22 @@ async def test_an_error_of_a_foreign_app_reaches_the_server(entries):
 
     (entry,) = entries()
     assert isinstance(exchange.error, RuntimeError)
-    assert (entry["status"], entry["outcome"], entry["error"]) == (500, "broken", "RuntimeError")
+    assert (entry["status"], entry["outcome"], entry["error"]) == (500, "done", "RuntimeError")
+
+
+class ForgetfulMount(Mount):
+    """A mount that does not note itself in the scope, like that of FastAPI's router."""
+
+    async def handle(self, scope, receive, send):
+        del scope["route"]
+        await super().handle(scope, receive, send)
+
+
+async def test_a_mount_that_another_router_has_entered_is_the_route(entries):
+    app = service(routes=[ForgetfulMount("/apps/{name}", foreign)])
+    await get(app, "/apps/one/x")
+
+    assert [entry["route"] for entry in entries()] == ["/apps/{name}"]
 
 
 # -- WebSockets ----------------------------------------------------------------------------------------
