@@ -204,6 +204,9 @@ def basic_credentials(conn: HTTPConnection[Any]) -> BasicCredentials | None:
 def api_key(conn: HTTPConnection[Any], header: str = "X-API-Key") -> str | None:
     """Return the API key in a header, or None if the client does not send the header.
 
+    For a key that you do not know, raise an AuthenticationError in your backend. A backend that returns None
+    says that the client has sent no credentials: routes without ``@requires`` would answer it.
+
     Args:
         conn: The connection.
         header: The name of the header.

@@ -55,7 +55,9 @@ def by_user_or_client(conn: HTTPConnection[Any]) -> str:
     """Return the sender of a request: its user, else its Authorization field, else its address."""
     user = conn.scope.get("user")
     if user is not None and getattr(user, "is_authenticated", False):
-        return f"user {by_user(conn)}"
+        name = by_user(conn)
+        if name:  # a token without `sub` names no user, and all of those would share their keys
+            return f"user {name}"
     user_id = _user_of_session(conn)
     if user_id is not None:
         return f"user {user_id}"

@@ -440,3 +440,12 @@ async def test_a_task_that_asyncio_cancels_stores_the_response_and_leaves_no_lea
         await task
     assert store.operations[-1] == "release"
     assert "idempotent-replayed" in (await service.post("/", "k")).headers
+
+
+async def test_users_without_a_name_are_told_apart_by_their_authorization() -> None:
+    senders = set()
+    for token in ["Bearer a", "Bearer b"]:
+        scope = http_scope("POST", headers=[("authorization", token)])
+        scope["user"] = SimpleUser("")
+        senders.add(by_user_or_client(Request(scope)))
+    assert len(senders) == 2
