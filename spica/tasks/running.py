@@ -149,16 +149,19 @@ class Group:
         left = list(self.executions)
         if not left:
             return
+        # Without any time, those that lose no work had no turn to end.
+        cut = [each for each in left if not each.is_idle and not each.handle._work.ends_at_once]
         for execution in left:
             execution.scope.cancel()
         with anyio.move_on_after(CANCEL_SECONDS, shield=True):
             await self._wait()
-        log(
-            "warning",
-            "Cancelled tasks that had not ended %g seconds after the shutdown began: %s",
-            seconds,
-            names(left),
-        )
+        if cut:
+            log(
+                "warning",
+                "Cancelled tasks that had not ended %g seconds after the shutdown began: %s",
+                seconds,
+                names(cut),
+            )
         if self.executions:
             log("error", "Tasks that do not end after a cancellation: %s", names(self.executions))
 

@@ -689,6 +689,22 @@ def test_the_shutdown_cancels_late_tasks_and_logs_their_names(
     ]
 
 
+def test_a_shutdown_without_time_warns_only_about_tasks_that_lose_work(
+    in_time: InTime, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with running(app := Spica(drain_seconds=0)):
+            app.tasks.every(60, Work(), name="waiting")
+            app.tasks.start(anyio.sleep_forever, name="watching", at_shutdown="cancel")
+            app.tasks.start(anyio.sleep_forever, name="working")
+            await anyio.sleep(1)
+
+    in_time(main)
+    assert caplog.messages == [
+        "Cancelled tasks that had not ended 0 seconds after the shutdown began: working"
+    ]
+
+
 def test_the_shutdown_ends_waiting_tasks_at_once(
     in_time: InTime, caplog: pytest.LogCaptureFixture
 ) -> None:
