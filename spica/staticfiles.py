@@ -161,10 +161,11 @@ class StaticFiles(BaseLayer):
             cache_control, precompressed, fallback, manifest, etag, dotfiles=dotfiles
         )
         if check_dir and directory is not None and not os.path.isdir(directory):
+            fix = "Pass check_dir=False if you create it later."
+            fix = fix if manifest is None else "Run the build first: spica static build SRC OUT."
             raise RuntimeError(
                 f"Directory '{os.fspath(directory)}' does not exist: there is no directory at "
-                f"{os.path.abspath(directory)!r}, which StaticFiles(directory=...) names. Pass "
-                "check_dir=False if you create it later."
+                f"{os.path.abspath(directory)!r}, which StaticFiles(directory=...) names. {fix}"
             )
         self.follow_symlink, self.dotfiles, self.html = follow_symlink, dotfiles, html
         self.packages, self.directory = packages, directory

@@ -845,6 +845,8 @@ def test_a_directory_that_is_none_is_an_error(root, name):
         f"Directory '{path}' does not exist: there is no directory at {os.path.abspath(path)!r}, "
         "which StaticFiles(directory=...) names. Pass check_dir=False if you create it later."
     )
+    with pytest.raises(RuntimeError, match="Run the build first: spica static build SRC OUT"):
+        StaticFiles(directory=path, manifest="manifest.json")
 
 
 @pytest.mark.parametrize(
