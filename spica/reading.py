@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import json
 import math
 import re
 import types
@@ -18,9 +19,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, NamedTuple, NotRequired, get_args, get_origin, get_type_hints, is_typeddict
+from typing import (
+    Any,
+    NamedTuple,
+    NotRequired,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 from uuid import UUID
 
+from spica._asgi import current_codec as codec
 from spica._asgi.body import DEFAULT_MAX_JSON_SIZE, BodyTooLarge
 from spica._asgi.scope import BODY_LIMIT
 from spica._model_libraries import (
@@ -36,10 +47,13 @@ from spica._model_libraries import (
 )
 from spica.datastructures import UploadFile
 from spica.exceptions import HTTPException
+from spica.jsoncodec import MalformedJSON
 from spica.responses.base import Response
 from spica.responses.problem import ProblemDetailsResponse
 
-__all__ = ["InvalidInput", "prepare"]
+__all__ = ["InvalidInput", "prepare", "read_json"]
+
+T = TypeVar("T")
 
 MAX_ERRORS = 100
 """How many mistakes a response lists."""
@@ -105,14 +119,53 @@ async def read_body(request: Any, model: Any, max_size: int | float | None) -> A
     if max_size is None and len(body) > DEFAULT_MAX_JSON_SIZE and BODY_LIMIT not in request.scope:
         raise BodyTooLarge(DEFAULT_MAX_JSON_SIZE)  # as in Request.json()
     try:
-        return decode(model, body)
+        return _decode_with_library("body", model, body)
     except Malformed:
         await request.json(max_size=max_size)  # raises MalformedJSON
         raise HTTPException(400, "The body is not valid JSON, or is nested too deeply.") from None
+
+
+def read_json(model: type[T], data: str | bytes, *, place: str = "message") -> T:
+    """Return JSON, such as a message of a WebSocket, as a ``model``; see ``Request.read``.
+
+    Args:
+        model: A dataclass, TypedDict, ``msgspec.Struct`` or pydantic model, or a list of one.
+        data: The JSON. The caller limits its size.
+        place: The name of ``data`` in the error.
+
+    Raises:
+        InvalidInput: The value does not fit the model. ``errors`` has all mistakes.
+        MalformedJSON: ``data`` is not JSON.
+        TypeError: The model has a field of a type that can't be read.
+    """
+    _require_type(model)
+    result: T
+    if is_library_model(model):
+        document = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+        try:
+            result = _decode_with_library(place, model, document)
+        except Malformed:
+            _decode_json(data)  # its message has the position
+            raise MalformedJSON("Invalid, or nested too deeply", "", 0) from None
+    else:
+        result = _finish(place, model, _decode_json(data), False)
+    return result
+
+
+def _decode_json(data: str | bytes) -> Any:
+    try:
+        return codec.decode(data)
+    except json.JSONDecodeError as error:
+        raise MalformedJSON(error.msg, error.doc, error.pos) from None
+
+
+def _decode_with_library(place: str, model: Any, document: bytes) -> Any:
+    try:
+        return decode(model, document)
     except Mistakes as error:
         check = _Check(False)
         check.fail_all("", error)
-        raise InvalidInput("body", check.errors) from None
+        raise InvalidInput(place, check.errors) from None
 
 
 def read_strings(model: Any, items: Iterable[tuple[str, Any]], place: str) -> Any:

@@ -33,6 +33,7 @@ from spica.responses.file.delivery import (
     ServedPath,
     Siblings,
     check_delivery,
+    check_directory,
     check_fallback,
     check_flags,
     key_of,
@@ -160,13 +161,8 @@ class StaticFiles(BaseLayer):
         is_production = check_delivery(
             cache_control, precompressed, fallback, manifest, etag, dotfiles=dotfiles
         )
-        if check_dir and directory is not None and not os.path.isdir(directory):
-            fix = "Pass check_dir=False if you create it later."
-            fix = fix if manifest is None else "Run the build first: spica static build SRC OUT."
-            raise RuntimeError(
-                f"Directory '{os.fspath(directory)}' does not exist: there is no directory at "
-                f"{os.path.abspath(directory)!r}, which StaticFiles(directory=...) names. {fix}"
-            )
+        if check_dir and directory is not None:
+            check_directory(directory, is_built=manifest is not None)
         self.follow_symlink, self.dotfiles, self.html = follow_symlink, dotfiles, html
         self.packages, self.directory = packages, directory
         self.all_directories = self.get_directories(directory, packages)

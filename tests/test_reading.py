@@ -34,12 +34,25 @@ from spica.applications import Spica
 from spica.datastructures import UploadFile
 from spica.middleware import Middleware
 from spica.middleware.requestid import RequestIdMiddleware
-from spica.reading import InvalidInput, prepare, read_strings
-from spica.requests import Request
+from spica.reading import InvalidInput, prepare, read_json, read_strings
+from spica.requests import MalformedJSON, Request
 from spica.responses import JSONResponse
 from spica.testclient import AsyncTestClient
 
 pytestmark = pytest.mark.anyio
+
+
+@dataclass
+class Point:
+    x: int
+
+
+class PydanticPoint(pydantic.BaseModel):
+    x: int
+
+
+class StructPoint(msgspec.Struct):
+    x: int
 
 
 class Size(enum.Enum):
@@ -634,6 +647,29 @@ async def test_the_response_has_problem_details():
         "detail": "The body is invalid.",
         "errors": [{"pointer": "/age", "detail": "is required"}],
     }
+
+
+@pytest.mark.parametrize("model", [Point, PydanticPoint, StructPoint])
+def test_json_from_elsewhere_is_read(model):
+    for data in ('{"x": 1}', b'{"x": 1}'):
+        assert read_json(model, data).x == 1
+    with pytest.raises(InvalidInput, match="The event is invalid") as caught:
+        read_json(model, '{"x": "one"}', place="event")
+    assert [error["pointer"] for error in caught.value.errors] == ["/x"]
+
+
+@pytest.mark.parametrize("model", [Point, PydanticPoint, StructPoint])
+@pytest.mark.parametrize(
+    "data", ["", "{", b"\xff", '"\ud800"', "[" * 3000, '{"x": NaN}'], ids=ascii
+)
+def test_malformed_json_from_elsewhere_names_the_position(model, data):
+    with pytest.raises((MalformedJSON, InvalidInput)) as caught:
+        read_json(model, data)
+    if isinstance(caught.value, MalformedJSON):
+        assert caught.value.detail.startswith("Malformed JSON: ")
+        assert "(char " in caught.value.detail
+    else:  # a library that reads more than JSON, or finds the wrong type first
+        assert model is not Point
 
 
 async def test_the_problem_details_name_the_request():

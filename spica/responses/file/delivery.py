@@ -209,6 +209,19 @@ def check_flags(**flags: Any) -> None:
         check_flag(value, f"StaticFiles: {name}")
 
 
+def check_directory(directory: Any, *, is_built: bool) -> None:
+    """Raise RuntimeError if ``directory`` does not exist. ``is_built`` names a build as the fix."""
+    if os.path.isdir(directory):
+        return
+    fix = "Pass check_dir=False if you create it later."
+    if is_built:
+        fix = "Run the build first: spica static build SRC OUT."
+    raise RuntimeError(
+        f"Directory '{os.fspath(directory)}' does not exist: there is no directory at "
+        f"{os.path.abspath(directory)!r}, which StaticFiles(directory=...) names. {fix}"
+    )
+
+
 def check_delivery(
     cache_control: Any,
     precompressed: Any,
