@@ -9,11 +9,13 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_origin
+
+from spica._type_hints import resolve_hints
 
 _PLACE = re.compile(r"(.*) - at .*`\$([^`]*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
-_STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
+_INDEX = re.compile(r"\[(\d+)\]")
 
 
 class Malformed(ValueError):
@@ -50,13 +52,13 @@ def decode(model: Any, document: bytes) -> Any:
     )  # RFC 8259 s.8.1: ignored, as in Request.json()
     validator = _validator_of(model)
     if validator is not None:
-        return _ask_pydantic(validator.validate_json, document)
+        return _ask_pydantic(validator.validate_json, document, _decode_again)
     import msgspec  # the model is one of its classes
 
     try:
         return msgspec.json.decode(document, type=model)
     except msgspec.ValidationError as error:
-        raise _mistakes_of_msgspec(error) from None
+        raise _mistakes_of_msgspec(error, _decode_again(document)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(str(error)) from None
 
@@ -75,16 +77,24 @@ def convert(model: Any, value: Any, is_text: bool) -> Any:
     try:
         return msgspec.convert(value, model, strict=not is_text)
     except msgspec.ValidationError as error:
-        raise _mistakes_of_msgspec(error) from None
+        raise _mistakes_of_msgspec(error, value) from None
+
+
+def _decode_again(document: str | bytes) -> Any:
+    """Return a JSON document in which mistakes were found, or None if it can't be decoded here."""
+    try:
+        return json.loads(document)
+    except (ValueError, RecursionError):
+        return None
 
 
 def hints_of(model: Any) -> dict[str, Any]:
     """Return the types of the fields of a model, by their names in the input."""
-    model = get_origin(model) or model
-    if hasattr(model, "__pydantic_fields__"):
-        return _hints_of_pydantic(model)
-    if hasattr(model, "__struct_fields__"):
-        names = dict(zip(model.__struct_fields__, model.__struct_encode_fields__, strict=True))
+    origin = get_origin(model) or model
+    if hasattr(origin, "__pydantic_fields__"):
+        return _hints_of_pydantic(origin)
+    if hasattr(origin, "__struct_fields__"):
+        names = dict(zip(origin.__struct_fields__, origin.__struct_encode_fields__, strict=True))
         return {names.get(name, name): hint for name, hint in resolve_hints(model).items()}
     return resolve_hints(model)
 
@@ -106,23 +116,6 @@ def _hints_of_pydantic(model: Any) -> dict[str, Any]:
     return hints
 
 
-def resolve_hints(model: Any) -> dict[str, Any]:
-    """Return the types of the fields of a class, by their names.
-
-    Raises:
-        TypeError: An annotation names something that does not exist in the module of the class.
-    """
-    if not isinstance(model, type):
-        return {}
-    try:
-        return get_type_hints(model)
-    except NameError as error:
-        raise TypeError(
-            f"{model.__qualname__}: {error}. Import it where the module runs, not only for type checkers. "
-            "Define a model at the top of a module, not in a function."
-        ) from error
-
-
 def check_library_model(model: Any) -> None:
     """Let the library of a model build what it needs to read one.
 
@@ -137,22 +130,6 @@ def check_library_model(model: Any) -> None:
         msgspec.json.Decoder(model)
     elif hasattr(model, "model_rebuild"):
         model.model_rebuild()
-
-
-def find_constraint(hint: Any) -> Any:
-    """Return a constraint of pydantic, msgspec or annotated-types in an ``Annotated`` type, or None."""
-    for each in getattr(hint, "__metadata__", ()):
-        library = type(each).__module__.partition(".")[0]
-        if library == "annotated_types" and not hasattr(each, "documentation"):
-            return each
-        if library == "pydantic" and getattr(each, "metadata", True):
-            return each
-        if library == "msgspec" and any(getattr(each, name, None) is not None for name in _LIMITS):
-            return each
-    return next(filter(None, map(find_constraint, get_args(hint))), None)
-
-
-_LIMITS = ("gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length", "tz")
 
 
 def _validator_of(model: Any) -> Any:
@@ -173,7 +150,7 @@ def _validator_of_alias(model: Any) -> Any:
 
 def _convert_with_pydantic(validator: Any, value: Any, is_text: bool) -> Any:
     try:
-        return _ask_pydantic(validator.validate_python, value)
+        return _ask_pydantic(validator.validate_python, value, lambda document: document)
     except Mistakes:
         if is_text:
             raise
@@ -184,10 +161,12 @@ def _convert_with_pydantic(validator: Any, value: Any, is_text: bool) -> Any:
             document = ""
         if not document:
             raise
-    return _ask_pydantic(validator.validate_json, document)
+    return _ask_pydantic(validator.validate_json, document, _decode_again)
 
 
-def _ask_pydantic(validate: Callable[[Any], Any], value: Any) -> Any:
+def _ask_pydantic(
+    validate: Callable[[Any], Any], value: Any, decode_value: Callable[[Any], Any]
+) -> Any:
     try:
         return validate(value)
     except ValueError as error:
@@ -197,15 +176,63 @@ def _ask_pydantic(validate: Callable[[Any], Any], value: Any) -> Any:
         found = list_mistakes(include_url=False, include_input=False, include_context=False)
         if any(each["type"] == "json_invalid" for each in found):
             raise Malformed(str(found)) from None
-        raise Mistakes([(each["loc"], each["msg"]) for each in found]) from None
+        document = decode_value(value)
+        raise Mistakes(
+            [
+                (_steps_in(document, each["loc"], each["type"] == "missing"), each["msg"])
+                for each in found
+            ]
+        ) from None
 
 
-def _mistakes_of_msgspec(error: Exception) -> Mistakes:
+def _steps_in(document: Any, place: Sequence[object], is_missing: bool) -> list[object]:
+    """Return the steps of a place of pydantic that are in the document.
+
+    The others are its own marks: the kinds of a union, its tags, and "[key]".
+    """
+    steps: list[object] = []
+    *outer, last = place or ("",)
+    for step in outer if is_missing else place:
+        if isinstance(document, dict) and step in document:
+            document = document[step]
+        elif isinstance(document, (list, tuple)) and step in range(len(document)):
+            document = document[int(str(step))]
+        else:
+            continue
+        steps.append(step)
+    return [*steps, last] if is_missing else steps
+
+
+def _mistakes_of_msgspec(error: Exception, document: Any) -> Mistakes:
     """Return the one mistake that msgspec names in its message."""
     found = _PLACE.fullmatch(str(error))
     detail, path = found.groups() if found else (str(error), "")
-    steps = [name or index for name, index in _STEP.findall(path)]
+    steps = _steps_of(path, document)
     missing = _MISSING.fullmatch(detail)
     if missing:
         return Mistakes([([*steps, missing[1]], "is required")])
     return Mistakes([(steps, detail)])
+
+
+def _steps_of(path: str, document: Any) -> list[object]:
+    """Return the steps of a path of msgspec, such as ``.items[0].name``.
+
+    It names no keys of a ``dict[str, ...]``, but "[...]". Then the steps end at the dict.
+    """
+    steps: list[object] = []
+    while path and isinstance(document, (dict, list, tuple)):
+        step: Any
+        if isinstance(document, dict):
+            # A name may contain dots and brackets.
+            names = [name for name in document if f"{path}.".startswith((f".{name}.", f".{name}["))]
+            step = max(names, key=len, default=None)
+            path = path.removeprefix(f".{step}")
+        else:
+            index = _INDEX.match(path)
+            step = int(index[1]) if index and int(index[1]) < len(document) else None
+            path = path[index.end() :] if index else path
+        if step is None:
+            break
+        steps.append(step)
+        document = document[step]
+    return steps

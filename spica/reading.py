@@ -40,11 +40,10 @@ from spica._model_libraries import (
     check_library_model,
     convert,
     decode,
-    find_constraint,
     hints_of,
     is_library_model,
-    resolve_hints,
 )
+from spica._type_hints import find_constraint, resolve_hints
 from spica.datastructures import UploadFile
 from spica.exceptions import HTTPException
 from spica.jsoncodec import MalformedJSON
@@ -57,6 +56,9 @@ T = TypeVar("T")
 
 MAX_ERRORS = 100
 """How many mistakes a response lists."""
+
+MAX_KINDS = 100
+"""How many kinds of a generic model ``prepare`` checks: one may contain ever longer types of itself."""
 
 _ACCEPTED = "application/json, application/x-www-form-urlencoded, multipart/form-data"
 _ARRAYS: dict[Any, Any] = {list: list, Sequence: list, set: set, frozenset: frozenset, tuple: tuple}
@@ -233,7 +235,7 @@ class _Check:
         if is_library_model(origin):
             return self.read_library_model(kind, value, pointer)
         if is_typeddict(origin) or dataclasses.is_dataclass(origin):
-            return self.read_object(origin, value, pointer)
+            return self.read_object(kind, value, pointer)
         if origin in _ARRAYS:
             return self.read_array(origin, get_args(kind), value, pointer)
         return self.read_instance(origin, value, pointer)
@@ -257,6 +259,9 @@ class _Check:
 
     def read_union(self, kinds: Sequence[Any], value: Any, pointer: str) -> Any:
         attempts = []
+        if not self.is_text:
+            # An exact type first: an int is also read as a float, and would lose digits.
+            kinds = sorted(kinds, key=lambda kind: kind is not type(value))
         for kind in kinds:
             attempt, result = self.attempt(kind, value, pointer)
             if not attempt.failures:
@@ -294,19 +299,20 @@ class _Check:
         if not isinstance(value, Mapping):
             return self.fail(pointer, "must be an object")
         count = self.failures
+        model = get_origin(kind) or kind
         members = {}
         for name, (hint, is_required) in _fields_of(kind).items():
             if name in value:
                 try:
                     members[name] = self.read(hint, value[name], pointer + _step(name))
                 except _Unsupported as error:
-                    raise _unsupported(f"{kind.__qualname__}.{name}", error.kind) from None
+                    raise _unsupported(f"{model.__qualname__}.{name}", error.kind) from None
             elif is_required:
                 self.fail(pointer + _step(name), "is required")
         if self.failures > count:
             return None
         try:
-            return kind(**members)
+            return model(**members)
         except ValueError as error:  # from __post_init__
             return self.fail(pointer, str(error) or "is invalid")
 
@@ -380,6 +386,7 @@ def _step(name: object) -> str:
 def _fields_of(kind: Any) -> dict[str, tuple[Any, bool]]:
     """Return the type of each field of a dataclass or TypedDict, and whether it is required."""
     plain = resolve_hints(kind)
+    kind = get_origin(kind) or kind
     _refuse_constraints(kind)
     if is_typeddict(kind):
         required = kind.__required_keys__
@@ -477,7 +484,7 @@ def _check_type(kind: Any, seen: set[Any]) -> None:
     elif is_library_model(origin):
         check_library_model(kind)
     elif is_typeddict(origin) or dataclasses.is_dataclass(origin):
-        _check_fields(origin, seen)
+        _check_fields(kind, seen)
     elif _target_of(kind) is not None:
         _check_type(_target_of(kind), seen)
     elif not (_is_class(kind) and issubclass(kind, (UploadFile, enum.Enum))):
@@ -494,14 +501,16 @@ def _check_arguments(kind: Any, origin: Any, seen: set[Any]) -> None:
 
 
 def _check_fields(model: Any, seen: set[Any]) -> None:
-    if model in seen:
+    origin = get_origin(model)
+    if model in seen or (origin and sum(get_origin(each) is origin for each in seen) > MAX_KINDS):
         return
     seen.add(model)
     for name, (hint, _) in _fields_of(model).items():
         try:
             _check_type(hint, seen)
         except _Unsupported as error:
-            raise _unsupported(f"{model.__qualname__}.{name}", error.kind) from None
+            place = f"{(origin or model).__qualname__}.{name}"
+            raise _unsupported(place, error.kind) from None
 
 
 # -- scalars ---------------------------------------------------------------------------------------------
@@ -542,6 +551,12 @@ def _parse_decimal(value: Any) -> Decimal:
     return Decimal(_finite(Decimal(str(value))))
 
 
+def _parse_time(text: str) -> time:
+    if ":" not in text:  # Python takes the digits of a date as a time
+        raise ValueError
+    return time.fromisoformat(text)
+
+
 class _Scalar(NamedTuple):
     types: tuple[type, ...]  # of JSON values; a bool is not an int
     parse: Callable[[str], Any]
@@ -558,7 +573,7 @@ _SCALARS: dict[Any, _Scalar] = {
     Decimal: _Scalar((int, float, Decimal), _parse_decimal, "must be a number", True),
     datetime: _Scalar((datetime,), datetime.fromisoformat, "must be a date and time", True),
     date: _Scalar((date,), date.fromisoformat, "must be a date", True),
-    time: _Scalar((time,), time.fromisoformat, "must be a time", True),
+    time: _Scalar((time,), _parse_time, "must be a time", True),
     UUID: _Scalar((UUID,), UUID, "must be a UUID", True),
 }
 

@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import InitVar, dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, time
 from decimal import Decimal
 from http import HTTPStatus
 from typing import (
@@ -17,6 +17,7 @@ from typing import (
     NamedTuple,
     NewType,
     NotRequired,
+    Self,
     TypedDict,
     TypeVar,
 )
@@ -392,6 +393,102 @@ class Page(msgspec.Struct, Generic[T]):
 @pydantic.dataclasses.dataclass
 class PageModel(Generic[T]):
     items: list[T]
+
+
+@dataclass
+class PlainPage(Generic[T]):
+    items: list[T]
+    next: Self | None = None
+
+
+class PageDict(TypedDict, Generic[T]):
+    items: list[T]
+
+
+@dataclass
+class Grows(Generic[T]):
+    value: T
+    more: "Grows[list[T]] | None" = None
+
+
+async def test_a_generic_model_and_self_are_read():
+    page = await read(PlainPage[int], {"items": [1], "next": {"items": [2]}})
+    assert page == PlainPage([1], PlainPage([2]))
+    errors = await errors_of(PlainPage[int], {"items": [1], "next": {"items": ["x"]}})
+    assert errors == {"/next/items/0": "must be an integer"}
+    assert await read(PageDict[str], {"items": ["a"]}) == {"items": ["a"]}
+    prepare(PlainPage[int], PageDict[str], Grows[int])
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "expected"),
+    [(float | int, 2**63 + 1, 2**63 + 1), (float | int, 1.5, 1.5), (float | str, 1, 1.0)],
+)
+async def test_a_union_takes_the_exact_type_first(hint, value, expected):
+    found = await read(list[hint], [value])
+    assert (found, type(found[0])) == ([expected], type(expected))
+
+
+@pytest.mark.parametrize("text", ["20200101", "10", "T10"])
+async def test_digits_without_colons_are_not_a_time(text):
+    assert await errors_of(list[time], [text]) == {"/0": "must be a time"}
+
+
+class Dog(pydantic.BaseModel):
+    kind: Literal["dog"]
+    age: int
+
+
+class Cat(pydantic.BaseModel):
+    kind: Literal["cat"]
+    age: int
+
+
+class Home(pydantic.BaseModel):
+    pet: Annotated[Dog | Cat, pydantic.Field(discriminator="kind")] | None = None
+    other: Dog | Cat | None = None
+    sizes: dict[int, int] = {}
+    number: int | list[int] = 0
+    alias: int = pydantic.Field(0, alias="a/b~c")
+
+
+class Ports(msgspec.Struct, rename={"main": "main.port", "side": "side[0]"}):
+    main: int = 0
+    side: int = 0
+    names: dict[str, int] = {}
+    nested: list[dict[str, list[int]]] = []
+
+
+@dataclass
+class Town:
+    homes: list[Home] = field(default_factory=list)
+    ports: Ports | None = None
+
+
+@pytest.mark.parametrize(
+    ("model", "value", "pointers"),
+    [
+        (Home, {"pet": {"kind": "dog", "age": "x"}}, ["/pet/age"]),
+        (Home, {"pet": {"kind": "dog"}}, ["/pet/age"]),
+        (Home, {"pet": {"kind": "cow"}}, ["/pet"]),
+        (Home, {"other": {"kind": "dog", "age": "x"}}, ["/other/age", "/other/kind"]),
+        (Home, {"sizes": {"a": 1}}, ["/sizes/a"]),
+        (Home, {"sizes": {"1": "a"}}, ["/sizes/1"]),
+        (Home, {"number": ["x"]}, ["/number", "/number/0"]),
+        (Home, {"a/b~c": "x"}, ["/a~1b~0c"]),
+        (Home, [], [""]),
+        (Ports, {"main.port": "x"}, ["/main.port"]),
+        (Ports, {"side[0]": "x"}, ["/side[0]"]),
+        (Ports, {"names": {"a": 1, "b": "x"}}, ["/names"]),
+        (Ports, {"nested": [{}, {"a": ["x"]}]}, ["/nested/1"]),
+        (Ports, [], [""]),
+        (Town, {"homes": [{}, {"sizes": {"a": 1}}]}, ["/homes/1/sizes/a"]),
+        (Town, {"ports": {"main.port": "x"}}, ["/ports/main.port"]),
+    ],
+    ids=str,
+)
+async def test_pointers_lead_to_values_of_the_document(model, value, pointers):
+    assert sorted(await errors_of(model, value)) == pointers
 
 
 @pytest.mark.parametrize("model", [Page[int], PageModel[int]])
