@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from spica._http.mediatypes import guess_media_type
+
 HASH_SIZE = 10
 """The hexadecimal digits of SHA-256 in a name. Two versions of one file then hardly ever have the same."""
 
@@ -93,14 +95,14 @@ def build(source: Path, output: Path, extensions: Sequence[str] = ()) -> tuple[i
             f"SRC has a file {MANIFEST!r}, and the build writes its own one to OUT. Give it another name. A "
             "web application manifest, for example, is usually called 'site.webmanifest'."
         )
-    encoders = [_Compressor(extension) for extension in extensions]
+    compressors = _Compressors(extensions)
     manifest, siblings = {}, 0
     for path in sorted(_find_files(source)):
         name = path.relative_to(source).as_posix()
         content = path.read_bytes()
         hashed = _hashed_name(name, content)
         manifest[name] = hashed
-        encoded = [(each.extension, each.encode(content)) for each in encoders]
+        encoded = [(each.extension, each.encode(content)) for each in compressors.select(name)]
         for each in (name, hashed):
             siblings += _write_with_siblings(output / each, content, encoded, path)
     if not manifest:
@@ -181,6 +183,24 @@ def _remove(path: Path) -> None:
 
 _CODINGS = {"zst": ("zstd", 19), "br": ("br", 11), "gz": ("gzip", 9)}
 """The encoding and the level of each extension."""
+
+
+class _Compressors:
+    """The encodings of a build."""
+
+    def __init__(self, extensions: Sequence[str]) -> None:
+        from spica.middleware.gzip.rules import DEFAULT_EXCLUDED_CONTENT_TYPES, EncodableTypes
+
+        self._all = [_Compressor(extension) for extension in extensions]
+        self._types = EncodableTypes(DEFAULT_EXCLUDED_CONTENT_TYPES)
+
+    def select(self, name: str) -> list[_Compressor]:
+        """Return the encodings to try for a file: none for a format that is compressed already.
+
+        The highest level of Brotli takes more than a second for each megabyte of a video.
+        """
+        media_type = guess_media_type(name) or "application/octet-stream"
+        return self._all if self._types.allow(200, [(b"content-type", media_type.encode())]) else []
 
 
 class _Compressor:

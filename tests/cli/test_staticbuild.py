@@ -197,6 +197,17 @@ def test_each_content_is_compressed_once(source, tmp_path, monkeypatch):
     assert len(contents) == len(set(contents)) == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "siblings"),
+    [("film.mp4", 0), ("photo.JPG", 0), ("font.woff2", 0), ("data.gz", 0), ("page", 2)],
+)
+def test_formats_that_are_compressed_already_stay_as_they_are(tmp_path, name, siblings):
+    """The highest level of Brotli would take half an hour for a gigabyte."""
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / name).write_bytes(SCRIPT)
+    assert build(tmp_path / "src", tmp_path / "out", ["br"]) == (1, siblings)
+
+
 def test_a_sibling_in_the_source_is_built(source, tmp_path):
     (source / "app.js.br").write_bytes(b"compressed")
     build(source, tmp_path / "out")
