@@ -9,11 +9,14 @@ once in 10 ms for each process. A lost wake-up delays events by a second at most
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import anyio
 
+from spica.channels import postgres_statements as statements
 from spica.channels.backend import (
     KEEP_COUNTER_SECONDS,
     MIN_KEPT_EVENTS,
@@ -23,8 +26,17 @@ from spica.channels.backend import (
     kept,
 )
 from spica.channels.messages import ChannelsUnavailable, Event, History, Position, new_epoch
+from spica.channels.postgres_statements import SCHEMA as SCHEMA
 from spica.channels.server import Guard, require_asyncio
-from spica.stores.postgres_tables import Tables, UnusableDatabase, begin, take_connection
+from spica.stores.postgres_connections import Connections, split_options
+from spica.stores.postgres_tables import (
+    Tables,
+    UnusableDatabase,
+    begin,
+    expire_connections,
+    is_open,
+    take_connection,
+)
 from spica.stores.waiting import WAIT_PART, Busy, Slots
 
 POLL_SECONDS = 1.0
@@ -37,107 +49,15 @@ MAX_CONNECTIONS = 10
 """The number of connections of a backend that was made from a URL."""
 PRUNE_EVERY = 1000
 """The number of events of this process between two searches for expired ones."""
+EXPIRE_SECONDS = 1.0
+"""The least time between two attempts to find the primary after a failover."""
 WAKE_UP = "spica_channels"
 OUTAGE_CLASSES = ("08", "53")
 """Classes of SQLSTATE: the connection failed, or the server lacks resources."""
 OUTAGE_CODES = ("57P01", "57P02", "57P03")
 """The server stops, has crashed, or starts."""
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS spica_channel (
-    name text COLLATE "C" PRIMARY KEY, epoch text NOT NULL, seq bigint NOT NULL, used timestamptz NOT NULL
-);
-CREATE TABLE IF NOT EXISTS spica_event (
-    channel text COLLATE "C" NOT NULL, seq bigint NOT NULL, event text, data bytea NOT NULL,
-    at timestamptz NOT NULL,
-    PRIMARY KEY (channel, seq)
-);
-CREATE INDEX IF NOT EXISTS spica_event_at ON spica_event USING brin (at);
-CREATE TABLE IF NOT EXISTS spica_presence (
-    channel text COLLATE "C" NOT NULL, member text COLLATE "C" NOT NULL, value bytea NOT NULL,
-    expires timestamptz NOT NULL,
-    PRIMARY KEY (channel, member)
-);
-"""
-"""The tables of the channels."""
-
 _TABLES = Tables(SCHEMA, "spica_presence", 2)
-_PUBLISH = """
-WITH {limit} counted AS (
-    INSERT INTO spica_channel AS c (name, epoch, seq, used) SELECT $1, $2, 1, clock_timestamp() {source}
-    ON CONFLICT (name) DO UPDATE SET seq = c.seq + 1, used = excluded.used RETURNING epoch, seq
-), inserted AS (
-    INSERT INTO spica_event (channel, seq, event, data, at)
-    SELECT $1, seq, $3, $4, clock_timestamp() FROM counted
-)
-SELECT epoch, seq FROM counted
-"""
-_PUBLISH_IN_TRANSACTION = _PUBLISH.format(limit="", source="")
-# Another transaction that has published to the channel holds its row. Only this statement gets the limit.
-_PUBLISH_WITHIN_LIMIT = _PUBLISH.format(
-    limit="patience AS MATERIALIZED (SELECT set_config('lock_timeout', $5, true)),",
-    source="FROM patience",
-)
-# One statement, so that the counter and the events are of the same moment.
-_READ = """
-SELECT c.epoch, c.seq, e.seq, e.event, e.data, extract(epoch FROM e.at)::float8
-FROM spica_channel AS c LEFT JOIN LATERAL (
-    SELECT * FROM spica_event
-    WHERE channel = c.name AND seq > greatest($2, c.seq - $4)
-    AND at >= clock_timestamp() - make_interval(secs => $5) ORDER BY seq LIMIT $3
-) AS e ON true WHERE c.name = $1
-"""
-_COUNTERS = "SELECT name, epoch, seq FROM spica_channel WHERE name = ANY ($1)"
-# Two statements that lock the same rows in another order would wait for each other, and the server would end
-# one: perhaps a transaction of the application that publishes. So a statement locks several rows in the order
-# of their keys, or skips a row that another one has locked, because that one changes or deletes it anyway.
-_PRUNE_CHANNEL = """
-DELETE FROM spica_event WHERE channel = $1 AND seq IN (
-    SELECT seq FROM spica_event WHERE channel = $1 AND seq <= $2 FOR UPDATE SKIP LOCKED
-)
-"""
-_PRUNE = """
-DELETE FROM spica_event WHERE (channel, seq) IN (
-    SELECT channel, seq FROM spica_event WHERE at < clock_timestamp() - make_interval(secs => $1)
-    FOR UPDATE SKIP LOCKED
-)
-"""
-_PRUNE_CHANNELS = """
-DELETE FROM spica_channel WHERE name IN (
-    SELECT name FROM spica_channel AS c WHERE used < clock_timestamp() - make_interval(secs => $1)
-    AND NOT EXISTS (SELECT 1 FROM spica_event WHERE channel = c.name) FOR UPDATE SKIP LOCKED
-)
-"""
-_TOUCH = """
-UPDATE spica_channel SET used = clock_timestamp() WHERE name IN (
-    SELECT name FROM spica_channel WHERE name = ANY ($1) FOR UPDATE SKIP LOCKED
-)
-"""
-_JOIN = """
-WITH given AS (SELECT unnest($2::text[]) COLLATE "C" AS member, unnest($3::bytea[]) AS value),
-known AS (SELECT member FROM spica_presence WHERE channel = $1 AND member = ANY ($2)),
-written AS (
-    INSERT INTO spica_presence
-    SELECT $1, member, value, clock_timestamp() + make_interval(secs => $4) FROM given
-    ORDER BY member
-    ON CONFLICT (channel, member) DO UPDATE SET value = excluded.value, expires = excluded.expires
-)
-SELECT member FROM given WHERE member NOT IN (SELECT member FROM known)
-"""
-_LEAVE = """
-DELETE FROM spica_presence WHERE channel = $1 AND member IN (
-    SELECT member FROM spica_presence WHERE channel = $1 AND member = ANY ($2) ORDER BY member FOR UPDATE
-) RETURNING member
-"""
-_MEMBERS = (
-    "SELECT member, value FROM spica_presence WHERE channel = $1 AND expires > clock_timestamp()"
-)
-_SWEEP = """
-DELETE FROM spica_presence WHERE channel = $1 AND member IN (
-    SELECT member FROM spica_presence WHERE channel = $1 AND expires <= clock_timestamp()
-    FOR UPDATE SKIP LOCKED
-) RETURNING member, value
-"""
 
 
 def _import_asyncpg() -> Any:
@@ -147,10 +67,6 @@ def _import_asyncpg() -> Any:
         raise ImportError(
             "Channels on Postgres need the package asyncpg: pip install 'spica[postgres]'."
         ) from exc
-
-
-async def _keep(connection: Any) -> None:
-    """Replace the query that resets a connection in the pool: no operation changes a setting."""
 
 
 def _ignore_result(task: asyncio.Future[Any]) -> None:
@@ -189,6 +105,21 @@ class _CallersGuard(Guard):
         return type(error).__name__ != "InterfaceError" and super().is_outage(error)
 
 
+class _Guard(Guard):
+    """The guard of operations on the pool. A pool that can't be opened is an outage, for any reason."""
+
+    def __init__(self, database: _Database) -> None:
+        super().__init__(database.errors)
+        self._database = database
+
+    def is_refusal(self, error: Exception) -> bool:
+        """Whether the server has answered: see `Guard.is_refusal`."""
+        return self._database.is_open() and super().is_refusal(error)
+
+
+_Opened = tuple[Any, Slots | nullcontext[None]]
+
+
 class _Database:
     """The pool, and the schema that is created at the first operation."""
 
@@ -199,7 +130,8 @@ class _Database:
         self._pool: Any = None
         self._url = url
         self._needs_transactions = False
-        self._opening: asyncio.Future[tuple[Any, Slots]] | None = None
+        self._opening: asyncio.Future[_Opened] | None = None
+        self._expired_at = -EXPIRE_SECONDS
         self.errors = (
             asyncpg.PostgresError,
             asyncpg.InterfaceError,
@@ -208,15 +140,18 @@ class _Database:
             TimeoutError,
             UnusableDatabase,
         )
-        self.guard = Guard(self.errors)
+        self.guard = _Guard(self)
+        self.listening: Any = None
+        """The connection that receives the wake-ups."""
 
-    async def open(self) -> tuple[Any, Slots]:
+    def is_open(self) -> bool:
+        """Whether the pool and the tables are ready."""
+        return is_open(self._opening)
+
+    async def open(self) -> _Opened:
         """Return the pool, and the limit on its connections in use. The first operation opens it."""
         opening = self._opening
-        failed = (
-            opening is not None and opening.done() and (opening.cancelled() or opening.exception())
-        )
-        if opening is None or failed:
+        if opening is None or (opening.done() and not is_open(opening)):
             # A task of its own: it goes on after the time limit of an operation.
             opening = self._opening = asyncio.ensure_future(self._open())
             opening.add_done_callback(_ignore_result)
@@ -227,20 +162,23 @@ class _Database:
         pool, _ = await self.open()
         return await take_connection(pool)
 
-    async def _open(self) -> tuple[Any, Slots]:
-        pool = self._given or await self._asyncpg.create_pool(
-            self._url, min_size=0, max_size=MAX_CONNECTIONS, timeout=5, reset=_keep
+    async def _open(self) -> _Opened:
+        pool = self._given or Connections(
+            self._asyncpg,
+            self._url,
+            max_connections=MAX_CONNECTIONS,
+            timeout_seconds=TIMEOUT_SECONDS,
         )
         try:
-            async with pool.acquire() as connection:
-                self._needs_transactions = await _TABLES.prepare(connection)
+            self._needs_transactions = await _TABLES.prepare_on(pool)
         except BaseException:
             if self._given is None:
                 pool.terminate()  # an open transaction would keep its locks
             raise
         self._pool = pool
-        # One connection listens.
-        return pool, Slots(pool.get_max_size() - 1, TIMEOUT_SECONDS)
+        if self._given is None:
+            return pool, nullcontext()  # it limits itself
+        return pool, Slots(pool.get_max_size() - 1, TIMEOUT_SECONDS)  # one connection listens
 
     async def release(self, connection: Any) -> None:
         """Give a connection back."""
@@ -270,8 +208,26 @@ class _Database:
                 raise Busy(
                     "another transaction has published to the channel and is still open"
                 ) from None
+            except self._asyncpg.ReadOnlySQLTransactionError:
+                self.terminate(connection)
+                await self._expire()
+                raise
             finally:
                 await self.release(connection)
+
+    async def _expire(self) -> None:
+        """Replace all connections: the server is a replica by now, for example after a failover.
+
+        That includes the one that listens, which would wait for events of the old primary for ever. At most
+        once a second, in case the address is that of a replica.
+        """
+        now = time.monotonic()
+        if now - self._expired_at < EXPIRE_SECONDS:
+            return
+        self._expired_at = now
+        if self.listening is not None:
+            self.terminate(self.listening)
+        await expire_connections(self._pool)
 
     async def run(self, operation: str, method: str, statement: str, *args: Any) -> Any:
         """Execute a statement within the time limit."""
@@ -378,13 +334,14 @@ class _Listener:
     async def run(self) -> None:
         """Compare the counters after each wake-up, and every second."""
         connection = await self.database.guard.run("receiving", _detached, self.database.acquire)
+        self.database.listening = connection
         try:
             await self._ask(connection, "add_listener", WAKE_UP, self._on_notify)
             self._woken |= self.wanted
             while True:
                 names, self._woken = self._woken, set()
                 if names:
-                    found = await self._ask(connection, "fetch", _COUNTERS, list(names))
+                    found = await self._ask(connection, "fetch", statements.COUNTERS, list(names))
                     counters = {name: (epoch, seq) for name, epoch, seq in found}
                     for name in names:
                         self._feed.observe(name, *counters.get(name, ("", 0)))
@@ -392,6 +349,7 @@ class _Listener:
                 if not self._woken:
                     await self._wait()
         finally:
+            self.database.listening = None
             # No code resets a connection of the pool, and this one listens.
             self.database.terminate(connection)
             await self.database.release(connection)
@@ -442,8 +400,10 @@ class PostgresBackend:
 
         Raises:
             ImportError: The package asyncpg is not installed.
+            ValueError: The option ``statement_cache_size`` of the URL is not a number.
         """
         _import_asyncpg()
+        split_options(url)
         backend = cls.__new__(cls)
         backend._pool, backend._url = None, url
         backend._listener = None
@@ -491,10 +451,12 @@ class PostgresBackend:
         args = (key, new_epoch(), name, body)
         if connection is None:
             limit = str(round(TIMEOUT_SECONDS * WAIT_PART * 1000))
-            row = await database.run("publish", "fetchrow", _PUBLISH_WITHIN_LIMIT, *args, limit)
+            row = await database.run(
+                "publish", "fetchrow", statements.PUBLISH_WITHIN_LIMIT, *args, limit
+            )
         else:
             row = await database.run_on(
-                connection, "publish", "fetchrow", _PUBLISH_IN_TRANSACTION, *args
+                connection, "publish", "fetchrow", statements.PUBLISH_IN_TRANSACTION, *args
             )
         position = Position(*row)
         if self._listener is not None:
@@ -509,19 +471,19 @@ class PostgresBackend:
     ) -> None:
         try:
             last = position.number - history.max_events
-            await database.run("prune", "execute", _PRUNE_CHANNEL, key, last)
+            await database.run("prune", "execute", statements.PRUNE_CHANNEL, key, last)
             if self._count % PRUNE_EVERY == 0:
                 seconds = history.seconds
-                await database.run("prune", "execute", _PRUNE, seconds)
+                await database.run("prune", "execute", statements.PRUNE, seconds)
                 keep = seconds + KEEP_COUNTER_SECONDS
-                await database.run("prune", "execute", _PRUNE_CHANNELS, keep)
+                await database.run("prune", "execute", statements.PRUNE_CHANNELS, keep)
         except ChannelsUnavailable:
             pass  # the event is published; the next one prunes
 
     async def read(self, key: str, after: int, limit: int, history: History) -> Page:
         """Return events: see `ChannelBackend.read`."""
         args = (key, after, limit, history.max_events, float(history.seconds))
-        rows = await self._database("reading").run("reading", "fetch", _READ, *args)
+        rows = await self._database("reading").run("reading", "fetch", statements.READ, *args)
         if not rows:
             return Page("", 0, ())
         epoch, last = rows[0][:2]
@@ -542,27 +504,29 @@ class PostgresBackend:
 
     async def touch(self, keys: Collection[str], history: History) -> None:
         """Keep the counters of channels: see `ChannelBackend.touch`."""
-        await self._database("reading").run("reading", "execute", _TOUCH, list(keys))
+        await self._database("reading").run("reading", "execute", statements.TOUCH, list(keys))
 
     # -- presence ----------------------------------------------------------------------------------
 
     async def join(self, key: str, members: Mapping[str, bytes], seconds: float) -> list[str]:
         """Store members: see `ChannelBackend.join`."""
         args = (key, list(members), list(members.values()), float(seconds))
-        rows = await self._database("presence").run("presence", "fetch", _JOIN, *args)
+        rows = await self._database("presence").run("presence", "fetch", statements.JOIN, *args)
         return [row[0] for row in rows]
 
     async def leave(self, key: str, members: Collection[str]) -> list[str]:
         """Delete members: see `ChannelBackend.leave`."""
-        rows = await self._database("presence").run("presence", "fetch", _LEAVE, key, list(members))
+        rows = await self._database("presence").run(
+            "presence", "fetch", statements.LEAVE, key, list(members)
+        )
         return [row[0] for row in rows]
 
     async def members(self, key: str) -> dict[str, bytes]:
         """Return the members: see `ChannelBackend.members`."""
-        rows = await self._database("presence").run("presence", "fetch", _MEMBERS, key)
+        rows = await self._database("presence").run("presence", "fetch", statements.MEMBERS, key)
         return dict(map(tuple, rows))
 
     async def sweep(self, key: str) -> dict[str, bytes]:
         """Delete expired members: see `ChannelBackend.sweep`."""
-        rows = await self._database("presence").run("presence", "fetch", _SWEEP, key)
+        rows = await self._database("presence").run("presence", "fetch", statements.SWEEP, key)
         return dict(map(tuple, rows))

@@ -26,6 +26,7 @@ from spica.channels.messages import (
 )
 from spica.channels.server import Guard, require_asyncio
 from spica.jsoncodec import decode, encode
+from spica.stores.breaker import describe_error, is_read_only
 from spica.stores.redis import check_client
 from spica.stores.redis_connections import Connections, Execute, GivenClient, Script
 
@@ -41,6 +42,8 @@ MAX_CONNECTIONS = 50
 """The number of connections of a backend that was made from a URL."""
 OTHER_CONNECTIONS = 4
 """The part of them that is left for subscriptions and the comparison of counters."""
+LEAVE_SECONDS = 1.0
+"""The least time between two attempts to find the primary after a failover."""
 CONTROL = b"spica:{c:}"
 """A Pub/Sub channel that keeps the connection subscribed while no other is."""
 
@@ -61,6 +64,17 @@ redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], string.sub(id, 8) .. '-0', '
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 redis.call('PUBLISH', ARGV[6], id .. ' ' .. ARGV[2])
 return id
+""")
+# A user of the server may lack a right to one of these commands. _PUBLISH would then do a part of its work,
+# such as to store an event that it cannot send, so each process first tries them on keys of no channel.
+_TRY = Script("""
+redis.call('SET', KEYS[2], '', 'PX', 1000)
+redis.call('GET', KEYS[2])
+redis.call('XADD', KEYS[1], 'MAXLEN', '~', 1, '*', 'd', '')
+redis.call('PEXPIRE', KEYS[1], 1000)
+redis.call('PUBLISH', ARGV[1], '')
+redis.call('DEL', KEYS[1], KEYS[2])
+return 1
 """)
 _READ = Script("""
 local last = redis.call('GET', KEYS[2])
@@ -149,6 +163,9 @@ class _Listener:
         self._names: dict[bytes, str] = {}
         self._to_check: dict[str, None] = {}
         self._must_check = asyncio.Event()
+        self._failure = ""
+        """Why the connection broke, until it is back."""
+        self._left_at = -LEAVE_SECONDS
 
     def name_of(self, key: str) -> bytes:
         """Return the name of the Pub/Sub channel."""
@@ -164,7 +181,12 @@ class _Listener:
             except BaseException:
                 self._forget(key)  # else the next call would wait for an answer that never comes
                 raise
-        await self._guard.run("subscribe", event.wait)
+        try:
+            await self._guard.run("subscribe", event.wait)
+        except ChannelsUnavailable:
+            if self._failure:
+                raise ChannelsUnavailable("subscribe", self._failure) from None
+            raise
 
     async def unlisten(self, key: str) -> None:
         if self._forget(key):
@@ -179,6 +201,21 @@ class _Listener:
             if self._pubsub is not None:
                 await getattr(self._pubsub, command)(self.name_of(key))
 
+    async def leave(self) -> None:
+        """Close the connections to a server that is a replica by now. New ones may lead to the primary.
+
+        A replica takes no subscriptions from its former clients to the new primary. At most once a second, in
+        case the address is that of a replica.
+        """
+        now = time.monotonic()
+        if now - self._left_at < LEAVE_SECONDS:
+            return
+        self._left_at = now
+        await self._client.connection_pool.disconnect(inuse_connections=False)
+        connection = self._pubsub and self._pubsub.connection
+        if connection:
+            await connection.disconnect(nowait=True)
+
     async def run(self) -> None:
         """Receive messages until the connection breaks. The feed starts this again."""
         pubsub = self._client.pubsub()
@@ -190,12 +227,14 @@ class _Listener:
                     for start in range(0, len(names), MAX_KEYS):
                         await pubsub.subscribe(*names[start : start + MAX_KEYS])
                     self._pubsub = pubsub
+            self._failure = ""
             while True:
                 await self._receive(pubsub)
         except Exception as exc:
             if not self._guard.is_outage(exc):
                 raise
-            raise ChannelsUnavailable("receiving", f"{type(exc).__name__}: {exc}") from exc
+            self._failure = describe_error(exc)
+            raise ChannelsUnavailable("receiving", self._failure) from exc
         finally:
             self._pubsub = None
             try:
@@ -325,6 +364,8 @@ class RedisBackend:
         self._guard = Guard((error, OSError))
         self._listener: _Listener | None = None
         self._next_epoch = ""
+        self._is_allowed = False
+        """Whether the user of the server may do all that publishing needs."""
         self._own: Connections | None = None
         self._execute: Execute
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -392,7 +433,12 @@ class RedisBackend:
     async def _run(self, operation: str, script: Script, keys: list[bytes], *args: Any) -> Any:
         if self._listener is None:
             raise ChannelsUnavailable(operation, "the backend is not connected")
-        return await self._guard.run(operation, script.run, self._execute, keys, *args)
+        try:
+            return await self._guard.run(operation, script.run, self._execute, keys, *args)
+        except ChannelsUnavailable as exc:
+            if exc.__cause__ is not None and is_read_only(exc.__cause__):
+                await self._listener.leave()
+            raise
 
     async def publish(
         self,
@@ -406,6 +452,9 @@ class RedisBackend:
         """Append an event and pass it on: see `ChannelBackend.publish`."""
         if self._listener is None:
             raise ChannelsUnavailable("publish", "the backend is not connected")
+        if not self._is_allowed:
+            await self._run("publish", _TRY, _keys(""), CONTROL)
+            self._is_allowed = True
         keep = kept(history)
         # An epoch may be used once. Until the answer shows that it was not needed, no one else gets it.
         next_epoch, self._next_epoch = self._next_epoch or new_epoch(), ""

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from spica.channels.backend import TIMEOUT_SECONDS
 from spica.channels.messages import ChannelsUnavailable
-from spica.stores.breaker import describe_error, is_lost_connection
+from spica.stores.breaker import describe_error, is_lost_connection, is_refusal
 from spica.stores.waiting import AnswerTimeout, Busy
 
 T = TypeVar("T")
@@ -85,7 +85,10 @@ class Guard:
         except Exception as exc:
             if not self.is_outage(exc):
                 raise
-            failures.note()
+            if self.is_refusal(exc):
+                failures.count = 0
+            else:
+                failures.note()
             raise ChannelsUnavailable(operation, describe_error(exc)) from exc
         failures.count = 0
         return result
@@ -93,6 +96,10 @@ class Guard:
     def is_outage(self, error: Exception) -> bool:
         """Whether an error of the driver means that the server is away."""
         return isinstance(error, self.errors) or is_lost_connection(error)
+
+    def is_refusal(self, error: Exception) -> bool:
+        """Whether the server has answered, so that other operations may work."""
+        return is_refusal(error)
 
 
 def require_asyncio(backend: str) -> None:

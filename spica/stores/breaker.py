@@ -31,10 +31,39 @@ def is_lost_connection(error: BaseException) -> bool:
     return type(error) is RuntimeError and "the handler is closed" in str(error)
 
 
+OUTAGE_CLASSES = ("08", "28", "3D", "53", "57")
+"""Classes of SQLSTATE: the connection failed, the server lacks resources, or an operator stopped it."""
+DISK_FULL, READ_ONLY = "53100", "25006"
+"""Codes of Postgres: appendix A of its manual."""
+
+
+def is_read_only(error: BaseException) -> bool:
+    """Whether a server refused a change because it is a replica, for example after a failover."""
+    return (
+        getattr(error, "sqlstate", None) == READ_ONLY
+        or type(error).__name__ == "ReadOnlyError"
+        or "READONLY " in str(error)  # within a script
+    )
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether the server answered at once with an error, such as a full disk or a missing right.
+
+    Other operations may work, most of all those that only read. So this is no outage, and the breaker does
+    not count it. A server that is a replica by now counts, so that not each request connects again.
+    """
+    if is_read_only(error):
+        return False
+    code: str = getattr(error, "sqlstate", None) or ""
+    if code:
+        return code == DISK_FULL or code[:2] not in OUTAGE_CLASSES
+    return any(base.__name__ == "ResponseError" for base in type(error).__mro__)
+
+
 _CLUSTER = "a node of a Redis Cluster, which is not supported: use one primary with replicas"
 _PREPARED = (
-    "another program changed the connection: behind PgBouncer in transaction mode, make a pool with "
-    "statement_cache_size=0"
+    "another program changed the connection: behind PgBouncer in transaction mode, add "
+    "?statement_cache_size=0 to the URL"
 )
 _TABLES = "execute SCHEMA of spica.stores.postgres or spica.channels.postgres in a migration"
 _FILE = "give the user of this process write access to the file and its folder"
@@ -45,11 +74,12 @@ _FIXES: dict[object, str] = {
     "ClusterCrossSlotError": _CLUSTER,
     "OutOfMemoryError": "the server has reached its maxmemory: raise it",
     "NoPermissionError": (
-        "allow the ACL user: ~spica:* &spica:* +@read +@write +@scripting +@pubsub +ping +time"
+        "allow the ACL user: resetchannels ~spica:* &spica:* +@read +@write +@scripting +@pubsub +ping +time"
     ),
     "ReadOnlyError": "the server is a replica: use the URL of the primary",
     # Codes of Postgres: appendix A of its manual.
     "25006": "the server is a replica, or the role has default_transaction_read_only: use the primary",
+    "08P01": "the URL has an option that the server or PgBouncer does not know",
     "26000": _PREPARED,
     "42P05": _PREPARED,
     "3F000": "set the search_path of the role, or add ?search_path=NAME to the URL",
@@ -57,6 +87,7 @@ _FIXES: dict[object, str] = {
     "42P01": f"a table was dropped: restart the application, or {_TABLES}",
     "42703": "a table has another form: drop the tables spica_*, and restart the application",
     "53300": "raise max_connections of the server or the limit of the role",
+    "57014": "the role has a statement_timeout: raise it",
     # Result codes of SQLite: https://sqlite.org/rescode.html.
     5: "another program keeps the file locked: end its transaction",
     8: _FILE,
@@ -160,10 +191,19 @@ class Breaker:
         self.leave()
         return StoreUnavailable(self.store, operation, reason)
 
-    def fail(self, operation: str, reason: str) -> StoreUnavailable:
-        """Note that an operation failed, and return the exception for it."""
+    def fail(self, operation: str, reason: str, *, is_outage: bool = True) -> StoreUnavailable:
+        """Note that an operation failed, and return the exception for it.
+
+        Args:
+            operation: the name of the operation.
+            reason: the reason, for the log.
+            is_outage: False if the server has answered: see `is_refusal`.
+        """
         with self._lock:
-            self._failures += 1
+            # Any answer shows that the server is there.
+            self._failures = self._failures + 1 if is_outage else 0
+            if not is_outage:
+                self._open_seconds = 0.0
             was_probe, self._probing = self._probing, False
             if self._failures >= MAX_FAILURES and (was_probe or not self._open_seconds):
                 self._open_seconds = min(self._open_seconds * 2 or FIRST_SECONDS, MAX_SECONDS)

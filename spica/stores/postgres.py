@@ -10,26 +10,38 @@ The store creates its tables in the first schema of the search path. If its role
 
 import asyncio
 import base64
+import math
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import orjson
 
 from spica.stores.base import BaseStore
-from spica.stores.breaker import Breaker, describe_error, is_lost_connection
-from spica.stores.postgres_tables import Tables, UnusableDatabase, begin, take_connection
+from spica.stores.breaker import READ_ONLY, Breaker, describe_error, is_lost_connection, is_refusal
+from spica.stores.postgres_connections import Connections, split_options
+from spica.stores.postgres_tables import (
+    Tables,
+    UnusableDatabase,
+    begin,
+    is_open,
+    take_connection,
+)
 from spica.stores.values import Allowance, Rate, Record, take
 from spica.stores.waiting import Busy, Slots
 
 MAX_CONNECTIONS = 10
 """How many connections a store opens at most, in each process."""
 PRUNE_SECONDS = 1.0
-"""The time between two looks for expired rows."""
+"""The least time between two looks for expired rows."""
+PRUNE_PART = 0.01
+"""The part of the time in which a process looks for expired rows, at most. Rates and leases have no index for
+it, because each request would have to change that. So a look at a million rows takes about 50 ms."""
 MIN_PRUNED = 100
 """How many expired rows one look deletes at least."""
-LOCK_NOT_AVAILABLE, READ_ONLY = "55P03", "25006"
-"""Codes of errors: see appendix A of the manual of Postgres."""
+LOCK_NOT_AVAILABLE = "55P03"
+"""Code of an error: see appendix A of the manual of Postgres."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS spica_value
@@ -97,11 +109,12 @@ _STATEMENTS = {
     "read": f"""WITH {_N} SELECT fields::text, created, used, ends FROM spica_record
         WHERE key = $1 AND {_LIVE}""",
     "create": f"""WITH {_N} INSERT INTO spica_record VALUES ($1, $2::text::jsonb, {_T}, {_T},
-        {_T} + $3::bigint, $4::bigint, $5) ON CONFLICT (key) DO UPDATE SET fields = excluded.fields,
-        created = excluded.created, used = excluded.used, expires = excluded.expires, ends = excluded.ends,
+        least({_T} + $3::bigint, $4::bigint), $4::bigint, $5)
+        ON CONFLICT (key) DO UPDATE SET fields = excluded.fields, created = excluded.created,
+        used = excluded.used, expires = excluded.expires, ends = excluded.ends,
         grp = excluded.grp""",
     "merge": f"""WITH {_N} UPDATE spica_record SET fields = (fields || $2::text::jsonb) - $3::text[],
-        used = {_T}, expires = {_T} + $4::bigint WHERE key = $1 AND {_LIVE} RETURNING true""",
+        used = {_T}, expires = least({_T} + $4::bigint, ends) WHERE key = $1 AND {_LIVE} RETURNING true""",
     "members": f"""WITH {_N} SELECT array(SELECT key FROM spica_record WHERE grp = $1 AND {_LIVE}
         ORDER BY created, key)""",
     "delete_group": f"""WITH {_N}, d AS (DELETE FROM spica_record WHERE key IN (SELECT key FROM spica_record
@@ -118,7 +131,7 @@ _PRUNE = {
         "spica_value": f"expires <= {_T}",
         "spica_rate": f"tat <= {_T}",
         "spica_lease": f"expires <= {_T}",
-        "spica_record": f"(expires <= {_T} OR ends <= {_T})",
+        "spica_record": f"expires <= {_T}",
     }.items()
 }
 
@@ -225,13 +238,9 @@ def _import_asyncpg() -> Any:
         ) from error
 
 
-async def _keep(connection: Any) -> None:
-    """Replace the query that resets a connection in the pool: the store changes no setting."""
-
-
 class _Open(NamedTuple):
     pool: Any
-    slots: Slots
+    slots: "Slots | nullcontext[None]"
     needs_transactions: bool
 
 
@@ -255,7 +264,7 @@ class _Database:
         self.openings: dict[asyncio.AbstractEventLoop, asyncio.Task[_Open]] = {}
         """The tasks that open the pools, by event loop: connections cannot move to another loop."""
         self.calls: set[_Call] = set()
-        self.pruned_at = time.monotonic()
+        self.prune_at = time.monotonic() + PRUNE_SECONDS
         self.writes = 0
 
     def pool(self) -> "asyncio.Task[_Open]":
@@ -268,32 +277,30 @@ class _Database:
                 "SQLiteStore."
             ) from None
         opening = self.openings.get(loop)
-        failed = (
-            opening is not None and opening.done() and (opening.cancelled() or opening.exception())
-        )
-        if opening is None or failed:
+        if opening is None or (opening.done() and not is_open(opening)):
             for other in [other for other in self.openings if other.is_closed()]:
                 self.openings.pop(other, None)  # such as those of test clients
             opening = self.openings[loop] = loop.create_task(self._open())
             opening.add_done_callback(_note_exception)
         return opening
 
+    def is_open(self) -> bool:
+        """Whether the pool of this event loop and the tables are ready."""
+        return is_open(self.openings.get(asyncio.get_running_loop()))
+
     async def _open(self) -> "_Open":
-        pool = self.given or await self.asyncpg.create_pool(
-            self.url,
-            min_size=0,
-            max_size=MAX_CONNECTIONS,
-            timeout=5,
-            reset=_keep,
+        seconds = self.breaker.timeout_seconds
+        pool = self.given or Connections(
+            self.asyncpg, self.url, max_connections=MAX_CONNECTIONS, timeout_seconds=seconds
         )
         try:
-            async with pool.acquire() as connection:
-                needs_transactions = await _TABLES.prepare(connection)
+            needs_transactions = await _TABLES.prepare_on(pool)
         except BaseException:
             if self.owned:
                 pool.terminate()
             raise
-        slots = Slots(pool.get_max_size(), self.breaker.timeout_seconds)
+        # A pool of yours waits for no connection when the server is full. Ours limits itself.
+        slots = nullcontext() if self.owned else Slots(pool.get_max_size(), seconds)
         return _Open(pool, slots, needs_transactions)
 
     async def run(self, call: "_Call") -> Any:
@@ -315,10 +322,17 @@ class _Database:
     def prune(self) -> None:
         """Delete some expired rows in the background, if it is time to."""
         self.writes += 1
-        if time.monotonic() - self.pruned_at >= PRUNE_SECONDS:
-            self.pruned_at = time.monotonic()
+        if time.monotonic() >= self.prune_at:
+            self.prune_at = math.inf  # one look at a time
             limit, self.writes = max(MIN_PRUNED, 2 * self.writes), 0
-            self.start(_Call("prune", (limit,)))
+            started_at = time.monotonic()
+            task = self.start(_Call("prune", (limit,)))
+            task.add_done_callback(lambda _: self._plan_prune(started_at))
+
+    def _plan_prune(self, started_at: float) -> None:
+        """Plan the next look for expired rows: the later, the longer this one took."""
+        now = time.monotonic()
+        self.prune_at = now + max(PRUNE_SECONDS, (now - started_at) / PRUNE_PART)
 
     async def close(self) -> None:
         if not self.openings:
@@ -332,7 +346,7 @@ class _Database:
                 call.abandon()
         if not opening.done():
             opening.cancel()
-        elif self.owned and not opening.cancelled() and opening.exception() is None:
+        elif self.owned and is_open(opening):
             pool = opening.result().pool
             try:
                 async with asyncio.timeout(self.breaker.timeout_seconds):
@@ -398,7 +412,8 @@ class PostgresStore(BaseStore):
     """A store in Postgres, on your pool.
 
     Make the pool with ``reset`` set to an async function that does nothing, or each operation takes
-    a second round trip. Behind PgBouncer in transaction mode, make it with ``statement_cache_size=0``.
+    a second round trip. Behind PgBouncer in transaction mode, make it with ``statement_cache_size=0``. A URL
+    may have that option, too.
 
     Args:
         pool: an ``asyncpg.Pool``. You close it yourself.
@@ -424,6 +439,7 @@ class PostgresStore(BaseStore):
     @classmethod
     def from_url(cls, url: str, *, timeout_seconds: float = 0.25) -> "PostgresStore":
         """Return a store with connections of its own, at most 10: see `open_store`."""
+        split_options(url)
         store = cls.__new__(cls)
         store._database = _Database(None, url, timeout_seconds)
         return store
@@ -449,7 +465,8 @@ class PostgresStore(BaseStore):
         except Busy as error:
             raise breaker.refuse(operation, str(error)) from None
         except database.errors as error:
-            raise breaker.fail(operation, describe_error(error)) from error
+            is_outage = not (database.is_open() and is_refusal(error))
+            raise breaker.fail(operation, describe_error(error), is_outage=is_outage) from error
         except BaseException as error:
             if is_lost_connection(error):
                 raise breaker.fail(operation, str(error)) from error

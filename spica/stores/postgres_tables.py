@@ -3,9 +3,11 @@
 Both work with any settings of the role and the database, or report the setting that they cannot work with.
 """
 
+import asyncio
 from contextlib import nullcontext
 from typing import Any
 
+from spica.stores.postgres_connections import Connections, is_full
 from spica.stores.waiting import Busy
 
 ENCODINGS = ("UTF8", "SQL_ASCII")
@@ -31,6 +33,14 @@ class Tables:
         # ended.
         self._exist = f"SELECT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('{last}'))"
         self._lock = f"SELECT pg_advisory_xact_lock(7163, {lock})"
+
+    async def prepare_on(self, pool: Any) -> bool:
+        """Create the tables on a connection of a pool: see `prepare`."""
+        connection = await pool.acquire()
+        try:
+            return await self.prepare(connection)
+        finally:
+            await pool.release(connection)
 
     async def prepare(self, connection: Any) -> bool:
         """Create the tables if necessary. Return whether each statement needs a transaction of its own.
@@ -66,8 +76,18 @@ def begin(connection: Any, needs_transaction: bool) -> Any:
     )
 
 
+def is_open(opening: "asyncio.Future[Any] | None") -> bool:
+    """Whether the tables and the connections are ready. Until then, any error is an outage."""
+    return (
+        opening is not None
+        and opening.done()
+        and not opening.cancelled()
+        and opening.exception() is None
+    )
+
+
 async def take_connection(pool: Any) -> Any:
-    """Return a connection of the pool.
+    """Return a connection of your pool, or of ours.
 
     Raises:
         Busy: The server has no connection to spare, but the pool has some.
@@ -75,9 +95,17 @@ async def take_connection(pool: Any) -> Any:
     try:
         return await pool.acquire()
     except Exception as error:
-        if getattr(error, "sqlstate", None) == "53300" and pool.get_size():
+        if is_full(error) and pool.get_size():
             raise Busy(
                 f"the server allows no more than the {pool.get_size()} connections of this pool: raise its "
                 f"max_connections or the limit of the role ({error})"
             ) from None
         raise
+
+
+async def expire_connections(pool: Any) -> None:
+    """Replace the connections to a server that is a replica by now. New ones may lead to the primary."""
+    if isinstance(pool, Connections):
+        pool.expire()
+    else:
+        await pool.expire_connections()

@@ -11,7 +11,7 @@ import asyncio
 from typing import Any
 
 from spica.stores.base import BaseStore
-from spica.stores.breaker import Breaker, describe_error, is_lost_connection
+from spica.stores.breaker import Breaker, describe_error, is_lost_connection, is_refusal
 from spica.stores.redis_connections import Connections, Execute, GivenClient, Script
 from spica.stores.values import Allowance, Rate, Record
 from spica.stores.waiting import AnswerTimeout, Busy
@@ -371,7 +371,8 @@ class RedisStore(BaseStore):
         except Busy as error:
             raise breaker.refuse(operation, str(error)) from None
         except server.errors as error:
-            raise breaker.fail(operation, describe_error(error)) from error
+            reason = describe_error(error)
+            raise breaker.fail(operation, reason, is_outage=not is_refusal(error)) from error
         except BaseException as error:
             if is_lost_connection(error):
                 raise breaker.fail(operation, str(error)) from error

@@ -5,13 +5,18 @@ takes another 40 us for each command, for its pool, its retries and its metrics.
 connections, so passwords, TLS, sockets and databases of a URL work as its documentation says.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from spica.stores.breaker import is_read_only
 from spica.stores.waiting import Busy, Slots
 
 Execute = Callable[..., Awaitable[Any]]
+
+CONNECT_SECONDS = 5.0
+"""How long a connection may take to open, with TLS and the password: several round trips."""
 
 
 class Connections:
@@ -19,6 +24,11 @@ class Connections:
 
     A command is never sent twice. A connection whose command failed, timed out or was cancelled is closed,
     because its answer may still come. A connection that the server has closed is replaced before it is used.
+    When a server refuses a write because it is a replica, all idle connections are closed: after a failover,
+    new ones may lead to the primary.
+
+    Opening a connection goes on after the time limit of the command, and a later command uses it. Otherwise a
+    server with a latency of some 50 ms could never be reached.
 
     Args:
         module: ``redis.asyncio`` or ``valkey.asyncio``.
@@ -37,7 +47,7 @@ class Connections:
             url,
             max_connections=max_connections,
             socket_timeout=None,
-            socket_connect_timeout=timeout_seconds,
+            socket_connect_timeout=CONNECT_SECONDS,
             protocol=2,
             # Without a retry: a second try could count twice, and would take longer than the time limit.
             retry=module.retry.Retry(driver.backoff.NoBackoff(), 0),
@@ -45,7 +55,9 @@ class Connections:
         kind = self._pool.connection_class
         self._has_data = getattr(kind, "can_read", None) or kind.can_read_destructive
         self._slots = Slots(max_connections, timeout_seconds)
+        self._max_connections = max_connections
         self._all: set[Any] = set()
+        """The connections, also those that are being opened."""
         self._free: list[Any] = []
 
     async def execute(self, *command: Any) -> Any:
@@ -56,26 +68,65 @@ class Connections:
             Exception: The server or the connection failed: an error of the driver, or an OSError.
         """
         async with self._slots:
-            connection = self._free.pop() if self._free else self._make()
+            connection = self._free.pop() if self._free else None
+            if connection is None or await self._is_closed(connection):
+                connection = await self._connect()
             try:
-                if connection.is_connected and await self._has_data(connection):
-                    await connection.disconnect(nowait=True)  # the server closed it
                 await connection.send_packed_command(connection.pack_command(*command))
                 answer = await connection.read_response(disable_decoding=True)
-            except self._refused:
-                await self._give_back(connection)  # the answer, an error, has been read
+            except self._refused as error:
+                if is_read_only(error):
+                    await self._drop(connection, *self._free)
+                else:
+                    await self._give_back(connection)  # the answer, an error, has been read
                 raise
             except BaseException:
-                self._all.discard(connection)
-                await connection.disconnect(nowait=True)
+                await self._drop(connection)
                 raise
             await self._give_back(connection)
             return answer
 
-    def _make(self) -> Any:
+    async def _is_closed(self, connection: Any) -> bool:
+        """Close a connection that the server has closed, and return whether it has."""
+        if connection.is_connected and not await self._has_data(connection):
+            return False
+        await self._drop(connection)
+        return True
+
+    async def _connect(self) -> Any:
+        if len(self._all) >= self._max_connections:
+            raise Busy("all connections are still being opened")
         connection = self._pool.make_connection()
         self._all.add(connection)
+        opening = asyncio.get_running_loop().create_task(self._open(connection))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(self._keep)  # it may be done already, too
+            raise
+
+    async def _open(self, connection: Any) -> Any:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await connection.connect()
+        except BaseException:
+            await self._drop(connection)
+            raise
         return connection
+
+    def _keep(self, opening: "asyncio.Task[Any]") -> None:
+        """Keep a connection whose command has timed out meanwhile."""
+        if not opening.cancelled() and opening.exception() is None:
+            connection = opening.result()
+            if connection in self._all:
+                self._free.append(connection)
+
+    async def _drop(self, *connections: Any) -> None:
+        for connection in connections:
+            self._all.discard(connection)
+            if connection in self._free:
+                self._free.remove(connection)
+            await connection.disconnect(nowait=True)
 
     async def _give_back(self, connection: Any) -> None:
         if connection in self._all:

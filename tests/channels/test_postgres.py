@@ -2,9 +2,10 @@
 
 import asyncio
 
+import anyio
 import asyncpg
 import pytest
-from services import until_waiting
+from services import postgres_command, until_waiting
 
 import spica.channels.postgres
 from spica.channels import Channels, ChannelsUnavailable, History
@@ -153,3 +154,25 @@ async def test_a_long_transaction_stops_no_other_channel(make_pool, limit_operat
         await channels.publish("news", 4)
         assert [message.data for message in await channels.history("news")] == [1, 2, 4]
         assert await pool.fetchval("SHOW lock_timeout") == "0"
+
+
+async def test_after_a_failover_connections_lead_to_the_new_primary(postgres_server, monkeypatch):
+    monkeypatch.setattr(spica.channels.postgres, "EXPIRE_SECONDS", 0.0)
+    url, read_only = postgres_server.url, "ALTER ROLE spica SET default_transaction_read_only"
+    channels = Channels(url)
+    async with channels.lifespan(), channels.subscribe("failover") as subscription:
+        await channels.publish("failover", 1)
+        database = channels.backend._listener.database
+        before = database.listening
+        postgres_command(url, f"{read_only} = on")
+        try:
+            database._pool.expire()
+            with pytest.raises(ChannelsUnavailable, match="the server is a replica"):
+                await channels.publish("failover", 2)
+        finally:
+            postgres_command(f"{url}?default_transaction_read_only=off", f"{read_only} = off")
+        with anyio.fail_after(60):
+            while database.listening in (None, before):
+                await anyio.sleep(0.01)
+            await channels.publish("failover", 3)
+            assert [(await anext(subscription)).data for _ in range(2)] == [1, 3]

@@ -3,11 +3,14 @@
 import anyio
 import pytest
 import redis.asyncio
+from ports import free_port
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from services import redis_command
 
-from spica.channels import Channels
+from spica.channels import Channels, ChannelsUnavailable
 from spica.channels.redis import RedisBackend
+from spica.channels.server import MAX_FAILURES
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
@@ -83,3 +86,52 @@ async def test_an_epoch_that_may_be_in_use_is_not_used_again(redis_url):
         await channels.publish("news", 4)
     async with channels.lifespan():  # perhaps in a fork, which has the memory of its parent
         assert backend._next_epoch == ""
+
+
+async def test_an_event_is_not_stored_without_the_right_to_send_it(redis_server):
+    rights = "ON >pw ~spica:* resetchannels &spica:* +@read +@write +@scripting +@pubsub +ping +time -publish"
+    redis_command(redis_server.url, f"ACL SETUSER limited RESET {rights}")
+    channels = Channels(f"redis://limited:pw@127.0.0.1:{redis_server.port}/0")
+    try:
+        async with channels.lifespan():
+            for _ in range(MAX_FAILURES + 1):  # no outage: each attempt gets the same answer
+                with pytest.raises(ChannelsUnavailable, match="allow the ACL user"):
+                    await channels.publish("limited", 1)
+            assert await channels.history("limited") == []
+    finally:
+        redis_command(redis_server.url, "ACL DELUSER limited")
+
+
+async def test_a_subscription_names_the_reason_why_it_is_not_connected(redis_server, monkeypatch):
+    monkeypatch.setattr("spica.channels.server.TIMEOUT_SECONDS", 0.5)
+    rights = "ON >pw ~spica:* resetchannels &spica:* +@all -subscribe"
+    redis_command(redis_server.url, f"ACL SETUSER limited RESET {rights}")
+    channels = Channels(f"redis://limited:pw@127.0.0.1:{redis_server.port}/0")
+    try:
+        async with channels.lifespan():
+            with anyio.fail_after(60):
+                while not channels.backend._listener._failure:
+                    await anyio.sleep(0.01)
+            with pytest.raises(ChannelsUnavailable, match="subscribe failed: NoPermissionError"):
+                async with channels.subscribe("limited"):
+                    pass
+    finally:
+        redis_command(redis_server.url, "ACL DELUSER limited")
+
+
+async def test_after_a_failover_subscriptions_lead_to_the_new_primary(redis_server):
+    channels = Channels(redis_server.url)
+    async with channels.lifespan(), channels.subscribe("news") as subscription:
+        await channels.publish("news", 1)
+        before = channels.backend._listener._pubsub
+        redis_command(redis_server.url, f"REPLICAOF 127.0.0.1 {free_port()}")
+        try:
+            with pytest.raises(ChannelsUnavailable, match=r"READONLY|ReadOnlyError"):
+                await channels.publish("news", 2)
+        finally:
+            redis_command(redis_server.url, "REPLICAOF NO ONE")
+        with anyio.fail_after(60):
+            while channels.backend._listener._pubsub in (None, before):
+                await anyio.sleep(0.01)
+            await channels.publish("news", 3)
+            assert [(await anext(subscription)).data for _ in range(2)] == [1, 3]

@@ -4,9 +4,10 @@ import logging
 import sqlite3
 
 import pytest
+import redis.exceptions
 
 from spica.stores import StoreUnavailable
-from spica.stores.breaker import MAX_FAILURES, Breaker, describe_error
+from spica.stores.breaker import MAX_FAILURES, Breaker, describe_error, is_refusal
 
 
 class Clock:
@@ -55,6 +56,34 @@ def test_an_operation_that_found_no_connection_is_no_failure(breaker):
         error = breaker.refuse("get", "no connection was free")
     assert str(error) == "TestStore.get() failed: no connection was free"
     assert not is_open(breaker)
+
+
+class DiskFullError(Exception):
+    sqlstate = "53100"
+
+
+class TooManyConnectionsError(Exception):
+    sqlstate = "53300"
+
+
+@pytest.mark.parametrize(
+    ("error", "is_outage"),
+    [
+        (redis.exceptions.OutOfMemoryError("maxmemory"), False),
+        (redis.exceptions.NoPermissionError("no right"), False),
+        (DiskFullError(), False),
+        (TooManyConnectionsError(), True),
+        (redis.exceptions.ReadOnlyError("a replica"), True),
+        (redis.exceptions.BusyLoadingError("loading"), True),
+        (redis.exceptions.ConnectionError("gone"), True),
+        (OSError("gone"), True),
+    ],
+)
+def test_a_server_that_refuses_some_operations_is_no_outage(breaker, error, is_outage):
+    for _ in range(MAX_FAILURES):
+        breaker.enter("set")
+        breaker.fail("set", "refused", is_outage=not is_refusal(error))
+    assert is_open(breaker) == is_outage
 
 
 def test_a_success_starts_the_count_again(breaker):

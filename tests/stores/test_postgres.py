@@ -10,7 +10,7 @@ import pytest
 from services import postgres_command, until_waiting
 
 from spica.stores import PostgresStore, Rate, StoreUnavailable, open_store
-from spica.stores.postgres import SCHEMA
+from spica.stores.postgres import SCHEMA, _Call
 
 pytestmark = pytest.mark.anyio
 ASYNCIO = pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -183,3 +183,21 @@ def test_the_message_for_a_missing_driver_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "asyncpg", None)
     with pytest.raises(ImportError, match=r"pip install 'spica\[postgres\]'"):
         open_store("postgresql://localhost/app")
+
+
+@ASYNCIO
+async def test_a_look_for_expired_rows_that_took_long_delays_the_next(store):
+    database = store._database
+    database._plan_prune(time.monotonic() - 3)
+    assert database.prune_at > time.monotonic() + 200
+
+
+@ASYNCIO
+async def test_a_record_that_ends_is_deleted_although_it_would_be_idle_for_longer(store, pool):
+    await store.create("a", {"user": b"ann"}, idle_seconds=86400, ends_at=time.time() + 0.01)
+    await store.create("b", {"user": b"ann"}, idle_seconds=10, ends_at=time.time() + 30)
+    await store.merge("b", {"user": b"bob"}, idle_seconds=86400)
+    assert await pool.fetchval("SELECT bool_and(expires <= ends) FROM spica_record")
+    with anyio.fail_after(60):
+        while await pool.fetchval("SELECT count(*) FROM spica_record") > 1:
+            await store._database.start(_Call("prune", (100,)))

@@ -1,14 +1,18 @@
 """The connections to Redis of a store and of channels."""
 
 import asyncio
+from urllib.parse import urlsplit
 
 import anyio
 import pytest
 import redis.asyncio
+from ports import free_port
 from redis.exceptions import ConnectionError as Lost
 from redis.exceptions import ResponseError
+from services import Proxy, redis_command
 
 from spica.stores.redis_connections import Connections
+from spica.stores.waiting import Busy
 
 pytestmark = pytest.mark.anyio
 
@@ -91,3 +95,34 @@ async def test_a_connection_made_while_the_others_close_is_not_kept(connections)
     await connections.aclose()
     assert await task == b"PONG"
     assert connections._free == []
+
+
+async def test_a_connection_opens_although_its_command_has_timed_out(redis_url):
+    with Proxy(urlsplit(redis_url).port) as proxy:
+        url = f"redis://127.0.0.1:{proxy.port}/1"
+        connections = Connections(redis.asyncio, url, max_connections=1, timeout_seconds=60)
+        proxy.stall()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await connections.execute("PING")
+        with pytest.raises(Busy, match="still being opened"):
+            await connections.execute("PING")
+        proxy.flow()
+        with anyio.fail_after(60):
+            while not connections._free:
+                await asyncio.sleep(0.01)
+        assert await connections.execute("PING") == b"PONG"
+        await connections.aclose()
+
+
+async def test_after_a_refused_write_connections_lead_to_the_new_primary(redis_server, connections):
+    ids = await asyncio.gather(id_of(connections), id_of(connections))
+    redis_command(redis_server.url, f"REPLICAOF 127.0.0.1 {free_port()}")
+    try:
+        with pytest.raises(ResponseError):
+            await connections.execute("SET", "a", b"1")
+    finally:
+        redis_command(redis_server.url, "REPLICAOF NO ONE")
+    assert await connections.execute("SET", "a", b"1") == b"OK"
+    new = await asyncio.gather(id_of(connections), id_of(connections))
+    assert len(set(new) - set(ids)) == 2
