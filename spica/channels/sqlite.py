@@ -66,7 +66,7 @@ CREATE TABLE IF NOT EXISTS spica_presence (
 CREATE TEMP TABLE wanted (name TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 _COUNT = """
-INSERT INTO spica_channel VALUES (?, ?, 1, ?)
+INSERT INTO spica_channel (name, epoch, seq, used) VALUES (?, ?, 1, ?)
 ON CONFLICT (name) DO UPDATE SET seq = seq + 1, used = excluded.used RETURNING epoch, seq
 """
 # The unary plus keeps SQLite from an index: new events are at the end of the table.
@@ -148,7 +148,8 @@ class _Operations:
             if self.execute(known, (key, member)).fetchone() is None:
                 new.append(member)
             self.execute(
-                "INSERT OR REPLACE INTO spica_presence VALUES (?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO spica_presence (channel, member, value, expires) "
+                "VALUES (?, ?, ?, ?)",
                 (key, member, value, expires),
             )
         return new

@@ -66,6 +66,7 @@ _PREPARED = (
     "?statement_cache_size=0 to the URL"
 )
 _TABLES = "execute SCHEMA of spica.stores.postgres or spica.channels.postgres in a migration"
+_OTHER_FORM = "a table has another form: use the version of spica that made it, or delete the file"
 _FILE = "give the user of this process write access to the file and its folder"
 _FIXES: dict[object, str] = {
     "MovedError": _CLUSTER,
@@ -96,12 +97,14 @@ _FIXES: dict[object, str] = {
     26: "another file has this name: choose a name of its own",
 }
 """The fix of an error, by the name of its class or its code."""
-_FIXES_IN_SCRIPTS = {
+_FIXES_BY_MESSAGE = {
     "OOM ": _FIXES["OutOfMemoryError"],
     "READONLY ": _FIXES["ReadOnlyError"],
     "executing the script can't": _FIXES["NoPermissionError"],
+    "no such column": _OTHER_FORM,
+    "has no column named": _OTHER_FORM,
 }
-"""The fix of an error within a script of Redis, by a part of its message."""
+"""The fix of an error within a script of Redis, or of a statement of SQLite, by a part of its message."""
 
 
 def describe_error(error: BaseException) -> str:
@@ -109,8 +112,8 @@ def describe_error(error: BaseException) -> str:
     name, reason = type(error).__name__, str(error)
     code = getattr(error, "sqlstate", None) or getattr(error, "sqlite_errorcode", -1) & 0xFF
     fix = _FIXES.get(name) or _FIXES.get(code)
-    if name == "ResponseError":
-        fix = next((fix for part, fix in _FIXES_IN_SCRIPTS.items() if part in reason), None)
+    if name in ("ResponseError", "OperationalError"):
+        fix = fix or next((fix for part, fix in _FIXES_BY_MESSAGE.items() if part in reason), None)
     if fix:
         reason = (
             f"{reason.splitlines()[0]} ({fix})" if reason else fix

@@ -12,6 +12,8 @@ from typing import Any
 
 from spica.stores.values import Allowance, Rate, Record, take
 
+# Statements name the columns: a later version may add some while processes of this one still run.
+
 READS = frozenset({"get", "read", "members", "ping"})
 """The operations that need no lock for writing."""
 
@@ -61,7 +63,7 @@ def read_clock_offset(execute: Callable[..., Any]) -> int | None:
     execute(_CLOCK)
     execute("DELETE FROM spica_clock WHERE boot <> ?", (boot,))
     offset = time.time_ns() // 1000 - since
-    execute("INSERT OR IGNORE INTO spica_clock VALUES (?, ?)", (boot, offset))
+    execute("INSERT OR IGNORE INTO spica_clock (boot, offset) VALUES (?, ?)", (boot, offset))
     found: int = execute("SELECT offset FROM spica_clock").fetchone()[0]
     return found
 
@@ -120,7 +122,9 @@ class Operations:
         if only_if and (self.get(key) is None) != (only_if == "absent"):
             return False
         expires = None if seconds is None else self._after(seconds)
-        self.execute("REPLACE INTO spica_value VALUES (?, ?, ?)", (key, value, expires))
+        self.execute(
+            "REPLACE INTO spica_value (key, value, expires) VALUES (?, ?, ?)", (key, value, expires)
+        )
         return True
 
     def delete(self, keys: list[str]) -> int:
@@ -140,13 +144,13 @@ class Operations:
         tat = self._one("SELECT tat FROM spica_rate WHERE key = ?", key) or 0
         answer, new = take(tat, self.now(), rate, cost)
         if answer.allowed and cost:
-            self.execute("REPLACE INTO spica_rate VALUES (?, ?)", (key, new))
+            self.execute("REPLACE INTO spica_rate (key, tat) VALUES (?, ?)", (key, new))
         return answer
 
     def acquire(self, key: str, owner: str, seconds: float) -> bool:
         """Acquire or renew a lease."""
         changed = self.execute(
-            "INSERT INTO spica_lease VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
+            "INSERT INTO spica_lease (key, owner, expires) VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
             "owner = excluded.owner, expires = excluded.expires "
             "WHERE owner = excluded.owner OR expires <= ?",
             (key, owner, self._after(seconds), self.now()),
@@ -185,7 +189,8 @@ class Operations:
         self._delete_record(key, 0, 0)
         if ends_at > now:
             values = (key, now, now, self._after(idle_seconds), ends_at, group)
-            self.execute("INSERT INTO spica_record VALUES (?, ?, ?, ?, ?, ?)", values)
+            columns = "key, created, used, expires, ends, grp"
+            self.execute(f"INSERT INTO spica_record ({columns}) VALUES (?, ?, ?, ?, ?, ?)", values)
             self._write_fields(key, fields)
 
     def merge(self, key: str, changes: Mapping[str, bytes | None], idle_seconds: float) -> bool:
@@ -205,7 +210,10 @@ class Operations:
             if value is None:
                 self.execute("DELETE FROM spica_field WHERE key = ? AND name = ?", (key, data))
             else:
-                self.execute("REPLACE INTO spica_field VALUES (?, ?, ?)", (key, data, value))
+                self.execute(
+                    "REPLACE INTO spica_field (key, name, value) VALUES (?, ?, ?)",
+                    (key, data, value),
+                )
 
     def _delete_record(self, key: str, now: int, date: float) -> bool:
         """Delete a record, also an expired one. Return whether it was alive."""
@@ -232,7 +240,7 @@ class Operations:
         """Return the generation of a group."""
         if bump:
             self.execute(
-                "INSERT INTO spica_generation VALUES (?, 1) "
+                "INSERT INTO spica_generation (grp, number) VALUES (?, 1) "
                 "ON CONFLICT (grp) DO UPDATE SET number = number + 1",
                 (group,),
             )

@@ -98,6 +98,28 @@ async def test_a_file_with_tables_of_yours_keeps_them(tmp_path):
     assert rows(tmp_path / "app.db", "entry") == 0
 
 
+async def test_a_later_version_may_add_columns(store, tmp_path):
+    await store.ping()
+    with sqlite3.connect(tmp_path / "state.db") as connection:
+        for table in ("value", "rate", "lease", "record", "field", "generation"):
+            connection.execute(f"ALTER TABLE spica_{table} ADD COLUMN extra TEXT")
+    connection.close()
+    await store.set("a", b"1")
+    assert await store.take("a", Rate(1, 3600))
+    assert await store.acquire("a", "owner", seconds=60)
+    await store.create("a", {"user": b"ann"}, idle_seconds=60, ends_at=time.time() + 60)
+    assert await store.generation("a", bump=True) == 1
+
+
+async def test_a_table_of_another_form_is_named_in_the_error(store, tmp_path):
+    await store.ping()
+    with sqlite3.connect(tmp_path / "state.db") as connection:
+        connection.execute("ALTER TABLE spica_value RENAME COLUMN value TO other")
+    connection.close()
+    with pytest.raises(StoreUnavailable, match="use the version of spica that made it"):
+        await store.get("a")
+
+
 async def test_a_file_that_is_no_database_is_unavailable(tmp_path):
     (tmp_path / "state.db").write_bytes(b"hello" * 1000)
     async with SQLiteStore(tmp_path / "state.db", timeout_seconds=60) as store:
