@@ -285,7 +285,7 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
         if scope["type"] != "http":
             await self._layer_connect(scope, receive, send)
             return
-        if CLEANUP in scope:
+        if CLEANUP in scope:  # it runs inside a foreign app that a dispatch middleware has started
             await run_inside(_ORIGINAL_CALL, self, scope, receive, send)
             return
         request: Request[Any] = Request(scope, receive, send)
@@ -295,6 +295,7 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
             except Exception as exc:
                 answer = await answer_error(request, exc, self._layer_errors())
             cleanup = request._cleanup
+            # Undisturbed: nothing has failed, and no user code has sent a response by hand.
             is_undisturbed = cleanup is None or cleanup.is_undisturbed
             if is_undisturbed and isinstance(answer, Response) and not answer._receives:
                 # Faster than `answer(...)`: a method found by name needs no slot of the type.

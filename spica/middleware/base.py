@@ -80,6 +80,8 @@ class BaseHTTPMiddleware(BaseLayer):
             # Before the function can make a Request of its own: see spica._layers.cleanup.
             request._cleanup = request.scope.setdefault(CLEANUP, Cleanup())
         answer = await self.dispatch_func(request, self._layer_call_next)
+        # The layers outside may edit a response that only this variable holds. One with other holders, such
+        # as a constant of a module, must be copied first (see `calibrate` in spica._layers.editing).
         try:
             if answer._is_value and answer.background is None and getrefcount(answer) <= HELD_HERE:
                 return answer

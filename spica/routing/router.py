@@ -204,9 +204,9 @@ class Router(RouteDecorators, BaseLayer):
             root_path = ""
         if root_path:
             path = path_below(root_path, path)
-        ask = self._table.select(scope, path)
-        if ask is not None:
-            return ask(request)
+        respond = self._table.select(scope, path)
+        if respond is not None:
+            return respond(request)
         if self.redirect_slashes and (location := self._other_slash(scope, path)) is not None:
             return _Answer(RedirectResponse(location))._layer_respond(request)
         return self._default.respond(request)

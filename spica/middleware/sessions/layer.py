@@ -194,6 +194,7 @@ class SessionMiddleware(BaseLayer):
             add_pending_edit(request, edit)
             raise
         else:
+            # The first use of a session changes its class. Without any use, there is nothing to write.
             if (
                 session.__class__ is UnreadSession
                 and scope.get("session") is session
