@@ -47,9 +47,8 @@ def decode(model: Any, document: bytes) -> Any:
         Malformed: It is not JSON.
         Mistakes: It does not fit the model.
     """
-    document = document.removeprefix(
-        b"\xef\xbb\xbf"
-    )  # RFC 8259 s.8.1: ignored, as in Request.json()
+    # RFC 8259 s.8.1: a byte order mark is ignored, as in Request.json().
+    document = document.removeprefix(b"\xef\xbb\xbf")
     validator = _validator_of(model)
     if validator is not None:
         return _ask_pydantic(validator.validate_json, document, _decode_again)
@@ -136,9 +135,8 @@ def _validator_of(model: Any) -> Any:
     """Return the validator of a pydantic model, or None. It knows the arguments of a generic dataclass."""
     if hasattr(get_origin(model), "__pydantic_validator__"):
         return _validator_of_alias(model)
-    return getattr(
-        model, "__pydantic_validator__", None
-    )  # not kept: a rebuilt model has another one
+    # It is not kept, because a rebuilt model has another one.
+    return getattr(model, "__pydantic_validator__", None)
 
 
 @lru_cache(maxsize=1024)

@@ -169,10 +169,8 @@ def _resume(timer: Timer, steps: Generator[Any, Any, T], pause: Any) -> Generato
         raise
     finally:
         timer.end()
-        del (
-            steps,
-            pause,
-        )  # the traceback of a timeout keeps the frame, and must not keep the server's future
+        # The traceback of a timeout keeps the frame, and must not keep the server's future.
+        del steps, pause
 
 
 class _Timer:

@@ -60,9 +60,8 @@ class RequestBodyLimitMiddleware(BaseLayer):
         try:
             read = request._channel().received
             if self.max_body_size is not None and read > self.max_body_size:
-                raise BodyTooLarge(
-                    self.max_body_size
-                )  # a layer outside has read it under a larger limit
+                # A layer outside has read it under a larger limit.
+                raise BodyTooLarge(self.max_body_size)
             answer = await self._layer_inner.respond(request)
             if not isinstance(answer, Response):
                 return RequestBodyLimitResponder(answer, self)

@@ -121,9 +121,8 @@ def check_body_rate(rate: float | None, location: str) -> float | None:
 
 def check_form_limits(limits: FormLimits, location: str) -> FormLimits:
     """Return ``limits`` if they are a FormLimits. Errors begin with ``location``."""
-    from spica.formparsers import (
-        FormLimits,
-    )  # here, so that an application without forms starts faster
+    # Imported here, so that an application without forms starts faster.
+    from spica.formparsers import FormLimits
 
     if not isinstance(limits, FormLimits):
         raise TypeError(f"{location} must be FormLimits(max_files=...), not {limits!r:.80}.")

@@ -60,9 +60,8 @@ class MemoryBackend:
         self._size = 0
         self._count = 0
         self._logs: OrderedDict[str, _Log] = OrderedDict()
-        self._filled: OrderedDict[str, _Log] = (
-            OrderedDict()
-        )  # those that have events, in the same order
+        # Those logs that have events, in the same order.
+        self._filled: OrderedDict[str, _Log] = OrderedDict()
         self._feeds: dict[str, dict[Feed, None]] = {}
         self._members: dict[str, dict[str, tuple[bytes, float]]] = {}
 

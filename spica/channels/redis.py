@@ -343,9 +343,8 @@ class RedisBackend:
                 import_module("valkey.asyncio")
                 package = "valkey"
             except ImportError:
-                url = "redis" + url.removeprefix(
-                    "valkey"
-                )  # the package redis speaks to Valkey, too
+                # The package redis speaks to Valkey, too.
+                url = "redis" + url.removeprefix("valkey")
         try:
             import_module(f"{package}.asyncio")
         except ImportError as exc:

@@ -347,9 +347,8 @@ class Runs:
         item: Any = None
         with anyio.move_on_after(seconds):
             item = await anext(subscription, False)
-        if (
-            item is False
-        ):  # the subscription has ended: the reader is too slow, or the server shuts down
+        if item is False:
+            # The subscription has ended: the reader is too slow, or the server shuts down.
             return None, True
         if isinstance(item, Gap):
             return item, False

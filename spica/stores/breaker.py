@@ -115,9 +115,8 @@ def describe_error(error: BaseException) -> str:
     if name in ("ResponseError", "OperationalError"):
         fix = fix or next((fix for part, fix in _FIXES_BY_MESSAGE.items() if part in reason), None)
     if fix:
-        reason = (
-            f"{reason.splitlines()[0]} ({fix})" if reason else fix
-        )  # without hints of the server
+        # The first line, without hints of the server.
+        reason = f"{reason.splitlines()[0]} ({fix})" if reason else fix
     return f"{name}: {reason}"
 
 

@@ -198,7 +198,8 @@ class WebSocket(HTTPConnection[StateT]):
         if self.client_state is _CONNECTING:
             await self.receive()
         await self.send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": lines})
-        if Switch.is_on:  # a task of a channel may wait for the disconnect while the endpoint receives
+        if Switch.is_on:
+            # A task of a channel may wait for the disconnect while the endpoint receives.
             self._receive = ReadAhead(self._receive)
 
     async def close(self, code: int = 1000, reason: str | None = None) -> None:

@@ -208,9 +208,8 @@ class EventStream:
         last = ServerSentEvent(comment="The server restarts.", retry_milliseconds=retry)
         is_complete = False
         if not self._is_cut:
-            self._scope = (
-                anyio.CancelScope()
-            )  # a disconnect, a timeout and the end of the drain cancel it
+            # A disconnect, a timeout and the end of the drain cancel this scope, too.
+            self._scope = anyio.CancelScope()
             with self._scope:
                 await self._wait_for_ping()
                 await self._send_chunk(last.encode(), more_body=False)
@@ -241,9 +240,8 @@ class EventStream:
     # -- pings and the send timeout --------------------------------------------------------------------
 
     def _begin(self) -> None:
-        from spica.shutdown import (
-            shutdown_of_scope,
-        )  # on use, because a test of one response needs none
+        # Imported on use, because a test of one response needs no shutdown.
+        from spica.shutdown import shutdown_of_scope
 
         self._shutdown = shutdown_of_scope(self._channel.scope)
         if self._shutdown is not None:
