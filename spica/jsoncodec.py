@@ -270,6 +270,7 @@ def _format_time(value: datetime.date | datetime.time) -> str:
 _ALWAYS_FINITE = frozenset(
     {str, int, bool, type(None), datetime.datetime, datetime.date, datetime.time, uuid.UUID}
 )
+_NUMBERS = frozenset({int, float, bool})
 
 
 def _has_non_finite(value: Any) -> bool:
@@ -301,34 +302,56 @@ _LARGE_SIZE = 2048
 def _has_non_finite_in_columns(value: Any) -> bool:
     """Return the same as `_has_non_finite`, in half to three quarters of its time for a large value.
 
-    A column contains the values of one key in a list of objects, or all values of one depth. C code
-    collects the types in a column, so Python code runs once per type instead of once per value.
+    A column contains the values of one key in a list of objects, or all values of one depth. C code adds up
+    a column of numbers, or collects the types in another column, so Python code runs once per type instead
+    of once per value.
     """
     pending: list[Sequence[Any]] = [(value,)]
     for column in pending:  # grows during the iteration
+        if _are_finite_numbers(column):
+            continue
         kinds = set(map(type, column))
         for kind in kinds - _ALWAYS_FINITE:
             items: Sequence[Any] = column
             if len(kinds) > 1:
                 items = [item for item in column if type(item) is kind]
             if kind is float:
-                # If an item is not finite, neither is the sum. The sum can also overflow.
-                if not math.isfinite(sum(items)) and not all(map(math.isfinite, items)):
+                if not _are_finite_numbers(items) and not all(map(math.isfinite, items)):
                     return True
-            elif kind is dict and len(set(map(len, items))) > 1:
-                if _has_non_finite(items):  # columns are slower for dicts of different sizes
-                    return True
-            else:
+                continue
+            try:
                 pending += _columns_inside(kind, items)
+            except ValueError:  # dicts of different sizes, for which columns are slower
+                if _has_non_finite(items):
+                    return True
     return False
 
 
+def _are_finite_numbers(column: Sequence[Any]) -> bool:
+    """Return whether a column contains nothing but finite numbers, as far as their sum tells.
+
+    If a number is not finite, neither is the sum. The sum of finite numbers can also overflow.
+    """
+    if not column or type(column[0]) not in _NUMBERS:
+        return False
+    try:
+        total = sum(column)
+    except Exception:  # another type in the column; that of a user may raise anything
+        return False
+    return type(total) in _NUMBERS and math.isfinite(total)
+
+
 def _columns_inside(kind: type, items: Sequence[Any]) -> list[Sequence[Any]]:
-    """Return the columns inside values of one type. Dicts must have the same size."""
+    """Return the columns inside values of one type.
+
+    Raises:
+        ValueError: The values are dicts of different sizes.
+    """
     if kind is dict:
         values = map(dict.values, items)
-        has_rows = len(items) > len(items[0])
-        return list(zip(*values, strict=True)) if has_rows else [list(chain.from_iterable(values))]
+        if len(items) > len(items[0]):
+            return list(zip(*values, strict=True))
+        return [list(chain.from_iterable(values))]
     if kind is list or kind is tuple:
         return [list(chain.from_iterable(items))]
     return [] if kind is orjson.Fragment else [[_simplify(item) for item in items]]
