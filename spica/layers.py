@@ -57,7 +57,7 @@ from spica.responses.base import Response
 from spica.types import ASGIApp, Receive, Scope, Send
 
 if TYPE_CHECKING:
-    from spica._layers.editing import Edit
+    from spica._layers.editing import Edit, RequestEdit
     from spica._layers.layer import Respond
     from spica.requests import Request
 
@@ -136,7 +136,7 @@ class Layer(BaseLayer):
         Use it in ``respond`` for an edit that depends on the request. Like ``edit_response``, the edit also
         reaches error pages and responses that the endpoint sends by hand.
         """
-        return self._layer_edited(self._layer_inner.respond, request, edit)
+        return self._layer_edited(self._layer_inner.respond, request, _WithoutRequest(edit))
 
     async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a WebSocket or the lifespan, according to ``scope["type"]``. By default, the app inside does.
@@ -171,34 +171,33 @@ class Layer(BaseLayer):
         return self._layer_resolve()(request)
 
     def _layer_edit_inner(self, request: Request[Any]) -> Awaitable[ASGIApp]:
-        edit = partial(self.edit_response, request)
-        return self._layer_edited(self._layer_inner.respond, request, edit)
+        return self._layer_edited(self._layer_inner.respond, request, self.edit_response)
 
     def _layer_edit_own(self, request: Request[Any]) -> Awaitable[ASGIApp]:
-        edit = partial(self.edit_response, request)
-        return self._layer_edited(self.respond, request, edit)
+        return self._layer_edited(self.respond, request, self.edit_response)
 
-    async def _layer_edited(self, respond: Respond, request: Request[Any], edit: Edit) -> ASGIApp:
+    async def _layer_edited(
+        self, respond: Respond, request: Request[Any], edit: RequestEdit
+    ) -> ASGIApp:
         """Apply an edit to the answer of ``respond``. An exception takes the edit to the error page."""
         outer = request._edits
         request._edits = (edit, outer)  # for an endpoint that sends its response by hand
         try:
-            answer = await respond(request)
-            if not isinstance(answer, Response) or not answer._is_value:
+            answer: Any = await respond(request)
+            if isinstance(answer, Response) and answer._is_value:
+                # Nearly always this frame holds the only reference: no copy is needed.
+                is_alone = getrefcount(answer) <= HELD_HERE
+            else:
                 answer = await resolve_answer(answer, request, respond)
+                is_alone = False
         except Exception:
-            add_pending_edit(request, edit)
+            add_pending_edit(request, partial(edit, request))
             raise
         else:
-            # Nearly always this frame holds the only reference: no copy is needed, and no task must be kept.
-            if (
-                isinstance(answer, Response)
-                and getrefcount(answer) <= HELD_HERE
-                and not answer.background
-            ):
-                edit(answer)
-                return answer
-            return edit_answer(answer, edit, request)
+            if is_alone and not answer.background:
+                edit(request, answer)
+                return answer  # type: ignore[no-any-return]
+            return edit_answer(answer, partial(edit, request), request)
         finally:
             request._edits = outer
 
@@ -207,6 +206,18 @@ class Layer(BaseLayer):
 
 
 remember(Layer, "respond", "edit_response")
+
+
+class _WithoutRequest:
+    """Call an edit of ``respond_edited``, which does not get the request."""
+
+    __slots__ = ("edit",)
+
+    def __init__(self, edit: Edit) -> None:
+        self.edit = edit
+
+    def __call__(self, request: Request[Any], response: EditableResponse) -> None:
+        self.edit(response)
 
 
 def replace_receive(request: Request[Any], receive: Receive) -> None:

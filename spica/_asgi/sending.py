@@ -145,7 +145,7 @@ class HandSend(StartedSend):
                 start = StartMessage(message)
                 while edits:
                     edit, edits = edits  # the innermost first
-                    edit(start)
+                    edit(request, start)
                 message = start.write(message)
             self.start = message
             on_start = HandSend.on_start

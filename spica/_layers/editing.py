@@ -35,6 +35,9 @@ class Start(Protocol):
 Edit = Callable[[Start], None]
 """An edit of a ``Start``. It keeps no state of its own between two responses."""
 
+RequestEdit = Callable[["Request[Any]", Start], None]
+"""An edit that also gets the request. A bound method of a layer needs no new object for each request."""
+
 
 def edit_answer(answer: ASGIApp, edit: Edit, request: Request[Any] | None = None) -> ASGIApp:
     """Return ``answer`` with ``edit`` applied: at once to a Response, at its start to an opaque app.
@@ -70,7 +73,7 @@ def _announce_close(start: Start) -> None:
     start.headers["connection"] = "close"
 
 
-def push_edit(request: Request[Any], edit: Edit) -> Any:
+def push_edit(request: Request[Any], edit: RequestEdit) -> Any:
     """Register ``edit`` for a response that an endpoint sends by hand. Return the earlier registrations.
 
     Such an endpoint passes no response to this layer, so ``HandSend`` applies the edit. Assign the returned

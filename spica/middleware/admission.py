@@ -117,7 +117,7 @@ class AdmissionMiddleware(Layer):
         call_at_end(request, place.leave_at_end)
         if self.streams:
             return await self.inner.respond(request)
-        return await self.respond_edited(request, place.leave_at_start)
+        return await self._layer_edited(self._layer_inner.respond, request, place.leave_at_start)
 
     async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Do the same for a WebSocket. Other scopes pass."""
@@ -249,7 +249,7 @@ class _Place:
         """Leave it at the end of the request."""
         self.leave()
 
-    def leave_at_start(self, response: EditableResponse) -> None:
+    def leave_at_start(self, request: Request[Any], response: EditableResponse) -> None:
         """Leave it when the response starts, without editing it."""
         self.leave()
 

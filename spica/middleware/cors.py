@@ -169,7 +169,7 @@ class CORSMiddleware(Layer):
         if self._writes_messages:
             return _MessageWriter(self)
         edit = self._unasked if origin is None else self._choose_edit(origin)
-        return await self.respond_edited(request, edit)
+        return await self._layer_edited(self._layer_inner.respond, request, edit)
 
     def is_allowed_origin(self, origin: str) -> bool:
         """Return whether pages of `origin` may read responses. Override it for your own rule."""
@@ -297,7 +297,7 @@ class _SetFields:
         self.fields = (*fields, (b"vary", b"Origin"))
         self.origin = origin
 
-    def __call__(self, start: EditableResponse) -> None:
+    def __call__(self, request: Request[Any], start: EditableResponse) -> None:
         raw = start.raw_headers if isinstance(start, Response) else start.headers.raw
         has_vary = False
         for name, _ in raw:

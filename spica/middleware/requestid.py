@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Awaitable, Sequence
 from contextvars import ContextVar
-from functools import lru_cache, partial
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
@@ -112,10 +112,18 @@ class RequestIdMiddleware(Layer):
 
     def respond(self, request: Request[Any]) -> Awaitable[Answer]:
         """Set the id, and return the inner answer with it."""
-        value = self._begin(request.scope)
+        self._begin(request.scope)
+        return self._layer_edited(self._layer_inner.respond, request, self._add_id)
+
+    def _add_id(self, request: Request[Any], response: EditableResponse) -> None:
         # The name is encoded once, and no view of the headers is needed.
-        name = self._name
-        return self.respond_edited(request, partial(_add, name, (name, value.encode())))
+        name, value = self._name, request.scope[REQUEST_ID]
+        fields = response.raw_headers if isinstance(response, Response) else response.headers.raw
+        for known, _ in fields:
+            if known == name:
+                response.headers[self.field] = value
+                return
+        fields.append((name, value.encode()))
 
     async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Do the same for a WebSocket: the id is in the response to its handshake."""
@@ -146,16 +154,6 @@ class RequestIdMiddleware(Layer):
 
 
 remember(RequestIdMiddleware, "respond")
-
-
-def _add(name: bytes, field: tuple[bytes, bytes], response: EditableResponse) -> None:
-    """Set a field of a response."""
-    fields = response.raw_headers if isinstance(response, Response) else response.headers.raw
-    for known, _ in fields:
-        if known == name:
-            response.headers[name.decode()] = field[1].decode()
-            return
-    fields.append(field)
 
 
 class _HandshakeSend:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from spica._asgi.scope import CSP_NONCE
@@ -139,9 +138,10 @@ class SecurityHeadersMiddleware(Layer):
         scope = request.scope
         if CSP_NONCE not in scope:
             scope[CSP_NONCE] = []
-        return self.respond_edited(request, partial(self._add_headers, scope))
+        return self._layer_edited(self._layer_inner.respond, request, self._add_headers)
 
-    def _add_headers(self, scope: Scope, start: EditableResponse) -> None:
+    def _add_headers(self, request: Request[Any], start: EditableResponse) -> None:
+        scope = request.scope
         # RFC 6797 s.7.2: Strict-Transport-Security over TLS only
         fields = self._fields_tls if scope.get("scheme") == "https" else self._fields
         if isinstance(start, Response):

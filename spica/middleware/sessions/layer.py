@@ -10,6 +10,7 @@ Standards: RFC 6265 (cookies), RFC 9110 s.12.5.5 (Vary).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from spica._asgi import current_codec as codec
@@ -191,7 +192,7 @@ class SessionMiddleware(BaseLayer):
         try:
             answer = await self._layer_inner.respond(request)
         except Exception:
-            add_pending_edit(request, edit)
+            add_pending_edit(request, partial(edit, request))
             raise
         else:
             # The first use of a session changes its class. Without any use, there is nothing to write.
@@ -202,7 +203,7 @@ class SessionMiddleware(BaseLayer):
             ):
                 session._is_sent = True
                 return answer
-            return edit_answer(answer, edit, request)
+            return edit_answer(answer, partial(edit, request), request)
         finally:
             request._edits = outer
 
@@ -278,7 +279,7 @@ class _SaveSession:
         self.scope = scope
         self.session = session
 
-    def __call__(self, start: Any) -> None:
+    def __call__(self, request: Request[Any], start: Any) -> None:
         session = self.find_session()
         if session.accessed:
             # This may raise, so do it before changing a header.

@@ -69,7 +69,7 @@ class StoredSessions:
             answer = await self._layer._layer_inner.respond(request)
         except Exception:
             await self._save(scope, session)
-            add_pending_edit(request, edit)
+            add_pending_edit(request, partial(edit, request))
             raise
         else:
             if not isinstance(answer, Response):
@@ -81,7 +81,7 @@ class StoredSessions:
                 return answer
             else:
                 await self._save(scope, session)
-            return edit_answer(answer, edit, request)
+            return edit_answer(answer, partial(edit, request), request)
         finally:
             request._edits = outer
 

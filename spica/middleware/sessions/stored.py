@@ -97,7 +97,7 @@ class StoredSession(Session):
             self._is_cleared = False
             self._bound_at = None
 
-    def _edit_response(self, start: Any) -> None:
+    def _edit_response(self, request: Any, start: Any) -> None:
         """Add Vary if the session was used, and Set-Cookie if its id has changed. It edits every response."""
         cookie = self._start()
         if self.accessed:
