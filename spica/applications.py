@@ -23,6 +23,7 @@ from spica._layers.header_limits import (
     DEFAULT_MAX_HEADER_SIZE,
     DEFAULT_MAX_HEADERS,
     UNMEASURED_LINES,
+    Refusing,
     check_header_limit,
     describe_excess,
     refuse_request,
@@ -37,7 +38,7 @@ from spica.datastructures import State
 from spica.datastructures.url import UnlistedPath
 from spica.exceptions import warn_configuration
 from spica.jsoncodec import JSONCodec
-from spica.middleware.errors import ServerErrorMiddleware, outermost_of
+from spica.middleware.errors import Outermost, ServerErrorMiddleware, outermost_of
 from spica.middleware.exceptions import ExceptionMiddleware, check_handler, check_handlers
 from spica.requests import Request
 from spica.responses.base import Response
@@ -100,6 +101,18 @@ class BuiltStack(Inner):
         self.max_unmeasured_lines = min(max_headers, UNMEASURED_LINES)
         self.max_line_size = max_header_size
         """A request with more lines, or a longer last line, is measured before the layers see it."""
+
+
+class _Inside:
+    """Take the place of the outermost layer inside an app that a dispatch middleware has started."""
+
+    __slots__ = ("app",)
+
+    def __init__(self, app: Spica) -> None:
+        self.app = app
+
+    async def _layer_serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await run_inside(_ORIGINAL_CALL, self.app, scope, receive, send)
 
 
 class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
@@ -285,19 +298,23 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
         if scope["type"] != "http":
             await self._layer_connect(scope, receive, send)
             return
-        if CLEANUP in scope:  # it runs inside a foreign app that a dispatch middleware has started
-            await run_inside(_ORIGINAL_CALL, self, scope, receive, send)
+        outermost = self._enter(scope)
+        if outermost._layer_serve is not None:  # no layer inside returns a response by value
+            await outermost._layer_serve(scope, receive, send)
             return
         request: Request[Any] = Request(scope, receive, send)
         try:
             try:
-                answer: Any = await self._layer_respond_outermost(request)
+                answer: Any = await outermost._layer_answer_outermost(request)
             except Exception as exc:
                 answer = await answer_error(request, exc, self._layer_errors())
             cleanup = request._cleanup
             # Undisturbed: nothing has failed, and no user code has sent a response by hand.
-            is_undisturbed = cleanup is None or cleanup.is_undisturbed
-            if is_undisturbed and isinstance(answer, Response) and not answer._receives:
+            if (
+                (cleanup is None or cleanup.is_undisturbed)
+                and isinstance(answer, Response)
+                and not answer._receives
+            ):
                 # Faster than `answer(...)`: a method found by name needs no slot of the type.
                 await answer.__call__(scope, receive, send)
             else:
@@ -310,8 +327,15 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
             await finish_request(request, self._layer_errors())
 
     def _layer_respond_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
-        """Return the answer of the layers inside the server-error layer, whose work ``__call__`` does."""
-        scope = request.scope
+        """Return the answer of the layers inside the server-error layer, whose work the caller does."""
+        outermost: Any = self._enter(request.scope)
+        answer: Awaitable[ASGIApp] = outermost._layer_answer_outermost(request)
+        return answer
+
+    def _enter(self, scope: Scope) -> Outermost | Refusing | _Inside:
+        """Return the layer that serves an HTTP request: the outermost one, or one that refuses it."""
+        if CLEANUP in scope:  # it runs inside a foreign app that a dispatch middleware has started
+            return _Inside(self)
         scope["app"] = self
         try:
             stack = self._stack or self._build()
@@ -330,8 +354,8 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
         ):
             reason = self._header_excess(scope)
             if reason is not None:
-                return refuse_request(scope, reason)
-        return stack.outermost._layer_answer_outermost(request)
+                return Refusing(reason)
+        return stack.outermost
 
     def _layer_errors(self) -> BaseLayer:
         """Return the server-error layer, which answers exceptions; a ``BaseLayer`` before it is built."""

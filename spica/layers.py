@@ -183,10 +183,10 @@ class Layer(BaseLayer):
         outer = request._edits
         request._edits = (edit, outer)  # for an endpoint that sends its response by hand
         try:
-            answer: Any = await respond(request)
+            answer = await respond(request)
             if isinstance(answer, Response) and answer._is_value:
-                # Nearly always this frame holds the only reference: no copy is needed.
-                is_alone = getrefcount(answer) <= HELD_HERE
+                # Nearly always this frame holds the only reference, so it needs no copy.
+                is_alone = getrefcount(answer) <= HELD_HERE and not answer.background
             else:
                 answer = await resolve_answer(answer, request, respond)
                 is_alone = False
@@ -194,9 +194,9 @@ class Layer(BaseLayer):
             add_pending_edit(request, partial(edit, request))
             raise
         else:
-            if is_alone and not answer.background:
+            if is_alone:
                 edit(request, answer)
-                return answer  # type: ignore[no-any-return]
+                return answer
             return edit_answer(answer, partial(edit, request), request)
         finally:
             request._edits = outer

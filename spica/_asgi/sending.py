@@ -5,7 +5,7 @@ Standards: ASGI HTTP specification ("Response Start"), ASGI "WebSocket Denial Re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, Any, Protocol
 
 from spica._asgi.cleanup import HasCleanup, nearest_cleanup
@@ -38,11 +38,13 @@ class StartedSend:
         self.hand_scope = hand_scope
         self.has_started = False
 
-    async def __call__(self, message: Message) -> None:
-        """Send ``message``, unless it belongs to a second response."""
-        if message["type"] != "http.response.start":
-            await self.send(message)
-            return
+    def __call__(self, message: Message) -> Awaitable[None]:
+        """Send ``message``, once awaited, unless it belongs to a second response."""
+        if message["type"] == "http.response.start":
+            return self._send_start(message)
+        return self.send(message)  # a coroutine less for each message
+
+    async def _send_start(self, message: Message) -> None:
         if self.has_started and self.hand_scope is not None and SENT_BY_HAND in self.hand_scope:
             self.send = _drop
             return
@@ -84,12 +86,12 @@ class SendHook:
         self.has_run = False
         """Whether the hook has been called: by default, whether the response has started."""
 
-    async def __call__(self, message: Message) -> None:
-        """Send ``message``, or the replacement that the hook returns."""
+    def __call__(self, message: Message) -> Awaitable[None]:
+        """Send ``message``, once awaited, or the replacement that the hook returns."""
         if message["type"] in self.types:
             self.has_run = True
             message = self.hook(message) or message
-        await self.send(message)
+        return self.send(message)  # a coroutine less for each message
 
 
 class StartMessage:
@@ -132,8 +134,8 @@ class HandSend(StartedSend):
         self.request = request
         self.start: Message | None = None  # the message that was sent
 
-    async def __call__(self, message: Message) -> None:
-        """Send ``message``; edit it first if it starts the response."""
+    def __call__(self, message: Message) -> Awaitable[None]:
+        """Send ``message``, once awaited; edit it first if it starts the response."""
         if message["type"] == "http.response.start":
             if self.has_started:
                 raise RuntimeError("request._send: the response has already started.")
@@ -151,7 +153,7 @@ class HandSend(StartedSend):
             on_start = HandSend.on_start
             if on_start is not None:
                 on_start(request)
-        await super().__call__(message)
+        return super().__call__(message)
 
 
 def has_started_by_hand(request: HasCleanup) -> bool:

@@ -35,8 +35,8 @@ class Start(Protocol):
 Edit = Callable[[Start], None]
 """An edit of a ``Start``. It keeps no state of its own between two responses."""
 
-RequestEdit = Callable[["Request[Any]", Start], None]
-"""An edit that also gets the request. A bound method of a layer needs no new object for each request."""
+RequestEdit = Callable[["Request[Any]", Any], None]
+"""An edit that also gets the request, before the ``Start``: a method of a layer, without a partial."""
 
 
 def edit_answer(answer: ASGIApp, edit: Edit, request: Request[Any] | None = None) -> ASGIApp:

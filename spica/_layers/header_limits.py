@@ -8,13 +8,14 @@ Standard: RFC 6585 s.5 (431 Request Header Fields Too Large).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from spica._layers.exception_handlers import deny
 from spica.responses.errors import error_response
 
 if TYPE_CHECKING:
+    from spica.requests import Request
     from spica.types import ASGIApp, Receive, Scope, Send
 
 DEFAULT_MAX_HEADERS = 256
@@ -45,6 +46,20 @@ def describe_excess(
 async def refuse_request(scope: Scope, reason: str) -> ASGIApp:
     """Return the answer to a request whose headers are over a limit."""
     return error_response(scope, 431, reason)
+
+
+class Refusing:
+    """Take the place of the outermost layer for a request whose headers are over a limit."""
+
+    __slots__ = ("reason",)
+
+    _layer_serve = None
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def _layer_answer_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
+        return refuse_request(request.scope, self.reason)
 
 
 async def refuse_websocket(scope: Scope, receive: Receive, send: Send, reason: str) -> None:

@@ -112,7 +112,6 @@ class BaseLayer:
             await run_inside(_ORIGINAL_CALL, self, scope, receive, send)
             return
         request: Request[Any] = Request(scope, receive, send)
-        errors = self._layer_errors()
         try:
             # The lines of `answer_request`, without its coroutine.
             try:
@@ -121,16 +120,16 @@ class BaseLayer:
                 if not is_simple:
                     answer = await resolve_outermost(answer, request)
             except Exception as exc:
-                answer = await answer_error(request, exc, errors)
+                answer = await answer_error(request, exc, self._layer_errors())
                 is_simple = False
             if is_simple and request._cleanup is None:
                 await answer.__call__(scope, receive, send)  # saves a frame in the usual case
             else:
-                await send_answer(answer, request, send, errors)
+                await send_answer(answer, request, send, self._layer_errors())
         except BaseException as exc:
-            await record_error(request, exc, errors)
+            await record_error(request, exc, self._layer_errors())
         if request._cleanup is not None:
-            await finish_request(request, errors)
+            await finish_request(request, self._layer_errors())
 
     # -- the policy for errors, where this layer is the outermost one ------------------------------------
 

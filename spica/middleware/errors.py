@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from spica._asgi.body import BodyChannel, ClientDisconnect
 from spica._asgi.cleanup import RequestErrors
@@ -17,7 +17,7 @@ from spica._asgi.sending import StartedSend
 from spica._diagnostics.arguments import check_flag
 from spica._diagnostics.middleware_order import ERROR_LAYER
 from spica._http.cookies import show_changes
-from spica._layers.answers import SENT, resolve_answer
+from spica._layers.answers import resolve_answer
 from spica._layers.cleanup import own_cleanup, split_errors
 from spica._layers.editing import announce_close, edit_answer, take_pending_edits
 from spica._layers.exception_handlers import (
@@ -31,7 +31,7 @@ from spica._layers.exception_handlers import (
 from spica._layers.handsent import is_known_sender, remember_sender, sends_by_hand
 from spica._layers.json_codec import JSONCodecLayer
 from spica._layers.layer import BaseLayer, Inner, Opaque
-from spica._layers.runner import record_error, register_listener
+from spica._layers.runner import finish_request, record_error, register_listener
 from spica._originals import is_original, remember
 from spica.concurrency import run_in_threadpool
 from spica.exceptions import HTTPException
@@ -97,12 +97,14 @@ class ServerErrorMiddleware(BaseLayer):
         """Replace it."""
         inner = self._layer_inner = Inner(app)
         opaque = getattr(inner.respond, "__self__", None)
-        self._layer_answer_outermost = (
-            partial(self._serve_opaque, opaque.app) if isinstance(opaque, Opaque) else inner.respond
-        )
+        self._layer_answer_outermost = inner.respond
+        self._layer_serve = self._serve_opaque if isinstance(opaque, Opaque) else None
 
     _layer_answer_outermost: Callable[[Request[Any]], Awaitable[Any]]
-    """Return the inner answer where this layer is the outermost one. An opaque app is run at once."""
+    """Return the inner answer where this layer is the outermost one."""
+
+    _layer_serve: Callable[..., Awaitable[None]] | None
+    """Serve a request where this layer is the outermost one, and the app inside is opaque."""
 
     def _layer_respond_outermost(self, request: Request[Any]) -> Awaitable[ASGIApp]:
         return self._layer_answer_outermost(request)
@@ -113,30 +115,38 @@ class ServerErrorMiddleware(BaseLayer):
             return answer
         return partial(self._run_guarded, answer, request)
 
-    async def _serve_opaque(self, app: ASGIApp, request: Request[Any]) -> ASGIApp:
-        """Run ``app``, the opaque one inside, and return an answer that sends nothing more.
+    async def _serve_opaque(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the opaque app inside, and answer its exception, unless its response has started.
 
-        These are the steps of ``spica._layers.runner`` that remain if no layer gets a response by value, and
-        those of ``_run_guarded`` without its coroutine.
+        These are the steps of ``spica._layers.runner`` that remain if no layer gets a response by value. A
+        Request is made if one of them needs it.
         """
-        scope = request.scope
-        send = request._own_send
-        channel = request._channel()
+        channel = BodyChannel(receive, scope)
         channel.guard = started = StartedSend(send, scope)
         try:
-            try:
-                await app(scope, channel, started)
-            except Exception as exc:
-                if started.has_started:
-                    raise
-                answer = await self._layer_answer_error(request, exc)
+            await self._layer_inner.app(scope, channel, started)
+        except BaseException as exc:
+            await self._finish_opaque(channel, started, exc)
+        else:
+            if channel.listener is not None:
+                await self._finish_opaque(channel, started, None)
+
+    async def _finish_opaque(
+        self, channel: BodyChannel, started: StartedSend, error: BaseException | None
+    ) -> None:
+        """Answer the exception of an opaque app, and end the wait for a disconnect."""
+        scope, send = channel.scope, started.send
+        request: Request[Any] = Request(scope, channel, send)
+        register_listener(request, channel)
+        try:
+            if isinstance(error, Exception) and not started.has_started:
+                answer = await self._layer_answer_error(request, error)
                 await answer(scope, channel, send)
-            finally:
-                if channel.listener is not None:
-                    register_listener(request, channel)
+            elif error is not None:
+                raise error
         except BaseException as exc:
             await record_error(request, exc, self)
-        return SENT
+        await finish_request(request, self)
 
     async def _run_guarded(
         self, app: ASGIApp, request: Request[Any], scope: Scope, receive: Receive, send: Send
@@ -265,7 +275,7 @@ def _handlers_within(app: Any) -> Handlers | None:
 remember(ServerErrorMiddleware, "__call__", "_layer_respond")
 
 
-def outermost_of(stack: ASGIApp) -> ServerErrorMiddleware | _Outermost:
+def outermost_of(stack: ASGIApp) -> Outermost:
     """Return the layer that answers errors for an application that runs the answers of ``stack`` itself.
 
     It is the server-error layer, unless a subclass or a tracing agent has replaced one of its methods.
@@ -273,21 +283,25 @@ def outermost_of(stack: ASGIApp) -> ServerErrorMiddleware | _Outermost:
     cls = type(stack)
     if isinstance(stack, ServerErrorMiddleware) and is_original(cls, "__call__", "_layer_respond"):
         return stack
-    layer = _Outermost()
+    layer = OtherOutermost()
     layer.app = stack
     layer._layer_answer_outermost = layer._layer_inner.respond
     return layer
 
 
-class _Outermost(BaseLayer):
+class OtherOutermost(BaseLayer):
     """Run the answers of a stack that is not a server-error layer."""
 
     _layer_answer_outermost: Callable[[Request[Any]], Awaitable[Any]]
+    _layer_serve: Callable[..., Awaitable[None]] | None = None
 
     async def _layer_report(self, request: Request[Any], exc: Exception) -> bool:
         """Report to the server-error layer inside a ``JSONCodecLayer``."""
         app = self.app
         return not isinstance(app, JSONCodecLayer) or await app._layer_report(request, exc)
+
+
+Outermost: TypeAlias = ServerErrorMiddleware | OtherOutermost
 
 
 def _add_hint(exc: Exception) -> None:
