@@ -1,7 +1,7 @@
 """Read the Host field: `host [":" port]`, RFC 9110 s.7.2 and RFC 3986 s.3.2.2.
 
-This module decides whether a string is a valid host of a URL. It does not resolve names, compare them with
-allowed hosts, or apply IDNA.
+This module decides whether a string is a valid host of a URL. It does not resolve names, or compare them with
+allowed hosts. Only names that a program configures may have letters outside of ASCII, see `encode_name`.
 """
 
 from __future__ import annotations
@@ -99,6 +99,30 @@ def format_host(host: str, port: int | None = None) -> str:
     if host.count(":") > 1 and not host.startswith("["):
         host = f"[{host}]"
     return host if port is None else f"{host}:{port}"
+
+
+def encode_name(name: str) -> str:
+    """Return the ASCII form of a host name, with or without a port, as clients send it (RFC 5890 s.2.3.2.1).
+
+    Python's codec follows IDNA 2003, which maps some letters to others: it turns ``faß.de`` into ``fass.de``.
+    Browsers ask for ``xn--fa-hia.de``, and the other domain may belong to a stranger.
+
+    Raises:
+        UnicodeError: The name has no ASCII form.
+        ValueError: The form is not the same everywhere. The message is a phrase that continues a sentence
+            about the name, and includes the fix.
+    """
+    if name.isascii():
+        return name
+    import unicodedata  # imported late: few programs configure such names
+
+    encoded = name.encode("idna")
+    if encoded.decode("idna") != unicodedata.normalize("NFKC", name.lower()):
+        raise ValueError(
+            "has a letter that browsers and Python encode in different ways: write the ASCII form of the "
+            "name, which has 'xn--' in it"
+        )
+    return encoded.decode()
 
 
 def _split(header: str) -> tuple[str, str | None] | None:

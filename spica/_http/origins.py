@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Set
 from typing import NamedTuple
 
-from spica._http.host import find_host, format_host, parse_host
+from spica._http.host import encode_name, find_host, format_host, parse_host
 
 MAX_ORIGIN_SIZE = 300
 """Longest origin that a pattern is matched against, in characters. A host name has at most 253."""
@@ -64,14 +64,46 @@ def _check_authority(scheme: str, authority: str) -> None:
 
 def _serialize_host(scheme: str, authority: str) -> str:
     try:
-        # RFC 6454 s.4: names are compared in their ASCII form.
-        parsed = parse_host(authority if authority.isascii() else authority.encode("idna").decode())
+        parsed = parse_host(encode_name(authority))  # RFC 6454 s.4: names are compared in ASCII
     except UnicodeError:
         parsed = None
     if parsed is None:
         raise ValueError("has no valid host and port")
     host, port = parsed
+    if "%" in host:
+        raise ValueError("has a percent-encoded host, which browsers send decoded")
+    if host.startswith("["):
+        host = f"[{_shorten_address(host[1:-1])}]"
+    elif _ENDS_IN_NUMBER.search(host) and not _is_ipv4(host):
+        raise ValueError(
+            "has an address that browsers write in another way: write four decimal numbers, such as "
+            "'127.0.0.1'"
+        )
     return format_host(host, None if port == _DEFAULT_PORTS[scheme] else port)
+
+
+# WHATWG URL s.3.5: a host whose last label is a number is an IPv4 address.
+_ENDS_IN_NUMBER = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)\.?$")
+
+
+def _is_ipv4(host: str) -> bool:
+    from ipaddress import AddressValueError, IPv4Address  # imported late: few origins need it
+
+    try:
+        IPv4Address(host)
+    except AddressValueError:
+        return False
+    return True
+
+
+def _shorten_address(address: str) -> str:
+    """Return an IPv6 address as browsers write it (WHATWG URL s.3.5, RFC 5952 s.4)."""
+    from ipaddress import AddressValueError, IPv6Address  # imported late: few origins need it
+
+    try:
+        return IPv6Address(address).compressed
+    except AddressValueError:  # RFC 3986 s.3.2.2: an address of a future version
+        return address
 
 
 # WHATWG HTML s.10.5.2: the Origin of a WebSocket handshake is that of the page.

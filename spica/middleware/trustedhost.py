@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from spica._asgi.scope import public_path
 from spica._diagnostics.arguments import check_flag
 from spica._diagnostics.middleware_order import CHECKS_HOST
-from spica._http.host import find_host, format_host, parse_host, parse_host_name
+from spica._http.host import encode_name, find_host, format_host, parse_host, parse_host_name
 from spica._originals import remember
 from spica.datastructures import URL
 from spica.exceptions import warn_configuration
@@ -151,10 +151,11 @@ def _check_host(host: str, location: str) -> str:
             f"{location} has {host!r}. Domain wildcard patterns must be like '*.example.com'."
         )
     try:
-        # RFC 5890 s.2.3.2.1: clients send names in their ASCII form.
-        parsed = parse_host(name if name.isascii() else name.encode("idna").decode())
+        parsed = parse_host(encode_name(name))
     except UnicodeError:
         parsed = None
+    except ValueError as error:
+        raise ValueError(f"{location} has {host!r}, which {error}.") from None
     if parsed is None or parsed[1] is not None or name.endswith(":"):
         raise ValueError(
             f"{location} has {host!r}, which can never match: it must be a host name or an address "

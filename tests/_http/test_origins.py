@@ -8,6 +8,15 @@ from hypothesis import strategies as st
 
 from spica._http.origins import find_looseness, serialize_origin
 
+OTHER_LETTER = (
+    "has a letter that browsers and Python encode in different ways: write the ASCII form of the name, "
+    "which has 'xn--' in it"
+)
+OTHER_ADDRESS = (
+    "has an address that browsers write in another way: write four decimal numbers, such as "
+    "'127.0.0.1'"
+)
+
 
 @pytest.mark.parametrize(
     "origin",
@@ -36,6 +45,8 @@ def test_an_origin_as_browsers_write_it_stays(origin: str) -> None:
         ("http://example.org:443", "http://example.org:443"),
         ("https://example.org:", "https://example.org"),
         ("https://bücher.example", "https://xn--bcher-kva.example"),
+        ("https://BÜCHER.example:8443", "https://xn--bcher-kva.example:8443"),
+        ("https://[2001:DB8:0:0::0001]:8443", "https://[2001:db8::1]:8443"),
     ],
 )
 def test_an_origin_is_written_in_one_way(text: str, sent: str) -> None:
@@ -62,6 +73,13 @@ def test_an_origin_is_written_in_one_way(text: str, sent: str) -> None:
         ("https://", "has no valid host and port"),
         ("https://example.org:65536", "has no valid host and port"),
         ("https://" + "ü" * 64 + ".org", "has no valid host and port"),
+        # Python's codec would trust fass.de, which may belong to a stranger.
+        ("https://faß.de", OTHER_LETTER),
+        ("https://βόλος.com", OTHER_LETTER),
+        ("https://ex%61mple.org", "has a percent-encoded host, which browsers send decoded"),
+        ("https://127.1", OTHER_ADDRESS),
+        ("https://0x7f.0.0.1:8443", OTHER_ADDRESS),
+        ("https://2130706433", OTHER_ADDRESS),
     ],
 )
 def test_what_is_no_origin_is_refused_with_the_reason(text: str, reason: str) -> None:

@@ -193,6 +193,13 @@ async def test_a_name_in_another_script_is_matched_in_its_ascii_form():
     assert (await ask(middleware, b"a.xn--kln-sna.example"))[0]["status"] == 200
 
 
+@pytest.mark.parametrize("host", ["faß.de", "*.faß.de"])
+def test_a_name_with_two_ascii_forms_is_refused(host):
+    """Python's codec would accept fass.de, which may belong to a stranger. Browsers send xn--fa-hia.de."""
+    with pytest.raises(ValueError, match="which has a letter that browsers and Python encode"):
+        TrustedHostMiddleware(passed, [host])
+
+
 def test_a_string_is_no_list():
     words = "TrustedHostMiddleware: allowed_hosts must be a list of strings, not the string 'a.b'"
     with pytest.raises(TypeError, match=words):
