@@ -13,6 +13,11 @@ from typing import Any, get_origin
 
 from spica._type_hints import resolve_hints
 
+MAX_ERRORS = 100
+"""How many mistakes a response lists."""
+MAX_DETAILED = 10_000
+"""How many mistakes pydantic may describe. It takes a kilobyte and some microseconds for each."""
+
 _PLACE = re.compile(r"(.*) - at .*`\$([^`]*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
 _INDEX = re.compile(r"\[(\d+)\]")
@@ -171,6 +176,9 @@ def _ask_pydantic(
         list_mistakes: Any = getattr(error, "errors", None)
         if list_mistakes is None:
             raise  # an error of your validator
+        count: int = error.error_count()  # type: ignore[attr-defined]  # of pydantic, as above
+        if count > MAX_DETAILED:
+            raise Mistakes([((), f"has {count} mistakes")]) from None
         found = list_mistakes(include_url=False, include_input=False, include_context=False)
         if any(each["type"] == "json_invalid" for each in found):
             raise Malformed(str(found)) from None
@@ -178,7 +186,7 @@ def _ask_pydantic(
         raise Mistakes(
             [
                 (_steps_in(document, each["loc"], each["type"] == "missing"), each["msg"])
-                for each in found
+                for each in found[:MAX_ERRORS]
             ]
         ) from None
 

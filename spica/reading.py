@@ -8,20 +8,16 @@ Standards: RFC 9457 (problem details), RFC 6901 (JSON Pointer).
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import json
-import math
-import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date, datetime, time
-from decimal import Decimal
 from functools import lru_cache
 from typing import (
     Any,
-    NamedTuple,
     NotRequired,
     TypeVar,
     get_args,
@@ -29,12 +25,12 @@ from typing import (
     get_type_hints,
     is_typeddict,
 )
-from uuid import UUID
 
 from spica._asgi import current_codec as codec
 from spica._asgi.body import DEFAULT_MAX_JSON_SIZE, BodyTooLarge
 from spica._asgi.scope import BODY_LIMIT
 from spica._model_libraries import (
+    MAX_ERRORS,
     Malformed,
     Mistakes,
     check_library_model,
@@ -43,6 +39,7 @@ from spica._model_libraries import (
     hints_of,
     is_library_model,
 )
+from spica._scalars import BOOLEANS, SCALARS, Scalar
 from spica._type_hints import find_constraint, resolve_hints
 from spica.datastructures import UploadFile
 from spica.exceptions import HTTPException
@@ -54,15 +51,11 @@ __all__ = ["InvalidInput", "prepare", "read_json"]
 
 T = TypeVar("T")
 
-MAX_ERRORS = 100
-"""How many mistakes a response lists."""
-
 MAX_KINDS = 100
 """How many kinds of a generic model ``prepare`` checks: one may contain ever longer types of itself."""
 
 _ACCEPTED = "application/json, application/x-www-form-urlencoded, multipart/form-data"
 _ARRAYS: dict[Any, Any] = {list: list, Sequence: list, set: set, frozenset: frozenset, tuple: tuple}
-_BOOLEANS = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
 
 
 class InvalidInput(HTTPException):
@@ -166,7 +159,8 @@ def _decode_with_library(place: str, model: Any, document: bytes) -> Any:
         return decode(model, document)
     except Mistakes as error:
         check = _Check(False)
-        check.fail_all("", error)
+        with contextlib.suppress(_TooMany):
+            check.fail_all("", error)
         raise InvalidInput(place, check.errors) from None
 
 
@@ -185,15 +179,22 @@ def read_strings(model: Any, items: Iterable[tuple[str, Any]], place: str) -> An
 
 def _finish(place: str, model: Any, value: Any, is_text: bool) -> Any:
     check = _Check(is_text, place == "path")
+    result: Any = None
     try:
         result = check.read(model, value, "")
     except _Unsupported as error:
         raise _unsupported("", error.kind) from None
+    except _TooMany:
+        pass
     except RecursionError:
         raise InvalidInput(place, [{"pointer": "", "detail": "is nested too deeply"}]) from None
     if check.errors:
         raise InvalidInput(place, check.errors)
     return result
+
+
+class _TooMany(Exception):
+    """Internal: a value has more mistakes than a response lists."""
 
 
 class _Check:
@@ -208,14 +209,17 @@ class _Check:
         self.is_text = is_text
         self.is_path = is_path
         self.errors: list[dict[str, str]] = []
-        self.failures = 0  # all mistakes, while ``errors`` has a limit
         self._attempts: dict[tuple[int, int], tuple[Any, Any, _Check, Any]] = {}
 
     def fail(self, pointer: str, detail: str) -> None:
-        """Note a mistake."""
-        self.failures += 1
-        if len(self.errors) < MAX_ERRORS:
-            self.errors.append({"pointer": pointer, "detail": detail})
+        """Note a mistake.
+
+        Raises:
+            _TooMany: No more are listed, so it is of no use to read the rest, which may be a million values.
+        """
+        self.errors.append({"pointer": pointer, "detail": detail})
+        if len(self.errors) >= MAX_ERRORS:
+            raise _TooMany
 
     def fail_all(self, pointer: str, error: Mistakes) -> None:
         """Note the mistakes that a library has found."""
@@ -227,8 +231,8 @@ class _Check:
         origin = get_origin(kind) or kind
         if origin in _READERS:
             return _READERS[origin](self, get_args(kind), value, pointer)
-        if origin in _SCALARS:
-            return self.read_scalar(origin, _SCALARS[origin], value, pointer)
+        if origin in SCALARS:
+            return self.read_scalar(origin, SCALARS[origin], value, pointer)
         if isinstance(origin, enum.EnumMeta):
             members: Any = origin
             return self.read_choice([(each.value, each) for each in members], value, pointer)
@@ -259,12 +263,11 @@ class _Check:
 
     def read_union(self, kinds: Sequence[Any], value: Any, pointer: str) -> Any:
         attempts = []
-        if not self.is_text:
-            # An exact type first: an int is also read as a float, and would lose digits.
-            kinds = sorted(kinds, key=lambda kind: kind is not type(value))
+        if not self.is_text and type(value) in _EXACT and type(value) in kinds:
+            return value  # also an int for `float | int`, which would lose digits
         for kind in kinds:
             attempt, result = self.attempt(kind, value, pointer)
-            if not attempt.failures:
+            if not attempt.errors:
                 return result
             if kind is not types.NoneType:
                 attempts.append(attempt.errors)
@@ -284,7 +287,10 @@ class _Check:
         if known is None:
             check = _Check(self.is_text, self.is_path)
             check._attempts = self._attempts
-            known = kind, value, check, check.read(kind, value, pointer)
+            result = None
+            with contextlib.suppress(_TooMany):
+                result = check.read(kind, value, pointer)
+            known = kind, value, check, result
             if isinstance(value, (Mapping, list)):
                 self._attempts[key] = known
         return known[2], known[3]
@@ -298,7 +304,7 @@ class _Check:
     def read_object(self, kind: Any, value: Any, pointer: str) -> Any:
         if not isinstance(value, Mapping):
             return self.fail(pointer, "must be an object")
-        count = self.failures
+        count = len(self.errors)
         model = get_origin(kind) or kind
         members = {}
         for name, (hint, is_required) in _fields_of(kind).items():
@@ -309,7 +315,7 @@ class _Check:
                     raise _unsupported(f"{model.__qualname__}.{name}", error.kind) from None
             elif is_required:
                 self.fail(pointer + _step(name), "is required")
-        if self.failures > count:
+        if len(self.errors) > count:
             return None
         try:
             return model(**members)
@@ -323,10 +329,10 @@ class _Check:
         if is_fixed and len(value) != len(kinds):
             return self.fail(pointer, f"must have {len(kinds)} items")
         of_items = kinds if is_fixed else [kinds[0] if kinds else Any] * len(value)
-        count = self.failures
+        count = len(self.errors)
         pairs = enumerate(zip(of_items, value, strict=True))
         items = [self.read(each, item, f"{pointer}/{i}") for i, (each, item) in pairs]
-        if self.failures > count:
+        if len(self.errors) > count:
             return None
         try:
             return _ARRAYS[kind](items)
@@ -347,7 +353,7 @@ class _Check:
             raise _Unsupported(types.GenericAlias(dict, (key_kind, kind)))
         return {key: self.read(kind, item, pointer + _step(key)) for key, item in value.items()}
 
-    def read_scalar(self, kind: Any, scalar: _Scalar, value: Any, pointer: str) -> Any:
+    def read_scalar(self, kind: Any, scalar: Scalar, value: Any, pointer: str) -> Any:
         try:
             if type(value) in scalar.types:
                 return value if type(value) is kind else scalar.parse(value)
@@ -373,7 +379,7 @@ def _is_same(raw: Any, value: Any) -> bool:
 def _is_text_of(raw: Any, value: Any) -> bool:
     """Return whether a value of a form or query is the text of a choice."""
     if isinstance(raw, bool):
-        return isinstance(value, str) and _BOOLEANS.get(value.lower()) is raw
+        return isinstance(value, str) and BOOLEANS.get(value.lower()) is raw
     return raw is not None and str(raw) == value
 
 
@@ -513,71 +519,10 @@ def _check_fields(model: Any, seen: set[Any]) -> None:
             raise _unsupported(place, error.kind) from None
 
 
-# -- scalars ---------------------------------------------------------------------------------------------
+_EXACT = {str, int, float, bool, types.NoneType}
+"""Types of JSON values, which are read unchanged as themselves."""
 
-
-_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
-
-
-def _parse_int(text: str) -> int:
-    if not re.fullmatch("[+-]?[0-9]{1,4000}", text):  # int() takes spaces, underscores and more
-        raise ValueError
-    return int(text)
-
-
-def _finite(number: Any) -> Any:
-    if not math.isfinite(number):
-        raise ValueError
-    return number
-
-
-def _parse_none(text: str) -> None:
-    raise ValueError  # a missing field, not a string, is None
-
-
-def _require_number(value: Any) -> None:
-    """Refuse a string with spaces, underscores and more, which float() and Decimal() take."""
-    if isinstance(value, str) and not _NUMBER.fullmatch(value):
-        raise ValueError
-
-
-def _parse_float(value: Any) -> float:
-    _require_number(value)
-    return float(_finite(float(value)))
-
-
-def _parse_decimal(value: Any) -> Decimal:
-    _require_number(value)
-    return Decimal(_finite(Decimal(str(value))))
-
-
-def _parse_time(text: str) -> time:
-    if ":" not in text:  # Python takes the digits of a date as a time
-        raise ValueError
-    return time.fromisoformat(text)
-
-
-class _Scalar(NamedTuple):
-    types: tuple[type, ...]  # of JSON values; a bool is not an int
-    parse: Callable[[str], Any]
-    detail: str
-    is_string: bool = False  # whether it is a string in JSON, too
-
-
-_SCALARS: dict[Any, _Scalar] = {
-    str: _Scalar((str,), str, "must be a string"),
-    int: _Scalar((int,), _parse_int, "must be an integer"),
-    float: _Scalar((int, float), _parse_float, "must be a number"),
-    bool: _Scalar((bool,), lambda text: _BOOLEANS[text.lower()], "must be true or false"),
-    types.NoneType: _Scalar((types.NoneType,), _parse_none, "must be null"),
-    Decimal: _Scalar((int, float, Decimal), _parse_decimal, "must be a number", True),
-    datetime: _Scalar((datetime,), datetime.fromisoformat, "must be a date and time", True),
-    date: _Scalar((date,), date.fromisoformat, "must be a date", True),
-    time: _Scalar((time,), _parse_time, "must be a time", True),
-    UUID: _Scalar((UUID,), UUID, "must be a UUID", True),
-}
-
-_WITHOUT_PARTS = {typing.Any, typing.Literal, *_SCALARS}
+_WITHOUT_PARTS = {typing.Any, typing.Literal, *SCALARS}
 
 _READERS: dict[Any, Callable[[_Check, Sequence[Any], Any, str], Any]] = {
     typing.Any: _Check.read_any,

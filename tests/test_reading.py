@@ -1,5 +1,6 @@
 """Tests of spica/reading.py."""
 
+import contextlib
 import enum
 import json
 import sys
@@ -804,3 +805,50 @@ async def test_a_file_of_a_form_is_a_field():
 async def test_a_body_over_the_limit_is_a_413(model):
     with pytest.raises(Exception, match="413"):
         await request_with(b" " * 101).read(model, max_size=100)
+
+
+class Numbers(pydantic.BaseModel):
+    values: list[int]
+
+
+@dataclass
+class PlainNumbers:
+    values: list[int]
+
+
+@dataclass
+class Choices:
+    values: list[int | list[int] | dict[str, list[int]] | None]
+
+
+@pytest.mark.parametrize("model", [Numbers, PlainNumbers, Choices])
+@pytest.mark.parametrize("count", [99, 100, 101, 9_999])
+async def test_a_hundred_mistakes_are_listed(model, count):
+    errors = await errors_of(model, {"values": ["x"] * count})
+    assert [*errors] == [f"/values/{index}" for index in range(min(count, 100))]
+
+
+async def test_pydantic_describes_no_million_mistakes():
+    errors = await errors_of(Numbers, {"values": ["x"] * 10_001})
+    assert errors == {"": "has 10001 mistakes"}
+
+
+class CountingList(list):
+    """A list that counts how many of its items are read."""
+
+    reads = 0
+
+    def __iter__(self):
+        for item in super().__iter__():
+            self.reads += 1
+            yield item
+
+
+@pytest.mark.parametrize("model", [list[int], list[int | None], list[int] | None])
+def test_the_rest_of_a_value_with_a_hundred_mistakes_is_not_read(model):
+    values = CountingList(["x"] * 10_000)
+    check = reading._Check(False)
+    with contextlib.suppress(reading._TooMany):
+        check.read(model, values, "")
+    assert len(check.errors) == 100
+    assert values.reads == 100

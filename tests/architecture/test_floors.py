@@ -35,6 +35,7 @@ FLOORS: dict[str, float] = {
     "spica.formparsers": 4,
     "spica._typed": 4,
     "spica._type_hints": 4,
+    "spica._scalars": 4,
     "spica._model_libraries": 4,
     "spica.reading": 4,
     "spica.requests": 4,
