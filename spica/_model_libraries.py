@@ -176,7 +176,8 @@ def _ask_pydantic(
         list_mistakes: Any = getattr(error, "errors", None)
         if list_mistakes is None:
             raise  # an error of your validator
-        count: int = error.error_count()  # type: ignore[attr-defined]  # of pydantic, as above
+        count_mistakes: Any = getattr(error, "error_count", None)
+        count: int = count_mistakes()
         if count > MAX_DETAILED:
             raise Mistakes([((), f"has {count} mistakes")]) from None
         found = list_mistakes(include_url=False, include_input=False, include_context=False)

@@ -61,6 +61,8 @@ def _parse_time(text: str) -> time:
 
 
 class Scalar(NamedTuple):
+    """How values of one type are read."""
+
     types: tuple[type, ...]  # of JSON values; a bool is not an int
     parse: Callable[[str], Any]
     detail: str

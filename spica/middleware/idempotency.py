@@ -44,6 +44,8 @@ MAX_STORED_SIZE = 1024 * 1024
 RETRY_STATUSES = frozenset((401, 408, 421, 425, 429))
 """Statuses that ask the client to send the request again, so their responses are not stored."""
 
+_TREATED = "spica.idempotency"
+"""The scope key that a layer outside has set. It holds the lease, for which another layer would wait."""
 _BODIES_OF_FILES = frozenset(("http.response.pathsend", "http.response.zerocopysend"))
 _STRING = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')  # RFC 9651 s.3.3.3
 _TOKEN = re.compile(
@@ -167,7 +169,7 @@ class IdempotencyMiddleware(Layer):
         Raises:
             StoreUnavailable: The store is down. The client gets a 503, since the request could run twice.
         """
-        if request.method not in self._methods:
+        if request.method not in self._methods or _TREATED in request.scope:
             return await self.inner.respond(request)
         fields = request.headers.getlist("idempotency-key")
         if not fields and not self.required:
@@ -180,6 +182,7 @@ class IdempotencyMiddleware(Layer):
             raise TypeError(
                 f"IdempotencyMiddleware: scope() must return a string, not {sender!r:.80}."
             )
+        request.scope[_TREATED] = True
         name = hashlib.sha256(f"{len(sender)} {sender} {key}".encode()).hexdigest()
         fingerprint = await _fingerprint(request)
         stored = await self._responses.get(name)

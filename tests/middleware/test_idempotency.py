@@ -449,3 +449,11 @@ async def test_users_without_a_name_are_told_apart_by_their_authorization() -> N
         scope["user"] = SimpleUser("")
         senders.add(by_user_or_client(Request(scope)))
     assert len(senders) == 2
+
+
+async def test_a_second_layer_inside_leaves_the_request_to_the_first() -> None:
+    service = Service()
+    service.app.user_middleware.append(service.app.user_middleware[-1])
+    assert (await service.post("/", "k")).status == 201
+    assert "idempotent-replayed" in (await service.post("/", "k")).headers
+    assert service.runs == 1
