@@ -25,6 +25,10 @@ log = logging.getLogger("spica.access")
 _FILE = "accesslog"  # a record splits the path of its file, and a whole one would take 0.3 us more
 
 
+_LOGGED = "spica.logged"
+"""The scope key of a connection that is logged."""
+
+
 class AccessLogMiddleware(ObservingLayer):
     """Log each request and WebSocket to the logger ``spica.access`` when it is over.
 
@@ -76,8 +80,13 @@ class AccessLogMiddleware(ObservingLayer):
     def _observe(self, scope: Scope) -> Observation | None:
         path = scope["path"]
         if scope.get("root_path"):
+            if _LOGGED in scope:
+                return None  # by the application around this mounted one
             path = get_route_path(scope)
-        return None if path in self.skip else _Access(scope, self)
+        if path in self.skip:
+            return None
+        scope[_LOGGED] = True
+        return _Access(scope, self)
 
 
 class _Access(Observation):

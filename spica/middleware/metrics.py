@@ -62,6 +62,10 @@ REFRESH_SECONDS = 1.0
 THREAD_GROUPS = ("endpoint_threads", "file_threads", "background_threads", "wsgi_threads")
 
 
+_MEASURED = "spica.measured"
+"""The scope key of a connection that is measured. Its value are the metrics that count it."""
+
+
 class MetricsMiddleware(ObservingLayer):
     """Count requests, WebSockets and their times.
 
@@ -124,9 +128,14 @@ class MetricsMiddleware(ObservingLayer):
         self.metrics.channels.update(channels or {})
 
     def _observe(self, scope: Scope) -> Observation | None:
-        path = get_route_path(scope) if scope.get("root_path") else scope["path"]
+        path = scope["path"]
+        if scope.get("root_path"):
+            if scope.get(_MEASURED) is self.metrics:
+                return None  # by the application around this mounted one
+            path = get_route_path(scope)
         if path in self.skip:
             return None
+        scope[_MEASURED] = self.metrics
         if scope["type"] == "websocket":
             self.metrics.websockets.inc()
             return _Connection(scope, self)

@@ -400,6 +400,15 @@ async def test_an_error_of_a_foreign_app_reaches_the_server(entries):
     assert (entry["status"], entry["outcome"], entry["error"]) == (500, "done", "RuntimeError")
 
 
+async def test_a_request_to_a_mounted_app_is_logged_once(entries):
+    inner = service(routes=[Route("/a", user), WebSocketRoute("/ws", denied)])
+    app = service(routes=[Mount("/in", inner)])
+    await get(app, "/in/a")
+    await Exchange(websocket_scope("/in/ws"), [{"type": "websocket.connect"}]).run(app)
+
+    assert [entry["route"] for entry in entries()] == ["/in/a", "/in/ws"]
+
+
 class ForgetfulMount(Mount):
     """A mount that does not note itself in the scope, like that of FastAPI's router."""
 

@@ -105,6 +105,18 @@ async def get(app, path="/users/7", method="GET", **options):
 COUNT = "http_server_request_duration_seconds_count"
 
 
+@pytest.mark.parametrize("is_shared", [True, False], ids=["one registry", "two"])
+async def test_a_request_to_a_mounted_app_counts_once(is_shared):
+    app = service()
+    registry = app.registry if is_shared else CollectorRegistry()
+    layer = Middleware(MetricsMiddleware, registry=registry)
+    app.router.routes.append(Mount("/in", Spica(routes=[Route("/a", user)], middleware=[layer])))
+    await get(app, "/in/a")
+
+    assert read(app.registry)[COUNT, "GET", "/in/a", "200"] == 1
+    assert read(registry)[COUNT, "GET", "/in/a", "200"] == 1
+
+
 @pytest.mark.parametrize(
     ("method", "path", "labels"),
     [
