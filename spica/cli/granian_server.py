@@ -17,7 +17,7 @@ from spica.checks.loading import LoadError
 from spica.cli.logs import configure_logs, log_config
 from spica.cli.options import ServeOptions
 from spica.cli.worker import EXIT_FAILED, EXIT_STOPPED, EXIT_UNUSABLE, follow_parent
-from spica.types import Receive, Scope, Send
+from spica.types import Message, Receive, Scope, Send
 
 logger = logging.getLogger("spica.run")
 
@@ -26,18 +26,43 @@ VARIABLE = "SPICA_RUN_OPTIONS"
 
 
 class LoggedApp:
-    """Log the exceptions of an app. granian logs neither their causes nor their notes."""
+    """Log the exceptions of an app, since granian logs neither their causes nor their notes.
+
+    The responses to HEAD requests get no body.
+    """
 
     def __init__(self, app: Any) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a connection, and raise its exception again, so that granian ends the connection."""
+        if scope.get("method") == "HEAD":
+            send = _HeadSend(send)
         try:
             await self.app(scope, receive, send)
         except Exception:
             logger.exception("Exception in the application")
             raise
+
+
+class _HeadSend:
+    """Drop the body of the response to a HEAD request (RFC 9110 s.9.3.2).
+
+    Over HTTP/2, granian would send it, and the client would take it for an error of the protocol.
+    """
+
+    __slots__ = ("_send",)
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+
+    async def __call__(self, message: Message) -> None:
+        """Send ``message`` without its part of the body."""
+        if message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        elif message["type"] == "http.response.pathsend":
+            message = {"type": "http.response.body", "body": b"", "more_body": False}
+        await self._send(message)
 
 
 def make_app() -> Any:

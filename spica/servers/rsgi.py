@@ -23,7 +23,7 @@ from spica._originals import is_original
 from spica.requests import Request
 from spica.responses.base import Response
 from spica.responses.sending import WITHOUT_BODY
-from spica.servers.rsgi_http import HTTPExchange
+from spica.servers.rsgi_http import HeadExchange, HTTPExchange
 from spica.servers.rsgi_lifespan import Lifespan
 from spica.servers.rsgi_scope import make_http_scope, make_websocket_scope
 from spica.servers.rsgi_websocket import WebSocketExchange
@@ -87,12 +87,14 @@ class RSGI:
         if scope.proto != "http":
             await self._serve_websocket(scope, protocol, state)
             return
-        exchange = HTTPExchange(scope, protocol)
+        asgi_scope = make_http_scope(scope, state)
+        is_head = asgi_scope["method"] == "HEAD"
+        exchange = (HeadExchange if is_head else HTTPExchange)(scope, protocol)
         try:
             if self._layer is None:
-                await self.app(make_http_scope(scope, state), exchange.receive, exchange.send)
+                await self.app(asgi_scope, exchange.receive, exchange.send)
             else:
-                await _serve_by_value(self._layer, make_http_scope(scope, state), exchange)
+                await _serve_by_value(self._layer, asgi_scope, exchange)
         finally:
             if not exchange.is_complete:
                 exchange.note_return()

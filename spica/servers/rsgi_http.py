@@ -217,6 +217,22 @@ class HTTPExchange:
             raise RuntimeError(f"The application returned {what}.")
 
 
+class HeadExchange(HTTPExchange):
+    """Translate the messages of a HEAD request, and drop the body of its response (RFC 9110 s.9.3.2).
+
+    Over HTTP/2, the server would send the body, and the client would take it for an error of the protocol.
+    """
+
+    def _respond(self, status: int, headers: RSGIHeaders, body: bytes | memoryview) -> None:
+        super()._respond(status, headers, b"")
+
+    async def _send_chunk(self, message: Message) -> None:
+        await super()._send_chunk({**message, "body": b""})
+
+    async def _send_path(self, path: str) -> None:
+        self._send_whole(b"")
+
+
 class _Ended:
     """Take the place of a transport that was let go."""
 

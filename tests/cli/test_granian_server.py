@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import anyio
 import pytest
 from asgi_kit import Exchange
 
@@ -26,3 +27,37 @@ async def test_other_connections_log_nothing(caplog: Any) -> None:
 
     assert (await Exchange().run(LoggedApp(app))).error is None
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "bodies",
+    [
+        [{"type": "http.response.body", "body": b"ab"}],
+        [
+            {"type": "http.response.body", "body": b"a", "more_body": True},
+            {"type": "http.response.body"},
+        ],
+        [{"type": "http.response.pathsend", "path": __file__}],
+    ],
+    ids=["bytes", "stream", "file"],
+)
+async def test_the_response_to_a_head_request_has_no_body(bodies: list[Any]) -> None:
+    """RFC 9110 s.9.3.2. Over HTTP/2, granian sends any body, which breaks the stream."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
+        )
+        for message in bodies:
+            await send(message)
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await LoggedApp(app)({"type": "http", "method": "HEAD"}, anyio.sleep_forever, send)
+    assert sent[0]["headers"] == [(b"content-length", b"2")]
+    assert {message["type"] for message in sent[1:]} == {"http.response.body"}
+    assert not any(message.get("body") for message in sent[1:])
+    assert not sent[-1].get("more_body", False)

@@ -57,6 +57,36 @@ def test_a_file_leaves_by_its_path(tmp_path):
     assert ("content-length", "7") in protocol.headers
 
 
+def foreign_file(path):
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.pathsend", "path": str(path)})
+
+    return app
+
+
+@pytest.mark.parametrize(
+    ("make_answer", "kind"),
+    [
+        (lambda: PlainTextResponse("hello"), "empty"),
+        (lambda: StreamingResponse(["a", "b"]), "stream"),
+        (lambda: foreign_file(__file__), "empty"),
+    ],
+    ids=["bytes", "stream", "file"],
+)
+@pytest.mark.parametrize("by_value", [True, False])
+def test_the_response_to_a_head_request_has_no_body(make_answer, kind, by_value):
+    """RFC 9110 s.9.3.2. Over HTTP/2, the server sends any body, which breaks the stream."""
+    app = app_of(lambda request: make_answer()) if by_value else make_answer()
+    protocol = serve(RSGI(app), method="HEAD")
+    assert (protocol.kind, protocol.status, protocol.body) == (kind, 200, b"")
+
+
+def test_the_response_to_a_head_request_keeps_its_length():
+    protocol = serve(app_of(lambda request: PlainTextResponse("hello")), method="HEAD")
+    assert ("content-length", "5") in protocol.headers
+
+
 def test_a_range_of_a_file_is_read_here(tmp_path):
     path = tmp_path / "page"
     path.write_bytes(b"content")
