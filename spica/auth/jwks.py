@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import anyio
 import orjson
+from anyio.lowlevel import RunVar
 
 from spica.exceptions import HTTPException, warn_configuration
 
@@ -158,7 +159,8 @@ class RemoteKeys:
         self._keys: list[Key] = []
         self._fetched_at = self._failed_at = self._asked_at = -math.inf
         self._attempts = 0
-        self._lock = anyio.Lock()
+        # The name has the id, because early versions of AnyIO 4 compare variables only by their names.
+        self._lock_of_loop: RunVar[anyio.Lock] = RunVar(f"spica keys ({id(self)})")
 
     async def select(self, accepts: Callable[[Key], bool]) -> list[Key]:
         """Return the keys that a token may be signed with. An empty list means that none fits.
@@ -182,6 +184,16 @@ class RemoteKeys:
             await self._refresh(self._attempts)  # another request fetches them: wait for it
             found = [key for key in self._keys if accepts(key)]
         return found
+
+    @property
+    def _lock(self) -> anyio.Lock:
+        """The lock of this event loop: tests run an application in several, one after the other."""
+        try:
+            return self._lock_of_loop.get()
+        except LookupError:
+            lock = anyio.Lock()
+            self._lock_of_loop.set(lock)
+            return lock
 
     def _age(self) -> float:
         return self._clock() - self._fetched_at

@@ -159,7 +159,7 @@ class Group:
             log(
                 "warning",
                 "Cancelled tasks that had not ended %g seconds after the shutdown began: %s",
-                seconds,
+                round(seconds, 1),
                 names(cut),
             )
         if self.executions:

@@ -82,6 +82,26 @@ async def test_concurrent_requests_share_one_fetch():
     assert (found, issuer.requests) == ([["one"]] * 20, 1)
 
 
+@pytest.fixture(params=[["asyncio", "trio"], ["trio", "asyncio", "asyncio"]], ids="-".join)
+def backends(request):
+    return request.param
+
+
+def test_keys_work_in_one_event_loop_after_another(backends):
+    issuer = Issuer()
+    keys = make_keys(issuer)
+
+    async def ask_many():
+        issuer.now += 601
+        async with anyio.create_task_group() as group:
+            for _ in range(20):
+                group.start_soon(select, keys)
+
+    for backend in backends:
+        anyio.run(ask_many, backend=backend)
+    assert issuer.requests == len(backends)
+
+
 async def test_requests_wait_for_the_fetch_of_a_new_key():
     issuer = Issuer()
     keys = make_keys(issuer)
