@@ -30,6 +30,9 @@ MAXIMUM_RATIO = 0.95
 
 MANIFEST = "manifest.json"
 
+INTERRUPTED = 130
+"""The exit status after Ctrl-C, as shells report it."""
+
 _DESCRIPTION = """\
 Copy the files below SRC to OUT, under their names and under names with a hash of their content, and write
 OUT/manifest.json. Serve OUT with StaticFiles(directory=OUT, manifest="manifest.json",
@@ -62,6 +65,9 @@ def run_build(arguments: argparse.Namespace) -> int:
     except (BuildError, ImportError, OSError) as error:
         print(f"spica: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("spica: interrupted. OUT has the manifest of the earlier build.", file=sys.stderr)
+        return INTERRUPTED
     print(f"Wrote {files} files and {siblings} compressed siblings to {arguments.output}")
     return 0
 

@@ -168,6 +168,15 @@ def test_a_build_that_is_interrupted_leaves_no_sibling_of_another_content(
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
 
 
+def test_an_interruption_ends_the_command_with_a_message(source, tmp_path, monkeypatch, capsys):
+    def interrupted(*paths):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    assert main(["static", "build", str(source), str(tmp_path / "out")]) == 130
+    assert "spica: interrupted." in capsys.readouterr().err
+
+
 def test_a_file_has_its_time_before_it_has_its_name(source, tmp_path, monkeypatch):
     """A server that sends a file whose time changes breaks the connection off."""
     times, replace = set(), os.replace
