@@ -44,7 +44,7 @@ DEFAULT_CONTENT_TYPES = (
 
 
 class CompressionMiddleware(Layer):
-    """Compress responses of at least ``minimum_size`` bytes, and all streams.
+    """Compress responses of at least ``minimum_size`` bytes, and streams of unknown length.
 
     The weights of Accept-Encoding decide, and the order of ``encodings`` where they are equal. An encoding
     whose package is missing is left out; ``spica check`` reports it. Install ``spica[compression]``.

@@ -22,7 +22,6 @@ from spica.middleware.gzip.rules import (
     RawHeaders,
     accepts_gzip,
     check_settings,
-    declared_size,
     encode_fields,
     is_length_wrong,
     normalize_types,
@@ -59,7 +58,7 @@ _FOREIGN_BODIES = frozenset({"http.response.pathsend", "http.response.zerocopyse
 
 
 class GZipMiddleware(BaseLayer):
-    """Compress responses of at least ``minimum_size`` bytes, and all streams, with gzip.
+    """Compress responses of at least ``minimum_size`` bytes, and streams of unknown length, with gzip.
 
     Not compressed are partial content (206), responses with a Content-Encoding or the directive
     ``no-transform``, and files that the server sends by their path.
@@ -278,11 +277,11 @@ class IdentityResponder:
     ) -> tuple[RawHeaders, bytes]:
         """Return the header fields and the body to send for a complete body."""
         # RFC 9110 s.9.3.2: the response to a HEAD has the fields that GET would get.
-        is_bodiless = is_head and not body
-        size = declared_size(raw_headers) if is_bodiless else len(body)
+        length = _Length.of(raw_headers) if is_head and not body else None
+        size = len(body) if length is None else length.announced
         if size < self.minimum_size:
             return raw_headers, body
-        if is_bodiless:
+        if size and not body:
             return self._stream_fields(raw_headers), body
         if self.content_encoding == IDENTITY or not body:
             return vary_fields(raw_headers), body
@@ -301,6 +300,11 @@ class IdentityResponder:
         if status_code == 206 or self.content_encoding == IDENTITY:
             return vary_fields(raw_headers)  # the part and its tag belong to the unencoded file
         return revalidated_fields(raw_headers, self._request_headers if whole is None else None)
+
+    def _is_declared_small(self, raw_headers: RawHeaders) -> bool:
+        """Return whether the Content-Length of a stream shows that encoding it does not pay."""
+        length = _Length.of(raw_headers)
+        return length is not None and length.announced < self.minimum_size
 
     def _stream_fields(self, raw_headers: RawHeaders) -> RawHeaders:
         """Return the fields to send for a body of unknown length."""
@@ -326,8 +330,10 @@ class IdentityResponder:
         return response
 
     def _encode_stream(self, response: Response, is_head: bool) -> Response:
-        response = response._copy()
         raw_headers = response.raw_headers
+        if self._is_declared_small(raw_headers):
+            return response
+        response = response._copy()
         encoder = self if self.content_encoding == IDENTITY else self._around(self.app)
         response.raw_headers = encoder._stream_fields(raw_headers)
         if encoder is not self:
@@ -397,6 +403,10 @@ class IdentityResponder:
         """Decide how to send the response. Its first chunk shows whether there are more."""
         raw_headers: RawHeaders = self._start["headers"]
         if message.get("more_body", False):
+            if self._is_declared_small(raw_headers):
+                await self._pass_start()
+                await self.send(message)
+                return
             await self._pass_start(self._stream_fields(raw_headers))
             self._phase = _PASSING if self.content_encoding == IDENTITY else _ENCODING
             self._length = None if self._is_head else _Length.of(raw_headers)

@@ -540,10 +540,30 @@ async def test_each_chunk_of_a_stream_is_readable_at_once():
 
 
 async def test_a_stream_loses_its_declared_length():
-    stream = StreamingResponse(Chunks(b"abc"), headers={"content-length": "3"})
+    stream = StreamingResponse(Chunks(b"abc", b"x" * 497), headers={"content-length": "500"})
     exchange = await ask(Answer(stream))
     assert "content-length" not in exchange.headers
-    assert gzip.decompress(exchange.body) == b"abc"
+    assert gzip.decompress(exchange.body) == b"abc" + b"x" * 497
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("by_value", [True, False])
+async def test_a_stream_that_declares_a_small_length_is_not_compressed(method, by_value):
+    """RFC 9110 s.9.3.2: the response to a HEAD, which has only the length, is that of the GET."""
+    fields = [(b"content-length", b"4")]
+    parts = [body(b"a", True), body(b"bcd")] if method == "GET" else [body(b"")]
+    answer = StreamingResponse(Chunks(b"a", b"bcd"), headers={"content-length": "4"})
+    app = Answer(answer) if by_value else Foreign(start(headers=fields), *parts)
+    exchange = await ask(app, method)
+    assert exchange.headers == {"content-length": "4"}
+    if method == "GET":
+        assert exchange.body == b"abcd"
+
+
+async def test_an_empty_response_is_not_compressed_for_head_either():
+    for method in ("GET", "HEAD"):
+        exchange = await ask(Answer(Response()), method, minimum_size=0)
+        assert exchange.headers == {"content-length": "0", "vary": "Accept-Encoding"}
 
 
 async def test_an_empty_stream_is_an_empty_encoded_body():
