@@ -31,8 +31,7 @@ def conditional(
 
     The conditions are compared with ETag and Last-Modified of the response. If it has neither, it gets a
     weak tag from its body. In an endpoint that changes something, call this with a response for the present
-    state before the
-    change: a 412 means that the client has seen an older one.
+    state before the change: a 412 means that the client has seen an older one.
 
     Args:
         request: the request.
@@ -42,6 +41,11 @@ def conditional(
     Example:
         ``return conditional(request, JSONResponse(items))``
     """
+    if not isinstance(response, Response):
+        raise TypeError(
+            f"conditional: response must be a Response, not {response!r:.80}. The request comes first: "
+            "conditional(request, JSONResponse(items))."
+        )
     if response.status_code != 200:
         return response
     headers = response.headers

@@ -16,6 +16,7 @@ from spica.exceptions import SpicaConfigurationWarning, warn_configuration
 T = TypeVar("T")
 D = TypeVar("D")
 
+_COLLECTIONS = (list, tuple, set, frozenset)
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -188,6 +189,10 @@ class Config:
             if value.lower() in _BOOLEANS:
                 return _BOOLEANS[value.lower()]
             raise ValueError(f"Config '{key}' is not a valid bool: it must be true, false, 1 or 0.")
+        if isinstance(value, str) and any(cast is each for each in _COLLECTIONS):
+            text = f"Config '{key}': {cast.__name__} splits a string into letters. Write "
+            text += "cast=CommaSeparatedStrings."
+            warn_at(user_line(), text, SpicaConfigurationWarning)
         try:
             return cast(value)
         except (TypeError, ValueError):

@@ -134,6 +134,11 @@ def read_json(model: type[T], data: str | bytes, *, place: str = "message") -> T
         TypeError: The model has a field of a type that can't be read.
     """
     _require_type(model)
+    if not isinstance(data, (str, bytes)):
+        raise TypeError(
+            f"read_json: data must be JSON in a str or bytes, not {data!r:.80} of type "
+            f"{type(data).__name__}. The model comes first: read_json(Model, data)."
+        )
     result: T
     if is_library_model(model):
         document = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data

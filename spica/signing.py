@@ -81,7 +81,9 @@ class Keyring:
 
     def __init__(self, *secrets: str | bytes | Secret) -> None:
         if not secrets:
-            raise ValueError("Keyring: there is no secret, so nothing can be signed.")
+            raise ValueError(
+                "Keyring: there is no secret, so nothing can be signed. Write Keyring(secret)."
+            )
         self._secrets = [check_secret(secret, "Keyring: a secret") for secret in secrets]
         self._signers: dict[str, HMACSigner] = {}
 

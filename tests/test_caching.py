@@ -89,3 +89,9 @@ def test_other_responses_get_no_tag(response: Response) -> None:
 
 def test_the_largest_body_gets_a_tag() -> None:
     assert "etag" in conditional(request(), Response(b"x" * 10), max_body_size=10).headers
+
+
+@pytest.mark.parametrize("response", [{"a": 1}, None])
+def test_anything_but_a_response_is_refused(response: Any) -> None:
+    with pytest.raises(TypeError, match=r"The request comes first: conditional\(request, "):
+        conditional(response, response)

@@ -295,3 +295,14 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
     path.write_text("\ufeffKEY=value\nOTHER=1\n", "utf-8")
     config = Config(path, environ={})
     assert config.file_values == {"KEY": "value", "OTHER": "1"}
+
+
+@pytest.mark.parametrize("cast", [list, tuple, set, frozenset])
+def test_a_cast_that_splits_a_string_into_letters_warns(cast: Any) -> None:
+    config = Config(environ={"HOSTS": "a.org,b.org"})
+    with pytest.warns(
+        SpicaConfigurationWarning, match="Write cast=CommaSeparatedStrings"
+    ) as caught:
+        config("HOSTS", cast=cast)
+    assert caught[0].filename == __file__
+    assert config("OTHERS", cast=cast, default=["a"]) == cast(["a"])  # a default of yours is none

@@ -770,6 +770,12 @@ def test_malformed_json_from_elsewhere_names_the_position(model, data):
         assert model is not Point
 
 
+@pytest.mark.parametrize(("model", "data"), [('{"x": 1}', Point), (Point, {"x": 1})])
+def test_data_that_is_not_json_is_a_mistake_of_the_program(model, data):
+    with pytest.raises(TypeError, match=r"read_json|can't be read"):
+        read_json(model, data)
+
+
 async def test_the_problem_details_name_the_request():
     async def endpoint(request):
         return JSONResponse((await request.read(Person)).name)

@@ -28,12 +28,17 @@ _RULES = tuple(
         (rf"{_LAZY} object (is not|does not support item)", _AWAIT),
         (rf"non-iterable {_LAZY}|of type {_LAZY} (has no len|is not iterable)", _AWAIT),
         (r"argument of type 'coroutine'|(of|not) coroutine|'coroutine'", _AWAIT),
-        (r"FormReader' object does not support the", "Write `async with`."),
+        (
+            r"'(FormReader|_AsyncGeneratorContextManager|AsyncTestClient|_Subscribing|Outbox)' object does "
+            r"not support the context|object does not support the context manager protocol.*async with",
+            "Write `async with`.",
+        ),
         (rf"{_STREAM} object (is not|can't be awaited)|{_STREAM} can't be used", _ASYNC_FOR),
         (
             r"'(builtin_function_or_|function|method).*' object (is not|does not|has no|can't be awaited)"
             r"|object method can't",
-            "Parentheses are missing: this is a function. Call it, for example `await request.form()`.",
+            "Parentheses are missing: this is a function. Call it, for example `await request.form()`. "
+            "One value of a query is request.query_params['name'].",
         ),
         (
             r"requires an object with __aiter__ method, got WebSocket",
@@ -92,7 +97,7 @@ _RULES = tuple(
             "get() returns None for a missing key: `await store.get(key) or default`.",
         ),
         (
-            r"(\w+)\.(get|post|put|patch|delete|head|options)\(\) (takes|missing)",
+            r"(\w+)\.(get|post|put|patch|delete|head|options)\(\) (takes \d|missing)",
             f"This is a method of a class endpoint. {_SIGNATURE}",
         ),
         (
@@ -113,6 +118,14 @@ _STRING_NOT_FILE = (
     "form with request.read(Model), which answers 422."
 )
 
+_LIMIT = "Pass a Limit: Limit(Rate.parse('5/minute'), name='login')."
+_STRING_MISTAKES = {
+    **dict.fromkeys(_FILE_NAMES, _STRING_NOT_FILE),
+    "key": _LIMIT,
+    "_prefix": _LIMIT,
+}
+"""Attributes that code of a program, or of spica, looks for on a string that should be another object."""
+
 _BAD_CALL = "can't be used in 'await'|can't be awaited|not callable"
 _RULES_OF_MODULES: tuple[tuple[str | tuple[str, ...], re.Pattern[str], str], ...] = (
     (
@@ -125,6 +138,11 @@ _RULES_OF_MODULES: tuple[tuple[str | tuple[str, ...], re.Pattern[str], str], ...
         "spica.websockets",
         re.compile("^string indices"),
         "send() takes an ASGI message. Call send_text(), send_bytes() or send_json().",
+    ),
+    (
+        "spica.websockets",
+        re.compile(r"takes 0 positional arguments but 1 was given$"),
+        "websocket.run() calls receive(message) for each message.",
     ),
     (
         ("spica.concurrency", "spica._workers", "anyio._backends._asyncio"),
@@ -212,9 +230,18 @@ def _explain_setting(name: str) -> str:
     """Return the fix for a property of a request that can't be set."""
     if name == "session":
         return "Change the dict: request.session['key'] = value, or request.session.clear()."
+    if name == "cookies":
+        return "Write response.set_cookie(name, value)."
     if name in ("user", "auth"):
         return "AuthenticationMiddleware sets it. Keep an object of your own in request.state."
     return "Keep values of your own in request.state."
+
+
+_READERS = {
+    "ReadsModels.path": "request.path(Model) reads path parameters. The path itself is request.url.path.",
+    "ReadsModels.query": "request.query(Model) reads a model. One value is request.query_params.get('name').",
+}
+"""Methods of a request that have the names of strings and mappings in other frameworks."""
 
 
 _DJANGO = {
@@ -238,13 +265,14 @@ def _explain_attribute(obj: Any, name: str) -> str:
         return f"{call}() returned a coroutine. Await it first: (await ...).{name}"
     if isinstance(obj, (FunctionType, MethodType)):
         call = f"(await ...{obj.__name__}()).{name}"
-        return f"{obj.__qualname__} is a function. Call it before you use its result: {call}"
+        general = f"{obj.__qualname__} is a function. Call it before you use its result: {call}"
+        return _READERS.get(obj.__qualname__, general)
     if isinstance(obj, Exception) and name in ("url", "headers", "method", "app", "path_params"):
         return "An exception handler takes the request first, then the exception: (request, exc)."
     if type(obj).__module__.startswith("spica."):
         return _explain_ours(obj, name)
-    if isinstance(obj, str) and name in _FILE_NAMES:
-        return _STRING_NOT_FILE
+    if isinstance(obj, str):
+        return _STRING_MISTAKES.get(name, "")
     if isinstance(obj, Mapping) and name in obj:
         return f"This is an item, not an attribute. Write [{name!r}]."
     return ""

@@ -121,6 +121,11 @@ class Runs:
         max_events: int = 10_000,
         max_size: int = 16 * 1024 * 1024,
     ) -> None:
+        if not isinstance(channels, Channels) or not hasattr(store, "prefixed"):
+            raise TypeError(
+                "Runs takes the channels, then the store: Runs(Channels(url), open_store(url)), not "
+                f"Runs({channels!r:.80}, {store!r:.80})."
+            )
         for name, limit in (
             ("seconds", seconds),
             ("max_seconds", max_seconds),

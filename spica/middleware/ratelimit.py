@@ -203,7 +203,8 @@ class Limit:
             raise TypeError(f"Limit({name!r}): write key=by_header('x-api-key'), with a name.")
         if not callable(self.key) or inspect.iscoroutinefunction(self.key):
             raise TypeError(
-                f"Limit({name!r}): key must be a `def` function of the connection, not {self.key!r:.80}."
+                f"Limit({name!r}): key must be a `def` function of the connection, such as "
+                f"by_header('x-api-key'), not {self.key!r:.80}."
             )
         self._check_cost()
 
@@ -588,7 +589,8 @@ def _check_limits(limits: Sequence[Limit]) -> None:
     names: set[str] = set()
     for limit in limits:
         if not isinstance(limit, Limit):
-            raise TypeError(f"RateLimitMiddleware: limits must be Limits, not {limit!r:.80}.")
+            fix = " Write Limit(rate)." if isinstance(limit, Rate) else ""
+            raise TypeError(f"RateLimitMiddleware: limits must be Limits, not {limit!r:.80}.{fix}")
         if limit.name in names:
             raise ValueError(
                 f"RateLimitMiddleware: two limits have the name {limit.name!r}. Give each one its own: "

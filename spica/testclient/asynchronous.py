@@ -6,11 +6,12 @@ trio.
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from types import TracebackType
+from types import FunctionType, TracebackType
 from typing import Any, Self, cast
 
 import anyio
 
+from spica._diagnostics.arguments import takes
 from spica._http.cookies import show_changes
 from spica.testclient.async_exchange import AsyncLifespan
 from spica.testclient.async_transport import READ_AT_ONCE, AsyncApplicationTransport
@@ -364,9 +365,18 @@ async def cluster(
 
     Raises:
         ValueError: `workers` is less than 1.
+        TypeError: `make_app` has parameters, for example because it is an application.
     """
     if workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers!r}.")
+    call: Any = make_app
+    if not isinstance(call, (FunctionType, type)):
+        call = call.__call__
+    if not takes(call, 0):
+        raise TypeError(
+            "cluster: make_app must be a function without parameters that returns an application, not "
+            f"{make_app!r:.80}. Each worker has an application of its own."
+        )
     async with AsyncExitStack() as stack:
         clients = [AsyncTestClient(make_app(), **options) for _ in range(workers)]
         for client in clients:

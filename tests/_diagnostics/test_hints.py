@@ -21,11 +21,13 @@ from spica.exceptions import HTTPException
 from spica.middleware import Middleware
 from spica.middleware.authentication import AuthenticationMiddleware
 from spica.middleware.base import BaseHTTPMiddleware
+from spica.middleware.ratelimit import Limiter
 from spica.requests import Request
 from spica.responses import JSONResponse, PlainTextResponse, Response
 from spica.routing import Route, WebSocketRoute
 from spica.stores import open_store
 from spica.testclient import TestClient
+from spica.websockets import WebSocket
 
 
 def compile_endpoint(body: str, parameter: str) -> Any:
@@ -36,6 +38,7 @@ def compile_endpoint(body: str, parameter: str) -> Any:
         "PlainTextResponse": PlainTextResponse,
         "Response": Response,
         "Channels": Channels,
+        "Limiter": Limiter,
         "asyncio": asyncio,
         "json": json,
         "run_in_threadpool": run_in_threadpool,
@@ -89,9 +92,15 @@ AWAIT = "An `await` is missing"
         ("await request.json", "Parentheses are missing"),
         ("request.form.get('x')", "Request.form is a function. Call it before"),
         ("request.body.decode()", "Request.body is a function. Call it before"),
+        ("request.path.startswith('/')", "The path itself is request.url.path."),
+        ("request.query.get('page')", "One value is request.query_params.get('name')."),
+        ("request.query['page']", "One value of a query is request.query_params['name']."),
+        ("request.cookies = {}", "Write response.set_cookie(name, value)."),
+        ("await Limiter(store).take(request, '5/minute')", "Pass a Limit: Limit(Rate.parse("),
         ("[c for c in request.stream()]", "Iterate over it with `async for`."),
         ("await request.stream()", "Iterate over it with `async for`."),
         ("with request.form() as form: pass", "Write `async with`."),
+        ("with Channels().presence.track('a', 'u'): pass", "Write `async with`."),
         ("await request.headers", "Remove the `await`"),
         ("return await PlainTextResponse('x')", "Remove the `await`"),
         ("request.headers.content_type", "Write headers['content-type']"),
@@ -272,3 +281,23 @@ def test_a_detail_that_is_not_a_string_names_the_fix() -> None:
         TypeError, match=r"HTTPException\(400\): detail must be a string, .*exception handler"
     ):
         TestClient(Spica(routes=[Route("/", endpoint)])).get("/")
+
+
+def test_a_receive_of_websocket_run_without_the_message() -> None:
+    async def receive() -> None:
+        """Take no message."""
+
+    async def endpoint(websocket: WebSocket) -> None:
+        await websocket.run(receive=receive)  # type: ignore[arg-type]
+
+    app = Spica(routes=[WebSocketRoute("/", endpoint)])
+    with pytest.raises(TypeError) as caught, TestClient(app).websocket_connect("/") as socket:
+        socket.send_text("a")
+        socket.receive_text()
+    assert "calls receive(message) for each message" in caught.value.__notes__[0]
+
+
+def test_a_method_of_spica_with_a_wrong_value_gets_no_hint_about_class_endpoints() -> None:
+    error = TypeError("Outbox.put() takes str or bytes, not dict.")
+    add_hint(error)
+    assert not hasattr(error, "__notes__")

@@ -570,3 +570,11 @@ async def test_a_wrong_start_names_the_fix(
 def test_wrong_limits_are_refused() -> None:
     with pytest.raises(ValueError, match="Runs: max_events must be more than 0, not 0"):
         Runs(Channels(), MemoryStore(), max_events=0)
+
+
+@pytest.mark.parametrize(
+    "arguments", [(MemoryStore(), Channels()), ("memory://", MemoryStore()), (Channels(), "x")]
+)
+def test_other_arguments_than_channels_and_a_store_name_the_fix(arguments: Any) -> None:
+    with pytest.raises(TypeError, match=r"Runs\(Channels\(url\), open_store\(url\)\), not Runs"):
+        Runs(*arguments)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spica.middleware.sessions.records import KIND, USER_FIELD, Owner, Revocation
+from spica.middleware.sessions.settings import check_store
 
 if TYPE_CHECKING:
     from spica.stores import Store
@@ -45,6 +46,7 @@ class Sessions:
     """
 
     def __init__(self, store: Store) -> None:
+        check_store(store, "Sessions")
         self._store = store.prefixed(KIND)
 
     async def of(self, user_id: str) -> list[SessionInfo]:

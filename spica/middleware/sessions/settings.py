@@ -67,19 +67,19 @@ def _check_seconds(name: str, seconds: Any) -> None:
         )
 
 
-def check_store(store: Any) -> None:
-    """Refuse anything but a store.
+def check_store(store: Any, owner: str = "SessionMiddleware") -> None:
+    """Refuse anything but a store. ``owner`` begins the message.
 
     Raises:
         TypeError: ``store`` is not a `Store`.
     """
     if isinstance(store, str):
         raise TypeError(
-            "SessionMiddleware: store must be a store, not a string. Write open_store(...) from spica.stores."
+            f"{owner}: store must be a store, not a string. Write open_store(...) from spica.stores."
         )
     if isinstance(store, type) or not all(hasattr(store, name) for name in _METHODS.split()):
         raise TypeError(
-            f"SessionMiddleware: store must be a store such as open_store(...), not {store!r:.80}."
+            f"{owner}: store must be a store such as open_store(...), not {store!r:.80}."
         )
 
 

@@ -177,6 +177,8 @@ def _explain_events(events: Any) -> str:
         if hasattr(events, "close"):
             events.close()  # a coroutine that is never awaited
         return f"{message} A coroutine has no items: use `yield` in the function."
+    if hasattr(events, "__aenter__"):
+        return f"{message} For a channel, write channels.events(name)."
     if hasattr(events, "__iter__"):
         return f"{message} For a plain iterable: spica.concurrency.iterate_in_threadpool(events)."
     return message

@@ -47,10 +47,12 @@ def make_lifespans(
 
 def _make_lifespan(lifespan: Any) -> LifespanContext:
     if not callable(lifespan):
+        fix = "Decorate an async generator function with @contextlib.asynccontextmanager."
+        if callable(getattr(lifespan, "lifespan", None)):  # a store, channels or runs
+            fix = "Pass its method: lifespan=[store.lifespan]."
         raise TypeError(
             "lifespan must be a function that returns an async context manager, or a list of these, "
-            f"not {lifespan!r:.200}. "
-            "Decorate an async generator function with @contextlib.asynccontextmanager."
+            f"not {lifespan!r:.200}. {fix}"
         )
     # The result of a function with @asynccontextmanager is callable as well: it can be used as a decorator.
     if type(lifespan).__call__ is contextlib.AsyncContextDecorator.__call__:

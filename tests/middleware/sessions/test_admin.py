@@ -130,3 +130,9 @@ async def test_wrong_arguments_of_bind_are_refused(
 
     with pytest.raises(TypeError, match=message):
         await Browser(app_with(endpoint, store)).get()
+
+
+@pytest.mark.parametrize("store", ["redis://localhost", Sessions, None])
+def test_sessions_of_anything_but_a_store_are_refused(store: Any) -> None:
+    with pytest.raises(TypeError, match=r"Sessions: store must be a store.*open_store"):
+        Sessions(store)

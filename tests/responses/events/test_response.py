@@ -6,6 +6,7 @@ import pytest
 
 from spica import jsoncodec
 from spica.applications import Spica
+from spica.channels import Channels
 from spica.requests import HTTPConnection
 from spica.responses import EventSourceResponse, ServerSentEvent, StreamingResponse, last_event_id
 from spica.routing import Mount, Route
@@ -56,6 +57,7 @@ async def a_coroutine():
         (no_events, r"Call the function: EventSourceResponse\(no_events\(\)\)"),
         (a_coroutine, "Call the function"),
         (["a"], "iterate_in_threadpool"),
+        (Channels().subscribe("news"), r"write channels.events\(name\)"),
         (None, "not NoneType"),
     ],
 )

@@ -12,6 +12,7 @@ from spica.exceptions import SpicaDeprecationWarning
 from spica.middleware import Middleware
 from spica.routing import Router
 from spica.routing.lifespan.own import make_lifespans
+from spica.stores import MemoryStore
 
 pytestmark = pytest.mark.anyio
 
@@ -139,6 +140,10 @@ class TestKinds:
     def test_what_cannot_be_called_is_refused(self) -> None:
         with pytest.raises(TypeError, match="lifespan must be a function"):
             make_lifespans("lifespan")  # type: ignore[arg-type]
+
+    def test_an_object_with_a_lifespan_names_its_method(self) -> None:
+        with pytest.raises(TypeError, match=r"Pass its method: lifespan=\[store.lifespan\]"):
+            make_lifespans([MemoryStore()])  # type: ignore[arg-type]
 
 
 def test_a_lifespan_without_the_application_is_refused() -> None:
