@@ -189,16 +189,23 @@ class Config:
             if value.lower() in _BOOLEANS:
                 return _BOOLEANS[value.lower()]
             raise ValueError(f"Config '{key}' is not a valid bool: it must be true, false, 1 or 0.")
-        if isinstance(value, str) and any(cast is each for each in _COLLECTIONS):
-            text = f"Config '{key}': {cast.__name__} splits a string into letters. Write "
-            text += "cast=CommaSeparatedStrings."
-            warn_at(user_line(), text, SpicaConfigurationWarning)
+        _check_cast(key, cast, value)
         try:
             return cast(value)
         except (TypeError, ValueError):
             # The cause would show the value, so it is dropped.
             name = getattr(cast, "__name__", repr(cast))
             raise ValueError(f"Config '{key}' is not a valid {name}.") from None
+
+
+def _check_cast(key: str, cast: Any, value: Any) -> None:
+    """Warn about a cast that would split a string into letters."""
+    if isinstance(value, str) and any(cast is each for each in _COLLECTIONS):
+        text = (
+            f"Config '{key}': cast={cast.__name__} splits a string into letters. "
+            "Write cast=CommaSeparatedStrings."
+        )
+        warn_at(user_line(), text, SpicaConfigurationWarning)
 
 
 # Quoted values may have several lines. A comment may follow the closing quote.
