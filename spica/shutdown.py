@@ -89,6 +89,7 @@ class Shutdown:
             0  # lifespans that run now: an RSGI server may have one for each of several loops
         )
         self._has_run = False
+        self._is_cut_short = False
         self.reason = ""
 
     @property
@@ -122,6 +123,10 @@ class Shutdown:
         for other in self._joined:
             other.begin(reason)
 
+    def _cut_short(self) -> None:
+        """Let the end of the lifespan wait for nothing. The caller cancels the requests."""
+        self._is_cut_short = True
+
     async def wait(self) -> None:
         """Return when the shutdown begins."""
         if not self.is_begun:
@@ -135,6 +140,8 @@ class Shutdown:
         begun_at = self._begun_at
         if begun_at is None:
             return math.inf
+        if self._is_cut_short:
+            return 0.0
         for streams in self._loops:
             if streams.starts_at is not None and streams.is_here():
                 return max(0.0, streams.starts_at + self._drain - streams.clock())
@@ -232,6 +239,7 @@ class Shutdown:
         """Prepare for a run of the lifespan, and watch the signals. Call ``_close`` at its end."""
         if self._has_run and not self._runs:  # a second run, for example in tests
             self._begun_at = None
+            self._is_cut_short = False
             self.reason = ""
             self._loops.clear()
         self._runs += 1

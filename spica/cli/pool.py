@@ -24,17 +24,37 @@ logger = logging.getLogger("spica.run")
 
 
 class StopSignals:
-    """Count SIGINT and SIGTERM, and make ``reader`` readable at each."""
+    """Count SIGINT and SIGTERM, and make ``reader`` readable at each.
 
-    def __init__(self) -> None:
+    SIGHUP counts too, for example if the terminal has been closed. A pool reloads its workers instead, unless
+    it had a terminal and lost it.
+    """
+
+    def __init__(self, *, can_reload: bool = False) -> None:
         self.count = 0
+        self.reloads = 0
+        self._can_reload = can_reload
+        self._has_terminal = _terminal() is not None
         self.reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._handle)
+        hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+        if hangup is not None and signal.getsignal(hangup) is signal.SIG_DFL:
+            signal.signal(hangup, self._handle_hangup)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.count += 1
+        self._wake()
+
+    def _handle_hangup(self, number: int, frame: FrameType | None) -> None:
+        if not self._can_reload or (self._has_terminal and _terminal() is None):
+            self.count += 1
+        else:
+            self.reloads += 1
+        self._wake()
+
+    def _wake(self) -> None:
         with contextlib.suppress(OSError):
             self._writer.send(b"\0")
 
@@ -108,6 +128,9 @@ class Pool:
     """Several workers behind one socket.
 
     A worker that can't start at the beginning ends the pool; one that ends later is replaced.
+
+    SIGHUP replaces all workers, one after the other: a new one starts, and when it serves, an old one ends
+    in good order. If a new one can't start, the old ones go on.
     """
 
     def __init__(
@@ -116,10 +139,16 @@ class Pool:
         self.options = options
         self.sock = sock
         self.announce = announce
-        self.signals = StopSignals()
+        self.signals = StopSignals(can_reload=True)
         self.workers: list[Worker] = []
         self.has_started = False
         self.restart_at: list[float] = []
+        self.outdated: list[Worker] = []
+        """The workers that a reload replaces."""
+        self.fresh: Worker | None = None
+        """The worker that starts in place of one of them."""
+        self.leaving: list[tuple[Worker, float]] = []
+        """The workers that end, and the times when they must have."""
 
     def run(self) -> int:
         """Serve until a signal arrives, and return the exit status."""
@@ -131,6 +160,8 @@ class Pool:
                 status = self._replace_ended()
                 if status is not None:
                     return status
+                self._reload()
+                self._kill_late()
             return EXIT_STOPPED
         finally:
             self.stop()
@@ -139,10 +170,13 @@ class Pool:
         waits_for: list[Any] = [self.signals.reader]
         waits_for += [worker.process.sentinel for worker in self.workers]
         waits_for += [worker.pipe for worker in self.workers if not worker.is_ready]
+        waits_for += [worker.process.sentinel for worker, _ in self.leaving]
         timeout = None
-        if self.restart_at:
-            timeout = max(0.0, min(self.restart_at) - time.monotonic())
-        multiprocessing.connection.wait(waits_for, timeout)
+        times = [*self.restart_at, *(latest for _, latest in self.leaving)]
+        if times:
+            timeout = max(0.0, min(times) - time.monotonic())
+        if self.signals.reader in multiprocessing.connection.wait(waits_for, timeout):
+            self.signals.reader.recv(64)
         for worker in self.workers:
             worker.read()
         if not self.has_started and all(worker.is_ready for worker in self.workers):
@@ -160,13 +194,21 @@ class Pool:
                 return EXIT_FAILED
             self.workers.remove(worker)
             worker.end(0)
-            if not self.signals.count:
-                code = worker.process.exitcode
-                reason = f": {worker.failure}" if worker.failure else ""
-                logger.error("A worker ended with status %s%s; another one starts", code, reason)
-                self.restart_at.append(time.monotonic() + RESTART_SECONDS)
+            if worker is self.fresh and not worker.is_ready:
+                self._stop_reload(worker)
+            elif not self.signals.count:
+                self._replace(worker)
         self._start_due()
         return None
+
+    def _replace(self, worker: Worker) -> None:
+        """Plan another worker in place of one that has ended by itself."""
+        if worker in self.outdated:
+            self.outdated.remove(worker)  # the other one has the new code
+        code = worker.process.exitcode
+        reason = f": {worker.failure}" if worker.failure else ""
+        logger.error("A worker ended with status %s%s; another one starts", code, reason)
+        self.restart_at.append(time.monotonic() + RESTART_SECONDS)
 
     def _start_due(self) -> None:
         now = time.monotonic()
@@ -174,12 +216,45 @@ class Pool:
         self.restart_at = [moment for moment in self.restart_at if moment > now]
         self.workers += [Worker(self.options, self.sock) for _ in due]
 
+    def _reload(self) -> None:
+        """Take the next step of a reload, if there is one."""
+        if self.signals.reloads and self.has_started and not self.outdated:
+            self.signals.reloads = 0
+            self.outdated = list(self.workers)
+            logger.info("SIGHUP: new workers start")
+        if self.fresh is not None and self.fresh.is_ready:
+            self.fresh = None
+            if self.outdated:
+                worker = self.outdated.pop(0)
+                self.workers.remove(worker)
+                worker.terminate()
+                self.leaving.append((worker, time.monotonic() + self.options.stop_seconds))
+        if self.outdated and self.fresh is None:
+            self.fresh = Worker(self.options, self.sock)
+            self.workers.append(self.fresh)
+
+    def _stop_reload(self, worker: Worker) -> None:
+        reason = worker.failure or "its start-up failed"
+        logger.error("The new worker can't serve: %s. The old workers go on.", reason)
+        self.fresh = None
+        self.outdated.clear()
+
+    def _kill_late(self) -> None:
+        now = time.monotonic()
+        for entry in list(self.leaving):
+            worker, latest = entry
+            if worker.has_ended or latest <= now:
+                worker.end(0)
+                self.leaving.remove(entry)
+
     def stop(self) -> None:
         """Stop all workers, and return when none is left."""
         self.sock.close()
         for worker in self.workers:
             worker.terminate()
         deadline = time.monotonic() + self.options.stop_seconds
-        for worker in self.workers:
+        ending = self.workers + [worker for worker, _ in self.leaving]
+        for worker in ending:
             worker.end(max(0.0, deadline - time.monotonic()), self.signals)
         self.workers.clear()
+        self.leaving.clear()

@@ -17,6 +17,7 @@ from spica.checks.loading import find_inner
 from spica.cli.logs import StopFilter, log_config
 from spica.cli.options import MAX_MESSAGE_SIZE, ServeOptions
 from spica.cli.serving import settle
+from spica.shutdown import Shutdown
 
 THREADS_SECONDS = 5.0
 """The time that threads have to end after everything else has."""
@@ -34,10 +35,10 @@ class GracefulServer(uvicorn.Server):
         config: uvicorn.Config,
         stop_seconds: float,
         on_ready: Callable[[], None] | None,
-        begin_drain: Callable[[str], None] | None = None,
+        shutdown: Shutdown | None = None,
     ) -> None:
         super().__init__(config)
-        self.begin_drain = begin_drain
+        self.shutdown_of_app = shutdown
         self.stop_seconds = stop_seconds
         self.on_ready = on_ready
         self.signals = 0
@@ -55,9 +56,9 @@ class GracefulServer(uvicorn.Server):
         self.signals += 1
         if self.signals == 1:
             StopFilter.is_stopping = True
-            if self.begin_drain is not None:
+            if self.shutdown_of_app is not None:
                 # The lifespan has a handler that does this. But a layer may keep the lifespan from the app.
-                self.begin_drain(signal.Signals(sig).name)
+                self.shutdown_of_app.begin(signal.Signals(sig).name)
             # A thread of C: it works while Python is stuck, and shows where.
             faulthandler.dump_traceback_later(self.stop_seconds, exit=True)
         elif self.signals == 2 and self.loop is not None:
@@ -67,8 +68,17 @@ class GracefulServer(uvicorn.Server):
         self.should_exit = True
 
     def _cancel_requests(self) -> None:
+        if self.shutdown_of_app is not None:
+            self.shutdown_of_app._cut_short()
         for task in list(self.server_state.tasks):
             task.cancel()
+
+
+def stop_at_hangup() -> None:
+    """Treat SIGHUP like SIGTERM, for example when the terminal is closed. ``nohup`` still ignores it."""
+    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+    if hangup is not None and signal.getsignal(hangup) is signal.SIG_DFL:
+        signal.signal(hangup, lambda number, frame: signal.raise_signal(signal.SIGTERM))
 
 
 def serve(
@@ -94,9 +104,10 @@ def serve(
         timeout_graceful_shutdown=math.ceil(options.graceful_seconds),
     )
     shutdown = getattr(find_inner(app), "shutdown", None)
-    server = GracefulServer(
-        config, options.stop_seconds, on_ready, getattr(shutdown, "begin", None)
-    )
+    if not isinstance(shutdown, Shutdown):
+        shutdown = None
+    server = GracefulServer(config, options.stop_seconds, on_ready, shutdown)
+    stop_at_hangup()
     try:
         server.run(sockets=[sock])
     except SystemExit:  # the lifespan failed at its start; uvicorn has logged why

@@ -42,8 +42,10 @@ def run_worker(
         survives_errors: Serve an error page if the application can't be loaded.
     """
     follow_parent(options.graceful_seconds)
-    # Ctrl-C reaches the whole process group. The parent decides, and sends SIGTERM.
+    # Ctrl-C and a closed terminal reach the whole process group. The parent decides, and sends SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):  # not on Windows
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if stdin is not None:
         with contextlib.suppress(OSError):
             sys.stdin = os.fdopen(stdin)

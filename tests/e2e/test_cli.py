@@ -30,6 +30,8 @@ from spica.routing import Route, WebSocketRoute
 
 @asynccontextmanager
 async def lifespan(app):
+    if app.drain_seconds == 100:
+        app.tasks.start(asyncio.sleep, 3600)
     print("lifespan began", flush=True)
     yield
     print("lifespan ended", flush=True)
@@ -239,9 +241,35 @@ def test_a_second_signal_ends_the_drain(start: Callable[..., Run]) -> None:
         return False
 
     run.wait_for(refuses)
-    assert run.stop(signal.SIGINT) == 0
+    assert run.stop(signal.SIGINT, 60) == 0  # the task of the program does not delay it either
     assert "lifespan ended" in run.text()
     assert "Traceback" not in run.text()
+
+
+def test_a_hangup_stops_a_server_without_workers_in_good_order(start: Callable[..., Run]) -> None:
+    run = start("run", "--drain", "0")
+    run.open("/events")
+    assert run.stop(signal.SIGHUP) == 0
+    assert "stream ended" in run.text()
+    assert "lifespan ended" in run.text()
+
+
+def test_a_hangup_replaces_workers_if_the_new_code_starts(start: Callable[..., Run]) -> None:
+    run = start("run", "--workers", "2", "--drain", "0")
+    run.wait_for(lambda: "Serving at" in run.text())
+    run.open("/events")
+    run.main.write_text("broken(")
+    run.process.send_signal(signal.SIGHUP)
+    run.wait_for(lambda: "The old workers go on." in run.text())
+    assert run.is_answering()
+    assert "lifespan ended" not in run.text()
+
+    run.main.write_text(PROGRAM)
+    run.process.send_signal(signal.SIGHUP)
+    run.wait_for(lambda: run.is_answering() and run.text().count("lifespan ended") == 2)
+    assert run.text().count("lifespan began") == 4
+    assert "stream ended" in run.text()
+    assert run.stop(signal.SIGTERM) == 0
 
 
 @pytest.mark.parametrize("command", FEW.values(), ids=list(FEW))
