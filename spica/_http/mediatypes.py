@@ -1,7 +1,7 @@
 """Media types: the type of a file, from its name, and the types that a client prefers.
 
 The type of a file depends on the extension in its name. The tables are those of ``mimetypes``, so
-``mimetypes.add_type`` works. This module never reads the file itself.
+``mimetypes.add_type`` works, and one of formats that they may lack. This module never reads the file itself.
 
 Standards: RFC 9110 s.8.3 (Content-Type), s.8.4 (Content-Encoding) and s.12.5.1 (Accept), RFC 6713
 (``application/gzip``), RFC 8878 s.7.1 (``application/zstd``), RFC 9457 (problem details).
@@ -27,15 +27,74 @@ _TYPE_OF_CODING = {
     "xz": "application/x-xz",
 }
 
-# Compressed formats that `mimetypes` does not list on every supported Python and system.
+# Formats of the web that `mimetypes` does not list on every supported Python and system. A small container
+# has no table of the system. The types are those of the IANA registry, where it has one.
+_OFFICE = "application/vnd.openxmlformats-officedocument"
+_OPEN_DOCUMENT = "application/vnd.oasis.opendocument"
 _MORE_TYPES = {
+    # archives and documents
     ".7z": "application/x-7z-compressed",
+    ".docx": f"{_OFFICE}.wordprocessingml.document",
+    ".epub": "application/epub+zip",
+    ".ics": "text/calendar",
+    ".log": "text/plain",
     ".lz": "application/x-lzip",
     ".lz4": "application/x-lz4",
     ".lzma": "application/x-lzma",
+    ".md": "text/markdown",
+    ".odp": f"{_OPEN_DOCUMENT}.presentation",
+    ".ods": f"{_OPEN_DOCUMENT}.spreadsheet",
+    ".odt": f"{_OPEN_DOCUMENT}.text",
+    ".pptx": f"{_OFFICE}.presentationml.presentation",
     ".rar": "application/vnd.rar",
+    ".rtf": "application/rtf",
     ".tzst": "application/zstd",
+    ".xlsx": f"{_OFFICE}.spreadsheetml.sheet",
     ".zst": "application/zstd",
+    # programs and data
+    ".atom": "application/atom+xml",
+    ".cjs": "text/javascript",
+    ".geojson": "application/geo+json",
+    ".importmap": "application/importmap+json",
+    ".jsonl": "application/jsonl",
+    ".jsonld": "application/ld+json",
+    ".map": "application/json",  # ECMA-426: source maps
+    ".ndjson": "application/x-ndjson",
+    ".rss": "application/rss+xml",
+    ".toml": "application/toml",
+    ".wasm": "application/wasm",
+    ".webmanifest": "application/manifest+json",
+    ".xhtml": "application/xhtml+xml",
+    ".yaml": "application/yaml",
+    ".yml": "application/yaml",
+    # fonts and pictures
+    ".apng": "image/apng",
+    ".avif": "image/avif",
+    ".eot": "application/vnd.ms-fontobject",
+    ".glb": "model/gltf-binary",
+    ".gltf": "model/gltf+json",
+    ".heic": "image/heic",
+    ".heif": "image/heif",
+    ".jxl": "image/jxl",
+    ".otf": "font/otf",
+    ".ttc": "font/collection",
+    ".ttf": "font/ttf",
+    ".webp": "image/webp",
+    ".woff": "font/woff",
+    ".woff2": "font/woff2",
+    # sound and films
+    ".flac": "audio/flac",
+    ".m4a": "audio/mp4",
+    ".m4v": "video/mp4",
+    ".mkv": "video/matroska",
+    ".mpd": "application/dash+xml",
+    ".oga": "audio/ogg",
+    ".ogg": "audio/ogg",
+    ".ogv": "video/ogg",
+    ".opus": "audio/ogg",
+    ".ts": "video/mp2t",
+    ".vtt": "text/vtt",
+    ".weba": "audio/webm",
 }
 
 

@@ -83,6 +83,25 @@ def test_a_path_may_have_any_type(make: object) -> None:
     assert guess_media_type(make("/a/b.png")) == "image/png"  # type: ignore[operator]
 
 
+@pytest.mark.parametrize(
+    ("name", "media_type"),
+    [
+        ("a.woff2", "font/woff2"),
+        ("a.webp", "image/webp"),
+        ("a.js.map", "application/json"),
+        ("a.CJS", "text/javascript"),
+        ("a.ogg", "audio/ogg"),
+        ("a.yml", "application/yaml"),
+    ],
+)
+def test_formats_of_the_web_need_no_table_of_the_system(
+    name: str, media_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small containers have no /etc/mime.types. Fonts and pictures were application/octet-stream there."""
+    monkeypatch.setattr(mimetypes, "guess_type", mimetypes.MimeTypes().guess_type)
+    assert guess_media_type(name) == media_type
+
+
 def test_types_that_an_application_adds_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     mimetypes.init()
     monkeypatch.setitem(mimetypes.types_map, ".spica", "application/x-spica")
