@@ -8,9 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-import re
 import time
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -23,6 +21,7 @@ from spica.exceptions import HTTPException
 from spica.layers import Answer, Layer, as_response
 from spica.middleware.cache.entry import Entry, pack_varied, union_of, unpack_varied
 from spica.middleware.cache.flights import POLL_SECONDS, Flight, Flights
+from spica.middleware.cache.invalidation import current_store
 from spica.middleware.cache.recording import (
     EmptyBody,
     Recorder,
@@ -65,56 +64,8 @@ MAX_TAGS = 32
 """The largest number of tags of a response that is stored."""
 
 _SAFE = frozenset(("GET", "HEAD", "OPTIONS", "QUERY", "TRACE"))
-_TAG = re.compile(r"[!-+\--~\x80-\xff]([ -+\--~\x80-\xff]*[!-+\--~\x80-\xff])?")
-"""A tag: characters of a field value (RFC 9110 s.5.5) without commas."""
 _COMPUTED_BY = "spica.response_caches"
 """The scope key of the layers that compute the response."""
-_current: ContextVar[ResponseCacheMiddleware] = ContextVar("spica_response_cache")
-
-
-async def invalidate(*tags: str, store: Store | None = None) -> None:
-    """Make the cache forget all responses with one of these tags, in all workers.
-
-    A response names its tags in its ``Cache-Tag`` field: ``Cache-Tag: items, item-7``. Responses that are
-    being computed now are not stored.
-
-    Args:
-        tags: the tags.
-        store: the store of the cache. In a request, the default is that of its ResponseCacheMiddleware.
-
-    Raises:
-        RuntimeError: There is no ``store``, and no request with a ResponseCacheMiddleware.
-        StoreUnavailable: The store is down, so the old responses stay.
-        TypeError, ValueError: There is no tag, or one that a field can't have.
-    """
-    _check_tags(tags)
-    if store is None:
-        cache = _current.get(None)
-        if cache is None:
-            raise RuntimeError(
-                "Outside of a request, invalidate() needs the store of the cache: "
-                "invalidate('tag', store=store)."
-            )
-        store = cache.store
-    entries = store.prefixed("cache")
-    # First: a response that is stored between the two has the old number of its tag, or is deleted.
-    await entries.generation("all", bump=True)
-    for tag in tags:
-        await entries.generation(f"tag {tag}", bump=True)
-
-
-def _check_tags(tags: tuple[Any, ...]) -> None:
-    """Refuse tags that no response can have: the call would do nothing."""
-    if not tags:
-        raise TypeError('invalidate() needs at least one tag, such as invalidate("items").')
-    for tag in tags:
-        if not isinstance(tag, str):
-            raise TypeError(f"invalidate(): a tag must be a string, not {tag!r:.80}.")
-        if not _TAG.fullmatch(tag):
-            raise ValueError(
-                f"invalidate(): no response can have the tag {tag!r:.80}. A tag must not contain commas "
-                "or control characters, or begin or end with a space. Pass several tags as several arguments."
-            )
 
 
 class ResponseCacheMiddleware(Layer):
@@ -178,7 +129,7 @@ class ResponseCacheMiddleware(Layer):
 
     async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a WebSocket. Its endpoint may call ``invalidate``."""
-        _current.set(self)
+        current_store.set(self.store)
         await self.inner.connect(scope, receive, send)
 
     async def respond(self, request: Request[Any]) -> Answer:
@@ -218,7 +169,7 @@ class ResponseCacheMiddleware(Layer):
             response = error_response(scope, 504, "The cache has no such response.")
             note_status(response.raw_headers, "fwd=request")
             return response
-        _current.set(self)
+        current_store.set(self.store)
         scope[_COMPUTED_BY] = [*scope.get(_COMPUTED_BY, ()), self]
         return await _Miss(self, request, question, stale).respond()
 
@@ -233,7 +184,7 @@ class ResponseCacheMiddleware(Layer):
 
         These are the entries of its own URI and of the URIs in Location and Content-Location.
         """
-        _current.set(self)
+        current_store.set(self.store)
         answer = await self.inner.respond(request)
         if request.method in _SAFE:
             return answer
@@ -250,7 +201,7 @@ class ResponseCacheMiddleware(Layer):
 
     async def _pass_on(self, request: Request[Any], reason: str) -> Response:
         """Return the response of the app inside, and store nothing."""
-        _current.set(self)
+        current_store.set(self.store)
         response = await as_response(await self.inner.respond(request), request)
         if SENT_BY_HAND not in request.scope:
             note_status(response.raw_headers, f"fwd={reason}")
@@ -294,6 +245,18 @@ class ResponseCacheMiddleware(Layer):
                 self._decoded.clear()
             self._decoded[name] = (value, entry)
 
+    async def has_changed(
+        self, question: Question, before: tuple[int, int], has_tags: bool
+    ) -> bool:
+        """Return whether the response was invalidated since these numbers were read."""
+        entries = self._entries
+        if type(entries) is MemoryStore:
+            now = entries.read_generations("all", question.bucket)
+            return now[1] != before[1] or (has_tags and now[0] != before[0])
+        if has_tags and await entries.generation("all") != before[0]:
+            return True
+        return await entries.generation(question.bucket) != before[1]
+
     async def changes(self, question: Question) -> tuple[int, int]:
         """Return numbers that are different after an invalidation of this response."""
         entries = self._entries
@@ -323,15 +286,20 @@ class ResponseCacheMiddleware(Layer):
                     MAX_TAGS,
                 )
                 return None
+            # Here, so that nobody gets the response of before. A tag that changes from here on has another
+            # number than the entry.
+            if await self.has_changed(question, before, bool(tags)):
+                return None
             names = union_of(question, start.raw_headers)
             if names:
                 await self._write_varied(question, names, entry)
             await entries.set(question.name, value, seconds=entry.keep_seconds)
             self._note_decoded(question.name, value, entry)
-            # An invalidation changes the numbers, and then deletes. So either it deletes this entry, or its
-            # numbers show here, in whatever order two workers act.
-            if await self.changes(question) != before:
-                await entries.delete(question.name)
+            # A change of the URI changes its number, then deletes. So either it deletes this entry, or its
+            # number shows here, in whatever order two workers act.
+            if await self.has_changed(question, before, False):
+                # With the varied fields, whose old id would bring other entries back.
+                await entries.delete(question.name, question.key)
                 return None
         except StoreUnavailable as error:
             logger.warning("A response could not be stored: %s", error)

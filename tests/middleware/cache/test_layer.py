@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -355,6 +356,7 @@ async def test_a_response_that_is_outdated_before_its_end_is_not_stored(method: 
     count = service.runs
     await service.get()
     assert service.runs == count + 1
+    assert service.store.operations.count("set") == 1  # at no time was the first one in the store
 
 
 class Racing(CountingStore):
@@ -387,6 +389,16 @@ async def test_an_invalidation_while_the_response_is_stored_is_not_lost(
     await service.get()
     await service.get()
     assert service.runs == 2
+
+
+async def test_a_change_while_a_response_is_stored_brings_no_older_one_back() -> None:
+    service = Service(Racing())
+    service.fields = {"vary": "accept"}
+    other = Service(service.store)
+    await service.get(accept="a")
+    service.store.races["set"] = partial(change, other)
+    await service.get(accept="b")
+    assert (await service.get(accept="a")).text == "run 3"
 
 
 async def change(service: Service) -> None:
