@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from spica._http.host import encode_name
 from spica.convertors import CONVERTOR_TYPES
 from spica.exceptions import MisuseError
 from spica.routing.base import is_stand_in
@@ -67,10 +68,11 @@ def check_spelling(pattern: str, place: str) -> None:
 
 
 def check_host_spelling(pattern: str, place: str) -> None:
-    """Refuse a host pattern as `check_spelling` does, and one with a wildcard.
+    """Refuse a host pattern as `check_spelling` does, and one that matches no host.
 
     Raises:
-        MisuseError: As there, or the pattern has a ``*``, which host names do not contain (RFC 1123 s.2.1).
+        MisuseError: As there, or the pattern has a ``*``, which host names do not contain (RFC 1123 s.2.1),
+            or a letter outside of ASCII, which clients encode (RFC 5890 s.2.3.2.1).
     """
     check_spelling(pattern, place)
     position = pattern.find("*")
@@ -79,6 +81,18 @@ def check_host_spelling(pattern: str, place: str) -> None:
         raise MisuseError(
             f"{place}: '*' at position {position} is not a wildcard. Write {advice!r}."
         )
+    if not pattern.isascii() and not is_stand_in():
+        raise MisuseError(f"{place}: clients send host names in ASCII. Write {_to_ascii(pattern)}.")
+
+
+def _to_ascii(pattern: str) -> str:
+    """Return a host pattern as clients send it, in quotes, or a phrase that describes it."""
+    try:
+        labels = [label if "{" in label else encode_name(label) for label in pattern.split(".")]
+    except ValueError:  # of a label that has no such form, or not the same everywhere
+        labels = [pattern]
+    ascii_form = ".".join(labels)
+    return repr(ascii_form) if ascii_form.isascii() else "the form that has 'xn--' in it"
 
 
 def _check_literal(pattern: str, start: int, end: int, place: str) -> None:

@@ -1,5 +1,6 @@
 """Mistakes in the spelling of a pattern are errors where the route is made."""
 
+import re
 import sys
 import warnings
 from typing import Any
@@ -128,3 +129,18 @@ def test_literal_braces_stay_where_spica_stands_in_for_starlette(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpicaConfigurationWarning)
         assert Route("/{a:[a-z]+}", endpoint).path == "/{a:[a-z]+}"
+
+
+@pytest.mark.parametrize(
+    ("host", "advice"),
+    [
+        ("münchen.example", "Write 'xn--mnchen-3ya.example'."),
+        ("{sub}.münchen.example:8000", "Write '{sub}.xn--mnchen-3ya.example:8000'."),
+        ("faß.de", "Write the form that has 'xn--' in it."),
+        ("{name}ü.example", "Write the form that has 'xn--' in it."),
+    ],
+)
+def test_a_host_is_written_as_clients_send_it(host: str, advice: str) -> None:
+    """RFC 5890 s.2.3.2.1. Such a route has never matched."""
+    with pytest.raises(MisuseError, match=re.escape(f"in ASCII. {advice}")):
+        Host(host, app)
