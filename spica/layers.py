@@ -45,6 +45,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from spica._diagnostics.arguments import takes
 from spica._layers.answers import resolve_answer
 from spica._layers.cleanup import call_at_end
 from spica._layers.editing import HELD_HERE, add_pending_edit, edit_answer, getrefcount
@@ -72,6 +73,13 @@ __all__ = [
     "replace_receive",
 ]
 
+_PARAMETERS = {
+    "respond": "self, request",
+    "edit_response": "self, request, response",
+    "connect": "self, scope, receive, send",
+}
+"""The parameters of the methods that a layer overrides."""
+
 Answer: TypeAlias = ASGIApp
 """An answer to a request: nearly always a Response, else an ASGI app that has not run yet."""
 
@@ -88,8 +96,8 @@ class Layer(BaseLayer):
         app: The app inside. It may be any ASGI app.
 
     Raises:
-        TypeError: ``edit_response`` is an ``async def``, or ``respond`` is a generator. The error comes when
-            the class is defined.
+        TypeError: ``edit_response`` is an ``async def``, ``respond`` is a generator, or a method has other
+            parameters. The error comes when the class is defined.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -105,6 +113,13 @@ class Layer(BaseLayer):
         respond = vars(cls).get("respond")
         if inspect.isasyncgenfunction(respond) or inspect.isgeneratorfunction(respond):
             raise TypeError(f"{cls.__qualname__}.respond() must return an answer, not yield.")
+        for name, parameters in _PARAMETERS.items():
+            method = vars(cls).get(name)
+            if not takes(method, parameters.count(",") + 1):
+                raise TypeError(
+                    f"{cls.__qualname__}.{name}() has other parameters than spica passes. Write "
+                    f"{name}({parameters})."
+                )
 
     @property
     def inner(self) -> Inner:

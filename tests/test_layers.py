@@ -192,6 +192,49 @@ async def test_an_awaited_edit_is_refused_with_the_class() -> None:
             async def edit_response(self, request: Request, response: EditableResponse) -> None: ...
 
 
+@pytest.mark.parametrize("name", ["respond", "edit_response", "connect"])
+def test_a_method_with_other_parameters_is_refused_with_the_class(name: str) -> None:
+    def method(self: Any) -> None: ...
+
+    with pytest.raises(
+        TypeError, match=rf"Wrong\.{name}\(\) has other parameters .* {name}\(self, "
+    ):
+        type("Wrong", (Layer,), {name: method})
+
+
+class WithoutInner(Layer):
+    def __init__(self, app: Any) -> None: ...
+
+
+class CallsApp(Layer):
+    async def respond(self, request: Request) -> Answer:
+        return await self.app.respond(request)  # type: ignore[attr-defined,no-any-return]
+
+
+class EditsOpaque(Layer):
+    async def respond(self, request: Request) -> Answer:
+        answer: Any = await self.inner.respond(request)
+        answer.headers["x"] = "y"
+        return answer  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("layer", "hint"),
+    [
+        (WithoutInner, "call super().__init__(app)"),
+        (CallsApp, "self.inner.respond(request)"),
+        (EditsOpaque, "await as_response(answer, request)"),
+    ],
+)
+async def test_a_mistake_with_the_inner_app_names_the_fix(layer: type[Layer], hint: str) -> None:
+    async def foreign(scope: Any, receive: Any, send: Any) -> None: ...
+
+    app = Spica(routes=[Mount("/", foreign)], middleware=[Middleware(layer)])
+    error = (await Exchange().run(app)).error
+    assert error is not None
+    assert hint in "".join(error.__notes__)
+
+
 async def test_a_generator_is_refused_with_the_class() -> None:
     with pytest.raises(TypeError, match=r"Yielding\.respond\(\) must return an answer, not yield"):
 

@@ -244,6 +244,19 @@ _READERS = {
 """Methods of a request that have the names of strings and mappings in other frameworks."""
 
 
+_OPAQUE = (
+    "The answer is an app that has not run yet. Write `response = await as_response(answer, request)`, or "
+    "override edit_response()."
+)
+_LAYER_MISTAKES = {
+    "_layer_inner": "The layer has no inner app: call super().__init__(app) in its __init__().",
+    "respond": "Write `await self.inner.respond(request)`: self.app is the app itself.",
+    "headers": _OPAQUE,
+    "status_code": _OPAQUE,
+}
+"""Attributes that a layer of a program looks for on a layer."""
+
+
 _DJANGO = {
     "csrf_token": "spica refuses forms of other origins without a token: see CrossOriginMiddleware.",
     "load": "Add filters to templates.env.filters.",
@@ -269,6 +282,8 @@ def _explain_attribute(obj: Any, name: str) -> str:
         return _READERS.get(obj.__qualname__, general)
     if isinstance(obj, Exception) and name in ("url", "headers", "method", "app", "path_params"):
         return "An exception handler takes the request first, then the exception: (request, exc)."
+    if hasattr(obj, "_layer_respond") and name in _LAYER_MISTAKES:
+        return _LAYER_MISTAKES[name]
     if type(obj).__module__.startswith("spica."):
         return _explain_ours(obj, name)
     if isinstance(obj, str):
@@ -278,19 +293,30 @@ def _explain_attribute(obj: Any, name: str) -> str:
     return ""
 
 
+_OUR_MISTAKES = {
+    (
+        "MutableHeaders",
+        "add",
+    ): "Write headers.append(name, value) for another line, or headers[name] = value.",
+    **{("URL", name): "Read request.query_params." for name in ("query_params", "args", "params")},
+}
+
+
 def _explain_ours(obj: Any, name: str) -> str:
     """Return the fix for an attribute that a class of spica has not."""
     kind = type(obj).__name__
+    if (kind, name) in _OUR_MISTAKES:
+        return _OUR_MISTAKES[kind, name]
     if kind == "State":
         return (
             f"The state holds: {', '.join(sorted(obj)) or 'nothing'}. request.state gets what the lifespan "
             f"yields, as in `yield {{{name!r}: ...}}`, and app.state what you assign to it. In tests, only "
             "`with TestClient(app) as client:` runs the lifespan."
         )
+    if kind == "GuardedApp":
+        return _OPAQUE
     if kind == "FormReader":
         return f"Await the form first: `form = await request.form()`, then form.{name}"
-    if kind == "MutableHeaders" and name == "add":
-        return "Write headers.append(name, value) for another line, or headers[name] = value."
     if kind in ("Headers", "MutableHeaders"):
         field = name.replace("_", "-")
         return f"Header fields are items. Write headers[{field!r}] or headers.get({field!r})."
@@ -298,8 +324,6 @@ def _explain_ours(obj: Any, name: str) -> str:
         return f"Values are items. Write .get({name!r}) or [{name!r}]."
     if type(obj).__module__.startswith("spica.stores."):
         return FIXES_OF_STORES.get(name, "")
-    if kind == "URL" and name in ("query_params", "args", "params"):
-        return "Read request.query_params."
     return ""
 
 
