@@ -57,6 +57,23 @@ REQUEST_ID = "spica.request_id"
 API_KEY = "spica.api_key"
 """The name of the header from which the endpoint or a layer has read an API key: see `api_key`."""
 
+IDENTITY_FIELDS = frozenset(
+    (
+        *(b"x-api-key", b"api-key", b"x-auth-token", b"x-access-token", b"x-amz-security-token"),
+        *(b"x-forwarded-user", b"x-forwarded-email", b"x-auth-request-user", b"x-remote-user"),
+        *(
+            b"remote-user",
+            b"x-forwarded-client-cert",
+            b"x-ssl-client-cert",
+            b"x-amzn-oidc-identity",
+        ),
+        *(b"x-ms-client-principal-id", b"x-goog-authenticated-user-id", b"tailscale-user-login"),
+        *(b"x-auth-request-email", b"cf-access-authenticated-user-email"),
+    )
+)
+"""Usual fields, besides Authorization and Cookie, that name the user: API keys, and fields of proxies that
+authenticate users. A layer must not take such a request for anonymous. The list can't be complete."""
+
 PENDING_EDITS = "spica.pending_edits"
 """Edits of the layers an exception passed, innermost first; the error page receives them too."""
 

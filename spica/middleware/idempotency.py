@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from spica._asgi.scope import API_KEY
+from spica._asgi.scope import API_KEY, IDENTITY_FIELDS
 from spica._diagnostics.arguments import check_flag, check_tokens
 from spica._diagnostics.middleware_order import ANSWERS, REPLAYS
 from spica.concurrency import is_async_callable
@@ -54,7 +54,11 @@ _TOKEN = re.compile(
 
 
 def by_user_or_client(conn: HTTPConnection[Any]) -> str:
-    """Return the sender of a request: its user, else its Authorization field, else its address."""
+    """Return the sender of a request: its user, else its Authorization field, else its address.
+
+    To the address belong the usual fields of API keys and of proxies that authenticate users, such as
+    X-API-Key and X-Forwarded-User.
+    """
     user = conn.scope.get("user")
     if user is not None and getattr(user, "is_authenticated", False):
         name = by_user(conn)
@@ -66,7 +70,10 @@ def by_user_or_client(conn: HTTPConnection[Any]) -> str:
     authorization = conn.headers.get("authorization")
     if authorization:
         return "authorization " + hashlib.sha256(authorization.encode()).hexdigest()
-    return f"client {by_client(conn)}"
+    # With the address: one API key may serve all users of an app.
+    identity = [[*map(bytes.hex, pair)] for pair in conn.headers.raw if pair[0] in IDENTITY_FIELDS]
+    digest = hashlib.sha256(json.dumps(sorted(identity)).encode()).hexdigest() if identity else ""
+    return f"client {by_client(conn)} {digest}".rstrip()
 
 
 def _user_of_session(conn: HTTPConnection[Any]) -> str | None:

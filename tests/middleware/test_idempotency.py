@@ -73,7 +73,7 @@ class Service:
 
     async def read_key(self, request: Any) -> Any:
         self.runs += 1
-        return PlainTextResponse(f"Hello, {api_key(request)}")
+        return PlainTextResponse(f"Hello, {api_key(request, 'X-Shop-Key')}")
 
     async def crash(self, request: Any) -> Any:
         self.runs += 1
@@ -415,11 +415,20 @@ async def test_a_response_is_stored_although_its_client_has_left(
     assert service.runs == 1
 
 
+@pytest.mark.parametrize("name", ["X-API-Key", "X-Forwarded-User"])
+async def test_users_with_a_usual_field_have_keys_of_their_own(name: str) -> None:
+    service = Service()
+    for user, runs in [("ann", 1), ("bob", 2), ("ann", 2)]:
+        headers = [("idempotency-key", "k"), (name, user)]
+        await call(service.app, "POST", "/", headers=headers)
+        assert service.runs == runs
+
+
 async def test_users_with_other_api_keys_do_not_share_responses() -> None:
     service = Service()
     statuses = []
     for key in ["ann", "bob", "", "ann"]:
-        headers = [("idempotency-key", "k"), *([("x-api-key", key)] if key else [])]
+        headers = [("idempotency-key", "k"), *([("x-shop-key", key)] if key else [])]
         statuses.append((await call(service.app, "POST", "/key", headers=headers)).status)
     assert (statuses, service.runs) == ([200, 422, 422, 200], 1)
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
-from spica._asgi.scope import API_KEY
+from spica._asgi.scope import API_KEY, IDENTITY_FIELDS
 from spica._http.conditional import PRECONDITION_FIELDS, parse_http_date
 from spica.datastructures import Headers
 from spica.datastructures.cachecontrol import CacheControl
@@ -46,11 +46,8 @@ _Found = dict[bytes, list[bytes]]
 _DECISIVE = frozenset((b"cache-control", b"set-cookie", b"vary", b"expires", b"date", b"age"))
 _NO_AGE = [b""]
 _OF_BODY = frozenset((b"content-length", b"transfer-encoding"))
-_READ = (
-    frozenset((b"host", b"cache-control", b"authorization", b"cookie"))
-    | _OF_BODY
-    | PRECONDITION_FIELDS
-)
+_CREDENTIALS = IDENTITY_FIELDS | {b"authorization", b"cookie"}
+_READ = frozenset((b"host", b"cache-control")) | _CREDENTIALS | _OF_BODY | PRECONDITION_FIELDS
 _DIRECTIVE = re.compile(r'([a-z-]+)(?:\s*=\s*"?([^",\s]*))?')
 
 
@@ -148,7 +145,7 @@ class Question:
     @property
     def has_credentials(self) -> bool:
         """Whether its response may be for one user: it has credentials or cookies, or a known user."""
-        if b"authorization" in self._found or b"cookie" in self._found or API_KEY in self._scope:
+        if not _CREDENTIALS.isdisjoint(self._found) or API_KEY in self._scope:
             return True
         user = self._scope.get("user")
         return user is not None and bool(getattr(user, "is_authenticated", True))

@@ -138,3 +138,13 @@ async def test_a_path_that_a_layer_outside_has_changed_belongs_to_the_key() -> N
     service.gate.set()
     await service.get("/tenant-1/report", raw="/report")
     assert (await service.get("/tenant-2/report", raw="/report")).text == "/tenant-2/report"
+
+
+@pytest.mark.parametrize("name", ["x_api_key", "x_forwarded_user", "cookie", "authorization"])
+async def test_a_default_is_for_requests_without_a_usual_field_of_users(name: str) -> None:
+    service = Service(default_seconds=60)
+    service.fields = {}
+    service.gate.set()
+    await service.get(**{name: "ann"})
+    assert "hit" not in (await service.get()).headers["cache-status"]
+    assert "hit" not in (await service.get(**{name: "bob"})).headers["cache-status"]
