@@ -155,6 +155,7 @@ class GivenClient:
 
     def __init__(self, client: Any, *, timeout_seconds: float, reserved: int = 0) -> None:
         self._send: Execute = client.execute_command
+        self._pool = client.connection_pool
         self._slots = Slots(client.connection_pool.max_connections - reserved, timeout_seconds)
 
     async def execute(self, *command: Any) -> Any:
@@ -170,6 +171,9 @@ class GivenClient:
             except Exception as error:
                 if _is_pool_empty(error):
                     raise Busy("all connections of the client are in use") from None
+                if is_read_only(error):
+                    # The server is a replica by now. New connections may lead to the primary.
+                    await self._pool.disconnect(inuse_connections=False)
                 raise
 
 

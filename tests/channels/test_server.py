@@ -44,6 +44,22 @@ async def test_a_long_wait_for_a_connection_does_not_open_the_breaker():
     assert len(calls) == MAX_FAILURES + 3
 
 
+async def test_an_answer_of_the_server_opens_no_breaker():
+    class DiskFullError(Exception):
+        sqlstate = "53100"
+
+    async def publish():
+        calls.append("called")
+        raise DiskFullError
+
+    guard, calls = Guard((DiskFullError,)), []
+    guard.failures.count = MAX_FAILURES - 1
+    for _ in range(MAX_FAILURES + 3):
+        with pytest.raises(ChannelsUnavailable, match="DiskFullError"):
+            await guard.run("publish", publish)
+    assert len(calls) == MAX_FAILURES + 3
+
+
 async def test_another_error_is_raised_as_it_is():
     with pytest.raises(ConnectionError, match="gone"):
         await Guard((ValueError,)).run("publish", refuse, [])

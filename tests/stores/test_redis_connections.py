@@ -11,7 +11,7 @@ from redis.exceptions import ConnectionError as Lost
 from redis.exceptions import ResponseError
 from services import Proxy, redis_command
 
-from spica.stores.redis_connections import Connections
+from spica.stores.redis_connections import Connections, GivenClient
 from spica.stores.waiting import Busy
 
 pytestmark = pytest.mark.anyio
@@ -113,6 +113,19 @@ async def test_a_connection_opens_although_its_command_has_timed_out(redis_url):
                 await asyncio.sleep(0.01)
         assert await connections.execute("PING") == b"PONG"
         await connections.aclose()
+
+
+async def test_after_a_refused_write_your_client_connects_again(redis_server):
+    async with redis.asyncio.Redis.from_url(redis_server.url, max_connections=1) as client:
+        given = GivenClient(client, timeout_seconds=60)
+        id = await given.execute("CLIENT", "ID")
+        redis_command(redis_server.url, f"REPLICAOF 127.0.0.1 {free_port()}")
+        try:
+            with pytest.raises(ResponseError):
+                await given.execute("SET", "a", b"1")
+        finally:
+            redis_command(redis_server.url, "REPLICAOF NO ONE")
+        assert await given.execute("CLIENT", "ID") != id
 
 
 async def test_after_a_refused_write_connections_lead_to_the_new_primary(redis_server, connections):
