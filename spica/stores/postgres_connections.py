@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from typing import Any
 
-from spica.stores.waiting import WAIT_PART, Busy
+from spica.stores.waiting import LATE_PART, WAIT_PART, Busy
 
 CONNECT_SECONDS = 5.0
 """How long a connection may take to open, with TLS and the password: several round trips."""
@@ -66,6 +66,11 @@ class Connections:
         self._url, self._options = split_options(url)
         self._max_connections = max_connections
         self._wait_seconds = timeout_seconds * WAIT_PART
+        self._late_seconds = timeout_seconds * LATE_PART
+        self._is_late = False
+        """Whether an operation on a new connection has run out of time: see `LATE_PART`."""
+        self._new: set[Any] = set()
+        """The connections that their first operation uses."""
         self._loop = asyncio.get_running_loop()
         self._all: set[Any] = set()
         self._expired: set[Any] = set()
@@ -120,11 +125,17 @@ class Connections:
         opening = self._loop.create_task(self._open())
         self._opening.add(opening)
         opening.add_done_callback(self._opening.discard)
+        started_at = self._loop.time()
         try:
-            return await asyncio.shield(opening)
+            connection = await asyncio.shield(opening)
         except asyncio.CancelledError:
             opening.add_done_callback(self._keep)
             raise
+        if self._is_late and self._loop.time() - started_at > self._late_seconds:
+            self._put(connection)
+            raise Busy("the connection opened late: the next operation uses it")
+        self._new.add(connection)
+        return connection
 
     async def _open(self) -> Any:
         connection = await self._asyncpg.connect(
@@ -161,6 +172,9 @@ class Connections:
         self._put(connection)
 
     def _put(self, connection: Any) -> None:
+        if connection in self._new:
+            self._new.discard(connection)
+            self._is_late |= connection.is_closed()
         if self._is_closed or connection in self._expired:
             connection.terminate()
         if connection.is_closed():

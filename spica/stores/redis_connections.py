@@ -7,11 +7,12 @@ connections, so passwords, TLS, sockets and databases of a URL work as its docum
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from spica.stores.breaker import is_read_only
-from spica.stores.waiting import Busy, Slots
+from spica.stores.waiting import LATE_PART, Busy, Slots
 
 Execute = Callable[..., Awaitable[Any]]
 
@@ -56,6 +57,9 @@ class Connections:
         self._has_data = getattr(kind, "can_read", None) or kind.can_read_destructive
         self._slots = Slots(max_connections, timeout_seconds)
         self._max_connections = max_connections
+        self._timeout_seconds = timeout_seconds
+        self._is_late = False
+        """Whether an operation on a new connection has run out of time: see `LATE_PART`."""
         self._all: set[Any] = set()
         """The connections, also those that are being opened."""
         self._free: list[Any] = []
@@ -68,8 +72,9 @@ class Connections:
             Exception: The server or the connection failed: an error of the driver, or an OSError.
         """
         async with self._slots:
-            connection = self._free.pop() if self._free else None
-            if connection is None or await self._is_closed(connection):
+            connection: Any = self._free.pop() if self._free else None
+            is_new = connection is None or await self._is_closed(connection)
+            if is_new:
                 connection = await self._connect()
             try:
                 await connection.send_packed_command(connection.pack_command(*command))
@@ -81,6 +86,7 @@ class Connections:
                     await self._give_back(connection)  # the answer, an error, has been read
                 raise
             except BaseException:
+                self._is_late |= is_new
                 await self._drop(connection)
                 raise
             await self._give_back(connection)
@@ -99,11 +105,16 @@ class Connections:
         connection = self._pool.make_connection()
         self._all.add(connection)
         opening = asyncio.get_running_loop().create_task(self._open(connection))
+        started_at = time.monotonic()
         try:
-            return await asyncio.shield(opening)
+            await asyncio.shield(opening)
         except asyncio.CancelledError:
             opening.add_done_callback(self._keep)  # it may be done already, too
             raise
+        if self._is_late and time.monotonic() - started_at > LATE_PART * self._timeout_seconds:
+            self._keep(opening)
+            raise Busy("the connection opened late: the next operation uses it")
+        return connection
 
     async def _open(self, connection: Any) -> Any:
         try:

@@ -6,6 +6,13 @@ from types import TracebackType
 WAIT_PART = 0.8
 """The part of an operation's time limit that it may wait for others: for a connection, or a row."""
 
+LATE_PART = 0.3
+"""The part of an operation's time limit after which a connection counts as opened late.
+
+If an operation on a new connection has run out of time, the next ones leave a late connection to their
+successors. Otherwise each would open one, begin too late, and close it again.
+"""
+
 TURNS = 4
 """The turns of the event loop after the deadline in which an answer still counts. The task of an answer needs
 up to three after the loop has read it."""

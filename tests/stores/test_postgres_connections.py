@@ -46,6 +46,7 @@ class Driver:
 
     async def connect(self, url, *, timeout):
         self.attempts += 1
+        await asyncio.sleep(0)
         await self.open.wait()
         if sum(not connection.closed for connection in self.made) >= self.allowed:
             raise TooManyConnectionsError("sorry, too many clients already")
@@ -110,6 +111,17 @@ async def test_a_connection_opens_although_its_operation_has_timed_out():
         await asyncio.sleep(0)
     assert await pool.acquire() is driver.made[0]
     assert driver.attempts == 1
+
+
+async def test_a_late_connection_is_left_to_the_next_operation():
+    driver = Driver()
+    pool = pool_of(driver, seconds=0)  # so each connection is late
+    first = await pool.acquire()
+    first.terminate()  # its operation ran out of time
+    await pool.release(first)
+    with pytest.raises(Busy, match="opened late"):
+        await pool.acquire()
+    assert await pool.acquire() is driver.made[1]
 
 
 async def test_a_connection_for_an_operation_that_was_cancelled_goes_to_the_next():

@@ -115,6 +115,26 @@ async def test_a_connection_opens_although_its_command_has_timed_out(redis_url):
         await connections.aclose()
 
 
+async def test_a_late_connection_is_left_to_the_next_command(connections):
+    connections._timeout_seconds = 0  # so each connection is late
+    task = asyncio.create_task(connections.execute("BLPOP", "nothing", 0))
+    with anyio.fail_after(60):
+        while b"cmd=blpop" not in await connections.execute("CLIENT", "LIST"):
+            await asyncio.sleep(0)
+    task.cancel()  # the first command on its connection ran out of time
+    await asyncio.wait([task])
+
+    async def ping_twice():
+        pings = (connections.execute("PING") for _ in range(2))
+        return {str(answer) for answer in await asyncio.gather(*pings, return_exceptions=True)}
+
+    assert await ping_twice() == {
+        "b'PONG'",
+        "the connection opened late: the next operation uses it",
+    }
+    assert await ping_twice() == {"b'PONG'"}
+
+
 async def test_after_a_refused_write_your_client_connects_again(redis_server):
     async with redis.asyncio.Redis.from_url(redis_server.url, max_connections=1) as client:
         given = GivenClient(client, timeout_seconds=60)
