@@ -104,7 +104,7 @@ class Observation:
             self.status_code = response.status_code
             self.is_complete = error is None
             self.has_left = isinstance(error, OSError)  # raised by the server's send
-            if self.scope["method"] != "HEAD":
+            if error is None and self.scope["method"] != "HEAD":
                 self.size = len(response.body)
         elif not self.status_code:
             # The server answers with 500, if the client is still there to read it.

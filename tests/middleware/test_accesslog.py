@@ -224,6 +224,7 @@ async def test_a_client_that_leaves_before_the_response_is_recorded(entries):
     await get(service(), "/leave")
 
     assert [entry["outcome"] for entry in entries()] == ["client_left", "client_left"]
+    assert entries()[0]["bytes"] == 0
 
 
 async def test_a_cancelled_request_is_broken(entries):
