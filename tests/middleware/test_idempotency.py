@@ -451,7 +451,7 @@ async def test_a_task_that_asyncio_cancels_stores_the_response_and_leaves_no_lea
     assert "idempotent-replayed" in (await service.post("/", "k")).headers
 
 
-async def test_users_without_a_name_are_told_apart_by_their_authorization() -> None:
+async def test_users_without_a_name_have_keys_of_their_own() -> None:
     senders = set()
     for token in ["Bearer a", "Bearer b"]:
         scope = http_scope("POST", headers=[("authorization", token)])

@@ -226,7 +226,7 @@ async def test_a_task_that_exits_fails_without_ending_the_server() -> None:
 
 
 class Unusual(BaseException):
-    """An exception that is no Exception, such as the outcome of a test."""
+    """An exception that is not an Exception, such as the outcome of a test."""
 
 
 UNUSUAL = [

@@ -286,8 +286,8 @@ class ResponseCacheMiddleware(Layer):
                     MAX_TAGS,
                 )
                 return None
-            # Here, so that nobody gets the response of before. A tag that changes from here on has another
-            # number than the entry.
+            # Check before the response is in the store, where others read it. A tag that changes later has
+            # another number than the entry.
             if await self.has_changed(question, before, bool(tags)):
                 return None
             names = union_of(question, start.raw_headers)
