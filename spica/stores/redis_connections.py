@@ -72,9 +72,10 @@ class Connections:
             Exception: The server or the connection failed: an error of the driver, or an OSError.
         """
         async with self._slots:
-            connection: Any = self._free.pop() if self._free else None
-            is_new = connection is None or await self._is_closed(connection)
-            if is_new:
+            is_new = not self._free
+            connection = await self._connect() if is_new else self._free.pop()
+            if not is_new and await self._is_closed(connection):
+                is_new = True
                 connection = await self._connect()
             try:
                 await connection.send_packed_command(connection.pack_command(*command))
