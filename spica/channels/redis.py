@@ -227,9 +227,9 @@ class _Listener:
                     for start in range(0, len(names), MAX_KEYS):
                         await pubsub.subscribe(*names[start : start + MAX_KEYS])
                     self._pubsub = pubsub
-            self._failure = ""
             while True:
                 await self._receive(pubsub)
+                self._failure = ""
         except Exception as exc:
             if not self._guard.is_outage(exc):
                 raise
