@@ -236,7 +236,7 @@ class _Database:
     async def run_on(
         self, connection: Any, operation: str, method: str, statement: str, *args: Any
     ) -> Any:
-        """Execute a statement in a transaction of the application. Its errors are no outage for others.
+        """Execute a statement in a transaction of the application. Its errors are not an outage for others.
 
         Raises:
             TypeError: It is not a connection of asyncpg.

@@ -49,8 +49,8 @@ def is_read_only(error: BaseException) -> bool:
 def is_refusal(error: BaseException) -> bool:
     """Whether the server answered at once with an error, such as a full disk or a missing right.
 
-    Other operations may work, most of all those that only read. So this is no outage, and the breaker does
-    not count it. A server that is a replica by now counts, so that not each request connects again.
+    Other operations may work, most of all those that only read. So this is not an outage, and the breaker
+    does not count it. A server that is a replica by now counts, so that not each request connects again.
     """
     if is_read_only(error):
         return False

@@ -299,7 +299,7 @@ class _Database:
             if self.owned:
                 pool.terminate()
             raise
-        # A pool of yours waits for no connection when the server is full. Ours limits itself.
+        # Your pool waits for no connection when the server is full. Ours limits itself.
         slots = nullcontext() if self.owned else Slots(pool.get_max_size(), seconds)
         return _Open(pool, slots, needs_transactions)
 
