@@ -87,7 +87,7 @@ def is_open(opening: "asyncio.Future[Any] | None") -> bool:
 
 
 async def take_connection(pool: Any) -> Any:
-    """Return a connection of your pool, or of ours.
+    """Return a connection of your pool, or of that of spica.
 
     Raises:
         Busy: The server has no connection to spare, but the pool has some.
