@@ -101,9 +101,13 @@ def _shorten_address(address: str) -> str:
     from ipaddress import AddressValueError, IPv6Address  # imported late: few origins need it
 
     try:
-        return IPv6Address(address).compressed
+        parsed = IPv6Address(address)
     except AddressValueError:  # RFC 3986 s.3.2.2: an address of a future version
         return address
+    if parsed.ipv4_mapped is not None:  # Python 3.13 and later write its end as an IPv4 address
+        number = int(parsed.ipv4_mapped)
+        return f"::ffff:{number >> 16:x}:{number & 0xFFFF:x}"
+    return parsed.compressed
 
 
 # WHATWG HTML s.10.5.2: the Origin of a WebSocket handshake is that of the page.

@@ -45,6 +45,7 @@ def test_an_origin_as_browsers_write_it_stays(origin: str) -> None:
         ("http://example.org:443", "http://example.org:443"),
         ("https://example.org:", "https://example.org"),
         ("https://bücher.example", "https://xn--bcher-kva.example"),
+        ("http://[::FFFF:127.0.0.1]", "http://[::ffff:7f00:1]"),  # on every Python
         ("https://BÜCHER.example:8443", "https://xn--bcher-kva.example:8443"),
         ("https://[2001:DB8:0:0::0001]:8443", "https://[2001:db8::1]:8443"),
     ],
