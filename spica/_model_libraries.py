@@ -214,15 +214,15 @@ def _mistakes_of_msgspec(error: Exception, document: Any) -> Mistakes:
     """Return the one mistake that msgspec names in its message."""
     found = _PLACE.fullmatch(str(error))
     detail, path = found.groups() if found else (str(error), "")
-    steps = _steps_of(path, document)
+    steps, rest = _steps_of(path, document)
     missing = _MISSING.fullmatch(detail)
-    if missing:
+    if missing and not rest:
         return Mistakes([([*steps, missing[1]], "is required")])
     return Mistakes([(steps, detail)])
 
 
-def _steps_of(path: str, document: Any) -> list[object]:
-    """Return the steps of a path of msgspec, such as ``.items[0].name``.
+def _steps_of(path: str, document: Any) -> tuple[list[object], str]:
+    """Return the steps of a path of msgspec, such as ``.items[0].name``, and the rest of the path.
 
     It names no keys of a ``dict[str, ...]``, but "[...]". Then the steps end at the dict.
     """
@@ -242,4 +242,4 @@ def _steps_of(path: str, document: Any) -> list[object]:
             break
         steps.append(step)
         document = document[step]
-    return steps
+    return steps, path

@@ -80,6 +80,12 @@ def test_a_mistake_has_the_steps_to_its_value(model, document, steps):
     assert detail
 
 
+def test_a_missing_field_below_a_key_that_msgspec_does_not_name_keeps_the_message():
+    with pytest.raises(Mistakes) as caught:
+        decode(dict[str, Struct], b'{"a": {"Size": 1}, "b": {"parts": []}}')
+    assert caught.value.found == [([], "Object missing required field `Size`")]
+
+
 @MODELS
 def test_strings_are_numbers_where_values_are_text(model):
     assert convert(model, {"Size": "7"}, True).size == 7
