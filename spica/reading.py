@@ -66,6 +66,9 @@ class InvalidInput(HTTPException):
         errors: One dict for each mistake: ``pointer``, a JSON pointer to the value, and ``detail``.
     """
 
+    _names_request = True
+    """Whether ``request_id`` is set before the response is made."""
+
     def __init__(self, place: str, errors: Sequence[Mapping[str, str]]) -> None:
         super().__init__(422, f"The {place} is invalid.")
         self.errors = [dict(error) for error in errors[:MAX_ERRORS]]

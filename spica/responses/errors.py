@@ -46,9 +46,10 @@ def http_exception_response(scope: Scope, exc: HTTPException) -> Response:
     """Return the response for an HTTPException without a handler: its own, if it has ``to_response()``."""
     to_response = getattr(exc, "to_response", None)
     if to_response is not None:
-        named: Any = exc
-        if hasattr(named, "request_id"):  # InvalidInput names the request in its problem details
-            named.request_id = scope.get(REQUEST_ID)
+        invalid: Any = exc
+        # An InvalidInput. Classes of a program may have a `request_id` of their own.
+        if hasattr(invalid, "_names_request"):
+            invalid.request_id = scope.get(REQUEST_ID)
         own: Response = to_response()
         return own
     if exc.status_code == 404 and getattr(scope.get("app"), "debug", False):

@@ -275,3 +275,17 @@ class TestRoutesOfADebuggedApplication:
     ) -> None:
         response = await call(self.application(debug=debug), path=path, headers=headers)
         assert (response.status, response.text) == (404, "Not Found")
+
+
+async def test_an_exception_with_a_response_keeps_its_own_request_id():
+    class Refused(HTTPException):
+        request_id = "mine"
+
+        def to_response(self) -> Response:
+            return PlainTextResponse(self.request_id, self.status_code)
+
+    async def refuse(request: Request) -> Response:
+        raise Refused(418)
+
+    exchange = await call(Spica(routes=[Route("/", refuse)]))
+    assert exchange.text == "mine"
