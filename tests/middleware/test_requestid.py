@@ -93,6 +93,14 @@ async def test_every_response_has_one_id(path):
     assert ids_of(exchange) == [b"abc"]
 
 
+async def test_a_mounted_application_with_the_layer_and_the_response_have_the_same_id():
+    app = service()
+    app.router.routes.insert(0, Mount("/in", service()))
+    exchange = await get(app, "/in/")
+
+    assert ids_of(exchange) == [exchange.text.encode()]
+
+
 async def test_each_request_has_another_id():
     app = service()
 
