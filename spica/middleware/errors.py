@@ -121,21 +121,26 @@ class ServerErrorMiddleware(BaseLayer):
         These are the steps of ``spica._layers.runner`` that remain if no layer gets a response by value. A
         Request is made if one of them needs it.
         """
-        channel = BodyChannel(receive, scope)
+        # A request around this application owns the body already, and may read it later.
+        channel: Any = receive if type(receive) is BodyChannel else BodyChannel(receive, scope)
         channel.guard = started = StartedSend(send, scope)
         try:
             await self._layer_inner.app(scope, channel, started)
         except BaseException as exc:
-            await self._finish_opaque(channel, started, exc)
+            await self._finish_opaque(scope, channel, started, exc)
         else:
             if channel.listener is not None:
-                await self._finish_opaque(channel, started, None)
+                await self._finish_opaque(scope, channel, started, None)
 
     async def _finish_opaque(
-        self, channel: BodyChannel, started: StartedSend, error: BaseException | None
+        self,
+        scope: Scope,
+        channel: BodyChannel,
+        started: StartedSend,
+        error: BaseException | None,
     ) -> None:
         """Answer the exception of an opaque app, and end the wait for a disconnect."""
-        scope, send = channel.scope, started.send
+        send = started.send
         request: Request[Any] = Request(scope, channel, send)
         register_listener(request, channel)
         try:

@@ -303,3 +303,19 @@ class TestOpaqueInside:
         before = len(anyio.get_running_tasks())
         exchange = await Exchange().run(app)
         assert (exchange.text, len(anyio.get_running_tasks())) == ("False", before)
+
+    async def test_a_layer_around_the_application_can_read_the_body_afterwards(self) -> None:
+        async def echo(request: Request) -> PlainTextResponse:
+            return PlainTextResponse(await request.body())
+
+        route = Route("/", echo, methods=["POST"])
+        inner = Spica(routes=[route], middleware=[Middleware(ForeignPass)])
+        bodies = []
+
+        async def outer(scope: Any, receive: Any, send: Any) -> None:
+            request = Request(scope, receive)
+            await inner(scope, request.receive, send)
+            bodies.append(await request.body())
+
+        exchange = await call(outer, "POST", body=b"text")
+        assert (exchange.text, bodies) == ("text", [b"text"])
