@@ -111,8 +111,6 @@ class Connections:
                 except Exception as exc:
                     if not is_full(exc) or not self._all:
                         raise
-                    self._full_until = self._loop.time() + FULL_SECONDS
-                    self._full_reason = f": the server allows no more than {len(self._all)} ({exc})"
             connection = await self._wait(deadline)
             if connection is not None:
                 return connection
@@ -124,7 +122,7 @@ class Connections:
     async def _connect(self) -> Any:
         opening = self._loop.create_task(self._open())
         self._opening.add(opening)
-        opening.add_done_callback(self._opening.discard)
+        opening.add_done_callback(self._end_opening)
         started_at = self._loop.time()
         try:
             connection = await asyncio.shield(opening)
@@ -138,12 +136,24 @@ class Connections:
         return connection
 
     async def _open(self) -> Any:
-        connection = await self._asyncpg.connect(
-            self._url, timeout=CONNECT_SECONDS, **self._options
-        )
+        try:
+            connection = await self._asyncpg.connect(
+                self._url, timeout=CONNECT_SECONDS, **self._options
+            )
+        except Exception as exc:
+            if is_full(exc) and self._all:
+                self._full_until = self._loop.time() + FULL_SECONDS
+                self._full_reason = f": the server allows no more than {len(self._all)} ({exc})"
+            raise
         self._all.add(connection)
         self._full_reason = ""
         return connection
+
+    def _end_opening(self, opening: "asyncio.Task[Any]") -> None:
+        self._opening.discard(opening)
+        has_failed = opening.cancelled() or opening.exception() is not None
+        if has_failed and self._may_connect():
+            self._pass_on(None)  # a waiter opens another one, or learns why that fails
 
     def _keep(self, opening: "asyncio.Task[Any]") -> None:
         """Keep a connection whose operation has timed out meanwhile."""
@@ -151,7 +161,7 @@ class Connections:
             self._put(opening.result())
 
     async def _wait(self, deadline: float) -> Any:
-        """Return the next connection that is given back, or None if one was closed."""
+        """Return the next connection that is given back, or None if there is room for another one."""
         waiter = self._loop.create_future()
         self._waiters.append(waiter)
         try:
@@ -222,7 +232,10 @@ class Connections:
         for connection in self._all.difference(idle):
             connection.terminate()
         for connection in idle:
-            await connection.close()
+            try:
+                await connection.close()
+            except Exception:  # it broke meanwhile: close the others, too
+                connection.terminate()
         self._all.clear()
 
     def terminate(self) -> None:

@@ -24,6 +24,8 @@ class TooManyConnectionsError(Exception):
 class Connection:
     closed = False
 
+    fails_to_close = False
+
     def is_closed(self):
         return self.closed
 
@@ -32,6 +34,8 @@ class Connection:
 
     async def close(self):
         self.closed = True
+        if self.fails_to_close:
+            raise ConnectionResetError
 
 
 class Driver:
@@ -39,6 +43,7 @@ class Driver:
 
     def __init__(self, allowed=100):
         self.allowed = allowed
+        self.is_down = False
         self.attempts = 0
         self.made = []
         self.open = asyncio.Event()
@@ -48,6 +53,8 @@ class Driver:
         self.attempts += 1
         await asyncio.sleep(0)
         await self.open.wait()
+        if self.is_down:
+            raise ConnectionRefusedError
         if sum(not connection.closed for connection in self.made) >= self.allowed:
             raise TooManyConnectionsError("sorry, too many clients already")
         self.made.append(Connection())
@@ -167,6 +174,27 @@ async def test_closing_breaks_the_connections_in_use():
     await pool.release(idle)
     await pool.close()
     assert (used.closed, idle.closed, pool.get_size()) == (True, True, 0)
+
+
+async def test_operations_that_wait_during_an_outage_get_its_error():
+    driver = Driver()
+    driver.is_down = True
+    pool = pool_of(driver)
+    with anyio.fail_after(30):
+        results = await asyncio.gather(*(work(pool) for _ in range(25)), return_exceptions=True)
+    assert [type(result) for result in results] == [ConnectionRefusedError] * 25
+    assert driver.attempts == 25
+
+
+async def test_a_connection_that_breaks_while_closing_keeps_no_other_open():
+    driver = Driver()
+    pool = pool_of(driver)
+    both = [await pool.acquire(), await pool.acquire()]
+    for connection in both:
+        connection.fails_to_close = True
+        await pool.release(connection)
+    await pool.close()
+    assert [connection.closed for connection in both] == [True, True]
 
 
 @pytest.mark.parametrize(
