@@ -30,6 +30,7 @@ from spica.channels.postgres_statements import SCHEMA as SCHEMA
 from spica.channels.server import Guard, require_asyncio
 from spica.stores.postgres_connections import Connections, split_options
 from spica.stores.postgres_tables import (
+    EXPIRE_SECONDS,
     Tables,
     UnusableDatabase,
     begin,
@@ -49,8 +50,6 @@ MAX_CONNECTIONS = 10
 """The number of connections of a backend that was made from a URL."""
 PRUNE_EVERY = 1000
 """The number of events of this process between two searches for expired ones."""
-EXPIRE_SECONDS = 1.0
-"""The least time between two attempts to find the primary after a failover."""
 WAKE_UP = "spica_channels"
 OUTAGE_CLASSES = ("08", "53")
 """Classes of SQLSTATE: the connection failed, or the server lacks resources."""

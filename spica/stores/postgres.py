@@ -22,9 +22,11 @@ from spica.stores.base import BaseStore
 from spica.stores.breaker import READ_ONLY, Breaker, describe_error, is_lost_connection, is_refusal
 from spica.stores.postgres_connections import Connections, split_options
 from spica.stores.postgres_tables import (
+    EXPIRE_SECONDS,
     Tables,
     UnusableDatabase,
     begin,
+    expire_connections,
     is_open,
     take_connection,
 )
@@ -266,6 +268,7 @@ class _Database:
         self.calls: set[_Call] = set()
         self.prune_at = time.monotonic() + PRUNE_SECONDS
         self.writes = 0
+        self.expired_at = -EXPIRE_SECONDS
 
     def pool(self) -> "asyncio.Task[_Open]":
         """Return the task that opens the pool, for this event loop. It goes on after a timeout."""
@@ -309,9 +312,23 @@ class _Database:
         try:
             opened = await asyncio.shield(self.pool())
             async with opened.slots:
-                return await call.carry_out(opened)
+                try:
+                    return await call.carry_out(opened)
+                except self.asyncpg.ReadOnlySQLTransactionError:
+                    await self._expire(opened.pool)
+                    raise
         finally:
             self.calls.discard(call)
+
+    async def _expire(self, pool: Any) -> None:
+        """Replace all connections: the server is a replica by now, for example after a failover.
+
+        At most once a second, in case the address is that of a replica.
+        """
+        now = time.monotonic()
+        if now - self.expired_at >= EXPIRE_SECONDS:
+            self.expired_at = now
+            await expire_connections(pool)
 
     def start(self, call: "_Call") -> "asyncio.Task[Any]":
         """Carry out an operation in a task of its own. After a timeout it ends in the background."""

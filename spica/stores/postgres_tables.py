@@ -10,6 +10,8 @@ from typing import Any
 from spica.stores.postgres_connections import Connections, is_full
 from spica.stores.waiting import Busy
 
+EXPIRE_SECONDS = 1.0
+"""The least time between two attempts to find the primary after a failover."""
 ENCODINGS = ("UTF8", "SQL_ASCII")
 """The encodings of a database that store any string."""
 

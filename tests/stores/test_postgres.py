@@ -201,3 +201,17 @@ async def test_a_record_that_ends_is_deleted_although_it_would_be_idle_for_longe
     with anyio.fail_after(60):
         while await pool.fetchval("SELECT count(*) FROM spica_record") > 1:
             await store._database.start(_Call("prune", (100,)))
+
+
+@ASYNCIO
+async def test_after_a_failover_all_connections_are_replaced(store):
+    await store.set("a", b"1")
+    pool = (await store._database.pool()).pool
+    connections = [await pool.acquire() for _ in range(3)]
+    for connection in connections:  # as on a server that has become a replica
+        await connection.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+        await pool.release(connection)
+    with pytest.raises(StoreUnavailable, match="the server is a replica"):
+        await store.set("a", b"2")
+    assert await store.set("a", b"3")
+    assert all(connection.is_closed() for connection in connections)
