@@ -194,7 +194,7 @@ class Pool:
                 return EXIT_FAILED
             self.workers.remove(worker)
             worker.end(0)
-            if worker is self.fresh and not worker.is_ready:
+            if worker is self.fresh:
                 self._stop_reload(worker)
             elif not self.signals.count:
                 self._replace(worker)
@@ -203,11 +203,14 @@ class Pool:
 
     def _replace(self, worker: Worker) -> None:
         """Plan another worker in place of one that has ended by itself."""
-        if worker in self.outdated:
-            self.outdated.remove(worker)  # the other one has the new code
         code = worker.process.exitcode
         reason = f": {worker.failure}" if worker.failure else ""
         logger.error("A worker ended with status %s%s; another one starts", code, reason)
+        if worker in self.outdated:
+            self.outdated.remove(worker)  # the other one has the new code
+            if self.fresh is not None and not self.outdated:
+                self.fresh = None  # it starts already, and takes the place of this one
+                return
         self.restart_at.append(time.monotonic() + RESTART_SECONDS)
 
     def _start_due(self) -> None:
@@ -234,7 +237,8 @@ class Pool:
             self.workers.append(self.fresh)
 
     def _stop_reload(self, worker: Worker) -> None:
-        reason = worker.failure or "its start-up failed"
+        end = "it ended at once" if worker.is_ready else "its start-up failed"
+        reason = worker.failure or end
         logger.error("The new worker can't serve: %s. The old workers go on.", reason)
         self.fresh = None
         self.outdated.clear()
