@@ -181,9 +181,10 @@ class _Database:
 
     async def release(self, connection: Any) -> None:
         """Give a connection back."""
-        if self._pool is not None:
+        pool = self._given or self._pool  # yours gets it back after `close`, too
+        if pool is not None:
             with anyio.CancelScope(shield=True):
-                await self._pool.release(connection, timeout=TIMEOUT_SECONDS)
+                await pool.release(connection, timeout=TIMEOUT_SECONDS)
 
     def terminate(self, connection: Any) -> None:
         """Close a connection without waiting for the server."""
@@ -209,12 +210,12 @@ class _Database:
                 ) from None
             except self._asyncpg.ReadOnlySQLTransactionError:
                 self.terminate(connection)
-                await self._expire()
+                await self._expire(pool)
                 raise
             finally:
                 await self.release(connection)
 
-    async def _expire(self) -> None:
+    async def _expire(self, pool: Any) -> None:
         """Replace all connections: the server is a replica by now, for example after a failover.
 
         That includes the one that listens, which would wait for events of the old primary for ever. At most
@@ -226,7 +227,7 @@ class _Database:
         self._expired_at = now
         if self.listening is not None:
             self.terminate(self.listening)
-        await expire_connections(self._pool)
+        await expire_connections(pool)
 
     async def run(self, operation: str, method: str, statement: str, *args: Any) -> Any:
         """Execute a statement within the time limit."""

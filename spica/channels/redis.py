@@ -430,13 +430,14 @@ class RedisBackend:
             await client.connection_pool.disconnect()
 
     async def _run(self, operation: str, script: Script, keys: list[bytes], *args: Any) -> Any:
-        if self._listener is None:
+        listener = self._listener
+        if listener is None:
             raise ChannelsUnavailable(operation, "the backend is not connected")
         try:
             return await self._guard.run(operation, script.run, self._execute, keys, *args)
         except ChannelsUnavailable as exc:
             if exc.__cause__ is not None and is_read_only(exc.__cause__):
-                await self._listener.leave()
+                await listener.leave()
             raise
 
     async def publish(

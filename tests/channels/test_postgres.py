@@ -184,3 +184,20 @@ async def test_after_a_failover_connections_lead_to_the_new_primary(postgres_ser
             while not await is_published(channels, 3):  # some connections may be of the time before
                 await anyio.sleep(0.05)
             assert [(await anext(subscription)).data for _ in range(2)] == [1, 3]
+
+
+async def test_your_pool_gets_a_connection_back_after_the_channels_have_stopped(make_pool):
+    pool, other = await make_pool(4), await make_pool(2)
+    channels = Channels(PostgresBackend(pool))
+    async with other.acquire() as connection:
+        async with channels.lifespan():
+            await channels.publish("news", 1)
+            lock = connection.transaction()
+            await lock.start()
+            await connection.execute("SELECT FROM spica_channel FOR UPDATE")
+            publishing = asyncio.create_task(channels.publish("news", 2))
+            await until_waiting(other)
+        await lock.rollback()
+    await asyncio.wait([publishing])
+    with anyio.fail_after(60):
+        await pool.close()
