@@ -365,14 +365,14 @@ async def cluster(
 
     Raises:
         ValueError: `workers` is less than 1.
-        TypeError: `make_app` has parameters, for example because it is an application.
+        TypeError: `make_app` is not a function or has parameters, for example because it is an application.
     """
     if workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers!r}.")
     call: Any = make_app
-    if not isinstance(call, (FunctionType, type)):
+    if callable(call) and not isinstance(call, (FunctionType, type)):
         call = call.__call__
-    if not takes(call, 0):
+    if not callable(call) or not takes(call, 0):
         raise TypeError(
             "cluster: make_app must be a function without parameters that returns an application, not "
             f"{make_app!r:.80}. Each worker has an application of its own."

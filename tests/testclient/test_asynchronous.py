@@ -315,7 +315,7 @@ async def test_a_cluster_has_a_lifespan_for_each_worker() -> None:
     assert log == ["up", "up", "down", "down"]
 
 
-@pytest.mark.parametrize("make_app", [Spica(), lambda workers: Spica()])
+@pytest.mark.parametrize("make_app", [Spica(), lambda workers: Spica(), None])
 async def test_a_cluster_needs_a_function_that_makes_an_application(make_app: Any) -> None:
     with pytest.raises(TypeError, match="must be a function without parameters"):
         async with cluster(make_app):
