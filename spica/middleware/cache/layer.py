@@ -541,6 +541,11 @@ class _Miss:
             await flight.finish(entry, failure=response.status_code if has_failed else 0)
         return response
 
+    @property
+    def has_read_body(self) -> bool:
+        """Whether the request has a body that no field announced, as HTTP/2 permits (RFC 9113 s.8.1.1)."""
+        return getattr(self.request._receive, "received", 0) > 0
+
     def _terms_of(self, response: Response) -> Terms | None:
         cache, question, scope = self.cache, self.question, self.request.scope
         if scope["method"] != "GET":
@@ -551,7 +556,7 @@ class _Miss:
             is_personal(scope, self.session)
             or SENT_BY_HAND in scope
             or isinstance(response, ResolvedFile)  # it is on the disk already
-            or getattr(self.request._receive, "received", 0) > 0  # a body that no field announces
+            or self.has_read_body
         ):
             terms = None
         says_nothing = status_code in (206, 304, 412) or status_code >= 500

@@ -183,6 +183,7 @@ class Recording:
             chunks is not None
             and not is_cut(self._start, self._size)
             and not is_personal(miss.request.scope, miss.session)
+            and not miss.has_read_body
         ):
             entry = await miss.cache.write(
                 miss.question, self._start, b"".join(chunks), self._terms, miss.before

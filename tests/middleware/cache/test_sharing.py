@@ -12,7 +12,7 @@ from session_kit import CountingStore
 from spica.applications import Spica
 from spica.middleware import Middleware
 from spica.middleware.cache import ResponseCacheMiddleware
-from spica.responses import PlainTextResponse
+from spica.responses import PlainTextResponse, StreamingResponse
 from spica.routing import Mount, Route
 from spica.stores import MemoryStore
 
@@ -31,7 +31,11 @@ class Service:
         self.gate = anyio.Event()
         self.store = MemoryStore() if store is None else store
         recipe = Middleware(self.make, store=self.store, **settings)
-        routes = [Mount("/foreign", self.foreign), Route("/{rest:path}", self.run)]
+        routes = [
+            Mount("/foreign", self.foreign),
+            Route("/stream/a", self.stream),
+            Route("/{rest:path}", self.run),
+        ]
         self.app = Spica(routes=routes, middleware=[recipe] * layers)
 
     def make(self, app: Any, **settings: Any) -> Any:
@@ -44,6 +48,9 @@ class Service:
         text = request.url.path + (await request.body()).decode()
         await self.gate.wait()
         return PlainTextResponse(text, headers=self.fields)
+
+    async def stream(self, request: Any) -> Any:
+        return StreamingResponse(request.stream(), headers=self.fields)
 
     async def foreign(self, scope: Any, receive: Any, send: Any) -> None:
         message = await receive()
@@ -112,7 +119,7 @@ async def test_two_layers_with_one_store_do_not_wait_for_each_other(make_store: 
     assert "hit" in (await service.get()).headers["cache-status"]
 
 
-@pytest.mark.parametrize("path", ["/a", "/foreign/a"])
+@pytest.mark.parametrize("path", ["/a", "/foreign/a", "/stream/a"])
 @pytest.mark.parametrize(
     "fields", [{"content_length": "4"}, {"transfer_encoding": "chunked"}, {}], ids=str
 )
