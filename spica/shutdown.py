@@ -22,7 +22,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -85,11 +85,11 @@ class Shutdown:
         self._loops: list[_LoopStreams] = []
         self._joined: list[Shutdown] = []
         self._steps: list[Callable[[], Awaitable[object]]] = []
-        self._runs = (
-            0  # lifespans that run now: an RSGI server may have one for each of several loops
-        )
+        # Lifespans that run now: an RSGI server may have one for each of several loops.
+        self._runs = 0
         self._has_run = False
         self._is_cut_short = False
+        self._waits: set[anyio.CancelScope] = set()
         self.reason = ""
 
     @property
@@ -124,8 +124,20 @@ class Shutdown:
             other.begin(reason)
 
     def _cut_short(self) -> None:
-        """Let the end of the lifespan wait for nothing. The caller cancels the requests."""
+        """Let the end of the lifespan wait for nothing more. The caller cancels the requests."""
         self._is_cut_short = True
+        for scope in self._waits:
+            scope.cancel()
+
+    @contextlib.contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Let `_cut_short` cancel the block, which waits at the end of the lifespan."""
+        with anyio.CancelScope() as scope:
+            self._waits.add(scope)
+            try:
+                yield
+            finally:
+                self._waits.remove(scope)
 
     async def wait(self) -> None:
         """Return when the shutdown begins."""
@@ -217,7 +229,7 @@ class Shutdown:
         streams = self._here()
         streams.begin(0.0)
         if streams.is_busy():
-            with anyio.move_on_after(self.deadline()):
+            with self._waiting(), anyio.move_on_after(self.deadline()):
                 await streams.wait_for_clients()
                 streams.end_lifespan_streams()
                 await streams.wait_until_empty()
@@ -439,10 +451,7 @@ def _do_nothing() -> None:
 
 
 class Ending:
-    """The block of ``Shutdown.cancel_soon``.
-
-    ``is_over`` tells whether the shutdown has cancelled the block.
-    """
+    """The block of ``Shutdown.cancel_soon``. ``is_over`` tells whether the shutdown has cancelled it."""
 
     __slots__ = (
         "_cancelling",
@@ -539,8 +548,7 @@ def _awaits_generator(task: asyncio.Task[Any]) -> bool:
 class _SignalChain:
     """The signal handlers that begin a shutdown, and then call the handlers of the server.
 
-    It is installed only where the server has a handler of its own: otherwise the process must die of the
-    signal, as before.
+    They exist only where the server has its own: otherwise the process must die of the signal, as before.
     """
 
     def __init__(self, shutdown: Shutdown, streams: _LoopStreams) -> None:

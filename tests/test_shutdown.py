@@ -286,6 +286,28 @@ def test_tasks_of_a_lifespan_do_not_delay_the_end(backend):
 
 
 @BACKENDS
+@pytest.mark.parametrize("kind", ["task", "stream"])
+def test_a_second_signal_ends_the_wait_of_the_lifespan(kind, backend):
+    async def main():
+        app = Spica(drain_seconds=1000)
+        async with anyio.create_task_group() as group, running(app) as shutdown:
+            if kind == "task":
+                app.tasks.start(anyio.sleep_forever)
+            else:
+                Recorded(shutdown, ends=False)
+            group.start_soon(call_after, 10, shutdown._cut_short)
+            begin = anyio.current_time()
+        assert anyio.current_time() - begin < 12
+
+    run_in_virtual_time(backend, main)
+
+
+async def call_after(seconds, function):
+    await anyio.sleep(seconds)
+    function()
+
+
+@BACKENDS
 def test_streams_of_lifespans_end_after_those_of_clients(backend):
     async def main():
         app = Spica(lifespan=with_streams, drain_seconds=1000)

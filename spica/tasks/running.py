@@ -134,6 +134,10 @@ class Group:
     async def close(self, seconds: float) -> None:
         """Wait for the tasks, then cancel them. If this is cancelled itself, it cancels them at once."""
         self.is_ending = True
+        if not self.executions:
+            self.is_closed = True
+            return
+        began_at = anyio.current_time()
         try:
             for execution in list(self.executions):
                 if execution.is_idle or execution.handle._work.ends_at_once:
@@ -142,7 +146,7 @@ class Group:
                 with anyio.move_on_after(seconds):
                     await self._wait()
         finally:
-            await self._cancel_rest(seconds)
+            await self._cancel_rest(min(seconds, anyio.current_time() - began_at))
 
     async def _cancel_rest(self, seconds: float) -> None:
         self.is_closed = True

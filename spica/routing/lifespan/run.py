@@ -10,6 +10,7 @@ Standard: ASGI lifespan specification 2.0.
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
@@ -127,7 +128,8 @@ async def _run_lifespan(
                 raise
         else:
             error = None if shutdown is None else await _drain(shutdown)
-            await _end(run, tasks, error, None if shutdown is None else shutdown.deadline())
+            seconds = None if shutdown is None else shutdown.deadline()
+            await _end(run, tasks, error, seconds, shutdown)
     except BaseException:
         import traceback
 
@@ -147,12 +149,18 @@ async def _drain(shutdown: Shutdown) -> BaseException | None:
 
 
 async def _end(
-    run: LifespanRun, tasks: Tasks | None, error: BaseException | None, seconds: float | None
+    run: LifespanRun,
+    tasks: Tasks | None,
+    error: BaseException | None,
+    seconds: float | None,
+    shutdown: Shutdown | None = None,
 ) -> None:
     """End the tasks within ``seconds``, then the lifespans, which the tasks may use."""
     try:
         if tasks is not None:
-            await (tasks.aclose() if seconds is None else tasks.aclose(seconds))
+            # A cancel scope loads the backend of AnyIO, so open none if no task delays the end.
+            with nullcontext() if shutdown is None or not len(tasks) else shutdown._waiting():
+                await (tasks.aclose() if seconds is None else tasks.aclose(seconds))
     finally:
         await run.end(error)
 
