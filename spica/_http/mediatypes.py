@@ -53,7 +53,7 @@ _MORE_TYPES = {
     ".zst": "application/zstd",
     # programs and data
     ".atom": "application/atom+xml",
-    ".cjs": "text/javascript",
+    ".cjs": "application/node",
     ".geojson": "application/geo+json",
     ".importmap": "application/importmap+json",
     ".jsonl": "application/jsonl",

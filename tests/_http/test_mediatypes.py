@@ -89,7 +89,7 @@ def test_a_path_may_have_any_type(make: object) -> None:
         ("a.woff2", "font/woff2"),
         ("a.webp", "image/webp"),
         ("a.js.map", "application/json"),
-        ("a.CJS", "text/javascript"),
+        ("a.CJS", "application/node"),
         ("a.ogg", "audio/ogg"),
         ("a.yml", "application/yaml"),
     ],
