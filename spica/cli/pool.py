@@ -217,7 +217,19 @@ class Pool:
         now = time.monotonic()
         due = [moment for moment in self.restart_at if moment <= now]
         self.restart_at = [moment for moment in self.restart_at if moment > now]
-        self.workers += [Worker(self.options, self.sock) for _ in due]
+        for _ in due:
+            if self._start() is None:
+                self.restart_at.append(now + RESTART_SECONDS)
+
+    def _start(self) -> Worker | None:
+        """Start a worker, or log why the system can't: it may lack memory, for example."""
+        try:
+            worker = Worker(self.options, self.sock)
+        except OSError as error:
+            logger.error("A worker can't start: %s. The others go on.", error)
+            return None
+        self.workers.append(worker)
+        return worker
 
     def _reload(self) -> None:
         """Take the next step of a reload, if there is one."""
@@ -233,8 +245,9 @@ class Pool:
                 worker.terminate()
                 self.leaving.append((worker, time.monotonic() + self.options.stop_seconds))
         if self.outdated and self.fresh is None:
-            self.fresh = Worker(self.options, self.sock)
-            self.workers.append(self.fresh)
+            self.fresh = self._start()
+            if self.fresh is None:
+                self.outdated.clear()
 
     def _stop_reload(self, worker: Worker) -> None:
         end = "it ended at once" if worker.is_ready else "its start-up failed"

@@ -66,7 +66,7 @@ def run_build(arguments: argparse.Namespace) -> int:
         print(f"spica: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("spica: interrupted. OUT has the manifest of the earlier build.", file=sys.stderr)
+        print("spica: interrupted. The manifest in OUT was not changed.", file=sys.stderr)
         return INTERRUPTED
     print(f"Wrote {files} files and {siblings} compressed siblings to {arguments.output}")
     return 0

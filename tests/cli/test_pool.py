@@ -89,3 +89,20 @@ def test_the_old_workers_go_on_if_the_new_one_ends_as_soon_as_it_is_ready(make_p
     assert pool.workers == [old]
     assert not old.is_terminated
     assert (pool.fresh, pool.outdated, pool.restart_at) == (None, [], [])
+
+
+def test_a_system_that_starts_no_process_ends_no_worker(make_pool, monkeypatch):
+    def refuse(options, sock):
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    pool = make_pool(1)
+    old, fresh = pool.workers
+    fresh.has_ended = True
+    step(pool)
+    monkeypatch.setattr(module, "Worker", refuse)
+    pool.signals.reloads = 1
+    step(pool)
+    assert (pool.workers, pool.fresh, pool.outdated) == ([old], None, [])
+    old.has_ended = True
+    step(pool)
+    assert (pool.workers, len(pool.restart_at)) == ([], 1)
