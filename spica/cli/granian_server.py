@@ -7,15 +7,18 @@ import logging
 import math
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from multiprocessing.connection import Connection
+from types import FrameType
 from typing import Any
 
 from spica.checks.loading import LoadError
 from spica.cli.logs import configure_logs, log_config
 from spica.cli.options import ServeOptions
+from spica.cli.pool import find_terminal
 from spica.cli.worker import EXIT_FAILED, EXIT_STOPPED, EXIT_UNUSABLE, follow_parent
 from spica.types import Message, Receive, Scope, Send
 
@@ -65,6 +68,27 @@ class _HeadSend:
         await self._send(message)
 
 
+class Hangup:
+    """Let SIGHUP stop granian if its terminal was closed. Otherwise granian reloads its workers."""
+
+    def __init__(self) -> None:
+        self._has_terminal = find_terminal() is not None
+        self._is_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # by nohup
+        self._reload: Any = None
+
+    def install(self) -> None:
+        """Replace the handler that granian has installed."""
+        self._reload = signal.getsignal(signal.SIGHUP)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if self._is_ignored else self)
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Handle SIGHUP."""
+        if self._has_terminal and find_terminal() is None:
+            signal.raise_signal(signal.SIGTERM)
+        else:
+            self._reload(number, frame)
+
+
 def make_app() -> Any:
     """Return the app to serve; granian calls this in each worker process."""
     from spica.cli.serving import load_served, settle
@@ -72,6 +96,8 @@ def make_app() -> Any:
     values = json.loads(os.environ[VARIABLE])
     options = ServeOptions(**{**values, "trusted_proxies": tuple(values["trusted_proxies"])})
     follow_parent(options.delay_seconds + options.graceful_seconds)
+    if hasattr(signal, "SIGHUP"):  # the parent decides: see `Hangup`
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     configure_logs(options)
     app = load_served(options).app
     configure_logs(settle(app, options))
@@ -111,6 +137,8 @@ def serve(options: ServeOptions, announce: Callable[[], None]) -> int:
         log_access=bool(options.access_log),
         log_dictconfig=log_config(options),
     )
+    if hasattr(signal, "SIGHUP"):  # not on Windows
+        server.on_startup(Hangup().install)
     try:
         server.serve()
     except SystemExit as error:

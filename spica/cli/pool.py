@@ -34,7 +34,7 @@ class StopSignals:
         self.count = 0
         self.reloads = 0
         self._can_reload = can_reload
-        self._has_terminal = _terminal() is not None
+        self._has_terminal = find_terminal() is not None
         self.reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -48,7 +48,7 @@ class StopSignals:
         self._wake()
 
     def _handle_hangup(self, number: int, frame: FrameType | None) -> None:
-        if not self._can_reload or (self._has_terminal and _terminal() is None):
+        if not self._can_reload or (self._has_terminal and find_terminal() is None):
             self.count += 1
         else:
             self.reloads += 1
@@ -70,7 +70,7 @@ class Worker:
         reader, writer = context.Pipe(duplex=False)
         self.pipe: Any = reader
         self.process = context.Process(
-            target=run_worker, args=(options, sock, writer, _terminal(), survives_errors)
+            target=run_worker, args=(options, sock, writer, find_terminal(), survives_errors)
         )
         self.process.start()
         writer.close()
@@ -116,7 +116,7 @@ class Worker:
         self.pipe.close()
 
 
-def _terminal() -> int | None:
+def find_terminal() -> int | None:
     """Return the descriptor of standard input if it is a terminal."""
     try:
         return sys.stdin.fileno() if sys.stdin.isatty() else None

@@ -1,12 +1,13 @@
 """The parts of ``spica run --server granian`` that need no server. The others: tests/e2e/test_cli.py."""
 
+import signal
 from typing import Any
 
 import anyio
 import pytest
 from asgi_kit import Exchange
 
-from spica.cli.granian_server import LoggedApp
+from spica.cli.granian_server import Hangup, LoggedApp
 
 pytestmark = pytest.mark.anyio
 
@@ -61,3 +62,21 @@ async def test_the_response_to_a_head_request_has_no_body(bodies: list[Any]) -> 
     assert {message["type"] for message in sent[1:]} == {"http.response.body"}
     assert not any(message.get("body") for message in sent[1:])
     assert not sent[-1].get("more_body", False)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_a_hangup_stops_granian_only_if_its_terminal_was_closed(
+    monkeypatch: Any, is_closed: bool
+) -> None:
+    received: list[Any] = []
+    monkeypatch.setattr("signal.getsignal", lambda number: lambda *_: received.append("reload"))
+    monkeypatch.setattr("signal.signal", lambda number, handler: received.append(handler))
+    monkeypatch.setattr("signal.raise_signal", received.append)
+    terminals = [0]
+    monkeypatch.setattr("spica.cli.granian_server.find_terminal", lambda: terminals[-1])
+    hangup = Hangup()
+    hangup.install()
+    terminals.append(None if is_closed else 0)
+    hangup(signal.SIGHUP, None)
+    assert received == [hangup, signal.SIGTERM if is_closed else "reload"]
