@@ -72,6 +72,11 @@ HANDSHAKE = (
 )
 
 
+def _restore_hangup() -> None:
+    """Undo an ignored SIGHUP, which a child inherits, for example of tests that run under ``nohup``."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Run:
     """A process of ``python -m spica`` in a directory with a program."""
 
@@ -91,6 +96,7 @@ class Run:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_restore_hangup,
             )
 
     def get(self, **headers: str) -> tuple[int, Any]:
