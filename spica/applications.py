@@ -333,7 +333,7 @@ class Spica(RouteDecorators, HandlerDecorators, ServesRSGI, BaseLayer):
         return answer
 
     def _enter(self, scope: Scope) -> Outermost | Refusing | _Inside:
-        """Return the layer that serves an HTTP request: the outermost one, or one that refuses it."""
+        """Return the layer that serves an HTTP request: the outermost one, or an object in its place."""
         if CLEANUP in scope:  # it runs inside a foreign app that a dispatch middleware has started
             return _Inside(self)
         scope["app"] = self

@@ -330,7 +330,8 @@ def _has_non_finite_in_columns(value: Any) -> bool:
 def _are_finite_numbers(column: Sequence[Any]) -> bool:
     """Return whether a column contains nothing but finite numbers, as far as their sum tells.
 
-    If a number is not finite, neither is the sum. The sum of finite numbers can also overflow.
+    If a number is not finite, neither is the sum. The sum of finite numbers can also overflow. Only an object
+    whose ``__radd__`` returns a number passes for one.
     """
     if not column or type(column[0]) not in _NUMBERS:
         return False

@@ -165,6 +165,16 @@ def test_what_was_encoded_is_decoded_to_the_same_as_by_the_standard_library(valu
 
 
 @dataclasses.dataclass
+class Amount:
+    """An amount that can't be added to a number. Its error is not a TypeError."""
+
+    cents: int
+
+    def __radd__(self, other: Any) -> Any:
+        raise ArithmeticError("not an amount")
+
+
+@dataclasses.dataclass
 class Point:
     x: float
     y: Any = None
@@ -691,6 +701,11 @@ class TestLargeValues:
                 ValueError, match=r"Out of range float values .* The value is at \["
             ):
                 encode(value)
+
+    def test_objects_that_refuse_arithmetic_may_stand_among_numbers(self) -> None:
+        numbers = list(range(1000))
+        expected = encode_reference([[*numbers, {"cents": 5}], None])
+        assert encode([[*numbers, Amount(5)], None]) == expected
 
     def test_every_bit_pattern_of_nan_is_found(self) -> None:
         for high in (0x7FF0, 0x7FF4, 0x7FF8, 0x7FFF, 0xFFF0, 0xFFF8, 0xFFFF):

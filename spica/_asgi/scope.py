@@ -59,17 +59,12 @@ API_KEY = "spica.api_key"
 
 IDENTITY_FIELDS = frozenset(
     (
-        *(b"x-api-key", b"api-key", b"x-auth-token", b"x-access-token", b"x-amz-security-token"),
-        *(b"x-forwarded-user", b"x-forwarded-email", b"x-auth-request-user", b"x-remote-user"),
-        *(
-            b"remote-user",
-            b"x-forwarded-client-cert",
-            b"x-ssl-client-cert",
-            b"x-amzn-oidc-identity",
-        ),
-        *(b"x-ms-client-principal-id", b"x-goog-authenticated-user-id", b"tailscale-user-login"),
-        *(b"x-auth-request-email", b"cf-access-authenticated-user-email"),
-    )
+        b"api-key cf-access-authenticated-user-email remote-user tailscale-user-login "
+        b"x-access-token x-amz-security-token x-amzn-oidc-identity x-api-key x-auth-request-email "
+        b"x-auth-request-user x-auth-token x-forwarded-client-cert x-forwarded-email "
+        b"x-forwarded-user x-goog-authenticated-user-id x-ms-client-principal-id x-remote-user "
+        b"x-ssl-client-cert"
+    ).split()
 )
 """Usual fields, besides Authorization and Cookie, that name the user: API keys, and fields of proxies that
 authenticate users. A layer must not take such a request for anonymous. The list can't be complete."""

@@ -293,13 +293,12 @@ def _explain_attribute(obj: Any, name: str) -> str:
     return ""
 
 
+_ADD_HEADER = "Write headers.append(name, value) for another line, or headers[name] = value."
 _OUR_MISTAKES = {
-    (
-        "MutableHeaders",
-        "add",
-    ): "Write headers.append(name, value) for another line, or headers[name] = value.",
+    ("MutableHeaders", "add"): _ADD_HEADER,
     **{("URL", name): "Read request.query_params." for name in ("query_params", "args", "params")},
 }
+"""Fixes by the class of spica and the attribute that it has not."""
 
 
 def _explain_ours(obj: Any, name: str) -> str:

@@ -72,8 +72,14 @@ def by_user_or_client(conn: HTTPConnection[Any]) -> str:
         return "authorization " + hashlib.sha256(authorization.encode()).hexdigest()
     # With the address: one API key may serve all users of an app.
     identity = [[*map(bytes.hex, pair)] for pair in conn.headers.raw if pair[0] in IDENTITY_FIELDS]
-    digest = hashlib.sha256(json.dumps(sorted(identity)).encode()).hexdigest() if identity else ""
-    return f"client {by_client(conn)} {digest}".rstrip()
+    return f"client {by_client(conn)} {_digest_of(sorted(identity))}".rstrip()
+
+
+def _digest_of(value: Any) -> str:
+    """Return a hash of a JSON value; "" if it is empty."""
+    if not value:
+        return ""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=repr).encode()).hexdigest()
 
 
 def _user_of_session(conn: HTTPConnection[Any]) -> str | None:
@@ -93,15 +99,12 @@ def _digest_of_session(request: Request[Any]) -> str:
         contents = dict(request.scope["session"].items())
     except (KeyError, AttributeError, RuntimeError):
         return ""  # no session
-    if not contents:
-        return ""
-    return hashlib.sha256(json.dumps(contents, sort_keys=True, default=repr).encode()).hexdigest()
+    return _digest_of(contents)
 
 
 def _digest_of_field(request: Request[Any], name: str) -> str:
     """Return a hash of the values of a header; "" if there is none."""
-    values = request.headers.getlist(name) if name else []
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest() if values else ""
+    return _digest_of(request.headers.getlist(name) if name else [])
 
 
 class IdempotencyMiddleware(Layer):
